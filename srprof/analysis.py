@@ -1,0 +1,388 @@
+"""An analysis: all that srprof says about one run, computed from its trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from srprof._version import __version__
+from srprof.cost.complexity import Complexity, complexity
+from srprof.errors import InputError
+from srprof.inputs import ITEMSIZE
+from srprof.memory.model import (
+    GRANULARITY,
+    MemoryModel,
+    Parts,
+    alive_at,
+    last_needed,
+    memory_model,
+    part_of,
+    rounded,
+)
+from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
+from srprof.tracing.records import Node, Reference, Trace
+
+if TYPE_CHECKING:
+    import pandas
+
+#: Version of the JSON object.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStorage:
+    """One storage alive at the eager peak, and the part of the memory model it belongs to."""
+
+    storage: int
+    part: str
+    references: tuple[Reference, ...]
+    nbytes: int
+    birth: int
+    last_use: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Memory and complexity of one run.
+
+    Attributes:
+        trace: the record that everything here is computed from.
+        granularity: each storage counts as a multiple of this many bytes.
+    """
+
+    trace: Trace
+    granularity: int = GRANULARITY
+
+    @cached_property
+    def memory(self) -> MemoryModel:
+        """The memory model at the granularity."""
+        return memory_model(self.trace, self.granularity)
+
+    @cached_property
+    def requested(self) -> MemoryModel:
+        """The memory model in the exact bytes of each storage."""
+        return memory_model(self.trace, granularity=1)
+
+    @cached_property
+    def complexity(self) -> Complexity:
+        """The challenge's counts and the true MACs."""
+        return complexity(self.trace)
+
+    @cached_property
+    def held_at_peak(self) -> tuple[HeldStorage, ...]:
+        """Storages that nothing needs at the eager peak, largest first."""
+        return held_at_peak(self.trace, self.memory)
+
+    @cached_property
+    def releases(self) -> tuple[Release, ...]:
+        """The same by variable, with what releasing each would save."""
+        return releases(self.trace, self.memory)
+
+    @property
+    def peak_node(self) -> Node | None:
+        """The node of the eager peak."""
+        index = self.memory.eager.node
+        return None if index is None else self.trace.nodes[index]
+
+    @property
+    def peak_parts(self) -> Parts:
+        """The breakdown at the eager peak."""
+        index = self.memory.eager.node
+        if index is None:
+            return Parts(self.memory.net, 0, 0, self.memory.eager.nbytes - self.memory.net, 0)
+        return self.memory.parts[index]
+
+    @cached_property
+    def live_at_peak(self) -> tuple[LiveStorage, ...]:
+        """Every storage of the run that is alive at the eager peak, largest first."""
+        node = self.memory.eager.node
+        if node is None:
+            return ()
+        trace, end = self.trace, len(self.trace.nodes)
+        found = []
+        for index in alive_at(trace, node):
+            storage = trace.storages[index]
+            found.append(
+                LiveStorage(
+                    storage=index,
+                    part=part_of(storage, node, end),
+                    references=trace.references_of(index),
+                    nbytes=rounded(storage.nbytes, self.granularity),
+                    birth=storage.birth,
+                    last_use=min(last_needed(storage, end), end - 1),
+                    shape=self._shape_of(index),
+                )
+            )
+        return tuple(sorted(found, key=lambda s: (-s.nbytes, s.storage)))
+
+    def _shape_of(self, storage: int) -> tuple[int, ...]:
+        birth = self.trace.storages[storage].birth
+        outputs = (
+            self.trace.nodes[birth].outputs
+            if birth >= 0
+            else tuple(external.info for external in self.trace.externals)
+        )
+        return next((o.shape for o in outputs if o.storage == storage), ())
+
+    # -- the paper's unit ---------------------------------------------------------------------
+
+    @cached_property
+    def feature_map(self) -> tuple[int, int, int] | None:
+        """C, H, W of the paper's unit: the trunk's width at the input's resolution.
+
+        The width is the zoo's where it knows it, else the commonest number of channels among
+        the convolutions' outputs at the input's resolution; None if there is no such output.
+        """
+        image = next((e.info.shape for e in self.trace.inputs if len(e.info.shape) == 4), None)
+        if image is None:
+            return None
+        height, width = image[-2:]
+        if self.trace.width is not None:
+            return self.trace.width, height, width
+        counts = Counter(
+            node.shape[1]
+            for node in self.trace.nodes
+            if node.op == "convolution" and len(node.shape) == 4 and node.shape[2:] == image[2:]
+        )
+        if not counts:
+            return None
+        most = max(counts.values())
+        return max(c for c, n in counts.items() if n == most), height, width
+
+    def feature_maps(self, nbytes: int) -> float | None:
+        """Bytes without the network's own, in feature maps of C x H x W."""
+        if self.feature_map is None:
+            return None
+        image = next(e.info for e in self.trace.inputs if len(e.info.shape) == 4)
+        one = image.shape[0] * prod(self.feature_map) * ITEMSIZE[image.dtype]
+        return (nbytes - self.memory.net) / one
+
+    # -- machine formats ----------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `srprof analyze --format json`; sizes in bytes."""
+        trace, memory, counts = self.trace, self.memory, self.complexity
+        tensors = [
+            {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
+            for e in trace.inputs
+        ]
+        maps = self.feature_map
+        return {
+            "schema": SCHEMA,
+            "srprof": __version__,
+            "torch": trace.torch_version,
+            "traced_on": trace.device,
+            "fallback": trace.fallback or None,
+            "notes": list(trace.notes),
+            "model": {"spec": trace.spec, "name": trace.name, "scale": trace.scale},
+            "input": {key: tensors[0][key] for key in ("shape", "dtype")} if tensors else None,
+            "inputs": tensors,
+            "complexity": {
+                "params": counts.parameters,
+                "flops_ntire": counts.flops_ntire,
+                "macs": counts.macs,
+                "activations": counts.activations,
+                "convs": counts.convolutions,
+                "uncounted": dict(counts.uncounted),
+            },
+            "memory": {
+                "net": memory.net,
+                "granularity": memory.granularity,
+                "requested": {
+                    "net": self.requested.net,
+                    "planned": self.requested.planned.nbytes,
+                    "eager": self.requested.eager.nbytes,
+                },
+                "peak": {
+                    "planned": memory.planned.nbytes,
+                    "eager": memory.eager.nbytes,
+                    "allocated": None,
+                    "reserved": None,
+                },
+                "peak_node": {
+                    "planned": memory.planned.node,
+                    "eager": memory.eager.node,
+                    "allocated": None,
+                },
+                "peak_feature_maps": None
+                if maps is None
+                else {
+                    "of": list(maps),
+                    "planned": self.feature_maps(memory.planned.nbytes),
+                    "eager": self.feature_maps(memory.eager.nbytes),
+                },
+                "held_at_peak": [
+                    {
+                        **_reference(held.holder),
+                        "bytes": held.nbytes,
+                        "last_use": held.last_use,
+                        "storage": held.storage,
+                        "references": [_reference(r) for r in held.references],
+                    }
+                    for held in self.held_at_peak
+                ],
+                "live_at_peak": [
+                    {
+                        "storage": live.storage,
+                        "part": live.part,
+                        **_reference(live.references[0]),
+                        "shape": list(live.shape),
+                        "bytes": live.nbytes,
+                        "birth": live.birth,
+                        "last_use": live.last_use,
+                    }
+                    for live in self.live_at_peak
+                ],
+                "releases": [
+                    {
+                        **_reference(release.holder),
+                        "bytes": release.nbytes,
+                        "last_use": release.last_use,
+                        "saving": release.saving,
+                        "peak_after": release.peak_after,
+                    }
+                    for release in self.releases
+                ],
+            },
+            "latency": None,
+            "nodes": list(self._rows()),
+        }
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """One mapping per node, as in the JSON object."""
+        for node, parts, macs in zip(
+            self.trace.nodes, self.memory.parts, self.complexity.node_macs, strict=True
+        ):
+            yield {
+                "index": node.index,
+                "op": node.op,
+                "module": node.module,
+                "file": node.file,
+                "line": node.line,
+                "inplace": node.inplace,
+                "shape": list(node.shape),
+                "input": parts.input,
+                "output": parts.output,
+                "kept": parts.kept,
+                "held": parts.held,
+                "workspace": None,
+                "allocated": None,
+                "macs": macs,
+                "bytes_moved": bytes_moved(node),
+                "predicted_us": None,
+            }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row per node, with `planned` and `eager` beside the JSON object's columns.
+
+        Sizes are in bytes. What srprof cannot say yet is missing (`NA`), not zero.
+        """
+        import pandas
+
+        frame = pandas.DataFrame(list(self._rows()))
+        if frame.empty:
+            return frame
+        frame = frame.set_index("index")
+        frame["planned"] = [parts.planned for parts in self.memory.parts]
+        frame["eager"] = [parts.eager for parts in self.memory.parts]
+        unknown = ["workspace", "allocated", "macs"]
+        return frame.astype(dict.fromkeys(unknown, "Int64") | {"predicted_us": "Float64"})
+
+    def __repr__(self) -> str:
+        mib = 2**20
+        return (
+            f"<Analysis of {self.trace.name}: planned {self.memory.planned.nbytes / mib:.2f} MiB, "
+            f"eager {self.memory.eager.nbytes / mib:.2f} MiB, {len(self.trace.nodes)} nodes>"
+        )
+
+    def __str__(self) -> str:
+        from srprof.render import render
+
+        return render(self, "text")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from srprof.render import render
+
+        return render(self, "html")
+
+
+def bytes_moved(node: Node) -> int:
+    """Bytes that a node reads and writes at least: each operand once; 0 for a view."""
+    if node.is_view:
+        return 0
+    return sum(i.nbytes for i in node.inputs) + sum(o.nbytes for o in node.outputs)
+
+
+def _reference(reference: Reference) -> dict[str, Any]:
+    return {
+        "variable": reference.variable,
+        "function": reference.function,
+        "file": reference.file,
+        "line": reference.line,
+        "kind": reference.kind,
+    }
+
+
+def trace(
+    model: Any,
+    *inputs: Any,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+) -> Trace:
+    """Run a model once and record every ATen call, without allocating an activation.
+
+    The model is run in evaluation mode without gradients, on a copy; the caller's is left as it
+    is.
+
+    Args:
+        model: a SPEC string (`"fmen_s"`, `"net.py:Net(nf=48)"`), an `nn.Module`, a `GraphModule`
+            or an exported program.
+        inputs: one per argument of the call: a shape `(1, 3, 256, 256)`, a size `"256x256"`, an
+            example tensor, a list of these, or a mapping of keyword arguments to these.
+        dtype: "float32", "float16" or "bfloat16", of the parameters and the inputs.
+        channels_last: put 4-d tensors in channels-last memory format.
+        trace_on: "meta"; "cpu" for one real run; "auto" is meta, and cpu where meta cannot.
+
+    Raises:
+        InputError: the SPEC or an input is wrong.
+        ModelError: the model raised.
+    """
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(model, inputs, dtype=dtype, channels_last=channels_last)
+    return run_trace(workload, trace_on)
+
+
+def analyze(
+    model: Any,
+    *inputs: Any,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+    granularity: int = GRANULARITY,
+) -> Analysis:
+    """Explain the memory and complexity of a model at an input.
+
+    Args:
+        model: as for `trace`, or a `Trace` (then nothing is run).
+        granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
+            allocator's unit, which published figures contain; 1 gives the exact bytes.
+
+    Raises:
+        InputError: the SPEC or an input is wrong.
+        ModelError: the model raised.
+    """
+    if granularity < 1:
+        raise InputError(f"granularity {granularity} is not a positive number of bytes")
+    if isinstance(model, Trace):
+        return Analysis(model, granularity)
+    record = trace(model, *inputs, dtype=dtype, channels_last=channels_last, trace_on=trace_on)
+    return Analysis(record, granularity)

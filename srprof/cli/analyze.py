@@ -1,0 +1,96 @@
+"""`srprof analyze`: the memory and complexity of one model."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import Any
+
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.output import check_output, write
+from srprof.render import FORMATS, VIEWS, Options, render
+
+_DESCRIPTION = """\
+Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
+and what the network costs.
+
+SPEC is one of:
+  fmen_s                         a network of the zoo (srprof list)
+  fmen_s(scale=2)                the same with hyper-parameters
+  path/to/net.py:Net(nf=48)      a class or function in a file, with literal arguments
+  package.module:Net             the same in an importable module
+  weights.pth                    a checkpoint that spandrel recognises (pip install 'srprof[spandrel]')
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "analyze",
+        help="explain the peak memory of a network, node by node and line by line",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="the model")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--trace-on",
+        choices=("auto", "meta", "cpu"),
+        default="auto",
+        help="meta allocates nothing; cpu makes one real run; auto takes cpu where meta fails",
+    )
+    parser.add_argument(
+        "--granularity",
+        metavar="BYTES",
+        type=int,
+        default=512,
+        help="count each storage as a multiple of this: 512 as CUDA allocates (default), 1 exact",
+    )
+    parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
+    parser.add_argument(
+        "--top", metavar="N", type=int, default=10, help="rows of largest-first tables; 0 is all"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyze and print."""
+    from srprof import spec
+
+    check_output(args.output)
+    parsed = spec.parse(args.spec)
+    sizes = args.input or ["256x256"]
+    channels = parsed.network.channels if parsed.network else 3
+    shapes = [check_shape(parse_size(size, channels), args.dtype) for size in sizes]
+
+    from srprof.analysis import analyze
+
+    analysis = analyze(
+        args.spec,
+        *shapes,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+        trace_on=args.trace_on,
+        granularity=args.granularity,
+    )
+    terminal = args.output is None and sys.stdout.isatty()
+    options = Options(
+        view=args.view,
+        top=args.top if args.top > 0 else None,
+        color=terminal,
+        width=shutil.get_terminal_size((100, 24)).columns,
+    )
+    write(render(analysis, args.format, options), args.output)
+    return 0

@@ -1,0 +1,34 @@
+"""The errors that srprof raises on purpose. `cli.main` turns each into an exit code.
+
+Every message is one line that says what is wrong and how to mend it.
+"""
+
+from __future__ import annotations
+
+
+class SrprofError(Exception):
+    """Base of every error that srprof raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(SrprofError):
+    """The user's input is wrong: a SPEC, a size, an option, an output path."""
+
+
+class ModelError(SrprofError):
+    """The model itself raised while it was built or run.
+
+    Attributes:
+        file: source file of the user's frame that raised, or "" if unknown.
+        line: line in that file, or 0.
+        module: path of the module that was running (`body.3.conv`), or "".
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, module: str = "") -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
+        self.module = module

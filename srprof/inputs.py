@@ -1,0 +1,126 @@
+"""What a model is called with: shapes and dtypes, from the command line or from Python.
+
+No torch here: `--input` is checked before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from srprof.errors import InputError
+
+#: Bytes of one element.
+ITEMSIZE = {
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+
+#: The dtypes that a network runs in.
+RUN_DTYPES = ("float32", "float16", "bfloat16")
+
+#: torch counts bytes and elements in signed 64-bit integers.
+_LARGEST = 2**63 - 1
+
+_SIZE = re.compile(r"\d+x\d+|\d+x\d+x\d+x\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape and dtype of one tensor of a call."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{'x'.join(map(str, self.shape))} {self.dtype}"
+
+
+def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
+    """`HxW` or `NxCxHxW` as a shape (n, c, h, w).
+
+    Raises:
+        InputError: the text is not a size; the message says which forms there are.
+    """
+    if not _SIZE.fullmatch(text):
+        raise InputError(
+            f"--input {text!r} is not a size: write HxW (256x256) or NxCxHxW (1x3x256x256), "
+            "positive whole numbers"
+        )
+    numbers = tuple(int(part) for part in text.split("x"))
+    shape = numbers if len(numbers) == 4 else (1, channels, *numbers)
+    return check_shape(shape, what=f"--input {text!r}")
+
+
+def check_shape(shape: Sequence[int], dtype: str = "float32", what: str = "") -> tuple[int, ...]:
+    """The shape as a tuple, if torch could count its bytes.
+
+    Raises:
+        InputError: a side is not positive, or the bytes overflow a signed 64-bit integer.
+    """
+    what = what or f"input shape {tuple(shape)}"
+    if any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
+        raise InputError(f"{what}: every side must be a whole number of at least 1")
+    nbytes = ITEMSIZE.get(dtype, 4)
+    for side in shape:
+        nbytes *= side
+    if nbytes > _LARGEST:
+        raise InputError(
+            f"{what} overflows: the input alone would take {nbytes:.3g} bytes, and torch counts "
+            f"at most {_LARGEST:.3g}; give a smaller size"
+        )
+    return tuple(shape)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether it is a sequence of integers, like `(1, 3, 256, 256)` or a `torch.Size`."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) > 0
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
+    )
+
+
+def read_inputs(
+    inputs: Sequence[Any], dtype: str, channels: int = 3
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of the call, shapes and sizes as `TensorSpec`.
+
+    Each of `inputs` is a shape, a size (`"256x256"`), an example tensor, a mapping of argument
+    names to any of these, or a list of any of these (several inputs in one argument). Other
+    values are passed on as they are.
+
+    Raises:
+        InputError: a shape that no tensor can have.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for position, value in enumerate(inputs):
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                kwargs[str(key)] = _read_one(item, str(key), dtype, channels)
+        else:
+            name = f"input_{position}" if position else "input"
+            args.append(_read_one(value, name, dtype, channels))
+    return tuple(args), kwargs
+
+
+def _read_one(value: Any, name: str, dtype: str, channels: int) -> Any:
+    if isinstance(value, str):
+        return TensorSpec(name, check_shape(parse_size(value, channels), dtype), dtype)
+    if is_shape(value):
+        return TensorSpec(name, check_shape(value, dtype), dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(_read_one(item, f"{name}_{i}", dtype, channels) for i, item in enumerate(value))
+    return value

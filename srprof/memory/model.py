@@ -1,0 +1,165 @@
+"""The memory model: what the program references at every node, and why.
+
+The paper (FMEN, Section 3.1) explains a node's memory as M_input + M_output + M_kept + M_net.
+Eager PyTorch references more: tensors that no later node needs, but a variable still names.
+This module calls that part `held`, so that at every node
+
+    net + input + output + kept + held = bytes that the program references.
+
+Pure functions of the trace; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from srprof.tracing.records import Storage, Trace
+
+#: CUDA's caching allocator hands out memory in multiples of this many bytes, so that a tensor
+#: of one float takes 512. The published figures contain it; `granularity=1` leaves it out.
+GRANULARITY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Bytes referenced at the end of one node.
+
+    Attributes:
+        net: the network's parameters, buffers and constants.
+        input: storages that the node reads or changes in place.
+        output: storages that it creates.
+        kept: older storages that a later node needs or the caller holds.
+        held: storages that nothing needs any more, but something still references.
+    """
+
+    net: int
+    input: int
+    output: int
+    kept: int
+    held: int
+
+    @property
+    def planned(self) -> int:
+        """What a perfect executor needs here."""
+        return self.net + self.input + self.output + self.kept
+
+    @property
+    def eager(self) -> int:
+        """What eager PyTorch references here."""
+        return self.planned + self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most that any node needs, and the first node that needs it (None without nodes)."""
+
+    nbytes: int
+    node: int | None
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """The parts at every node, and the peaks over them, in bytes."""
+
+    granularity: int
+    net: int
+    parts: tuple[Parts, ...]
+    planned: Peak
+    eager: Peak
+
+
+def rounded(nbytes: int, granularity: int = GRANULARITY) -> int:
+    """Bytes rounded up to a multiple of the granularity."""
+    return -(-nbytes // granularity) * granularity
+
+
+def last_needed(storage: Storage, end: int) -> int:
+    """Index of the last node that needs the storage; `end` if the caller needs it throughout."""
+    if storage.returned or storage.role == "input":
+        return end
+    return storage.uses[-1] if storage.uses else storage.birth
+
+
+def counted(storage: Storage) -> bool:
+    """Whether it takes the model's device's memory."""
+    return not storage.host
+
+
+def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
+    """Parts and peaks of a trace; time and space linear in nodes plus uses.
+
+    Args:
+        granularity: each storage counts as a multiple of this many bytes.
+    """
+    count = len(trace.nodes)
+    entering = [[0] * (count + 1) for _ in range(2)]  # kept and held, as differences
+    kept_change, held_change = entering
+    inputs, outputs = [0] * count, [0] * count
+    net = 0
+    before_first = 0
+    for storage in filter(counted, trace.storages):
+        size = rounded(storage.nbytes, granularity)
+        if storage.resident:
+            net += size
+            continue
+        if storage.birth < 0:
+            before_first += size
+        else:
+            outputs[storage.birth] += size
+        alive_until = min(storage.death, count)
+        needed_until = min(last_needed(storage, count) + 1, alive_until)
+        first = storage.birth + 1
+        _add_range(kept_change, first, needed_until, size)
+        _add_range(held_change, max(first, needed_until), alive_until, size)
+        for use in storage.uses:
+            if use != storage.birth and use < alive_until:
+                inputs[use] += size
+                kept_change[use] -= size
+                kept_change[use + 1] += size
+    kept, held = accumulate(kept_change), accumulate(held_change)
+    parts = tuple(
+        Parts(net, *node) for node in zip(inputs, outputs, kept, held, strict=False)
+    )
+    idle = net + before_first
+    return MemoryModel(
+        granularity=granularity,
+        net=net,
+        parts=parts,
+        planned=_peak([p.planned for p in parts], idle),
+        eager=_peak([p.eager for p in parts], idle),
+    )
+
+
+def _add_range(changes: list[int], start: int, stop: int, size: int) -> None:
+    if start < stop:
+        changes[start] += size
+        changes[stop] -= size
+
+
+def _peak(values: Sequence[int], idle: int) -> Peak:
+    if not values:
+        return Peak(idle, None)
+    largest = max(values)
+    return Peak(largest, values.index(largest))
+
+
+def alive_at(trace: Trace, node: int) -> tuple[int, ...]:
+    """Indices of the storages of the run referenced at the end of the node, oldest first."""
+    return tuple(
+        index
+        for index, s in enumerate(trace.storages)
+        if counted(s) and not s.resident and s.birth <= node < s.death
+    )
+
+
+def part_of(storage: Storage, node: int, end: int) -> str:
+    """The part that a storage alive at the node belongs to: a field name of `Parts`."""
+    if storage.birth == node:
+        return "output"
+    if node in storage.uses:
+        return "input"
+    return "kept" if node < last_needed(storage, end) else "held"

@@ -1,0 +1,111 @@
+"""Zoos: networks that go by a name.
+
+A package announces its networks through the entry-point group `srprof.models`, each entry point
+naming an iterable of `Network`. srprof's own zoo (`models/`) comes in by the same way.
+No torch is loaded here: a network names its factory, and only the one that is wanted is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from srprof.errors import InputError
+
+GROUP = "srprof.models"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One named network.
+
+    Attributes:
+        name: what `srprof analyze NAME` takes.
+        factory: `package.module:callable`; it returns an `nn.Module`. Its keyword arguments are
+            the hyper-parameters.
+        title: one line that says what it is.
+        scale: upscaling factor, None if it has none.
+        width: channels of the trunk's feature maps (the paper's C).
+        channels: channels of the input image.
+        aliases: other names.
+        source: where it was published, and which row of which table.
+        published: figures as published, by name.
+        notes: what a reader of the figures must know.
+    """
+
+    name: str
+    factory: str
+    title: str
+    scale: int | None = None
+    width: int | None = None
+    channels: int = 3
+    aliases: tuple[str, ...] = ()
+    source: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+    notes: str = ""
+
+    def load(self) -> Callable[..., Any]:
+        """Import the factory."""
+        module, _, name = self.factory.partition(":")
+        factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return factory
+
+
+def index(networks: Iterable[Network]) -> dict[str, Network]:
+    """Networks by name and alias.
+
+    Raises:
+        InputError: two networks claim one name.
+    """
+    found: dict[str, Network] = {}
+    for network in networks:
+        for name in (network.name, *network.aliases):
+            if name in found:
+                raise InputError(
+                    f"two networks are called {name!r}: {found[name].factory} and "
+                    f"{network.factory}; uninstall one of the packages or rename it"
+                )
+            found[name] = network
+    return found
+
+
+@cache
+def networks() -> tuple[Network, ...]:
+    """Every network of every installed zoo, in the order in which the zoos list them."""
+    found: list[Network] = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        try:
+            found.extend(entry.load())
+        except Exception as error:
+            raise InputError(
+                f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {error}; repair or "
+                "uninstall the package that announces it"
+            ) from error
+    return tuple(found)
+
+
+def find(name: str) -> Network:
+    """The network of that name or alias.
+
+    Raises:
+        InputError: there is none; the message suggests the nearest names.
+    """
+    by_name = index(networks())
+    if name in by_name:
+        return by_name[name]
+    if not by_name:
+        raise InputError(
+            f"no network is called {name!r}: no zoo is installed; install srprof with pip "
+            "(`pip install -e .`), or give file.py:Factory"
+        )
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), by_name, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`srprof list` names them all."
+    raise InputError(
+        f"no network is called {name!r}: {hint} A network of your own is file.py:Factory or "
+        "package.module:Factory"
+    )

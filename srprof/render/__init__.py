@@ -1,0 +1,39 @@
+"""Output formats. Each is one file; they are imported when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from srprof.errors import InputError
+from srprof.render.base import VIEWS, Options, Renderer
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+
+__all__ = ["FORMATS", "VIEWS", "Options", "Renderer", "render", "renderer"]
+
+_RENDERERS = {
+    "text": "srprof.render.text:TextRenderer",
+    "json": "srprof.render.json:JsonRenderer",
+    "csv": "srprof.render.csv:CsvRenderer",
+    "markdown": "srprof.render.markdown:MarkdownRenderer",
+    "html": "srprof.render.html:HtmlRenderer",
+}
+
+#: What `--format` takes.
+FORMATS = tuple(name for name in _RENDERERS if name != "html")
+
+
+def renderer(name: str) -> Renderer:
+    """The renderer of a format."""
+    if name not in _RENDERERS:
+        raise InputError(f"format {name!r} is not one of {', '.join(_RENDERERS)}")
+    module, _, cls = _RENDERERS[name].partition(":")
+    made: Renderer = getattr(importlib.import_module(module), cls)()
+    return made
+
+
+def render(analysis: Analysis, name: str, options: Options | None = None) -> str:
+    """An analysis in a format."""
+    return renderer(name).render(analysis, options or Options())

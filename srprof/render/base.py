@@ -1,0 +1,42 @@
+"""What every output format shares: the renderer's interface and the registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+
+View = Literal["summary", "nodes", "peak", "modules"]
+
+#: What `--view` takes.
+VIEWS: tuple[View, ...] = ("summary", "nodes", "peak", "modules")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to render.
+
+    Attributes:
+        view: which tables; "summary" is a bit of each.
+        top: rows of the largest-first tables; None is all of them.
+        color: the text is for a terminal; width: of that terminal, in columns.
+    """
+
+    view: View = "summary"
+    top: int | None = 10
+    color: bool = False
+    width: int = 100
+
+
+class Renderer(ABC):
+    """One output format."""
+
+    name: ClassVar[str]
+    extension: ClassVar[str]
+
+    @abstractmethod
+    def render(self, analysis: Analysis, options: Options) -> str:
+        """The analysis as text in this format, ending with a newline."""

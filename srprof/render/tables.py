@@ -1,0 +1,366 @@
+"""What the reports for people say, before it is drawn: headings, lines and tables.
+
+Every format that a person reads draws the same sections; only the drawing differs.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from srprof.analysis import Analysis, LiveStorage
+from srprof.render.base import Options, View
+from srprof.tracing.records import Node, Reference
+
+Kind = Literal["text", "count", "mib", "giga", "mega"]
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `kind` says how its values are written for a person."""
+
+    name: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of raw values: bytes, counts, strings; None is unknown."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with lines, a table, and lines under it."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    table: Table | None = None
+    after: tuple[str, ...] = ()
+
+
+def mib(nbytes: int) -> str:
+    """Bytes as MiB with two decimals."""
+    return f"{nbytes / MIB:.2f}"
+
+
+_WRITE: dict[Kind, Callable[[Any], str]] = {
+    "text": str,
+    "count": lambda value: f"{value:,}",
+    "mib": mib,
+    "giga": lambda value: f"{value / 1e9:.4f}",
+    "mega": lambda value: f"{value / 1e6:.4f}",
+}
+
+
+def written(table: Table) -> list[list[str]]:
+    """The rows as a person reads them; unknown is a dash."""
+    return [
+        ["-" if v is None else _WRITE[c.kind](v) for c, v in zip(table.columns, row, strict=True)]
+        for row in table.rows
+    ]
+
+
+def short_path(path: str) -> str:
+    """A file as a person would name it: from the current folder, or within site-packages."""
+    packages = sysconfig.get_paths()["purelib"] + os.sep
+    if path.startswith(packages):
+        return path[len(packages) :]
+    here = os.getcwd() + os.sep
+    return path[len(here) :] if path.startswith(here) else path
+
+
+def place(file: str, line: int) -> str:
+    """`models/rfdn.py:37`, or "" where no line is known."""
+    return f"{short_path(file)}:{line}" if file else ""
+
+
+def where(reference: Reference) -> str:
+    """The place of a reference, or the module that has the attribute."""
+    return place(reference.file, reference.line) or reference.function
+
+
+def shape(sizes: Iterable[int]) -> str:
+    """`1x50x256x256`."""
+    return "x".join(map(str, sizes))
+
+
+def sections(analysis: Analysis, options: Options) -> list[Section]:
+    """The sections of a view, in reading order."""
+    makers: dict[View, Sequence[Callable[[Analysis, Options], Section | None]]] = {
+        "summary": (_headline, _breakdown, _nodes, _held, _complexity, _notes),
+        "nodes": (_headline, _all_nodes, _notes),
+        "peak": (_headline, _breakdown, _live, _held, _notes),
+        "modules": (_headline, _modules, _notes),
+    }
+    found = (make(analysis, options) for make in makers[options.view])
+    return [section for section in found if section is not None]
+
+
+def main_table(analysis: Analysis, options: Options) -> Table:
+    """The one table of a view, for formats that hold just one."""
+    maker = {"peak": _live, "modules": _modules}.get(options.view, _all_nodes)
+    section = maker(analysis, options)
+    assert section is not None and section.table is not None
+    return section.table
+
+
+def _headline(analysis: Analysis, _: Options) -> Section:
+    trace, memory = analysis.trace, analysis.memory
+    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
+    on = {
+        "meta": "traced on meta: nothing was allocated",
+        "cpu": "traced in one real run on the CPU",
+    }.get(trace.device, f"traced on {trace.device}")
+    held = analysis.peak_parts.held
+    explain = {
+        "planned": "what a perfect executor needs (the paper's net + input + output + kept)",
+        "eager": "what eager PyTorch references; the next table says where it goes",
+    }
+    rows = tuple(
+        (
+            name,
+            peak.nbytes,
+            _maps(analysis, peak.nbytes),
+            _at(None if peak.node is None else trace.nodes[peak.node]),
+            explain[name],
+        )
+        for name, peak in (("planned", memory.planned), ("eager", memory.eager))
+    )
+    unit = analysis.feature_map
+    columns = (
+        Column("peak"),
+        Column("MiB", "mib"),
+        Column("feature maps" if unit is None else f"maps of {shape(unit)}"),
+        Column("at node"),
+        Column("meaning"),
+    )
+    after = []
+    if held:
+        share = held / memory.eager.nbytes
+        after.append(
+            f"{mib(held)} MiB of the eager peak ({share:.0%}) is held: variables still reference "
+            "tensors that nothing needs any more."
+        )
+    if trace.fallback:
+        after.append(f"The meta device could not run this network: {trace.fallback}")
+    return Section(f"{trace.spec} at {tensors}", (on,), Table(columns, rows), tuple(after))
+
+
+def _maps(analysis: Analysis, nbytes: int) -> str | None:
+    maps = analysis.feature_maps(nbytes)
+    return None if maps is None else f"{maps:.2f}"
+
+
+def _at(node: Node | None) -> str | None:
+    if node is None:
+        return None
+    return f"{node.index} {node.op} in {node.module or 'the model'}"
+
+
+def _breakdown(analysis: Analysis, _: Options) -> Section | None:
+    node, parts = analysis.peak_node, analysis.peak_parts
+    if node is None:
+        return None
+    meaning = {
+        "net": "parameters and buffers",
+        "input": "read or changed by this node",
+        "output": "created by this node",
+        "kept": "older, needed later or held by the caller",
+        "held": "older, needed by nothing, still referenced",
+    }
+    total = max(parts.eager, 1)
+    rows = tuple(
+        (name, getattr(parts, name), f"{getattr(parts, name) / total:.1%}", text)
+        for name, text in meaning.items()
+    )
+    rows += (("eager", parts.eager, "100.0%", "referenced by the program"),)
+    where_ = f", {place(node.file, node.line)}" if node.file else ""
+    columns = (Column("part"), Column("MiB", "mib"), Column("share"), Column("what it is"))
+    return Section(f"At the eager peak: node {_at(node)}{where_}", (), Table(columns, rows))
+
+
+_NODE_COLUMNS = (
+    Column("node", "count"),
+    Column("op"),
+    Column("module"),
+    Column("line"),
+    Column("output"),
+    Column("eager MiB", "mib"),
+    Column("input", "mib"),
+    Column("output MiB", "mib"),
+    Column("kept", "mib"),
+    Column("held", "mib"),
+    Column("GMACs", "giga"),
+)
+
+
+def _node_table(analysis: Analysis, indices: Iterable[int]) -> Table:
+    nodes, parts = analysis.trace.nodes, analysis.memory.parts
+    macs = analysis.complexity.node_macs
+    rows = tuple(
+        (
+            i,
+            nodes[i].op,
+            nodes[i].module,
+            place(nodes[i].file, nodes[i].line),
+            shape(nodes[i].shape),
+            parts[i].eager,
+            parts[i].input,
+            parts[i].output,
+            parts[i].kept,
+            parts[i].held,
+            macs[i],
+        )
+        for i in indices
+    )
+    return Table(_NODE_COLUMNS, rows)
+
+
+def _nodes(analysis: Analysis, options: Options) -> Section:
+    parts = analysis.memory.parts
+    largest = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.top]
+    title = f"Largest nodes ({len(largest)} of {len(parts)})"
+    return Section(title, (), _node_table(analysis, largest))
+
+
+def _all_nodes(analysis: Analysis, options: Options) -> Section:
+    count = len(analysis.trace.nodes)
+    return Section(f"Nodes ({count})", (), _node_table(analysis, range(count)))
+
+
+def _held(analysis: Analysis, options: Options) -> Section | None:
+    if not analysis.releases:
+        return None
+    shown = analysis.releases[: options.top]
+    rows = tuple(
+        (
+            release.holder.variable,
+            release.holder.function,
+            where(release.holder),
+            release.nbytes,
+            _last_use(analysis, release.last_use),
+            release.saving,
+            release.peak_after,
+        )
+        for release in shown
+    )
+    columns = (
+        Column("variable"),
+        Column("function"),
+        Column("bound at"),
+        Column("holds MiB", "mib"),
+        Column("last use"),
+        Column("saves alone", "mib"),
+        Column("peak then", "mib"),
+    )
+    after = [
+        "saves alone: the eager peak falls by this if only this variable lets go after its last "
+        "use (del, or reuse of the name);",
+        "peak then: the eager peak once it and all above it have let go.",
+    ]
+    if len(shown) < len(analysis.releases):
+        after.append(f"{len(analysis.releases) - len(shown)} more: --view peak --top 0")
+    return Section(
+        "Held at the eager peak, by variable", (), Table(columns, rows), tuple(after)
+    )
+
+
+def _last_use(analysis: Analysis, node: int) -> str:
+    if node < 0:
+        return "none"
+    record = analysis.trace.nodes[node]
+    return f"{node} {record.op}"
+
+
+def _live(analysis: Analysis, options: Options) -> Section | None:
+    shown = analysis.live_at_peak[: options.top]
+    columns = (
+        Column("part"),
+        Column("MiB", "mib"),
+        Column("shape"),
+        Column("variable"),
+        Column("function"),
+        Column("bound at"),
+        Column("made by"),
+        Column("last use"),
+    )
+    rows = tuple(_live_row(analysis, live) for live in shown)
+    title = f"Alive at the eager peak ({len(shown)} of {len(analysis.live_at_peak)})"
+    return Section(title, (), Table(columns, rows))
+
+
+def _live_row(analysis: Analysis, live: LiveStorage) -> tuple[Any, ...]:
+    reference = live.references[0]
+    made = "the caller" if live.birth < 0 else _last_use(analysis, live.birth)
+    if live.part == "output" and reference.kind == "unknown":
+        variable, function, bound = "(result of this node)", "", ""
+    else:
+        variable, function, bound = reference.variable, reference.function, where(reference)
+    held_by_caller = analysis.trace.storages[live.storage].role == "input"
+    last = "the caller" if held_by_caller else _last_use(analysis, live.last_use)
+    return live.part, live.nbytes, shape(live.shape), variable, function, bound, made, last
+
+
+def _modules(analysis: Analysis, options: Options) -> Section:
+    """Each module with the nodes that ran inside it, its children's included."""
+    nodes, parts = analysis.trace.nodes, analysis.memory.parts
+    macs = analysis.complexity.node_macs
+    inside: dict[str, list[int]] = {"": list(range(len(nodes)))}
+    for node in nodes:
+        path = node.module
+        while path:
+            inside.setdefault(path, []).append(node.index)
+            path = path.rpartition(".")[0]
+    rows = []
+    for path, members in inside.items():
+        peak = max(members, key=lambda i: parts[i].eager, default=None)
+        rows.append(
+            (
+                path or "(the model)",
+                len(members),
+                analysis.memory.eager.nbytes if peak is None else parts[peak].eager,
+                peak,
+                max((parts[i].held for i in members), default=0),
+                sum(parts[i].output for i in members),
+                sum(macs[i] or 0 for i in members),
+            )
+        )
+    columns = (
+        Column("module"),
+        Column("nodes", "count"),
+        Column("peak MiB", "mib"),
+        Column("at node", "count"),
+        Column("held MiB", "mib"),
+        Column("created MiB", "mib"),
+        Column("GMACs", "giga"),
+    )
+    return Section(f"Modules ({len(rows)})", (), Table(columns, tuple(rows)))
+
+
+def _complexity(analysis: Analysis, _: Options) -> Section:
+    counts = analysis.complexity
+    columns = (Column("measure"), Column("value"), Column("convention"))
+    rows = (
+        ("params", f"{counts.parameters:,}", "all parameters"),
+        ("FLOPs", f"{counts.flops_ntire / 1e9:.4f} G", "as the NTIRE challenge counts, per image"),
+        ("activations", f"{counts.activations / 1e6:.4f} M", "elements of convolution outputs"),
+        ("convs", f"{counts.convolutions:,}", "convolution calls"),
+        ("MACs", f"{counts.macs / 1e9:.4f} G", "true multiply-accumulates of all ops"),
+    )
+    after = ()
+    if counts.uncounted:
+        listed = ", ".join(f"{op} ({calls}x)" for op, calls in counts.uncounted.items())
+        after = (f"MACs leave out ops without a rule: {listed}",)
+    return Section("Complexity", (), Table(columns, rows), after)
+
+
+def _notes(analysis: Analysis, _: Options) -> Section | None:
+    return Section("Notes", analysis.trace.notes) if analysis.trace.notes else None

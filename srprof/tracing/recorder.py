@@ -1,0 +1,435 @@
+"""The recorder: one call of a model, every ATen call of it written down.
+
+A `TorchDispatchMode` sees each call after autograd and before the kernel. Two rules make its
+lifetimes true:
+
+- It holds no tensor and no storage past the call that it is handed: shapes and integers only.
+- It never reads `frame.f_locals` while the run goes on, because up to Python 3.12 that leaves a
+  copy of the locals on the frame, which keeps a tensor alive after its variable was bound to
+  something else.
+
+A storage's death is seen through a weak reference to its Python object, which torch keeps for
+as long as the C++ storage lives.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from srprof.tracing.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
+from srprof.tracing.source import function_name, is_user_file
+
+#: Checks that an exported program carries; they hold for the device it was exported on only.
+_EXPORT_CHECKS = frozenset({"aten::_assert_tensor_metadata"})
+
+#: Roles whose storages come and go with the run.
+_TRANSIENT = frozenset({"activation", "input"})
+
+
+class _Death(weakref.ref):  # type: ignore[type-arg]
+    """A weak reference to a storage that knows the storage's index."""
+
+    __slots__ = ("index",)
+    index: int
+
+
+class _Lifetime:
+    """A storage while the run goes on; `freeze` makes the record of it."""
+
+    __slots__ = ("birth", "death", "host", "name", "nbytes", "returned", "role", "uses")
+
+    def __init__(self, nbytes: int, role: Role, birth: int, host: bool, name: str) -> None:
+        self.nbytes = nbytes
+        self.role = role
+        self.birth = birth
+        self.host = host
+        self.name = name
+        self.death = -1
+        self.returned = False
+        self.uses: list[int] = []
+
+    def freeze(self, end: int) -> Storage:
+        return Storage(
+            nbytes=self.nbytes,
+            role=self.role,
+            birth=self.birth,
+            death=end if self.death < 0 else self.death,
+            uses=tuple(self.uses),
+            returned=self.returned,
+            host=self.host,
+            name=self.name,
+        )
+
+
+class _Schema(NamedTuple):
+    """What the recorder needs of an operator's schema."""
+
+    op: str
+    overload: str
+    written: tuple[int, ...]
+    written_keywords: tuple[str, ...]
+
+
+def _read_schema(func: Any) -> _Schema:
+    namespace, _, op = func._schema.name.partition("::")
+    written = [
+        (i, a.name)
+        for i, a in enumerate(func._schema.arguments)
+        if a.alias_info is not None and a.alias_info.is_write
+    ]
+    return _Schema(
+        op if namespace == "aten" else f"{namespace}.{op}",
+        func._overloadname,
+        tuple(i for i, _ in written),
+        tuple(name for _, name in written),
+    )
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested lists, tuples, mappings and dataclass-like results, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from tensors_in(getattr(value, name))
+
+
+class Recorder(TorchDispatchMode):
+    """Records every ATen call made while it is active; see `recording`.
+
+    Args:
+        model: the model that will run; its modules give the paths. It is not changed.
+        device: type of the device that the model's tensors are on: "meta", "cpu" or "cuda".
+        on_node: called with this recorder when a node has ended, before its result is handed
+            back; what it raises ends the run.
+    """
+
+    def __init__(
+        self, model: nn.Module, device: str, on_node: Callable[[Recorder], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.device = device
+        self.nodes: list[Node] = []
+        self.externals: list[External] = []
+        self.calls: list[ModuleCall] = []
+        self.lifetimes: list[_Lifetime] = []
+        self.mixed_ops: set[str] = set()
+        self.module_stack: list[str] = [""]
+        self.raised_in = ""
+        self._on_node = on_node
+        self._live = 0
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._index_by_id: dict[int, int] = {}
+        self._deaths: dict[int, _Death] = {}
+        self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
+        self._schemas: dict[Any, _Schema] = {}
+        for name, parameter in model.named_parameters():
+            self.add_external(parameter, name, "parameter")
+        for name, buffer in model.named_buffers():
+            self.add_external(buffer, name, "buffer")
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch asks. Yes (the default) would import torch._dynamo at the first call, which takes
+        # a second, and guards against compiling this mode, which nothing here does.
+        return False
+
+    # -- storages -----------------------------------------------------------------------------
+
+    def storage_index(self, tensor: torch.Tensor) -> int | None:
+        """Index of the tensor's storage, None if the run has not seen it or it has none."""
+        try:
+            index = self._index_by_id.get(id(tensor.untyped_storage()))
+        except NotImplementedError:  # sparse and other layouts without one storage
+            return None
+        return index if index is not None and self.lifetimes[index].death < 0 else None
+
+    def _register(self, tensor: torch.Tensor, role: Role, birth: int, name: str = "") -> int:
+        """Index of the tensor's storage, a new one if it was not known or has another size."""
+        try:
+            storage = tensor.untyped_storage()
+        except NotImplementedError:
+            return -1
+        nbytes = storage.nbytes()
+        known = self._index_by_id.get(id(storage))
+        if known is not None and self.lifetimes[known].death < 0:
+            if self.lifetimes[known].nbytes == nbytes:
+                return known
+            self._end_life(known)  # resized: the old block is gone
+        index = len(self.lifetimes)
+        host = self.device != "cpu" and tensor.device.type == "cpu"
+        self.lifetimes.append(_Lifetime(nbytes, role, birth, host, name))
+        self._index_by_id[id(storage)] = index
+        death = _Death(storage, self._on_death)
+        death.index = index
+        self._deaths[index] = death
+        if role in _TRANSIENT and not host:
+            self._live += nbytes
+        return index
+
+    def _on_death(self, death: weakref.ref[Any]) -> None:
+        assert isinstance(death, _Death)
+        self._end_life(death.index)
+
+    def _end_life(self, index: int) -> None:
+        lifetime = self.lifetimes[index]
+        if lifetime.death >= 0:
+            return
+        lifetime.death = len(self.nodes)
+        self._deaths.pop(index, None)
+        if lifetime.role in _TRANSIENT and not lifetime.host:
+            self._live -= lifetime.nbytes
+
+    # -- tensors ------------------------------------------------------------------------------
+
+    def add_external(self, tensor: torch.Tensor, name: str, role: Role) -> TensorRef:
+        """Register a tensor that the run did not make; gives the reference to it."""
+        storage = self._register(tensor, role, -1, name)
+        ref = TensorRef(-1, len(self.externals))
+        self.externals.append(External(name, role, _info(tensor, storage)))
+        self._source_by_id[id(tensor)] = (ref, storage)
+        return ref
+
+    def add_inputs(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Register the tensors of the call as its inputs."""
+        for position, value in enumerate(args):
+            for part, tensor in enumerate(tensors_in(value)):
+                name = f"input_{position}" if position else "input"
+                self.add_external(tensor, f"{name}_{part}" if part else name, "input")
+        for keyword, value in kwargs.items():
+            for part, tensor in enumerate(tensors_in(value)):
+                self.add_external(tensor, f"{keyword}_{part}" if part else keyword, "input")
+
+    def _read(self, tensor: torch.Tensor) -> tuple[TensorRef, TensorInfo]:
+        """Where an argument comes from, and what it is."""
+        known = self.storage_index(tensor)
+        storage = -1 if known is None else known
+        source = self._source_by_id.get(id(tensor))
+        if source is not None and source[1] == storage and storage >= 0:
+            return source[0], _info(tensor, storage)
+        if storage >= 0 and self.lifetimes[storage].birth >= 0:
+            # A tensor made without a call (`x.data`): stand in the node that made the storage.
+            birth = self.nodes[self.lifetimes[storage].birth]
+            output = next(i for i, o in enumerate(birth.outputs) if o.storage == storage)
+            return TensorRef(birth.index, output), _info(tensor, storage)
+        ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
+        return ref, self.externals[ref.output].info
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            # Composite calls arrive whole here; take them apart as outside inference mode.
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        schema = self._schemas.get(func)
+        if schema is None:
+            schema = self._schemas[func] = _read_schema(func)
+        if func._schema.name in _EXPORT_CHECKS:
+            return None
+        index = len(self.nodes)
+        inputs: list[TensorInfo] = []
+        arguments = (self._encode(args, inputs), self._encode(kwargs, inputs))
+        if self.device == "cpu":
+            result = func(*args, **kwargs)
+        else:
+            result = self._call_on_device(func, schema.op, args, kwargs)
+
+        first_new = len(self.lifetimes)
+        written = self._written(schema, args, kwargs)
+        outputs: list[TensorInfo] = []
+        for position, tensor in enumerate(tensors_in(result)):
+            storage = self._register(tensor, "activation", index)
+            outputs.append(_info(tensor, storage))
+            self._source_by_id[id(tensor)] = (TensorRef(index, position), storage)
+        created = range(first_new, len(self.lifetimes))
+        for storage in {i.storage for i in inputs}.union(written):
+            if 0 <= storage < first_new:
+                self.lifetimes[storage].uses.append(index)
+        file, line, function = _user_line()
+        self.nodes.append(
+            Node(
+                index=index,
+                op=schema.op,
+                overload=schema.overload,
+                module=self.module_stack[-1],
+                file=file,
+                line=line,
+                function=function,
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                created=tuple(created),
+                written=tuple(i for i in written if i < first_new),
+                arguments=arguments,
+                live=self._live,
+            )
+        )
+        if self._on_node is not None:
+            self._on_node(self)
+        return result
+
+    def _encode(self, value: Any, inputs: list[TensorInfo]) -> Any:
+        """Arguments with each tensor replaced by a reference, and `inputs` filled in order."""
+        if isinstance(value, torch.Tensor):
+            ref, info = self._read(value)
+            inputs.append(info)
+            return ref
+        if isinstance(value, (list, tuple)):
+            return tuple(self._encode(item, inputs) for item in value)
+        if isinstance(value, dict):
+            return {key: self._encode(item, inputs) for key, item in value.items()}
+        return value
+
+    def _written(self, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> list[int]:
+        """Indices of the storages that the call changes in place."""
+        found: list[int] = []
+        for position, keyword in zip(schema.written, schema.written_keywords, strict=True):
+            value = args[position] if position < len(args) else kwargs.get(keyword)
+            for tensor in tensors_in(value):
+                storage = self._register(tensor, "activation", len(self.nodes))
+                if storage not in found:
+                    found.append(storage)
+        return found
+
+    def _call_on_device(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Make the call, with main-memory tensors beside the model's brought to its device.
+
+        Such a mixture is what a tensor made without `device=` gives. The call goes on as if it
+        had been made on the model's device; the trace names the op.
+        """
+        devices = {t.device.type for t in tensors_in((args, kwargs)) if t.dim() > 0}
+        if len(devices) > 1 and op not in ("copy_", "_to_copy"):
+            self.mixed_ops.add(op)
+
+            def move(value: Any) -> Any:
+                if isinstance(value, torch.Tensor):
+                    same = value.dim() == 0 or value.device.type == self.device
+                    return value if same else value.to(self.device)
+                if isinstance(value, (list, tuple)):
+                    return type(value)(move(item) for item in value)
+                return value
+
+            args, kwargs = move(args), {key: move(item) for key, item in kwargs.items()}
+        return func(*args, **kwargs)
+
+    # -- modules ------------------------------------------------------------------------------
+
+    def enter_module(self, module: nn.Module, _args: Any) -> None:
+        self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
+
+    def leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
+        if not self.raised_in and sys.exc_info()[1] is not None:
+            self.raised_in = self.module_stack[-1]
+        if len(self.module_stack) > 1:
+            self.module_stack.pop()
+        path = self._paths.get(id(module))
+        if path is None:
+            return  # not a child of the model: a global activation, say
+        first = next(tensors_in(output), None)
+        weight = getattr(module, "weight", None)
+        self.calls.append(
+            ModuleCall(
+                path=path,
+                kind=_torch_class(type(module)),
+                output=() if first is None else tuple(first.shape),
+                weight=tuple(weight.shape) if isinstance(weight, torch.Tensor) else (),
+            )
+        )
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
+        """Freeze the nodes and storages; `result` is what the model returned.
+
+        A constant that the run let go (a cache that it replaced) is not part of the network: it
+        becomes an activation that was there before the first node.
+        """
+        for tensor in tensors_in(result):
+            index = self.storage_index(tensor)
+            if index is not None:
+                self.lifetimes[index].returned = True
+        end = len(self.nodes)
+        for lifetime in self.lifetimes:
+            if lifetime.role == "constant" and 0 <= lifetime.death:
+                lifetime.role = "activation"
+                if not lifetime.host:
+                    for i, node in enumerate(self.nodes[: lifetime.death]):
+                        self.nodes[i] = replace(node, live=node.live + lifetime.nbytes)
+        storages = tuple(lifetime.freeze(end) for lifetime in self.lifetimes)
+        self._deaths.clear()
+        return tuple(self.nodes), storages
+
+    def references_in(self, result: Any) -> Any:
+        """The model's result with each tensor replaced by a reference."""
+        return self._encode(result, [])
+
+
+def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:
+    nbytes = tensor.numel() * tensor.element_size()
+    return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes)
+
+
+def _torch_class(cls: type) -> str:
+    """Name of the nearest class that torch defines: a subclass of Conv2d counts as Conv2d."""
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch.nn.modules."):
+            return base.__name__ if base is not nn.Module else cls.__name__
+    return cls.__name__
+
+
+def _user_line() -> tuple[str, int, str]:
+    """File, line and function of the innermost frame that is the user's; ("", 0, "") if none."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code is not BOUNDARY:
+        code = frame.f_code
+        if is_user_file(code.co_filename):
+            return code.co_filename, frame.f_lineno, function_name(code)
+        frame = frame.f_back  # type: ignore[assignment]
+    return "", 0, ""
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Activate the recorder and its module hooks, and take both away again."""
+    before = register_module_forward_pre_hook(recorder.enter_module)
+    try:
+        after = register_module_forward_hook(recorder.leave_module, always_call=True)
+        try:
+            with torch.no_grad(), recorder:
+                yield recorder
+        finally:
+            after.remove()
+    finally:
+        before.remove()
+
+
+def call_model(model: nn.Module, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call the model. Frames above this one are not the model's."""
+    return model(*args, **kwargs)
+
+
+BOUNDARY = call_model.__code__

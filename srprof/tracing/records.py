@@ -1,0 +1,220 @@
+"""The record of one run: frozen data, no tensor, no torch.
+
+Everything that srprof reports is computed from a `Trace`; nothing runs the model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from torch.fx import Graph
+
+Role = Literal["parameter", "buffer", "constant", "input", "activation"]
+
+#: Roles that stay resident for the whole run: the paper's M_net.
+RESIDENT_ROLES = frozenset({"parameter", "buffer", "constant"})
+
+
+class TensorInfo(NamedTuple):
+    """What is known of one tensor that a node reads or returns.
+
+    `storage` indexes `Trace.storages`. `nbytes` is numel x itemsize, which for a view is less
+    than its storage holds and for an expanded tensor more.
+    """
+
+    storage: int
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+
+class TensorRef(NamedTuple):
+    """A tensor among a node's arguments: output `output` of node `node`.
+
+    `node` is -1 for tensors that no node made; `output` then indexes `Trace.externals`.
+    """
+
+    node: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A tensor that the run did not make: an input, a parameter, a buffer or a constant."""
+
+    name: str
+    role: Role
+    info: TensorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One block of memory, however many tensors view it.
+
+    It is referenced at the end of every node `i` with `birth <= i < death`.
+
+    Attributes:
+        nbytes: bytes requested.
+        role: who made it.
+        birth: index of the node that made it; -1 if it was there before the run.
+        death: index of the first node at whose end it is gone; the number of nodes if it
+            outlives the run.
+        uses: indices of the nodes that read it or change it in place, ascending.
+        returned: the caller gets a tensor of it.
+        host: it lives in main memory while the model's tensors are on a device.
+        name: the state-dict key or input name, where there is one.
+    """
+
+    nbytes: int
+    role: Role
+    birth: int
+    death: int
+    uses: tuple[int, ...]
+    returned: bool = False
+    host: bool = False
+    name: str = ""
+
+    @property
+    def resident(self) -> bool:
+        """Whether it is part of the network rather than of the run."""
+        return self.role in RESIDENT_ROLES
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One ATen call.
+
+    Attributes:
+        op: `convolution` for `aten::convolution`; other libraries keep their namespace.
+        overload: the overload's name, `default` if it has none.
+        module: path of the innermost module whose `forward` was running; "" is the model.
+        file, line, function: the user's source line that asked for the call.
+        inputs, outputs: the tensors it read and returned, in order.
+        created: storages that it made. written: storages that it changed in place.
+        arguments: positional and keyword arguments, each tensor replaced by a `TensorRef`.
+        live: bytes referenced by the program when it ended, without the resident ones.
+    """
+
+    index: int
+    op: str
+    overload: str
+    module: str
+    file: str
+    line: int
+    function: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    created: tuple[int, ...]
+    written: tuple[int, ...]
+    arguments: tuple[tuple[Any, ...], Mapping[str, Any]]
+    live: int
+
+    @property
+    def inplace(self) -> bool:
+        """Whether it changes an existing storage."""
+        return bool(self.written)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it only makes new tensors of existing storages."""
+        return bool(self.outputs) and not self.created and not self.written
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first output; () if there is none."""
+        return self.outputs[0].shape if self.outputs else ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """One call of a registered module, in the order in which calls ended.
+
+    Attributes:
+        path: dotted path in the model; "" is the model itself.
+        kind: name of the nearest class that torch defines (`Conv2d`), else of its own class.
+        output: shape of the (first) output tensor, () if it returned none.
+        weight: shape of its `weight`, () if it has none.
+    """
+
+    path: str
+    kind: str
+    output: tuple[int, ...]
+    weight: tuple[int, ...]
+
+
+ReferenceKind = Literal["local", "argument", "attribute", "global", "torch", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Something that references a storage.
+
+    Attributes:
+        variable: as Python would write it: `distilled_c1`, `feats[2]`, `self.cache`.
+        function: the function whose variable it is; for an attribute, the module's path.
+        file, line: where the variable got the tensor; ("", 0) if not known.
+        kind: a local or argument of the user's code, an attribute of a module, a global, a
+            variable or temporary of torch's own code, or unknown.
+    """
+
+    variable: str
+    function: str
+    file: str
+    line: int
+    kind: ReferenceKind
+
+
+UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that one run of a model revealed.
+
+    Attributes:
+        name: of the model; spec: what the user wrote for it.
+        device: where it ran: "meta", "cpu", or "cuda" (fake tensors).
+        nodes, storages, externals, calls: the record, each in order of appearance.
+        result: what the model returned, each tensor replaced by a `TensorRef`.
+        parameters: number of parameters, frozen ones too.
+        scale, width: upscaling factor and trunk channels, where the zoo knows them.
+        references: by storage, what references it at the eager peak, the user's code first.
+        fallback: why the meta device could not run it, "" if it could or was not asked to.
+        notes: what a reader of the figures must know, one line each.
+    """
+
+    name: str
+    spec: str
+    device: str
+    torch_version: str
+    nodes: tuple[Node, ...]
+    storages: tuple[Storage, ...]
+    externals: tuple[External, ...]
+    calls: tuple[ModuleCall, ...]
+    result: Any
+    parameters: int
+    scale: int | None = None
+    width: int | None = None
+    references: Mapping[int, tuple[Reference, ...]] = field(default_factory=dict)
+    fallback: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[External, ...]:
+        """The tensors of the call."""
+        return tuple(e for e in self.externals if e.role == "input")
+
+    def references_of(self, storage: int) -> tuple[Reference, ...]:
+        """What references a storage at the eager peak; at least one entry."""
+        return self.references.get(storage) or (UNKNOWN,)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The run as a `torch.fx.Graph` of ATen calls; built at first use."""
+        from srprof.tracing.fxgraph import build_graph
+
+        return build_graph(self)

@@ -1,0 +1,152 @@
+"""From a workload to a trace: run it, on meta if it can, and ask who holds what at the peak."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from srprof.errors import InputError, ModelError, SrprofError
+from srprof.memory.model import memory_model
+from srprof.tracing.holders import find_references
+from srprof.tracing.isolation import isolated
+from srprof.tracing.recorder import Recorder, call_model, recording
+from srprof.tracing.records import Trace
+from srprof.tracing.source import blame, first_line
+from srprof.workload import Workload
+
+TraceOn = Literal["auto", "meta", "cpu"]
+
+#: What torch says when the meta device, and not the model, is at fault.
+_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
+_OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
+_CHANNELS = re.compile(r"expected input.* to have (\d+) channels")
+
+
+class _NeedsData(Exception):
+    """The run needs the values of tensors, which the meta device has not."""
+
+
+def run_trace(workload: Workload, trace_on: TraceOn = "auto") -> Trace:
+    """Trace a workload.
+
+    Args:
+        trace_on: "meta" allocates nothing; "cpu" makes one real run; "auto" tries meta first.
+
+    Raises:
+        InputError: the input is larger than torch can count.
+        ModelError: the model raised.
+    """
+    if trace_on not in ("auto", "meta", "cpu"):
+        raise InputError(f"trace_on {trace_on!r} is not one of auto, meta, cpu")
+    notes: list[str] = []
+    with isolated(notes):
+        trace = _run_where_possible(workload, trace_on)
+        trace = _with_references(workload, trace)
+    return replace(trace, notes=(*trace.notes, *notes))
+
+
+def _run_where_possible(workload: Workload, trace_on: TraceOn) -> Trace:
+    if trace_on == "cpu":
+        return _run_once(workload, "cpu")
+    try:
+        return _run_once(workload, "meta")
+    except _NeedsData as reason:
+        if trace_on == "meta":
+            raise ModelError(
+                f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
+            ) from reason
+        return replace(_run_once(workload, "cpu"), fallback=str(reason))
+
+
+def _run_once(workload: Workload, device: str) -> Trace:
+    """One recorded run; a second where the first had modules imported on the way.
+
+    torch and networks import at first use, and an import can leave frames of the run in a
+    reference cycle (`torch.fx.wrap` does), whose locals then outlive their functions.
+    """
+    known = len(sys.modules)
+    trace = _record(workload, device)
+    return trace if len(sys.modules) == known else _record(workload, device)
+
+
+def _record(workload: Workload, device: str) -> Trace:
+    state = torch.get_rng_state()
+    model, args, kwargs = workload.instance(device)
+    recorder = Recorder(model, device)
+    recorder.add_inputs(args, kwargs)
+    try:
+        with recording(recorder):
+            result = call_model(model, args, kwargs)
+    except SrprofError:
+        raise
+    except Exception as error:
+        module = recorder.raised_in
+        raise _explain(error, workload, device, module) from error
+    finally:
+        torch.set_rng_state(state)
+    notes = []
+    if recorder.mixed_ops:
+        ops = ", ".join(sorted(recorder.mixed_ops))
+        notes.append(
+            f"{ops} mixed tensors of the model's device with tensors made on the CPU; on a GPU "
+            "that raises: make them with device=x.device"
+        )
+    result_refs = recorder.references_in(result)
+    nodes, storages = recorder.finish(result)
+    host = sum(s.nbytes for s in storages if s.host and not s.resident)
+    if host:
+        notes.append(
+            f"{host} bytes of tensors were made in main memory during the run; they are not "
+            "counted"
+        )
+    return Trace(
+        name=workload.name,
+        spec=workload.spec,
+        device=device,
+        torch_version=str(torch.__version__),
+        nodes=nodes,
+        storages=storages,
+        externals=tuple(recorder.externals),
+        calls=tuple(recorder.calls),
+        result=result_refs,
+        parameters=sum(p.numel() for p in model.parameters()),
+        scale=workload.scale,
+        width=workload.width,
+        notes=tuple(notes),
+    )
+
+
+def _explain(error: Exception, workload: Workload, device: str, module: str) -> Exception:
+    """The error as the user should see it."""
+    message = first_line(error)
+    if device == "meta" and (
+        isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
+    ):
+        return _NeedsData(f"{type(error).__name__}: {message}")
+    if _OVERFLOW.search(message):
+        return InputError(
+            f"the input is too large for {workload.name}: a feature map's size overflows what "
+            f"torch can count ({message}); give a smaller --input"
+        )
+    where = blame(error)
+    inside = f" (module {module})" if module else ""
+    text = f"{workload.name} raised {where.describe(error)}{inside}"
+    channels = _CHANNELS.search(message)
+    if channels:
+        text += f"; for {channels.group(1)} channels write --input 1x{channels.group(1)}xHxW"
+    return ModelError(text, file=where.file, line=where.line, module=module)
+
+
+def _with_references(workload: Workload, trace: Trace) -> Trace:
+    node = memory_model(trace).eager.node
+    if node is None:
+        return trace
+    references = find_references(workload, trace, node)
+    if references is None:
+        note = "two runs of the model made different calls; who holds what cannot be said"
+        return replace(trace, notes=(*trace.notes, note))
+    return replace(trace, references=references)

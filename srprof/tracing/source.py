@@ -1,0 +1,84 @@
+"""Which frame of a Python stack is the user's.
+
+The line that a person wants to see is neither torch's nor srprof's, but the innermost one of
+his own (or of the network's author).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+
+from types import CodeType
+
+import torch
+
+_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_ZOO = _ENGINE + "models" + os.sep
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+#: Libraries that only rearrange tensors on behalf of the line that called them.
+_HELPERS = tuple(f"{package}einops{os.sep}" for package in _PACKAGES)
+
+
+@cache
+def is_engine_file(filename: str) -> bool:
+    """Whether the file is srprof's own, the zoo aside."""
+    return filename.startswith(_ENGINE) and not filename.startswith(_ZOO)
+
+
+@cache
+def is_user_file(filename: str) -> bool:
+    """Whether code of this file belongs to the network rather than to what runs it."""
+    if filename.startswith(_TORCH) or is_engine_file(filename):
+        return False
+    if filename.startswith(_STDLIB) and not any(part in filename for part in _PACKAGES):
+        return False
+    if filename.startswith("<frozen"):
+        return False
+    return not any(part in filename for part in _HELPERS)
+
+
+def function_name(code: CodeType) -> str:
+    """`RFDB.forward` where Python knows the class (3.11 and later), else `forward`."""
+    if sys.version_info >= (3, 11):
+        return code.co_qualname.replace("<locals>.", "")
+    return code.co_name
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Where an exception came from, as far as the user is concerned."""
+
+    file: str
+    line: int
+    function: str
+
+    def describe(self, error: BaseException) -> str:
+        """One line: `ValueError at net.py:12 in Net.forward: the message`."""
+        where = f" at {self.file}:{self.line} in {self.function}" if self.file else ""
+        return f"{type(error).__name__}{where}: {first_line(error)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The exception's message as one line; torch appends C++ stacks to some."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else "(no message)"
+
+
+def blame(error: BaseException) -> Blame:
+    """The innermost user frame of an exception's traceback; a syntax error's own place."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Blame(error.filename, error.lineno or 0, "the file")
+    found = Blame("", 0, "")
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_user_file(code.co_filename):
+            found = Blame(code.co_filename, traceback.tb_lineno, function_name(code))
+        traceback = traceback.tb_next
+    return found

@@ -1,0 +1,246 @@
+"""Workload: a model and what it is called with, ready to be run again and again.
+
+Each run gets a fresh instance: built anew from a SPEC, or copied from the caller's model, which
+is never moved, switched, hooked or otherwise touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from srprof import spec as specs
+from srprof.errors import InputError, ModelError
+from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
+from srprof.tracing.source import blame
+
+
+class Instance(NamedTuple):
+    """One fresh model and its arguments."""
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model and the arguments of one call.
+
+    Attributes:
+        name: for titles; spec: what the user wrote, or the class of the model he gave.
+        build: gives a fresh model on a device; it may keep nothing of it.
+        args, kwargs: the call's arguments; tensors as `TensorSpec` or example tensors.
+        dtype: floating-point dtype of parameters, buffers and inputs.
+        scale, width: upscaling factor and trunk channels where the zoo knows them.
+    """
+
+    name: str
+    spec: str
+    build: Callable[[str], nn.Module]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    dtype: str = "float32"
+    channels_last: bool = False
+    scale: int | None = None
+    width: int | None = None
+
+    def instance(self, device: str) -> Instance:
+        """A fresh model in evaluation mode with its arguments, both on the device."""
+        model = self.build(device)
+        _evaluation_mode(model)
+        dtype = getattr(torch, self.dtype)
+        if self.channels_last:
+            model = model.to(dtype=dtype, memory_format=torch.channels_last)
+        elif any(t.is_floating_point() and t.dtype != dtype for t in _weights(model)):
+            model = model.to(dtype=dtype)
+        args = tuple(self._argument(value, device) for value in self.args)
+        kwargs = {key: self._argument(value, device) for key, value in self.kwargs.items()}
+        return Instance(model, args, kwargs)
+
+    def _argument(self, value: Any, device: str) -> Any:
+        if isinstance(value, TensorSpec):
+            dtype = getattr(torch, value.dtype)
+            if dtype.is_floating_point:
+                value = torch.rand(value.shape, dtype=dtype, device=device)
+            else:
+                value = torch.zeros(value.shape, dtype=dtype, device=device)
+        elif isinstance(value, torch.Tensor):
+            value = value.detach().clone() if device == "cpu" else value.detach().to(device)
+            value = value.to(device)
+        elif isinstance(value, (list, tuple)):
+            return type(value)(self._argument(item, device) for item in value)
+        if self.channels_last and isinstance(value, torch.Tensor) and value.dim() == 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        return value
+
+
+def resolve(
+    model: Any, inputs: Sequence[Any], *, dtype: str = "float32", channels_last: bool = False
+) -> Workload:
+    """A workload from a SPEC string, a module, a GraphModule or an exported program.
+
+    Raises:
+        InputError: the SPEC, an input or the dtype is none; nothing of the model was run.
+    """
+    if dtype not in RUN_DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
+    if isinstance(model, str):
+        spec = specs.parse(model)
+        network = spec.network
+        return Workload(
+            name=spec.name,
+            spec=spec.text,
+            build=_Builder(spec),
+            scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
+            width=network.width if network and not spec.kwargs and not spec.args else None,
+            **_arguments(inputs, dtype, network.channels if network else 3),
+            dtype=dtype,
+            channels_last=channels_last,
+        )
+    if isinstance(model, torch.export.ExportedProgram):
+        if not inputs and model.example_inputs is not None:
+            args, kwargs = model.example_inputs
+            inputs = [*args, dict(kwargs)]
+        model = model.module()
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{type(model).__name__} is no model: give a SPEC string, an nn.Module, a GraphModule "
+            "or an exported program"
+        )
+    pristine = model
+    return Workload(
+        name=type(pristine).__name__,
+        spec=type(pristine).__qualname__,
+        build=lambda device: copy_model(pristine, device),
+        **_arguments(inputs, dtype, 3),
+        dtype=dtype,
+        channels_last=channels_last,
+    )
+
+
+def _arguments(inputs: Sequence[Any], dtype: str, channels: int) -> dict[str, Any]:
+    if not inputs:
+        raise InputError("no input: give a shape such as (1, 3, 256, 256)")
+    args, kwargs = read_inputs(inputs, dtype, channels)
+    return {"args": args, "kwargs": kwargs}
+
+
+class _Builder:
+    """Builds the SPEC's model on a device, importing its code once.
+
+    A constructor that reads a tensor's values cannot run on the meta device; it is then built
+    on the CPU and moved.
+    """
+
+    def __init__(self, spec: specs.Spec) -> None:
+        self._spec = spec
+        self._factory: Callable[[], Any] | None = None
+        self._on_cpu_only = bool(spec.checkpoint)
+
+    def __call__(self, device: str) -> nn.Module:
+        with specs.search_path(self._spec):
+            if self._factory is None:
+                self._factory = self._guard(lambda: specs.load_factory(self._spec))
+            if device == "meta" and not self._on_cpu_only:
+                try:
+                    return self._check(self._call(device))
+                except InputError:
+                    raise
+                except Exception:
+                    self._on_cpu_only = True
+            model = self._check(self._guard(lambda: self._call("cpu")))
+            return model if device == "cpu" else model.to(device)
+
+    def _call(self, device: str) -> Any:
+        assert self._factory is not None
+        with torch.device(device) if device == "meta" else nullcontext():
+            return self._factory()
+
+    def _guard(self, act: Callable[[], Any]) -> Any:
+        """Run the user's code; what it raises becomes a `ModelError` with its line."""
+        try:
+            return act()
+        except (InputError, ModelError):
+            raise
+        except Exception as error:
+            where = blame(error)
+            raise ModelError(
+                f"{self._spec.text}: building the model raised {where.describe(error)}",
+                file=where.file,
+                line=where.line,
+            ) from error
+
+    def _check(self, model: Any) -> nn.Module:
+        if isinstance(model, torch.export.ExportedProgram):
+            model = model.module()
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"{self._spec.text!r} returned {type(model).__name__}, not an nn.Module: name a "
+                "class or function that returns the network"
+            )
+        return model
+
+
+def _weights(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _evaluation_mode(model: nn.Module) -> None:
+    """`model.eval()`; exported programs refuse it, and then only their parts are switched."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        for module in model.modules():
+            module.training = False
+
+
+def copy_model(model: nn.Module, device: str) -> nn.Module:
+    """A deep copy on the device, made without touching the original or doubling its weights.
+
+    On "meta" no data is copied: each tensor of the model becomes one of the same shape,
+    strides, dtype and sharing of storage.
+    """
+    memo: dict[int, Any] = {}
+    twins: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for holder in (module._parameters, module._buffers, vars(module)):
+            for value in holder.values():
+                if isinstance(value, torch.Tensor) and id(value) not in memo:
+                    memo[id(value)] = _twin(value, device, twins)
+    try:
+        twin = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
+            "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
+        ) from error
+    return twin if device == "cpu" else twin.to(device)
+
+
+def _twin(tensor: torch.Tensor, device: str, twins: dict[int, torch.Tensor]) -> torch.Tensor:
+    """The tensor's copy on the device, with views of one storage still views of one storage."""
+    source = tensor.detach()
+    if source.layout is not torch.strided:
+        return tensor
+    storage = source.untyped_storage()
+    base = twins.get(storage._cdata)
+    if base is None:
+        base = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
+        if device == "cpu" and source.device.type != "meta":
+            base.untyped_storage().copy_(storage)
+        twins[storage._cdata] = base
+    twin = torch.empty(0, dtype=source.dtype, device=device)
+    twin.set_(base.untyped_storage(), source.storage_offset(), source.size(), source.stride())  # type: ignore[call-overload]
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
+    return twin
+
+
