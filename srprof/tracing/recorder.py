@@ -29,6 +29,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
 from srprof.tracing.source import function_name, is_user_file
 
@@ -321,6 +322,10 @@ class Recorder(TorchDispatchMode):
         Such a mixture is what a tensor made without `device=` gives. The call goes on as if it
         had been made on the model's device; the trace names the op.
         """
+        if self.device == "meta":
+            result = shortcut(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
         devices = {t.device.type for t in tensors_in((args, kwargs)) if t.dim() > 0}
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
             self.mixed_ops.add(op)
