@@ -1,6 +1,7 @@
 """The zoo: networks of the paper's tables. Installs as `srprof.models`.
 
-Importing this package loads no torch; `srprof.models.fmen_s(scale=4)` does.
+Importing this package loads no torch; `srprof.models.fmen_s(scale=4)` does. No file is named as
+a network is, so that `srprof.models.imdn` is always the factory and never a module.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _NTIRE2022 = "NTIRE 2022 efficient super-resolution challenge; FMEN paper, Table
 ZOO = (
     Network(
         name="fmen",
-        factory="srprof.models.fmen:fmen",
+        factory="srprof.models.fmen_net:fmen",
         title="Fast and memory-efficient network (Du et al., CVPRW 2022), inference form",
         scale=4,
         width=64,
@@ -25,7 +26,7 @@ ZOO = (
     ),
     Network(
         name="fmen_s",
-        factory="srprof.models.fmen:fmen_s",
+        factory="srprof.models.fmen_net:fmen_s",
         title="FMEN-S, the authors' challenge entry, inference form",
         scale=4,
         width=50,
@@ -41,7 +42,7 @@ ZOO = (
     ),
     Network(
         name="e_rfdn",
-        factory="srprof.models.rfdn:e_rfdn",
+        factory="srprof.models.rfdn_net:e_rfdn",
         title="E-RFDN (433K), baseline of the challenge: RFDN with 4 blocks of 50 channels",
         scale=4,
         width=50,
@@ -58,7 +59,7 @@ ZOO = (
     ),
     Network(
         name="imdn",
-        factory="srprof.models.imdn:imdn",
+        factory="srprof.models.imdn_net:imdn",
         title="IMDN (894K), baseline of AIM 2020 and NTIRE 2022: 8 blocks of 64 channels",
         scale=4,
         width=64,

@@ -348,7 +348,9 @@ def trace(
             example tensor, a list of these, or a mapping of keyword arguments to these.
         dtype: "float32", "float16" or "bfloat16", of the parameters and the inputs.
         channels_last: put 4-d tensors in channels-last memory format.
-        trace_on: "meta"; "cpu" for one real run; "auto" is meta, and cpu where meta cannot.
+        trace_on: "meta"; "cpu" for one real run; "auto" is meta, and cpu where meta cannot;
+            "cuda-fake" for the ops that CUDA would see, without a GPU, where torch's fake
+            tensors can run the network.
 
     Raises:
         InputError: the SPEC or an input is wrong.

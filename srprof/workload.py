@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,14 +52,23 @@ class Workload:
     width: int | None = None
 
     def instance(self, device: str) -> Instance:
-        """A fresh model in evaluation mode with its arguments, both on the device."""
-        model = self.build(device)
+        """A fresh model in evaluation mode with its arguments, both on the device.
+
+        "cuda-fake" must be asked for inside torch's fake-tensor mode: the model is built on the
+        CPU and then moved, which makes its tensors fake.
+        """
+        fake = device == "cuda-fake"
+        with _real_tensors() if fake else nullcontext():
+            model = self.build("cpu" if fake else device)
         _evaluation_mode(model)
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
             model = model.to(dtype=dtype, memory_format=torch.channels_last)
         elif any(t.is_floating_point() and t.dtype != dtype for t in _weights(model)):
             model = model.to(dtype=dtype)
+        if fake:
+            model = model.to("cuda:0")
+        device = "cuda:0" if fake else device
         args = tuple(self._argument(value, device) for value in self.args)
         kwargs = {key: self._argument(value, device) for key, value in self.kwargs.items()}
         return Instance(model, args, kwargs)
@@ -68,9 +77,9 @@ class Workload:
         if isinstance(value, TensorSpec):
             dtype = getattr(torch, value.dtype)
             if dtype.is_floating_point:
-                value = torch.rand(value.shape, dtype=dtype, device=device)
+                value = torch.rand(value.shape, dtype=dtype, device=_made_on(device)).to(device)
             else:
-                value = torch.zeros(value.shape, dtype=dtype, device=device)
+                value = torch.zeros(value.shape, dtype=dtype, device=_made_on(device)).to(device)
         elif isinstance(value, torch.Tensor):
             value = value.detach().clone() if device == "cpu" else value.detach().to(device)
             value = value.to(device)
@@ -79,6 +88,18 @@ class Workload:
         if self.channels_last and isinstance(value, torch.Tensor) and value.dim() == 4:
             value = value.contiguous(memory_format=torch.channels_last)
         return value
+
+
+def _real_tensors() -> AbstractContextManager[Any]:
+    """Outside the fake-tensor mode that is active."""
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+    return unset_fake_temporarily()
+
+
+def _made_on(device: str) -> str:
+    """Where a tensor for the device is made: a fake GPU cannot make any, only be moved to."""
+    return "cpu" if device.startswith("cuda") else device
 
 
 def resolve(

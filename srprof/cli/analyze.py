@@ -45,9 +45,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--trace-on",
-        choices=("auto", "meta", "cpu"),
+        choices=("auto", "meta", "cpu", "cuda-fake"),
         default="auto",
-        help="meta allocates nothing; cpu makes one real run; auto takes cpu where meta fails",
+        help="meta allocates nothing; cpu makes one real run; auto takes cpu where meta fails; "
+        "cuda-fake takes composite ops apart as CUDA does, without a GPU",
     )
     parser.add_argument(
         "--granularity",

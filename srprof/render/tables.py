@@ -118,6 +118,7 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     on = {
         "meta": "traced on meta: nothing was allocated",
         "cpu": "traced in one real run on the CPU",
+        "cuda-fake": "traced on a fake CUDA device: no activation was allocated",
     }.get(trace.device, f"traced on {trace.device}")
     held = analysis.peak_parts.held
     explain = {

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from srprof.tracing.records import Reference, ReferenceKind, Trace
-from srprof.tracing.recorder import BOUNDARY, Recorder, call_model, recording
+from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.source import function_name, is_engine_file, is_user_file
 from srprof.workload import Workload
 
@@ -175,7 +175,7 @@ def find_references(
     """
     model, args, kwargs = workload.instance(trace.device)
     inspector = _Inspector(trace, node, model)
-    recorder = Recorder(model, trace.device, on_node=inspector)
+    recorder = Recorder(model, DEVICE_TYPES[trace.device], on_node=inspector)
     recorder.add_inputs(args, kwargs)
     try:
         with recording(recorder):

@@ -27,9 +27,15 @@ def _plain(tensor: Any) -> bool:
     )
 
 
-def _is_also(tensor: Tensor, memory_format: torch.memory_format) -> bool:
-    """Contiguous in this format too, as 1x1 sizes and single channels are."""
-    return tensor.dim() == 4 and tensor.is_contiguous(memory_format=memory_format)
+def _is_nchw(tensor: Any) -> bool:
+    """A plain 4-d tensor with the strides of NCHW, or some of such a tensor's channels.
+
+    Where sides of 1 leave the format open, torch decides.
+    """
+    if not _plain(tensor) or tensor.dim() != 4:
+        return False
+    height, width = tensor.shape[2:]
+    return tensor.stride()[1:] == (height * width, width, 1)
 
 
 def _like_first(first: Any, *others: Any, **options: Any) -> Any:
@@ -46,7 +52,7 @@ def _like_first(first: Any, *others: Any, **options: Any) -> Any:
             return NotImplemented
     if first.is_contiguous():
         return first.new_empty(first.shape)
-    if _is_also(first, torch.channels_last):
+    if first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last):
         return first.new_empty_strided(first.shape, first.stride())
     return NotImplemented
 
@@ -75,14 +81,9 @@ def _convolution(
     groups: int,
 ) -> Any:
     """A valid 2-d convolution of a contiguous image with a contiguous weight."""
-    if transposed or not (_plain(image) and _plain(weight)) or image.dim() != 4:
+    if transposed or not (_is_nchw(image) and _is_nchw(weight)):
         return NotImplemented
-    if weight.dim() != 4 or weight.dtype != image.dtype:
-        return NotImplemented
-    if not (image.is_contiguous() and weight.is_contiguous()):
-        return NotImplemented
-    channels_last = torch.channels_last
-    if _is_also(image, channels_last) or _is_also(weight, channels_last):
+    if weight.dtype != image.dtype:
         return NotImplemented
     batch, channels, *size = image.shape
     out_channels, group_channels, *kernel = weight.shape
@@ -96,25 +97,46 @@ def _convolution(
         (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
         for i in range(2)
     ]
-    if min(padding) < 0 or min(batch, *out) < 1:
+    if min(padding) < 0 or min(batch, *out, *kernel) < 1:
         return NotImplemented
     return image.new_empty((batch, out_channels, *out))
 
 
-def _upsample(image: Tensor, size: Any, align: bool, scales: Any, *_: Any) -> Any:
+def _upsample(image: Tensor, size: Any, *_: Any) -> Any:
     """Interpolation of a contiguous image to a given size."""
-    if not _plain(image) or image.dim() != 4 or size is None or len(size) != 2:
-        return NotImplemented
-    if not image.is_contiguous() or _is_also(image, torch.channels_last) or min(size) < 1:
+    if not _is_nchw(image) or size is None or len(size) != 2 or min(size) < 1:
         return NotImplemented
     return image.new_empty((*image.shape[:2], *size))
 
 
+def _max_pool2d(
+    image: Tensor,
+    kernel: list[int],
+    stride: list[int] = [],  # noqa: B006  (torch's own default; never changed)
+    padding: list[int] = [0],  # noqa: B006
+    dilation: list[int] = [1],  # noqa: B006
+    ceil_mode: bool = False,
+) -> Any:
+    """Maxima and their positions, for square or rectangular windows without dilation."""
+    if not _is_nchw(image) or ceil_mode or any(d != 1 for d in dilation):
+        return NotImplemented
+    windows = [tuple(v) * 2 if len(v) == 1 else tuple(v) for v in (kernel, stride or kernel, padding)]
+    if any(len(window) != 2 for window in windows):
+        return NotImplemented
+    out = []
+    for side, window, step, pad in zip(image.shape[2:], *windows, strict=True):
+        if window < 1 or step < 1 or not 0 <= pad <= window // 2:
+            return NotImplemented
+        out.append((side + 2 * pad - window) // step + 1)
+    if min(*image.shape, *out) < 1:
+        return NotImplemented
+    shape = (*image.shape[:2], *out)
+    return image.new_empty(shape), image.new_empty(shape, dtype=torch.int64)
+
+
 def _pixel_shuffle(image: Tensor, factor: int) -> Any:
     """Depth to space of a contiguous image."""
-    if not _plain(image) or image.dim() != 4 or factor < 1 or image.shape[1] % factor**2:
-        return NotImplemented
-    if not image.is_contiguous() or _is_also(image, torch.channels_last):
+    if not _is_nchw(image) or factor < 1 or image.shape[1] % factor**2:
         return NotImplemented
     batch, channels, height, width = image.shape
     return image.new_empty((batch, channels // factor**2, height * factor, width * factor))
@@ -122,17 +144,14 @@ def _pixel_shuffle(image: Tensor, factor: int) -> Any:
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
     """Concatenation of contiguous 4-d tensors that agree in all but one dimension."""
-    if not all(
-        _plain(t) and t.dim() == 4 and t.is_contiguous() and not _is_also(t, torch.channels_last)
-        for t in tensors
-    ):
+    if not tensors or not all(_is_nchw(t) for t in tensors):
         return NotImplemented
     first = tensors[0]
     if not -4 <= dim < 4 or any(t.dtype != first.dtype for t in tensors):
         return NotImplemented
     dim %= 4
     rest = {(*t.shape[:dim], *t.shape[dim + 1 :]) for t in tensors}
-    if len(rest) != 1 or not all(first.shape):
+    if len(rest) != 1 or not all(side for t in tensors for side in t.shape):
         return NotImplemented
     shape = list(first.shape)
     shape[dim] = sum(t.shape[dim] for t in tensors)
@@ -171,8 +190,11 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     **{packet.default: _in_first for packet in _UNARY_INPLACE},
     _aten.convolution.default: _convolution,
     _aten.upsample_bilinear2d.vec: _upsample,
+    _aten.upsample_bilinear2d.default: _upsample,
     _aten.upsample_bicubic2d.vec: _upsample,
+    _aten.upsample_bicubic2d.default: _upsample,
     _aten.pixel_shuffle.default: _pixel_shuffle,
+    _aten.max_pool2d_with_indices.default: _max_pool2d,
     _aten.cat.default: _cat,
 }
 

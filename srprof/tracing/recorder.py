@@ -35,6 +35,11 @@ from srprof.tracing.source import function_name, is_user_file
 
 #: Checks that an exported program carries; they hold for the device it was exported on only.
 _EXPORT_CHECKS = frozenset({"aten::_assert_tensor_metadata"})
+#: Not a computation: how a fake tensor is asked for its device.
+_QUERIES = frozenset({"prim::device"})
+
+#: Type of the device that the model's tensors are on, by where the trace runs.
+DEVICE_TYPES = {"meta": "meta", "cpu": "cpu", "cuda-fake": "cuda"}
 
 #: Roles whose storages come and go with the run.
 _TRANSIENT = frozenset({"activation", "input"})
@@ -119,7 +124,7 @@ class Recorder(TorchDispatchMode):
 
     Args:
         model: the model that will run; its modules give the paths. It is not changed.
-        device: type of the device that the model's tensors are on: "meta", "cpu" or "cuda".
+        device: type of the device that the model's tensors are on: "meta", "cpu" or "cuda" (fake).
         on_node: called with this recorder when a node has ended, before its result is handed
             back; what it raises ends the run.
     """
@@ -136,6 +141,7 @@ class Recorder(TorchDispatchMode):
         self.mixed_ops: set[str] = set()
         self.module_stack: list[str] = [""]
         self.raised_in = ""
+        self.failed_call: tuple[str, tuple[tuple[int, ...], ...]] | None = None
         self._on_node = on_node
         self._live = 0
         self._paths = {id(module): path for path, module in model.named_modules()}
@@ -252,13 +258,19 @@ class Recorder(TorchDispatchMode):
             schema = self._schemas[func] = _read_schema(func)
         if func._schema.name in _EXPORT_CHECKS:
             return None
+        if func._schema.name in _QUERIES:
+            return func(*args, **kwargs)
         index = len(self.nodes)
         inputs: list[TensorInfo] = []
         arguments = (self._encode(args, inputs), self._encode(kwargs, inputs))
-        if self.device == "cpu":
-            result = func(*args, **kwargs)
-        else:
-            result = self._call_on_device(func, schema.op, args, kwargs)
+        try:
+            if self.device == "meta":
+                result = self._call_on_meta(func, schema.op, args, kwargs)
+            else:
+                result = func(*args, **kwargs)
+        except Exception:
+            self.failed_call = schema.op, tuple(i.shape for i in inputs)
+            raise
 
         first_new = len(self.lifetimes)
         written = self._written(schema, args, kwargs)
@@ -316,24 +328,23 @@ class Recorder(TorchDispatchMode):
                     found.append(storage)
         return found
 
-    def _call_on_device(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
-        """Make the call, with main-memory tensors beside the model's brought to its device.
+    def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Make the call, with main-memory tensors beside the model's brought to the meta device.
 
         Such a mixture is what a tensor made without `device=` gives. The call goes on as if it
         had been made on the model's device; the trace names the op.
         """
-        if self.device == "meta":
-            result = shortcut(func, args, kwargs)
-            if result is not NotImplemented:
-                return result
+        result = shortcut(func, args, kwargs)
+        if result is not NotImplemented:
+            return result
         devices = {t.device.type for t in tensors_in((args, kwargs)) if t.dim() > 0}
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
             self.mixed_ops.add(op)
 
             def move(value: Any) -> Any:
                 if isinstance(value, torch.Tensor):
-                    same = value.dim() == 0 or value.device.type == self.device
-                    return value if same else value.to(self.device)
+                    same = value.dim() == 0 or value.device.type == "meta"
+                    return value if same else value.to("meta")
                 if isinstance(value, (list, tuple)):
                     return type(value)(move(item) for item in value)
                 return value

@@ -177,7 +177,7 @@ class Trace:
 
     Attributes:
         name: of the model; spec: what the user wrote for it.
-        device: where it ran: "meta", "cpu", or "cuda" (fake tensors).
+        device: where it ran: "meta", "cpu" or "cuda-fake".
         nodes, storages, externals, calls: the record, each in order of appearance.
         result: what the model returned, each tensor replaced by a `TensorRef`.
         parameters: number of parameters, frozen ones too.

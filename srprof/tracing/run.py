@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Literal
 
 import torch
 
@@ -13,45 +13,55 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.tracing.holders import find_references
 from srprof.tracing.isolation import isolated
-from srprof.tracing.recorder import Recorder, call_model, recording
+from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.records import Trace
 from srprof.tracing.source import blame, first_line
 from srprof.workload import Workload
 
-TraceOn = Literal["auto", "meta", "cpu"]
+#: Where a model is run for its trace.
+TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
-_CHANNELS = re.compile(r"expected input.* to have (\d+) channels")
 
 
 class _NeedsData(Exception):
     """The run needs the values of tensors, which the meta device has not."""
 
 
-def run_trace(workload: Workload, trace_on: TraceOn = "auto") -> Trace:
+def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
     """Trace a workload.
 
     Args:
-        trace_on: "meta" allocates nothing; "cpu" makes one real run; "auto" tries meta first.
+        trace_on: "meta" allocates nothing; "cpu" makes one real run; "auto" tries meta first;
+            "cuda-fake" allocates no activation and takes composite calls apart as CUDA does,
+            without a GPU, for the networks that torch's fake tensors can run.
 
     Raises:
         InputError: the input is larger than torch can count.
         ModelError: the model raised.
     """
-    if trace_on not in ("auto", "meta", "cpu"):
-        raise InputError(f"trace_on {trace_on!r} is not one of auto, meta, cpu")
+    if trace_on not in TRACE_ON:
+        raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
     notes: list[str] = []
     with isolated(notes):
-        trace = _run_where_possible(workload, trace_on)
-        trace = _with_references(workload, trace)
+        with _fake_cuda() if trace_on == "cuda-fake" else nullcontext():
+            trace = _run_where_possible(workload, trace_on)
+            trace = _with_references(workload, trace)
     return replace(trace, notes=(*trace.notes, *notes))
 
 
-def _run_where_possible(workload: Workload, trace_on: TraceOn) -> Trace:
-    if trace_on == "cpu":
-        return _run_once(workload, "cpu")
+def _fake_cuda() -> AbstractContextManager[object]:
+    """Tensors that say they are on a GPU and have no data."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def _run_where_possible(workload: Workload, trace_on: str) -> Trace:
+    if trace_on in ("cpu", "cuda-fake"):
+        return _run_once(workload, trace_on)
     try:
         return _run_once(workload, "meta")
     except _NeedsData as reason:
@@ -76,7 +86,7 @@ def _run_once(workload: Workload, device: str) -> Trace:
 def _record(workload: Workload, device: str) -> Trace:
     state = torch.get_rng_state()
     model, args, kwargs = workload.instance(device)
-    recorder = Recorder(model, device)
+    recorder = Recorder(model, DEVICE_TYPES[device])
     recorder.add_inputs(args, kwargs)
     try:
         with recording(recorder):
@@ -84,8 +94,7 @@ def _record(workload: Workload, device: str) -> Trace:
     except SrprofError:
         raise
     except Exception as error:
-        module = recorder.raised_in
-        raise _explain(error, workload, device, module) from error
+        raise _explain(error, workload, device, recorder) from error
     finally:
         torch.set_rng_state(state)
     notes = []
@@ -120,8 +129,9 @@ def _record(workload: Workload, device: str) -> Trace:
     )
 
 
-def _explain(error: Exception, workload: Workload, device: str, module: str) -> Exception:
+def _explain(error: Exception, workload: Workload, device: str, recorder: Recorder) -> Exception:
     """The error as the user should see it."""
+    module = recorder.raised_in
     message = first_line(error)
     if device == "meta" and (
         isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
@@ -132,12 +142,19 @@ def _explain(error: Exception, workload: Workload, device: str, module: str) -> 
             f"the input is too large for {workload.name}: a feature map's size overflows what "
             f"torch can count ({message}); give a smaller --input"
         )
+    if device == "cuda-fake" and type(error).__module__.startswith("torch."):
+        return ModelError(
+            f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
+            f"{message}); use --trace-on meta or cpu"
+        )
     where = blame(error)
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
-    channels = _CHANNELS.search(message)
-    if channels:
-        text += f"; for {channels.group(1)} channels write --input 1x{channels.group(1)}xHxW"
+    if recorder.failed_call is not None:
+        op, shapes = recorder.failed_call
+        text += f", in {op} of {', '.join('x'.join(map(str, s)) or 'a scalar' for s in shapes)}"
+        if op == "convolution" and not recorder.nodes and shapes[0][1:2] != shapes[1][1:2]:
+            text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
     return ModelError(text, file=where.file, line=where.line, module=module)
 
 

@@ -1,0 +1,382 @@
+"""Every architecture of the PyPI package `spandrel`, as srprof's robustness is proved on them.
+
+A network is here a class, hyper-parameters and input shapes; no weights are downloaded. The
+hyper-parameters are those of a published variant, the smallest where there are several; where a
+variant is too large for a test, its depth or width is cut and the entry says so. Every
+architecture of `spandrel.MAIN_REGISTRY` has an entry in `ENTRIES` (several where one name stands
+for several networks) or a reason in `NOT_RUN`; `unknown_architectures` names those that a newer
+spandrel has added.
+
+spandrel imports torchvision, whose binary extension does not load against every build of torch
+(PyPI's CPU wheel of torch beside PyPI's torchvision, for one): `import torchvision` then fails
+with "operator torchvision::nms does not exist". `import_spandrel` declares the two operators that
+torchvision's Python code describes at import, without kernels, and only after a plain import has
+failed so. No network of spandrel calls an operator of torchvision: LaMa and RestoreFormer use
+`torchvision.transforms.functional`, which is Python over torch. (One that did, by
+`deform_conv2d`, would run neither on the meta device nor on the CPU there, because torchvision
+registers its meta kernels together with the extension.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network.
+
+    Attributes:
+        architecture: its id in `spandrel.MAIN_REGISTRY`.
+        factory: the class, in the module `spandrel.architectures.<architecture>`.
+        hyper: keyword arguments of its constructor.
+        inputs: shapes of its call's arguments; the first is the image.
+        scale: height and width of the output over those of the image.
+        channels: of the output.
+        fallback: why the meta device cannot run it; "" if it can. srprof then runs the CPU.
+        about: which variant it is, and what was cut.
+    """
+
+    architecture: str
+    factory: str
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Shape, ...] = ((1, 3, 64, 64),)
+    scale: int = 1
+    channels: int = 3
+    fallback: str = ""
+    about: str = "default"
+
+    @property
+    def name(self) -> str:
+        """Unique in the table, and a pytest id."""
+        named = self.factory if self.factory == self.architecture else self._long_name
+        return named if self.about == "default" else f"{named}[{self.about.split(',')[0]}]"
+
+    @property
+    def _long_name(self) -> str:
+        return f"{self.architecture}.{self.factory}"
+
+    @property
+    def spec(self) -> str:
+        """The network as srprof's SPEC."""
+        hyper = ", ".join(f"{key}={value!r}" for key, value in self.hyper.items())
+        return f"spandrel.architectures.{self.architecture}:{self.factory}({hyper})"
+
+    @property
+    def device(self) -> str:
+        """Where `trace_on="auto"` runs it."""
+        return "cpu" if self.fallback else "meta"
+
+    @property
+    def output(self) -> Shape:
+        """Shape of its first output."""
+        batch, _, height, width = self.inputs[0]
+        return (batch, self.channels, height * self.scale, width * self.scale)
+
+    def build(self) -> nn.Module:
+        """The network on the CPU with random weights, in training mode as torch makes it."""
+        import_spandrel()
+        module = importlib.import_module(f"spandrel.architectures.{self.architecture}")
+        constructor: Callable[..., nn.Module] = getattr(module, self.factory)
+        torch.manual_seed(0)
+        return constructor(**self.hyper)
+
+
+#: Architectures that have no entry, each with the reason. Empty for spandrel 0.4.2.
+NOT_RUN: dict[str, str] = {}
+
+_SWIN = {"window_size": 8, "depths": (6, 6, 6, 6), "num_heads": (6, 6, 6, 6), "mlp_ratio": 2.0}
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "ATD",
+        "ATD",
+        {
+            "embed_dim": 48,
+            "num_heads": (4, 4, 4, 4),
+            "window_size": 16,
+            "category_size": 128,
+            "reducted_dim": 8,
+            "convffn_kernel_size": 7,
+            "mlp_ratio": 1.0,
+            "upscale": 4,
+            "upsampler": "pixelshuffledirect",
+        },
+        scale=4,
+        about="light",
+    ),
+    Entry(
+        "AuraSR",
+        "AuraSR",
+        {
+            "dim": 16,
+            "image_size": None,
+            "input_image_size": None,
+            "style_network": {"dim_in": 32, "dim_out": 128, "depth": 4},
+            "skip_connect_scale": 0.4,
+            "self_attn_dim_head": 16,
+        },
+        scale=4,
+        about="dim 16, published 64 (617 M parameters)",
+    ),
+    Entry("CRAFT", "CRAFT", scale=4),
+    Entry("Compact", "Compact", scale=4),
+    Entry(
+        "DAT",
+        "DAT",
+        {
+            "embed_dim": 60,
+            "split_size": [8, 32],
+            "depth": [18],
+            "num_heads": [6],
+            "expansion_factor": 2.0,
+            "resi_connection": "3conv",
+            "upsampler": "pixelshuffledirect",
+        },
+        scale=2,
+        about="light",
+    ),
+    Entry("DCTLSA", "DCTLSA", scale=4),
+    Entry("DITN", "DITN", scale=4),
+    Entry(
+        "DRCT",
+        "DRCT",
+        {"depths": (6, 6), "num_heads": (6, 6), "upscale": 4, "upsampler": "pixelshuffle"},
+        scale=4,
+        about="2 groups, published 6",
+    ),
+    Entry("DRUNet", "DRUNet", {"in_nc": 4, "out_nc": 3}, ((1, 4, 64, 64),), about="colour"),
+    Entry("DnCNN", "DnCNN", {}, ((1, 1, 64, 64),), channels=1),
+    Entry(
+        "DnCNN",
+        "DnCNN",
+        {"in_nc": 2, "nb": 20, "act_mode": "R", "mode": "FDnCNN"},
+        ((1, 2, 64, 64),),
+        channels=1,
+        about="FDnCNN",
+    ),
+    Entry("ESRGAN", "ESRGAN", scale=4),
+    Entry(
+        "ESRGAN",
+        "ESRGAN",
+        {"num_blocks": 6, "plus": True},
+        scale=4,
+        about="ESRGAN+, 6 blocks, published 23",
+    ),
+    Entry(
+        "ESRGAN",
+        "ESRGAN",
+        {"in_nc": 3, "num_blocks": 6, "scale": 2, "shuffle_factor": 2},
+        scale=2,
+        about="Real-ESRGAN x2, 6 blocks, published 23",
+    ),
+    Entry("FBCNN", "FBCNN"),
+    Entry("FDAT", "FDAT", scale=4),
+    Entry("FFTformer", "FFTformer"),
+    Entry(
+        "GFPGAN",
+        "GFPGAN",
+        {"out_size": 128, "channel_multiplier": 1, "narrow": 0.5},
+        ((1, 3, 128, 128),),
+        about="128x128 faces, published 512x512 and twice as wide",
+    ),
+    Entry(
+        "GRL",
+        "GRL",
+        {
+            "embed_dim": 64,
+            "upscale": 4,
+            "upsampler": "pixelshuffledirect",
+            "depths": [4, 4, 4, 4],
+            "num_heads_window": [2, 2, 2, 2],
+            "num_heads_stripe": [2, 2, 2, 2],
+            "window_size": 32,
+            "stripe_size": [64, 64],
+            "stripe_shift": True,
+            "mlp_ratio": 2.0,
+            "anchor_window_down_factor": 4,
+        },
+        scale=4,
+        about="tiny",
+    ),
+    Entry(
+        "HAT",
+        "HAT",
+        {
+            "embed_dim": 144,
+            "depths": (6, 6),
+            "num_heads": (6, 6),
+            "window_size": 16,
+            "compress_ratio": 24,
+            "squeeze_factor": 24,
+            "mlp_ratio": 2,
+            "upscale": 4,
+        },
+        scale=4,
+        about="S, 2 groups, published 6",
+    ),
+    Entry("HVICIDNet", "HVICIDNet", fallback="the value of a parameter is read in forward"),
+    Entry(
+        "IPT",
+        "IPT",
+        {"num_layers": 2, "scale": [4]},
+        ((1, 3, 48, 48),),
+        scale=4,
+        about="2 layers, published 12 (115 M parameters)",
+    ),
+    Entry("KBNet", "KBNet_s", {"width": 32}, about="width 32, published 64"),
+    Entry(
+        "KBNet",
+        "KBNet_l",
+        {"dim": 24, "num_blocks": [2, 2, 2, 2], "num_refinement_blocks": 2},
+        about="dim 24, published 48, and half the blocks",
+    ),
+    Entry("LaMa", "LaMa", {"in_nc": 4}, ((1, 3, 64, 64), (1, 1, 64, 64)), about="default"),
+    Entry("MMRealSR", "MMRealSR", {"num_in_ch": 3, "num_out_ch": 3}, scale=4),
+    Entry("MixDehazeNet", "MixDehazeNet"),
+    Entry("MoESR", "MoESR", scale=4),
+    Entry("MoESR", "MoESR", {"n_blocks": 2, "upsampler": "dysample"}, scale=4, about="dysample"),
+    Entry("MoSR", "MoSR", scale=4),
+    Entry(
+        "NAFNet",
+        "NAFNet",
+        {"width": 32, "enc_blk_nums": [1, 1, 1, 28], "dec_blk_nums": [1, 1, 1, 1]},
+        about="width 32",
+    ),
+    Entry("OmniSR", "OmniSR", {"block_num": 1, "res_num": 5}, scale=4, about="published"),
+    Entry("PLKSR", "PLKSR", scale=4),
+    Entry(
+        "PLKSR",
+        "PLKSR",
+        {"n_blocks": 12, "ccm_type": "DCCM", "lk_type": "SparsePLK", "with_idt": True},
+        scale=4,
+        about="sparse kernels",
+    ),
+    Entry("PLKSR", "RealPLKSR", scale=4),
+    Entry("PLKSR", "RealPLKSR", {"dysample": True, "layer_norm": True}, scale=4, about="dysample"),
+    Entry("RCAN", "RCAN", scale=4),
+    Entry(
+        "RGT",
+        "RGT",
+        {
+            "depth": [6, 6],
+            "num_heads": [6, 6],
+            "mlp_ratio": 2.0,
+            "upscale": 4,
+            "split_size": [8, 32],
+        },
+        scale=4,
+        about="S, 2 groups, published 6",
+    ),
+    Entry("RealCUGAN", "UpCunet2x", scale=2),
+    Entry("RealCUGAN", "UpCunet2x", {"pro": True}, scale=2, about="pro"),
+    Entry("RealCUGAN", "UpCunet2x_fast", scale=2),
+    Entry("RealCUGAN", "UpCunet3x", scale=3),
+    Entry("RealCUGAN", "UpCunet4x", scale=4),
+    Entry("RestoreFormer", "RestoreFormer"),
+    Entry("RetinexFormer", "RetinexFormer", {"stage": 1, "num_blocks": [1, 2, 2]}, about="LOL"),
+    Entry("SAFMN", "SAFMN", {"dim": 36}, scale=4),
+    Entry("SAFMNBCIE", "SAFMNBCIE", {"dim": 48}),
+    Entry("SCUNet", "SCUNet"),
+    Entry("SPAN", "SPAN", {"num_in_ch": 3, "num_out_ch": 3}, scale=4),
+    Entry(
+        "SeemoRe",
+        "SeemoRe",
+        {"num_experts": 3, "embedding_dim": 36, "lr_space": "exp"},
+        scale=4,
+        about="T",
+    ),
+    Entry("SwiftSRGAN", "SwiftSRGAN", scale=4),
+    Entry(
+        "Swin2SR",
+        "Swin2SR",
+        {**_SWIN, "embed_dim": 60, "upscale": 2, "upsampler": "pixelshuffledirect"},
+        scale=2,
+        about="light",
+    ),
+    Entry(
+        "SwinIR",
+        "SwinIR",
+        {**_SWIN, "embed_dim": 60, "upscale": 4, "upsampler": "pixelshuffledirect"},
+        scale=4,
+        about="light",
+    ),
+    Entry(
+        "SwinIR",
+        "SwinIR",
+        {
+            "embed_dim": 180,
+            "window_size": 8,
+            "depths": (6, 6),
+            "num_heads": (6, 6),
+            "mlp_ratio": 2.0,
+            "upscale": 4,
+            "upsampler": "nearest+conv",
+            "resi_connection": "3conv",
+        },
+        scale=4,
+        about="real-world, 2 groups, published 9",
+    ),
+    Entry(
+        "Uformer", "Uformer", {"embed_dim": 16, "modulator": True}, ((1, 3, 128, 128),), about="T"
+    ),
+)
+
+
+def import_spandrel() -> ModuleType:
+    """The package, where need be with torchvision's operators declared; see the module's text.
+
+    Raises:
+        ImportError: spandrel or something that it needs is not installed.
+    """
+    import_torchvision()
+    return importlib.import_module("spandrel")
+
+
+#: What `torchvision._meta_registrations` describes even where the extension is missing.
+_TORCHVISION_OPERATORS = ("nms", "qnms")
+_DECLARED: list[torch.library.Library] = []
+
+
+def import_torchvision() -> ModuleType:
+    """torchvision, whether or not its binary extension loads."""
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+    for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # what the failed import left behind
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in _TORCHVISION_OPERATORS:
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _DECLARED.append(library)  # the declarations live as long as it does
+    return importlib.import_module("torchvision")
+
+
+def unknown_architectures() -> set[str]:
+    """Architectures of the installed spandrel that this table does not know."""
+    return _registered() - _known()
+
+
+def vanished_architectures() -> set[str]:
+    """Architectures of this table that the installed spandrel does not have."""
+    return _known() - _registered()
+
+
+def _registered() -> set[str]:
+    return {support.architecture.id for support in import_spandrel().MAIN_REGISTRY}
+
+
+def _known() -> set[str]:
+    return {entry.architecture for entry in ENTRIES} | set(NOT_RUN)
