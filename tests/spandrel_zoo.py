@@ -44,7 +44,8 @@ class Entry:
         scale: height and width of the output over those of the image.
         channels: of the output.
         fallback: why the meta device cannot run it; "" if it can. srprof then runs the CPU.
-        about: which variant it is, and what was cut.
+        variant: which of the published ones, or which cut; "" for the constructor's defaults.
+        about: what else to know of it.
     """
 
     architecture: str
@@ -54,17 +55,15 @@ class Entry:
     scale: int = 1
     channels: int = 3
     fallback: str = ""
-    about: str = "default"
+    variant: str = ""
+    about: str = ""
 
     @property
     def name(self) -> str:
         """Unique in the table, and a pytest id."""
-        named = self.factory if self.factory == self.architecture else self._long_name
-        return named if self.about == "default" else f"{named}[{self.about.split(',')[0]}]"
-
-    @property
-    def _long_name(self) -> str:
-        return f"{self.architecture}.{self.factory}"
+        own = self.factory == self.architecture
+        named = self.factory if own else f"{self.architecture}.{self.factory}"
+        return f"{named}-{self.variant}" if self.variant else named
 
     @property
     def spec(self) -> str:
@@ -113,7 +112,7 @@ ENTRIES: tuple[Entry, ...] = (
             "upsampler": "pixelshuffledirect",
         },
         scale=4,
-        about="light",
+        variant="light",
     ),
     Entry(
         "AuraSR",
@@ -127,7 +126,8 @@ ENTRIES: tuple[Entry, ...] = (
             "self_attn_dim_head": 16,
         },
         scale=4,
-        about="dim 16, published 64 (617 M parameters)",
+        variant="dim16",
+        about="published with dim 64 (617 M parameters)",
     ),
     Entry("CRAFT", "CRAFT", scale=4),
     Entry("Compact", "Compact", scale=4),
@@ -144,7 +144,7 @@ ENTRIES: tuple[Entry, ...] = (
             "upsampler": "pixelshuffledirect",
         },
         scale=2,
-        about="light",
+        variant="light",
     ),
     Entry("DCTLSA", "DCTLSA", scale=4),
     Entry("DITN", "DITN", scale=4),
@@ -153,9 +153,10 @@ ENTRIES: tuple[Entry, ...] = (
         "DRCT",
         {"depths": (6, 6), "num_heads": (6, 6), "upscale": 4, "upsampler": "pixelshuffle"},
         scale=4,
-        about="2 groups, published 6",
+        variant="2groups",
+        about="published with 6 groups",
     ),
-    Entry("DRUNet", "DRUNet", {"in_nc": 4, "out_nc": 3}, ((1, 4, 64, 64),), about="colour"),
+    Entry("DRUNet", "DRUNet", {"in_nc": 4, "out_nc": 3}, ((1, 4, 64, 64),), variant="colour"),
     Entry("DnCNN", "DnCNN", {}, ((1, 1, 64, 64),), channels=1),
     Entry(
         "DnCNN",
@@ -163,7 +164,7 @@ ENTRIES: tuple[Entry, ...] = (
         {"in_nc": 2, "nb": 20, "act_mode": "R", "mode": "FDnCNN"},
         ((1, 2, 64, 64),),
         channels=1,
-        about="FDnCNN",
+        variant="FDnCNN",
     ),
     Entry("ESRGAN", "ESRGAN", scale=4),
     Entry(
@@ -171,14 +172,16 @@ ENTRIES: tuple[Entry, ...] = (
         "ESRGAN",
         {"num_blocks": 6, "plus": True},
         scale=4,
-        about="ESRGAN+, 6 blocks, published 23",
+        variant="plus",
+        about="ESRGAN+; 6 blocks, published with 23",
     ),
     Entry(
         "ESRGAN",
         "ESRGAN",
-        {"in_nc": 3, "num_blocks": 6, "scale": 2, "shuffle_factor": 2},
+        {"in_nc": 12, "num_blocks": 6, "scale": 4, "shuffle_factor": 2},
         scale=2,
-        about="Real-ESRGAN x2, 6 blocks, published 23",
+        variant="unshuffle",
+        about="Real-ESRGAN x2; 6 blocks, published with 23",
     ),
     Entry("FBCNN", "FBCNN"),
     Entry("FDAT", "FDAT", scale=4),
@@ -188,7 +191,8 @@ ENTRIES: tuple[Entry, ...] = (
         "GFPGAN",
         {"out_size": 128, "channel_multiplier": 1, "narrow": 0.5},
         ((1, 3, 128, 128),),
-        about="128x128 faces, published 512x512 and twice as wide",
+        variant="128",
+        about="faces of 128x128, published for 512x512 and 4 times as wide",
     ),
     Entry(
         "GRL",
@@ -207,7 +211,7 @@ ENTRIES: tuple[Entry, ...] = (
             "anchor_window_down_factor": 4,
         },
         scale=4,
-        about="tiny",
+        variant="tiny",
     ),
     Entry(
         "HAT",
@@ -223,47 +227,53 @@ ENTRIES: tuple[Entry, ...] = (
             "upscale": 4,
         },
         scale=4,
-        about="S, 2 groups, published 6",
+        variant="S",
+        about="2 groups, published with 6",
     ),
-    Entry("HVICIDNet", "HVICIDNet", fallback="the value of a parameter is read in forward"),
+    Entry(
+        "HVICIDNet", "HVICIDNet", fallback="boolean masks as indices, and `.item()` of a parameter"
+    ),
     Entry(
         "IPT",
         "IPT",
         {"num_layers": 2, "scale": [4]},
         ((1, 3, 48, 48),),
         scale=4,
-        about="2 layers, published 12 (115 M parameters)",
+        variant="2layers",
+        about="published with 12 layers (115 M parameters)",
     ),
-    Entry("KBNet", "KBNet_s", {"width": 32}, about="width 32, published 64"),
+    Entry("KBNet", "KBNet_s", {"width": 32}, about="published with width 64"),
     Entry(
         "KBNet",
         "KBNet_l",
         {"dim": 24, "num_blocks": [2, 2, 2, 2], "num_refinement_blocks": 2},
-        about="dim 24, published 48, and half the blocks",
+        about="published with dim 48 and 2 to 4 times the blocks",
     ),
-    Entry("LaMa", "LaMa", {"in_nc": 4}, ((1, 3, 64, 64), (1, 1, 64, 64)), about="default"),
+    Entry("LaMa", "LaMa", {"in_nc": 4}, ((1, 3, 64, 64), (1, 1, 64, 64))),
     Entry("MMRealSR", "MMRealSR", {"num_in_ch": 3, "num_out_ch": 3}, scale=4),
     Entry("MixDehazeNet", "MixDehazeNet"),
     Entry("MoESR", "MoESR", scale=4),
-    Entry("MoESR", "MoESR", {"n_blocks": 2, "upsampler": "dysample"}, scale=4, about="dysample"),
+    Entry("MoESR", "MoESR", {"n_blocks": 2, "upsampler": "dysample"}, scale=4, variant="dysample"),
     Entry("MoSR", "MoSR", scale=4),
     Entry(
         "NAFNet",
         "NAFNet",
         {"width": 32, "enc_blk_nums": [1, 1, 1, 28], "dec_blk_nums": [1, 1, 1, 1]},
-        about="width 32",
+        variant="width32",
     ),
-    Entry("OmniSR", "OmniSR", {"block_num": 1, "res_num": 5}, scale=4, about="published"),
+    Entry("OmniSR", "OmniSR", {"block_num": 1, "res_num": 5}, scale=4),
     Entry("PLKSR", "PLKSR", scale=4),
     Entry(
         "PLKSR",
         "PLKSR",
         {"n_blocks": 12, "ccm_type": "DCCM", "lk_type": "SparsePLK", "with_idt": True},
         scale=4,
-        about="sparse kernels",
+        variant="sparse",
     ),
     Entry("PLKSR", "RealPLKSR", scale=4),
-    Entry("PLKSR", "RealPLKSR", {"dysample": True, "layer_norm": True}, scale=4, about="dysample"),
+    Entry(
+        "PLKSR", "RealPLKSR", {"dysample": True, "layer_norm": True}, scale=4, variant="dysample"
+    ),
     Entry("RCAN", "RCAN", scale=4),
     Entry(
         "RGT",
@@ -276,15 +286,16 @@ ENTRIES: tuple[Entry, ...] = (
             "split_size": [8, 32],
         },
         scale=4,
-        about="S, 2 groups, published 6",
+        variant="S",
+        about="2 groups, published with 6",
     ),
     Entry("RealCUGAN", "UpCunet2x", scale=2),
-    Entry("RealCUGAN", "UpCunet2x", {"pro": True}, scale=2, about="pro"),
+    Entry("RealCUGAN", "UpCunet2x", {"pro": True}, scale=2, variant="pro"),
     Entry("RealCUGAN", "UpCunet2x_fast", scale=2),
     Entry("RealCUGAN", "UpCunet3x", scale=3),
     Entry("RealCUGAN", "UpCunet4x", scale=4),
     Entry("RestoreFormer", "RestoreFormer"),
-    Entry("RetinexFormer", "RetinexFormer", {"stage": 1, "num_blocks": [1, 2, 2]}, about="LOL"),
+    Entry("RetinexFormer", "RetinexFormer", {"stage": 1, "num_blocks": [1, 2, 2]}, variant="LOL"),
     Entry("SAFMN", "SAFMN", {"dim": 36}, scale=4),
     Entry("SAFMNBCIE", "SAFMNBCIE", {"dim": 48}),
     Entry("SCUNet", "SCUNet"),
@@ -294,7 +305,8 @@ ENTRIES: tuple[Entry, ...] = (
         "SeemoRe",
         {"num_experts": 3, "embedding_dim": 36, "lr_space": "exp"},
         scale=4,
-        about="T",
+        fallback="a tensor's value selects the expert module",
+        variant="T",
     ),
     Entry("SwiftSRGAN", "SwiftSRGAN", scale=4),
     Entry(
@@ -302,14 +314,14 @@ ENTRIES: tuple[Entry, ...] = (
         "Swin2SR",
         {**_SWIN, "embed_dim": 60, "upscale": 2, "upsampler": "pixelshuffledirect"},
         scale=2,
-        about="light",
+        variant="light",
     ),
     Entry(
         "SwinIR",
         "SwinIR",
         {**_SWIN, "embed_dim": 60, "upscale": 4, "upsampler": "pixelshuffledirect"},
         scale=4,
-        about="light",
+        variant="light",
     ),
     Entry(
         "SwinIR",
@@ -325,10 +337,11 @@ ENTRIES: tuple[Entry, ...] = (
             "resi_connection": "3conv",
         },
         scale=4,
-        about="real-world, 2 groups, published 9",
+        variant="real",
+        about="real-world; 2 groups, published with 9",
     ),
     Entry(
-        "Uformer", "Uformer", {"embed_dim": 16, "modulator": True}, ((1, 3, 128, 128),), about="T"
+        "Uformer", "Uformer", {"embed_dim": 16, "modulator": True}, ((1, 3, 128, 128),), variant="T"
     ),
 )
 

@@ -87,6 +87,11 @@ class _Schema(NamedTuple):
     overload: str
     written: tuple[int, ...]
     written_keywords: tuple[str, ...]
+    tensors: tuple[int, ...]
+
+
+#: Bytes of the tensor that torch wraps a Python number in, where a call takes a tensor.
+_WRAPPED_NUMBER = {bool: 1, int: 8, float: 8, complex: 16}
 
 
 def _read_schema(func: Any) -> _Schema:
@@ -101,6 +106,7 @@ def _read_schema(func: Any) -> _Schema:
         func._overloadname,
         tuple(i for i, _ in written),
         tuple(name for _, name in written),
+        tuple(i for i, a in enumerate(func._schema.arguments) if str(a.type) == "Tensor"),
     )
 
 
@@ -279,6 +285,7 @@ class Recorder(TorchDispatchMode):
             storage = self._register(tensor, "activation", index)
             outputs.append(_info(tensor, storage))
             self._source_by_id[id(tensor)] = (TensorRef(index, position), storage)
+        wrapped = self._add_wrapped_numbers(schema, args)
         created = range(first_new, len(self.lifetimes))
         for storage in {i.storage for i in inputs}.union(written):
             if 0 <= storage < first_new:
@@ -298,12 +305,29 @@ class Recorder(TorchDispatchMode):
                 created=tuple(created),
                 written=tuple(i for i in written if i < first_new),
                 arguments=arguments,
-                live=self._live,
+                live=self._live + wrapped,
             )
         )
         if self._on_node is not None:
             self._on_node(self)
         return result
+
+    def _add_wrapped_numbers(self, schema: _Schema, args: tuple[Any, ...]) -> int:
+        """The tensors that torch made of numbers (`x * 2`) for the length of this call.
+
+        They are in main memory, whatever the model's device. Gives their bytes if that counts.
+        """
+        count = 0
+        index = len(self.nodes)
+        for position in schema.tensors:
+            nbytes = _WRAPPED_NUMBER.get(type(args[position]), 0) if position < len(args) else 0
+            if nbytes:
+                host = self.device != "cpu"
+                number = _Lifetime(nbytes, "activation", index, host, "number")
+                number.death = index + 1
+                self.lifetimes.append(number)
+                count += 0 if host else nbytes
+        return count
 
     def _encode(self, value: Any, inputs: list[TensorInfo]) -> Any:
         """Arguments with each tensor replaced by a reference, and `inputs` filled in order."""

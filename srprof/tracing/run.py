@@ -106,7 +106,7 @@ def _record(workload: Workload, device: str) -> Trace:
         )
     result_refs = recorder.references_in(result)
     nodes, storages = recorder.finish(result)
-    host = sum(s.nbytes for s in storages if s.host and not s.resident)
+    host = sum(s.nbytes for s in storages if s.host and s.role == "activation" and s.name != "number")
     if host:
         notes.append(
             f"{host} bytes of tensors were made in main memory during the run; they are not "
