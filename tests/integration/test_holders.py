@@ -1,0 +1,215 @@
+"""Who holds it: the variables that keep dead tensors alive, with their lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import srprof
+from srprof.render.tables import MIB
+
+
+def line_of(file: str, text: str) -> int:
+    """Number of the first line of a file that contains the text."""
+    lines = Path(file).read_text().splitlines()
+    return next(i for i, line in enumerate(lines, start=1) if text in line)
+
+
+@pytest.fixture(scope="module")
+def e_rfdn():
+    return srprof.analyze("e_rfdn", "510x510")
+
+
+def test_e_rfdn_held_is_what_planned_lacks(e_rfdn):
+    node = e_rfdn.memory.eager.node
+    parts = e_rfdn.memory.parts[node]
+    assert sum(h.nbytes for h in e_rfdn.held_at_peak) == parts.eager - parts.planned
+    assert round(parts.held / MIB, 2) == 436.19
+    assert e_rfdn.trace.nodes[node].module == "B4.esa"
+
+
+def test_e_rfdn_names_the_blocks_locals_with_lines(e_rfdn):
+    held = {h.holder.variable: h.holder for h in e_rfdn.held_at_peak}
+    block = {"distilled_c1", "distilled_c2", "distilled_c3", "r_c1", "r_c2", "r_c3", "r_c4", "out"}
+    attention = {"c1_", "c1", "v_max", "v_range", "c3", "cf", "c4"}
+    assert set(held) == block | attention
+    for name, holder in held.items():
+        assert holder.function == ("RFDB.forward" if name in block else "ESA.forward")
+        source = Path(holder.file).read_text().splitlines()[holder.line - 1].strip()
+        assert source.startswith(f"{name} = "), (name, source)
+
+
+def test_e_rfdn_names_the_networks_locals_that_are_kept(e_rfdn):
+    live = {s.references[0].variable: s for s in e_rfdn.live_at_peak}
+    for name in ("out_B1", "out_B2", "out_B3", "out_fea"):
+        storage = live[name]
+        assert storage.part == "kept"
+        reference = storage.references[0]
+        assert reference.function == "RFDN.forward"
+        assert reference.line == line_of(reference.file, f"{name} = ")
+
+
+def test_e_rfdn_releases(e_rfdn):
+    first = e_rfdn.releases[0]
+    assert (first.holder.variable, round(first.saving / MIB, 2)) == ("out", 99.22)
+    after = [r.peak_after for r in e_rfdn.releases]
+    assert after == sorted(after, reverse=True)
+    assert after[-1] >= e_rfdn.memory.planned.nbytes
+
+
+def test_releasing_a_variable_brings_what_was_said():
+    """The saving is checked by deleting the variable and analyzing again."""
+
+    class Holding(nn.Module):
+        def __init__(self, release: bool):
+            super().__init__()
+            self.release = release
+            self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x):
+            dead = self.conv(x)
+            y = F.relu(dead)
+            if self.release:
+                del dead
+            y = self.conv(y)
+            return self.conv(y)
+
+    holding = srprof.analyze(Holding(False), (1, 8, 64, 64))
+    released = srprof.analyze(Holding(True), (1, 8, 64, 64))
+    (release,) = holding.releases
+    assert release.holder.variable == "dead"
+    assert release.saving > 0
+    assert holding.memory.eager.nbytes - release.saving == released.memory.eager.nbytes
+    assert holding.memory.planned == released.memory.planned
+
+
+class Network(nn.Module):
+    """Runs `steps` and then one large call, at which the peak lies."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.large = nn.Conv2d(4, 64, 3, padding=1)
+
+    def forward(self, x):
+        y = self.steps(x)
+        return self.large(y)
+
+
+def holders(model: nn.Module):
+    """Variables and kinds of what is held at the peak."""
+    analysis = srprof.analyze(model, (1, 4, 32, 32))
+    return [(h.holder.variable, h.holder.kind, h.holder.function) for h in analysis.held_at_peak]
+
+
+def test_a_module_attribute():
+    class Caching(Network):
+        def steps(self, x):
+            self.cache = self.conv(x)
+            return F.relu(self.cache)
+
+    ((variable, kind, where),) = holders(Caching())
+    assert (variable, kind) == ("self.cache", "attribute")
+    assert "Caching" in where
+
+
+def test_a_list_a_dict_and_an_object():
+    class Box:
+        pass
+
+    class Collecting(Network):
+        def forward(self, x):
+            feats = [self.conv(x)]
+            table = {"first": self.conv(x)}
+            box = Box()
+            box.inner = self.conv(x)
+            y = F.relu(feats[0] + table["first"] + box.inner)
+            return self.large(y)
+
+    found = {variable for variable, _, _ in holders(Collecting())}
+    assert found == {"feats[0]", "table['first']", "box.inner"}
+
+
+_GLOBAL_CACHE: dict[str, torch.Tensor] = {}
+
+
+def test_a_module_global():
+    class Leaking(Network):
+        def steps(self, x):
+            _GLOBAL_CACHE["leak"] = self.conv(x)
+            return F.relu(_GLOBAL_CACHE["leak"])
+
+    try:
+        ((variable, kind, _),) = holders(Leaking())
+    finally:
+        _GLOBAL_CACHE.clear()
+    assert kind == "global"
+    assert "_GLOBAL_CACHE" in variable
+    assert "leak" in variable
+
+
+def test_a_reference_cycle():
+    class Cyclic(Network):
+        def steps(self, x):
+            first = [self.conv(x)]
+            first.append(first)
+            return F.relu(first[0])
+
+    ((_, kind, function),) = holders(Cyclic())
+    assert kind == "unknown"
+    assert function.endswith("Cyclic.steps")
+
+
+def test_torchs_own_variable_is_shown_at_the_users_line():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Linear(8, 8)
+            self.attention = nn.MultiheadAttention(8, 4)
+
+        def forward(self, tokens):
+            out, _ = self.attention(*[self.embed(tokens)] * 3)  # called here
+            return out
+
+    analysis = srprof.analyze(Attention(), (256, 1, 8))
+    inside = [h.holder for h in analysis.held_at_peak if h.holder.kind == "torch"]
+    assert inside
+    for holder in inside:
+        assert "(in MultiheadAttention" in holder.variable or "multi_head" in holder.variable
+        assert holder.function.endswith("Attention.forward")
+        assert holder.line == line_of(__file__, "# called here")
+
+
+def test_a_rebound_name_has_the_line_of_its_last_binding():
+    class Rebinding(Network):
+        def forward(self, x):
+            y = self.conv(x)
+            y = self.conv(y)  # this one
+            z = F.relu(y)
+            return self.large(z)
+
+    analysis = srprof.analyze(Rebinding(), (1, 4, 32, 32))
+    (held,) = analysis.held_at_peak
+    assert held.holder.variable == "y"
+    assert held.holder.line == line_of(__file__, "# this one")
+
+
+def test_a_random_network_says_that_it_cannot_say():
+    """Two runs that differ (the model counts its calls in a global) give no names, but a note."""
+    calls = []
+
+    class Alternating(Network):
+        def forward(self, x):
+            calls.append(None)
+            y = self.conv(x)
+            z = F.relu(y) if len(calls) % 2 else torch.sigmoid(y)
+            return self.large(z)
+
+    analysis = srprof.analyze(Alternating(), (1, 4, 32, 32))
+    assert any("different calls" in note for note in analysis.trace.notes)
+    (held,) = analysis.held_at_peak
+    assert held.holder.kind == "unknown"
