@@ -68,7 +68,7 @@ class HFAB(nn.Module):
         out = self.excitate(out)
         out = self.sigmoid(out)
         out *= x
-        return out
+        return out  # type: ignore[no-any-return]
 
 
 class FMEN(nn.Module):
@@ -112,8 +112,11 @@ def fmen(
     mid_feats: int = 32,
     up_blocks: Sequence[int] = (3, 2, 2, 2, 2),
 ) -> FMEN:
-    """FMEN (769K at x4). Its hyper-parameters are inferred: the only ones of the released code's
-    form that give the published parameters and Mult-Adds at x2, x3 and x4."""
+    """FMEN (769K at x4).
+
+    Its hyper-parameters are inferred: the only ones of the released code's form that give the
+    published parameters and Mult-Adds at x2, x3 and x4.
+    """
     return FMEN(scale, n_feats, mid_feats, up_blocks)
 
 

@@ -1,5 +1,6 @@
-"""IMDN (894K), the baseline of the AIM 2020 and NTIRE 2022 challenges: eight information
-multi-distillation blocks of 64 channels (after Hui et al., ACM MM 2019).
+"""IMDN (894K), the baseline of the AIM 2020 and NTIRE 2022 challenges.
+
+Eight information multi-distillation blocks of 64 channels (after Hui et al., ACM MM 2019).
 
 After each convolution a quarter of the channels is split off and set aside. A split is a view:
 the whole convolution output stays alive as long as either part is referenced.
@@ -33,9 +34,9 @@ class IMDBlock(nn.Module):
         self.conv1x1 = conv1x1(4 * self.d_nc, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        d1, r1 = torch.split(self.conv1(x), (self.d_nc, self.r_nc), dim=1)
-        d2, r2 = torch.split(self.conv2(r1), (self.d_nc, self.r_nc), dim=1)
-        d3, r3 = torch.split(self.conv3(r2), (self.d_nc, self.r_nc), dim=1)
+        d1, r1 = torch.split(self.conv1(x), [self.d_nc, self.r_nc], dim=1)
+        d2, r2 = torch.split(self.conv2(r1), [self.d_nc, self.r_nc], dim=1)
+        d3, r3 = torch.split(self.conv3(r2), [self.d_nc, self.r_nc], dim=1)
         d4 = self.conv4(r3)
         res = self.conv1x1(torch.cat((d1, d2, d3, d4), dim=1))
         return x + res  # type: ignore[no-any-return]

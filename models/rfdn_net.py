@@ -1,5 +1,6 @@
-"""E-RFDN (433K), the baseline of the NTIRE 2022 challenge: RFDN (Liu et al., ECCVW 2020) with
-four blocks of 50 channels.
+"""E-RFDN (433K), the baseline of the NTIRE 2022 challenge.
+
+RFDN (Liu et al., ECCVW 2020) with four blocks of 50 channels.
 
 Each block distils: at every step a 1x1 convolution puts some channels aside while a 3x3 one
 refines the rest; all are concatenated and fused. `forward` binds each of them to a variable of

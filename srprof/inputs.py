@@ -122,5 +122,7 @@ def _read_one(value: Any, name: str, dtype: str, channels: int) -> Any:
     if is_shape(value):
         return TensorSpec(name, check_shape(value, dtype), dtype)
     if isinstance(value, (list, tuple)):
-        return tuple(_read_one(item, f"{name}_{i}", dtype, channels) for i, item in enumerate(value))
+        return tuple(
+            _read_one(item, f"{name}_{i}", dtype, channels) for i, item in enumerate(value)
+        )
     return value

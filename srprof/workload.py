@@ -63,7 +63,7 @@ class Workload:
         _evaluation_mode(model)
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
-            model = model.to(dtype=dtype, memory_format=torch.channels_last)
+            model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif any(t.is_floating_point() and t.dtype != dtype for t in _weights(model)):
             model = model.to(dtype=dtype)
         if fake:
@@ -259,9 +259,7 @@ def _twin(tensor: torch.Tensor, device: str, twins: dict[int, torch.Tensor]) -> 
             base.untyped_storage().copy_(storage)
         twins[storage._cdata] = base
     twin = torch.empty(0, dtype=source.dtype, device=device)
-    twin.set_(base.untyped_storage(), source.storage_offset(), source.size(), source.stride())  # type: ignore[call-overload]
+    twin.set_(base.untyped_storage(), source.storage_offset(), source.size(), source.stride())
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(twin, requires_grad=tensor.requires_grad)
     return twin
-
-

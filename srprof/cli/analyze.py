@@ -20,7 +20,7 @@ SPEC is one of:
   fmen_s(scale=2)                the same with hyper-parameters
   path/to/net.py:Net(nf=48)      a class or function in a file, with literal arguments
   package.module:Net             the same in an importable module
-  weights.pth                    a checkpoint that spandrel recognises (pip install 'srprof[spandrel]')
+  weights.pth                    a checkpoint that spandrel recognises ('srprof[spandrel]')
 """
 
 

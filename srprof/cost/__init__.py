@@ -1,0 +1,1 @@
+"""What a run costs: the challenge's counts and true multiply-accumulates."""

@@ -29,8 +29,10 @@ def _rule(*ops: str) -> Callable[[Callable[[Node], int]], Callable[[Node], int]]
 
 @_rule("convolution", "convolution_overrideable", "_convolution", "conv2d", "conv1d", "conv3d")
 def _convolution(node: Node) -> int:
-    """Each output element sums Cin/groups x k x k products; a transposed convolution spreads
-    each input element over Cout/groups x k x k instead."""
+    """Each output element sums Cin/groups x k x k products.
+
+    A transposed convolution spreads each input element over Cout/groups x k x k instead.
+    """
     image, weight = node.inputs[0].shape, node.inputs[1].shape
     positional = node.arguments[0]
     transposed = node.op.endswith(("convolution", "overrideable")) and bool(positional[6])

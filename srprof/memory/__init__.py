@@ -1,0 +1,1 @@
+"""The memory model: pure functions of a trace, without torch."""

@@ -121,9 +121,7 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
                 kept_change[use] -= size
                 kept_change[use + 1] += size
     kept, held = accumulate(kept_change), accumulate(held_change)
-    parts = tuple(
-        Parts(net, *node) for node in zip(inputs, outputs, kept, held, strict=False)
-    )
+    parts = tuple(Parts(net, *node) for node in zip(inputs, outputs, kept, held, strict=False))
     idle = net + before_first
     return MemoryModel(
         granularity=granularity,

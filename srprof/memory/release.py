@@ -124,5 +124,7 @@ def _release(trace: Trace, granularity: int, storages: Iterable[int], levels: li
     for index in storages:
         storage = trace.storages[index]
         size = rounded(storage.nbytes, granularity)
-        for node in range(max(last_needed(storage, end), storage.birth) + 1, min(storage.death, end)):
+        for node in range(
+            max(last_needed(storage, end), storage.birth) + 1, min(storage.death, end)
+        ):
             levels[node] -= size

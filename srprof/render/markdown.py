@@ -34,7 +34,6 @@ class MarkdownRenderer(Renderer):
 def _escaped(table: Table) -> Table:
     """The table with pipes in its texts escaped."""
     rows = tuple(
-        tuple(v.replace("|", "\\|") if isinstance(v, str) else v for v in row)
-        for row in table.rows
+        tuple(v.replace("|", "\\|") if isinstance(v, str) else v for v in row) for row in table.rows
     )
     return replace(table, rows=rows)

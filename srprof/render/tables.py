@@ -125,21 +125,21 @@ def _headline(analysis: Analysis, _: Options) -> Section:
         "planned": "what a perfect executor needs (the paper's net + input + output + kept)",
         "eager": "what eager PyTorch references; the next table says where it goes",
     }
+    unit = analysis.feature_map
     rows = tuple(
         (
             name,
             peak.nbytes,
-            _maps(analysis, peak.nbytes),
+            *(() if unit is None else (f"{analysis.feature_maps(peak.nbytes):.2f}",)),
             _at(None if peak.node is None else trace.nodes[peak.node]),
             explain[name],
         )
         for name, peak in (("planned", memory.planned), ("eager", memory.eager))
     )
-    unit = analysis.feature_map
     columns = (
         Column("peak"),
         Column("MiB", "mib"),
-        Column("feature maps" if unit is None else f"maps of {shape(unit)}"),
+        *(() if unit is None else (Column(f"maps of {shape(unit)}"),)),
         Column("at node"),
         Column("meaning"),
     )
@@ -153,11 +153,6 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     if trace.fallback:
         after.append(f"The meta device could not run this network: {trace.fallback}")
     return Section(f"{trace.spec} at {tensors}", (on,), Table(columns, rows), tuple(after))
-
-
-def _maps(analysis: Analysis, nbytes: int) -> str | None:
-    maps = analysis.feature_maps(nbytes)
-    return None if maps is None else f"{maps:.2f}"
 
 
 def _at(node: Node | None) -> str | None:
@@ -269,9 +264,7 @@ def _held(analysis: Analysis, options: Options) -> Section | None:
     ]
     if len(shown) < len(analysis.releases):
         after.append(f"{len(analysis.releases) - len(shown)} more: --view peak --top 0")
-    return Section(
-        "Held at the eager peak, by variable", (), Table(columns, rows), tuple(after)
-    )
+    return Section("Held at the eager peak, by variable", (), Table(columns, rows), tuple(after))
 
 
 def _last_use(analysis: Analysis, node: int) -> str:
@@ -356,7 +349,7 @@ def _complexity(analysis: Analysis, _: Options) -> Section:
         ("convs", f"{counts.convolutions:,}", "convolution calls"),
         ("MACs", f"{counts.macs / 1e9:.4f} G", "true multiply-accumulates of all ops"),
     )
-    after = ()
+    after: tuple[str, ...] = ()
     if counts.uncounted:
         listed = ", ".join(f"{op} ({calls}x)" for op, calls in counts.uncounted.items())
         after = (f"MACs leave out ops without a rule: {listed}",)

@@ -1,0 +1,1 @@
+"""One run of a model, recorded: nodes, storages, lifetimes, source lines, holders."""

@@ -6,7 +6,8 @@ import operator
 from typing import Any
 
 import torch
-from torch.fx import Graph, Node as FxNode
+from torch.fx import Graph
+from torch.fx import Node as FxNode
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from srprof.tracing.records import Node, TensorInfo, TensorRef, Trace
@@ -21,18 +22,15 @@ def build_graph(trace: Trace) -> Graph:
     `Graph.print_tabular` and friends show.
     """
     graph = Graph()
-    externals: list[FxNode] = []
-    for external in sorted(
+    by_position: dict[int, FxNode] = {}
+    for position, external in sorted(
         enumerate(trace.externals), key=lambda item: (item[1].role != "input", item[0])
     ):
-        position, record = external
-        make = graph.placeholder if record.role == "input" else graph.get_attr
-        node = make(record.name)
-        _describe(node, (record.info,), single=True)
+        make = graph.placeholder if external.role == "input" else graph.get_attr
+        node = make(external.name)
+        _describe(node, (external.info,), single=True)
         node.meta["module"] = ""
-        externals.append(node)
-        node.meta["external"] = position
-    by_position = {node.meta.pop("external"): node for node in externals}
+        by_position[position] = node
 
     made: list[FxNode] = []
     parts: dict[TensorRef, FxNode] = {}

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from srprof.tracing.records import Reference, ReferenceKind, Trace
 from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
+from srprof.tracing.records import Reference, ReferenceKind, Trace
 from srprof.tracing.source import function_name, is_engine_file, is_user_file
 from srprof.workload import Workload
 
@@ -95,9 +95,7 @@ class _Inspector:
         if missing:
             self._look_everywhere(recorder, missing)
 
-    def _look_at_frame(
-        self, recorder: Recorder, frame: FrameType, user: FrameType | None
-    ) -> None:
+    def _look_at_frame(self, recorder: Recorder, frame: FrameType, user: FrameType | None) -> None:
         code = frame.f_code
         own = is_user_file(code.co_filename)
         for name, value in list(frame.f_locals.items()):
@@ -276,9 +274,7 @@ def _owner(tensors: list[torch.Tensor], trace: Trace, storage: int) -> Reference
                         return Reference(name, "(module global)", "", 0, "global")
                     found.append((referrer, f"[{key!r}]{suffix}"))
                 elif isinstance(referrer, type):
-                    return Reference(
-                        f"{referrer.__qualname__}{suffix}", "(class)", "", 0, "global"
-                    )
+                    return Reference(f"{referrer.__qualname__}{suffix}", "(class)", "", 0, "global")
                 elif type(referrer).__name__ == "cell":
                     found.append((referrer, suffix))
                 elif type(referrer).__name__ == "function":

@@ -35,7 +35,7 @@ def _is_nchw(tensor: Any) -> bool:
     if not _plain(tensor) or tensor.dim() != 4:
         return False
     height, width = tensor.shape[2:]
-    return tensor.stride()[1:] == (height * width, width, 1)
+    return bool(tensor.stride()[1:] == (height * width, width, 1))
 
 
 def _like_first(first: Any, *others: Any, **options: Any) -> Any:
@@ -120,7 +120,9 @@ def _max_pool2d(
     """Maxima and their positions, for square or rectangular windows without dilation."""
     if not _is_nchw(image) or ceil_mode or any(d != 1 for d in dilation):
         return NotImplemented
-    windows = [tuple(v) * 2 if len(v) == 1 else tuple(v) for v in (kernel, stride or kernel, padding)]
+    windows = [
+        tuple(v) * 2 if len(v) == 1 else tuple(v) for v in (kernel, stride or kernel, padding)
+    ]
     if any(len(window) != 2 for window in windows):
         return NotImplemented
     out = []

@@ -125,7 +125,7 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(getattr(value, name))
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
     """Records every ATen call made while it is active; see `recording`.
 
     Args:
@@ -138,7 +138,7 @@ class Recorder(TorchDispatchMode):
     def __init__(
         self, model: nn.Module, device: str, on_node: Callable[[Recorder], None] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.nodes: list[Node] = []
         self.externals: list[External] = []
@@ -379,9 +379,11 @@ class Recorder(TorchDispatchMode):
     # -- modules ------------------------------------------------------------------------------
 
     def enter_module(self, module: nn.Module, _args: Any) -> None:
+        """Hook: a module's `forward` is about to run."""
         self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
 
     def leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
+        """Hook: a module's `forward` has returned or raised."""
         if not self.raised_in and sys.exc_info()[1] is not None:
             self.raised_in = self.module_stack[-1]
         if len(self.module_stack) > 1:
@@ -414,7 +416,7 @@ class Recorder(TorchDispatchMode):
                 self.lifetimes[index].returned = True
         end = len(self.nodes)
         for lifetime in self.lifetimes:
-            if lifetime.role == "constant" and 0 <= lifetime.death:
+            if lifetime.role == "constant" and lifetime.death >= 0:
                 lifetime.role = "activation"
                 if not lifetime.host:
                     for i, node in enumerate(self.nodes[: lifetime.death]):

@@ -26,7 +26,7 @@ _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
 
 
-class _NeedsData(Exception):
+class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
 
 
@@ -45,10 +45,9 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
     if trace_on not in TRACE_ON:
         raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
     notes: list[str] = []
-    with isolated(notes):
-        with _fake_cuda() if trace_on == "cuda-fake" else nullcontext():
-            trace = _run_where_possible(workload, trace_on)
-            trace = _with_references(workload, trace)
+    with isolated(notes), _fake_cuda() if trace_on == "cuda-fake" else nullcontext():
+        trace = _run_where_possible(workload, trace_on)
+        trace = _with_references(workload, trace)
     return replace(trace, notes=(*trace.notes, *notes))
 
 
@@ -64,7 +63,7 @@ def _run_where_possible(workload: Workload, trace_on: str) -> Trace:
         return _run_once(workload, trace_on)
     try:
         return _run_once(workload, "meta")
-    except _NeedsData as reason:
+    except _NeedsDataError as reason:
         if trace_on == "meta":
             raise ModelError(
                 f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
@@ -106,11 +105,12 @@ def _record(workload: Workload, device: str) -> Trace:
         )
     result_refs = recorder.references_in(result)
     nodes, storages = recorder.finish(result)
-    host = sum(s.nbytes for s in storages if s.host and s.role == "activation" and s.name != "number")
+    host = sum(
+        s.nbytes for s in storages if s.host and s.role == "activation" and s.name != "number"
+    )
     if host:
         notes.append(
-            f"{host} bytes of tensors were made in main memory during the run; they are not "
-            "counted"
+            f"{host} bytes of tensors were made in main memory during the run; they are not counted"
         )
     return Trace(
         name=workload.name,
@@ -136,7 +136,7 @@ def _explain(error: Exception, workload: Workload, device: str, recorder: Record
     if device == "meta" and (
         isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     ):
-        return _NeedsData(f"{type(error).__name__}: {message}")
+        return _NeedsDataError(f"{type(error).__name__}: {message}")
     if _OVERFLOW.search(message):
         return InputError(
             f"the input is too large for {workload.name}: a feature map's size overflows what "

@@ -7,11 +7,9 @@ his own (or of the network's author).
 from __future__ import annotations
 
 import os
-import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
-
 from types import CodeType
 
 import torch
@@ -38,16 +36,13 @@ def is_user_file(filename: str) -> bool:
         return False
     if filename.startswith(_STDLIB) and not any(part in filename for part in _PACKAGES):
         return False
-    if filename.startswith("<frozen"):
-        return False
-    return not any(part in filename for part in _HELPERS)
+    return not (filename.startswith("<frozen") or any(part in filename for part in _HELPERS))
 
 
 def function_name(code: CodeType) -> str:
     """`RFDB.forward` where Python knows the class (3.11 and later), else `forward`."""
-    if sys.version_info >= (3, 11):
-        return code.co_qualname.replace("<locals>.", "")
-    return code.co_name
+    qualified: str = getattr(code, "co_qualname", code.co_name)
+    return qualified.replace("<locals>.", "")
 
 
 @dataclass(frozen=True, slots=True)
