@@ -91,7 +91,7 @@ NO_MACS = frozenset(
     upsample_bilinear2d upsample_bicubic2d upsample_linear1d _upsample_bilinear2d_aa
     _upsample_bicubic2d_aa _upsample_nearest_exact2d sum mean amax amin max min argmax argmin any
     all std var var_mean std_mean norm linalg_vector_norm prod cumsum cumprod sort topk logsumexp
-    _softmax softmax _log_softmax native_batch_norm _native_batch_norm_legit
+    _softmax _safe_softmax softmax _log_softmax native_batch_norm _native_batch_norm_legit
     _native_batch_norm_legit_no_training cudnn_batch_norm native_layer_norm native_group_norm
     batch_norm layer_norm nonzero unique2 _unique2 bucketize searchsorted native_dropout
     leaky_relu leaky_relu_ prelu _prelu_kernel rrelu_with_noise glu isfinite equal
