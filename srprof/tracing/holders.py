@@ -28,6 +28,9 @@ _DEPTH = 4
 #: How many items of one container are searched.
 _ITEMS = 4096
 
+#: Attributes that every module has: parameters, buffers, children, hooks.
+_MODULES_OWN = frozenset(vars(nn.Module()))
+
 _ORDER: dict[ReferenceKind, int] = {
     "local": 0,
     "argument": 1,
@@ -133,7 +136,7 @@ class _Inspector:
     def _look_at_modules(self, recorder: Recorder) -> None:
         for module_path, module in self.model.named_modules():
             for name, value in vars(module).items():
-                if name in ("_parameters", "_buffers", "_modules"):
+                if name in _MODULES_OWN or isinstance(value, (bool, int, float, str)):
                     continue
                 for path, tensor in _reach(f"self.{name}", value, skip_modules=True):
                     storage = recorder.storage_index(tensor)
@@ -182,6 +185,8 @@ def find_references(
         pass
     except Exception:  # the first run went through: this one is another
         return None
+    finally:
+        recorder.forget()
     if not inspector.same_run:
         return None
     return {

@@ -422,8 +422,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
                     for i, node in enumerate(self.nodes[: lifetime.death]):
                         self.nodes[i] = replace(node, live=node.live + lifetime.nbytes)
         storages = tuple(lifetime.freeze(end) for lifetime in self.lifetimes)
-        self._deaths.clear()
+        self.forget()
         return tuple(self.nodes), storages
+
+    def forget(self) -> None:
+        """Stop watching storages, which otherwise keep this recorder in reference cycles."""
+        self._deaths.clear()
 
     def references_in(self, result: Any) -> Any:
         """The model's result with each tensor replaced by a reference."""

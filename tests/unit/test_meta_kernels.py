@@ -100,7 +100,9 @@ def meta(value):
     return value
 
 
-@pytest.mark.parametrize("kind, image", [*images("cpu")], ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    "kind, image", [*images("cpu")], ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_shortcuts_agree_with_torch_on_meta_and_cpu(kind, image):
     answered = 0
     for func, args, kwargs in calls(image):
