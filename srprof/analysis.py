@@ -219,6 +219,7 @@ class Analysis:
                 "held_at_peak": [
                     {
                         **_reference(held.holder),
+                        "variable": held.variable,
                         "bytes": held.nbytes,
                         "last_use": held.last_use,
                         "storage": held.storage,
@@ -241,6 +242,8 @@ class Analysis:
                 "releases": [
                     {
                         **_reference(release.holder),
+                        "variable": release.variable,
+                        "elsewhere": release.elsewhere,
                         "bytes": release.nbytes,
                         "last_use": release.last_use,
                         "saving": release.saving,

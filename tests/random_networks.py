@@ -213,7 +213,5 @@ def _write_statement(draw: st.DrawFn, cls: _Class, classes: list[str]) -> None:
             cls.body.append(f"{target} = F.max_pool2d({name}, 2)")
             cls.variables[target] = (c, h // 2, w // 2)
         elif max(h, w) <= 32:
-            cls.body.append(
-                f"{target} = F.interpolate({name}, scale_factor=2, mode='bilinear')"
-            )
+            cls.body.append(f"{target} = F.interpolate({name}, scale_factor=2, mode='bilinear')")
             cls.variables[target] = (c, 2 * h, 2 * w)

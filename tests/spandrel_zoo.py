@@ -192,7 +192,7 @@ ENTRIES: tuple[Entry, ...] = (
         {"out_size": 128, "channel_multiplier": 1, "narrow": 0.5},
         ((1, 3, 128, 128),),
         variant="128",
-        about="faces of 128x128, published for 512x512 and 4 times as wide",
+        about="faces of 128x128, published for 512x512 and 2 to 4 times as wide",
     ),
     Entry(
         "GRL",
@@ -375,6 +375,12 @@ def import_torchvision() -> ModuleType:
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _DECLARED.append(library)  # the declarations live as long as it does
     return importlib.import_module("torchvision")
+
+
+def extension_loads() -> bool:
+    """Whether torchvision's binary extension loads against this torch."""
+    import_torchvision()
+    return bool(importlib.import_module("torchvision.extension")._has_ops())
 
 
 def unknown_architectures() -> set[str]:

@@ -95,7 +95,8 @@ NO_MACS = frozenset(
     _native_batch_norm_legit_no_training cudnn_batch_norm native_layer_norm native_group_norm
     batch_norm layer_norm nonzero unique2 _unique2 bucketize searchsorted native_dropout
     leaky_relu leaky_relu_ prelu _prelu_kernel rrelu_with_noise glu isfinite equal
-    _foreach_add_ _foreach_mul_ embedding _assert_async _assert_scalar sym_size
+    grid_sampler_2d complex col2im _foreach_add_ _foreach_mul_ embedding _assert_async
+    _assert_scalar sym_size
     """.split()
 )
 

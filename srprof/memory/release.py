@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from srprof.memory.model import MemoryModel, alive_at, counted, last_needed, part_of, rounded
-from srprof.tracing.records import Reference, Trace
+from srprof.tracing.records import OWN_KINDS, Reference, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,29 @@ class HeldStorage:
         """The reference to name where there is room for one."""
         return self.references[0]
 
+    @property
+    def variable(self) -> str:
+        """All variables of the holder's function that reference it: `d1, r1`."""
+        return ", ".join(r.variable for r in _together(self.references))
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One variable that holds dead tensors at the eager peak, and what letting go would bring.
+    """What one variable holds at the eager peak though it is dead, and what releasing it saves.
 
     Attributes:
-        nbytes: bytes it holds at the peak; last_use: of the latest of them.
-        saving: by how much the eager peak falls if only this variable lets go in time, in
-            every call of its function.
-        peak_after: the eager peak once this and all variables listed before have let go.
+        variable: the variable; several (`d1, r1`) where they share a storage and all must let go.
+        holder: where the first of them got its tensor.
+        elsewhere: something outside that function references it too, and must let go as well.
+        nbytes: bytes held at the peak; last_use: node of the latest use of any of them.
+        saving: by how much the eager peak falls if only this lets go in time, in every call of
+            its function.
+        peak_after: the eager peak once this and all that are listed before have let go.
     """
 
+    variable: str
     holder: Reference
+    elsewhere: bool
     storages: tuple[int, ...]
     nbytes: int
     last_use: int
@@ -73,14 +83,16 @@ def held_at_peak(trace: Trace, memory: MemoryModel) -> tuple[HeldStorage, ...]:
 
 def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
     """Held tensors at the eager peak by variable, largest first."""
-    groups: dict[Reference, list[HeldStorage]] = {}
+    groups: dict[tuple[str, str], list[HeldStorage]] = {}
     for held in held_at_peak(trace, memory):
-        groups.setdefault(held.holder, []).append(held)
+        variables = ", ".join(dict.fromkeys(_base(r.variable) for r in _together(held.references)))
+        groups.setdefault((held.holder.function, variables), []).append(held)
     siblings = _by_origin(trace)
     eager = [parts.eager for parts in memory.parts]
     remaining = list(eager)
     found: list[Release] = []
-    for holder, members in sorted(groups.items(), key=lambda g: -sum(h.nbytes for h in g[1])):
+    by_size = sorted(groups.items(), key=lambda group: -sum(h.nbytes for h in group[1]))
+    for (_, variable), members in by_size:
         storages: dict[int, None] = {}
         for member in members:
             origin = _origin(trace, member.storage)
@@ -90,7 +102,9 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
             _release(trace, memory.granularity, storages, levels)
         found.append(
             Release(
-                holder=holder,
+                variable=variable,
+                holder=members[0].holder,
+                elsewhere=any(len(_together(h.references)) < len(h.references) for h in members),
                 storages=tuple(h.storage for h in members),
                 nbytes=sum(h.nbytes for h in members),
                 last_use=max(h.last_use for h in members),
@@ -99,6 +113,18 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
             )
         )
     return tuple(found)
+
+
+def _together(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """The user's references in the function of the first; the first alone if it is not his."""
+    function = references[0].function
+    own = tuple(r for r in references if r.kind in OWN_KINDS and r.function == function)
+    return own or references[:1]
+
+
+def _base(variable: str) -> str:
+    """The list of an item: `feats` for `feats[2]`."""
+    return variable.partition("[")[0] or variable
 
 
 def _origin(trace: Trace, storage: int) -> tuple[str, int, str]:

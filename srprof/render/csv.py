@@ -12,8 +12,6 @@ from srprof.render.tables import main_table
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
-_UNITS = {"mib": " bytes", "giga": ""}
-
 
 class CsvRenderer(Renderer):
     """One header line, one line per row; every row, whatever `top` says."""

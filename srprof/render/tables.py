@@ -122,8 +122,8 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     }.get(trace.device, f"traced on {trace.device}")
     held = analysis.peak_parts.held
     explain = {
-        "planned": "what a perfect executor needs (the paper's net + input + output + kept)",
-        "eager": "what eager PyTorch references; the next table says where it goes",
+        "planned": "what a perfect executor needs: the paper's model",
+        "eager": "what eager PyTorch references",
     }
     unit = analysis.feature_map
     rows = tuple(
@@ -188,10 +188,10 @@ _NODE_COLUMNS = (
     Column("op"),
     Column("module"),
     Column("line"),
-    Column("output"),
+    Column("shape"),
     Column("eager MiB", "mib"),
     Column("input", "mib"),
-    Column("output MiB", "mib"),
+    Column("output", "mib"),
     Column("kept", "mib"),
     Column("held", "mib"),
     Column("GMACs", "giga"),
@@ -224,7 +224,9 @@ def _nodes(analysis: Analysis, options: Options) -> Section:
     parts = analysis.memory.parts
     largest = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.top]
     title = f"Largest nodes ({len(largest)} of {len(parts)})"
-    return Section(title, (), _node_table(analysis, largest))
+    table = _node_table(analysis, largest)
+    without_macs = Table(table.columns[:-1], tuple(row[:-1] for row in table.rows))
+    return Section(title, (), without_macs)
 
 
 def _all_nodes(analysis: Analysis, options: Options) -> Section:
@@ -238,7 +240,7 @@ def _held(analysis: Analysis, options: Options) -> Section | None:
     shown = analysis.releases[: options.top]
     rows = tuple(
         (
-            release.holder.variable,
+            release.variable + (" +" if release.elsewhere else ""),
             release.holder.function,
             where(release.holder),
             release.nbytes,
@@ -258,10 +260,12 @@ def _held(analysis: Analysis, options: Options) -> Section | None:
         Column("peak then", "mib"),
     )
     after = [
-        "saves alone: the eager peak falls by this if only this variable lets go after its last "
-        "use (del, or reuse of the name);",
-        "peak then: the eager peak once it and all above it have let go.",
+        "saves alone: by this the eager peak falls if only this lets go after its last use, by "
+        "del or by reuse of the name.",
+        "peak then: the eager peak once this and all above have let go.",
     ]
+    if any(release.elsewhere for release in shown):
+        after.append("+: something outside that function references it too, and must let go too.")
     if len(shown) < len(analysis.releases):
         after.append(f"{len(analysis.releases) - len(shown)} more: --view peak --top 0")
     return Section("Held at the eager peak, by variable", (), Table(columns, rows), tuple(after))

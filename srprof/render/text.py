@@ -38,7 +38,7 @@ def _plain(found: list[Section]) -> str:
         lines = [section.title, *section.lines]
         if section.table is not None:
             lines += ["", plain_table(section.table)]
-        blocks.append("\n".join([*lines, *section.after]))
+        blocks.append("\n".join([*lines, *([""] if section.after else []), *section.after]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -66,7 +66,9 @@ def _rich(found: list[Section], width: int) -> str:
         for line in section.lines:
             console.print(escape(line), style="dim")
         if section.table is not None:
-            table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+            table = RichTable(
+                box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim"
+            )
             for column in section.table.columns:
                 right = column.kind in _RIGHT
                 table.add_column(

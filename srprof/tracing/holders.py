@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import cache
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -31,13 +31,17 @@ _ITEMS = 4096
 #: Attributes that every module has: parameters, buffers, children, hooks.
 _MODULES_OWN = frozenset(vars(nn.Module()))
 
+#: What no search goes into; modules are searched by themselves.
+_LEAVES = (str, bytes, int, float, type(None), type, ModuleType, torch.dtype, nn.Module)
+
 _ORDER: dict[ReferenceKind, int] = {
     "local": 0,
     "argument": 1,
     "attribute": 2,
     "global": 3,
     "torch": 4,
-    "unknown": 5,
+    "temporary": 5,
+    "unknown": 6,
 }
 
 
@@ -52,9 +56,12 @@ class _Inspector:
         self.trace = trace
         self.node = node
         self.model = model
-        self.births = {
-            s.birth for s in trace.storages if not s.resident and 0 <= s.birth <= node < s.death
+        self.wanted = {
+            i
+            for i, s in enumerate(trace.storages)
+            if not (s.resident or s.host) and s.birth <= node < s.death
         }
+        self.births = {trace.storages[i].birth for i in self.wanted}
         self.lines_at_birth: dict[int, dict[int, int]] = {}
         self.references: dict[int, list[Reference]] = {}
         self.same_run = True
@@ -87,14 +94,15 @@ class _Inspector:
             self._look_at_frame(recorder, torch_frame, user=caller)
         del caller, torch_frames
         self._look_at_modules(recorder)
+        read = {info.storage for info in recorder.nodes[-1].inputs}
+        nameless = self.wanted.difference(self.references)
+        for storage in nameless & read:  # a value on its way from one call to the next
+            self._add(storage, self._at_birth(storage, "(a temporary)", "temporary"))
         missing = {
-            index
-            for index, lifetime in enumerate(recorder.lifetimes)
-            if lifetime.death < 0
-            and lifetime.role == "activation"
-            and lifetime.birth != self.node
-            and index not in self.references
-        }
+            s
+            for s in nameless - read
+            if recorder.lifetimes[s].nbytes and recorder.lifetimes[s].birth != self.node
+        }  # its own results have no name yet, and what has no bytes needs none
         if missing:
             self._look_everywhere(recorder, missing)
 
@@ -102,7 +110,7 @@ class _Inspector:
         code = frame.f_code
         own = is_user_file(code.co_filename)
         for name, value in list(frame.f_locals.items()):
-            for path, tensor in _reach(name, value, skip_modules=True):
+            for path, tensor in _reach(name, value):
                 storage = recorder.storage_index(tensor)
                 if storage is None:
                     continue
@@ -135,34 +143,46 @@ class _Inspector:
 
     def _look_at_modules(self, recorder: Recorder) -> None:
         for module_path, module in self.model.named_modules():
-            for name, value in vars(module).items():
-                if name in _MODULES_OWN or isinstance(value, (bool, int, float, str)):
-                    continue
-                for path, tensor in _reach(f"self.{name}", value, skip_modules=True):
+            where = f"{module_path or 'model'} ({type(module).__name__})"
+            for name, value in _attributes(module):
+                for path, tensor in _reach(f"self.{name}", value):
                     storage = recorder.storage_index(tensor)
                     if storage is not None:
-                        where = f"{module_path or 'model'} ({type(module).__name__})"
                         self._add(storage, Reference(path, where, "", 0, "attribute"))
 
     def _look_everywhere(self, recorder: Recorder, missing: set[int]) -> None:
-        """Ask the garbage collector who refers to the tensors that no frame names."""
-        tensors: dict[int, list[torch.Tensor]] = {}
+        """Ask the garbage collector who refers to the tensors that no frame or module names."""
+        tensors: list[tuple[Any, str, int]] = []
         for candidate in gc.get_objects():
             if issubclass(type(candidate), torch.Tensor):
                 storage = recorder.storage_index(candidate)
                 if storage in missing:
                     assert storage is not None
-                    tensors.setdefault(storage, []).append(candidate)
+                    tensors.append((candidate, "", storage))
+        found = _roots(tensors)
+        with_tensor = {storage for _, _, storage in tensors}
         for storage in missing:
-            if storage not in tensors:
-                self._add(storage, Reference("(inside torch)", "", "", 0, "torch"))
-                continue
-            self._add(storage, _owner(tensors[storage], self.trace, storage))
+            if storage in found:
+                self._add(storage, found[storage])
+            elif storage in with_tensor:
+                name = "(a temporary or a reference cycle)"
+                self._add(storage, self._at_birth(storage, name, "unknown"))
+            else:
+                self._add(storage, self._at_birth(storage, "(inside torch)", "torch"))
+
+    def _at_birth(self, storage: int, name: str, kind: ReferenceKind) -> Reference:
+        """A reference without a variable, at the line that made the storage."""
+        birth = self.trace.storages[storage].birth
+        if birth < 0:
+            return Reference(name, "", "", 0, kind)
+        node = self.trace.nodes[birth]
+        return Reference(name, node.function, node.file, node.line, kind)
 
     def _add(self, storage: int, reference: Reference) -> None:
-        known = self.references.setdefault(storage, [])
-        if reference not in known:
-            known.append(reference)
+        if storage in self.wanted:
+            known = self.references.setdefault(storage, [])
+            if reference not in known:
+                known.append(reference)
 
 
 def find_references(
@@ -203,29 +223,27 @@ def _stack() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _reach(name: str, value: Any, *, skip_modules: bool, depth: int = _DEPTH) -> Iterator[Any]:
+def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
     """Tensors reached from a variable, each with the expression that names it."""
     if isinstance(value, torch.Tensor):
         yield name, value
         return
-    if depth == 0 or isinstance(value, (str, bytes, int, float, type, ModuleType, torch.dtype)):
-        return
-    if isinstance(value, nn.Module) and skip_modules:
+    if depth == 0 or isinstance(value, _LEAVES):
         return
     if isinstance(value, (list, tuple, deque)):
         for i, item in zip(range(_ITEMS), value, strict=False):
-            yield from _reach(f"{name}[{i}]", item, skip_modules=True, depth=depth - 1)
+            yield from _reach(f"{name}[{i}]", item, depth=depth - 1)
     elif isinstance(value, (set, frozenset)):
         for item in value:
-            yield from _reach(f"{name}{{...}}", item, skip_modules=True, depth=depth - 1)
+            yield from _reach(f"{name}{{...}}", item, depth=depth - 1)
     elif isinstance(value, Mapping):
         for key, item in zip(list(value)[:_ITEMS], list(value.values()), strict=False):
-            yield from _reach(f"{name}[{key!r}]", item, skip_modules=True, depth=depth - 1)
+            yield from _reach(f"{name}[{key!r}]", item, depth=depth - 1)
     else:
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
             for key, item in list(attributes.items())[:_ITEMS]:
-                yield from _reach(f"{name}.{key}", item, skip_modules=True, depth=depth - 1)
+                yield from _reach(f"{name}.{key}", item, depth=depth - 1)
 
 
 @cache
@@ -250,51 +268,81 @@ def _in_torch(path: str, frame: FrameType, user: FrameType | None) -> Reference:
     """A variable of torch's own code, at the user's line that called it."""
     code = frame.f_code
     function = function_name(code)
-    if function.startswith("Module._"):
-        path = "(argument of a module call)"
+    if function.startswith("Module._"):  # what a module was called with
+        path = "(a call's argument)"
     if user is None:
         return Reference(path, function, code.co_filename, frame.f_lineno, "torch")
-    shown = path if path.startswith("(") else f"{path} (in {function})"
-    return Reference(
-        shown, function_name(user.f_code), user.f_code.co_filename, user.f_lineno, "torch"
-    )
+    named = not path.startswith("(")
+    shown = f"{path} (in {function})" if named else path
+    kind: ReferenceKind = "torch" if named else "temporary"
+    where = (function_name(user.f_code), user.f_code.co_filename, user.f_lineno)
+    return Reference(shown, *where, kind)
 
 
-def _owner(tensors: list[torch.Tensor], trace: Trace, storage: int) -> Reference:
-    """The nearest named thing that leads to one of the tensors: a global, a class, a closure."""
-    module_of = {id(vars(m)): m.__name__ for m in list(sys.modules.values()) if _has_dict(m)}
-    seen = {id(tensors)}
-    level: list[tuple[Any, str]] = [(tensor, "") for tensor in tensors]
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """A module's attributes, parameters and buffers, without what every module has."""
+    for name, value in vars(module).items():
+        if name in ("_parameters", "_buffers"):
+            yield from value.items()
+        elif name not in _MODULES_OWN and not isinstance(value, _LEAVES):
+            yield name, value
+
+
+def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
+    """The nearest named thing that leads to each storage's tensors: a global, class or closure.
+
+    Args:
+        level: tensors, each with "" and its storage.
+    """
+    globals_of = {
+        id(vars(m)): m.__name__ for m in list(sys.modules.values()) if isinstance(m, ModuleType)
+    }
+    found: dict[int, Reference] = {}
+    seen: set[int] = set()
     for _ in range(_DEPTH):
-        found: list[tuple[Any, str]] = []
-        for thing, suffix in level:
-            for referrer in gc.get_referrers(thing):
-                if id(referrer) in seen or isinstance(referrer, FrameType) or referrer is level:
-                    continue
-                seen.add(id(referrer))
-                if isinstance(referrer, dict):
-                    key = next((k for k, v in list(referrer.items()) if v is thing), None)
-                    if id(referrer) in module_of:
-                        name = f"{module_of[id(referrer)]}.{key}{suffix}"
-                        return Reference(name, "(module global)", "", 0, "global")
-                    found.append((referrer, f"[{key!r}]{suffix}"))
-                elif isinstance(referrer, type):
-                    return Reference(f"{referrer.__qualname__}{suffix}", "(class)", "", 0, "global")
-                elif type(referrer).__name__ == "cell":
-                    found.append((referrer, suffix))
-                elif type(referrer).__name__ == "function":
-                    name = f"(closure){suffix}"
-                    code = referrer.__code__
-                    where = (function_name(code), code.co_filename, code.co_firstlineno)
-                    return Reference(name, *where, "global")
-                elif isinstance(referrer, (list, tuple, set, deque)):
-                    found.append((referrer, f"[...]{suffix}"))
-        level = found
-    birth = trace.storages[storage].birth
-    node = trace.nodes[birth] if birth >= 0 else None
-    where = (node.function, node.file, node.line) if node else ("", "", 0)
-    return Reference("(a temporary or a reference cycle)", *where, "unknown")
+        targets: dict[int, list[tuple[str, int]]] = {}
+        for thing, path, storage in level:
+            targets.setdefault(id(thing), []).append((path, storage))
+        things = [thing for thing, _, _ in level]
+        following: list[tuple[Any, str, int]] = []
+        for referrer in gc.get_referrers(*things) if things else ():
+            if id(referrer) in seen or referrer is things or isinstance(referrer, FrameType):
+                continue
+            seen.add(id(referrer))
+            for child, step in _contents(referrer, globals_of):
+                for path, storage in targets.get(id(child), ()):
+                    root = _root(referrer, step + path, globals_of)
+                    if root is not None:
+                        found.setdefault(storage, root)
+                    else:
+                        following.append((referrer, step + path, storage))
+        level = [item for item in following if item[2] not in found]
+        del things
+    return found
 
 
-def _has_dict(module: Any) -> bool:
-    return isinstance(module, ModuleType)
+def _contents(holder: Any, globals_of: Mapping[int, str]) -> Iterator[tuple[Any, str]]:
+    """What a thing refers to, with how Python writes the step."""
+    if isinstance(holder, dict):
+        in_module = id(holder) in globals_of
+        for key, value in list(holder.items()):
+            yield value, str(key) if in_module else f"[{key!r}]"
+    elif isinstance(holder, (list, tuple, set, frozenset, deque)):
+        for value in list(holder):
+            yield value, "[...]"
+    else:
+        for value in gc.get_referents(holder):
+            yield value, ""
+
+
+def _root(holder: Any, path: str, globals_of: Mapping[int, str]) -> Reference | None:
+    """The reference that a thing amounts to, if it has a name of its own."""
+    if id(holder) in globals_of:
+        return Reference(f"{globals_of[id(holder)]}.{path}", "(module)", "", 0, "global")
+    if isinstance(holder, type):
+        return Reference(f"{holder.__qualname__}{path}", "(class)", "", 0, "global")
+    if isinstance(holder, FunctionType):
+        code = holder.__code__
+        where = (function_name(code), code.co_filename, code.co_firstlineno)
+        return Reference(f"(closure){path}", *where, "global")
+    return None

@@ -30,7 +30,16 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.tracing.meta_kernels import shortcut
-from srprof.tracing.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
+from srprof.tracing.records import (
+    RESIDENT_ROLES,
+    External,
+    ModuleCall,
+    Node,
+    Role,
+    Storage,
+    TensorInfo,
+    TensorRef,
+)
 from srprof.tracing.source import function_name, is_user_file
 
 #: Checks that an exported program carries; they hold for the device it was exported on only.
@@ -363,7 +372,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             return result
         devices = {t.device.type for t in tensors_in((args, kwargs)) if t.dim() > 0}
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
-            self.mixed_ops.add(op)
+            if not op.lstrip("_").startswith("index"):  # a GPU takes indices from main memory
+                self.mixed_ops.add(op)
 
             def move(value: Any) -> Any:
                 if isinstance(value, torch.Tensor):
@@ -407,8 +417,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
     def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
         """Freeze the nodes and storages; `result` is what the model returned.
 
-        A constant that the run let go (a cache that it replaced) is not part of the network: it
-        becomes an activation that was there before the first node.
+        What the run itself let go (a cache that it replaced, a weight that it merged anew) is
+        not resident: it becomes an activation that was there before the first node.
         """
         for tensor in tensors_in(result):
             index = self.storage_index(tensor)
@@ -416,7 +426,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
                 self.lifetimes[index].returned = True
         end = len(self.nodes)
         for lifetime in self.lifetimes:
-            if lifetime.role == "constant" and lifetime.death >= 0:
+            if lifetime.role in RESIDENT_ROLES and lifetime.death >= 0:
                 lifetime.role = "activation"
                 if not lifetime.host:
                     for i, node in enumerate(self.nodes[: lifetime.death]):

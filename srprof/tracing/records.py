@@ -146,7 +146,7 @@ class ModuleCall:
     weight: tuple[int, ...]
 
 
-ReferenceKind = Literal["local", "argument", "attribute", "global", "torch", "unknown"]
+ReferenceKind = Literal["local", "argument", "attribute", "global", "torch", "temporary", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Reference:
         function: the function whose variable it is; for an attribute, the module's path.
         file, line: where the variable got the tensor; ("", 0) if not known.
         kind: a local or argument of the user's code, an attribute of a module, a global, a
-            variable or temporary of torch's own code, or unknown.
+            variable of torch's own code, a value without a name, or unknown.
     """
 
     variable: str
@@ -167,6 +167,9 @@ class Reference:
     line: int
     kind: ReferenceKind
 
+
+#: Kinds that the user's own code can let go.
+OWN_KINDS = frozenset({"local", "argument", "attribute", "global"})
 
 UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
 

@@ -11,6 +11,7 @@ import torch
 
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
+from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
 from srprof.tracing.holders import find_references
 from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
@@ -23,6 +24,7 @@ TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
+_NO_CUDA = re.compile(r"not linked with support for cuda", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
 
 
@@ -47,7 +49,12 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
     notes: list[str] = []
     with isolated(notes), _fake_cuda() if trace_on == "cuda-fake" else nullcontext():
         trace = _run_where_possible(workload, trace_on)
-        trace = _with_references(workload, trace)
+        if trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes):
+            notes.append(NOTE)
+            with fused_attention():
+                trace = _with_references(workload, _run_once(workload, "meta"))
+        else:
+            trace = _with_references(workload, trace)
     return replace(trace, notes=(*trace.notes, *notes))
 
 
@@ -100,8 +107,8 @@ def _record(workload: Workload, device: str) -> Trace:
     if recorder.mixed_ops:
         ops = ", ".join(sorted(recorder.mixed_ops))
         notes.append(
-            f"{ops} mixed tensors of the model's device with tensors made on the CPU; on a GPU "
-            "that raises: make them with device=x.device"
+            f"{ops} mixed tensors of the model's device with tensors made on the CPU, which "
+            "raises on a GPU: make them with device=x.device"
         )
     result_refs = recorder.references_in(result)
     nodes, storages = recorder.finish(result)
@@ -110,7 +117,8 @@ def _record(workload: Workload, device: str) -> Trace:
     )
     if host:
         notes.append(
-            f"{host} bytes of tensors were made in main memory during the run; they are not counted"
+            f"tensors of {host} bytes in total were made in main memory during the run; they are "
+            "not counted"
         )
     return Trace(
         name=workload.name,
@@ -133,21 +141,23 @@ def _explain(error: Exception, workload: Workload, device: str, recorder: Record
     """The error as the user should see it."""
     module = recorder.raised_in
     message = first_line(error)
+    where = blame(error)
     if device == "meta" and (
         isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     ):
-        return _NeedsDataError(f"{type(error).__name__}: {message}")
+        return _NeedsDataError(where.describe(error, longest=120))
     if _OVERFLOW.search(message):
         return InputError(
             f"the input is too large for {workload.name}: a feature map's size overflows what "
             f"torch can count ({message}); give a smaller --input"
         )
-    if device == "cuda-fake" and type(error).__module__.startswith("torch."):
+    if device == "cuda-fake" and (
+        type(error).__module__.startswith("torch.") or _NO_CUDA.search(message)
+    ):
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
             f"{message}); use --trace-on meta or cpu"
         )
-    where = blame(error)
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:

@@ -53,10 +53,13 @@ class Blame:
     line: int
     function: str
 
-    def describe(self, error: BaseException) -> str:
+    def describe(self, error: BaseException, longest: int = 1000) -> str:
         """One line: `ValueError at net.py:12 in Net.forward: the message`."""
         where = f" at {self.file}:{self.line} in {self.function}" if self.file else ""
-        return f"{type(error).__name__}{where}: {first_line(error)}"
+        message = first_line(error)
+        if len(message) > longest:
+            message = message[: longest - 3].rstrip() + "..."
+        return f"{type(error).__name__}{where}: {message}"
 
 
 def first_line(error: BaseException) -> str:

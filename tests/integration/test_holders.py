@@ -213,3 +213,51 @@ def test_a_random_network_says_that_it_cannot_say():
     assert any("different calls" in note for note in analysis.trace.notes)
     (held,) = analysis.held_at_peak
     assert held.holder.kind == "unknown"
+
+
+def test_a_weight_made_anew_in_forward():
+    """The old weight is let go and no part of `net`; the new one is the module's."""
+
+    class Merging(Network):
+        def forward(self, x):
+            self.conv.weight.data = self.conv.weight.data * 2
+            return self.large(self.conv(x))
+
+    analysis = srprof.analyze(Merging(), (1, 4, 32, 32), granularity=1)
+    resident = sum(p.numel() * 4 for p in Merging().parameters()) - 4 * 4 * 9 * 4
+    assert analysis.memory.net == resident
+    live = [n.live for n in analysis.trace.nodes]
+    assert [p.eager - p.net for p in analysis.memory.parts] == live
+    (held,) = analysis.held_at_peak
+    assert (held.holder.variable, held.holder.kind) == ("self.weight", "attribute")
+    assert "conv" in held.holder.function
+
+
+def test_variables_that_share_a_storage_are_named_together():
+    analysis = srprof.analyze("imdn", "64x64")
+    assert {r.variable for r in analysis.releases} == {"d1, r1", "d2, r2", "d3, r3", "d4"}
+
+
+def test_a_block_input_is_held_by_its_call_as_well():
+    """`del x` in a block does not free what the caller's frames still hold."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.large = nn.Conv2d(4, 64, 3, padding=1)
+
+        def forward(self, x):
+            y = F.relu(x)
+            return self.large(y)
+
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1)
+            self.block = Block()
+
+        def forward(self, x):
+            return self.block(self.conv(x))
+
+    (release,) = srprof.analyze(Blocks(), (1, 4, 32, 32)).releases
+    assert (release.variable, release.elsewhere) == ("x", True)

@@ -72,7 +72,10 @@ def snapshot(model):
             path,
             module.training,
             {key: id(value) for key, value in vars(module).items()},
-            [(name, id(p), p.device, p.data_ptr(), p.grad) for name, p in module._parameters.items()],
+            [
+                (name, id(p), p.device, p.data_ptr(), p.grad)
+                for name, p in module._parameters.items()
+            ],
             len(module._forward_hooks) + len(module._forward_pre_hooks),
         )
         for path, module in model.named_modules()

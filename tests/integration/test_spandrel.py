@@ -6,9 +6,8 @@ The table is `tests/spandrel_zoo.py`; `benchmarks/robustness.py` shows the figur
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -22,11 +21,8 @@ from torch import nn
 import srprof
 from srprof.memory.model import memory_model
 from srprof.tracing.records import TensorInfo, TensorRef, Trace
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import spandrel_zoo
-from spandrel_zoo import ENTRIES, Entry
+from tests import spandrel_zoo
+from tests.spandrel_zoo import ENTRIES, Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 
@@ -73,7 +69,7 @@ def _unexplained(trace: Trace) -> list[tuple[int, int, int]]:
     return [
         (node.index, parts.eager, node.live + resident)
         for node, parts in zip(trace.nodes, memory.parts, strict=True)
-        if parts.eager != node.live + resident or min(parts.__getstate__()) < 0
+        if parts.eager != node.live + resident or min(astuple(parts)) < 0
     ]
 
 

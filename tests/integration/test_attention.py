@@ -1,0 +1,95 @@
+"""Attention, which devices run in different ways."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+import srprof
+
+
+class Attention(nn.Module):
+    """One head over all positions of an image."""
+
+    def __init__(self, mask: str = ""):
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x):
+        q = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+        mask = None
+        if self.mask:
+            mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device)
+            mask = mask if self.mask == "bool" else mask.to(q.dtype)
+        return F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+
+
+class Heads(nn.Module):
+    """Four heads over 512 tokens, given as such."""
+
+    def forward(self, q):
+        return F.scaled_dot_product_attention(q, q, q)
+
+
+SHAPE = (1, 32, 32, 32)
+WEIGHTS = 1024 * 1024 * 4
+
+
+def ops(trace):
+    return [node.op for node in trace.nodes]
+
+
+def test_meta_takes_the_fused_path_and_says_so():
+    analysis = srprof.analyze(Attention(), SHAPE)
+    assert "_scaled_dot_product_efficient_attention" in ops(analysis.trace)
+    assert analysis.memory.eager.nbytes < WEIGHTS
+    assert any("fused" in note for note in analysis.trace.notes)
+    assert not analysis.complexity.uncounted
+
+
+def test_half_precision_takes_flash():
+    trace = srprof.trace(Attention(), SHAPE, dtype="float16")
+    assert "_scaled_dot_product_flash_attention" in ops(trace)
+
+
+def test_a_name_imported_from_torch_is_replaced_too():
+    class Imported(Attention):
+        def forward(self, x):
+            return scaled_dot_product_attention(x, x, x)
+
+    assert ops(srprof.trace(Imported(), SHAPE)) == ["_scaled_dot_product_efficient_attention"]
+
+
+@pytest.mark.parametrize("mask", ["bool", "float"])
+def test_masks(mask):
+    trace = srprof.trace(Attention(mask), SHAPE)
+    assert "_scaled_dot_product_efficient_attention" in ops(trace)
+    cpu = srprof.trace(Attention(mask), SHAPE, trace_on="cpu")
+    assert [o.shape for o in trace.nodes[-1].outputs][0] == cpu.nodes[-1].outputs[0].shape
+
+
+def test_fake_cuda_shows_the_unfused_path():
+    analysis = srprof.analyze(Heads(), (1, 4, 512, 16), trace_on="cuda-fake")
+    assert analysis.memory.eager.nbytes >= 2 * WEIGHTS
+
+
+def test_what_fake_cuda_cannot_run_is_said():
+    with pytest.raises(srprof.ModelError, match="fake tensors cannot run it.*--trace-on meta"):
+        srprof.analyze(Attention(), SHAPE, trace_on="cuda-fake")
+
+
+def test_macs_agree_between_the_paths():
+    shape = (1, 4, 512, 16)
+    fused = srprof.analyze(Heads(), shape).complexity.macs
+    assert fused == 2 * 4 * 512 * 512 * 16
+    assert fused == srprof.analyze(Heads(), shape, trace_on="cuda-fake").complexity.macs
+    assert fused == srprof.analyze(Heads(), shape, trace_on="cpu").complexity.macs
+
+
+def test_the_function_is_put_back():
+    srprof.analyze(Attention(), SHAPE)
+    assert F.scaled_dot_product_attention is scaled_dot_product_attention
+    assert F.scaled_dot_product_attention is torch._C._nn.scaled_dot_product_attention

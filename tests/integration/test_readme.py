@@ -1,0 +1,84 @@
+"""The README shows what the commands print, and its other figures come from them too."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import srprof
+from srprof.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```console\n\$ srprof (.*?)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def words(line: str) -> str:
+    """A line without the widths of its columns."""
+    return re.sub(r"[\s-]+", " ", line).strip()
+
+
+@pytest.mark.parametrize("command, shown", BLOCKS)
+def test_shown_lines_are_printed_in_this_order(command, shown, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(shlex.split(command)) == 0
+    printed = [words(line) for line in capsys.readouterr().out.splitlines()]
+    position = 0
+    for line in shown.splitlines():
+        assert words(line) in printed[position:], line
+        position += printed[position:].index(words(line))
+
+
+def test_there_are_blocks_to_compare():
+    assert len(BLOCKS) >= 2
+
+
+def test_lines_named_in_the_text():
+    lines = (ROOT / "models" / "rfdn_net.py").read_text().splitlines()
+    assert lines[51].strip().startswith("out = ")
+    assert "self.c5(out)" in lines[52]
+
+
+def test_fmen_s_holds_nothing():
+    memory = srprof.analyze("fmen_s", "510x510").memory
+    assert memory.planned == memory.eager
+    assert f"{memory.eager.nbytes / 2**20:.2f} MiB" in README
+
+
+def test_exact_sum_named_in_the_design():
+    requested = srprof.analyze("e_rfdn", "510x510").requested.eager.nbytes
+    design = " ".join((ROOT / "docs" / "design.md").read_text().split())
+    assert f"the exact sum is {requested / 2**20:.2f}" in design
+
+
+def test_every_option_of_the_readme_exists(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", "--help"])
+    text = capsys.readouterr().out
+    for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", README)) - {"--with", "--no-deps"}:
+        assert option in text, option
+
+
+def test_every_command_of_the_readme_exists():
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+    named = set(re.findall(r"^srprof (\w+)", blocks, flags=re.MULTILINE))
+    assert named <= set(COMMANDS)
+    assert set(COMMANDS) <= named
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_both_set_up_commands_are_marked_for_ci():
+    for name in ("main", "test"):
+        block = re.search(rf"<!-- ci: {name} command -->\n```sh\n(.*?)\n```", README, re.DOTALL)
+        assert block is not None
+        assert block.group(1).startswith("python3 -m venv .venv && ")
+        assert "\n" not in block.group(1)

@@ -1,0 +1,176 @@
+"""What each format prints: golden text, and parts that must sum to totals in any format.
+
+After a change of a format that is meant: `python tests/integration/test_rendering.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import srprof
+from srprof.render import FORMATS, VIEWS, Options, render
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+
+CASES = {
+    "analyze_e_rfdn.txt": ("e_rfdn", "text", Options()),
+    "analyze_e_rfdn_peak.txt": ("e_rfdn", "text", Options(view="peak", top=None)),
+    "analyze_fmen_s_modules.txt": ("fmen_s", "text", Options(view="modules")),
+    "analyze_imdn.md": ("imdn", "markdown", Options(top=5)),
+    "analyze_fmen_s.csv": ("fmen_s", "csv", Options()),
+}
+
+
+def rendered(name: str) -> str:
+    """A case, with the source lines of the zoo left out: they move with every edit there."""
+    model, form, options = CASES[name]
+    text = render(srprof.analyze(model, "256x256"), form, options)
+    return re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", text)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert squeezed(rendered(name)) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+def squeezed(text: str) -> str:
+    """Text without the widths that paths give to columns."""
+    return re.sub(r"[ -]+", " ", text)
+
+
+@pytest.fixture(scope="module")
+def e_rfdn():
+    return srprof.analyze("e_rfdn", "256x256")
+
+
+def test_json_is_the_contract(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    assert data["schema"] == 1
+    assert data["traced_on"] == "meta"
+    assert data["model"] == {"spec": "e_rfdn", "name": "e_rfdn", "scale": 4}
+    assert data["input"] == {"shape": [1, 3, 256, 256], "dtype": "float32"}
+    assert set(data["complexity"]) == {
+        "params", "flops_ntire", "macs", "activations", "convs", "uncounted"
+    }  # fmt: skip
+    memory = data["memory"]
+    assert set(memory["peak"]) == {"planned", "eager", "allocated", "reserved"}
+    assert set(memory["peak_node"]) == {"planned", "eager", "allocated"}
+    for held in memory["held_at_peak"]:
+        assert {"variable", "function", "file", "line", "bytes", "last_use"} <= set(held)
+    node_keys = {
+        "index", "op", "module", "file", "line", "inplace", "shape", "input", "output", "kept",
+        "held", "workspace", "allocated", "macs", "bytes_moved", "predicted_us",
+    }  # fmt: skip
+    assert all(set(node) == node_keys for node in data["nodes"])
+
+
+def test_json_sums(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    memory, nodes = data["memory"], data["nodes"]
+    eager = [memory["net"] + sum(n[k] for k in ("input", "output", "kept", "held")) for n in nodes]
+    planned = [total - node["held"] for total, node in zip(eager, nodes, strict=True)]
+    assert memory["peak"]["eager"] == max(eager) == eager[memory["peak_node"]["eager"]]
+    assert memory["peak"]["planned"] == max(planned) == planned[memory["peak_node"]["planned"]]
+    held = sum(h["bytes"] for h in memory["held_at_peak"])
+    assert held == nodes[memory["peak_node"]["eager"]]["held"]
+    live = memory["net"] + sum(s["bytes"] for s in memory["live_at_peak"])
+    assert live == memory["peak"]["eager"]
+    assert data["complexity"]["macs"] == sum(n["macs"] for n in nodes)
+    assert memory["requested"]["eager"] <= memory["peak"]["eager"]
+
+
+def test_unknown_is_null_and_not_zero(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    assert data["latency"] is None
+    assert data["memory"]["peak"]["allocated"] is None
+    assert {n["workspace"] for n in data["nodes"]} == {None}
+
+
+def test_bytes_moved_are_operands_once(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    plane = 256 * 256 * 4
+    first = data["nodes"][0]
+    assert first["bytes_moved"] == (3 + 50) * plane + (50 * 3 * 9 + 50) * 4
+    in_place = next(n for n in data["nodes"] if n["op"] == "leaky_relu_")
+    assert in_place["inplace"]
+    assert in_place["bytes_moved"] == 2 * 25 * plane
+
+
+def test_views_move_nothing():
+    nodes = srprof.analyze("imdn", "64x64").to_dict()["nodes"]
+    assert {n["bytes_moved"] for n in nodes if n["op"] == "split_with_sizes"} == {0}
+
+
+def test_frame_has_the_nodes(e_rfdn):
+    frame = e_rfdn.to_frame()
+    assert len(frame) == len(e_rfdn.trace.nodes)
+    assert frame["eager"].max() == e_rfdn.memory.eager.nbytes
+    assert frame["eager"].idxmax() == e_rfdn.memory.eager.node
+    assert frame["macs"].sum() == e_rfdn.complexity.macs
+    assert frame["allocated"].isna().all()
+
+
+def test_csv_has_every_node_whatever_top_says(e_rfdn):
+    rows = list(csv.DictReader(io.StringIO(render(e_rfdn, "csv", Options(top=3)))))
+    assert len(rows) == len(e_rfdn.trace.nodes)
+    assert max(int(row["eager_bytes"]) for row in rows) == e_rfdn.memory.eager.nbytes
+
+
+@pytest.mark.parametrize("form", [*FORMATS, "html"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_in_every_format(e_rfdn, form, view):
+    text = render(e_rfdn, form, Options(view=view, color=form == "text"))
+    assert text.endswith("\n")
+    assert len(text) > 200
+
+
+def test_a_terminal_gets_colour_and_a_pipe_does_not(e_rfdn):
+    assert "\x1b[" in render(e_rfdn, "text", Options(color=True))
+    assert "\x1b[" not in render(e_rfdn, "text", Options(color=False))
+
+
+def test_without_rich_a_terminal_gets_plain_text(e_rfdn, monkeypatch):
+    import builtins
+
+    real = builtins.__import__
+
+    def without_rich(name, *args, **kwargs):
+        if name.split(".")[0] == "rich":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_rich)
+    assert render(e_rfdn, "text", Options(color=True)) == render(e_rfdn, "text", Options())
+
+
+def test_notebook_and_repr(e_rfdn):
+    assert "<table>" in e_rfdn._repr_html_()
+    assert "eager 199.84 MiB" in repr(e_rfdn)
+    assert str(e_rfdn) == render(e_rfdn, "text")
+
+
+def test_html_escapes():
+    from torch import nn
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("<b>", nn.Conv2d(3, 3, 1))
+
+        def forward(self, x):
+            return self.get_submodule("<b>")(x)
+
+    assert "<b>" not in srprof.analyze(Odd(), "16x16")._repr_html_()
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        (GOLDEN / case).write_text(rendered(case), encoding="utf-8")
