@@ -61,6 +61,7 @@ class Result:
     Attributes:
         auto: of the trace with `trace_on="auto"`; None if it failed.
         cpu: of one real run, None if it failed; the same as `auto` if that ran on the CPU.
+        cuda: on fake CUDA tensors, None where torch's cannot run it.
         trace_ms: time of the second trace in the process.
         error, cpu_error: what failed, "" if nothing did.
     """
@@ -71,6 +72,7 @@ class Result:
     trace_ms: float = 0.0
     error: str = ""
     cpu_error: str = ""
+    cuda: Figures | None = None
 
 
 def run(entry: Entry) -> Result:
@@ -87,10 +89,14 @@ def run(entry: Entry) -> Result:
     if auto.device == "cpu":
         return Result(entry, auto, auto, trace_ms)
     try:
+        cuda = figures(srprof.analyze(model, *entry.inputs, trace_on="cuda-fake"))
+    except srprof.ModelError:
+        cuda = None
+    try:
         cpu = figures(srprof.analyze(model, *entry.inputs, trace_on="cpu"))
     except Exception as error:
-        return Result(entry, auto, None, trace_ms, cpu_error=_one_line(error))
-    return Result(entry, auto, cpu, trace_ms)
+        return Result(entry, auto, None, trace_ms, cpu_error=_one_line(error), cuda=cuda)
+    return Result(entry, auto, cpu, trace_ms, cuda=cuda)
 
 
 def figures(analysis: Analysis) -> Figures:
@@ -125,7 +131,9 @@ no later node needs.
 _COMPARISON_TEXT = """\
 Composite operators decompose by device and memory format, so a real CPU run can make other calls
 than the meta run. The last two columns are the calls that one makes more often than the other;
-two runs that make the same calls in another order are marked *order*. Peaks in MiB as above.
+two runs that make the same calls in another order are marked *order*. *fake CUDA* is the eager
+peak on torch's fake tensors moved to a GPU that is not there, a dash where they cannot run the
+network, and a star where the calls are not those of meta. Peaks in MiB as above.
 """
 
 _COMPARISON_HEAD = (
@@ -135,6 +143,7 @@ _COMPARISON_HEAD = (
     "CPU nodes",
     "meta eager",
     "CPU eager",
+    "fake CUDA",
     "only on meta",
     "only on CPU",
 )
@@ -215,12 +224,12 @@ def _trace_row(result: Result) -> tuple[str, ...]:
 def _comparison_row(result: Result) -> tuple[str, ...]:
     name, meta, cpu = result.entry.name, result.auto, result.cpu
     if meta is None:
-        return (name, "not traced", "", "", "", "", "", "")
+        return (name, "not traced", "", "", "", "", "", "", "")
     count, eager = str(len(meta.calls)), _mib(meta.eager)
     if meta is cpu:
-        return (name, "CPU only", "", count, "", eager, "", "")
+        return (name, "CPU only", "", count, "", eager, "", "", "")
     if cpu is None:
-        return (name, f"CPU failed: {result.cpu_error}", count, "", eager, "", "", "")
+        return (name, f"CPU failed: {result.cpu_error}", count, "", eager, "", _fake(result), "", "")
     only_meta = Counter(meta.calls) - Counter(cpu.calls)
     only_cpu = Counter(cpu.calls) - Counter(meta.calls)
     same = "yes" if meta.calls == cpu.calls else "no" if only_meta or only_cpu else "order"
@@ -231,9 +240,17 @@ def _comparison_row(result: Result) -> tuple[str, ...]:
         str(len(cpu.calls)),
         eager,
         _mib(cpu.eager),
+        _fake(result),
         _counted(only_meta),
         _counted(only_cpu),
     )
+
+
+def _fake(result: Result) -> str:
+    """Eager peak on fake CUDA tensors."""
+    if result.cuda is None or result.auto is None:
+        return "-"
+    return _mib(result.cuda.eager) + ("" if result.cuda.calls == result.auto.calls else " *")
 
 
 def _mib(nbytes: int) -> str:

@@ -5,13 +5,12 @@ Every format that a person reads draws the same sections; only the drawing diffe
 
 from __future__ import annotations
 
-import os
-import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from srprof.analysis import Analysis, LiveStorage
+from srprof.paths import place
 from srprof.render.base import Options, View
 from srprof.tracing.records import Node, Reference
 
@@ -66,20 +65,6 @@ def written(table: Table) -> list[list[str]]:
         ["-" if v is None else _WRITE[c.kind](v) for c, v in zip(table.columns, row, strict=True)]
         for row in table.rows
     ]
-
-
-def short_path(path: str) -> str:
-    """A file as a person would name it: from the current folder, or within site-packages."""
-    packages = sysconfig.get_paths()["purelib"] + os.sep
-    if path.startswith(packages):
-        return path[len(packages) :]
-    here = os.getcwd() + os.sep
-    return path[len(here) :] if path.startswith(here) else path
-
-
-def place(file: str, line: int) -> str:
-    """`models/rfdn.py:37`, or "" where no line is known."""
-    return f"{short_path(file)}:{line}" if file else ""
 
 
 def where(reference: Reference) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -55,6 +56,8 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
                 trace = _with_references(workload, _run_once(workload, "meta"))
         else:
             trace = _with_references(workload, trace)
+        if trace_on == "cpu":
+            notes.extend(_other_calls_on_meta(workload, trace))
     return replace(trace, notes=(*trace.notes, *notes))
 
 
@@ -76,6 +79,27 @@ def _run_where_possible(workload: Workload, trace_on: str) -> Trace:
                 f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
             ) from reason
         return replace(_run_once(workload, "cpu"), fallback=str(reason))
+
+
+def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
+    """Composite calls are taken apart by device: name the ones in which meta differs."""
+    try:
+        meta = _run_once(workload, "meta")
+    except (SrprofError, _NeedsDataError):
+        return []
+    here, there = (Counter(node.op for node in trace.nodes) for trace in (cpu, meta))
+    if here == there:
+        return []
+    differences = [
+        f"{', '.join(f'{op} x{count}' for op, count in more.most_common())} only {where}"
+        for more, where in ((here - there, "here"), (there - here, "on meta"))
+        if more
+    ]
+    eager = memory_model(meta).eager.nbytes / 2**20
+    return [
+        f"the CPU makes other calls than the meta device, which stands for a GPU: "
+        f"{'; '.join(differences)}; the eager peak on meta is {eager:.2f} MiB"
+    ]
 
 
 def _run_once(workload: Workload, device: str) -> Trace:

@@ -14,6 +14,8 @@ from types import CodeType
 
 import torch
 
+from srprof.paths import place
+
 _ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ZOO = _ENGINE + "models" + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -55,7 +57,7 @@ class Blame:
 
     def describe(self, error: BaseException, longest: int = 1000) -> str:
         """One line: `ValueError at net.py:12 in Net.forward: the message`."""
-        where = f" at {self.file}:{self.line} in {self.function}" if self.file else ""
+        where = f" at {place(self.file, self.line)} in {self.function}" if self.file else ""
         message = first_line(error)
         if len(message) > longest:
             message = message[: longest - 3].rstrip() + "..."

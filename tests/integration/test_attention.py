@@ -76,6 +76,7 @@ def test_fake_cuda_shows_the_unfused_path():
     assert analysis.memory.eager.nbytes >= 2 * WEIGHTS
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with CUDA it can")
 def test_what_fake_cuda_cannot_run_is_said():
     with pytest.raises(srprof.ModelError, match="fake tensors cannot run it.*--trace-on meta"):
         srprof.analyze(Attention(), SHAPE, trace_on="cuda-fake")

@@ -77,16 +77,24 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder.
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, none of whose modules outlives the test.
 
     pytest puts this repository's root on the path, where its own `models` would come before a
     user's that has no `__init__.py`.
     """
-    monkeypatch.chdir(tmp_path)
     root = str(Path(__file__).parents[2])
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in (root, "")])
-    return tmp_path
+    path = list(sys.path)
+    sys.path[:] = [entry for entry in path if entry not in (root, "")]
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        where = [getattr(sys.modules[name], "__file__", None) or ""]
+        where += getattr(sys.modules[name], "__path__", [])
+        if any(str(entry).startswith(str(tmp_path)) for entry in where):
+            del sys.modules[name]
 
 
 Command = Callable[..., dict[str, Any]]
@@ -192,20 +200,16 @@ def test_file_after_module_of_another_repository(folder: Path, analyze: Command)
     assert parameters(analyze("two/train.py:Net")) == PARAMETERS[6]
 
 
-def test_modules_of_the_caller_are_left_in_place(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_modules_of_the_caller_are_left_in_place(folder: Path):
     """A notebook that imported its own `models` before, and goes on with it."""
     write_repository(folder / "mine", 5)
     write_repository(folder / "other", 6)
-    monkeypatch.syspath_prepend(str(folder / "mine"))
+    sys.path.insert(0, str(folder / "mine"))  # until the fixture ends
     own = importlib.import_module("models.net")
     mine = sys.modules["models"], own
-    try:
-        found = srprof.analyze(f"{folder}/other/train.py:Net", IMAGE)
-        assert found.complexity.parameters == PARAMETERS[6]
-        assert (sys.modules["models"], sys.modules["models.net"]) == mine
-    finally:
-        for name in [n for n in sys.modules if n.split(".")[0] == "models"]:
-            del sys.modules[name]
+    found = srprof.analyze(f"{folder}/other/train.py:Net", IMAGE)
+    assert found.complexity.parameters == PARAMETERS[6]
+    assert (sys.modules["models"], sys.modules["models.net"]) == mine
 
 
 def test_edited_file_is_read_again(folder: Path):

@@ -1,0 +1,19 @@
+"""File names as a person would write them."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+
+
+def short_path(path: str) -> str:
+    """A file from the current folder, or within site-packages; else as it is."""
+    for folder in (sysconfig.get_paths()["purelib"], os.getcwd()):
+        if path.startswith(folder + os.sep):
+            return path[len(folder) + 1 :]
+    return path
+
+
+def place(file: str, line: int) -> str:
+    """`models/rfdn_net.py:38`, or "" where no line is known."""
+    return f"{short_path(file)}:{line}" if file else ""

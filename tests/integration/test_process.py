@@ -1,0 +1,143 @@
+"""What the process loads, and what its help says: start-up is quick because little is imported."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from srprof.cli import COMMANDS, main
+
+#: Takes long to load, or is not needed to start.
+HEAVY = ("torch", "pandas", "matplotlib", "fvcore", "pynvml", "numpy", "sympy", "spandrel")
+
+REPORT = "; import json, sys; sys.stderr.write(json.dumps(sorted(sys.modules)))"
+
+
+def modules_after(statement: str, folder: Path) -> set[str]:
+    """Top-level modules that a new interpreter has loaded after a statement."""
+    process = subprocess.run(
+        [sys.executable, "-c", statement + REPORT],
+        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return {name.split(".")[0] for name in json.loads(process.stderr)}
+
+
+def command(argv: list[str]) -> str:
+    """A statement that runs a command and goes on where argparse would exit."""
+    return (
+        "import contextlib\nfrom srprof.cli import main\n"
+        f"with contextlib.suppress(SystemExit): main({argv!r})\n0"
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import srprof",
+        "import srprof.cli",
+        "import srprof.models",
+        command([]),
+        command(["--help"]),
+        command(["--version"]),
+        command(["list"]),
+        command(["list", "--format", "json"]),
+        command(["analyze", "--help"]),
+        command(["analyze", "no_such_network"]),
+        command(["analyze", "fmen_s", "--input", "256"]),
+        command(["analyze", "fmen_s", "-o", "missing/result.txt"]),
+    ],
+)
+def test_nothing_heavy_is_loaded(statement: str, tmp_path: Path):
+    loaded = modules_after(statement, tmp_path)
+    assert "srprof" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_analysis_loads_no_more_than_torch(tmp_path: Path):
+    loaded = modules_after(command(["analyze", "fmen_s", "--input", "64x64"]), tmp_path)
+    assert "torch" in loaded
+    assert not loaded & {"pandas", "matplotlib", "fvcore", "pynvml", "sympy", "spandrel"}
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for command_name in COMMANDS:
+        own = [line.split(maxsplit=1) for line in lines if line.split()[:1] == [command_name]]
+        assert len(own) == 1, f"{command_name} is not in the help"
+        assert len(own[0]) == 2, f"{command_name} has no text in the help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_a_module(name: str, capsys: pytest.CaptureFixture[str]):
+    module = importlib.import_module(COMMANDS[name])
+    assert callable(module.run)
+    with pytest.raises(SystemExit) as exit_:
+        main([name, "--help"])
+    assert exit_.value.code == 0
+    assert f"srprof {name}" in capsys.readouterr().out
+
+
+def test_every_command_module_is_a_command():
+    import srprof.cli
+
+    files = {path.stem for path in Path(srprof.cli.__file__).parent.glob("*.py")} - {"__init__"}
+    assert files == set(COMMANDS)
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    assert "analyze" in capsys.readouterr().out
+
+
+def test_console_script_is_installed():
+    (script,) = (e for e in entry_points(group="console_scripts") if e.name == "srprof")
+    assert script.value == "srprof.cli:entry"
+    assert callable(script.load())
+
+
+def test_module_and_version(tmp_path: Path):
+    import srprof
+
+    process = subprocess.run(
+        [sys.executable, "-m", "srprof", "--version"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert process.stdout == f"srprof {srprof.__version__}\n"
+
+
+def test_public_names_load_at_first_use(tmp_path: Path):
+    statement = (
+        "import sys, srprof; assert 'torch' not in sys.modules; "
+        "assert all(getattr(srprof, name) for name in srprof.__all__)"
+    )
+    assert "torch" in modules_after(statement, tmp_path)
+
+
+def test_unknown_public_name_is_an_attribute_error():
+    import srprof
+
+    assert not hasattr(srprof, "no_such_name")
+
+
+def test_output_is_the_same_in_each_process(tmp_path: Path):
+    """Whatever the seed of Python's hashes."""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-m", "srprof", "analyze", "e_rfdn", "--input", "32x32",
+             "--format", "json"],
+            cwd=tmp_path, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True,
+            text=True, timeout=120, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(outputs) == 1
