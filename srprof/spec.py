@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from srprof import registry
 from srprof.errors import InputError
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".safetensors")
+
+#: What a person may take for a zoo name.
+_ALMOST_NAME = re.compile(r"[A-Za-z]\w*(-\w+)+")
 
 #: Modules that came in with user files, so that a second file finds its own `models` package.
 _from_files: set[str] = set()
@@ -71,6 +75,8 @@ def parse(text: str) -> Spec:
             raise InputError(f"there is no file {text!r}: check the path of the checkpoint")
         return Spec(text, checkpoint=text)
     location, call = _split(text)
+    if not location and _ALMOST_NAME.fullmatch(call):
+        registry.find(call)  # "FMEN-S": no Python name, but one to suggest another for
     name, args, kwargs = _parse_call(call, text)
     if not location:
         if call.endswith(".py") or os.sep in call:
