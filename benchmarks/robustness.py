@@ -229,7 +229,8 @@ def _comparison_row(result: Result) -> tuple[str, ...]:
     if meta is cpu:
         return (name, "CPU only", "", count, "", eager, "", "", "")
     if cpu is None:
-        return (name, f"CPU failed: {result.cpu_error}", count, "", eager, "", _fake(result), "", "")
+        failed = f"CPU failed: {result.cpu_error}"
+        return (name, failed, count, "", eager, "", _fake(result), "", "")
     only_meta = Counter(meta.calls) - Counter(cpu.calls)
     only_cpu = Counter(cpu.calls) - Counter(meta.calls)
     same = "yes" if meta.calls == cpu.calls else "no" if only_meta or only_cpu else "order"

@@ -68,7 +68,7 @@ def test_masks(mask):
     trace = srprof.trace(Attention(mask), SHAPE)
     assert "_scaled_dot_product_efficient_attention" in ops(trace)
     cpu = srprof.trace(Attention(mask), SHAPE, trace_on="cpu")
-    assert [o.shape for o in trace.nodes[-1].outputs][0] == cpu.nodes[-1].outputs[0].shape
+    assert trace.nodes[-1].outputs[0].shape == cpu.nodes[-1].outputs[0].shape
 
 
 def test_fake_cuda_shows_the_unfused_path():
@@ -78,7 +78,7 @@ def test_fake_cuda_shows_the_unfused_path():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with CUDA it can")
 def test_what_fake_cuda_cannot_run_is_said():
-    with pytest.raises(srprof.ModelError, match="fake tensors cannot run it.*--trace-on meta"):
+    with pytest.raises(srprof.ModelError, match=r"fake tensors cannot run it.*--trace-on meta"):
         srprof.analyze(Attention(), SHAPE, trace_on="cuda-fake")
 
 

@@ -316,7 +316,7 @@ def test_syntax_error_has_file_and_line(refused: Refused, folder: Path):
     (folder / "broken.py").write_text("import torch\n\ndef factory(:\n    pass\n")
     line = refused("analyze", "broken.py:factory", code=3)
     assert "SyntaxError" in line
-    assert f"{folder / 'broken.py'}:3" in line
+    assert "broken.py:3" in line
 
 
 def test_null_bytes_in_a_file(refused: Refused, folder: Path):
@@ -328,14 +328,14 @@ def test_missing_dependency_has_file_and_line(refused: Refused, folder: Path):
     (folder / "needs.py").write_text("import torch\nimport not_installed_anywhere\n")
     line = refused("analyze", "needs.py:Net", code=3)
     assert "not_installed_anywhere" in line
-    assert f"{folder / 'needs.py'}:2" in line
+    assert "needs.py:2" in line
 
 
 def test_missing_dependency_of_a_module(refused: Refused, folder: Path):
     (folder / "needing_module.py").write_text("import torch\nimport not_installed_anywhere\n")
     line = refused("analyze", "needing_module:Net", code=3)
     assert "not_installed_anywhere" in line
-    assert f"{folder / 'needing_module.py'}:2" in line
+    assert "needing_module.py:2" in line
 
 
 @pytest.mark.parametrize("code", ["", "0", "3", "'usage: train.py'"])
@@ -371,19 +371,19 @@ def test_model_that_raises_has_file_and_line(refused: Refused, folder: Path):
     line = refused("analyze", "net.py:Raises", code=3)
     assert "ValueError" in line
     assert "the first line" in line
-    assert f"{folder / 'net.py'}:{line_of(NETWORKS, 'raise ValueError')}" in line
+    assert f"net.py:{line_of(NETWORKS, 'raise ValueError')}" in line
 
 
 def test_model_that_raises_without_a_message(refused: Refused, folder: Path):
     line = refused("analyze", "net.py:RaisesNothing", code=3)
     assert "AssertionError" in line
-    assert f"{folder / 'net.py'}:{line_of(NETWORKS, 'assert x.dim')}" in line
+    assert f"net.py:{line_of(NETWORKS, 'assert x.dim')}" in line
 
 
 def test_constructor_that_raises_has_file_and_line(refused: Refused, folder: Path):
     line = refused("analyze", "net.py:bad_constructor", code=3)
     assert "KeyError" in line
-    assert f"{folder / 'net.py'}:{line_of(NETWORKS, 'raise KeyError')}" in line
+    assert f"net.py:{line_of(NETWORKS, 'raise KeyError')}" in line
 
 
 def test_too_many_inputs(refused: Refused):
@@ -395,7 +395,7 @@ def test_too_many_inputs(refused: Refused):
 @pytest.mark.parametrize("factory", ["CudaInForward", "CudaInConstructor"])
 def test_cuda_without_cuda(refused: Refused, folder: Path, factory: str):
     line = refused("analyze", f"net.py:{factory}", "--input", "8x8", code=3)
-    assert f"{folder / 'net.py'}:{CUDA_LINES[factory]}" in line
+    assert f"net.py:{CUDA_LINES[factory]}" in line
     assert re.search("CUDA|NVIDIA", line)
 
 
@@ -743,7 +743,7 @@ SETTINGS = {
     ),
     "default device": Setting(
         "torch.set_default_device('cpu')",
-        lambda: getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
+        lambda: (torch.get_default_device(), torch.empty(0).device),
         "default device",
     ),
     "cudnn.benchmark": Setting(
@@ -827,7 +827,9 @@ def setting(request: pytest.FixtureRequest) -> Iterator[Setting]:
     flags = backends.benchmark, backends.deterministic, backends.enabled, backends.allow_tf32
     yield request.param
     torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
+    torch._GLOBAL_DEVICE_CONTEXT.device_context = None
+    while torch._C._len_torch_function_stack():  # modes that a default device left behind
+        torch._C._pop_torch_function_stack()
     torch.set_grad_enabled(True)
     torch.autograd.set_detect_anomaly(False)
     torch.use_deterministic_algorithms(False)

@@ -82,7 +82,7 @@ def test_check_shape_counts_bytes_exactly(dtype: str):
 
 
 def test_check_shape_names_what_it_is_told():
-    with pytest.raises(InputError, match="^--input 'x' overflows"):
+    with pytest.raises(InputError, match=r"^--input 'x' overflows"):
         check_shape((2**63,), what="--input 'x'")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from srprof import spec
@@ -153,10 +154,10 @@ def test_parse_refuses(folder: Path, text: str, says: str):
 
 
 def test_parse_imports_nothing(folder: Path):
-    (folder / "net.py").write_text("raise SystemExit")
-    spec.parse("net.py:Net")
-    spec.parse("net:Net")
-    assert "net" not in sys.modules
+    (folder / "not_imported.py").write_text("raise SystemExit")
+    spec.parse("not_imported.py:Net")
+    spec.parse("not_imported:Net")
+    assert "not_imported" not in sys.modules
 
 
 # -- search_path --------------------------------------------------------------------------------
