@@ -762,7 +762,7 @@ SETTINGS = {
         "cudnn.enabled",
     ),
     "cudnn.allow_tf32": Setting(
-        "torch.backends.cudnn.allow_tf32 = not torch.backends.cudnn.allow_tf32",
+        "torch.backends.cudnn.allow_tf32 = False",
         lambda: torch.backends.cudnn.allow_tf32,
         "tf32",
     ),
