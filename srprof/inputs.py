@@ -32,6 +32,9 @@ RUN_DTYPES = ("float32", "float16", "bfloat16")
 #: torch counts bytes and elements in signed 64-bit integers.
 _LARGEST = 2**63 - 1
 
+#: More digits than a 64-bit integer has.
+_MOST_DIGITS = 19
+
 _SIZE = re.compile(r"\d+x\d+|\d+x\d+x\d+x\d+")
 
 
@@ -58,7 +61,11 @@ def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
             f"--input {text!r} is not a size: write HxW (256x256) or NxCxHxW (1x3x256x256), "
             "positive whole numbers"
         )
-    numbers = tuple(int(part) for part in text.split("x"))
+    parts = text.split("x")
+    if max(map(len, parts)) > _MOST_DIGITS:
+        shown = text if len(text) < 60 else text[:57] + "..."
+        raise InputError(f"--input {shown!r} overflows what torch can count; give a smaller size")
+    numbers = tuple(map(int, parts))
     shape = numbers if len(numbers) == 4 else (1, channels, *numbers)
     return check_shape(shape, what=f"--input {text!r}")
 

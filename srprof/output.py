@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
 
 from srprof.errors import InputError
+
+#: Characters that the output cannot hold are written as Python would escape them.
+_ERRORS = "backslashreplace"
 
 
 def check_output(path: str | None) -> None:
@@ -18,37 +22,66 @@ def check_output(path: str | None) -> None:
     """
     if path is None:
         return
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise InputError(f"-o {path}: there is no folder {str(folder)!r}; make it first")
-    if Path(path).is_dir():
-        raise InputError(f"-o {path}: that is a folder; name a file in it")
-    read_only = os.path.exists(path) and not os.access(path, os.W_OK)
-    if read_only or not os.access(folder, os.W_OK):
+    target = Path(path)
+    try:
+        if not target.parent.is_dir():
+            raise InputError(f"-o {path}: there is no folder {str(target.parent)!r}; make it first")
+        if target.is_dir():
+            raise InputError(f"-o {path}: that is a folder; name a file in it")
+        there = target.exists()
+    except OSError as error:
+        raise InputError(f"-o {path}: {error.strerror}; choose another name") from error
+    needed = [target.parent, *([target] if there else [])]
+    if there and not target.is_file():
+        needed = [target]  # a pipe or a device is written to, not replaced
+    if not all(os.access(place, os.W_OK) for place in needed):
         raise InputError(f"-o {path}: no permission to write there; choose another place")
 
 
 def write(text: str, path: str | None) -> None:
-    """Write to the file, through a temporary one beside it, or to stdout if there is no path.
+    """Write to the file, or to stdout if there is no path.
+
+    A file is written beside its place and then renamed, with the permissions of the file that it
+    replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
 
     Raises:
         InputError: the system refuses.
+        BrokenPipeError: stdout's reader has gone.
     """
-    if path is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=Path(path).parent, prefix=".srprof-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        if path is None:
+            _write_stdout(text)
+        else:
+            _write_file(text, Path(os.path.realpath(path)))
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise InputError(f"-o {path}: cannot be written: {error.strerror}") from error
+        where = "stdout" if path is None else f"-o {path}"
+        raise InputError(f"{where}: cannot be written: {error.strerror}") from error
+
+
+def _write_stdout(text: str) -> None:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    sys.stdout.write(text.encode(encoding, _ERRORS).decode(encoding))
+    sys.stdout.flush()
+
+
+def _write_file(text: str, target: Path) -> None:
+    if target.exists() and not target.is_file():
+        with target.open("w", encoding="utf-8", errors=_ERRORS) as file:
+            file.write(text)
+        return
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".srprof-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors=_ERRORS) as file:
+            file.write(text)
+        temporary.chmod(mode)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

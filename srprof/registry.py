@@ -80,12 +80,17 @@ def networks() -> tuple[Network, ...]:
     found: list[Network] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:
-            found.extend(entry.load())
+            listed = tuple(entry.load())
+            strange = next((item for item in listed if not isinstance(item, Network)), None)
+            if strange is not None:
+                raise TypeError(f"it lists {strange!r}, which is no srprof.registry.Network")
         except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
-                f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {error}; repair or "
+                f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair or "
                 "uninstall the package that announces it"
             ) from error
+        found.extend(listed)
     return tuple(found)
 
 

@@ -15,11 +15,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from srprof import spec as specs
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
-from srprof.tracing.source import blame
+from srprof.loading import Environment, load_factory
+from srprof.tracing.source import blame, first_line
+
+
+class NotOnMetaError(Exception):
+    """A model that cannot be put on the meta device; it must run on the CPU."""
 
 
 class Instance(NamedTuple):
@@ -40,6 +46,8 @@ class Workload:
         args, kwargs: the call's arguments; tensors as `TensorSpec` or example tensors.
         dtype: floating-point dtype of parameters, buffers and inputs.
         scale, width: upscaling factor and trunk channels where the zoo knows them.
+        environment: gives the context in which the model's code finds its modules; active while
+            it is built and run.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Workload:
     channels_last: bool = False
     scale: int | None = None
     width: int | None = None
+    environment: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def instance(self, device: str) -> Instance:
         """A fresh model in evaluation mode with its arguments, both on the device.
@@ -72,6 +81,9 @@ class Workload:
         device = "cuda:0" if fake else device
         args = tuple(self._argument(value, device) for value in self.args)
         kwargs = {key: self._argument(value, device) for key, value in self.kwargs.items()}
+        if any(map(is_lazy, _weights(model))):  # its first call only gives parameters shapes
+            with torch.no_grad():
+                model(*args, **kwargs)
         return Instance(model, args, kwargs)
 
     def _argument(self, value: Any, device: str) -> Any:
@@ -84,6 +96,8 @@ class Workload:
         elif isinstance(value, torch.Tensor):
             value = value.detach().clone() if device == "cpu" else value.detach().to(device)
             value = value.to(device)
+            if value.is_floating_point():
+                value = value.to(getattr(torch, self.dtype))
         elif isinstance(value, (list, tuple)):
             return type(value)(self._argument(item, device) for item in value)
         if self.channels_last and isinstance(value, torch.Tensor) and value.dim() == 4:
@@ -119,7 +133,8 @@ def resolve(
         return Workload(
             name=spec.name,
             spec=spec.text,
-            build=_Builder(spec),
+            build=(builder := _Builder(spec)),
+            environment=builder.environment.active,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
             **_arguments(inputs, dtype, network.channels if network else 3),
@@ -163,23 +178,23 @@ class _Builder:
     """
 
     def __init__(self, spec: specs.Spec) -> None:
+        self.environment = Environment(spec)
         self._spec = spec
         self._factory: Callable[[], Any] | None = None
         self._on_cpu_only = bool(spec.checkpoint)
 
     def __call__(self, device: str) -> nn.Module:
-        with specs.search_path(self._spec):
-            if self._factory is None:
-                self._factory = self._guard(lambda: specs.load_factory(self._spec))
-            if device == "meta" and not self._on_cpu_only:
-                try:
-                    return self._check(self._call(device))
-                except InputError:
-                    raise
-                except Exception:
-                    self._on_cpu_only = True
-            model = self._check(self._guard(lambda: self._call("cpu")))
-            return model if device == "cpu" else model.to(device)
+        if self._factory is None:
+            self._factory = self._guard(lambda: load_factory(self._spec))
+        if device == "meta" and not self._on_cpu_only:
+            try:
+                return self._check(self._call(device))
+            except InputError:
+                raise
+            except Exception:
+                self._on_cpu_only = True
+        model = self._check(self._guard(lambda: self._call("cpu")))
+        return model if device == "cpu" else _moved(model, device)
 
     def _call(self, device: str) -> Any:
         assert self._factory is not None
@@ -192,7 +207,7 @@ class _Builder:
             return act()
         except (InputError, ModelError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = blame(error)
             raise ModelError(
                 f"{self._spec.text}: building the model raised {where.describe(error)}",
@@ -244,8 +259,25 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
             "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
         ) from error
-    moved = all(tensor.device.type == device for tensor in _weights(twin))
-    return twin if moved else twin.to(device)
+    return _moved(twin, device)
+
+
+def _moved(model: nn.Module, device: str) -> nn.Module:
+    """The model on the device.
+
+    Raises:
+        NotOnMetaError: it cannot be moved there (TorchScript cannot).
+    """
+    if all(tensor.device.type == device for tensor in _weights(model)):
+        return model
+    try:
+        return model.to(device)
+    except Exception as error:
+        if device != "meta":
+            raise
+        raise NotOnMetaError(
+            f"{type(model).__name__} cannot be moved there: {first_line(error)}"
+        ) from error
 
 
 #: Values that a copy may share.
@@ -306,6 +338,8 @@ def _twin(
 
     `storages` has the copies made so far by the original storage's address.
     """
+    if is_lazy(tensor):  # it has no shape before the first call
+        return type(tensor)(requires_grad=tensor.requires_grad, device=device, dtype=tensor.dtype)  # type: ignore[call-arg]
     source = tensor.detach()
     if source.layout is not torch.strided:
         return tensor

@@ -10,11 +10,13 @@ import argparse
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from srprof._version import __version__
-from srprof.errors import SrprofError
+from srprof.errors import InputError, SrprofError
 
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
@@ -28,9 +30,22 @@ _DESCRIPTION = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like every other of srprof's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # `--input -1x3` is a wrong size and not an unknown option
+        self._negative_number_matcher = re.compile(r"-\d")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `main` turns into exit code 2."""
+        raise InputError(f"{message}; `{self.prog} --help` shows what there is")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="srprof",
         description=_DESCRIPTION,
         epilog="example: srprof analyze fmen_s --input 256x256",
@@ -44,24 +59,46 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code. Nothing but this turns an error into one."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.command is None:
-        parser.print_help()
-        return 0
     try:
-        code: int = args.run(args)
+        code = _run(argv)
         sys.stdout.flush()
         return code
     except SrprofError as error:
-        print(f"srprof: {error}", file=sys.stderr)
+        print(f"srprof: {_one_line(error)}", file=sys.stderr)
+        _drop_stdout()
         return error.exit_code
     except BrokenPipeError:  # the reader (`| head`) has all that it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
     except KeyboardInterrupt:
         print("srprof: interrupted; nothing was written", file=sys.stderr)
         return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as done:  # --help and --version have printed
+        return int(done.code or 0)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    code: int = args.run(args)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    """The message on one line, without what would colour or clear a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+
+
+def _drop_stdout() -> None:
+    """Let what is still buffered go nowhere, so that Python's own last flush does not complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def entry() -> int:

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from torch._C import _len_torch_function_stack
+from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+from torch.utils import _device
 
 
 class _Setting(NamedTuple):
@@ -34,13 +37,18 @@ def _settings() -> list[_Setting]:
     cudnn = torch.backends.cudnn
     return [
         _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-        _Setting("torch's default device", _default_device, torch.set_default_device),
+        _Setting("torch's default device", _read_default_device, _write_default_device),
         _Setting("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
         _Setting("torch's thread count", torch.get_num_threads, torch.set_num_threads),
         _Setting(
             "torch.use_deterministic_algorithms",
-            torch.are_deterministic_algorithms_enabled,
-            torch.use_deterministic_algorithms,
+            torch.get_deterministic_debug_mode,
+            torch.set_deterministic_debug_mode,
+        ),
+        _Setting(
+            "torch's anomaly mode",
+            lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+            lambda value: torch.set_anomaly_enabled(*value),
         ),
         _Setting(
             "torch's float32 matmul precision",
@@ -50,15 +58,42 @@ def _settings() -> list[_Setting]:
         _attribute(cudnn, "enabled", "torch.backends.cudnn.enabled"),
         _attribute(cudnn, "benchmark", "torch.backends.cudnn.benchmark"),
         _attribute(cudnn, "deterministic", "torch.backends.cudnn.deterministic"),
+        _attribute(cudnn, "allow_tf32", "torch.backends.cudnn.allow_tf32"),
+        _attribute(torch.backends.cuda.matmul, "allow_tf32", "TF32 in matrix products"),
         _Setting("the current folder", os.getcwd, os.chdir),
         _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     ]
 
 
-def _default_device() -> torch.device | None:
-    """The device set by `set_default_device`, None where none was."""
+class _DefaultDevice(NamedTuple):
+    """Where tensors are made without `device=`, and the modes of torch that see to it."""
+
+    context: Any
+    modes: tuple[Any, ...]
+    current: Any
+
+    def __str__(self) -> str:
+        return str(self.current)
+
+
+def _read_default_device() -> _DefaultDevice:
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    return None if context is None else context.device
+    return _DefaultDevice(
+        context, tuple(_get_current_function_mode_stack()), _device.CURRENT_DEVICE
+    )
+
+
+def _write_default_device(value: _DefaultDevice) -> None:
+    """Put the modes themselves back.
+
+    `torch.set_default_device` inside `with torch.device(...)` takes the wrong one off the stack.
+    """
+    while _len_torch_function_stack():
+        _pop_mode()
+    for mode in value.modes:
+        _push_mode(mode)
+    torch._GLOBAL_DEVICE_CONTEXT.device_context = value.context
+    _device.CURRENT_DEVICE = value.current
 
 
 @contextmanager

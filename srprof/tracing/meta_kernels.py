@@ -38,6 +38,14 @@ def _is_nchw(tensor: Any) -> bool:
     return bool(tensor.stride()[1:] == (height * width, width, 1))
 
 
+def _is_nhwc(tensor: Any) -> bool:
+    """A plain 4-d tensor with the strides of channels-last that NCHW cannot have."""
+    if not _plain(tensor) or tensor.dim() != 4 or tensor.shape[1] == 1:
+        return False
+    channels, _, width = tensor.shape[1:]
+    return bool(tensor.stride()[1:] == (1, width * channels, channels))
+
+
 def _like_first(first: Any, *others: Any, **options: Any) -> Any:
     """Element-wise, result like the first operand; the others are numbers or just like it."""
     if not _plain(first):
@@ -80,14 +88,21 @@ def _convolution(
     output_padding: list[int],
     groups: int,
 ) -> Any:
-    """A valid 2-d convolution of a contiguous image with a contiguous weight."""
-    if transposed or not (_is_nchw(image) and _is_nchw(weight)):
+    """A valid 2-d convolution; channels-last if either operand is, as oneDNN and cuDNN have it.
+
+    torch's own kernel for meta tensors always answers NCHW. That is right for depthwise
+    convolutions, which CUDA runs by a kernel of its own, and those are left to it.
+    """
+    channels_last = _is_nhwc(image) or _is_nhwc(weight)
+    if transposed or not all(_is_nchw(t) or _is_nhwc(t) for t in (image, weight)):
         return NotImplemented
     if weight.dtype != image.dtype:
         return NotImplemented
     batch, channels, *size = image.shape
     out_channels, group_channels, *kernel = weight.shape
     if groups < 1 or channels != group_channels * groups or out_channels % groups:
+        return NotImplemented
+    if channels_last and groups == channels:
         return NotImplemented
     if bias is not None and not (_plain(bias) and bias.shape == (out_channels,)):
         return NotImplemented
@@ -99,7 +114,12 @@ def _convolution(
     ]
     if min(padding) < 0 or min(batch, *out, *kernel) < 1:
         return NotImplemented
-    return image.new_empty((batch, out_channels, *out))
+    shape = (batch, out_channels, *out)
+    if not channels_last:
+        return image.new_empty(shape)
+    height, width = out
+    row = out_channels * width
+    return image.new_empty_strided(shape, (row * height, 1, row, out_channels))
 
 
 def _upsample(image: Tensor, size: Any, *_: Any) -> Any:

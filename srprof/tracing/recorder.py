@@ -273,7 +273,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             schema = self._schemas[func] = _read_schema(func)
         if func._schema.name in _EXPORT_CHECKS:
             return None
-        if func._schema.name in _QUERIES:
+        if func._schema.name in _QUERIES or func.namespace == "profiler":
             return func(*args, **kwargs)
         index = len(self.nodes)
         inputs: list[TensorInfo] = []
@@ -440,8 +440,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self._deaths.clear()
 
     def references_in(self, result: Any) -> Any:
-        """The model's result with each tensor replaced by a reference."""
-        return self._encode(result, [])
+        """The model's result as tuples and dicts, each tensor replaced by a reference."""
+        if isinstance(result, torch.Tensor):
+            return self._encode(result, [])
+        if isinstance(result, (list, tuple, set)):
+            return tuple(self.references_in(item) for item in result)
+        if isinstance(result, Mapping):
+            return {str(key): self.references_in(item) for key, item in result.items()}
+        if hasattr(result, "__dataclass_fields__"):
+            names = result.__dataclass_fields__
+            return {name: self.references_in(getattr(result, name)) for name in names}
+        return result if isinstance(result, (bool, int, float, str)) else None
 
 
 def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:

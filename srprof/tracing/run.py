@@ -18,7 +18,7 @@ from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.records import Trace
 from srprof.tracing.source import blame, first_line
-from srprof.workload import Workload
+from srprof.workload import NotOnMetaError, Workload
 
 #: Where a model is run for its trace.
 TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
@@ -27,6 +27,17 @@ TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
 _NO_CUDA = re.compile(r"not linked with support for cuda", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
+#: What helps against some of torch's errors.
+_HINTS = (
+    (
+        re.compile(r"too small|greater than actual input|less than the corresponding"),
+        "; give a larger --input",
+    ),
+    (
+        re.compile(r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda"),
+        "; the network asks for a GPU by itself: take device=x.device instead of .cuda()",
+    ),
+)
 
 
 class _NeedsDataError(Exception):
@@ -48,7 +59,8 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
     if trace_on not in TRACE_ON:
         raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
     notes: list[str] = []
-    with isolated(notes), _fake_cuda() if trace_on == "cuda-fake" else nullcontext():
+    fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
+    with isolated(notes), workload.environment(), fake:
         trace = _run_where_possible(workload, trace_on)
         if trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes):
             notes.append(NOTE)
@@ -73,7 +85,7 @@ def _run_where_possible(workload: Workload, trace_on: str) -> Trace:
         return _run_once(workload, trace_on)
     try:
         return _run_once(workload, "meta")
-    except _NeedsDataError as reason:
+    except (_NeedsDataError, NotOnMetaError) as reason:
         if trace_on == "meta":
             raise ModelError(
                 f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
@@ -85,7 +97,7 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
     """Composite calls are taken apart by device: name the ones in which meta differs."""
     try:
         meta = _run_once(workload, "meta")
-    except (SrprofError, _NeedsDataError):
+    except (SrprofError, _NeedsDataError, NotOnMetaError):
         return []
     here, there = (Counter(node.op for node in trace.nodes) for trace in (cpu, meta))
     if here == there:
@@ -123,7 +135,7 @@ def _record(workload: Workload, device: str) -> Trace:
             result = call_model(model, args, kwargs)
     except SrprofError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _explain(error, workload, device, recorder) from error
     finally:
         torch.set_rng_state(state)
@@ -161,7 +173,9 @@ def _record(workload: Workload, device: str) -> Trace:
     )
 
 
-def _explain(error: Exception, workload: Workload, device: str, recorder: Recorder) -> Exception:
+def _explain(
+    error: BaseException, workload: Workload, device: str, recorder: Recorder
+) -> Exception:
     """The error as the user should see it."""
     module = recorder.raised_in
     message = first_line(error)
@@ -184,6 +198,7 @@ def _explain(error: Exception, workload: Workload, device: str, recorder: Record
         )
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
+    text += next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
     if recorder.failed_call is not None:
         op, shapes = recorder.failed_call
         text += f", in {op} of {', '.join('x'.join(map(str, s)) or 'a scalar' for s in shapes)}"

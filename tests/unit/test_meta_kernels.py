@@ -88,6 +88,14 @@ def layout(tensor):
     return tuple(s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1)
 
 
+def loses_channels_last(func, args):
+    """Where torch's own kernel for meta is wrong: its convolutions forget the format."""
+    return func is aten.convolution.default and any(
+        t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
+        for t in args[:2]
+    )
+
+
 def meta(value):
     if isinstance(value, torch.Tensor):
         twin = torch.empty(value.untyped_storage().nbytes(), dtype=torch.uint8, device="meta")
@@ -111,7 +119,8 @@ def test_shortcuts_agree_with_torch_on_meta_and_cpu(kind, image):
             continue
         answered += 1
         ours = describe(result)
-        assert ours == run(func, meta(args), kwargs), f"{func} of a {kind} image, torch on meta"
+        if not loses_channels_last(func, args):
+            assert ours == run(func, meta(args), kwargs), f"{func} of a {kind} image, on meta"
         assert ours == run(func, args, kwargs), f"{func} of a {kind} image, torch on the CPU"
     assert answered > 0 or kind == "integers"
 

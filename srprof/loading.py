@@ -1,0 +1,226 @@
+"""From a SPEC to the model that it names: imports, arguments, checkpoints.
+
+The user's modules are in `sys.modules` only while an `Environment` is active. So a repository with
+a `models` package of its own finds that one, whatever else is called `models` in the process, and
+leaves none behind.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from srprof.errors import InputError
+from srprof.spec import Spec
+
+#: Never looked for among the user's files.
+_OURS = frozenset({"srprof", "torch"})
+
+
+class Environment:
+    """Where a SPEC's code finds its modules: the search path, and those it has imported.
+
+    `sys.path` begins with the file's folder, its first ancestor that is no package, and the
+    current folder (as it is when the SPEC is resolved).
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.folders: list[str] = []
+        self._modules: dict[str, ModuleType] = {}
+        if spec.location:
+            found = [os.getcwd()]
+            if spec.location.endswith(".py"):
+                file = Path(spec.location).resolve()
+                found = [str(file.parent), str(package_root(file)), *found]
+            self.folders = list(dict.fromkeys(found))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Put the search path and the modules in place, and those of the process back."""
+        if not self.folders:
+            yield
+            return
+        path = list(sys.path)
+        sys.path[:0] = self.folders
+        importlib.invalidate_caches()
+        tops = {name.partition(".")[0] for name in sys.modules}
+        in_the_way = {top for top in tops if self._stands_in_the_way(top)}
+        aside = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in in_the_way}
+        for name in aside:
+            del sys.modules[name]
+        known = set(sys.modules)
+        sys.modules.update(self._modules)
+        try:
+            yield
+        finally:
+            for name in set(sys.modules) - known:
+                if self._is_ours(sys.modules[name]):
+                    self._modules[name] = sys.modules.pop(name)
+            sys.modules.update(aside)
+            sys.path[:] = path
+
+    def _stands_in_the_way(self, top: str) -> bool:
+        """Whether the folders have a module of this name, to be imported if there were no other.
+
+        A folder without `__init__.py` is one only where no other module is.
+        """
+        if top in _OURS or top in sys.stdlib_module_names or top == "__main__":
+            return False
+        bare = getattr(sys.modules.get(top), "__file__", None) is None
+        return any(
+            os.path.isfile(os.path.join(folder, f"{top}.py"))
+            or os.path.isfile(os.path.join(folder, top, "__init__.py"))
+            or (bare and os.path.isdir(os.path.join(folder, top)))
+            for folder in self.folders
+        )
+
+    def _is_ours(self, module: ModuleType) -> bool:
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
+        for folder in self.folders:
+            inside = [p[len(folder) :] for p in places if p.startswith(folder + os.sep)]
+            if any(f"{os.sep}site-packages{os.sep}" not in part for part in inside):
+                return True
+        return False
+
+
+def package_root(file: Path) -> Path:
+    """The first folder above the file that is not itself inside a package."""
+    folder = file.parent
+    while (folder / "__init__.py").exists() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def load_factory(spec: Spec) -> Callable[[], Any]:
+    """Import what the SPEC names and bind its arguments; its `Environment` must be active.
+
+    What the user's code raises while it is imported passes through.
+
+    Raises:
+        InputError: the module, the factory or an argument is missing, and what there is.
+    """
+    if spec.checkpoint:
+        return lambda: _load_checkpoint(spec.checkpoint)
+    if spec.network is not None:
+        factory: Any = spec.network.load()
+    else:
+        module = _import(spec)
+        factory = getattr(module, spec.factory, None)
+        if factory is None:
+            raise InputError(_missing_factory(spec, module))
+    if isinstance(factory, nn.Module) and not (spec.args or spec.kwargs):
+        return lambda: factory
+    if not callable(factory) or isinstance(factory, nn.Module):
+        raise InputError(
+            f"{spec.text!r}: {spec.factory} is a {type(factory).__name__}, which cannot be called "
+            "with these arguments to give a network; name a class or a function"
+        )
+    _check_arguments(spec, factory)
+
+    def build() -> Any:
+        args, kwargs = copy.deepcopy((spec.args, dict(spec.kwargs)))
+        return factory(*args, **kwargs)
+
+    return build
+
+
+def _import(spec: Spec) -> ModuleType:
+    if not spec.location.endswith(".py"):
+        try:
+            return importlib.import_module(spec.location)
+        except ModuleNotFoundError as error:
+            if error.name and (spec.location + ".").startswith(error.name + "."):
+                raise InputError(
+                    f"there is no module {error.name!r}: check {spec.text!r}, or run srprof from "
+                    "the folder that holds it"
+                ) from None
+            raise
+    file = Path(spec.location).resolve()
+    parts = file.relative_to(package_root(file)).with_suffix("").parts
+    if len(parts) > 1:  # a file of a package: its relative imports must work
+        return importlib.import_module(".".join(parts))
+    found = importlib.util.spec_from_file_location(f"_srprof_{parts[0]}", file)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+def _missing_factory(spec: Spec, module: ModuleType) -> str:
+    there = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and (inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module)))
+    ]
+    near = difflib.get_close_matches(spec.factory, there, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    listed = ", ".join(there[:20]) or "no class or function of its own"
+    return f"{spec.location} has no {spec.factory!r}; it has {listed}.{hint}"
+
+
+def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*spec.args, **dict(spec.kwargs))
+    except TypeError as error:
+        raise InputError(
+            f"{spec.text!r}: {error}; {spec.factory} takes {signature}, so write "
+            f"{spec.text.split('(')[0]}(name=value, ...)"
+        ) from None
+
+
+# -- checkpoints --------------------------------------------------------------------------------
+
+
+def _load_checkpoint(path: str) -> Any:
+    """The network of a checkpoint, recognised by spandrel from its keys."""
+    try:
+        from spandrel import ModelLoader
+
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+    except ImportError:
+        raise InputError(
+            f"{path}: reading a checkpoint needs spandrel; pip install 'srprof[spandrel]', or "
+            "give file.py:Factory"
+        ) from None
+    try:
+        if path.endswith(".safetensors"):
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read: it is damaged, or no checkpoint of plain tensors "
+            f"({type(error).__name__}); save a state dict with torch.save or safetensors"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"{path} holds a {type(state).__name__} and no state dict; save model.state_dict()"
+        )
+    try:
+        return ModelLoader(device="cpu").load_from_state_dict(dict(state)).model
+    except Exception as error:
+        raise InputError(
+            f"{path}: spandrel recognises no architecture in it ({type(error).__name__}); give "
+            "file.py:Factory"
+        ) from error
