@@ -97,7 +97,7 @@ with torch.no_grad():
     macs, params = profile(fmen_s().eval(), inputs=(torch.rand(shape),), verbose=False)
 return {"params": int(params), "MACs": int(macs)}
 """,
-        "params, MACs; leaves buffers and hooks' traces in the model",
+        "params, MACs",
     ),
     Peer(
         "FlopCounterMode",

@@ -89,9 +89,9 @@ def _write_default_device(value: _DefaultDevice) -> None:
     `torch.set_default_device` inside `with torch.device(...)` takes the wrong one off the stack.
     """
     while _len_torch_function_stack():
-        _pop_mode()
+        _pop_mode()  # type: ignore[no-untyped-call]
     for mode in value.modes:
-        _push_mode(mode)
+        _push_mode(mode)  # type: ignore[no-untyped-call]
     torch._GLOBAL_DEVICE_CONTEXT.device_context = value.context
     _device.CURRENT_DEVICE = value.current
 
