@@ -23,13 +23,16 @@ class _Labels(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ops: list[str] = []
+        self.calls = 0
+        self.ops: dict[int, str] = {}  # of the calls that did not raise
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with record_function(f"{_LABEL}{len(self.ops)}"):
+        self.calls += 1
+        call = self.calls
+        with record_function(f"{_LABEL}{call}"):
             result = func(*args, **(kwargs or {}))
         namespace, _, op = func._schema.name.partition("::")
-        self.ops.append(op if namespace == "aten" else f"{namespace}.{op}")
+        self.ops[call] = op if namespace == "aten" else f"{namespace}.{op}"
         return result
 
 
@@ -66,11 +69,12 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
             changes.append((event.start_ns(), event.nbytes()))
     ends.sort()
     changes.sort()
-    assert [index for _, index in ends] == list(range(len(labels.ops)))
+    ends = [(end, call) for end, call in ends if call in labels.ops]
+    assert [call for _, call in ends] == list(labels.ops)
     live, position, found = 0, 0, []
     for end, _ in ends:
         while position < len(changes) and changes[position][0] <= end:
             live += changes[position][1]
             position += 1
         found.append(live)
-    return labels.ops, found
+    return list(labels.ops.values()), found

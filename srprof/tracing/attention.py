@@ -49,6 +49,9 @@ def _attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
     aten = torch.ops.aten
+    same_batch = query.shape[:2] == key.shape[:2] == value.shape[:2]
+    if not same_batch or query.shape[-1] != key.shape[-1]:
+        return _ORIGINAL(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
     if attn_mask is None and query.dtype in _HALF and query.shape[-1] <= _FLASH_WIDTH:
         flash = aten._scaled_dot_product_flash_attention
         return flash(query, key, value, 0.0, is_causal, False, scale=scale)[0]  # type: ignore[no-any-return]

@@ -78,9 +78,8 @@ class _DefaultDevice(NamedTuple):
 
 def _read_default_device() -> _DefaultDevice:
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    return _DefaultDevice(
-        context, tuple(_get_current_function_mode_stack()), _device.CURRENT_DEVICE
-    )
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return _DefaultDevice(context, tuple(modes), _device.CURRENT_DEVICE)
 
 
 def _write_default_device(value: _DefaultDevice) -> None:

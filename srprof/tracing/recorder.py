@@ -248,13 +248,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         source = self._source_by_id.get(id(tensor))
         if source is not None and source[1] == storage and storage >= 0:
             return source[0], _info(tensor, storage)
-        if storage >= 0 and self.lifetimes[storage].birth >= 0:
-            # A tensor made without a call (`x.data`): stand in the node that made the storage.
-            birth = self.nodes[self.lifetimes[storage].birth]
-            output = next(i for i, o in enumerate(birth.outputs) if o.storage == storage)
-            return TensorRef(birth.index, output), _info(tensor, storage)
-        ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
-        return ref, self.externals[ref.output].info
+        ref = None if storage < 0 else self._first_tensor_of(storage)
+        if ref is None:
+            ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
+            return ref, self.externals[ref.output].info
+        return ref, _info(tensor, storage)
+
+    def _first_tensor_of(self, storage: int) -> TensorRef | None:
+        """What stands in for a tensor that was made without a call, such as `x.data`."""
+        birth = self.lifetimes[storage].birth
+        if birth < 0:
+            infos, node = [external.info for external in self.externals], -1
+        else:
+            infos, node = list(self.nodes[birth].outputs), birth
+        found = (i for i, info in enumerate(infos) if info.storage == storage)
+        output = next(found, None)
+        return None if output is None else TensorRef(node, output)
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -294,8 +303,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             storage = self._register(tensor, "activation", index)
             outputs.append(_info(tensor, storage))
             self._source_by_id[id(tensor)] = (TensorRef(index, position), storage)
-        wrapped = self._add_wrapped_numbers(schema, args)
         created = range(first_new, len(self.lifetimes))
+        wrapped = self._add_wrapped_numbers(schema, args)
         for storage in {i.storage for i in inputs}.union(written):
             if 0 <= storage < first_new:
                 self.lifetimes[storage].uses.append(index)

@@ -94,7 +94,7 @@ class Node:
         module: path of the innermost module whose `forward` was running; "" is the model.
         file, line, function: the user's source line that asked for the call.
         inputs, outputs: the tensors it read and returned, in order.
-        created: storages that it made. written: storages that it changed in place.
+        created: storages that it made and handed out. written: storages that it changed in place.
         arguments: positional and keyword arguments, each tensor replaced by a `TensorRef`.
         live: bytes referenced by the program when it ended, without the resident ones.
     """

@@ -62,11 +62,10 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
     fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
     with isolated(notes), workload.environment(), fake:
         trace = _run_where_possible(workload, trace_on)
-        if trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes):
-            notes.append(NOTE)
-            with fused_attention():
-                trace = _with_references(workload, _run_once(workload, "meta"))
-        else:
+        attends = trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
+        with fused_attention() if attends else nullcontext():
+            if attends:
+                trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
             trace = _with_references(workload, trace)
         if trace_on == "cpu":
             notes.extend(_other_calls_on_meta(workload, trace))
@@ -104,7 +103,7 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
         return []
     differences = [
         f"{', '.join(f'{op} x{count}' for op, count in more.most_common())} only {where}"
-        for more, where in ((here - there, "here"), (there - here, "on meta"))
+        for more, where in ((here - there, "on the CPU"), (there - here, "on meta"))
         if more
     ]
     eager = memory_model(meta).eager.nbytes / 2**20
@@ -198,12 +197,12 @@ def _explain(
         )
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
-    text += next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
     if recorder.failed_call is not None:
         op, shapes = recorder.failed_call
         text += f", in {op} of {', '.join('x'.join(map(str, s)) or 'a scalar' for s in shapes)}"
         if op == "convolution" and not recorder.nodes and shapes[0][1:2] != shapes[1][1:2]:
             text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
+    text += next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
     return ModelError(text, file=where.file, line=where.line, module=module)
 
 
