@@ -101,7 +101,8 @@ class _Inspector:
         missing = {
             s
             for s in nameless - read
-            if recorder.lifetimes[s].nbytes and recorder.lifetimes[s].birth != self.node
+            if recorder.ledger.lifetimes[s].nbytes
+            and recorder.ledger.lifetimes[s].birth != self.node
         }  # its own results have no name yet, and what has no bytes needs none
         if missing:
             self._look_everywhere(recorder, missing)
@@ -111,7 +112,7 @@ class _Inspector:
         own = is_user_file(code.co_filename)
         for name, value in list(frame.f_locals.items()):
             for path, tensor in _reach(name, value):
-                storage = recorder.storage_index(tensor)
+                storage = recorder.ledger.index_of(tensor)
                 if storage is None:
                     continue
                 if own:
@@ -146,7 +147,7 @@ class _Inspector:
             where = f"{module_path or 'model'} ({type(module).__name__})"
             for name, value in _attributes(module):
                 for path, tensor in _reach(f"self.{name}", value):
-                    storage = recorder.storage_index(tensor)
+                    storage = recorder.ledger.index_of(tensor)
                     if storage is not None:
                         self._add(storage, Reference(path, where, "", 0, "attribute"))
 
@@ -155,7 +156,7 @@ class _Inspector:
         tensors: list[tuple[Any, str, int]] = []
         for candidate in gc.get_objects():
             if issubclass(type(candidate), torch.Tensor):
-                storage = recorder.storage_index(candidate)
+                storage = recorder.ledger.index_of(candidate)
                 if storage in missing:
                     assert storage is not None
                     tensors.append((candidate, "", storage))
@@ -206,7 +207,7 @@ def find_references(
     except Exception:  # the first run went through: this one is another
         return None
     finally:
-        recorder.forget()
+        recorder.ledger.forget()
     if not inspector.same_run:
         return None
     return {

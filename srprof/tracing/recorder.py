@@ -7,15 +7,11 @@ lifetimes true:
 - It never reads `frame.f_locals` while the run goes on, because up to Python 3.12 that leaves a
   copy of the locals on the frame, which keeps a tensor alive after its variable was bound to
   something else.
-
-A storage's death is seen through a weak reference to its Python object, which torch keeps for
-as long as the C++ storage lives.
 """
 
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,9 +25,9 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.records import (
-    RESIDENT_ROLES,
     External,
     ModuleCall,
     Node,
@@ -49,44 +45,6 @@ _QUERIES = frozenset({"prim::device"})
 
 #: Type of the device that the model's tensors are on, by where the trace runs.
 DEVICE_TYPES = {"meta": "meta", "cpu": "cpu", "cuda-fake": "cuda"}
-
-#: Roles whose storages come and go with the run.
-_TRANSIENT = frozenset({"activation", "input"})
-
-
-class _Death(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference to a storage that knows the storage's index."""
-
-    __slots__ = ("index",)
-    index: int
-
-
-class _Lifetime:
-    """A storage while the run goes on; `freeze` makes the record of it."""
-
-    __slots__ = ("birth", "death", "host", "name", "nbytes", "returned", "role", "uses")
-
-    def __init__(self, nbytes: int, role: Role, birth: int, host: bool, name: str) -> None:
-        self.nbytes = nbytes
-        self.role = role
-        self.birth = birth
-        self.host = host
-        self.name = name
-        self.death = -1
-        self.returned = False
-        self.uses: list[int] = []
-
-    def freeze(self, end: int) -> Storage:
-        return Storage(
-            nbytes=self.nbytes,
-            role=self.role,
-            birth=self.birth,
-            death=end if self.death < 0 else self.death,
-            uses=tuple(self.uses),
-            returned=self.returned,
-            host=self.host,
-            name=self.name,
-        )
 
 
 class _Schema(NamedTuple):
@@ -152,16 +110,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self.nodes: list[Node] = []
         self.externals: list[External] = []
         self.calls: list[ModuleCall] = []
-        self.lifetimes: list[_Lifetime] = []
+        self.ledger = Ledger(device)
         self.mixed_ops: set[str] = set()
         self.module_stack: list[str] = [""]
         self.raised_in = ""
         self.failed_call: tuple[str, tuple[tuple[int, ...], ...]] | None = None
         self._on_node = on_node
-        self._live = 0
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._index_by_id: dict[int, int] = {}
-        self._deaths: dict[int, _Death] = {}
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
         self._schemas: dict[Any, _Schema] = {}
         for name, parameter in model.named_parameters():
@@ -175,57 +130,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         # a second, and guards against compiling this mode, which nothing here does.
         return False
 
-    # -- storages -----------------------------------------------------------------------------
-
-    def storage_index(self, tensor: torch.Tensor) -> int | None:
-        """Index of the tensor's storage, None if the run has not seen it or it has none."""
-        try:
-            index = self._index_by_id.get(id(tensor.untyped_storage()))
-        except NotImplementedError:  # sparse and other layouts without one storage
-            return None
-        return index if index is not None and self.lifetimes[index].death < 0 else None
-
-    def _register(self, tensor: torch.Tensor, role: Role, birth: int, name: str = "") -> int:
-        """Index of the tensor's storage, a new one if it was not known or has another size."""
-        try:
-            storage = tensor.untyped_storage()
-        except NotImplementedError:
-            return -1
-        nbytes = storage.nbytes()
-        known = self._index_by_id.get(id(storage))
-        if known is not None and self.lifetimes[known].death < 0:
-            if self.lifetimes[known].nbytes == nbytes:
-                return known
-            self._end_life(known)  # resized: the old block is gone
-        index = len(self.lifetimes)
-        host = self.device != "cpu" and tensor.device.type == "cpu"
-        self.lifetimes.append(_Lifetime(nbytes, role, birth, host, name))
-        self._index_by_id[id(storage)] = index
-        death = _Death(storage, self._on_death)
-        death.index = index
-        self._deaths[index] = death
-        if role in _TRANSIENT and not host:
-            self._live += nbytes
-        return index
-
-    def _on_death(self, death: weakref.ref[Any]) -> None:
-        assert isinstance(death, _Death)
-        self._end_life(death.index)
-
-    def _end_life(self, index: int) -> None:
-        lifetime = self.lifetimes[index]
-        if lifetime.death >= 0:
-            return
-        lifetime.death = len(self.nodes)
-        self._deaths.pop(index, None)
-        if lifetime.role in _TRANSIENT and not lifetime.host:
-            self._live -= lifetime.nbytes
-
     # -- tensors ------------------------------------------------------------------------------
 
     def add_external(self, tensor: torch.Tensor, name: str, role: Role) -> TensorRef:
         """Register a tensor that the run did not make; gives the reference to it."""
-        storage = self._register(tensor, role, -1, name)
+        storage = self.ledger.register(tensor, role, -1, name)
         ref = TensorRef(-1, len(self.externals))
         self.externals.append(External(name, role, _info(tensor, storage)))
         self._source_by_id[id(tensor)] = (ref, storage)
@@ -243,7 +152,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def _read(self, tensor: torch.Tensor) -> tuple[TensorRef, TensorInfo]:
         """Where an argument comes from, and what it is."""
-        known = self.storage_index(tensor)
+        known = self.ledger.index_of(tensor)
         storage = -1 if known is None else known
         source = self._source_by_id.get(id(tensor))
         if source is not None and source[1] == storage and storage >= 0:
@@ -256,7 +165,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def _first_tensor_of(self, storage: int) -> TensorRef | None:
         """What stands in for a tensor that was made without a call, such as `x.data`."""
-        birth = self.lifetimes[storage].birth
+        birth = self.ledger.lifetimes[storage].birth
         if birth < 0:
             infos, node = [external.info for external in self.externals], -1
         else:
@@ -296,18 +205,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             self.failed_call = schema.op, tuple(i.shape for i in inputs)
             raise
 
-        first_new = len(self.lifetimes)
+        first_new = len(self.ledger)
         written = self._written(schema, args, kwargs)
         outputs: list[TensorInfo] = []
         for position, tensor in enumerate(tensors_in(result)):
-            storage = self._register(tensor, "activation", index)
+            storage = self.ledger.register(tensor, "activation", index)
             outputs.append(_info(tensor, storage))
             self._source_by_id[id(tensor)] = (TensorRef(index, position), storage)
-        created = range(first_new, len(self.lifetimes))
+        created = range(first_new, len(self.ledger))
         wrapped = self._add_wrapped_numbers(schema, args)
         for storage in {i.storage for i in inputs}.union(written):
             if 0 <= storage < first_new:
-                self.lifetimes[storage].uses.append(index)
+                self.ledger.lifetimes[storage].uses.append(index)
         file, line, function = _user_line()
         self.nodes.append(
             Node(
@@ -323,28 +232,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
                 created=tuple(created),
                 written=tuple(i for i in written if i < first_new),
                 arguments=arguments,
-                live=self._live + wrapped,
+                live=self.ledger.live + wrapped,
             )
         )
+        self.ledger.clock = len(self.nodes)
         if self._on_node is not None:
             self._on_node(self)
         return result
 
     def _add_wrapped_numbers(self, schema: _Schema, args: tuple[Any, ...]) -> int:
-        """The tensors that torch made of numbers (`x * 2`) for the length of this call.
-
-        They are in main memory, whatever the model's device. Gives their bytes if that counts.
-        """
+        """Enter the tensors that torch made of numbers (`x * 2`); gives the bytes that count."""
         count = 0
-        index = len(self.nodes)
         for position in schema.tensors:
             nbytes = _WRAPPED_NUMBER.get(type(args[position]), 0) if position < len(args) else 0
             if nbytes:
-                host = self.device != "cpu"
-                number = _Lifetime(nbytes, "activation", index, host, "number")
-                number.death = index + 1
-                self.lifetimes.append(number)
-                count += 0 if host else nbytes
+                count += self.ledger.add_number(nbytes)
         return count
 
     def _encode(self, value: Any, inputs: list[TensorInfo]) -> Any:
@@ -365,7 +267,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         for position, keyword in zip(schema.written, schema.written_keywords, strict=True):
             value = args[position] if position < len(args) else kwargs.get(keyword)
             for tensor in tensors_in(value):
-                storage = self._register(tensor, "activation", len(self.nodes))
+                storage = self.ledger.register(tensor, "activation", len(self.nodes))
                 if storage not in found:
                     found.append(storage)
         return found
@@ -424,29 +326,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
     # -- the end ------------------------------------------------------------------------------
 
     def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
-        """Freeze the nodes and storages; `result` is what the model returned.
-
-        What the run itself let go (a cache that it replaced, a weight that it merged anew) is
-        not resident: it becomes an activation that was there before the first node.
-        """
+        """Freeze the nodes and storages; `result` is what the model returned."""
         for tensor in tensors_in(result):
-            index = self.storage_index(tensor)
+            index = self.ledger.index_of(tensor)
             if index is not None:
-                self.lifetimes[index].returned = True
-        end = len(self.nodes)
-        for lifetime in self.lifetimes:
-            if lifetime.role in RESIDENT_ROLES and lifetime.death >= 0:
-                lifetime.role = "activation"
-                if not lifetime.host:
-                    for i, node in enumerate(self.nodes[: lifetime.death]):
-                        self.nodes[i] = replace(node, live=node.live + lifetime.nbytes)
-        storages = tuple(lifetime.freeze(end) for lifetime in self.lifetimes)
-        self.forget()
+                self.ledger.lifetimes[index].returned = True
+        for gone in self.ledger.release_residents():
+            for i, node in enumerate(self.nodes[: gone.death]):
+                if not gone.host:
+                    self.nodes[i] = replace(node, live=node.live + gone.nbytes)
+        storages = self.ledger.freeze()
+        self.ledger.forget()
         return tuple(self.nodes), storages
-
-    def forget(self) -> None:
-        """Stop watching storages, which otherwise keep this recorder in reference cycles."""
-        self._deaths.clear()
 
     def references_in(self, result: Any) -> Any:
         """The model's result as tuples and dicts, each tensor replaced by a reference."""

@@ -1,0 +1,151 @@
+"""The ledger of a run: every storage that its tensors had, from birth to death.
+
+A storage's death is seen through a weak reference to its Python object, which torch keeps for as
+long as the C++ storage lives. The ledger holds no storage itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from srprof.tracing.records import RESIDENT_ROLES, Role, Storage
+
+#: Roles whose storages come and go with the run.
+_TRANSIENT = frozenset({"activation", "input"})
+
+
+class _Death(weakref.ref):  # type: ignore[type-arg]
+    """A weak reference to a storage that knows the storage's index."""
+
+    __slots__ = ("index",)
+    index: int
+
+
+class Lifetime:
+    """A storage while the run goes on; `freeze` makes the record of it."""
+
+    __slots__ = ("birth", "death", "host", "name", "nbytes", "returned", "role", "uses")
+
+    def __init__(self, nbytes: int, role: Role, birth: int, host: bool, name: str) -> None:
+        self.nbytes = nbytes
+        self.role = role
+        self.birth = birth
+        self.host = host
+        self.name = name
+        self.death = -1  # it lives
+        self.returned = False
+        self.uses: list[int] = []
+
+    def freeze(self, end: int) -> Storage:
+        """The record; `end` is the death of what outlived the run."""
+        return Storage(
+            nbytes=self.nbytes,
+            role=self.role,
+            birth=self.birth,
+            death=end if self.death < 0 else self.death,
+            uses=tuple(self.uses),
+            returned=self.returned,
+            host=self.host,
+            name=self.name,
+        )
+
+
+class Ledger:
+    """Storages by index, in the order in which they were first seen.
+
+    Attributes:
+        device: type of the device that the model's tensors are on.
+        clock: number of calls that have ended; the recorder advances it.
+        live: bytes on the device that live now, without the resident ones.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.clock = 0
+        self.live = 0
+        self.lifetimes: list[Lifetime] = []
+        self._index_by_id: dict[int, int] = {}
+        self._deaths: dict[int, _Death] = {}
+
+    def __len__(self) -> int:
+        return len(self.lifetimes)
+
+    def index_of(self, tensor: torch.Tensor) -> int | None:
+        """Index of the tensor's storage, None if it was not seen yet or there is none."""
+        try:
+            index = self._index_by_id.get(id(tensor.untyped_storage()))
+        except NotImplementedError:  # sparse and other layouts without one storage
+            return None
+        return index if index is not None and self.lifetimes[index].death < 0 else None
+
+    def register(self, tensor: torch.Tensor, role: Role, birth: int, name: str = "") -> int:
+        """Index of the tensor's storage, a new one if it is not known or has another size.
+
+        -1 for layouts without one storage.
+        """
+        try:
+            storage = tensor.untyped_storage()
+        except NotImplementedError:
+            return -1
+        nbytes = storage.nbytes()
+        known = self._index_by_id.get(id(storage))
+        if known is not None and self.lifetimes[known].death < 0:
+            if self.lifetimes[known].nbytes == nbytes:
+                return known
+            self._end_life(known)  # resized: the old block is gone
+        index = len(self.lifetimes)
+        host = self.device != "cpu" and tensor.device.type == "cpu"
+        self.lifetimes.append(Lifetime(nbytes, role, birth, host, name))
+        self._index_by_id[id(storage)] = index
+        death = _Death(storage, self._on_death)
+        death.index = index
+        self._deaths[index] = death
+        if role in _TRANSIENT and not host:
+            self.live += nbytes
+        return index
+
+    def add_number(self, nbytes: int) -> int:
+        """A number that torch wraps in a tensor for the length of the current call.
+
+        It is in main memory, whatever the model's device. Gives its bytes if that counts.
+        """
+        host = self.device != "cpu"
+        number = Lifetime(nbytes, "activation", self.clock, host, "number")
+        number.death = self.clock + 1
+        self.lifetimes.append(number)
+        return 0 if host else nbytes
+
+    def release_residents(self) -> list[Lifetime]:
+        """Take the residents that the run itself let go out of the network; gives them.
+
+        A cache that it replaced, a weight that it merged anew: each becomes an activation that
+        was there before the first call.
+        """
+        gone = [s for s in self.lifetimes if s.role in RESIDENT_ROLES and s.death >= 0]
+        for lifetime in gone:
+            lifetime.role = "activation"
+        return gone
+
+    def freeze(self) -> tuple[Storage, ...]:
+        """The records, at the end of the run."""
+        return tuple(lifetime.freeze(self.clock) for lifetime in self.lifetimes)
+
+    def forget(self) -> None:
+        """Stop watching storages, which otherwise keeps the ledger in reference cycles."""
+        self._deaths.clear()
+
+    def _on_death(self, death: weakref.ref[Any]) -> None:
+        assert isinstance(death, _Death)
+        self._end_life(death.index)
+
+    def _end_life(self, index: int) -> None:
+        lifetime = self.lifetimes[index]
+        if lifetime.death >= 0:
+            return
+        lifetime.death = self.clock
+        self._deaths.pop(index, None)
+        if lifetime.role in _TRANSIENT and not lifetime.host:
+            self.live -= lifetime.nbytes
