@@ -98,11 +98,9 @@ class _Inspector:
         nameless = self.wanted.difference(self.references)
         for storage in nameless & read:  # a value on its way from one call to the next
             self._add(storage, self._at_birth(storage, "(a temporary)", "temporary"))
+        lifetimes = recorder.ledger.lifetimes
         missing = {
-            s
-            for s in nameless - read
-            if recorder.ledger.lifetimes[s].nbytes
-            and recorder.ledger.lifetimes[s].birth != self.node
+            s for s in nameless - read if lifetimes[s].nbytes and lifetimes[s].birth != self.node
         }  # its own results have no name yet, and what has no bytes needs none
         if missing:
             self._look_everywhere(recorder, missing)
