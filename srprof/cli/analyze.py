@@ -7,6 +7,7 @@ import shutil
 import sys
 from typing import Any
 
+from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.output import check_output, write
 from srprof.render import FORMATS, VIEWS, Options, render
@@ -59,7 +60,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     parser.add_argument(
-        "--top", metavar="N", type=int, default=10, help="rows of largest-first tables; 0 is all"
+        "--top",
+        metavar="N",
+        type=int,
+        help="rows of each long table, the largest; 0 is all (default 10 in the summary, else all)",
     )
     parser.add_argument("--format", choices=FORMATS, default="text", help="default text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
@@ -71,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from srprof import spec
 
     check_output(args.output)
+    if args.top is not None and args.top < 0:
+        raise InputError(f"--top {args.top}: give a number of rows, or 0 for all")
     parsed = spec.parse(args.spec)
     sizes = args.input or ["256x256"]
     channels = parsed.network.channels if parsed.network else 3
@@ -89,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     terminal = args.output is None and sys.stdout.isatty()
     options = Options(
         view=args.view,
-        top=args.top if args.top > 0 else None,
+        top=args.top,
         color=terminal,
         width=shutil.get_terminal_size((100, 24)).columns,
     )

@@ -21,14 +21,22 @@ class Options:
 
     Attributes:
         view: which tables; "summary" is a bit of each.
-        top: rows of the largest-first tables; None is all of them.
+        top: rows of each long table, the largest; 0 is all. None is 10 in the summary and all in
+            the other views.
         color: the text is for a terminal; width: of that terminal, in columns.
     """
 
     view: View = "summary"
-    top: int | None = 10
+    top: int | None = None
     color: bool = False
     width: int = 100
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of a long table; None is all."""
+        if self.top is None:
+            return 10 if self.view == "summary" else None
+        return self.top or None
 
 
 class Renderer(ABC):

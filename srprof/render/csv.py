@@ -22,7 +22,7 @@ class CsvRenderer(Renderer):
     def render(self, analysis: Analysis, options: Options) -> str:
         from dataclasses import replace
 
-        table = main_table(analysis, replace(options, top=None))
+        table = main_table(analysis, replace(options, top=0))
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(_header(column.name, column.kind) for column in table.columns)

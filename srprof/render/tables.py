@@ -207,7 +207,7 @@ def _node_table(analysis: Analysis, indices: Iterable[int]) -> Table:
 
 def _nodes(analysis: Analysis, options: Options) -> Section:
     parts = analysis.memory.parts
-    largest = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.top]
+    largest = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.rows]
     title = f"Largest nodes ({len(largest)} of {len(parts)})"
     table = _node_table(analysis, largest)
     without_macs = Table(table.columns[:-1], tuple(row[:-1] for row in table.rows))
@@ -215,14 +215,17 @@ def _nodes(analysis: Analysis, options: Options) -> Section:
 
 
 def _all_nodes(analysis: Analysis, options: Options) -> Section:
-    count = len(analysis.trace.nodes)
-    return Section(f"Nodes ({count})", (), _node_table(analysis, range(count)))
+    """The nodes in the order in which they ran; the largest of them if not all are wanted."""
+    parts = analysis.memory.parts
+    shown = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.rows]
+    title = f"Nodes ({len(shown)} of {len(parts)})"
+    return Section(title, (), _node_table(analysis, sorted(shown)))
 
 
 def _held(analysis: Analysis, options: Options) -> Section | None:
     if not analysis.releases:
         return None
-    shown = analysis.releases[: options.top]
+    shown = analysis.releases[: options.rows]
     rows = tuple(
         (
             release.variable + (" +" if release.elsewhere else ""),
@@ -252,7 +255,7 @@ def _held(analysis: Analysis, options: Options) -> Section | None:
     if any(release.elsewhere for release in shown):
         after.append("+: something outside that function references it too, and must let go too.")
     if len(shown) < len(analysis.releases):
-        after.append(f"{len(analysis.releases) - len(shown)} more: --view peak --top 0")
+        after.append(f"{len(analysis.releases) - len(shown)} more: --view peak")
     return Section("Held at the eager peak, by variable", (), Table(columns, rows), tuple(after))
 
 
@@ -264,7 +267,7 @@ def _last_use(analysis: Analysis, node: int) -> str:
 
 
 def _live(analysis: Analysis, options: Options) -> Section | None:
-    shown = analysis.live_at_peak[: options.top]
+    shown = analysis.live_at_peak[: options.rows]
     columns = (
         Column("part"),
         Column("MiB", "mib"),
@@ -316,6 +319,7 @@ def _modules(analysis: Analysis, options: Options) -> Section:
                 sum(macs[i] or 0 for i in members),
             )
         )
+    kept = sorted(range(len(rows)), key=lambda i: (-rows[i][2], i))[: options.rows]
     columns = (
         Column("module"),
         Column("nodes", "count"),
@@ -325,7 +329,8 @@ def _modules(analysis: Analysis, options: Options) -> Section:
         Column("created MiB", "mib"),
         Column("GMACs", "giga"),
     )
-    return Section(f"Modules ({len(rows)})", (), Table(columns, tuple(rows)))
+    table = Table(columns, tuple(rows[i] for i in sorted(kept)))
+    return Section(f"Modules ({len(kept)} of {len(rows)})", (), table)
 
 
 def _complexity(analysis: Analysis, _: Options) -> Section:

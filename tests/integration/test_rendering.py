@@ -15,13 +15,14 @@ import pytest
 
 import srprof
 from srprof.render import FORMATS, VIEWS, Options, render
+from srprof.render.tables import main_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]
 
 CASES = {
     "analyze_e_rfdn.txt": ("e_rfdn", "text", Options()),
-    "analyze_e_rfdn_peak.txt": ("e_rfdn", "text", Options(view="peak", top=None)),
+    "analyze_e_rfdn_peak.txt": ("e_rfdn", "text", Options(view="peak")),
     "analyze_fmen_s_modules.txt": ("fmen_s", "text", Options(view="modules")),
     "analyze_imdn.md": ("imdn", "markdown", Options(top=5)),
     "analyze_fmen_s.csv": ("fmen_s", "csv", Options()),
@@ -122,6 +123,16 @@ def test_csv_has_every_node_whatever_top_says(e_rfdn):
     rows = list(csv.DictReader(io.StringIO(render(e_rfdn, "csv", Options(top=3)))))
     assert len(rows) == len(e_rfdn.trace.nodes)
     assert max(int(row["eager_bytes"]) for row in rows) == e_rfdn.memory.eager.nbytes
+
+
+def test_top_keeps_the_largest_in_the_order_of_the_run(e_rfdn):
+    table = main_table(e_rfdn, Options(view="nodes", top=3))
+    eager = [parts.eager for parts in e_rfdn.memory.parts]
+    largest = sorted(range(len(eager)), key=lambda i: (-eager[i], i))[:3]
+    assert [row[0] for row in table.rows] == sorted(largest)
+    assert len(main_table(e_rfdn, Options(view="nodes", top=0)).rows) == len(eager)
+    assert len(main_table(e_rfdn, Options(view="modules", top=5)).rows) == 5
+    assert len(main_table(e_rfdn, Options(view="peak", top=5)).rows) == 5
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "html"])
