@@ -6,9 +6,8 @@ import configparser
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import srprof.models
-
 import srprof
+import srprof.models
 
 ROOT = Path(__file__).parents[2]
 
