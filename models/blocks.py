@@ -62,6 +62,44 @@ class ESA(nn.Module):
         return torch.mul(x, m)
 
 
+class FDB(nn.Module):
+    """Feature distillation in three steps, as in RFDN but without residual sums.
+
+    Shapes: (N, channels, H, W) to the same; H and W at least 15 (see `ESA`).
+
+    Args:
+        distilled: channels put aside at each step.
+    """
+
+    def __init__(self, channels: int, distilled: int, esa_channels: int) -> None:
+        super().__init__()
+        self.c1_d = conv1x1(channels, distilled)
+        self.c1_r = conv3x3(channels, channels)
+        self.c2_d = conv1x1(channels, distilled)
+        self.c2_r = conv3x3(channels, channels)
+        self.c3_d = conv1x1(channels, distilled)
+        self.c3_r = conv3x3(channels, channels)
+        self.c4 = conv3x3(channels, distilled)
+        self.act = nn.LeakyReLU(0.05, inplace=True)
+        self.c5 = conv1x1(4 * distilled, channels)
+        self.esa = ESA(channels, esa_channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        distilled_c1 = self.act(self.c1_d(input))
+        r_c1 = self.act(self.c1_r(input))
+
+        distilled_c2 = self.act(self.c2_d(r_c1))
+        r_c2 = self.act(self.c2_r(r_c1))
+
+        distilled_c3 = self.act(self.c3_d(r_c2))
+        r_c3 = self.act(self.c3_r(r_c2))
+
+        r_c4 = self.act(self.c4(r_c3))
+
+        out = torch.cat([distilled_c1, distilled_c2, distilled_c3, r_c4], dim=1)
+        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+
+
 class ShortcutBlock(nn.Module):
     """`x + sub(x)`."""
 

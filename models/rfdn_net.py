@@ -1,6 +1,6 @@
-"""E-RFDN (433K), the baseline of the NTIRE 2022 challenge.
+"""E-RFDN (433K), the baseline of the NTIRE 2022 challenge, and MegSR (290K), pruned from it.
 
-RFDN (Liu et al., ECCVW 2020) with four blocks of 50 channels.
+RFDN (Liu et al., ECCVW 2020) with four blocks of 50 channels; MegSR's have 40.
 
 Each block distils: at every step a 1x1 convolution puts some channels aside while a 3x3 one
 refines the rest; all are concatenated and fused. `forward` binds each of them to a variable of
@@ -9,10 +9,12 @@ its own, as the published code does, and they stay alive until it returns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from .blocks import ESA, conv1x1, conv3x3, pixel_shuffle_tail
+from .blocks import ESA, FDB, conv1x1, conv3x3, pixel_shuffle_tail
 
 SLOPE = 0.05
 
@@ -57,15 +59,18 @@ class RFDN(nn.Module):
     """Four blocks in a row, all their outputs fused, one global skip.
 
     Shapes: (N, 3, H, W) to (N, 3, scale*H, scale*W); H and W at least 15 (see `ESA`).
+
+    Args:
+        block: makes a block from its number of channels.
     """
 
-    def __init__(self, scale: int, nf: int) -> None:
+    def __init__(self, scale: int, nf: int, block: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.fea_conv = conv3x3(3, nf)
-        self.B1 = RFDB(nf)
-        self.B2 = RFDB(nf)
-        self.B3 = RFDB(nf)
-        self.B4 = RFDB(nf)
+        self.B1 = block(nf)
+        self.B2 = block(nf)
+        self.B3 = block(nf)
+        self.B4 = block(nf)
         self.c = nn.Sequential(conv1x1(4 * nf, nf), nn.LeakyReLU(SLOPE, inplace=True))
         self.LR_conv = conv3x3(nf, nf)
         self.upsampler = pixel_shuffle_tail(nf, scale)
@@ -84,4 +89,9 @@ class RFDN(nn.Module):
 
 def e_rfdn(scale: int = 4, nf: int = 50) -> RFDN:
     """E-RFDN (433K at x4)."""
-    return RFDN(scale, nf)
+    return RFDN(scale, nf, RFDB)
+
+
+def megsr(scale: int = 4, nf: int = 40, esa_channels: int = 12) -> RFDN:
+    """MegSR (290K at x4): fewer channels, no residual sums, the attention's width unchanged."""
+    return RFDN(scale, nf, lambda channels: FDB(channels, channels // 2, esa_channels))

@@ -38,8 +38,9 @@ def test_there_are_blocks_to_compare():
 
 def test_lines_named_in_the_text():
     lines = (ROOT / "models" / "rfdn_net.py").read_text().splitlines()
-    assert lines[51].strip().startswith("out = ")
-    assert "self.c5(out)" in lines[52]
+    bound, read = re.search(r"`out`, of line (\d+), .*? on line (\d+)", README).groups()
+    assert lines[int(bound) - 1].strip().startswith("out = ")
+    assert "self.c5(out)" in lines[int(read) - 1]
 
 
 def test_fmen_s_holds_nothing():
