@@ -6,6 +6,8 @@ The networks' eager peak memory depends on which local variables their `forward`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,24 +67,32 @@ class ESA(nn.Module):
 class FDB(nn.Module):
     """Feature distillation in three steps, as in RFDN but without residual sums.
 
-    Shapes: (N, channels, H, W) to the same; H and W at least 15 (see `ESA`).
+    Shapes: (N, channels, H, W) to the same.
 
     Args:
         distilled: channels put aside at each step.
+        esa: the attention at the end, which keeps the shape.
+        conv: makes a 3x3 convolution from its numbers of channels.
     """
 
-    def __init__(self, channels: int, distilled: int, esa_channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        distilled: int,
+        esa: nn.Module,
+        conv: Callable[[int, int], nn.Module] = conv3x3,
+    ) -> None:
         super().__init__()
         self.c1_d = conv1x1(channels, distilled)
-        self.c1_r = conv3x3(channels, channels)
+        self.c1_r = conv(channels, channels)
         self.c2_d = conv1x1(channels, distilled)
-        self.c2_r = conv3x3(channels, channels)
+        self.c2_r = conv(channels, channels)
         self.c3_d = conv1x1(channels, distilled)
-        self.c3_r = conv3x3(channels, channels)
-        self.c4 = conv3x3(channels, distilled)
+        self.c3_r = conv(channels, channels)
+        self.c4 = conv(channels, distilled)
         self.act = nn.LeakyReLU(0.05, inplace=True)
         self.c5 = conv1x1(4 * distilled, channels)
-        self.esa = ESA(channels, esa_channels)
+        self.esa = esa
 
     def forward(self, input: Tensor) -> Tensor:
         distilled_c1 = self.act(self.c1_d(input))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv1x1, conv3x3, pixel_shuffle_tail
+from .blocks import FDB, conv1x1, conv3x3, pixel_shuffle_tail
 
 
 class PlainConv(nn.Module):
@@ -53,37 +53,10 @@ class TwoBranchESA(nn.Module):
         return torch.mul(x, m)
 
 
-class EFDB(nn.Module):
+def _block(channels: int) -> FDB:
     """Edge-enhanced feature distillation block, merged: (N, C, H, W) to the same."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        distilled = channels // 4
-        self.c1_d = conv1x1(channels, distilled)
-        self.c1_r = PlainConv(channels, channels)
-        self.c2_d = conv1x1(channels, distilled)
-        self.c2_r = PlainConv(channels, channels)
-        self.c3_d = conv1x1(channels, distilled)
-        self.c3_r = PlainConv(channels, channels)
-        self.c4 = PlainConv(channels, distilled)
-        self.act = nn.LeakyReLU(0.05, inplace=True)
-        self.c5 = conv1x1(4 * distilled, channels)
-        self.esa = TwoBranchESA(channels, distilled)
-
-    def forward(self, input: Tensor) -> Tensor:
-        distilled_c1 = self.act(self.c1_d(input))
-        r_c1 = self.act(self.c1_r(input))
-
-        distilled_c2 = self.act(self.c2_d(r_c1))
-        r_c2 = self.act(self.c2_r(r_c1))
-
-        distilled_c3 = self.act(self.c3_d(r_c2))
-        r_c3 = self.act(self.c3_r(r_c2))
-
-        r_c4 = self.act(self.c4(r_c3))
-
-        out = torch.cat([distilled_c1, distilled_c2, distilled_c3, r_c4], dim=1)
-        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+    distilled = channels // 4
+    return FDB(channels, distilled, TwoBranchESA(channels, distilled), PlainConv)
 
 
 class EFDN(nn.Module):
@@ -92,10 +65,10 @@ class EFDN(nn.Module):
     def __init__(self, scale: int, nf: int) -> None:
         super().__init__()
         self.fea_conv = conv3x3(3, nf)
-        self.B1 = EFDB(nf)
-        self.B2 = EFDB(nf)
-        self.B3 = EFDB(nf)
-        self.B4 = EFDB(nf)
+        self.B1 = _block(nf)
+        self.B2 = _block(nf)
+        self.B3 = _block(nf)
+        self.B4 = _block(nf)
         self.LR_conv = conv3x3(nf, nf)
         self.upsampler = pixel_shuffle_tail(nf, scale)
 

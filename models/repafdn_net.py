@@ -64,7 +64,7 @@ class RePAFDN(nn.Module):
         self.B1 = ShortFDB(nf)
         self.B2 = ShortFDB(nf)
         self.B3 = ShortFDB(nf)
-        self.B4 = FDB(nf, distilled=nf // 4, esa_channels=nf // 4)
+        self.B4 = FDB(nf, nf // 4, ESA(nf, nf // 4))
         self.c = nn.Sequential(conv1x1(4 * nf, nf), nn.LeakyReLU(SLOPE, inplace=True))
         self.LR_conv = conv3x3(nf, nf)
         self.pa = PA(nf)

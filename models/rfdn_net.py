@@ -94,4 +94,4 @@ def e_rfdn(scale: int = 4, nf: int = 50) -> RFDN:
 
 def megsr(scale: int = 4, nf: int = 40, esa_channels: int = 12) -> RFDN:
     """MegSR (290K at x4): fewer channels, no residual sums, the attention's width unchanged."""
-    return RFDN(scale, nf, lambda channels: FDB(channels, channels // 2, esa_channels))
+    return RFDN(scale, nf, lambda n: FDB(n, n // 2, ESA(n, esa_channels)))

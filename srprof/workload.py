@@ -89,13 +89,10 @@ class Workload:
     def _argument(self, value: Any, device: str) -> Any:
         if isinstance(value, TensorSpec):
             dtype = getattr(torch, value.dtype)
-            if dtype.is_floating_point:
-                value = torch.rand(value.shape, dtype=dtype, device=_made_on(device)).to(device)
-            else:
-                value = torch.zeros(value.shape, dtype=dtype, device=_made_on(device)).to(device)
+            make = torch.rand if dtype.is_floating_point else torch.zeros
+            value = make(value.shape, dtype=dtype, device=_made_on(device)).to(device)
         elif isinstance(value, torch.Tensor):
-            value = value.detach().clone() if device == "cpu" else value.detach().to(device)
-            value = value.to(device)
+            value = value.detach().to(device, copy=True)
             if value.is_floating_point():
                 value = value.to(getattr(torch, self.dtype))
         elif isinstance(value, (list, tuple)):

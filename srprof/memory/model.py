@@ -84,6 +84,11 @@ def last_needed(storage: Storage, end: int) -> int:
     return storage.uses[-1] if storage.uses else storage.birth
 
 
+def held_span(storage: Storage, end: int) -> range:
+    """Nodes at whose end the storage is referenced though nothing needs it; `end` nodes ran."""
+    return range(max(last_needed(storage, end), storage.birth) + 1, min(storage.death, end))
+
+
 def counted(storage: Storage) -> bool:
     """Whether it takes the model's device's memory."""
     return not storage.host
@@ -111,17 +116,16 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
         else:
             outputs[storage.birth] += size
         alive_until = min(storage.death, count)
-        needed_until = min(last_needed(storage, count) + 1, alive_until)
-        first = storage.birth + 1
-        _add_range(kept_change, first, needed_until, size)
-        _add_range(held_change, max(first, needed_until), alive_until, size)
+        held = held_span(storage, count)
+        _add_range(kept_change, storage.birth + 1, min(held.start, alive_until), size)
+        _add_range(held_change, held.start, held.stop, size)
         for use in storage.uses:
             if use != storage.birth and use < alive_until:
                 inputs[use] += size
                 kept_change[use] -= size
                 kept_change[use + 1] += size
-    kept, held = accumulate(kept_change), accumulate(held_change)
-    parts = tuple(Parts(net, *node) for node in zip(inputs, outputs, kept, held, strict=False))
+    levels = (inputs, outputs, accumulate(kept_change), accumulate(held_change))
+    parts = tuple(Parts(net, *node) for node in zip(*levels, strict=False))
     idle = net + before_first
     return MemoryModel(
         granularity=granularity,

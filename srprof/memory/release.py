@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from srprof.memory.model import MemoryModel, alive_at, counted, last_needed, part_of, rounded
+from srprof.memory.model import (
+    MemoryModel,
+    alive_at,
+    counted,
+    held_span,
+    last_needed,
+    part_of,
+    rounded,
+)
 from srprof.tracing.records import OWN_KINDS, Reference, Trace
 
 
@@ -146,11 +154,7 @@ def _by_origin(trace: Trace) -> dict[tuple[str, int, str], list[int]]:
 
 def _release(trace: Trace, granularity: int, storages: Iterable[int], levels: list[int]) -> None:
     """Take the storages out of the levels at the nodes where they are only held."""
-    end = len(trace.nodes)
     for index in storages:
-        storage = trace.storages[index]
-        size = rounded(storage.nbytes, granularity)
-        for node in range(
-            max(last_needed(storage, end), storage.birth) + 1, min(storage.death, end)
-        ):
+        size = rounded(trace.storages[index].nbytes, granularity)
+        for node in held_span(trace.storages[index], len(trace.nodes)):
             levels[node] -= size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from srprof.render.base import Options, Renderer
@@ -20,8 +21,6 @@ class CsvRenderer(Renderer):
     extension = ".csv"
 
     def render(self, analysis: Analysis, options: Options) -> str:
-        from dataclasses import replace
-
         table = main_table(analysis, replace(options, top=0))
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

@@ -331,10 +331,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             index = self.ledger.index_of(tensor)
             if index is not None:
                 self.ledger.lifetimes[index].returned = True
-        for gone in self.ledger.release_residents():
-            for i, node in enumerate(self.nodes[: gone.death]):
-                if not gone.host:
-                    self.nodes[i] = replace(node, live=node.live + gone.nbytes)
+        gone = [s for s in self.ledger.release_residents() if not s.host]
+        for i in range(max((s.death for s in gone), default=0)):
+            more = sum(s.nbytes for s in gone if i < s.death)
+            self.nodes[i] = replace(self.nodes[i], live=self.nodes[i].live + more)
         storages = self.ledger.freeze()
         self.ledger.forget()
         return tuple(self.nodes), storages
