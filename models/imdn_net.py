@@ -11,9 +11,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import ShortcutBlock, conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Network
+
+from .blocks import ShortcutBlock, check_scale, conv1x1, conv3x3, pixel_shuffle_tail
 
 SLOPE = 0.05
+
+NETWORKS = (
+    Network(
+        name="imdn",
+        factory="srprof.models.imdn_net:imdn",
+        title="IMDN (894K), baseline of AIM 2020 and NTIRE 2022: 8 blocks of 64 channels",
+        scale=4,
+        scales=(2, 3, 4),
+        width=64,
+        aliases=("imdn_baseline",),
+        row="Table 4: IMDN",
+        published={
+            4: {
+                "params_M": 0.894,
+                "flops_G": 58.53,
+                "activations_M": 154.14,
+                "memory_MiB": 471.76,
+                "convs": 43,
+                "runtime_ms": 50.86,
+                "psnr_dB": 29.13,
+            }
+        },
+        notes="Not the 715K IMDN of ACM MM 2019, which adds CCA and concatenates all blocks.",
+    ),
+)
 
 
 def _conv_act(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -47,6 +74,7 @@ class IMDN(nn.Module):
 
     def __init__(self, scale: int, nf: int, num_blocks: int) -> None:
         super().__init__()
+        check_scale(scale)
         trunk = nn.Sequential(*(IMDBlock(nf) for _ in range(num_blocks)), conv3x3(nf, nf))
         self.model = nn.Sequential(
             conv3x3(3, nf), ShortcutBlock(trunk), *pixel_shuffle_tail(nf, scale)

@@ -11,7 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import FDB, conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Network
+
+from .blocks import FDB, check_scale, conv1x1, conv3x3, pixel_shuffle_tail
+
+NETWORKS = (
+    Network(
+        name="neesr",
+        factory="srprof.models.neesr_net:neesr",
+        title="NEESR: edge-enhanced feature distillation, merged",
+        scale=4,
+        scales=(2, 3, 4),
+        width=42,
+        aliases=("efdn",),
+        row="Table 4: NEESR",
+        published={
+            4: {
+                "params_M": 0.272,
+                "flops_G": 16.86,
+                "activations_M": 79.59,
+                "memory_MiB": 575.99,
+                "convs": 59,
+                "runtime_ms": 29.97,
+                "psnr_dB": 29.01,
+            }
+        },
+    ),
+)
 
 
 class PlainConv(nn.Module):
@@ -64,6 +90,7 @@ class EFDN(nn.Module):
 
     def __init__(self, scale: int, nf: int) -> None:
         super().__init__()
+        check_scale(scale)
         self.fea_conv = conv3x3(3, nf)
         self.B1 = _block(nf)
         self.B2 = _block(nf)

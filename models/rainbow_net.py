@@ -8,7 +8,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import ShortcutBlock, conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Network
+
+from .blocks import ShortcutBlock, check_scale, conv1x1, conv3x3, pixel_shuffle_tail
+
+NETWORKS = (
+    Network(
+        name="rainbow",
+        factory="srprof.models.rainbow_net:rainbow",
+        title="rainbow: IMDN+, narrow, six splits a block",
+        scale=4,
+        scales=(2, 3, 4),
+        width=36,
+        aliases=("imdn_plus",),
+        row="Table 4: rainbow",
+        published={
+            4: {
+                "params_M": 0.276,
+                "flops_G": 17.98,
+                "activations_M": 92.8,
+                "memory_MiB": 309.23,
+                "convs": 59,
+                "runtime_ms": 34.1,
+                "psnr_dB": 29.01,
+            }
+        },
+    ),
+)
 
 
 class IMDBPlus(nn.Module):
@@ -53,6 +79,7 @@ class IMDNPlus(nn.Module):
 
     def __init__(self, scale: int, nf: int, num_blocks: int) -> None:
         super().__init__()
+        check_scale(scale)
         trunk = nn.Sequential(*(IMDBPlus(nf) for _ in range(num_blocks)), conv3x3(nf, nf))
         self.FEM = nn.Sequential(conv3x3(3, nf), ShortcutBlock(trunk))
         self.RM = pixel_shuffle_tail(nf, scale)

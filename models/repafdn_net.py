@@ -9,9 +9,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import ESA, FDB, conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Network
+
+from .blocks import ESA, FDB, check_scale, conv1x1, conv3x3, pixel_shuffle_tail
 
 SLOPE = 0.05
+
+NETWORKS = (
+    Network(
+        name="repafdn",
+        factory="srprof.models.repafdn_net:repafdn",
+        title="RePAFDN of the Super team: feature distillation with pixel attention",
+        scale=4,
+        scales=(2, 3, 4),
+        width=48,
+        aliases=("super",),
+        row="Table 4: Super",
+        published={
+            4: {
+                "params_M": 0.326,
+                "flops_G": 20.06,
+                "activations_M": 93.82,
+                "memory_MiB": 663.07,
+                "convs": 59,
+                "runtime_ms": 32.09,
+                "psnr_dB": 29.00,
+            }
+        },
+    ),
+)
 
 
 class ShortFDB(nn.Module):
@@ -60,6 +86,7 @@ class RePAFDN(nn.Module):
 
     def __init__(self, scale: int, nf: int) -> None:
         super().__init__()
+        check_scale(scale)
         self.fea_conv = conv3x3(3, nf)
         self.B1 = ShortFDB(nf)
         self.B2 = ShortFDB(nf)

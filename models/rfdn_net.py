@@ -1,6 +1,4 @@
-"""E-RFDN (433K), the baseline of the NTIRE 2022 challenge, and MegSR (290K), pruned from it.
-
-RFDN (Liu et al., ECCVW 2020) with four blocks of 50 channels; MegSR's have 40.
+"""RFDN (Liu et al., ECCVW 2020).
 
 Each block distils: at every step a 1x1 convolution puts some channels aside while a 3x3 one
 refines the rest; all are concatenated and fused. `forward` binds each of them to a variable of
@@ -14,9 +12,41 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .blocks import ESA, FDB, conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Convention, Network
+
+from .blocks import ESA, check_scale, conv1x1, conv3x3, pixel_shuffle_tail
 
 SLOPE = 0.05
+
+NETWORKS = (
+    Network(
+        name="rfdn",
+        factory="srprof.models.rfdn_net:rfdn",
+        title="RFDN (Liu et al., ECCVW 2020): 6 blocks of 48 channels",
+        scale=4,
+        scales=(2, 3, 4),
+        width=48,
+        row="Table 3: RFDN",
+        published={
+            2: {"params_K": 534, "mult_adds_G": 123.0},
+            3: {"params_K": 541, "mult_adds_G": 55.4},
+            4: {"params_K": 550, "mult_adds_G": 31.6},
+        },
+        conventions=(
+            Convention(
+                "params_K",
+                "the six-block network was never released; the figure leaves 1,206 to 1,372 "
+                "parameters a block for an attention, and the public one has 6,600",
+                reproducible=False,
+            ),
+            Convention(
+                "mult_adds_G",
+                "the six-block network was never released; this is the public block, six times",
+                reproducible=False,
+            ),
+        ),
+    ),
+)
 
 
 class RFDB(nn.Module):
@@ -56,7 +86,7 @@ class RFDB(nn.Module):
 
 
 class RFDN(nn.Module):
-    """Four blocks in a row, all their outputs fused, one global skip.
+    """Blocks in a row, all their outputs fused, one global skip.
 
     Shapes: (N, 3, H, W) to (N, 3, scale*H, scale*W); H and W at least 15 (see `ESA`).
 
@@ -64,34 +94,28 @@ class RFDN(nn.Module):
         block: makes a block from its number of channels.
     """
 
-    def __init__(self, scale: int, nf: int, block: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, scale: int, nf: int, num_blocks: int, block: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
+        check_scale(scale)
+        self.num_blocks = num_blocks
         self.fea_conv = conv3x3(3, nf)
-        self.B1 = block(nf)
-        self.B2 = block(nf)
-        self.B3 = block(nf)
-        self.B4 = block(nf)
-        self.c = nn.Sequential(conv1x1(4 * nf, nf), nn.LeakyReLU(SLOPE, inplace=True))
+        for index in range(1, num_blocks + 1):
+            self.add_module(f"B{index}", block(nf))
+        self.c = nn.Sequential(conv1x1(num_blocks * nf, nf), nn.LeakyReLU(SLOPE, inplace=True))
         self.LR_conv = conv3x3(nf, nf)
         self.upsampler = pixel_shuffle_tail(nf, scale)
 
     def forward(self, input: Tensor) -> Tensor:
         out_fea = self.fea_conv(input)
-        out_B1 = self.B1(out_fea)
-        out_B2 = self.B2(out_B1)
-        out_B3 = self.B3(out_B2)
-        out_B4 = self.B4(out_B3)
-
-        out_B = self.c(torch.cat([out_B1, out_B2, out_B3, out_B4], dim=1))
-        out_lr = self.LR_conv(out_B) + out_fea
+        out_blocks = [out_fea]
+        for index in range(1, self.num_blocks + 1):
+            out_blocks.append(self.get_submodule(f"B{index}")(out_blocks[-1]))
+        out_lr = self.LR_conv(self.c(torch.cat(out_blocks[1:], dim=1))) + out_fea
         return self.upsampler(out_lr)  # type: ignore[no-any-return]
 
 
-def e_rfdn(scale: int = 4, nf: int = 50) -> RFDN:
-    """E-RFDN (433K at x4)."""
-    return RFDN(scale, nf, RFDB)
-
-
-def megsr(scale: int = 4, nf: int = 40, esa_channels: int = 12) -> RFDN:
-    """MegSR (290K at x4): fewer channels, no residual sums, the attention's width unchanged."""
-    return RFDN(scale, nf, lambda n: FDB(n, n // 2, ESA(n, esa_channels)))
+def rfdn(scale: int = 4, nf: int = 48, num_blocks: int = 6) -> RFDN:
+    """RFDN of Table 3 (582K at x4; 550K published), from the public block."""
+    return RFDN(scale, nf, num_blocks, RFDB)

@@ -11,7 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv1x1, conv3x3, pixel_shuffle_tail
+from srprof.registry import Network
+
+from .blocks import check_scale, conv1x1, conv3x3, pixel_shuffle_tail
+
+NETWORKS = (
+    Network(
+        name="rlfn",
+        factory="srprof.models.rlfn_net:rlfn",
+        title="RLFN as ByteESR entered it: residual local features, no distillation",
+        scale=4,
+        scales=(2, 3, 4),
+        width=46,
+        aliases=("byteesr",),
+        row="Table 4: ByteESR",
+        published={
+            4: {
+                "params_M": 0.317,
+                "flops_G": 19.7,
+                "activations_M": 80.05,
+                "memory_MiB": 377.91,
+                "convs": 39,
+                "runtime_ms": 27.11,
+                "psnr_dB": 29.00,
+            }
+        },
+    ),
+)
 
 
 class LightESA(nn.Module):
@@ -66,6 +92,7 @@ class RLFN(nn.Module):
 
     def __init__(self, scale: int, nf: int, mf: int, esa_channels: int) -> None:
         super().__init__()
+        check_scale(scale)
         self.fea_conv = conv3x3(3, nf)
         self.B1 = RLFB(nf, mf, esa_channels)
         self.B2 = RLFB(nf, mf, esa_channels)

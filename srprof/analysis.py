@@ -29,6 +29,8 @@ from srprof.tracing.records import Node, Reference, Trace
 if TYPE_CHECKING:
     import pandas
 
+    from srprof.compare.published import Comparison
+
 #: Version of the JSON object.
 SCHEMA = 1
 
@@ -53,10 +55,12 @@ class Analysis:
     Attributes:
         trace: the record that everything here is computed from.
         granularity: each storage counts as a multiple of this many bytes.
+        published: the network's published figures beside ours, where somebody compared them.
     """
 
     trace: Trace
     granularity: int = GRANULARITY
+    published: tuple[Comparison, ...] = ()
 
     @cached_property
     def memory(self) -> MemoryModel:
@@ -253,6 +257,20 @@ class Analysis:
                 ],
             },
             "latency": None,
+            "published": [
+                {
+                    "measure": c.measure,
+                    "scale": c.scale,
+                    "row": c.row,
+                    "published": c.published,
+                    "ours": c.ours,
+                    "difference": c.difference,
+                    "agrees": c.agrees,
+                    "reproducible": c.reproducible,
+                    "how": c.how,
+                }
+                for c in self.published
+            ],
             "nodes": list(self._rows()),
         }
 
@@ -335,6 +353,7 @@ def _reference(reference: Reference) -> dict[str, Any]:
 def trace(
     model: Any,
     *inputs: Any,
+    weights: str | None = None,
     dtype: str = "float32",
     channels_last: bool = False,
     trace_on: str = "auto",
@@ -349,6 +368,7 @@ def trace(
             or an exported program.
         inputs: one per argument of the call: a shape `(1, 3, 256, 256)`, a size `"256x256"`, an
             example tensor, a list of these, or a mapping of keyword arguments to these.
+        weights: a checkpoint to load into the model that a SPEC names; it must fit.
         dtype: "float32", "float16" or "bfloat16", of the parameters and the inputs.
         channels_last: put 4-d tensors in channels-last memory format.
         trace_on: "meta"; "cpu" for one real run; "auto" is meta, and cpu where meta cannot;
@@ -362,13 +382,14 @@ def trace(
     from srprof.tracing.run import run_trace
     from srprof.workload import resolve
 
-    workload = resolve(model, inputs, dtype=dtype, channels_last=channels_last)
+    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     return run_trace(workload, trace_on)
 
 
 def analyze(
     model: Any,
     *inputs: Any,
+    weights: str | None = None,
     dtype: str = "float32",
     channels_last: bool = False,
     trace_on: str = "auto",
@@ -389,5 +410,12 @@ def analyze(
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     if isinstance(model, Trace):
         return Analysis(model, granularity)
-    record = trace(model, *inputs, dtype=dtype, channels_last=channels_last, trace_on=trace_on)
+    record = trace(
+        model,
+        *inputs,
+        weights=weights,
+        dtype=dtype,
+        channels_last=channels_last,
+        trace_on=trace_on,
+    )
     return Analysis(record, granularity)

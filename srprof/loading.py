@@ -20,11 +20,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from srprof import registry
 from srprof.errors import InputError
+from srprof.registry import Network
 from srprof.spec import Spec
+from srprof.weights import read_state_dict
 
 #: Never looked for among the user's files.
 _OURS = frozenset({"srprof", "torch"})
@@ -191,36 +193,40 @@ def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
 # -- checkpoints --------------------------------------------------------------------------------
 
 
-def _load_checkpoint(path: str) -> Any:
-    """The network of a checkpoint, recognised by spandrel from its keys."""
+def _load_checkpoint(path: str) -> nn.Module:
+    """The network of a checkpoint, recognised from its keys by a zoo, else by spandrel."""
+    state = read_state_dict(path)
+    known = recognised(state, path)
+    if known is not None:
+        return known[1]
     try:
         from spandrel import ModelLoader
-
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
     except ImportError:
         raise InputError(
-            f"{path}: reading a checkpoint needs spandrel; pip install 'srprof[spandrel]', or "
-            "give file.py:Factory"
+            f"{path}: no zoo recognises it, and asking spandrel needs the package: pip install "
+            "'srprof[spandrel]', or give a network with --weights"
         ) from None
     try:
-        if path.endswith(".safetensors"):
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        return ModelLoader(device="cpu").load_from_state_dict(state).model  # type: ignore[no-any-return]
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read: it is damaged, or no checkpoint of plain tensors "
-            f"({type(error).__name__}); save a state dict with torch.save or safetensors"
+            f"{path}: neither a zoo nor spandrel recognises it ({type(error).__name__}); give its "
+            "network, file.py:Factory --weights FILE"
         ) from error
-    if not isinstance(state, Mapping):
-        raise InputError(
-            f"{path} holds a {type(state).__name__} and no state dict; save model.state_dict()"
-        )
-    try:
-        return ModelLoader(device="cpu").load_from_state_dict(dict(state)).model
-    except Exception as error:
-        raise InputError(
-            f"{path}: spandrel recognises no architecture in it ({type(error).__name__}); give "
-            "file.py:Factory"
-        ) from error
+
+
+def recognised(state: Mapping[str, Tensor], path: str) -> tuple[Network, nn.Module] | None:
+    """The zoo's network that a state dict belongs to, with its weights; None if no zoo knows it.
+
+    Raises:
+        InputError: it is one's, but some of it is missing or has another shape.
+    """
+    for network in registry.networks():
+        if network.from_state_dict:
+            try:
+                model = registry.load(network.from_state_dict)(state)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+            if model is not None:
+                return network, model
+    return None

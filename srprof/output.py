@@ -6,6 +6,8 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from srprof.errors import InputError
@@ -52,7 +54,7 @@ def write(text: str, path: str | None) -> None:
         if path is None:
             _write_stdout(text)
         else:
-            _write_file(text, Path(os.path.realpath(path)))
+            _write_file(text, Path(path))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -71,16 +73,34 @@ def _write_file(text: str, target: Path) -> None:
         with target.open("w", encoding="utf-8", errors=_ERRORS) as file:
             file.write(text)
         return
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".srprof-")
-    temporary = Path(name)
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", errors=_ERRORS) as f:
+        f.write(text)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary file beside the target, which takes its place if nothing is raised.
+
+    It gets the permissions of the file that it replaces; a link stays a link.
+
+    Raises:
+        InputError: the system refuses.
+    """
+    asked, target = target, Path(os.path.realpath(target))
+    temporary: Path | None = None
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors=_ERRORS) as file:
-            file.write(text)
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".srprof-")
+        temporary = Path(name)
+        os.close(descriptor)
+        yield temporary
         temporary.chmod(mode)
         os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"-o {asked}: cannot be written: {error.strerror}") from error
         raise
 
 

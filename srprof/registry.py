@@ -21,6 +21,32 @@ GROUP = "srprof.models"
 
 
 @dataclass(frozen=True, slots=True)
+class Convention:
+    """How a published figure was counted, where that is not how srprof counts by default.
+
+    Attributes:
+        measure: name of the figure, as in `Network.published`.
+        text: the convention in words, or why no known one gives the figure.
+        scales: those that it holds for; all if empty.
+        count: which of the measure's counts gives the figure (`srprof.compare.published`).
+        arguments: hyper-parameters of the variant that was counted.
+        channels: of its input, if not the network's; size: LR height and width.
+        truncated: the published digits are cut off, not rounded.
+        reproducible: False if what is known does not give the figure; `text` says why.
+    """
+
+    measure: str
+    text: str
+    scales: tuple[int, ...] = ()
+    count: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    truncated: bool = False
+    reproducible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """One named network.
 
@@ -29,31 +55,52 @@ class Network:
         factory: `package.module:callable`; it returns an `nn.Module`. Its keyword arguments are
             the hyper-parameters.
         title: one line that says what it is.
-        scale: upscaling factor, None if it has none.
+        scale: upscaling factor by default, None if it has none; scales: all that it exists at.
         width: channels of the trunk's feature maps (the paper's C).
         channels: channels of the input image.
         aliases: other names.
-        source: where it was published, and which row of which table.
-        published: figures as published, by name.
+        row: the rows of the tables that have its published figures.
+        published: figures as printed there, by scale and then by measure.
+        conventions: how figures were counted that srprof counts otherwise.
         notes: what a reader of the figures must know.
+        merge: `package.module:callable` that gives a training form's inference form, if it has
+            the two.
+        from_state_dict: `package.module:callable` that builds the network of a checkpoint's
+            state dict, or returns None if it is not one of its own.
     """
 
     name: str
     factory: str
     title: str
     scale: int | None = None
+    scales: tuple[int, ...] = ()
     width: int | None = None
     channels: int = 3
     aliases: tuple[str, ...] = ()
-    source: str = ""
-    published: Mapping[str, float] = field(default_factory=dict)
+    row: str = ""
+    published: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    conventions: tuple[Convention, ...] = ()
     notes: str = ""
+    merge: str = ""
+    from_state_dict: str = ""
 
     def load(self) -> Callable[..., Any]:
         """Import the factory."""
-        module, _, name = self.factory.partition(":")
-        factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return factory
+        return load(self.factory)
+
+    def convention(self, measure: str, scale: int) -> Convention | None:
+        """The convention of a figure; one for its scale goes before one for all."""
+        fitting = [
+            c for c in self.conventions if c.measure == measure and scale in (c.scales or (scale,))
+        ]
+        return max(fitting, key=lambda c: len(c.scales) > 0, default=None)
+
+
+def load(place: str) -> Callable[..., Any]:
+    """Import what `package.module:name` names."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def index(networks: Iterable[Network]) -> dict[str, Network]:

@@ -22,6 +22,7 @@ from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
 from srprof.tracing.source import blame, first_line
+from srprof.weights import load_weights
 
 
 class NotOnMetaError(Exception):
@@ -115,7 +116,12 @@ def _made_on(device: str) -> str:
 
 
 def resolve(
-    model: Any, inputs: Sequence[Any], *, dtype: str = "float32", channels_last: bool = False
+    model: Any,
+    inputs: Sequence[Any],
+    *,
+    weights: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
 ) -> Workload:
     """A workload from a SPEC string, a module, a GraphModule or an exported program.
 
@@ -130,7 +136,7 @@ def resolve(
         return Workload(
             name=spec.name,
             spec=spec.text,
-            build=(builder := _Builder(spec)),
+            build=(builder := _Builder(spec, weights)),
             environment=builder.environment.active,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
@@ -138,6 +144,8 @@ def resolve(
             dtype=dtype,
             channels_last=channels_last,
         )
+    if weights is not None:
+        raise InputError("weights go with a SPEC; load them into your own model yourself")
     if isinstance(model, torch.export.ExportedProgram):
         if not inputs and model.example_inputs is not None:
             args, kwargs = model.example_inputs
@@ -174,11 +182,12 @@ class _Builder:
     on the CPU and moved.
     """
 
-    def __init__(self, spec: specs.Spec) -> None:
+    def __init__(self, spec: specs.Spec, weights: str | None = None) -> None:
         self.environment = Environment(spec)
         self._spec = spec
+        self._weights = weights
         self._factory: Callable[[], Any] | None = None
-        self._on_cpu_only = bool(spec.checkpoint)
+        self._on_cpu_only = bool(spec.checkpoint or weights)
 
     def __call__(self, device: str) -> nn.Module:
         if self._factory is None:
@@ -191,6 +200,8 @@ class _Builder:
             except Exception:
                 self._on_cpu_only = True
         model = self._check(self._guard(lambda: self._call("cpu")))
+        if self._weights is not None:
+            model = load_weights(model, self._weights)
         return model if device == "cpu" else _moved(model, device)
 
     def _call(self, device: str) -> Any:

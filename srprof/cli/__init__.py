@@ -22,6 +22,7 @@ from srprof.errors import InputError, SrprofError
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "list": "srprof.cli.list",
+    "merge": "srprof.cli.merge",
 }
 
 _DESCRIPTION = (

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
 from srprof.render import FORMATS, VIEWS, Options, render
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+    from srprof.spec import Spec
 
 _DESCRIPTION = """\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
@@ -39,6 +45,9 @@ def add_parser(commands: Any) -> None:
         metavar="SIZE",
         action="append",
         help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
     )
     parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
     parser.add_argument(
@@ -87,11 +96,14 @@ def run(args: argparse.Namespace) -> int:
     analysis = analyze(
         args.spec,
         *shapes,
+        weights=args.weights,
         dtype=args.dtype,
         channels_last=args.channels_last,
         trace_on=args.trace_on,
         granularity=args.granularity,
     )
+    if args.view == "summary" or args.format == "json":
+        analysis = _with_published(analysis, parsed)
     terminal = args.output is None and sys.stdout.isatty()
     options = Options(
         view=args.view,
@@ -101,3 +113,21 @@ def run(args: argparse.Namespace) -> int:
     )
     write(render(analysis, args.format, options), args.output)
     return 0
+
+
+def _with_published(analysis: Analysis, parsed: Spec) -> Analysis:
+    """The analysis with its network's published figures, if they are of this variant."""
+    from srprof.compare.published import compare
+
+    network = parsed.network
+    if network is None or parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs)):
+        return analysis
+    scale = analysis.trace.scale
+    if scale not in network.published:
+        return analysis
+    same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
+    images = [e.info for e in analysis.trace.inputs]
+    same = same and all(
+        i.dtype == "float32" and i.shape[:2] == (1, network.channels) for i in images
+    )
+    return replace(analysis, published=tuple(compare(network, scale, [analysis] if same else [])))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from srprof.analysis import Analysis, LiveStorage
+from srprof.compare.published import MEASURES, Comparison
 from srprof.paths import place
 from srprof.render.base import Options, View
 from srprof.tracing.records import Node, Reference
 
-Kind = Literal["text", "count", "mib", "giga", "mega"]
+Kind = Literal["text", "number", "count", "mib", "giga", "mega"]
 
 MIB = 2**20
 
@@ -52,6 +53,7 @@ def mib(nbytes: int) -> str:
 
 _WRITE: dict[Kind, Callable[[Any], str]] = {
     "text": str,
+    "number": str,
     "count": lambda value: f"{value:,}",
     "mib": mib,
     "giga": lambda value: f"{value / 1e9:.4f}",
@@ -80,7 +82,7 @@ def shape(sizes: Iterable[int]) -> str:
 def sections(analysis: Analysis, options: Options) -> list[Section]:
     """The sections of a view, in reading order."""
     makers: dict[View, Sequence[Callable[[Analysis, Options], Section | None]]] = {
-        "summary": (_headline, _breakdown, _nodes, _held, _complexity, _notes),
+        "summary": (_headline, _breakdown, _nodes, _held, _complexity, _published, _notes),
         "nodes": (_headline, _all_nodes, _notes),
         "peak": (_headline, _breakdown, _live, _held, _notes),
         "modules": (_headline, _modules, _notes),
@@ -348,6 +350,52 @@ def _complexity(analysis: Analysis, _: Options) -> Section:
         listed = ", ".join(f"{op} ({calls}x)" for op, calls in counts.uncounted.items())
         after = (f"MACs leave out ops without a rule: {listed}",)
     return Section("Complexity", (), Table(columns, rows), after)
+
+
+def _published(analysis: Analysis, _: Options) -> Section | None:
+    if not analysis.published:
+        return None
+    title = f"Published figures ({analysis.published[0].row})"
+    return Section(title, (), published_table(analysis.published))
+
+
+def published_table(comparisons: Sequence[Comparison]) -> Table:
+    """Published figures beside ours."""
+    columns = (
+        Column("figure"),
+        Column("published", "number"),
+        Column("ours", "number"),
+        Column("difference"),
+        Column("counted"),
+    )
+    return Table(columns, tuple(published_row(c) for c in comparisons))
+
+
+def published_row(comparison: Comparison) -> tuple[str | None, ...]:
+    """Figure, published, ours, difference, convention."""
+    measure = MEASURES[comparison.measure]
+    unit = f" {measure.unit}" if measure.unit else ""
+    ours = None
+    if comparison.ours is not None:
+        exact = measure.factor == 1 and comparison.ours == int(comparison.ours)
+        ours = f"{comparison.ours:.{0 if exact else measure.decimals + 2}f}{unit}"
+    return (
+        measure.title,
+        f"{comparison.published:.{measure.decimals}f}{unit}",
+        ours,
+        _difference(comparison),
+        comparison.how,
+    )
+
+
+def _difference(comparison: Comparison) -> str | None:
+    if comparison.difference is None:
+        return None
+    if comparison.agrees:
+        return "the same digits"
+    return f"{comparison.difference:+.2%}" + (
+        "" if comparison.reproducible else ", not reproducible"
+    )
 
 
 def _notes(analysis: Analysis, _: Options) -> Section | None:

@@ -44,13 +44,14 @@ class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
 
 
-def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
+def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) -> Trace:
     """Trace a workload.
 
     Args:
         trace_on: "meta" allocates nothing; "cpu" makes one real run; "auto" tries meta first;
             "cuda-fake" allocates no activation and takes composite calls apart as CUDA does,
             without a GPU, for the networks that torch's fake tensors can run.
+        holders: find out, in a second run, who references what at the eager peak.
 
     Raises:
         InputError: the input is larger than torch can count.
@@ -66,7 +67,8 @@ def run_trace(workload: Workload, trace_on: str = "auto") -> Trace:
         with fused_attention() if attends else nullcontext():
             if attends:
                 trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
-            trace = _with_references(workload, trace)
+            if holders:
+                trace = _with_references(workload, trace)
         if trace_on == "cpu":
             notes.extend(_other_calls_on_meta(workload, trace))
     return replace(trace, notes=(*trace.notes, *notes))

@@ -66,7 +66,7 @@ def test_write_keeps_the_permissions_of_a_file(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("function", ["replace", "fdopen", "chmod"])
+@pytest.mark.parametrize("function", ["replace", "close", "chmod"])
 @pytest.mark.parametrize("there", [True, False])
 def test_failed_write_leaves_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, there: bool

@@ -1,0 +1,245 @@
+"""A network's published figures beside ours, each counted as its table counted it.
+
+A published figure belongs to an input and a convention: FLOPs to 256x256, Mult-Adds to an HR image
+of 1280x720, the challenge's memory to its largest image. So ours is computed at that input, and not
+at the one that the user analyzes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from srprof.analysis import Analysis
+from srprof.registry import Convention, Network
+
+Count = Callable[[Analysis], float]
+
+#: LR sizes of an HR image of 1280x720; at x3 the field rounds 426.67 up.
+LR_OF_720P = {1: (720, 1280), 2: (360, 640), 3: (240, 427), 4: (180, 320)}
+#: The challenge's complexity is counted here, and the largest image of its validation set.
+COUNTED_AT, LARGEST = (256, 256), (510, 510)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A kind of published figure.
+
+    Attributes:
+        title, unit: for a person; factor: of the unit; decimals: as tables print it.
+        size: LR height and width that it belongs to, by scale; None if it depends on no input.
+        counts: ways to count it, the default first, under ""; empty if srprof cannot say it.
+        how: what the default counts.
+    """
+
+    title: str
+    unit: str
+    factor: float
+    decimals: int
+    how: str
+    size: Callable[[int], tuple[int, int]] | None = None
+    counts: Mapping[str, Count] = field(default_factory=dict)
+
+
+def _parameters(*tensors: str) -> Count:
+    """Numbers in these tensors of the convolutions, each convolution once."""
+
+    def count(analysis: Analysis) -> float:
+        convolutions = {
+            call.path for call in analysis.trace.calls if call.kind in ("Conv2d", "ConvTranspose2d")
+        }
+        return sum(
+            prod(external.info.shape)
+            for external in analysis.trace.externals
+            if external.role == "parameter"
+            and external.name.rpartition(".")[0] in convolutions
+            and external.name.rpartition(".")[2] in tensors
+        )
+
+    return count
+
+
+def _mult_adds_at_output_size(analysis: Analysis) -> float:
+    return sum(
+        prod(call.weight) * prod(call.output[-2:])
+        for call in analysis.trace.calls
+        if call.kind in ("Conv2d", "ConvTranspose2d")
+    )
+
+
+def _each_weight_once(analysis: Analysis) -> float:
+    image = analysis.trace.inputs[0].info.shape
+    return _parameters("weight")(analysis) * prod(image[-2:])
+
+
+_PARAMS: Mapping[str, Count] = {
+    "": lambda a: a.complexity.parameters,
+    "convolutions": _parameters("weight", "bias"),
+    "weights": _parameters("weight"),
+}
+_MULT_ADDS: Mapping[str, Count] = {
+    "": lambda a: a.complexity.macs,
+    "output size": _mult_adds_at_output_size,
+    "each weight once": _each_weight_once,
+}
+_EAGER: Mapping[str, Count] = {"": lambda a: a.memory.eager.nbytes}
+
+#: Published figures by the names that registry entries give them.
+MEASURES: Mapping[str, Measure] = {
+    "params_M": Measure("params", "M", 1e6, 3, "all parameters", counts=_PARAMS),
+    "params_K": Measure("params", "K", 1e3, 0, "all parameters", counts=_PARAMS),
+    "mult_adds_G": Measure(
+        "Mult-Adds",
+        "G",
+        1e9,
+        1,
+        "multiply-accumulates at HR 1280x720",
+        LR_OF_720P.__getitem__,
+        _MULT_ADDS,
+    ),
+    "flops_G": Measure(
+        "FLOPs",
+        "G",
+        1e9,
+        2,
+        "the challenge's count at 256x256",
+        lambda _: COUNTED_AT,
+        {"": lambda a: a.complexity.flops_ntire},
+    ),
+    "activations_M": Measure(
+        "activations",
+        "M",
+        1e6,
+        2,
+        "elements of convolution outputs at 256x256",
+        lambda _: COUNTED_AT,
+        {"": lambda a: a.complexity.activations},
+    ),
+    "convs": Measure(
+        "convs", "", 1, 0, "convolution calls", counts={"": lambda a: a.complexity.convolutions}
+    ),
+    "memory_MiB": Measure(
+        "memory",
+        "MiB",
+        2**20,
+        2,
+        "eager peak at 510x510, the largest image; published: the allocator's, on a GPU",
+        lambda _: LARGEST,
+        _EAGER,
+    ),
+    "memory_256_M": Measure(
+        "memory", "M", 2**20, 0, "eager peak at 256x256", lambda _: COUNTED_AT, _EAGER
+    ),
+    "runtime_ms": Measure("run time", "ms", 1, 2, "measured by the challenge, on its GPU"),
+    "time_ms": Measure("run time", "ms", 1, 2, "measured for the paper, on its GPU"),
+    "psnr_dB": Measure("PSNR", "dB", 1, 2, "measured by the challenge, on DIV2K"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One published figure and ours.
+
+    Attributes:
+        measure: its name in `MEASURES`; scale, row: of the table that has it.
+        published: as printed, in the measure's unit.
+        ours: in that unit, not rounded; None if srprof cannot say it.
+        agrees: ours prints as the published digits; None if there is none of ours.
+        reproducible: False if no known convention gives the published digits.
+        how: what was counted, and where.
+    """
+
+    measure: str
+    scale: int
+    row: str
+    published: float
+    ours: float | None
+    agrees: bool | None
+    reproducible: bool
+    how: str
+
+    @property
+    def difference(self) -> float | None:
+        """Ours against the published figure, as a fraction of it."""
+        return None if self.ours is None else self.ours / self.published - 1
+
+
+def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> list[Comparison]:
+    """A network's published figures at a scale, with ours.
+
+    Args:
+        known: analyses of the network at this scale in float32, not to be made again.
+    """
+    analyses = {(_key({"scale": scale}), _size(analysis)): analysis for analysis in known}
+    found = []
+    for name, published in network.published.get(scale, {}).items():
+        measure = MEASURES[name]
+        convention = network.convention(name, scale) or Convention(name, "")
+        ours = None
+        if measure.counts:
+            variant = {"scale": scale, **convention.arguments}
+            size = convention.size or (measure.size(scale) if measure.size else None)
+            size = size or next((s for key, s in analyses if key == _key(variant)), COUNTED_AT)
+            key = (_key(variant), size)
+            if key not in analyses:
+                shape = (1, convention.channels or network.channels, *size)
+                analyses[key] = _analyze(network, variant, shape)
+            ours = measure.counts[convention.count](analyses[key]) / measure.factor
+        found.append(_comparison(network, scale, name, published, ours, convention))
+    return found
+
+
+def _comparison(
+    network: Network,
+    scale: int,
+    name: str,
+    published: float,
+    ours: float | None,
+    convention: Convention,
+) -> Comparison:
+    measure = MEASURES[name]
+    agrees = None
+    if ours is not None:
+        agrees = printed(ours, measure.decimals, convention.truncated) == printed(
+            published, measure.decimals
+        )
+    return Comparison(
+        measure=name,
+        scale=scale,
+        row=network.row,
+        published=published,
+        ours=ours,
+        agrees=agrees,
+        reproducible=convention.reproducible,
+        how=convention.text or measure.how,
+    )
+
+
+def printed(value: float, decimals: int, truncated: bool = False) -> str:
+    """The digits that a table prints: rounded half up, as people do, or cut off."""
+    shifted = value * 10**decimals
+    # what a float lost in the multiplication is not a digit of the figure
+    shifted = round(shifted, 6)
+    digits = math.floor(shifted if truncated else shifted + 0.5)
+    return f"{digits / 10**decimals:.{decimals}f}"
+
+
+def _key(arguments: Mapping[str, Any]) -> str:
+    return repr(sorted(arguments.items()))
+
+
+def _size(analysis: Analysis) -> tuple[int, int]:
+    height, width = analysis.trace.inputs[0].info.shape[-2:]
+    return height, width
+
+
+def _analyze(network: Network, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> Analysis:
+    """One run on meta, without asking who holds what."""
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return Analysis(run_trace(resolve(f"{network.name}({call})", (shape,)), "meta", holders=False))

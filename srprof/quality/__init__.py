@@ -1,0 +1,1 @@
+"""What a network computes: the inference form of a training form."""

@@ -1,0 +1,137 @@
+"""Checkpoints: state dicts read from files without running what is in them, and written.
+
+A `.pth` is read with `weights_only=True`. What people wrap a state dict in is taken off.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srprof.errors import InputError
+from srprof.output import replacing
+
+#: Keys under which training scripts store the state dict, the averaged weights first.
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+#: Names listed of each kind when a checkpoint does not fit.
+_LISTED = 5
+#: What torch says of a tensor of another shape: its name, the file's shape, the network's.
+_MISFIT = re.compile(r"size mismatch for (\S+):.*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)")
+
+
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """The tensors of a `.pth`, `.pt`, `.ckpt` or `.safetensors` file by name, on the CPU.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or holds no state dict.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {path!r}: check the path of the checkpoint")
+    state = _read(path)
+    for key in _WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"{path} holds a {type(state).__name__} and no state dict; save model.state_dict()"
+        )
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{path} holds no tensors by name; save model.state_dict()")
+    if all(key.startswith("module.") for key in tensors):  # of nn.DataParallel
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return tensors
+
+
+def _read(path: str) -> Any:
+    damaged = "it is damaged, cut off, or no checkpoint; copy or download it again"
+    try:
+        if path.endswith(".safetensors"):
+            return _safetensors("load_file")(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} is refused: it holds more than tensors, and reading that would run code "
+                "from the file; load it where you trust it and save model.state_dict() alone"
+            ) from error
+        raise InputError(f"{path} cannot be read: {damaged}") from error
+    except Exception as error:
+        raise InputError(f"{path} cannot be read ({type(error).__name__}): {damaged}") from error
+
+
+def _safetensors(function: str) -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise InputError(
+            ".safetensors files need the package safetensors: pip install safetensors"
+        ) from None
+    return getattr(safetensors.torch, function)
+
+
+def write_state_dict(state: Mapping[str, Tensor], path: str) -> None:
+    """Write a state dict, as the file's ending says; the file is whole or not there.
+
+    Raises:
+        InputError: the system refuses.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with replacing(Path(path)) as temporary:
+        if path.endswith(".safetensors"):
+            _safetensors("save_file")(tensors, str(temporary))
+        else:
+            with temporary.open("wb") as file:  # torch refuses to make a hidden file itself
+                torch.save(tensors, file)
+
+
+def load_weights(model: nn.Module, path: str) -> nn.Module:
+    """Load a checkpoint into a model, every key of it; gives the model.
+
+    Raises:
+        InputError: it cannot be read or does not fit; missing and unexpected keys are listed.
+    """
+    state = read_state_dict(path)
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except InputError as error:  # the network knows what is wrong: another form of itself
+        raise InputError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        shapes = [
+            f"{name} is {_shape(theirs)} in the file and {_shape(ours)} in the network"
+            for name, theirs, ours in _MISFIT.findall(str(error))
+        ]
+        raise InputError(
+            f"{path} does not fit {type(model).__name__}: {_some(shapes, '; ')}; build the network "
+            "with the hyper-parameters that it was trained with"
+        ) from error
+    if missing or unexpected:
+        raise InputError(
+            f"{path} does not fit {type(model).__name__}: "
+            f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}; build the "
+            "network with the hyper-parameters that it was trained with"
+        )
+    return model
+
+
+def _shape(sizes: str) -> str:
+    return sizes.replace(", ", "x") or "a scalar"
+
+
+def _listed(what: str, names: list[str]) -> str:
+    return f"{len(names)} {what}" + (f" ({_some(names)})" if names else "")
+
+
+def _some(names: Iterable[str], separator: str = ", ") -> str:
+    names = list(names)
+    more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return separator.join([*names[:_LISTED], *more])
