@@ -187,6 +187,16 @@ class PreActivation(nn.Module):
         return self.conv(F.relu(self.norm(x), inplace=True))  # type: ignore[no-any-return]
 
 
+def channel_weights(channels: int, mid_channels: int) -> nn.Sequential:
+    """Weights of channels from one number each: (N, C, 1, 1) to the same, in 0..1."""
+    return nn.Sequential(
+        conv1x1(channels, mid_channels),
+        nn.ReLU(inplace=True),
+        conv1x1(mid_channels, channels),
+        nn.Sigmoid(),
+    )
+
+
 class CCA(nn.Module):
     """Contrast-aware channel attention of IMDN (Hui et al., ACM MM 2019): one weight per channel.
 
@@ -196,17 +206,12 @@ class CCA(nn.Module):
     def __init__(self, channels: int, mid_channels: int) -> None:
         super().__init__()
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.conv_du = nn.Sequential(
-            conv1x1(channels, mid_channels),
-            nn.ReLU(inplace=True),
-            conv1x1(mid_channels, channels),
-            nn.Sigmoid(),
-        )
+        self.conv_du = channel_weights(channels, mid_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y = _contrast(x) + self.avg_pool(x)
         y = self.conv_du(y)
-        return x * y
+        return x * y  # type: ignore[no-any-return]
 
 
 def _contrast(x: Tensor) -> Tensor:
@@ -399,5 +404,5 @@ class LumaNetwork(nn.Module):
 
 def _luma(rgb: Tensor) -> Tensor:
     """Y of BT.601 in 16/255..235/255, as the field's scripts have it from MATLAB."""
-    red, green, blue = rgb.split(1, dim=1)
+    red, green, blue = torch.split(rgb, 1, dim=1)
     return (65.481 * red + 128.553 * green + 24.966 * blue + 16) / 255

@@ -39,6 +39,11 @@ NETWORKS = (
 class ERFDN(RFDN):
     """RFDN with four blocks, its `forward` with the variables of the challenge's file."""
 
+    B1: nn.Module
+    B2: nn.Module
+    B3: nn.Module
+    B4: nn.Module
+
     def __init__(self, scale: int, nf: int, block: Callable[[int], nn.Module]) -> None:
         super().__init__(scale, nf, 4, block)
 

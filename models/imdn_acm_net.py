@@ -52,7 +52,7 @@ class IMDModule(nn.Module):
         self.cca = CCA(channels, channels // 16)
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        return x.split((self.distilled_channels, self.remaining_channels), dim=1)
+        return torch.split(x, [self.distilled_channels, self.remaining_channels], dim=1)
 
     def forward(self, input: Tensor) -> Tensor:
         out_c1 = self.act(self.c1(input))

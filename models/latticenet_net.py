@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from srprof.registry import Network
 
-from .blocks import check_scale, conv1x1, conv3x3, mean_shift, pixel_shuffle_tail
+from .blocks import (
+    channel_weights,
+    check_scale,
+    conv1x1,
+    conv3x3,
+    mean_shift,
+    pixel_shuffle_tail,
+)
 
 NETWORKS = (
     Network(
@@ -32,23 +39,14 @@ NETWORKS = (
 )
 
 
-def _attention(channels: int, mid_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        conv1x1(channels, mid_channels),
-        nn.ReLU(inplace=True),
-        conv1x1(mid_channels, channels),
-        nn.Sigmoid(),
-    )
-
-
 class Combination(nn.Module):
     """Combination coefficients from mean and deviation: (N, C, H, W) to (N, C, 1, 1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.conv_mean = _attention(channels, channels // 16)
-        self.conv_std = _attention(channels, channels // 16)
+        self.conv_mean = channel_weights(channels, channels // 16)
+        self.conv_std = channel_weights(channels, channels // 16)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.conv_mean(self.avg_pool(x))
@@ -103,11 +101,10 @@ class LatticeNet(nn.Module):
         self.sub_mean = mean_shift(-1, 255, frozen=False)
         self.conv1 = conv3x3(3, nf)
         self.conv2 = conv3x3(nf, nf)
-        for index in range(1, 5):
-            setattr(self, f"body_unit{index}", LatticeBlock(nf, mf))
-        for index in range(1, 4):
-            setattr(self, f"T_tdm{index}", nn.Sequential(conv1x1(nf, nf // 2), nn.ReLU()))
-            setattr(self, f"L_tdm{index}", nn.Sequential(conv1x1(nf, nf // 2), nn.ReLU()))
+        blocks = (LatticeBlock(nf, mf) for _ in range(4))
+        self.body_unit1, self.body_unit2, self.body_unit3, self.body_unit4 = blocks
+        halves = (nn.Sequential(conv1x1(nf, nf // 2), nn.ReLU()) for _ in range(6))
+        self.T_tdm1, self.L_tdm1, self.T_tdm2, self.L_tdm2, self.T_tdm3, self.L_tdm3 = halves
         self.tail = nn.Sequential(conv3x3(nf, nf), *pixel_shuffle_tail(nf, scale))
         self.add_mean = mean_shift(1, 255, frozen=False)
 

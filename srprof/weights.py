@@ -20,6 +20,8 @@ from srprof.output import replacing
 
 #: Keys under which training scripts store the state dict, the averaged weights first.
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+#: What torch says of a pickle that names a class or function.
+_CODE = re.compile(r"Unsupported (global|class)|Trying to instantiate", re.IGNORECASE)
 #: Names listed of each kind when a checkpoint does not fit.
 _LISTED = 5
 #: What torch says of a tensor of another shape: its name, the file's shape, the network's.
@@ -59,10 +61,10 @@ def _read(path: str) -> Any:
     except InputError:
         raise
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if _CODE.search(str(error)):
             raise InputError(
                 f"{path} is refused: it holds more than tensors, and reading that would run code "
-                "from the file; load it where you trust it and save model.state_dict() alone"
+                "from the file; save model.state_dict() alone"
             ) from error
         raise InputError(f"{path} cannot be read: {damaged}") from error
     except Exception as error:

@@ -123,7 +123,7 @@ def _with_published(analysis: Analysis, parsed: Spec) -> Analysis:
     if network is None or parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs)):
         return analysis
     scale = analysis.trace.scale
-    if scale not in network.published:
+    if scale is None or scale not in network.published:
         return analysis
     same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
     images = [e.info for e in analysis.trace.inputs]

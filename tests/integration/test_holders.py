@@ -49,7 +49,7 @@ def test_e_rfdn_names_the_networks_locals_that_are_kept(e_rfdn):
         storage = live[name]
         assert storage.part == "kept"
         reference = storage.references[0]
-        assert reference.function == "RFDN.forward"
+        assert reference.function == "ERFDN.forward"
         assert reference.line == line_of(reference.file, f"{name} = ")
 
 

@@ -1,14 +1,18 @@
-"""The README shows what the commands print, and its other figures come from them too."""
+"""The README and the docs show what the commands print; their examples work."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import srprof
+from srprof import models, registry
 from srprof.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +86,26 @@ def test_both_set_up_commands_are_marked_for_ci():
         assert block is not None
         assert block.group(1).startswith("python3 -m venv .venv && ")
         assert "\n" not in block.group(1)
+
+
+def test_the_zoo_page_is_what_the_command_makes(capsys: pytest.CaptureFixture[str]):
+    assert main(["list", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+
+
+def test_the_network_of_contributing_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page's file, put where it says, is listed, traced and run."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL).group(1)
+    file = tmp_path / "espcn_net.py"
+    file.write_text(code, encoding="utf-8")
+    (network,) = models._entries(file)
+    module = importlib.util.spec_from_file_location("srprof.models.espcn_net", file)
+    loaded = importlib.util.module_from_spec(module)
+    monkeypatch.setitem(sys.modules, "srprof.models.espcn_net", loaded)
+    module.loader.exec_module(loaded)
+    monkeypatch.setattr(registry, "networks", lambda: (network,))
+    analysis = srprof.analyze("espcn(scale=2, nf=32)", "24x24")
+    assert analysis.trace.nodes[-1].shape == (1, 1, 48, 48)
+    with torch.no_grad():
+        assert network.load()()(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
