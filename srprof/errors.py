@@ -32,3 +32,44 @@ class ModelError(SrprofError):
         self.file = file
         self.line = line
         self.module = module
+
+
+class OutOfDeviceMemoryError(SrprofError):
+    """The device would run out of memory. Sizes are in bytes.
+
+    Attributes:
+        requested: what the program asked for when there was not enough.
+        allocated, reserved: what it had by then; capacity: what it could have.
+        image, node: indices of the image that was run and of the node that asked; None if there
+            was none.
+    """
+
+    def __init__(
+        self,
+        requested: int,
+        allocated: int,
+        reserved: int,
+        capacity: int,
+        image: int | None = None,
+        node: int | None = None,
+    ) -> None:
+        mib = 2**20
+        where = "" if image is None else f"image {image}, "
+        where += "" if node is None else f"node {node}, "
+        super().__init__(
+            f"{where}out of device memory: {requested / mib:.2f} MiB requested, "
+            f"{allocated / mib:.2f} MiB allocated and {reserved / mib:.2f} MiB reserved of "
+            f"{capacity / mib:.2f} MiB; give a smaller input or more memory"
+        )
+        self.requested = requested
+        self.allocated = allocated
+        self.reserved = reserved
+        self.capacity = capacity
+        self.image = image
+        self.node = node
+
+    def during(self, image: int | None, node: int | None) -> OutOfDeviceMemoryError:
+        """The same error, with where it happened."""
+        return OutOfDeviceMemoryError(
+            self.requested, self.allocated, self.reserved, self.capacity, image, node
+        )

@@ -1,0 +1,323 @@
+"""What a program allocates when it runs a network over images: traces through the allocator.
+
+The program loads the network, then calls it with one image after the other, on one stream. The
+allocator's state is carried over, so that what an image needs depends on those before it.
+
+Pure functions of the traces; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from srprof.errors import OutOfDeviceMemoryError
+from srprof.memory.allocator import CachingAllocator, Peaks, Usage, new_allocator
+from srprof.memory.model import counted
+from srprof.memory.settings import Settings
+from srprof.tracing.records import External, Node, Trace
+
+#: Bytes of scratch that a node takes while it runs, on top of its outputs.
+Workspace = Callable[[Node], int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """The allocator while one image is run. Sizes are in bytes.
+
+    Attributes:
+        peaks: from before its input is allocated until its result is dropped.
+        peak_node: index of the node in which allocated was first largest; None if that was before
+            the first node.
+        allocated: at the end of each node, when its workspace is freed.
+    """
+
+    peaks: Peaks
+    peak_node: int | None
+    allocated: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A program that loads a network and runs images, as the allocator sees it.
+
+    Sizes are in bytes; the peaks are of the whole program, as `torch.cuda.max_memory_allocated`
+    and `max_memory_reserved` give them at its end.
+
+    Attributes:
+        settings: of the allocator; capacity: bytes that it could have, None if there is no limit.
+        network: the allocator when the network is loaded.
+        images: one entry for each trace, in order.
+    """
+
+    settings: Settings
+    capacity: int | None
+    network: Usage
+    images: tuple[ImageUsage, ...]
+
+    @property
+    def peak_allocated(self) -> int:
+        """The prediction of `torch.cuda.max_memory_allocated()`."""
+        return max(image.peaks.allocated for image in self.images)
+
+    @property
+    def peak_requested(self) -> int:
+        """The most that the program asked for at once: `requested_bytes.all.peak`."""
+        return max(image.peaks.requested for image in self.images)
+
+    @property
+    def peak_reserved(self) -> int:
+        """The prediction of `torch.cuda.max_memory_reserved()`."""
+        return max(image.peaks.reserved for image in self.images)
+
+    @property
+    def peak_image(self) -> int:
+        """Index of the first image that needs the most."""
+        return [image.peaks.allocated for image in self.images].index(self.peak_allocated)
+
+    @property
+    def peak_node(self) -> int | None:
+        """The node of that image in which the peak is reached."""
+        return self.images[self.peak_image].peak_node
+
+    @property
+    def at_peak(self) -> Usage:
+        """What the peak is made of: requested, rounding and what was not split off."""
+        return self.images[self.peak_image].peaks.at_allocated
+
+    @property
+    def not_simulated(self) -> tuple[str, ...]:
+        """Settings that were given and are left out."""
+        return self.settings.left_out(self.capacity)
+
+
+def simulate(
+    traces: Sequence[Trace],
+    settings: Settings | None = None,
+    *,
+    capacity: int | None = None,
+    workspace: Workspace | None = None,
+    keep_input: bool = False,
+    keep_result: bool = False,
+) -> Simulation:
+    """Load a network, then run it once for each trace.
+
+    What is assumed of the program:
+
+    - It loads parameters and buffers in the order of `Module.to`, then the network's other
+      tensors, then allocates the input of the first image.
+    - A node first makes its outputs, in order, then its workspace, which it frees before it ends.
+    - What is dead is freed before the next node; the variables of `forward` when it returns, and
+      with them whatever the network keeps between two calls.
+    - `keep_input`: a variable holds the last input until the next one is made, as in
+      `x = load().cuda()`. Without it the input is dropped before, as in the loop of the NTIRE
+      challenge (test_demo.py, 2022), which has the image's path in the same variable meanwhile.
+    - `keep_result`: a variable holds the last result until the next one is made, as in
+      `y = model(x)`. Without it the result is dropped before the next image, as in the same loop,
+      which puts it into main memory, `y = tensor2uint(y)`.
+
+    Args:
+        traces: of one network at any sizes of image, in the order of the images; one trace is the
+            first image of a fresh program.
+        settings: of the allocator; torch's defaults if not given.
+        capacity: as `new_allocator`.
+        workspace: bytes that a node takes besides its outputs while it runs; none if not given.
+
+    Raises:
+        OutOfDeviceMemoryError: the capacity does not suffice; says at which image and node.
+        ValueError: no traces, or traces of different networks.
+    """
+    if not traces:
+        raise ValueError("there is no trace to simulate")
+    _check_one_network(traces)
+    settings = settings or Settings()
+    program = _Program(new_allocator(settings, capacity), workspace, keep_input, keep_result)
+    try:
+        program.load(traces[0])
+        network = program.allocator.usage
+        images = tuple(program.run(trace) for trace in traces)
+    except OutOfDeviceMemoryError as error:
+        raise error.during(program.image, program.node) from error
+    return Simulation(settings, capacity, network, images)
+
+
+def loading_order(externals: Iterable[External]) -> list[External]:
+    """A network's tensors in the order in which `Module.to` and then the program move them.
+
+    `Module.to` moves a module's children before its own parameters, and those before its buffers;
+    other tensors that the run read (`constant`) come last. The order of a module's children is
+    that of their first parameter, or of their first buffer where they have none.
+    """
+    root = _Module()
+    others = []
+    for external in externals:
+        if external.role not in {"parameter", "buffer"}:
+            others += [external] * (external.role != "input")
+        else:
+            module = root
+            for name in external.name.split(".")[:-1]:
+                module = module.children.setdefault(name, _Module())
+            (module.parameters if external.role == "parameter" else module.buffers).append(external)
+    return [*root.tensors(), *others]
+
+
+@dataclass(slots=True)
+class _Module:
+    """A module as the dotted names tell of it."""
+
+    children: dict[str, _Module] = field(default_factory=dict)
+    parameters: list[External] = field(default_factory=list)
+    buffers: list[External] = field(default_factory=list)
+
+    def tensors(self) -> Iterator[External]:
+        for child in self.children.values():
+            yield from child.tensors()
+        yield from self.parameters
+        yield from self.buffers
+
+
+def _check_one_network(traces: Sequence[Trace]) -> None:
+    network = _network(traces[0])
+    for index, trace in enumerate(traces):
+        if _network(trace) != network:
+            raise ValueError(
+                f"trace {index} is of another network than trace 0: their parameters and buffers "
+                "differ; simulate each network by itself"
+            )
+
+
+def _network(trace: Trace) -> list[tuple[str, int]]:
+    return [
+        (external.name, external.info.nbytes)
+        for external in trace.externals
+        if external.role in {"parameter", "buffer"}
+    ]
+
+
+class _Program:
+    """A program that runs. Blocks are known by their addresses.
+
+    Attributes:
+        image, node: indices of what is being run, None if there is none.
+    """
+
+    def __init__(
+        self,
+        allocator: CachingAllocator,
+        workspace: Workspace | None,
+        keep_input: bool,
+        keep_result: bool,
+    ) -> None:
+        self.allocator = allocator
+        self.image: int | None = None
+        self.node: int | None = None
+        self._workspace = workspace
+        self._keep_input = keep_input
+        self._keep_result = keep_result
+        self._network: dict[int, int] = {}
+        self._input: list[int] = []
+        self._result: list[int] = []
+
+    def load(self, trace: Trace) -> None:
+        """Load the network of the first trace."""
+        for external in loading_order(trace.externals):
+            storage = external.info.storage
+            if storage in self._network or storage < 0 or not counted(trace.storages[storage]):
+                continue
+            self._network[storage] = self.allocator.allocate(trace.storages[storage].nbytes)
+
+    def run(self, trace: Trace) -> ImageUsage:
+        """Run one image; what the caller does not keep is dropped before and after."""
+        self.image = 0 if self.image is None else self.image + 1
+        self.allocator.reset_peaks()
+        schedule = _Schedule(trace)
+        blocks = self._before(trace, schedule)
+        allocated, peak_node = self._nodes(trace, schedule, blocks)
+        self._after(schedule, blocks)
+        return ImageUsage(self.allocator.peaks, peak_node, allocated)
+
+    def _before(self, trace: Trace, schedule: _Schedule) -> dict[int, int]:
+        """Allocate the inputs; gives the blocks of the storages that the run may free."""
+        blocks = {index: self._allocate(trace, index) for index in schedule.inputs}
+        self._drop(self._input)
+        if self.image == 0:  # later images find what this one has left of the network
+            for index in schedule.leaving & self._network.keys():
+                blocks[index] = self._network[index]
+        return blocks
+
+    def _nodes(
+        self, trace: Trace, schedule: _Schedule, blocks: dict[int, int]
+    ) -> tuple[tuple[int, ...], int | None]:
+        """Run the nodes; gives what is allocated at the end of each, and the one of the peak."""
+        peak, peak_node = self.allocator.peak_allocated, None
+        allocated = []
+        for node in trace.nodes:
+            self.node = node.index
+            self._free(schedule.deaths[node.index], blocks)
+            for index in schedule.births[node.index]:
+                blocks[index] = self._allocate(trace, index)
+            if self._workspace is not None:
+                self.allocator.free(self.allocator.allocate(self._workspace(node)))
+            if self.allocator.peak_allocated > peak:
+                peak, peak_node = self.allocator.peak_allocated, node.index
+            allocated.append(self.allocator.allocated)
+        self.node = None
+        return tuple(allocated), peak_node
+
+    def _after(self, schedule: _Schedule, blocks: dict[int, int]) -> None:
+        """Let go what `forward` and then the caller let go."""
+        self._free(schedule.deaths[-1], blocks)
+        self._drop(self._result)
+        self._result = [blocks.pop(index) for index in schedule.results if index in blocks]
+        if not self._keep_result:
+            self._drop(self._result)
+        self._input = [blocks.pop(index) for index in schedule.inputs if index in blocks]
+        if not self._keep_input:
+            self._drop(self._input)
+
+    def _allocate(self, trace: Trace, index: int) -> int:
+        return self.allocator.allocate(trace.storages[index].nbytes)
+
+    def _free(self, indices: Iterable[int], blocks: dict[int, int]) -> None:
+        for index in indices:
+            if index in blocks:
+                self.allocator.free(blocks.pop(index))
+
+    def _drop(self, addresses: list[int]) -> None:
+        for address in addresses:
+            self.allocator.free(address)
+        addresses.clear()
+
+
+class _Schedule:
+    """When the storages of a run come and go.
+
+    Attributes:
+        births, deaths: by node, the storages to allocate in it and to free before it; the last
+            entry of deaths is what to free when the last node has ended.
+        inputs: there before the first node, and made for this run.
+        results: what the caller gets, and lets go.
+        leaving: what the network had before the run and has no more after it.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        end = len(trace.nodes)
+        self.births: list[list[int]] = [[] for _ in range(end)]
+        self.deaths: list[list[int]] = [[] for _ in range(end + 1)]
+        self.inputs: list[int] = []
+        self.results: list[int] = []
+        self.leaving: set[int] = set()
+        for index, storage in enumerate(trace.storages):
+            if storage.resident or not counted(storage):
+                continue
+            if storage.birth >= 0:
+                self.births[storage.birth].append(index)
+            elif storage.role == "input":
+                self.inputs.append(index)
+            else:
+                self.leaving.add(index)
+            outlives = storage.death >= end
+            if outlives and storage.returned:
+                self.results.append(index)
+            elif not (outlives and storage.role == "input"):
+                self.deaths[min(max(storage.death, storage.birth + 1), end)].append(index)
