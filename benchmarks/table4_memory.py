@@ -17,7 +17,7 @@ from pathlib import Path
 import srprof
 from srprof.memory.simulation import simulate
 
-SIZES = Path(__file__).parents[1] / "tests" / "golden" / "div2k_test_lr_sizes.json"
+SIZES = Path(srprof.__file__).parent / "data" / "div2k_test_lr_sizes.json"
 LARGEST = (510, 510)
 PUBLISHED = {
     "imdn": 471.76,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from srprof.memory.model import (
     rounded,
 )
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
+from srprof.memory.settings import Settings
+from srprof.memory.simulation import Simulation, simulate
+from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.tracing.records import Node, Reference, Trace
 
 if TYPE_CHECKING:
@@ -55,11 +59,17 @@ class Analysis:
     Attributes:
         trace: the record that everything here is computed from.
         granularity: each storage counts as a multiple of this many bytes.
+        history: runs of the same network before this one, whose blocks the allocator still has.
+        repeat: how often history and this run are gone through.
+        allocator: settings of CUDA's caching allocator.
         published: the network's published figures beside ours, where somebody compared them.
     """
 
     trace: Trace
     granularity: int = GRANULARITY
+    history: tuple[Trace, ...] = ()
+    repeat: int = 1
+    allocator: Settings = field(default_factory=Settings)
     published: tuple[Comparison, ...] = ()
 
     @cached_property
@@ -71,6 +81,27 @@ class Analysis:
     def requested(self) -> MemoryModel:
         """The memory model in the exact bytes of each storage."""
         return memory_model(self.trace, granularity=1)
+
+    @cached_property
+    def cold(self) -> Simulation:
+        """This run as the first image of a fresh program, in CUDA's caching allocator."""
+        return simulate([self.trace], self.allocator)
+
+    @cached_property
+    def simulation(self) -> Simulation:
+        """The whole protocol in CUDA's caching allocator; this run is its last image."""
+        if not self.history and self.repeat == 1:
+            return self.cold
+        return simulate([*self.history, self.trace] * self.repeat, self.allocator)
+
+    @cached_property
+    def allocated_range(self) -> tuple[int, int]:
+        """Bytes between which `max_memory_allocated` lies whatever ran before, without scratch.
+
+        What is requested, if every block fits, and what a fresh program allocates.
+        """
+        requested = self.cold.peak_requested
+        return requested, max(self.cold.peak_allocated, self.simulation.peak_allocated)
 
     @cached_property
     def complexity(self) -> Complexity:
@@ -205,14 +236,15 @@ class Analysis:
                 "peak": {
                     "planned": memory.planned.nbytes,
                     "eager": memory.eager.nbytes,
-                    "allocated": None,
-                    "reserved": None,
+                    "allocated": self.simulation.peak_allocated,
+                    "reserved": self.simulation.peak_reserved,
                 },
                 "peak_node": {
                     "planned": memory.planned.node,
                     "eager": memory.eager.node,
-                    "allocated": None,
+                    "allocated": self.simulation.peak_node,
                 },
+                "allocator": self._allocator(),
                 "peak_feature_maps": None
                 if maps is None
                 else {
@@ -274,10 +306,30 @@ class Analysis:
             "nodes": list(self._rows()),
         }
 
+    def _allocator(self) -> dict[str, Any]:
+        """What the prediction of `max_memory_allocated` is made of; scratch is not known."""
+        simulation, usage = self.simulation, self.simulation.at_peak
+        return {
+            "images": len(simulation.images),
+            "peak_image": simulation.peak_image,
+            "requested": usage.requested,
+            "rounding": usage.rounding,
+            "unsplit": usage.unsplit,
+            "workspace": None,
+            "fragmentation": usage.fragmentation,
+            "cold": self.cold.peak_allocated,
+            "range": list(self.allocated_range),
+            "not_simulated": list(simulation.not_simulated),
+        }
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
-        for node, parts, macs in zip(
-            self.trace.nodes, self.memory.parts, self.complexity.node_macs, strict=True
+        for node, parts, macs, allocated in zip(
+            self.trace.nodes,
+            self.memory.parts,
+            self.complexity.node_macs,
+            self.simulation.images[-1].allocated,
+            strict=True,
         ):
             yield {
                 "index": node.index,
@@ -292,7 +344,7 @@ class Analysis:
                 "kept": parts.kept,
                 "held": parts.held,
                 "workspace": None,
-                "allocated": None,
+                "allocated": allocated,
                 "macs": macs,
                 "bytes_moved": bytes_moved(node),
                 "predicted_us": None,
@@ -394,11 +446,21 @@ def analyze(
     channels_last: bool = False,
     trace_on: str = "auto",
     granularity: int = GRANULARITY,
+    protocol: str = "single",
+    sizes: str | Sequence[tuple[int, int]] | None = None,
+    repeat: int = 1,
+    allocator: str | None = None,
 ) -> Analysis:
     """Explain the memory and complexity of a model at an input.
 
     Args:
         model: as for `trace`, or a `Trace` (then nothing is run).
+        protocol: "single", a fresh program's first image; "ntire", a list of images before it.
+        sizes: that list: LR heights and widths, a file of them or a folder of images; None is
+            the DIV2K test set.
+        repeat: how often the list and the input are gone through.
+        allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
+            what that variable says now.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
@@ -408,14 +470,24 @@ def analyze(
     """
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
+    if protocol not in PROTOCOLS:
+        raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    if repeat < 1:
+        raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
+    parsed = Settings.from_environment(os.environ) if allocator is None else None
+    settings = parsed or Settings.parse(allocator or "")
     if isinstance(model, Trace):
-        return Analysis(model, granularity)
-    record = trace(
-        model,
-        *inputs,
-        weights=weights,
-        dtype=dtype,
-        channels_last=channels_last,
-        trace_on=trace_on,
-    )
-    return Analysis(record, granularity)
+        return Analysis(model, granularity, repeat=repeat, allocator=settings)
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
+    record = run_trace(workload, trace_on)
+    history: tuple[Trace, ...] = ()
+    if protocol == "ntire":
+        given = None if isinstance(sizes, str) else sizes
+        images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
+        calls = {size: replace(workload, args=resized(workload.args, size)) for size in images}
+        runs = {size: run_trace(call, trace_on, holders=False) for size, call in calls.items()}
+        history = tuple(runs[size] for size in images)
+    return Analysis(record, granularity, history, repeat, settings)

@@ -12,6 +12,7 @@ from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
+from srprof.protocol import PROTOCOLS
 from srprof.render import FORMATS, VIEWS, Options, render
 
 if TYPE_CHECKING:
@@ -67,6 +68,28 @@ def add_parser(commands: Any) -> None:
         default=512,
         help="count each storage as a multiple of this: 512 as CUDA allocates (default), 1 exact",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="single",
+        help="for allocated and reserved: a fresh program's one image (default), or ntire: a list "
+        "of images before it",
+    )
+    parser.add_argument(
+        "--sizes",
+        metavar="LIST",
+        help="of --protocol ntire: a file with one LR size HxW a line, or a folder of LR images "
+        "(default: the DIV2K test set)",
+    )
+    parser.add_argument(
+        "--repeat", metavar="N", type=int, default=1, help="go through the images N times"
+    )
+    parser.add_argument(
+        "--alloc-conf",
+        metavar="SETTINGS",
+        help="of CUDA's caching allocator, max_split_size_mb:128 (default: the environment's "
+        "PYTORCH_CUDA_ALLOC_CONF)",
+    )
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     parser.add_argument(
         "--top",
@@ -86,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output)
     if args.top is not None and args.top < 0:
         raise InputError(f"--top {args.top}: give a number of rows, or 0 for all")
+    if args.sizes is not None and args.protocol == "single":
+        raise InputError("--sizes is of --protocol ntire: give both")
     parsed = spec.parse(args.spec)
     sizes = args.input or ["256x256"]
     channels = parsed.network.channels if parsed.network else 3
@@ -101,6 +126,10 @@ def run(args: argparse.Namespace) -> int:
         channels_last=args.channels_last,
         trace_on=args.trace_on,
         granularity=args.granularity,
+        protocol=args.protocol,
+        sizes=args.sizes,
+        repeat=args.repeat,
+        allocator=args.alloc_conf,
     )
     if args.view == "summary" or args.format == "json":
         analysis = _with_published(analysis, parsed)

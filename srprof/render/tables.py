@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from srprof.analysis import Analysis, LiveStorage
 from srprof.compare.published import MEASURES, Comparison
+from srprof.memory.model import Peak
 from srprof.paths import place
 from srprof.render.base import Options, View
 from srprof.tracing.records import Node, Reference
@@ -108,20 +109,24 @@ def _headline(analysis: Analysis, _: Options) -> Section:
         "cuda-fake": "traced on a fake CUDA device: no activation was allocated",
     }.get(trace.device, f"traced on {trace.device}")
     held = analysis.peak_parts.held
-    explain = {
-        "planned": "what a perfect executor needs: the paper's model",
-        "eager": "what eager PyTorch references",
-    }
+    simulation = analysis.simulation
+    allocated = Peak(simulation.peak_allocated, simulation.images[-1].peak_node)
+    explain = (
+        ("planned", memory.planned, "what a perfect executor needs: the paper's model"),
+        ("eager", memory.eager, "what eager PyTorch references"),
+        ("allocated", allocated, "as torch.cuda.max_memory_allocated(), without scratch"),
+        ("reserved", Peak(simulation.peak_reserved, None), "as torch.cuda.max_memory_reserved()"),
+    )
     unit = analysis.feature_map
     rows = tuple(
         (
             name,
             peak.nbytes,
             *(() if unit is None else (f"{analysis.feature_maps(peak.nbytes):.2f}",)),
-            _at(None if peak.node is None else trace.nodes[peak.node]),
-            explain[name],
+            _at(None if peak.node is None else trace.nodes[peak.node]) or "",
+            meaning,
         )
-        for name, peak in (("planned", memory.planned), ("eager", memory.eager))
+        for name, peak, meaning in explain
     )
     columns = (
         Column("peak"),
@@ -137,9 +142,36 @@ def _headline(analysis: Analysis, _: Options) -> Section:
             f"{mib(held)} MiB of the eager peak ({share:.0%}) is held: variables still reference "
             "tensors that nothing needs any more."
         )
+    after.extend(_allocator(analysis))
     if trace.fallback:
         after.append(f"The meta device could not run this network: {trace.fallback}")
     return Section(f"{trace.spec} at {tensors}", (on,), Table(columns, rows), tuple(after))
+
+
+def _allocator(analysis: Analysis) -> list[str]:
+    """What the prediction for the allocator is made of, and what it leaves open."""
+    simulation, usage = analysis.simulation, analysis.simulation.at_peak
+    low, high = analysis.allocated_range
+    images = len(simulation.images)
+    lines = [
+        f"allocated: {mib(usage.requested)} MiB requested, {mib(usage.rounding)} rounding, "
+        f"{mib(usage.unsplit)} in blocks that are not split.",
+        "The scratch that cuDNN and cuBLAS take inside a node is not known here; it comes on top.",
+    ]
+    if images == 1:
+        lines.append(
+            f"It is a fresh program's first image; after others it lies between {mib(low)} and "
+            f"{mib(high)} MiB (--protocol ntire)."
+        )
+    else:
+        peak = simulation.peak_image + 1
+        cold = mib(analysis.cold.peak_allocated)
+        lines.append(
+            f"It is the most of {images} images, in image {peak}; the last one cold: {cold} MiB."
+        )
+    if simulation.not_simulated:
+        lines.append(f"Allocator settings not simulated: {', '.join(simulation.not_simulated)}")
+    return lines
 
 
 def _at(node: Node | None) -> str | None:

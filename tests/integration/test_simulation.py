@@ -21,7 +21,7 @@ from srprof.memory.model import memory_model
 from srprof.memory.simulation import loading_order, simulate
 
 TEST_IMAGES = json.loads(
-    (Path(__file__).parents[1] / "golden" / "div2k_test_lr_sizes.json").read_text()
+    (Path(srprof.__file__).parent / "data" / "div2k_test_lr_sizes.json").read_text()
 )["hw"]
 LARGEST = (510, 510)
 MIB = 2**20

@@ -1,0 +1,125 @@
+"""Protocols: which images a program runs before the one that is analyzed.
+
+The allocator's blocks outlive an image, so what one image needs depends on those before it. The
+sizes of a run come from the DIV2K test list, a list of the user's own, or a folder of images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.inputs import TensorSpec, parse_size
+
+#: What `--protocol` takes: one cold image, or a list of images before it, as the challenge runs.
+PROTOCOLS = ("single", "ntire")
+
+_DIV2K = Path(__file__).parent / "data" / "div2k_test_lr_sizes.json"
+#: The scale at which the list has LR sizes.
+_DIV2K_SCALE = 4
+
+_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+Size = tuple[int, int]
+
+
+def read_sizes(source: str | None, scale: int | None = None) -> tuple[Size, ...]:
+    """LR heights and widths in the order in which they are run.
+
+    Args:
+        source: a folder of LR images (by name), or a file of sizes: one `HxW` a line, or JSON, a
+            list of `[H, W]`. None is the DIV2K test set, 0901 to 1000.
+        scale: the network's, for the DIV2K set; 4 if it has none.
+
+    Raises:
+        InputError: there is no such file, it has no sizes, or one that is none (which line).
+    """
+    if source is None:
+        sizes = json.loads(_DIV2K.read_text(encoding="utf-8"))["hw"]
+        factor = _DIV2K_SCALE / (scale or _DIV2K_SCALE)
+        return tuple((round(h * factor), round(w * factor)) for h, w in sizes)
+    if os.path.isdir(source):
+        found = _of_images(source)
+    elif os.path.isfile(source):
+        found = _of_file(source)
+    else:
+        raise InputError(f"there is no file or folder {source!r}: check --sizes")
+    if not found:
+        raise InputError(
+            f"{source} has no sizes: give a folder of images, or a file with one HxW a line"
+        )
+    return found
+
+
+def _of_images(folder: str) -> tuple[Size, ...]:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise InputError(
+            "reading the sizes of images needs Pillow: pip install pillow, or list them in a file"
+        ) from None
+    found = []
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix.lower() in _IMAGES:
+            try:
+                with Image.open(path) as image:
+                    width, height = image.size
+            except OSError as error:
+                raise InputError(f"{path} cannot be read as an image; take it out") from error
+            found.append((height, width))
+    return tuple(found)
+
+
+def _of_file(path: str) -> tuple[Size, ...]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: write one HxW a line") from error
+    if text.lstrip().startswith(("[", "{")):
+        return _of_json(path, text)
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                *_, height, width = parse_size(line.strip(), 3)
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error}") from error
+            found.append((height, width))
+    return tuple(found)
+
+
+def _of_json(path: str, text: str) -> tuple[Size, ...]:
+    try:
+        data = json.loads(text)
+        rows = data["hw"] if isinstance(data, dict) else data
+        found = tuple((height, width) for height, width in rows)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is no list of [height, width]: [[339, 510], ...]") from error
+    wrong = next(
+        (s for s in found if not all(isinstance(side, int) and side > 0 for side in s)), None
+    )
+    if wrong is not None:
+        raise InputError(f"{path}: {list(wrong)} is no size; write [height, width] in pixels")
+    return found
+
+
+def resized(args: Sequence[Any], size: Size) -> tuple[Any, ...]:
+    """A call's arguments with its image at another height and width.
+
+    Raises:
+        InputError: the call takes no image, or more than one.
+    """
+    images = [i for i, a in enumerate(args) if isinstance(a, TensorSpec) and len(a.shape) == 4]
+    if len(images) != 1:
+        raise InputError(
+            f"--protocol ntire runs images of many sizes, and this call takes {len(images)}; "
+            "analyze it with --protocol single"
+        )
+    image = args[images[0]]
+    shape = (*image.shape[:2], *size)
+    return tuple(replace(a, shape=shape) if a is image else a for a in args)
