@@ -52,11 +52,12 @@ _FIGURES: Mapping[str, tuple[str, float]] = {
     "sms": ("", 1),
     "launch": ("us", 1e-6),
     "held_out_error": ("", 1),
+    "held_out_rms": ("", 1),
 }
-_OPTIONAL = frozenset({"cache_bandwidth", "held_out_error"})
-_MAY_BE_ZERO = frozenset({"launch", "held_out_error", "cache"})
+_OPTIONAL = frozenset({"cache_bandwidth", "held_out_error", "held_out_rms"})
+_MAY_BE_ZERO = frozenset({"launch", "cache", "held_out_error", "held_out_rms"})
 _TEXTS = ("command", "note")
-_OF_A_FIT = frozenset({"held_out_error", "fitted", *_TEXTS})
+_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", *_TEXTS})
 _OTHERS = ("title", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
 
 
@@ -81,7 +82,8 @@ class Device:
             reads across the grain (`strided`).
         spread: relative standard deviation of a family's time, `common` for all together.
         held_out_error: mean relative error on networks that a fit did not see, None if not
-            fitted. fitted: the families that the fit saw.
+            fitted. held_out_rms: root mean square of the same, for the uncertainty.
+        fitted: the families that the fit saw.
         command: what made a fitted profile. source: where each figure comes from.
     """
 
@@ -100,6 +102,7 @@ class Device:
     bias_pass: bool = True
     cache_bandwidth: float | None = None
     held_out_error: float | None = None
+    held_out_rms: float | None = None
     fitted: tuple[str, ...] = ()
     command: str = ""
     note: str = ""

@@ -58,7 +58,7 @@ class Fit:
     """A fitted profile and how good it is.
 
     Attributes:
-        device: the profile; its `held_out_error` is the leave-one-out error.
+        device: the profile; its held-out errors are the leave-one-out ones.
         values: by parameter key.
         measured, predicted: seconds by sample.
         left_out: seconds predicted for each sample by a fit to the others.
@@ -113,6 +113,7 @@ def fit(
     fitted = replace(
         fitted,
         held_out_error=mean_error(left_out, measured),
+        held_out_rms=rms_error(left_out, measured),
         fitted=_seen(samples, fitted),
     )
     return Fit(
@@ -189,6 +190,12 @@ def bounded_least_squares(matrix: Vector, target: Vector, lower: Vector, upper: 
 def mean_error(predicted: Sequence[float], measured: Sequence[float]) -> float:
     """Mean of |predicted / measured - 1|."""
     return sum(abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)) / len(measured)
+
+
+def rms_error(predicted: Sequence[float], measured: Sequence[float]) -> float:
+    """Root mean square of predicted / measured - 1."""
+    squares = [(p / m - 1) ** 2 for p, m in zip(predicted, measured, strict=True)]
+    return float(np.sqrt(sum(squares) / len(squares)))
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

@@ -207,8 +207,8 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
     """One standard deviation of the sum, in seconds, and how it was computed.
 
     Each family's time is off by the profile's `spread`, independently of the others, and so
-    are the launches; all move together by `common`. Families that a fit saw share its held-out
-    error instead.
+    are the launches; all move together by `common`. Families that a fit saw share the root mean
+    square of its held-out errors instead.
     """
     by_family: dict[str, float] = {}
     launches = 0.0
@@ -223,12 +223,12 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
     unseen = {f: t for f, t in by_family.items() if f not in device.fitted and t > 0}
     spread = device.spread
     variance = sum((spread[family] * seconds) ** 2 for family, seconds in unseen.items())
-    if device.held_out_error is None:
+    if device.held_out_rms is None:
         variance += (spread["common"] * sum(by_family.values())) ** 2
         variance += (spread["launch"] * launches) ** 2
         return sqrt(variance), "spread assumed for each class and for the profile as a whole"
-    variance += (device.held_out_error * (fitted + launches)) ** 2
-    words = f"held-out error of the fit ({100 * device.held_out_error:.1f} %)"
+    variance += (device.held_out_rms * (fitted + launches)) ** 2
+    words = f"root mean square of the fit's held-out errors ({100 * device.held_out_rms:.1f} %)"
     if unseen:
         words += f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
     return sqrt(variance), words

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import srprof
 from srprof.cost.classes import Product
 from srprof.cost.devices import load_device
 from srprof.cost.fitting import (
@@ -18,9 +19,10 @@ from srprof.cost.fitting import (
     bounded_least_squares,
     fit,
     mean_error,
+    rms_error,
     spearman,
 )
-from srprof.cost.roofline import estimate_costs
+from srprof.cost.roofline import estimate, estimate_costs
 from srprof.errors import InputError
 from tests.made_up_costs import cost, plain_device
 
@@ -66,6 +68,10 @@ def test_mean_error():
     assert mean_error([110, 80], [100, 100]) == pytest.approx(0.15)
 
 
+def test_rms_error():
+    assert rms_error([103, 96], [100, 100]) == pytest.approx((0.5 * (0.03**2 + 0.04**2)) ** 0.5)
+
+
 def test_spearman():
     assert spearman([1, 2, 3], [10, 20, 21]) == pytest.approx(1)
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
@@ -98,7 +104,7 @@ def test_what_made_the_times_is_found_again():
     assert found.values == pytest.approx({"compute.tile_32": 0.4, "bandwidth_share": 0.7}, rel=0.01)
     assert found.mean_error < 0.01
     assert found.leave_one_out < 0.01
-    assert found.device.held_out_error == found.leave_one_out
+    assert found.device.held_out_error == found.leave_one_out <= found.device.held_out_rms
     assert found.device.fitted == ("conv", "elementwise")
     assert found.predicted == pytest.approx(found.measured, rel=0.01)
 
@@ -155,7 +161,21 @@ def test_the_stored_fit_is_what_the_command_gives(monkeypatch):
         assert getattr(stored, table) == pytest.approx(getattr(found.device, table), rel=2e-3)
     assert stored.launch == pytest.approx(found.device.launch, rel=2e-3)
     assert stored.held_out_error == pytest.approx(found.leave_one_out, rel=2e-3)
+    assert stored.held_out_rms == pytest.approx(found.device.held_out_rms, rel=2e-3)
     assert stored.fitted == found.device.fitted
     assert found.mean_error <= 0.05
     assert found.leave_one_out <= 0.10
     assert spearman(found.predicted, found.measured) >= 0.9
+
+
+def test_tables_1_and_2_in_sign():
+    """FMEN's authors: attention costs time, and an ERB takes less than a residual block."""
+    device = load_device("ntire2022")
+
+    def seconds(spec):
+        return estimate(srprof.trace(spec, (1, 3, 339, 510)), device).seconds
+
+    baseline = seconds("fmen_baseline")
+    for spec in ("fmen_baseline(attention='cca')", "fmen_baseline(attention='esa')", "fmen"):
+        assert 1.01 < seconds(spec) / baseline < 1.2, spec
+    assert 1.05 < seconds("edsr_baseline") / seconds("edsr_baseline(block='erb')") < 1.15

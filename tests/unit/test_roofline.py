@@ -196,14 +196,14 @@ def test_uncertainty_without_a_fit():
 
 
 def test_uncertainty_of_a_fit():
-    """Families that the fit saw share its held-out error; the rest keep their spread."""
+    """Families that the fit saw share its held-out errors; the rest keep their spread."""
     device = plain_device(
-        spread={"norm": 0.4}, launch=0, held_out_error=0.03, fitted=["conv", "elementwise"]
+        spread={"norm": 0.4}, launch=0, held_out_rms=0.03, fitted=["conv", "elementwise"]
     )
     nodes = [cost("conv", read=1_000_000)]
     found = estimate_costs(nodes, device)
     assert found.uncertainty == pytest.approx(0.3 * US)
-    assert found.uncertainty_from == "held-out error of the fit (3.0 %)"
+    assert found.uncertainty_from == "root mean square of the fit's held-out errors (3.0 %)"
     found = estimate_costs([*nodes, cost("norm", read=100_000)], device)
     assert found.uncertainty == pytest.approx(0.5 * US)  # 0.3 and 0.4
     assert found.uncertainty_from.endswith("for norm, which the fit did not see")
