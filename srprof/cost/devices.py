@@ -67,8 +67,8 @@ class Device:
 
     Attributes:
         name: as `--device` takes it. title: as people call it.
-        peak: FLOP/s by mode of arithmetic (a multiply-add is two); `tf32` is what PyTorch uses
-            for float32 convolutions where the device has it.
+        peak: FLOP/s by mode of arithmetic (a multiply-add is two); `tf32` is open to float32
+            convolutions where the device has it.
         bandwidth: bytes a second to the device's memory.
         cache: bytes of the last-level cache. cache_bandwidth: bytes a second from it, None if
             no public figure exists; then the cache is left out of the estimate.
@@ -108,21 +108,21 @@ class Device:
     note: str = ""
     source: Mapping[str, str] = field(default_factory=dict)
 
-    def mode(self, dtype: str, family: str) -> str:
-        """The mode of arithmetic in which PyTorch runs a family of operations of a dtype.
+    def modes(self, dtype: str, family: str) -> tuple[str, ...]:
+        """The modes of arithmetic in which PyTorch may run a family of operations of a dtype.
 
         Raises:
             InputError: the profile has no peak for the dtype.
         """
-        # torch.backends.cudnn.allow_tf32 is on by default, torch.backends.cuda.matmul's is off.
-        if dtype == "float32" and "tf32" in self.peak and family != "matmul":
-            return "tf32"
         if dtype not in self.peak:
             raise InputError(
                 f"device {self.name} has no peak for {dtype or 'this dtype'}; it has "
                 f"{', '.join(self.peak)}: choose one of these, or another device"
             )
-        return dtype
+        # torch.backends.cudnn.allow_tf32 is on by default, torch.backends.cuda.matmul's is off.
+        if dtype == "float32" and "tf32" in self.peak and family != "matmul":
+            return dtype, "tf32"
+        return (dtype,)
 
     def with_values(self, values: Mapping[str, float]) -> Device:
         """This device with some figures replaced, by dotted key.

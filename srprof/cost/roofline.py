@@ -162,15 +162,18 @@ def _strided(cost: NodeCost, device: Device) -> float:
 
 
 def _compute(cost: NodeCost, device: Device) -> float:
-    """Seconds of arithmetic, in the tile that is fastest on this device."""
+    """Seconds of arithmetic, in the tile and mode that are fastest on this device."""
     if not cost.flops:
         return 0.0
     if cost.product is None:
-        peak = device.peak[device.mode(cost.dtype, "matmul")]
+        (mode,) = device.modes(cost.dtype, "matmul")
+        peak = device.peak[mode]
         return cost.flops / (peak * device.compute["depthwise"])
-    mode = device.mode(cost.dtype, cost.family)
-    factor = device.peak[mode] * device.relative.get(cost.family, 1.0)
-    kind = "tile" if mode in {"float32", "float64"} else "tensor"
+    relative = device.relative.get(cost.family, 1.0)
+    speeds = [
+        (device.peak[mode] * relative, "tile" if mode in {"float32", "float64"} else "tensor")
+        for mode in device.modes(cost.dtype, cost.family)
+    ]
     batch, rows, columns, depth = cost.product
     height = min(_ROWS, -(-rows // _FEWEST_ROWS) * _FEWEST_ROWS)
     blocks = batch * -(-rows // height)
@@ -180,7 +183,8 @@ def _compute(cost: NodeCost, device: Device) -> float:
         # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
         waves = -(-blocks * -(-columns // tile) // sms)
         work = 2.0 * waves * sms * height * tile * depth
-        fastest = min(fastest, work / (factor * device.compute[f"{kind}_{tile}"]))
+        for peak, kind in speeds:
+            fastest = min(fastest, work / (peak * device.compute[f"{kind}_{tile}"]))
     return fastest
 
 

@@ -191,16 +191,16 @@ def test_a_file_that_is_not_text(tmp_path):
 
 def test_the_mode_of_arithmetic():
     old, new = load_device("gtx1080ti"), load_device("rtx3090")
-    assert old.mode("float32", "conv") == "float32"
-    assert new.mode("float32", "conv") == "tf32"
-    assert new.mode("float32", "matmul") == "float32"
-    assert new.mode("bfloat16", "matmul") == "bfloat16"
+    assert old.modes("float32", "conv") == ("float32",)
+    assert new.modes("float32", "conv") == ("float32", "tf32")
+    assert new.modes("float32", "matmul") == ("float32",)
+    assert new.modes("bfloat16", "matmul") == ("bfloat16",)
 
 
 def test_a_dtype_that_the_device_lacks():
     message = "device gtx1080ti has no peak for bfloat16; it has float32: choose"
     with pytest.raises(InputError, match=message):
-        load_device("gtx1080ti").mode("bfloat16", "conv")
+        load_device("gtx1080ti").modes("bfloat16", "conv")
 
 
 def test_values_replaced_by_key():

@@ -106,6 +106,10 @@ def test_tensor_cores_have_shares_of_their_own():
     conv = estimate_node(cost("conv", product=product), device).compute
     linear = estimate_node(cost("matmul", product=product), device).compute
     assert linear == pytest.approx(4 * conv)  # 8 x 0.25 against 1 x 0.5
+    weak = device.with_values({"compute.tensor_32": 0.01, "compute.tensor_64": 0.01})
+    weak = weak.with_values({"compute.tensor_128": 0.01})
+    slow = estimate_node(cost("conv", product=product), weak).compute
+    assert slow == pytest.approx(linear)  # TF32 is allowed, not forced
 
 
 def test_a_dtype_that_the_device_lacks():
