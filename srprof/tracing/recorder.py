@@ -355,7 +355,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
 def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:
     nbytes = tensor.numel() * tensor.element_size()
-    return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes)
+    strides = tuple(tensor.stride()) if tensor.layout is torch.strided else ()
+    return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes, strides)
 
 
 def _torch_class(cls: type) -> str:

@@ -23,13 +23,15 @@ class TensorInfo(NamedTuple):
     """What is known of one tensor that a node reads or returns.
 
     `storage` indexes `Trace.storages`. `nbytes` is numel x itemsize, which for a view is less
-    than its storage holds and for an expanded tensor more.
+    than its storage holds and for an expanded tensor more. `strides` are in elements, () if not
+    known.
     """
 
     storage: int
     shape: tuple[int, ...]
     dtype: str
     nbytes: int
+    strides: tuple[int, ...] = ()
 
 
 class TensorRef(NamedTuple):

@@ -53,3 +53,17 @@ def test_typed_and_licensed():
     assert (ROOT / "srprof" / "py.typed").exists()
     assert "Apache License" in (ROOT / "LICENSE").read_text()
     assert srprof.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_data_file_is_in_the_wheel():
+    """A file of data beside the code is left out unless its package's pattern names it."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = {
+        package: [pattern.strip() for pattern in value.split(",")]
+        for package, value in config["options.package_data"].items()
+    }
+    for path in ROOT.glob("srprof/**/*"):
+        if path.suffix in {".toml", ".json", ".html", ".css"}:
+            package = ".".join(path.parent.relative_to(ROOT).parts)
+            assert any(path.match(pattern) for pattern in patterns.get(package, [])), path

@@ -1,0 +1,363 @@
+"""Device profiles: what a device can do, as its datasheet, a fit or a calibration says.
+
+The profiles that come with srprof are in `devices.toml`, each figure with its source; a user's
+own profile is a TOML file with one profile at its top level.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+from srprof.cost.classes import FAMILIES, TILES
+from srprof.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: Modes of arithmetic that a profile may give a peak for.
+MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
+
+#: What a profile's `compute` table may hold.
+COMPUTE_KEYS = (
+    *(f"{kind}_{tile}" for kind in ("tile", "tensor") for tile in TILES),
+    "depthwise",
+)
+#: Families that run in the same tiles and may reach less in them.
+RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
+SHARE_KEYS = (*FAMILIES, "strided")
+SPREAD_KEYS = ("common", *FAMILIES, "strided", "launch")
+_TABLES: Mapping[str, tuple[str, ...]] = {
+    "peak": MODES,
+    "compute": COMPUTE_KEYS,
+    "relative": RELATIVE_KEYS,
+    "bandwidth_share": SHARE_KEYS,
+    "spread": SPREAD_KEYS,
+}
+#: Single figures: the unit that the file is in, and its value in SI units.
+_FIGURES: Mapping[str, tuple[str, float]] = {
+    "bandwidth": ("GB/s", 1e9),
+    "cache": ("MiB", 2**20),
+    "cache_bandwidth": ("GB/s", 1e9),
+    "memory": ("GiB", 2**30),
+    "sms": ("", 1),
+    "launch": ("us", 1e-6),
+    "held_out_error": ("", 1),
+    "held_out_rms": ("", 1),
+}
+_OPTIONAL = frozenset({"cache_bandwidth", "held_out_error", "held_out_rms"})
+_MAY_BE_ZERO = frozenset({"launch", "cache", "held_out_error", "held_out_rms"})
+_TEXTS = ("command", "note")
+_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", *_TEXTS})
+_OTHERS = ("title", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device can do, in SI units.
+
+    Attributes:
+        name: as `--device` takes it. title: as people call it.
+        peak: FLOP/s by mode of arithmetic (a multiply-add is two); `tf32` is open to float32
+            convolutions where the device has it.
+        bandwidth: bytes a second to the device's memory.
+        cache: bytes of the last-level cache. cache_bandwidth: bytes a second from it, None if
+            no public figure exists; then the cache is left out of the estimate.
+        memory: bytes. sms: streaming multiprocessors (a CPU's cores).
+        launch: seconds that each kernel costs beyond its work.
+        bias_pass: a convolution's bias is added in a kernel of its own.
+        compute: share of the peak reached by tiles of 32, 64 and 128 output channels (`tile_`
+            outside tensor cores, `tensor_` in them) and by depthwise convolutions.
+        relative: what 1x1 and grouped convolutions and matrix products reach of a tile's share.
+        bandwidth_share: share of the bandwidth reached, by family of operation classes, and by
+            reads across the grain (`strided`).
+        spread: relative standard deviation of a family's time, `common` for all together.
+        held_out_error: mean relative error on networks that a fit did not see, None if not
+            fitted. held_out_rms: root mean square of the same, for the uncertainty.
+        fitted: the families that the fit saw.
+        command: what made a fitted profile. source: where each figure comes from.
+    """
+
+    name: str
+    title: str
+    peak: Mapping[str, float]
+    bandwidth: float
+    cache: float
+    memory: float
+    sms: int
+    launch: float
+    compute: Mapping[str, float]
+    relative: Mapping[str, float]
+    bandwidth_share: Mapping[str, float]
+    spread: Mapping[str, float]
+    bias_pass: bool = True
+    cache_bandwidth: float | None = None
+    held_out_error: float | None = None
+    held_out_rms: float | None = None
+    fitted: tuple[str, ...] = ()
+    command: str = ""
+    note: str = ""
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def modes(self, dtype: str, family: str) -> tuple[str, ...]:
+        """The modes of arithmetic in which PyTorch may run a family of operations of a dtype.
+
+        Raises:
+            InputError: the profile has no peak for the dtype.
+        """
+        if dtype not in self.peak:
+            raise InputError(
+                f"device {self.name} has no peak for {dtype or 'this dtype'}; it has "
+                f"{', '.join(self.peak)}: choose one of these, or another device"
+            )
+        # torch.backends.cudnn.allow_tf32 is on by default, torch.backends.cuda.matmul's is off.
+        if dtype == "float32" and "tf32" in self.peak and family != "matmul":
+            return dtype, "tf32"
+        return (dtype,)
+
+    def with_values(self, values: Mapping[str, float]) -> Device:
+        """This device with some figures replaced, by dotted key.
+
+        Args:
+            values: `launch`, `bandwidth` and the like in SI units, `compute.tile_64`,
+                `bandwidth_share.norm`; a table's name alone multiplies all its entries.
+        """
+        changed: dict[str, Any] = {}
+        for key in sorted(values, key=lambda key: "." not in key):  # entries, then factors
+            table, _, entry = key.partition(".")
+            now = changed.get(table, getattr(self, table))
+            if entry:
+                changed[table] = {**now, entry: values[key]}
+            elif isinstance(now, Mapping):
+                changed[table] = {name: values[key] * value for name, value in now.items()}
+            else:
+                changed[table] = values[key]
+        return replace(self, **changed)
+
+
+def device_names() -> tuple[str, ...]:
+    """Names of the profiles that come with srprof, also those without figures of their own."""
+    return tuple(name for name in _packaged() if name != "default")
+
+
+def device_titles() -> Mapping[str, str]:
+    """Title by name of the profiles that come with srprof."""
+    return {name: _packaged()[name]["title"] for name in device_names()}
+
+
+def needs_calibration(name: str) -> bool:
+    """Whether a packaged profile has no figures until it is calibrated on the spot."""
+    return bool(_packaged().get(name, {}).get("calibrate"))
+
+
+def load_device(name: str) -> Device:
+    """A device profile by name, or from a user's own TOML file.
+
+    Args:
+        name: one of `device_names()`, or a path that ends in `.toml`.
+
+    Raises:
+        InputError: no such device or file, or the profile has missing or impossible values.
+    """
+    if name.endswith(".toml"):
+        return _read(Path(name))
+    if name not in device_names():
+        near = get_close_matches(name, device_names(), cutoff=0.4)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(device_names())}"
+        )
+        raise InputError(f"unknown device {name!r}: {hint} A file's name must end in .toml")
+    if needs_calibration(name):
+        raise InputError(
+            f"device {name} has no datasheet: run `srprof calibrate --device {name} -o "
+            f"{name}.toml` here, then give --device {name}.toml"
+        )
+    return _packaged_device(name)
+
+
+@cache
+def _packaged() -> Mapping[str, Mapping[str, Any]]:
+    return tomllib.loads(Path(__file__).with_name("devices.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _packaged_device(name: str) -> Device:
+    return parse_device(name, _packaged()[name], where=f"profile {name}")
+
+
+def _read(path: Path) -> Device:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read device profile {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = str(error).splitlines()[0]
+        raise InputError(f"device profile {path} is not valid TOML: {message}") from error
+    return parse_device(path.stem, table, where=f"device profile {path}")
+
+
+def parse_device(name: str, table: Mapping[str, Any], where: str) -> Device:
+    """Validate a profile.
+
+    Args:
+        name: of the device. table: the profile as TOML gives it; `base` names a packaged
+            profile whose figures it starts from.
+        where: names the profile in messages.
+
+    Raises:
+        InputError: a value is missing, impossible, or has an unknown key; the message says
+            which.
+    """
+    _known(table, (*_FIGURES, *_TABLES, *_OTHERS), "", where)
+    merged = _merged(table, where)
+    values: dict[str, Any] = {}
+    for key, (unit, scale) in _FIGURES.items():
+        if key in merged:
+            values[key] = _number(merged[key], key, where, key in _MAY_BE_ZERO) * scale
+        elif key not in _OPTIONAL:
+            _missing(key, f"a number{f' of {unit}' if unit else ''}", where)
+    if values["sms"] != int(values["sms"]):
+        _impossible("sms", merged["sms"], "a whole number", where)
+    values["sms"] = int(values["sms"])
+    if values.get("cache_bandwidth", values["bandwidth"]) < values["bandwidth"]:
+        _impossible("cache_bandwidth", merged["cache_bandwidth"], "at least the bandwidth", where)
+    for key, entries in _TABLES.items():
+        values[key] = _entries(merged.get(key, {}), key, entries, where)
+    if not values["peak"]:
+        _missing("peak", "a table of TFLOP/s by mode, such as float32 = 11.3", where)
+    values["peak"] = {mode: 1e12 * peak for mode, peak in values["peak"].items()}
+    return Device(name=name, **values, **_texts(merged, name, where))
+
+
+def to_toml(device: Device, base: Device | None = None, table: str = "") -> str:
+    """A profile as TOML, in the units of `devices.toml`.
+
+    Args:
+        base: a packaged profile; only what differs from it is written.
+        table: name of the table that holds the profile, "" for the top level of a file.
+    """
+    lines = [f"[{table}]"] if table else []
+    lines.append(f"title = {_quoted(device.title)}")
+    if base is not None:
+        lines.append(f"base = {_quoted(base.name)}")
+    for key, (_, scale) in _FIGURES.items():
+        value = getattr(device, key)
+        if value is not None and (base is None or value != getattr(base, key)):
+            lines.append(f"{key} = {value / scale:.4g}")
+    if base is None or device.bias_pass != base.bias_pass:
+        lines.append(f"bias_pass = {str(device.bias_pass).lower()}")
+    if device.fitted:
+        lines.append(f"fitted = [{', '.join(map(_quoted, device.fitted))}]")
+    lines += [f"{k} = {_quoted(getattr(device, k))}" for k in _TEXTS if getattr(device, k)]
+    for key in (*_TABLES, "source"):
+        now = getattr(device, key)
+        was = {} if base is None else getattr(base, key)
+        entries = [f"{k} = {_entry(key, v)}" for k, v in now.items() if was.get(k) != v]
+        if entries:
+            lines += ["", f"[{f'{table}.' if table else ''}{key}]", *entries]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(table: str, value: float | str) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    return f"{value / (1e12 if table == 'peak' else 1):.4g}"
+
+
+def _quoted(text: str) -> str:
+    # JSON's strings are TOML's basic strings.
+    return json.dumps(text)
+
+
+def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The profile over its base over the defaults."""
+    layers = [table]
+    while "base" in layers[0]:
+        base = layers[0]["base"]
+        if base not in device_names() or needs_calibration(base):
+            near = get_close_matches(str(base), device_names(), cutoff=0.4)
+            _impossible("base", base, f"a known device{f' ({near[0]}?)' if near else ''}", where)
+        # What is said of a fit holds for that profile only.
+        layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})
+    merged: dict[str, Any] = {}
+    for layer in (_packaged()["default"], *layers):
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+                merged[key] = {**merged[key], **value}
+            else:
+                merged[key] = value
+    return merged
+
+
+def _texts(merged: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """The entries of a profile that are not numbers."""
+    bias_pass = merged["bias_pass"]
+    if not isinstance(bias_pass, bool):
+        _impossible("bias_pass", bias_pass, "true or false", where)
+    fitted = merged.get("fitted", [])
+    if not isinstance(fitted, list):
+        _impossible("fitted", fitted, "a list of families", where)
+    for family in fitted:
+        if family not in FAMILIES:
+            _impossible("fitted", family, f"one of {', '.join(FAMILIES)}", where)
+    source = merged.get("source", {})
+    if not isinstance(source, Mapping):
+        _impossible("source", source, "a table", where)
+    texts = {key: str(merged.get(key, "")) for key in _TEXTS}
+    return {
+        "title": str(merged.get("title", name)),
+        "bias_pass": bias_pass,
+        "fitted": tuple(fitted),
+        "source": {str(key): str(value) for key, value in source.items()},
+        **texts,
+    }
+
+
+def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> dict[str, float]:
+    if not isinstance(table, Mapping):
+        _impossible(key, table, "a table", where)
+    _known(table, entries, f"{key}.", where)
+    share = key in {"compute", "relative", "bandwidth_share"}
+    found = {}
+    for entry in entries:
+        if entry in table:
+            value = _number(table[entry], f"{key}.{entry}", where, zero=key == "spread")
+            # A card's clock may run above the boost clock that its datasheet's peak is at.
+            if share and value > 1.5:
+                _impossible(f"{key}.{entry}", value, "a share of the peak, at most 1.5", where)
+            found[entry] = value
+    return found
+
+
+def _number(value: object, key: str, where: str, zero: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _impossible(key, value, "a number", where)
+    if not isfinite(value) or value < 0 or (value == 0 and not zero):
+        _impossible(key, value, "a number of at least 0" if zero else "a positive number", where)
+    return float(value)
+
+
+def _known(table: Mapping[str, Any], keys: Iterable[str], prefix: str, where: str) -> None:
+    keys = tuple(keys)
+    for key in table:
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(keys)}"
+            raise InputError(f"{where}: unknown key {prefix}{key}; {hint}")
+
+
+def _missing(key: str, what: str, where: str) -> NoReturn:
+    raise InputError(f"{where}: {key} is missing; give {what}, or a base that has it")
+
+
+def _impossible(key: str, value: object, wanted: str, where: str) -> NoReturn:
+    raise InputError(f"{where}: {key} = {value!r} is impossible; give {wanted}")

@@ -1,0 +1,239 @@
+"""Latency without the device: a roofline for each node, summed.
+
+A node takes the longer of its arithmetic and its memory traffic, each at the share of the peak
+that its class reaches, and an overhead for each kernel that it launches (Williams, Waterman and
+Patterson, "Roofline", CACM 2009). Four effects are added because eager super-resolution
+networks meet them all the time:
+
+- Convolutions run in tiles of 32, 64 or 128 output channels by 128 pixels: 50 channels cost
+  what 64 do, and narrow tiles reuse what they load less often. The fastest tile is taken.
+- Tiles are dealt out to the multiprocessors in waves: a small map leaves most of them idle.
+- PyTorch adds a convolution's bias in a kernel of its own, which reads and writes the output.
+- A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
+  channels-last and a plain map) uses a few bytes of each sector that it fetches.
+
+What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), a host too slow to keep
+the device fed, and what a library's version does badly. Linear layers on permuted maps, attention
+on windows and depthwise convolutions rest on assumed shares: of published runtimes, those of
+networks made of them are underestimated, by up to three times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from srprof.cost.classes import TILES, NodeCost, node_costs
+from srprof.cost.devices import Device
+from srprof.tracing.records import Trace
+
+Bound = Literal["compute", "memory", "launch", "free"]
+
+#: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
+_ROWS = 128
+_FEWEST_ROWS = 32
+#: Threads that PyTorch's layer norm gives to each row, so a shorter row leaves some idle.
+_NORM_THREADS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEstimate:
+    """What one node is expected to take, in seconds.
+
+    Attributes:
+        cost: what it asks of the device.
+        compute: its arithmetic at the speed of its class.
+        memory: its reads and writes at the speed of its class.
+        bias: the pass over the output that adds a convolution's bias.
+        overhead: of its kernel launches.
+        seconds: the longer of `compute` and `memory`, plus `bias` and `overhead`.
+        bound: what most of `seconds` is: "compute", "memory" (`bias` is memory traffic too),
+            "launch", or "free" for a node that launches nothing.
+    """
+
+    cost: NodeCost
+    compute: float
+    memory: float
+    bias: float
+    overhead: float
+    seconds: float
+    bound: Bound
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one call of a network is expected to take on a device, in seconds.
+
+    Attributes:
+        device: the profile that was used.
+        nodes: one for each node of the trace.
+        seconds: their sum. overhead: the launches' part of it.
+        by_class: seconds by operation class, longest first.
+        by_module: seconds by module path, each module with all that is inside it; "" is all.
+        uncertainty: one standard deviation of `seconds`, in seconds; see `uncertainty`.
+        uncertainty_from: how that was computed, in words.
+    """
+
+    device: Device
+    nodes: tuple[NodeEstimate, ...]
+    seconds: float
+    overhead: float
+    by_class: Mapping[str, float]
+    by_module: Mapping[str, float]
+    uncertainty: float
+    uncertainty_from: str
+
+    @property
+    def overhead_share(self) -> float:
+        """Share of the launches in the whole; 0 if nothing runs."""
+        return self.overhead / self.seconds if self.seconds else 0.0
+
+
+def estimate(trace: Trace, device: Device) -> Estimate:
+    """Predict the latency of a trace.
+
+    Raises:
+        InputError: the device has no peak for a dtype in which the network computes.
+    """
+    return estimate_costs(node_costs(trace), device)
+
+
+def estimate_costs(costs: Sequence[NodeCost], device: Device) -> Estimate:
+    """Predict the latency of these nodes, in order; a storage may be read from the cache."""
+    nodes = []
+    by_class: dict[str, float] = {}
+    by_module: dict[str, float] = {"": 0.0}
+    overhead = 0.0
+    for index, cost in enumerate(costs):
+        node = estimate_node(cost, device, _cached(costs, index, device))
+        nodes.append(node)
+        overhead += node.overhead
+        if node.bound == "free":
+            continue
+        by_class[cost.op_class] = by_class.get(cost.op_class, 0.0) + node.seconds
+        path = cost.module
+        while path:
+            by_module[path] = by_module.get(path, 0.0) + node.seconds
+            path = path.rpartition(".")[0]
+        by_module[""] += node.seconds
+    doubt, doubt_from = uncertainty(nodes, device)
+    return Estimate(
+        device=device,
+        nodes=tuple(nodes),
+        seconds=by_module[""],
+        overhead=overhead,
+        by_class=dict(sorted(by_class.items(), key=lambda item: -item[1])),
+        by_module=by_module,
+        uncertainty=doubt,
+        uncertainty_from=doubt_from,
+    )
+
+
+def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstimate:
+    """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
+    if cost.family == "view":
+        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
+    share = device.bandwidth_share[cost.family]
+    if cost.row:
+        share *= min(1.0, cost.row / _NORM_THREADS)
+    plain = cost.read - cost.strided - cached + cost.written + 2 * cost.copied
+    memory = plain / (device.bandwidth * share)
+    memory += _strided(cost, device)
+    if cached and device.cache_bandwidth:
+        memory += cached / (device.cache_bandwidth * share)
+    compute = _compute(cost, device)
+    bias, launches = 0.0, 1 + (cost.copied > 0)
+    if cost.bias and device.bias_pass:
+        bias = 2 * cost.bias / (device.bandwidth * device.bandwidth_share["elementwise"])
+        launches += 1
+    overhead = launches * device.launch
+    seconds = max(compute, memory) + bias + overhead
+    traffic = memory + bias if memory >= compute else bias
+    worst = max(compute if compute > memory else 0.0, traffic, overhead)
+    bound: Bound = "memory" if worst == traffic else "compute" if worst == compute else "launch"
+    return NodeEstimate(cost, compute, memory, bias, overhead, seconds, bound)
+
+
+def _strided(cost: NodeCost, device: Device) -> float:
+    """Seconds of the reads across the grain."""
+    return cost.strided / (device.bandwidth * device.bandwidth_share["strided"])
+
+
+def _compute(cost: NodeCost, device: Device) -> float:
+    """Seconds of arithmetic, in the tile and mode that are fastest on this device."""
+    if not cost.flops:
+        return 0.0
+    if cost.product is None:
+        (mode,) = device.modes(cost.dtype, "matmul")
+        peak = device.peak[mode]
+        return cost.flops / (peak * device.compute["depthwise"])
+    relative = device.relative.get(cost.family, 1.0)
+    speeds = [
+        (device.peak[mode] * relative, "tile" if mode in {"float32", "float64"} else "tensor")
+        for mode in device.modes(cost.dtype, cost.family)
+    ]
+    batch, rows, columns, depth = cost.product
+    height = min(_ROWS, -(-rows // _FEWEST_ROWS) * _FEWEST_ROWS)
+    blocks = batch * -(-rows // height)
+    sms = device.sms
+    fastest = float("inf")
+    for tile in TILES:
+        # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
+        waves = -(-blocks * -(-columns // tile) // sms)
+        work = 2.0 * waves * sms * height * tile * depth
+        for peak, kind in speeds:
+            fastest = min(fastest, work / (peak * device.compute[f"{kind}_{tile}"]))
+    return fastest
+
+
+def _cached(costs: Sequence[NodeCost], index: int, device: Device) -> int:
+    """Bytes that a node finds in the cache: what the kernel just before it wrote.
+
+    Bounded twice: nothing unless all that the earlier node read and wrote fits in the cache
+    beside what this one reads, and nothing for devices whose cache bandwidth no public source
+    gives.
+    """
+    if device.cache_bandwidth is None:
+        return 0
+    earlier = index - 1
+    while earlier >= 0 and costs[earlier].family == "view":
+        earlier -= 1
+    if earlier < 0:
+        return 0
+    before, cost = costs[earlier], costs[index]
+    if cost.strided or before.read + before.written + cost.read > device.cache:
+        return 0
+    return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
+
+
+def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, str]:
+    """One standard deviation of the sum, in seconds, and how it was computed.
+
+    Each family's time is off by the profile's `spread`, independently of the others, and so
+    are the launches; all move together by `common`. Families that a fit saw share the root mean
+    square of its held-out errors instead.
+    """
+    by_family: dict[str, float] = {}
+    launches = 0.0
+    for node in nodes:
+        family = node.cost.family
+        strided = min(_strided(node.cost, device), node.seconds - node.overhead)
+        by_family["strided"] = by_family.get("strided", 0.0) + strided
+        work = node.seconds - node.overhead - strided
+        by_family[family] = by_family.get(family, 0.0) + work
+        launches += node.overhead
+    fitted = sum(seconds for family, seconds in by_family.items() if family in device.fitted)
+    unseen = {f: t for f, t in by_family.items() if f not in device.fitted and t > 0}
+    spread = device.spread
+    variance = sum((spread[family] * seconds) ** 2 for family, seconds in unseen.items())
+    if device.held_out_rms is None:
+        variance += (spread["common"] * sum(by_family.values())) ** 2
+        variance += (spread["launch"] * launches) ** 2
+        return sqrt(variance), "spread assumed for each class and for the profile as a whole"
+    variance += (device.held_out_rms * (fitted + launches)) ** 2
+    words = f"root mean square of the fit's held-out errors ({100 * device.held_out_rms:.1f} %)"
+    if unseen:
+        words += f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
+    return sqrt(variance), words

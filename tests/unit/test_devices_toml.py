@@ -1,0 +1,245 @@
+"""Device profiles: what comes with srprof, a user's own file, and what is wrong with one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from srprof.cost.classes import FAMILIES
+from srprof.cost.devices import (
+    COMPUTE_KEYS,
+    RELATIVE_KEYS,
+    SHARE_KEYS,
+    SPREAD_KEYS,
+    device_names,
+    device_titles,
+    load_device,
+    needs_calibration,
+    parse_device,
+    to_toml,
+    tomllib,
+)
+from srprof.errors import InputError
+
+WITH_FIGURES = [name for name in device_names() if not needs_calibration(name)]
+FIGURES = ("peak", "bandwidth", "cache", "memory", "sms", "launch", "compute", "bandwidth_share")
+
+OWN = """
+title = "My card"
+bandwidth = 300
+cache = 4
+memory = 8
+sms = 20
+
+[peak]
+float32 = 5.0
+"""
+
+
+def own(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_promised_devices_are_there():
+    promised = "gtx1080ti titanxp rtx2080ti rtx3090 rtx4090 a100 h100 h200 jetson_orin cpu"
+    assert set(promised.split()) <= set(device_names())
+    assert set(device_titles()) == set(device_names())
+
+
+@pytest.mark.parametrize("name", WITH_FIGURES)
+def test_every_figure_has_its_source(name):
+    device = load_device(name)
+    for figure in FIGURES:
+        assert len(device.source[figure]) > 10, figure
+    if device.cache_bandwidth is not None:
+        assert device.source["cache_bandwidth"]
+
+
+@pytest.mark.parametrize("name", WITH_FIGURES)
+def test_every_profile_is_complete_and_plausible(name):
+    device = load_device(name)
+    assert set(device.compute) == set(COMPUTE_KEYS)
+    assert set(device.relative) == set(RELATIVE_KEYS)
+    assert set(device.bandwidth_share) == set(SHARE_KEYS) == {*FAMILIES, "strided"}
+    assert set(device.spread) == set(SPREAD_KEYS)
+    # FLOPs that a byte must bring to keep the arithmetic busy: no GPU is far outside this.
+    assert 9 < device.peak["float32"] / device.bandwidth < 100
+    assert max(device.peak.values()) == device.peak.get("float16", device.peak["float32"])
+    assert device.memory > 8 * 2**30 > device.cache > 2**20
+    for kind in ("tile", "tensor"):
+        shares = [device.compute[f"{kind}_{tile}"] for tile in (32, 64, 128)]
+        assert shares == sorted(shares)
+
+
+def test_figures_are_in_si_units():
+    card = load_device("gtx1080ti")
+    assert card.peak == pytest.approx({"float32": 11.34e12})
+    assert (card.bandwidth, card.launch) == pytest.approx((484e9, 5e-6))
+    assert card.sms == 28
+    assert (card.cache, card.memory) == (2.75 * 2**20, 11 * 2**30)
+
+
+def test_the_fitted_profile_says_how_good_it_is():
+    card = load_device("ntire2022")
+    assert 0 < card.held_out_error < 0.10
+    assert card.command == "python benchmarks/fit_ntire2022.py"
+    assert "conv" in card.fitted
+    assert card.peak == load_device("gtx1080ti").peak
+
+
+def test_cpu_is_calibrated_on_the_spot():
+    assert needs_calibration("cpu")
+    with pytest.raises(InputError, match=r"srprof calibrate --device cpu -o cpu\.toml") as error:
+        load_device("cpu")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, hint",
+    [("gtx1080", "gtx1080ti"), ("rtx4080", "rtx4090"), ("H100", "h100"), ("orin", "jetson_orin")],
+)
+def test_an_unknown_device_names_the_nearest(name, hint):
+    with pytest.raises(InputError, match=f"unknown device '{name}'.*{hint}"):
+        load_device(name)
+
+
+def test_an_unknown_device_like_none_lists_all():
+    with pytest.raises(InputError, match="known: gtx1080ti"):
+        load_device("???")
+
+
+def test_the_defaults_are_no_device():
+    with pytest.raises(InputError, match="unknown device 'default'"):
+        load_device("default")
+
+
+def test_a_file_of_ones_own(tmp_path):
+    card = load_device(own(tmp_path, OWN))
+    assert (card.name, card.title) == ("mine", "My card")
+    assert card.peak == {"float32": 5e12}
+    assert card.compute == load_device("gtx1080ti").compute  # the defaults
+
+
+def test_a_file_may_start_from_a_known_device(tmp_path):
+    card = load_device(own(tmp_path, 'base = "rtx3090"\nlaunch = 3\n[peak]\nfloat32 = 30'))
+    assert card.launch == pytest.approx(3e-6)
+    assert card.bandwidth == load_device("rtx3090").bandwidth
+    assert card.peak["float32"] == 30e12
+    assert card.peak["tf32"] == load_device("rtx3090").peak["tf32"]
+
+
+def test_a_fit_of_the_base_is_not_inherited(tmp_path):
+    """What holds for the fitted figures need not hold when some are replaced."""
+    card = load_device(own(tmp_path, 'base = "ntire2022"\nbandwidth = 100'))
+    assert (card.held_out_error, card.fitted, card.command) == (None, (), "")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("bandwidth = 300", ""), r"bandwidth is missing; give a number of GB/s"),
+        (("sms = 20", ""), r"sms is missing; give a number,"),
+        (("[peak]\nfloat32 = 5.0", ""), r"peak is missing; give a table of TFLOP/s"),
+        (("= 300", "= -3"), r"bandwidth = -3 is impossible; give a positive number"),
+        (("= 300", "= 0"), r"bandwidth = 0 is impossible"),
+        (("= 300", "= nan"), r"bandwidth = nan is impossible"),
+        (("= 300", "= inf"), r"bandwidth = inf is impossible"),
+        (("= 300", "= true"), r"bandwidth = True is impossible; give a number"),
+        (("= 300", '= "fast"'), r"bandwidth = 'fast' is impossible; give a number"),
+        (("sms = 20", "sms = 2.5"), r"sms = 2\.5 is impossible; give a whole number"),
+        (("= 5.0", "= -1"), r"peak\.float32 = -1 is impossible"),
+        (("float32", "float23"), r"unknown key peak\.float23; did you mean peak\.float32\?"),
+        (("bandwidth =", "bandwith ="), r"unknown key bandwith; did you mean bandwidth\?"),
+        (("sms = 20", "sms = 20\nzzz = 1"), r"unknown key zzz; known: bandwidth"),
+        (("[peak]", "[compute]\ntile_64 = 7\n[peak]"), r"compute\.tile_64 = 7\.0 is impossible"),
+        (("[peak]\nfloat32 = 5.0", "peak = 3"), r"peak = 3 is impossible; give a table"),
+        (("sms = 20", "sms = 20\nbias_pass = 1"), r"bias_pass = 1 is impossible; give true or"),
+        (("sms = 20", "sms = 20\nfitted = 1"), r"fitted = 1 is impossible; give a list"),
+        (("sms = 20", 'sms = 20\nfitted = ["c"]'), r"fitted = 'c' is impossible; give one of"),
+        (("sms = 20", "sms = 20\nsource = 1"), r"source = 1 is impossible; give a table"),
+        (("sms = 20", 'sms = 20\nbase = "h10"'), r"base = 'h10' is impossible; .*\(h100\?\)"),
+        (("sms = 20", "sms = 20\nbase = 7"), r"base = 7 is impossible; give a known device"),
+        (("sms = 20", "sms = 20\nbase = []"), r"base = \[\] is impossible"),
+        (("sms = 20", 'sms = 20\nbase = "cpu"'), r"base = 'cpu' is impossible"),
+        (("sms = 20", "sms = 20\ncache_bandwidth = 9"), r"cache_bandwidth = 9 is impossible"),
+        (("sms = 20", "sms ="), r"is not valid TOML: Invalid value \(at line 6"),
+    ],
+)
+def test_what_is_wrong_with_a_profile(tmp_path, change, message):
+    path = own(tmp_path, OWN.replace(*change))
+    with pytest.raises(InputError, match=message) as error:
+        load_device(path)
+    assert "\n" not in str(error.value)
+    assert "mine.toml" in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read device profile .*no\.toml: No such file"):
+        load_device(str(tmp_path / "no.toml"))
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "bytes.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not valid TOML"):
+        load_device(str(path))
+
+
+def test_the_mode_of_arithmetic():
+    old, new = load_device("gtx1080ti"), load_device("rtx3090")
+    assert old.modes("float32", "conv") == ("float32",)
+    assert new.modes("float32", "conv") == ("float32", "tf32")
+    assert new.modes("float32", "matmul") == ("float32",)
+    assert new.modes("bfloat16", "matmul") == ("bfloat16",)
+
+
+def test_a_dtype_that_the_device_lacks():
+    message = "device gtx1080ti has no peak for bfloat16; it has float32: choose"
+    with pytest.raises(InputError, match=message):
+        load_device("gtx1080ti").modes("bfloat16", "conv")
+
+
+def test_values_replaced_by_key():
+    card = load_device("gtx1080ti")
+    changed = card.with_values({"compute": 2.0, "compute.tile_32": 0.1, "launch": 1e-6})
+    assert changed.compute["tile_32"] == pytest.approx(0.2)  # entries first, then factors
+    assert changed.compute["tile_64"] == pytest.approx(2 * card.compute["tile_64"])
+    assert changed.launch == 1e-6
+    assert card.launch == pytest.approx(5e-6)
+
+
+@pytest.mark.parametrize("name", WITH_FIGURES)
+def test_a_profile_survives_being_written(name):
+    card = load_device(name)
+    again = parse_device(name, tomllib.loads(to_toml(card)), "again")
+    assert again.title == card.title
+    assert again.source == card.source
+    assert again.fitted == card.fitted
+    for table in ("peak", "compute", "relative", "bandwidth_share", "spread"):
+        assert getattr(again, table) == pytest.approx(getattr(card, table), rel=1e-3)
+    for figure in ("bandwidth", "cache", "memory", "sms", "launch"):
+        assert getattr(again, figure) == pytest.approx(getattr(card, figure), rel=1e-3)
+    assert (again.held_out_error or 0) == pytest.approx(card.held_out_error or 0, rel=1e-3)
+
+
+def test_only_what_differs_from_the_base_is_written():
+    base = load_device("h100")
+    text = to_toml(base.with_values({"launch": 2e-6}), base, "mine")
+    assert text.splitlines() == [
+        "[mine]",
+        f'title = "{base.title}"',
+        'base = "h100"',
+        "launch = 2",
+    ]
+
+
+def test_no_torch_is_needed():
+    code = (
+        "import sys; from srprof.cost.devices import load_device; load_device('h100'); "
+        "import srprof.cost.roofline; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
