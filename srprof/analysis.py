@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.cost.complexity import Complexity, complexity
-from srprof.errors import InputError
+from srprof.errors import InputError, ModelError
 from srprof.inputs import ITEMSIZE
 from srprof.memory.model import (
     GRANULARITY,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas
 
     from srprof.compare.published import Comparison
+    from srprof.workload import Workload
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -487,7 +488,22 @@ def analyze(
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
-        calls = {size: replace(workload, args=resized(workload.args, size)) for size in images}
-        runs = {size: run_trace(call, trace_on, holders=False) for size, call in calls.items()}
+        runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
     return Analysis(record, granularity, history, repeat, settings)
+
+
+def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
+    """The workload's trace with an image of another size."""
+    from srprof.tracing.run import run_trace
+
+    call = replace(workload, args=resized(workload.args, size))
+    try:
+        return run_trace(call, trace_on, holders=False)
+    except ModelError as error:
+        raise ModelError(
+            f"at {size[0]}x{size[1]}, a size of the list: {error}",
+            file=error.file,
+            line=error.line,
+            module=error.module,
+        ) from error
