@@ -27,6 +27,7 @@ from srprof.memory.model import (
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.workspace import WorkspaceTable, blas_workspace
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.tracing.records import Node, Reference, Trace
 
@@ -63,6 +64,7 @@ class Analysis:
         history: runs of the same network before this one, whose blocks the allocator still has.
         repeat: how often history and this run are gone through.
         allocator: settings of CUDA's caching allocator.
+        workspaces: scratch inside nodes, where it was measured.
         published: the network's published figures beside ours, where somebody compared them.
     """
 
@@ -71,6 +73,7 @@ class Analysis:
     history: tuple[Trace, ...] = ()
     repeat: int = 1
     allocator: Settings = field(default_factory=Settings)
+    workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
 
     @cached_property
@@ -86,14 +89,28 @@ class Analysis:
     @cached_property
     def cold(self) -> Simulation:
         """This run as the first image of a fresh program, in CUDA's caching allocator."""
-        return simulate([self.trace], self.allocator)
+        return self._simulate([self.trace])
 
     @cached_property
     def simulation(self) -> Simulation:
         """The whole protocol in CUDA's caching allocator; this run is its last image."""
         if not self.history and self.repeat == 1:
             return self.cold
-        return simulate([*self.history, self.trace] * self.repeat, self.allocator)
+        return self._simulate([*self.history, self.trace] * self.repeat)
+
+    def _simulate(self, traces: Sequence[Trace]) -> Simulation:
+        config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
+        return simulate(
+            traces,
+            self.allocator,
+            workspace=lambda node: self.workspaces.scratch(node) or 0,
+            blas_workspace=blas_workspace(config=config),
+        )
+
+    @cached_property
+    def unknown_workspace(self) -> tuple[int, ...]:
+        """Nodes of which nobody knows how much scratch they take."""
+        return self.workspaces.unknown(self.trace.nodes)
 
     @cached_property
     def allocated_range(self) -> tuple[int, int]:
@@ -316,12 +333,19 @@ class Analysis:
             "requested": usage.requested,
             "rounding": usage.rounding,
             "unsplit": usage.unsplit,
-            "workspace": None,
+            "workspace": self._peak_workspace(),
+            "workspace_unknown": len(self.unknown_workspace),
+            "workspace_source": self.workspaces.source or None,
             "fragmentation": usage.fragmentation,
             "cold": self.cold.peak_allocated,
             "range": list(self.allocated_range),
             "not_simulated": list(simulation.not_simulated),
         }
+
+    def _peak_workspace(self) -> int | None:
+        """Scratch of the node at the allocator's peak; None if it is not known."""
+        node = self.simulation.peak_node
+        return None if node is None else self.workspaces.scratch(self.trace.nodes[node])
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
@@ -344,7 +368,7 @@ class Analysis:
                 "output": parts.output,
                 "kept": parts.kept,
                 "held": parts.held,
-                "workspace": None,
+                "workspace": self.workspaces.scratch(node),
                 "allocated": allocated,
                 "macs": macs,
                 "bytes_moved": bytes_moved(node),
