@@ -22,6 +22,7 @@ from srprof.errors import InputError, SrprofError
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "list": "srprof.cli.list",
+    "measure": "srprof.cli.measure",
 }
 
 _DESCRIPTION = (
