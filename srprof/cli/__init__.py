@@ -23,6 +23,7 @@ COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "measure": "srprof.cli.measure",
 }
 
 _DESCRIPTION = (
