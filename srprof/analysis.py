@@ -27,7 +27,7 @@ from srprof.memory.model import (
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
-from srprof.memory.workspace import WorkspaceTable, blas_workspace
+from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.tracing.records import Node, Reference, Trace
 
@@ -475,6 +475,7 @@ def analyze(
     sizes: str | Sequence[tuple[int, int]] | None = None,
     repeat: int = 1,
     allocator: str | None = None,
+    workspace: str | None = None,
 ) -> Analysis:
     """Explain the memory and complexity of a model at an input.
 
@@ -486,6 +487,7 @@ def analyze(
         repeat: how often the list and the input are gone through.
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
+        workspace: file with the scratch that was measured on a device (`srprof validate --save`).
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
@@ -501,8 +503,9 @@ def analyze(
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     settings = parsed or Settings.parse(allocator or "")
+    table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
     if isinstance(model, Trace):
-        return Analysis(model, granularity, repeat=repeat, allocator=settings)
+        return Analysis(model, granularity, (), repeat, settings, table)
     from srprof.tracing.run import run_trace
     from srprof.workload import resolve
 
@@ -514,7 +517,7 @@ def analyze(
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
         runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
-    return Analysis(record, granularity, history, repeat, settings)
+    return Analysis(record, granularity, history, repeat, settings, table)
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:

@@ -73,6 +73,7 @@ class Validation:
     Attributes:
         tolerance: of the cold peak, as a fraction; and for each node, of that peak.
         missing: calls that only the trace or only the measurement has, for a person.
+        workspaces: the scratch that was measured, by call.
     """
 
     measurement: Measurement
@@ -80,6 +81,7 @@ class Validation:
     peaks: tuple[PeakCheck, ...]
     nodes: tuple[NodeCheck, ...]
     missing: tuple[str, ...]
+    workspaces: WorkspaceTable
 
     @property
     def worst(self) -> tuple[NodeCheck, ...]:
@@ -119,8 +121,30 @@ def _mib(nbytes: int) -> str:
     return f"{nbytes / 2**20:.2f} MiB"
 
 
+def trace_of(measurement: Measurement) -> Trace:
+    """A trace of what was measured: its SPEC at its input, on the CPU if it was measured there.
+
+    Raises:
+        InputError, ModelError: as for `srprof.trace`.
+    """
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(
+        measurement.spec,
+        tuple(tensor.shape for tensor in measurement.inputs),
+        dtype=measurement.dtype,
+        channels_last=measurement.layout == "channels_last",
+    )
+    on = "cpu" if measurement.device.kind == "cpu" else "meta"
+    return run_trace(workload, on, holders=False)
+
+
 def validate(
-    measurement: Measurement, trace: Trace, tolerance: float = 0.01, settings: Settings | None = None
+    measurement: Measurement,
+    trace: Trace,
+    tolerance: float = 0.01,
+    settings: Settings | None = None,
 ) -> Validation:
     """Compare a trace's predictions with a measurement of the same network at the same input.
 
@@ -138,19 +162,31 @@ def validate(
         )
     pairs = list(aligned(trace.nodes, measurement.nodes))
     nodes = tuple(_check_node(measurement, node, facts) for node, facts in pairs)
-    matched = {node.index for node, _ in pairs}, {facts.index for _, facts in pairs}
-    missing = [f"{n.op} of node {n.index} only traced" for n in trace.nodes if n.index not in matched[0]]
-    missing += [
-        f"{f.op} of node {f.index} only measured"
-        for f in measurement.nodes
-        if f.index not in matched[1]
-    ]
-    return Validation(measurement, tolerance, _peaks(measurement, trace, settings), nodes, tuple(missing))
+    table = workspaces(measurement, trace)
+    return Validation(
+        measurement=measurement,
+        tolerance=tolerance,
+        peaks=_peaks(measurement, trace, table, settings),
+        nodes=nodes,
+        missing=tuple(_missing(trace.nodes, measurement.nodes, pairs)),
+        workspaces=table,
+    )
 
 
-def aligned(
-    nodes: Sequence[Node], facts: Sequence[NodeFacts]
-) -> Iterator[tuple[Node, NodeFacts]]:
+def _missing(
+    nodes: Sequence[Node], facts: Sequence[NodeFacts], pairs: Sequence[tuple[Node, NodeFacts]]
+) -> Iterator[str]:
+    traced = {node.index for node, _ in pairs}
+    measured = {fact.index for _, fact in pairs}
+    for node in nodes:
+        if node.index not in traced:
+            yield f"{node.op} of node {node.index} only traced"
+    for fact in facts:
+        if fact.index not in measured:
+            yield f"{fact.op} of node {fact.index} only measured"
+
+
+def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple[Node, NodeFacts]]:
     """Traced and measured nodes of the same call, where composite calls differ by device."""
     ours = [(node.op, node.shape) for node in nodes]
     theirs = [(fact.op, tuple(fact.shape)) for fact in facts]
@@ -158,9 +194,7 @@ def aligned(
         yield from zip(nodes, facts, strict=True)
         return
     for first, second, length in SequenceMatcher(None, ours, theirs, False).get_matching_blocks():
-        yield from zip(
-            nodes[first : first + length], facts[second : second + length], strict=True
-        )
+        yield from zip(nodes[first : first + length], facts[second : second + length], strict=True)
 
 
 def _check_node(measurement: Measurement, node: Node, facts: NodeFacts) -> NodeCheck:
@@ -179,13 +213,13 @@ def _check_node(measurement: Measurement, node: Node, facts: NodeFacts) -> NodeC
 
 
 def _peaks(
-    measurement: Measurement, trace: Trace, settings: Settings | None
+    measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
 ) -> tuple[PeakCheck, ...]:
     cold = measurement.memory.cold
     assert cold is not None
-    table = workspaces(measurement, trace)
     if measurement.device.kind == "cpu":
-        found = [("max_allocated", *_requested_peaks(measurement, trace, table), cold.max_allocated)]
+        requested = _requested_peaks(measurement, trace, table)
+        found = [("max_allocated", *requested, cold.max_allocated)]
     else:
         environment = measurement.flags.environment
         settings = settings or Settings.from_environment(environment)
@@ -220,18 +254,13 @@ def _requested_peaks(
 ) -> tuple[int, int]:
     """What the CPU's allocator has at most: it hands out what is asked, and frees as Python does.
 
-    A node's inputs and what it makes live together; scratch comes on top while it runs.
+    While a node runs, what lives at its end is there already, and scratch on top.
     """
     net = measurement.memory.net
-    with_ = without = net + sum(e.info.nbytes for e in trace.inputs)
-    before = sum(e.info.nbytes for e in trace.inputs)
-    for node in trace.nodes:
-        made = sum(trace.storages[index].nbytes for index in node.created)
-        within = max(before + made, node.live)
-        without = max(without, net + within)
-        with_ = max(with_, net + within + (table.scratch(node) or 0))
-        before = node.live
-    return with_, without
+    idle = sum(external.info.nbytes for external in trace.inputs)
+    without = max((node.live for node in trace.nodes), default=idle)
+    with_ = max((node.live + (table.scratch(node) or 0) for node in trace.nodes), default=idle)
+    return net + with_, net + without
 
 
 def workspaces(measurement: Measurement, trace: Trace) -> WorkspaceTable:
@@ -247,4 +276,4 @@ def workspaces(measurement: Measurement, trace: Trace) -> WorkspaceTable:
     for node, facts in aligned(trace.nodes, measurement.nodes):
         key = call_key(node)
         entries[key] = max(facts.workspace, entries.get(key, 0))
-    return WorkspaceTable(f"{device.name}, {', '.join(libraries)}", entries)
+    return WorkspaceTable(f"{device.name}, {', '.join(libraries)}", device.kind, entries)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
@@ -16,7 +17,7 @@ from srprof.tracing.records import Node, TensorInfo, TensorRef
 
 KIB = 2**10
 
-#: Ops whose kernels only read their inputs and write their outputs.
+#: Ops whose CUDA kernels only read their inputs and write their outputs.
 _NO_SCRATCH = frozenset(
     """
     add add_ sub sub_ mul mul_ div div_ neg relu relu_ leaky_relu leaky_relu_ sigmoid sigmoid_
@@ -101,17 +102,20 @@ class WorkspaceTable:
 
     Attributes:
         source: the device and versions that it holds for; "" if nothing was measured.
+        kind: "cuda" or "cpu".
         entries: bytes by `call_key`.
     """
 
     source: str = ""
+    kind: str = "cuda"
     entries: Mapping[str, int] = field(default_factory=dict)
 
     def scratch(self, node: Node) -> int | None:
-        """Bytes of scratch while the node runs; None if neither rule nor measurement says."""
-        if node.is_view or node.op in _NO_SCRATCH:
+        """Bytes of scratch while the node runs; None if neither measurement nor rule says."""
+        known = self.entries.get(call_key(node)) if self.entries else None
+        if known is None and (node.is_view or node.op in _NO_SCRATCH):
             return 0
-        return self.entries.get(call_key(node))
+        return known
 
     def unknown(self, nodes: Iterable[Node]) -> tuple[int, ...]:
         """Indices of the nodes whose scratch is not known."""
@@ -131,11 +135,12 @@ class WorkspaceTable:
         entries = dict(self.entries)
         for key, nbytes in other.entries.items():
             entries[key] = max(nbytes, entries.get(key, 0))
-        return WorkspaceTable(self.source or other.source, entries)
+        source, kind = max((self.source, self.kind), (other.source, other.kind))
+        return WorkspaceTable(source, kind, entries)
 
     def to_json(self) -> str:
         """As text: sorted, so that it can be compared."""
-        data = {"schema": 1, "kind": _KIND, "source": self.source}
+        data = {"schema": 1, "kind": _KIND, "device": self.kind, "source": self.source}
         return json.dumps({**data, "entries": dict(sorted(self.entries.items()))}, indent=1) + "\n"
 
     @classmethod
@@ -148,7 +153,8 @@ class WorkspaceTable:
         try:
             data = json.loads(text)
             kind, schema = data["kind"], data["schema"]
-            table = cls(str(data["source"]), {str(k): int(v) for k, v in data["entries"].items()})
+            entries = {str(key): int(nbytes) for key, nbytes in data["entries"].items()}
+            table = cls(str(data["source"]), str(data["device"]), entries)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{source} is no table of workspaces; `srprof validate --save DIR` writes one"
@@ -159,3 +165,22 @@ class WorkspaceTable:
 
 
 _KIND = "srprof workspace"
+
+
+def load_workspaces(path: str) -> WorkspaceTable:
+    """The table of a GPU in a file that `srprof validate --save DIR` wrote.
+
+    Raises:
+        InputError: it cannot be read, is no such table, or is of a CPU.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: name a table of workspaces") from error
+    table = WorkspaceTable.from_json(text, path)
+    if table.kind != "cuda":
+        raise InputError(
+            f"{path} was measured on {table.source}, and `allocated` is of CUDA; give a table of a "
+            "GPU, from `srprof validate --device cuda --save DIR`"
+        )
+    return table
