@@ -201,7 +201,7 @@ class CudaBackend:
         except OutOfMemoryError as error:
             raise self._too_small(error, workload, recorder) from error
         finally:
-            if recorder is not None and recorder.nodes:
+            if recorder is not None:
                 identify(draft, recorder)
                 draft.nodes = node_facts(recorder, gauge.allocated, gauge.requested or None)
                 draft.memory = Memory(

@@ -16,11 +16,12 @@ from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.base import PROTOCOLS, Latency, Measurement, Protocol
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
-from srprof.measuring.metering import model_errors
+from srprof.measuring.metering import OutOfMemoryError, model_errors
 from srprof.measuring.progress import Progress, silent
 from srprof.measuring.search import largest_image
 from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import call_model
+from srprof.tracing.source import first_line
 from srprof.workload import Instance, Workload, resolve
 
 
@@ -69,7 +70,8 @@ def measure(
         model, inputs, dtype, channels_last: as for `trace`.
         device: "cuda", "cuda:1" or "cpu".
         protocol: how latency is taken: "ntire" as the challenge's script does (cudnn.benchmark
-            off, no warm-up, the mean), "strict" after a warm-up, by the median.
+            off, no warm-up, the mean), "strict" after a warm-up, by the median. By then the model
+            has run for its memory, so no timed pass is the process's first, as the script's is.
         repeat: timed passes; 0 for memory only. By default 100 on CUDA and 10 on the CPU.
         warmup: passes before them. By default none for "ntire", else 10 on CUDA and 2 on the CPU.
         flush_l2: overwrite the GPU's L2 cache before each timed pass.
@@ -143,6 +145,11 @@ def run_measurement(
         if draft.memory is None:
             raise
         raise Interrupted(_freeze(workload, backend, draft, complete=False)) from interrupt
+    except OutOfMemoryError as error:  # in a later run than the one that could name the node
+        raise DeviceMemoryError(
+            f"{workload.name} does not fit into the device's memory: {first_line(error)}; give a "
+            "smaller --input"
+        ) from error
     return _freeze(workload, backend, draft, complete=True)
 
 

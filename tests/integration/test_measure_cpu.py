@@ -22,6 +22,7 @@ from srprof.errors import InputError, ModelError
 from srprof.measuring import cpu
 from srprof.measuring.base import load, workspace_by_op
 from srprof.measuring.run import Interrupted
+from srprof.render.measurement import measurement_text
 from tests.cpu_truth import live_bytes
 from tests.random_networks import RandomNetwork, random_networks
 
@@ -87,7 +88,7 @@ def test_networks_that_nobody_wrote(network: RandomNetwork):
     start = measurement.memory.start
     assert [n.op for n in measurement.nodes] == ops
     assert [n.allocated.after - start for n in measurement.nodes] == live
-    assert all(n.workspace >= 0 for n in measurement.nodes if not n.op.endswith("resize_"))
+    assert all(n.workspace >= 0 for n in measurement.nodes)
     cold, warm = measurement.memory.cold, measurement.memory.warm
     assert cold is not None and warm is not None
     if "cache" not in network.source:  # what the first run leaves is there in the second
@@ -162,6 +163,14 @@ def test_other_dtypes_layouts_and_inputs():
     two = srprof.measure(Two(), SHAPE, {"mask": torch.ones(SHAPE)}, device="cpu", repeat=0)
     assert [(t.name, t.shape) for t in two.inputs] == [("input", SHAPE), ("mask", SHAPE)]
     assert two.memory.inputs == 2 * 3 * 32 * 32 * 4
+
+
+def test_a_model_that_calls_nothing():
+    measurement = srprof.measure(nn.Identity(), SHAPE, device="cpu", repeat=1)
+    assert measurement.nodes == ()
+    assert measurement.memory.cold is not None
+    assert measurement.memory.cold.max_allocated == measurement.memory.inputs
+    assert "no op took memory" in measurement_text(measurement)
 
 
 def test_exported_programs_and_graphs_are_models():

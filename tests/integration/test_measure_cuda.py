@@ -79,6 +79,12 @@ def test_bytes_around_each_node(fake: FakeCuda):
     assert measurement.memory.inputs == IMAGE
 
 
+def test_a_model_that_calls_nothing(fake: FakeCuda):
+    measurement = srprof.measure(nn.Identity(), SHAPE, device="cuda", repeat=1)
+    assert measurement.nodes == ()
+    assert measurement.deterministic is True
+
+
 def test_whole_runs(fake: FakeCuda):
     fake.allocate(10**6)()  # what was there before is not the run's
     memory = srprof.measure(net(), SHAPE, device="cuda", repeat=0).memory
@@ -181,6 +187,21 @@ def test_out_of_memory_is_one_line_on_the_command_line(
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert line.startswith("srprof: Blur") and line.endswith("fits is 1x3x64x64")
+
+
+def test_out_of_memory_in_a_later_run(fake: FakeCuda):
+    """Where no recorder looks on, there is no node to name."""
+    calls = itertools.count()
+
+    class Grows(nn.Module):
+        def forward(self, x):
+            if next(calls) == 5:  # two whole runs, two recorded ones, one timed
+                fake.memory = 100
+            return torch.ops.srprof_test.blur(x, 1000)
+
+    with pytest.raises(DeviceMemoryError, match="Tried to allocate") as caught:
+        srprof.measure(Grows(), SHAPE, device="cuda", warmup=0)
+    assert (caught.value.op, caught.value.line) == ("", 0)
 
 
 def test_a_copy_for_a_gpu_has_the_callers_weights(monkeypatch: pytest.MonkeyPatch):
