@@ -91,7 +91,7 @@ def test_json_sums(e_rfdn):
 def test_unknown_is_null_and_not_zero(e_rfdn):
     data = json.loads(render(e_rfdn, "json"))
     assert data["latency"] is None
-    assert data["memory"]["allocator"]["workspace"] is None
+    assert data["memory"]["allocator"]["workspace_source"] is None
     assert {n["workspace"] for n in data["nodes"] if n["op"] == "convolution"} == {None}
     assert {n["workspace"] for n in data["nodes"] if n["op"] == "leaky_relu_"} == {0}
 
