@@ -60,7 +60,8 @@ def test_exact_sum_named_in_the_design():
 
 
 def test_every_option_of_the_readme_exists(capsys):
-    assert main(["analyze", "--help"]) == 0
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", README)) - {"--with", "--no-deps"}:
         assert option in text, option
