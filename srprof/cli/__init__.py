@@ -23,6 +23,7 @@ COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "rank": "srprof.cli.rank",
     "measure": "srprof.cli.measure",
     "validate": "srprof.cli.validate",
 }
