@@ -90,7 +90,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="measured runtime and memory of one of the models, from `srprof measure --format json`",
+        help="measured runtime and memory of a model: what `srprof measure --format json` wrote",
     )
     parser.add_argument(
         "--format", choices=("text", "markdown", "latex", "json", "csv"), default="text"

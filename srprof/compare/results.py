@@ -49,7 +49,7 @@ def load_reference(name: str) -> tuple[Entry, ...]:
         raise InputError(f"--with {name}: {hint}there is {', '.join(REFERENCES)}")
     title, path = REFERENCES[name]
     data = json.loads(path.read_text(encoding="utf-8"))
-    origin = Origin("published", title, source=data["source"])
+    origin = Origin("published", source=data["source"])
     return _entries(data["rows"], path.name, origin, title)
 
 
@@ -158,6 +158,6 @@ def _number(value: object, where: str, column: str) -> float | None:
 def _ranked(value: object, where: str) -> bool:
     known = {None: True, "": True, "true": True, "false": False}
     key = str(value).lower() if isinstance(value, (bool, str)) else value
-    if key is not None and not isinstance(key, str) or key not in known:
+    if isinstance(key, (list, dict, float, int)) or key not in known:
         raise InputError(f"{where}, column ranked: {value!r:.40} is neither true nor false")
     return known[key]
