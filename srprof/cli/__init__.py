@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
+    "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "validate": "srprof.cli.validate",
 }
