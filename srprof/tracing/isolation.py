@@ -11,7 +11,7 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -93,6 +93,20 @@ def _write_default_device(value: _DefaultDevice) -> None:
         _push_mode(mode)  # type: ignore[no-untyped-call]
     torch._GLOBAL_DEVICE_CONTEXT.device_context = value.context
     _device.CURRENT_DEVICE = value.current
+
+
+@contextmanager
+def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Put each third in the place of an owner's attribute, and the old ones back at the end."""
+    before = []
+    try:
+        for owner, name, new in patches:
+            before.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, new)
+        yield
+    finally:
+        for owner, name, old in reversed(before):
+            setattr(owner, name, old)
 
 
 @contextmanager
