@@ -173,6 +173,8 @@ class _OnMeta(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func is torch.device:  # it is no tensor yet, and may be compared
+            return func(*args, **kwargs)
         if func is torch.Tensor.cuda:
             self._stand_in.asks(_PUTS)
             return _to_meta(*args, **kwargs)

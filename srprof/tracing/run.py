@@ -113,6 +113,7 @@ def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
     if not gpu.asked:
         assert first is not None
         return first
+    asked = " and ".join(gpu.asked)
     gpu.answering = True
     workload.forget()
     try:
@@ -122,7 +123,7 @@ def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
             raise
         gpu.answering = False
         workload.forget()
-        note = f"the code asks for {' and '.join(gpu.asked)}; traced as without, for with: {error}"
+        note = f"the code asks for {asked}; traced as if there was none, because with it {error}"
         return replace(first, notes=(*first.notes, note))
 
 
