@@ -107,6 +107,8 @@ class Validation:
                 f"{first.module or 'the model'}: predicted {_mib(first.predicted)}, measured "
                 f"{_mib(first.measured)}"
             )
+        if self.measurement.deterministic is False:
+            found += [n for n in self.measurement.notes if "not deterministic" in n]
         if self.missing:
             found.append(f"other calls: {'; '.join(self.missing[:3])}")
         return tuple(found)
