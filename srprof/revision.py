@@ -106,7 +106,11 @@ def _extract(top: str, commit: str, root: str) -> None:
         with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
             for member in tar:
                 inside = os.path.normpath(os.path.join(root, member.name))
-                if not member.isfile() or member.size > _LARGEST or not inside.startswith(root):
+                if (
+                    not member.isfile()
+                    or member.size > _LARGEST
+                    or not inside.startswith(root + os.sep)
+                ):
                     continue
                 source = tar.extractfile(member)
                 assert source is not None

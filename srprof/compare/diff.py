@@ -101,9 +101,14 @@ class Live:
     made_by: str
 
     @property
+    def named(self) -> bool:
+        """Whether a variable is known that references it."""
+        return bool(self.function)
+
+    @property
     def keys(self) -> tuple[tuple[str, ...], ...]:
         """What it is recognised by in another run, the surest first; lines move in every edit."""
-        if not self.function:  # nobody's variable
+        if not self.named:
             return ((self.variable, self.made_by),)
         return (self.variable, self.function), (self.variable, "", self.made_by)
 
@@ -350,8 +355,8 @@ def explain_peak(peak: PeakChange) -> str:
 def explain_tensor(change: TensorChange) -> str:
     """`r_c2` in RFDB.forward, line 118, is now held at the peak, +49.61 MiB."""
     live = change.live
-    name = f"`{live.variable}`" if live.function else f"{live.variable} of {live.made_by}"
-    where = f" in {live.function}" if live.function else ""
+    name = f"`{live.variable}`" if live.named else f"the result of {live.made_by or 'the caller'}"
+    where = f" in {live.function}" if live.named else ""
     where += f", line {live.line}," if live.line else ""
     size = signed(change.difference)
     if change.before is None:

@@ -114,7 +114,7 @@ def _tensor(change: TensorChange) -> tuple[Any, ...]:
     live, before, after = change.live, change.before, change.after
     return (
         change.fate,
-        live.variable,
+        live.variable if live.named else "(no variable)",
         live.function,
         place(live.file, live.line),
         live.made_by or "the caller",
