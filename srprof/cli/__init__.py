@@ -27,6 +27,7 @@ COMMANDS = {
     "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "validate": "srprof.cli.validate",
+    "check": "srprof.cli.check",
 }
 
 _DESCRIPTION = (
