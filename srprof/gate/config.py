@@ -1,4 +1,4 @@
-"""The gate's configuration: `srprof.toml`, or `[tool.srprof]` of `pyproject.toml`; no torch here."""
+"""The gate's configuration: `srprof.toml`, or `[tool.srprof]` of `pyproject.toml`. No torch."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Srprof:
         self,
         model: Any,
         *inputs: Any,
-        max: str | int,
+        max: str | int,  # noqa: A002 - reads as a sentence where it is called
         memory: str = "eager",
         **options: Any,
     ) -> None:
