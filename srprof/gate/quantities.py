@@ -141,4 +141,7 @@ def parse_growth(value: object, kind: Kind) -> Growth:
             f'"1%", "{_EXAMPLES[kind]}" or "1%+{_EXAMPLES[kind]}"'
         )
     share = Fraction(shares[0].rstrip(".")) / 100 if shares else Fraction(0)
-    return Growth(share, parse_quantity(amounts[0], kind) if amounts else 0)
+    try:
+        return Growth(share, parse_quantity(amounts[0], kind) if amounts else 0)
+    except InputError as error:
+        raise InputError(f"growth {error}") from error

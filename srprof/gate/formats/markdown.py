@@ -11,7 +11,8 @@ from srprof.gate.formats.text import sections
 from srprof.render.markdown import markdown_sections
 from srprof.render.tables import Section
 
-_SPECIAL = re.compile(r"([\\*_<>\[\]#])")
+_SPECIAL = re.compile(r"([\\`*_<>\[\]#&])")
+_CODE = re.compile(r"((?<!`)`[\w.]+`(?!`))")
 
 
 def render(report: Report, root: str) -> str:
@@ -32,9 +33,6 @@ def _cell(value: Any) -> Any:
 
 
 def plain(text: str) -> str:
-    """Text that renders as it is; what stands in backticks is code already."""
-    parts = " ".join(text.split()).split("`")
-    whole = len(parts) % 2 == 1  # each backtick has its partner
-    if not whole:
-        return _SPECIAL.sub(r"\\\1", "\\`".join(parts))
-    return "`".join(p if i % 2 else _SPECIAL.sub(r"\\\1", p) for i, p in enumerate(parts))
+    """Text that renders as it is; names in backticks are code already."""
+    parts = _CODE.split(" ".join(text.split()))
+    return "".join(p if i % 2 else _SPECIAL.sub(r"\\\1", p) for i, p in enumerate(parts))
