@@ -318,7 +318,7 @@ def judge(
     if baseline is not None and entry is not None:
         differing = differences(check.settings, seen, entry, baseline.environment, environment)
         apart = frozenset().union(*(DEPENDS.get(key, frozenset(METRICS)) for key in differing))
-        left_out = tuple(_left_out(differing, check.metrics))
+        left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
     rows = tuple(
         Row(
             metric=name,
@@ -389,12 +389,13 @@ def _explained(
         peaks = [row.metric for row in moved if row.metric in PEAKS]
         if peaks:
             lines += explain_peaks(found, peaks)
-            places += [(t.live.file, t.live.line) for t in found.tensors if t.after is not None]
-            places += _peak_places(found, peaks)
+            live = [t.live for t in found.tensors if t.difference > 0]
+            places += [(tensor.file, tensor.line) for tensor in live]
         if any(row.metric not in (*PEAKS, "net") for row in moved):
             steps = explain_steps(before[0], seen.data)
             lines += [text for text, _, _ in steps]
-            places += [(file, line) for _, file, line in steps if file]
+            places += [(file, line) for _, file, line in steps]
+        places += _peak_places(found, peaks)
     over = [row.metric for row in result.rows if row.over and row.metric in PEAKS]
     if over and not lines:
         lines += explain_now(seen.data, over[0])
