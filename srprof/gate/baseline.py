@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from srprof.compare.diff import COUNTS
+from srprof.compare.diff import COUNTS, diff
 from srprof.errors import InputError
 from srprof.gate.config import Settings
 from srprof.gate.quantities import METRICS
@@ -283,16 +283,22 @@ def loads(text: str, name: str) -> Baseline:
 def _entry(row: Mapping[str, Any], environment: Mapping[str, str]) -> Entry:
     """An entry that can be compared with; anything else raises."""
     entry = Entry(row["settings"], _whole(row["metrics"].items()), row["trace"])
-    analysis_of(entry, environment)
-    steps(entry.excerpt)
-    str(entry.excerpt["traced_on"])
+    data = analysis_of(entry, environment)
+    for text in (entry.excerpt["traced_on"], *steps(entry.excerpt)):
+        text.encode()
+    for node in entry.excerpt["nodes"]:
+        _whole({name: node[name] or 0 for name in ("macs", "index")}.items(), needed=())
+    diff(data, data)
     return entry
 
 
-def _whole(items: Iterable[tuple[str, Any]]) -> dict[str, int]:
+def _whole(
+    items: Iterable[tuple[str, Any]], needed: Iterable[str] = tuple(METRICS)
+) -> dict[str, int]:
+    """The items, if all are whole numbers and none that is needed is missing."""
     found = dict(items)
     wrong = [n for n, v in found.items() if not isinstance(v, int) or isinstance(v, bool)]
-    missing = [n for n in METRICS if n not in found and n != "latency"]
+    missing = [n for n in needed if n not in found and n != "latency"]
     if wrong or missing:
         raise ValueError(f"metric {(wrong or missing)[0]}")
     return found

@@ -409,8 +409,9 @@ def _explained(
 
 def explain_peaks(found: Diff, metrics: Sequence[str]) -> list[str]:
     """How peaks changed, and what came to the eager peak and went from it."""
-    names = list(dict.fromkeys(["eager", *(m.partition(".")[2] for m in metrics)]))
-    lines = [explain_peak(found.peak(name)) for name in names]
+    changed = {name.partition(".")[2] for name in metrics}
+    names = [n for n in ("planned", "allocated") if n in changed and found.peak(n).moved]
+    lines = [explain_peak(found.peak(name)) for name in ("eager", *names)]
     if found.net.difference:
         lines.append(f"parameters and buffers: {signed(found.net.difference)}")
     return [*lines, *_first([explain_tensor(change) for change in found.tensors], "tensors")]

@@ -13,7 +13,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import tomllib
 import yaml
 
 import srprof
@@ -136,6 +135,15 @@ def test_one_more_local_kept_alive(e_rfdn, capsys):
     assert "went down: peak.eager" in text
     assert "srprof check --update" in text
     assert checked(capsys)["checks"][0]["metrics"][1]["change"] == -difference
+
+
+def test_the_sentence_of_the_readme():
+    """The line of the variable in the zoo's file, and the bytes of its tensor."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    line, mib = re.search(r"line (\d+), is now held at the peak, \+([\d.]+) MiB", text).groups()
+    lines = (ROOT / "models" / "rfdn_net.py").read_text().splitlines()
+    assert lines[int(line) - 1].strip() == "r_c2 = self.c2_r(r_c1)"
+    assert float(mib) == 50 * 256 * 256 * 4 / 2**20
 
 
 def test_no_false_alarm(project, capsys):
@@ -713,7 +721,7 @@ def test_the_hook(project):
 def test_the_zoo_is_gated():
     from srprof import registry
 
-    data = tomllib.loads((ROOT / "srprof.toml").read_text())
+    data = configs.tomllib.loads((ROOT / "srprof.toml").read_text())
     assert {c["model"] for c in data["check"]} == {n.name for n in registry.networks()}
     held = baselines.load(ROOT / "srprof-baseline.json")
     assert set(held.entries) == {c.name for c in configs.load(ROOT / "srprof.toml").checks}
