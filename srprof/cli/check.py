@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
     path = configs.find(Path.cwd()) if args.config is None else Path(args.config)
     config = configs.load(path)
-    report = _updated(config) if args.update else _checked(config, args.partial)
+    with redirect_stdout(sys.stderr):  # what the networks' own code prints is no part of the report
+        report = _updated(config) if args.update else _checked(config, args.partial)
 
     from srprof.gate.formats import render
 
@@ -111,7 +114,8 @@ def _init(args: argparse.Namespace) -> int:
         raise InputError("--init writes a srprof.toml: leave --config out, or name another file")
     if target.exists():
         raise InputError(f"{target} is there already: edit it, or take it away first")
-    text, found = first_config(args.init, str(target.parent))
+    with redirect_stdout(sys.stderr):
+        text, found = first_config(args.init, str(target.parent))
     write(text, str(target))
     names = ", ".join(found)
     write(f"{target}: {names}\nnow run `srprof check --update`, and commit both\n", args.output)

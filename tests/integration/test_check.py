@@ -444,6 +444,14 @@ def test_gitlab(closed, capsys):
     assert {"path": "net.py", "lines": {"begin": EARLY}} in [i["location"] for i in issues]
 
 
+def test_what_a_network_prints_is_no_part_of_the_report(project, capsys):
+    Path("net.py").write_text('print("loading")\n' + NET)
+    assert main(["check", "--format", "json"]) == 0
+    out = capsys.readouterr()
+    assert json.loads(out.out)["failed"] is False
+    assert "loading" in out.err
+
+
 def test_benchmark(project, capsys):
     entries = json.loads(run(capsys, "--format", "benchmark")[1])
     values = {entry["name"]: (entry["value"], entry["unit"]) for entry in entries}
