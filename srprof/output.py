@@ -27,7 +27,9 @@ def check_output(path: str | None, option: str = "-o") -> None:
     target = Path(path)
     try:
         if not target.parent.is_dir():
-            raise InputError(f"{option} {path}: there is no folder {str(target.parent)!r}; make it first")
+            raise InputError(
+                f"{option} {path}: there is no folder {str(target.parent)!r}; make it first"
+            )
         if target.is_dir():
             raise InputError(f"{option} {path}: that is a folder; name a file in it")
         there = target.exists()

@@ -24,6 +24,7 @@ COMMANDS = {
     "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "measure": "srprof.cli.measure",
 }
 
 _DESCRIPTION = (

@@ -33,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_output(args.output)
     names = device_names() if args.name is None else (args.name,)
-    uncalibrated = {} if args.name else {n: device_titles()[n] for n in names if needs_calibration(n)}
-    devices = [load_device(name) for name in names if name not in uncalibrated]
-    report = devices_report(devices, uncalibrated, args.format, detailed=args.name is not None)
-    write(report, args.output)
+    without = {name: device_titles()[name] for name in names if needs_calibration(name)}
+    devices = [load_device(name) for name in names if name not in without]
+    write(
+        devices_report(devices, without, args.format, detailed=args.name is not None), args.output
+    )
     return 0

@@ -145,6 +145,7 @@ class Estimate:
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
+
 def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     """Sum by key, largest first."""
     total: dict[Key, float] = {}

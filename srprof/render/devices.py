@@ -10,7 +10,7 @@ from typing import Any
 from srprof.cost.devices import Device
 from srprof.render.markdown import markdown
 from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain
+from srprof.render.text import plain_sections
 
 #: How a profile without figures gets them.
 CALIBRATE = "srprof calibrate --device {name} -o {name}.toml"
@@ -32,7 +32,7 @@ def devices_report(
     if form == "json":
         return json.dumps(_data(devices, uncalibrated, detailed), indent=1) + "\n"
     found = details(devices[0]) if detailed else [overview(devices, uncalibrated)]
-    return markdown(found) if form == "markdown" else plain(found)
+    return markdown(found) if form == "markdown" else plain_sections(found)
 
 
 def _data(devices: Sequence[Device], uncalibrated: Mapping[str, str], detailed: bool) -> Any:
@@ -111,7 +111,10 @@ def _figures(device: Device) -> list[tuple[str, str, str]]:
     """Key of the source, name and value of the hardware's figures."""
     cache_bandwidth = device.cache_bandwidth
     return [
-        *(("peak", f"peak, {mode}", f"{peak / 1e12:,.4g} TFLOP/s") for mode, peak in device.peak.items()),
+        *(
+            ("peak", f"peak, {mode}", f"{peak / 1e12:,.4g} TFLOP/s")
+            for mode, peak in device.peak.items()
+        ),
         ("bandwidth", "bandwidth", f"{device.bandwidth / 1e9:,.4g} GB/s"),
         ("cache", "last-level cache", f"{device.cache / 2**20:,.4g} MiB"),
         *(

@@ -170,7 +170,7 @@ def roofline(analysis: Analysis) -> Figure:
 
 
 def _limits(intensities: Sequence[float], device: Device) -> tuple[float, float]:
-    """The range of the intensity axis: all points, and where the lowest peak meets the bandwidth."""
+    """The range of the intensity axis: all points, and the ridge of the lowest peak."""
     ridge = min(device.peak.values()) / device.bandwidth
     return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
 
@@ -221,9 +221,7 @@ def _legend(axes: Axes) -> tuple[list[Line2D], list[str]]:
     return handles, labels
 
 
-def _draw_roofs(
-    axes: Axes, found: Estimate, left: float, right: float
-) -> list[tuple[Text, float]]:
+def _draw_roofs(axes: Axes, found: Estimate, left: float, right: float) -> list[tuple[Text, float]]:
     """Bandwidths as slopes and peaks as lines from the slope on, each with its figure.
 
     Returns:

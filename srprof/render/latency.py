@@ -1,4 +1,4 @@
-"""What the reports say of predicted latency: the total and its doubt, by class, the slowest nodes."""
+"""What the reports say of predicted latency: the total, its doubt, classes, the slowest nodes."""
 
 from __future__ import annotations
 
