@@ -30,20 +30,28 @@ def devices_report(
         detailed: every figure of the one profile with its source; else a line for each.
     """
     if form == "json":
-        return json.dumps(_data(devices, uncalibrated, detailed), indent=1) + "\n"
-    found = details(devices[0]) if detailed else [overview(devices, uncalibrated)]
+        data = _data(devices, uncalibrated)
+        return json.dumps(data[0] if detailed else data, indent=1) + "\n"
+    if detailed:
+        found = [section for device in devices for section in details(device)]
+        found += [Section(f"{n}: {title}", (_without(n),)) for n, title in uncalibrated.items()]
+    else:
+        found = [overview(devices, uncalibrated)]
+        if form == "markdown":
+            found += [details(device)[0] for device in devices]
     return markdown(found) if form == "markdown" else plain_sections(found)
 
 
-def _data(devices: Sequence[Device], uncalibrated: Mapping[str, str], detailed: bool) -> Any:
+def _data(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every field in SI units; profiles without figures have only what they need to get them."""
-    found: list[dict[str, Any]] = [asdict(device) for device in devices]
-    if detailed:
-        return found[0]
-    return found + [
+    return [asdict(device) for device in devices] + [
         {"name": name, "title": title, "calibrate": CALIBRATE.format(name=name)}
         for name, title in uncalibrated.items()
     ]
+
+
+def _without(name: str) -> str:
+    return f"no figures yet: {CALIBRATE.format(name=name)}"
 
 
 def overview(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> Section:
@@ -60,10 +68,7 @@ def overview(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> Sect
         Column("figures"),
     )
     rows = [_row(device) for device in devices]
-    rows += [
-        (name, title, *[None] * 6, f"none yet: {CALIBRATE.format(name=name)}")
-        for name, title in uncalibrated.items()
-    ]
+    rows += [(name, title, *[None] * 6, _without(name)) for name, title in uncalibrated.items()]
     after = (
         "srprof devices NAME has every figure with its source; predict with srprof analyze SPEC "
         "--device NAME.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import atan2, degrees
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.analysis import Analysis
 from srprof.cost.devices import Device
@@ -58,7 +58,7 @@ _CAPTION = (
     "without any\ncounts one for each element that it reads or writes, whichever are more."
 )
 _WIDTH = 9.0
-_SETTINGS = {
+_SETTINGS: Any = {  # matplotlib's releases type these in different ways
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -231,7 +231,8 @@ def _draw_roofs(axes: Axes, found: Estimate, left: float, right: float) -> list[
     slopes = {"memory": device.bandwidth}
     if device.cache_bandwidth is not None:
         slopes["cache"] = device.cache_bandwidth
-    highest, labels = max(peaks.values()), []
+    highest = max(peaks.values())
+    labels: list[tuple[Text, float]] = []
     start = left * (right / left) ** 0.02
     for name, bandwidth in slopes.items():
         end, style = highest / bandwidth, "-" if name == "memory" else "--"
