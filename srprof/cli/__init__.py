@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "measure": "srprof.cli.measure",
+    "validate": "srprof.cli.validate",
 }
 
 _DESCRIPTION = (

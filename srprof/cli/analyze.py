@@ -92,6 +92,11 @@ def add_parser(commands: Any) -> None:
         "PYTORCH_CUDA_ALLOC_CONF)",
     )
     parser.add_argument(
+        "--workspace",
+        metavar="FILE",
+        help="scratch inside nodes: a table that `srprof validate --save DIR` wrote on the device",
+    )
+    parser.add_argument(
         "--device",
         metavar="DEVICE",
         help="predict the latency on it: a name (srprof devices) or a profile of your own (.toml)",
@@ -149,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
         sizes=args.sizes,
         repeat=args.repeat,
         allocator=args.alloc_conf,
+        workspace=args.workspace,
         device=device,
     )
     if args.view == "summary" or args.format == "json":
