@@ -261,7 +261,7 @@ def test_the_bars_are_the_whole(e_rfdn):
         total = sum(sum(times.values()) for times in bars.values())
         assert total == pytest.approx(e_rfdn.latency.seconds)
     assert len(module_times(e_rfdn, 24)) <= 24 < len(module_times(e_rfdn, 1000))
-    assert list(module_times(e_rfdn))[0] == "fea_conv"
+    assert next(iter(module_times(e_rfdn))) == "fea_conv"
 
 
 def test_nothing_overlaps(e_rfdn):
