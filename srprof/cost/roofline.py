@@ -20,16 +20,18 @@ networks made of them are underestimated, by up to three times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Literal, TypeVar
 
 from srprof.cost.classes import TILES, NodeCost, node_costs
 from srprof.cost.devices import Device
 from srprof.tracing.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]
+
+Key = TypeVar("Key")
 
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
@@ -62,6 +64,23 @@ class NodeEstimate:
     bound: Bound
 
 
+@dataclass(frozen=True, slots=True)
+class ClassTotal:
+    """The nodes of one operation class together.
+
+    Attributes:
+        seconds: of all; share: of the whole network's.
+        bound: what bounds most of them, by time; bound_share: its share of the class's time.
+    """
+
+    op_class: str
+    nodes: int
+    seconds: float
+    share: float
+    bound: Bound
+    bound_share: float
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What one call of a network is expected to take on a device, in seconds.
@@ -88,7 +107,51 @@ class Estimate:
     @property
     def overhead_share(self) -> float:
         """Share of the launches in the whole; 0 if nothing runs."""
-        return self.overhead / self.seconds if self.seconds else 0.0
+        return self.share(self.overhead)
+
+    def share(self, seconds: float) -> float:
+        """These seconds' share of the whole; 0 if nothing runs."""
+        return _share(seconds, self.seconds)
+
+    @property
+    def by_bound(self) -> Mapping[Bound, float]:
+        """Seconds of the nodes that each resource bounds, longest first."""
+        return _sums((node.bound, node.seconds) for node in self.nodes if node.bound != "free")
+
+    @property
+    def classes(self) -> tuple[ClassTotal, ...]:
+        """The operation classes with what bounds them, longest first."""
+        members: dict[str, list[NodeEstimate]] = {op_class: [] for op_class in self.by_class}
+        for node in self.nodes:
+            if node.bound != "free":
+                members[node.cost.op_class].append(node)
+        totals = []
+        for op_class, seconds in self.by_class.items():
+            bounds = _sums((node.bound, node.seconds) for node in members[op_class])
+            bound, most = next(iter(bounds.items()))
+            totals.append(
+                ClassTotal(
+                    op_class=op_class,
+                    nodes=len(members[op_class]),
+                    seconds=seconds,
+                    share=self.share(seconds),
+                    bound=bound,
+                    bound_share=_share(most, seconds),
+                )
+            )
+        return tuple(totals)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Sum by key, largest first."""
+    total: dict[Key, float] = {}
+    for key, seconds in pairs:
+        total[key] = total.get(key, 0.0) + seconds
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
 def estimate(trace: Trace, device: Device) -> Estimate:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from srprof.render.base import Options, Renderer
-from srprof.render.tables import Table, sections
+from srprof.render.tables import Section, Table, sections
 from srprof.render.text import plain_table
 
 if TYPE_CHECKING:
@@ -20,15 +20,20 @@ class MarkdownRenderer(Renderer):
     extension = ".md"
 
     def render(self, analysis: Analysis, options: Options) -> str:
-        blocks = []
-        for level, section in enumerate(sections(analysis, options)):
-            blocks.append(f"{'#' if level == 0 else '##'} {section.title}")
-            blocks.extend(section.lines)
-            if section.table is not None:
-                blocks.append(plain_table(_escaped(section.table), style="github"))
-            if section.after:
-                blocks.append(" ".join(section.after))
-        return "\n\n".join(blocks) + "\n"
+        return markdown(sections(analysis, options))
+
+
+def markdown(found: list[Section]) -> str:
+    """Sections as Markdown, the first one's heading above the others'."""
+    blocks = []
+    for level, section in enumerate(found):
+        blocks.append(f"{'#' if level == 0 else '##'} {section.title}")
+        blocks.extend(section.lines)
+        if section.table is not None:
+            blocks.append(plain_table(_escaped(section.table), style="github"))
+        if section.after:
+            blocks.append(" ".join(section.after))
+    return "\n\n".join(blocks) + "\n"
 
 
 def _escaped(table: Table) -> Table:
