@@ -58,7 +58,7 @@ _CAPTION = (
     "without any\ncounts one for each element that it reads or writes, whichever are more."
 )
 _WIDTH = 9.0
-_SETTINGS: Any = {  # matplotlib's releases type these in different ways
+SETTINGS: Any = {  # matplotlib's releases type these in different ways
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -81,7 +81,7 @@ def write_figure(analysis: Analysis, kind: str, path: str) -> None:
     drawings: dict[str, Callable[[Analysis], Figure]] = {"roofline": roofline, "modules": modules}
     ending = Path(path).suffix[1:].lower()
     stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = drawings[kind](analysis)
         with replacing(Path(path), option="--figure") as temporary:
             figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
@@ -127,12 +127,16 @@ def points(found: Estimate) -> list[Point]:
 
 
 def _point(node: NodeEstimate) -> Point | None:
-    cost = node.cost
-    operations = cost.flops or max(cost.read, cost.written) / ITEMSIZE.get(cost.dtype, 4)
-    moved = cost.read + cost.written
-    if not (operations and moved and node.seconds):
+    done, moved = operations(node), node.cost.read + node.cost.written
+    if not (done and moved and node.seconds):
         return None
-    return Point(cost.family, operations / moved, operations / node.seconds, node.seconds)
+    return Point(node.cost.family, done / moved, done / node.seconds, node.seconds)
+
+
+def operations(node: NodeEstimate) -> float:
+    """Operations of a node: two for each multiply-add, else one for each element it touches."""
+    cost = node.cost
+    return cost.flops or max(cost.read, cost.written) / ITEMSIZE.get(cost.dtype, 4)
 
 
 def roofline(analysis: Analysis) -> Figure:
@@ -147,7 +151,7 @@ def roofline(analysis: Analysis) -> Figure:
         lowest = min(p.speed for p in placed)
         axes.set_xlim(left, right)
         axes.set_ylim(
-            min(lowest, found.device.bandwidth * left) / 2, 4 * max(_roofs(found).values())
+            min(lowest, found.device.bandwidth * left) / 2, 4 * max(roofs(found).values())
         )
         _draw_points(axes, placed)
         slopes = _draw_roofs(axes, found, left, right)
@@ -175,7 +179,7 @@ def _limits(intensities: Sequence[float], device: Device) -> tuple[float, float]
     return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
 
 
-def _roofs(found: Estimate) -> dict[str, float]:
+def roofs(found: Estimate) -> dict[str, float]:
     """Peaks that the network's dtypes may reach, by mode."""
     modes: dict[str, float] = {}
     for node in found.nodes:
@@ -227,7 +231,7 @@ def _draw_roofs(axes: Axes, found: Estimate, left: float, right: float) -> list[
     Returns:
         The slopes' labels, each with its bandwidth; they have no angle yet.
     """
-    device, peaks = found.device, _roofs(found)
+    device, peaks = found.device, roofs(found)
     slopes = {"memory": device.bandwidth}
     if device.cache_bandwidth is not None:
         slopes["cache"] = device.cache_bandwidth
