@@ -1,0 +1,119 @@
+"""Runtime against memory, the paper's Figure 1: the points, and where their names stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import srprof
+from srprof.render.tables import MIB
+
+#: Where a name may stand, in the words of Plotly, as a step in units of the plot's width and height.
+PLACES: Mapping[str, tuple[float, float]] = {
+    "top center": (0.0, 1.0),
+    "bottom center": (0.0, -1.0),
+    "middle right": (1.0, 0.0),
+    "middle left": (-1.0, 0.0),
+}
+#: A letter's width and a line's height, as shares of the plot's.
+_LETTER, _LINE = 0.017, 0.055
+
+
+def reference_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a published table, in its own units."""
+    path = Path(srprof.__file__).parent / "data" / f"{name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def predicted_points(models: Sequence[Mapping[str, Any]], device: int) -> list[dict[str, Any]]:
+    """A point a model: predicted milliseconds, allocated MiB, parameters."""
+    return placed(
+        [
+            {
+                "name": model["name"],
+                "x": model["devices"][device]["predicted_ms"],
+                "y": model["peak"]["allocated"] / MIB,
+                "params": model["complexity"]["params"],
+                "faint": False,
+            }
+            for model in models
+        ]
+    )
+
+
+def published_points(
+    models: Sequence[Mapping[str, Any]], references: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The published figures of these models, among the other rows of the references."""
+    own = []
+    for model in models:
+        figures = model["published"]
+        memory = figures.get("memory_MiB", figures.get("memory_256_M"))
+        runtime = figures.get("runtime_ms", figures.get("time_ms"))
+        if memory is not None and runtime is not None:
+            params = model["complexity"]["params"]
+            own.append(
+                {"name": model["name"], "x": runtime, "y": memory, "params": params, "faint": False}
+            )
+    there = {(point["x"], point["y"]) for point in own}
+    others = [
+        {
+            "name": row["team"],
+            "x": row["time_ms"],
+            "y": row["memory_MiB"],
+            "params": 1e6 * row["params_M"],
+            "faint": True,
+        }
+        for name in references
+        for row in reference_rows(name)
+        if row["ranked"] and (row["time_ms"], row["memory_MiB"]) not in there
+    ]
+    return placed(own) + others if own else []
+
+
+def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points, each with the `place` of its name that meets fewest of the others.
+
+    Greedy, from the top down: good for the dozen names that a figure can hold.
+    """
+    if not points:
+        return []
+    width = max(point["x"] for point in points) or 1.0
+    height = max(point["y"] for point in points) or 1.0
+    dots = [(point["x"] / width, point["y"] / height) for point in points]
+    taken = [(x - 0.02, y - 0.025, x + 0.02, y + 0.025) for x, y in dots]
+    found: dict[int, str] = {}
+    for index in sorted(range(len(points)), key=lambda i: -dots[i][1]):
+        boxes = {
+            place: _box(dots[index], len(points[index]["name"]), step)
+            for place, step in PLACES.items()
+        }
+        best = min(boxes, key=lambda p: _overlap(boxes[p], taken))
+        taken.append(boxes[best])
+        found[index] = best
+    return [{**point, "place": found[index]} for index, point in enumerate(points)]
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(dot: tuple[float, float], letters: int, step: tuple[float, float]) -> Box:
+    """The box of a name beside its point."""
+    half, line = letters * _LETTER / 2, _LINE / 2
+    x = dot[0] + step[0] * (half + 0.025)
+    y = dot[1] + step[1] * (line + 0.03)
+    return x - half, y - line, x + half, y + line
+
+
+def _overlap(box: Box, taken: Sequence[Box]) -> float:
+    """Area that a box shares with others, and what of it leaves the plot."""
+    shared = sum(
+        max(0.0, min(box[2], b[2]) - max(box[0], b[0]))
+        * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
+        for b in taken
+    )
+    outside = max(0.0, -box[0]) + max(0.0, box[2] - 1.08) + max(0.0, -box[1])
+    return shared + outside
