@@ -24,6 +24,7 @@ COMMANDS = {
     "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "rank": "srprof.cli.rank",
     "measure": "srprof.cli.measure",
     "validate": "srprof.cli.validate",
 }
