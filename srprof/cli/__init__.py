@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
     "measure": "srprof.cli.measure",
+    "report": "srprof.cli.report",
     "validate": "srprof.cli.validate",
 }
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import srprof
+from srprof.compare.results import load_reference
 from srprof.render.tables import MIB
 
 #: Where a name may stand, in the words of Plotly, as a step in units of the plot's width and height.
@@ -19,13 +17,6 @@ PLACES: Mapping[str, tuple[float, float]] = {
 }
 #: A letter's width and a line's height, as shares of the plot's.
 _LETTER, _LINE = 0.017, 0.055
-
-
-def reference_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a published table, in its own units."""
-    path = Path(srprof.__file__).parent / "data" / f"{name}.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return rows
 
 
 def predicted_points(models: Sequence[Mapping[str, Any]], device: int) -> list[dict[str, Any]]:
@@ -59,18 +50,15 @@ def published_points(
                 {"name": model["name"], "x": runtime, "y": memory, "params": params, "faint": False}
             )
     there = {(point["x"], point["y"]) for point in own}
-    others = [
-        {
-            "name": row["team"],
-            "x": row["time_ms"],
-            "y": row["memory_MiB"],
-            "params": 1e6 * row["params_M"],
-            "faint": True,
-        }
-        for name in references
-        for row in reference_rows(name)
-        if row["ranked"] and (row["time_ms"], row["memory_MiB"]) not in there
-    ]
+    others = []
+    for name in references:
+        for entry in load_reference(name):
+            runtime, memory, params = (
+                entry.cells[metric].value for metric in ("runtime_ms", "memory", "params")
+            )
+            point = {"name": entry.name, "x": runtime, "y": round(memory / MIB, 6)}
+            if entry.ranked and (point["x"], point["y"]) not in there:
+                others.append({**point, "params": params, "faint": True})
     return placed(own) + others if own else []
 
 

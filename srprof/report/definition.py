@@ -19,6 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
+from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.inputs import parse_size
 
@@ -43,8 +44,6 @@ SECTIONS = (
 )
 #: Sections that need a predicted latency.
 TIMED = frozenset({"roofline", "modules", "runtime-memory"})
-#: Published tables that a report may set beside its models.
-REFERENCES = ("ntire2022",)
 #: What a figure of `[[figures]]` may show, and in what unit.
 KINDS = ("memory", "runtime-memory")
 UNITS = ("MiB", "feature maps")
@@ -163,7 +162,7 @@ def parse_definition(table: Mapping[str, Any], where: str) -> Definition:
         models=_models(table, where),
         input=_size(table, where),
         devices=devices,
-        references=_words(table, "references", where, REFERENCES),
+        references=_words(table, "references", where, tuple(REFERENCES)),
         sections=tuple(s for s in SECTIONS if s in sections),
         tables=tuple(
             _table(entry, f"{where}: table {number}")

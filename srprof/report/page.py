@@ -14,7 +14,6 @@ from srprof.report.bubbles import predicted_points, published_points
 from srprof.report.tables import (
     comparison_table,
     environment_table,
-    held_table,
     how_lines,
     html_table,
     peaks_table,
@@ -284,5 +283,3 @@ _OF_ONE_BODY = {
     '<span id="nodes-count" aria-live="polite"></span></p>'
     '<div class="scroll tall" id="nodes-table" tabindex="0"></div>',
 }
-
-__all__ = ["held_table", "page", "script_json"]

@@ -66,6 +66,7 @@ def make_record(definition: Definition, command: str) -> dict[str, Any]:
         "input": definition.input,
         "sections": list(definition.sections),
         "devices": [{"name": d.name, "title": d.title} for d in devices],
+        "references": list(definition.references),
         "models": shown,
         "tables": [_table(t, devices) for t in definition.tables],
         "figures": [_figure(f, devices) for f in definition.figures],
