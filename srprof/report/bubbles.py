@@ -17,6 +17,10 @@ PLACES: Mapping[str, tuple[float, float]] = {
 }
 #: A letter's width and a line's height, as shares of the plot's.
 _LETTER, _LINE = 0.017, 0.055
+#: Radius of the largest bubble.
+_RADIUS = 0.05
+#: Published rows beyond so many times the models' largest figures would make these a dot.
+_FAR = 1.8
 
 
 def predicted_points(models: Sequence[Mapping[str, Any]], device: int) -> list[dict[str, Any]]:
@@ -37,8 +41,12 @@ def predicted_points(models: Sequence[Mapping[str, Any]], device: int) -> list[d
 
 def published_points(
     models: Sequence[Mapping[str, Any]], references: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The published figures of these models, among the other rows of the references."""
+) -> tuple[list[dict[str, Any]], int]:
+    """The published figures of these models, among the other rows of the references.
+
+    Returns:
+        The points, and how many rows were left out because they lie far beyond the models'.
+    """
     own = []
     for model in models:
         figures = model["published"]
@@ -59,40 +67,53 @@ def published_points(
             point = {"name": entry.name, "x": runtime, "y": round(memory / MIB, 6)}
             if entry.ranked and (point["x"], point["y"]) not in there:
                 others.append({**point, "params": params, "faint": True})
-    return placed(own) + others if own else []
+    if not own:
+        return [], 0
+    limits = tuple(_FAR * max(point[axis] for point in own) for axis in "xy")
+    near = [point for point in others if point["x"] <= limits[0] and point["y"] <= limits[1]]
+    return placed([*own, *near]), len(others) - len(near)
 
 
 def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The points, each with the `place` of its name that meets fewest of the others.
+    """The points, those that are not faint with the `place` of their name.
 
-    Greedy, from the top down: good for the dozen names that a figure can hold.
+    It is the place that meets fewest of the other names and points; greedy, from the top down,
+    which is good for the dozen names that a figure can hold.
     """
     if not points:
         return []
+    named = [index for index, point in enumerate(points) if not point["faint"]]
     width = max(point["x"] for point in points) or 1.0
     height = max(point["y"] for point in points) or 1.0
     dots = [(point["x"] / width, point["y"] / height) for point in points]
-    taken = [(x - 0.02, y - 0.025, x + 0.02, y + 0.025) for x, y in dots]
+    most = max(point["params"] for point in points)
+    radii = [0.012 + _RADIUS * (point["params"] / most) ** 0.5 for point in points]
+    taken = [
+        (dots[i][0] - radii[i], dots[i][1] - radii[i], dots[i][0] + radii[i], dots[i][1] + radii[i])
+        for i in named
+    ]
     found: dict[int, str] = {}
-    for index in sorted(range(len(points)), key=lambda i: -dots[i][1]):
+    for index in sorted(named, key=lambda i: -dots[i][1]):
         boxes = {
-            place: _box(dots[index], len(points[index]["name"]), step)
+            place: _box(dots[index], radii[index], len(points[index]["name"]), step)
             for place, step in PLACES.items()
         }
         best = min(boxes, key=lambda p: _overlap(boxes[p], taken))
         taken.append(boxes[best])
         found[index] = best
-    return [{**point, "place": found[index]} for index, point in enumerate(points)]
+    return [{**point, "place": found.get(index)} for index, point in enumerate(points)]
 
 
 Box = tuple[float, float, float, float]
 
 
-def _box(dot: tuple[float, float], letters: int, step: tuple[float, float]) -> Box:
+def _box(
+    dot: tuple[float, float], radius: float, letters: int, step: tuple[float, float]
+) -> Box:
     """The box of a name beside its point."""
     half, line = letters * _LETTER / 2, _LINE / 2
-    x = dot[0] + step[0] * (half + 0.025)
-    y = dot[1] + step[1] * (line + 0.03)
+    x = dot[0] + step[0] * (half + radius)
+    y = dot[1] + step[1] * (line + radius)
     return x - half, y - line, x + half, y + line
 
 

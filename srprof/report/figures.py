@@ -199,17 +199,18 @@ def bubbles(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]], size
         (f"predicted at {size}\n{device['title']}", predicted_points(models, index))
         for index, device in enumerate(record["devices"])
     ]
-    published = published_points(models, record["references"])
+    published, left_out = published_points(models, record["references"])
     if published:
         among = f", among {', '.join(record['references'])}" if record["references"] else ""
-        panels.append((f"published{among}\n", published))
+        beyond = f"{left_out} entries far outside left out" if left_out else ""
+        panels.append((f"published{among}\n{beyond}", published))
     figure, axes = _grid(len(panels), 5.2, 4.2)
     for (title, points), box in zip(panels, axes, strict=True):
         _scatter(box, points)
         box.set_title(title, loc="left", fontsize=9)
         box.set_xlabel("runtime (ms)")
         box.set_ylabel("memory (MiB)")
-    figure.text(0.5, -0.01, "area: parameters", ha="center", va="top", fontsize=8)
+    figure.supxlabel("a bubble's area is the network's parameters", fontsize=8)
     return figure
 
 

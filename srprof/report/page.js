@@ -71,21 +71,40 @@
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   };
 
-  /** Draw into an element, now and whenever the colours change. */
+  const paint = (box) => {
+    const [traces, more] = plots.get(box)();
+    box.style.height = `${more.height}px`;
+    Plotly.react(box, traces, layout(more), config);
+    box.dataset.drawn = "";
+  };
+
+  // A figure is drawn when it comes near the screen: a page of thirty opens as fast as one of two.
+  const watcher = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (isIntersecting) {
+          watcher.unobserve(target);
+          paint(target);
+        }
+      }
+    },
+    { rootMargin: "300px" },
+  );
+
+  /** Draw into an element when it is seen, and again whenever the colours change. */
   const draw = (id, label, make) => {
     const box = byId(id);
     if (!box) return;
     box.setAttribute("role", "img");
     box.setAttribute("aria-label", label);
     plots.set(box, make);
-    const [traces, more] = make();
-    Plotly.react(box, traces, layout(more), config);
+    if ("drawn" in box.dataset) paint(box);
+    else watcher.observe(box);
   };
 
-  const redraw = () => {
-    for (const [box, make] of plots) {
-      const [traces, more] = make();
-      Plotly.react(box, traces, layout(more), config);
+  const redraw = (all) => {
+    for (const box of plots.keys()) {
+      if (box.offsetParent && (all || "drawn" in box.dataset)) paint(box);
     }
   };
 
@@ -147,7 +166,10 @@
         stackgroup: "parts",
         line: { width: 0, shape: "hvh" },
         fillcolor: color(paint),
-        fillpattern: part === "held" ? { shape: "/", size: 6, solidity: 0.35 } : undefined,
+        fillpattern:
+          part === "held"
+            ? { shape: "/", size: 8, solidity: 0.2, bgcolor: paint, fgcolor: variable("--paper") }
+            : undefined,
         hoverinfo: "skip",
         meta: meaning,
       }));
@@ -232,15 +254,15 @@
       const faint = points.filter((point) => point.faint);
       const own = points.filter((point) => !point.faint);
       const traces = [];
-      if (faint.length) traces.push(trace("the challenge's other entries", faint, true));
+      if (faint.length) traces.push(trace("other published entries", faint, true));
       traces.push(trace("this report", own, false));
       return [
         traces,
         {
           height: narrow() ? 340 : 420,
           showlegend: faint.length > 0,
-          xaxis: axis("runtime (ms)", { rangemode: "tozero" }),
-          yaxis: axis("memory (MiB)", { rangemode: "tozero" }),
+          xaxis: axis("runtime (ms)", { range: [0, 1.12 * Math.max(...points.map((p) => p.x))] }),
+          yaxis: axis("memory (MiB)", { range: [0, 1.15 * Math.max(...points.map((p) => p.y))] }),
         },
       ];
     });
@@ -262,7 +284,10 @@
         name: kind,
         x: names,
         y: record.models.map((model) => model.peak[kind] / MIB),
-        marker: { color: paint, pattern: { shape: pattern, solidity: 0.3 } },
+        marker: {
+          color: paint,
+          pattern: { shape: pattern, solidity: 0.25, bgcolor: paint, fgcolor: variable("--paper") },
+        },
         hovertemplate: `%{x}<br>${kind} %{y:.2f} MiB<extra></extra>`,
       })),
       {
@@ -376,16 +401,16 @@
         {
           height: narrow() ? 460 : 520,
           hovermode: "closest",
-          xaxis: axis("arithmetic intensity (operations / byte)", { type: "log" }),
-          yaxis: axis("speed (operations / s)", { type: "log", exponentformat: "power" }),
+          xaxis: axis("arithmetic intensity (operations / byte)", { type: "log", dtick: 1 }),
+          yaxis: axis("speed (operations / s)", { type: "log", dtick: 1, exponentformat: "power" }),
           annotations: [
             ...Object.entries(device.bandwidths).map(([name, bandwidth]) =>
-              note(`${name} ${(bandwidth / 1e9).toFixed(0)} GB/s`, left, bandwidth * left, {
-                xanchor: "left", yanchor: "bottom", yshift: 14,
+              note(`${name} ${(bandwidth / 1e9).toFixed(0)} GB/s`, left * 1.2, bandwidth * left * 1.2, {
+                xanchor: "left", yanchor: "top", xshift: 6,
               }),
             ),
             ...peaks.map(([mode, peak]) =>
-              note(`${mode} ${(peak / 1e12).toPrecision(4)} TFLOP/s`, right, peak, {
+              note(`${mode} ${(peak / 1e12).toPrecision(4)} TFLOP/s`, right / 1.2, peak, {
                 xanchor: "right", yanchor: "bottom",
               }),
             ),
@@ -550,7 +575,8 @@
     );
   });
   if (byId("choose-model")) showModel();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  window.addEventListener("beforeprint", redraw);
-  window.addEventListener("afterprint", redraw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
+  // paper shows every figure, in the colours of paper
+  window.matchMedia("print").addEventListener("change", () => redraw(true));
+  window.addEventListener("beforeprint", () => redraw(true));
 })();

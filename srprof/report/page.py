@@ -137,21 +137,21 @@ def _ranking(report: Report, _: list[dict[str, Any]]) -> str:
         for i, cell in enumerate(grid["head"])
     )
     rows = "".join(
-        "<tr>"
+        ("<tr>" if values["reference"] else '<tr class="own">')
         + "".join(
             f'<td{" class=number" if i != 1 else ""}>{_marked(cell)}</td>'
             for i, cell in enumerate(row)
         )
         + "</tr>\n"
-        for row in grid["rows"]
+        for row, values in zip(grid["rows"], grid["values"], strict=True)
     )
     notes = [f"<sup>{escape(a)}</sup> {escape(b)}" for a, b in grid["footnotes"]]
     notes += [escape(note) for note in grid["notes"]]
-    lines = "".join(f'<p class="after">{note}</p>' for note in notes)
+    lines = '<ul class="after">' + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
     return (
         f"<p>{escape(grid['title'])}. "
         '<span class="best">Best</span>, <span class="second">second best</span>.</p>'
-        '<div class="scroll" tabindex="0"><table>'
+        '<div class="scroll tall" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>{lines}"
     )
 
@@ -187,11 +187,14 @@ def _bubbles(
         points = predicted_points(models, index)
         bubbles.append({"id": f"{start}-{index}", "points": points, "what": what})
         parts.append(_figure(f"{start}-{index}", f"{what}. A bubble's area is its parameters."))
-    published = published_points(models, record["references"])
+    published, left_out = published_points(models, record["references"])
     if published:
         what = "Published: measured on a GPU by those who published it"
+        caption = f"{what}. A bubble's area is its parameters."
+        if left_out:
+            caption += f" {left_out} entries lie far outside and are left out."
         bubbles.append({"id": f"{start}-published", "points": published, "what": what})
-        parts.append(_figure(f"{start}-published", f"{what}. A bubble's area is its parameters."))
+        parts.append(_figure(f"{start}-published", caption))
     return "".join(parts)
 
 
@@ -209,7 +212,8 @@ def _tables(report: Report, _: list[dict[str, Any]]) -> str:
         if table["note"]:
             parts.append(f"<p>{escape(table['note'])}</p>")
         parts.append(html_table(comparison_table(table)))
-        parts += [f'<p class="after">{escape(line)}.</p>' for line in how_lines(table)]
+        lines = "".join(f"<li>{escape(line)}</li>" for line in how_lines(table))
+        parts.append(f'<ul class="after">{lines}</ul>')
     return "\n".join(parts)
 
 
