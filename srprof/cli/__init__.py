@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
+    "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
     "validate": "srprof.cli.validate",

@@ -158,12 +158,9 @@ class RankTable:
         """
         values = self.values(metric)
         known = [value for value in values if value is not None]
-        if len(known) < 2:
-            return ("",) * len(values)
-        order = sorted(set(known), reverse=METRICS[metric].higher)
-        marks: dict[float | None, Mark] = {order[0]: "best"}
-        if len(order) > 1:
-            marks[order[1]] = "second"
+        order = sorted(set(known), reverse=METRICS[metric].higher) if len(known) > 1 else []
+        names: tuple[Mark, ...] = ("best", "second")
+        marks: dict[float | None, Mark] = dict(zip(order, names, strict=False))
         return tuple(marks.get(value, "") for value in values)
 
 

@@ -204,7 +204,7 @@ def placement_text(placement: Placement, ranked: int) -> str:
     """`net would be 3rd in memory, 11th in params`."""
     parts = [f"{ordinal(r)} in {_spoken(METRICS[m].title)}" for m, r in placement.ranks.items()]
     parts += [f"{ordinal(r)} in {find(name).title}" for name, r in placement.tracks.items()]
-    return f"{_line(placement.name)} would be {', '.join(parts)} among {ranked} ranked rows."
+    return f"{_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
 
 
 def _spoken(title: str) -> str:
