@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -28,7 +28,7 @@ from srprof.memory.model import (
 )
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
-from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.simulation import Event, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.tracing.records import Node, Reference, Trace
@@ -102,13 +102,20 @@ class Analysis:
             return self.cold
         return self._simulate([*self.history, self.trace] * self.repeat)
 
-    def _simulate(self, traces: Sequence[Trace]) -> Simulation:
+    def observe_allocator(self, observe: Callable[[Event], None]) -> Simulation:
+        """The same as `simulation`, telling of everything that the allocator does, in order."""
+        return self._simulate([*self.history, self.trace] * self.repeat, observe)
+
+    def _simulate(
+        self, traces: Sequence[Trace], observe: Callable[[Event], None] | None = None
+    ) -> Simulation:
         config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
         return simulate(
             traces,
             self.allocator,
             workspace=self.workspaces.at_least,
             blas_workspace=blas_workspace(config=config),
+            observe=observe,
         )
 
     @cached_property
@@ -416,15 +423,17 @@ class Analysis:
         )
 
     def __str__(self) -> str:
-        from srprof.render import render
+        from srprof.render.base import Options
+        from srprof.render.text import TextRenderer
 
-        return render(self, "text")
+        return TextRenderer().render(self, Options())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from srprof.render import render
+        from srprof.render.base import Options
+        from srprof.render.html import HtmlRenderer
 
-        return render(self, "html")
+        return HtmlRenderer().render(self, Options())
 
 
 def bytes_moved(node: Node) -> int:

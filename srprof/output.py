@@ -42,21 +42,21 @@ def check_output(path: str | None, option: str = "-o") -> None:
         raise InputError(f"{option} {path}: no permission to write there; choose another place")
 
 
-def write(text: str, path: str | None) -> None:
-    """Write to the file, or to stdout if there is no path.
+def write(content: str | bytes, path: str | None) -> None:
+    """Write text or bytes to the file, or to stdout if there is no path.
 
     A file is written beside its place and then renamed, with the permissions of the file that it
     replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
 
     Raises:
-        InputError: the system refuses.
+        InputError: the system refuses, or bytes were to go to a terminal.
         BrokenPipeError: stdout's reader has gone.
     """
     try:
         if path is None:
-            _write_stdout(text)
+            _write_stdout(content)
         else:
-            _write_file(text, Path(path))
+            _write_file(content, Path(path))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -64,19 +64,27 @@ def write(text: str, path: str | None) -> None:
         raise InputError(f"{where}: cannot be written: {error.strerror}") from error
 
 
-def _write_stdout(text: str) -> None:
+def _write_stdout(content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        if sys.stdout.isatty():
+            raise InputError("this format is no text: give -o FILE, or pipe it to a program")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    text = content
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, _ERRORS).decode(encoding))
     sys.stdout.flush()
 
 
-def _write_file(text: str, target: Path) -> None:
+def _write_file(content: str | bytes, target: Path) -> None:
+    data = content if isinstance(content, bytes) else content.encode("utf-8", _ERRORS)
     if target.exists() and not target.is_file():
-        with target.open("w", encoding="utf-8", errors=_ERRORS) as file:
-            file.write(text)
+        target.open("wb").write(data)
         return
-    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", errors=_ERRORS) as f:
-        f.write(text)
+    with replacing(target) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager

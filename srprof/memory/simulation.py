@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from srprof.errors import OutOfDeviceMemoryError
-from srprof.memory.allocator import CachingAllocator, Peaks, Usage, new_allocator
+from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage, new_allocator
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import BLAS_OPS
@@ -38,6 +38,21 @@ class ImageUsage:
     allocated: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the allocator did, as `CachingAllocator.observe` names it.
+
+    Attributes:
+        image, node: indices of what was being run, None while there was none.
+    """
+
+    action: str
+    address: int
+    nbytes: int
+    image: int | None
+    node: int | None
+
+
 @dataclass(frozen=True)
 class Simulation:
     """A program that loads a network and runs images, as the allocator sees it.
@@ -49,12 +64,14 @@ class Simulation:
         settings: of the allocator; capacity: bytes that it could have, None if there is no limit.
         network: the allocator when the network is loaded.
         images: one entry for each trace, in order.
+        segments: what is reserved at the program's end.
     """
 
     settings: Settings
     capacity: int | None
     network: Usage
     images: tuple[ImageUsage, ...]
+    segments: tuple[SegmentInfo, ...] = ()
 
     @property
     def peak_allocated(self) -> int:
@@ -101,6 +118,7 @@ def simulate(
     blas_workspace: int = 0,
     keep_input: bool = False,
     keep_result: bool = False,
+    observe: Callable[[Event], None] | None = None,
 ) -> Simulation:
     """Load a network, then run it once for each trace.
 
@@ -125,6 +143,7 @@ def simulate(
         capacity: as `new_allocator`.
         workspace: bytes that a node takes besides its outputs while it runs; none if not given.
         blas_workspace: bytes that cuBLAS takes at the first matrix product, and keeps.
+        observe: told of everything that the allocator does, in order.
 
     Raises:
         OutOfDeviceMemoryError: the capacity does not suffice; says at which image and node.
@@ -137,13 +156,18 @@ def simulate(
     program = _Program(
         new_allocator(settings, capacity), workspace, blas_workspace, keep_input, keep_result
     )
+    if observe is not None:
+        program.allocator.observe = lambda action, address, nbytes: observe(
+            Event(action, address, nbytes, program.image, program.node)
+        )
     try:
         program.load(traces[0])
         network = program.allocator.usage
         images = tuple(program.run(trace) for trace in traces)
     except OutOfDeviceMemoryError as error:
         raise error.during(program.image, program.node) from error
-    return Simulation(settings, capacity, network, images)
+    segments = program.allocator.segments()
+    return Simulation(settings, capacity, network, images, segments=segments)
 
 
 def loading_order(externals: Iterable[External]) -> list[External]:

@@ -19,6 +19,7 @@ _RENDERERS = {
     "csv": "srprof.render.csv:CsvRenderer",
     "markdown": "srprof.render.markdown:MarkdownRenderer",
     "perfetto": "srprof.render.perfetto:PerfettoRenderer",
+    "memory-viz": "srprof.render.memory_viz:MemoryVizRenderer",
     "html": "srprof.render.html:HtmlRenderer",
 }
 
@@ -39,6 +40,6 @@ def renderer(name: str) -> Renderer:
     return made
 
 
-def render(analysis: Analysis, name: str, options: Options | None = None) -> str:
-    """An analysis in a format."""
+def render(analysis: Analysis, name: str, options: Options | None = None) -> str | bytes:
+    """An analysis in a format, bytes if the format is binary."""
     return renderer(name).render(analysis, options or Options())
