@@ -68,18 +68,20 @@ def snapshot(analysis: Analysis) -> dict[str, Any]:
 def _frames(event: Event, traces: Sequence[Trace]) -> list[Frame]:
     """Where an event happened, the innermost frame first."""
     if event.node is None or event.image is None:
-        when = "loading the network" if event.image is None else f"before or after image {event.image}"
+        when = (
+            "loading the network" if event.image is None else f"before or after image {event.image}"
+        )
         return [{"filename": "", "line": 0, "name": when}]
     node = traces[event.image].nodes[event.node]
     frames = [{"filename": node.module, "line": node.index, "name": f"aten::{node.op}"}]
     if node.file:
-        frames.append(
-            {"filename": short_path(node.file), "line": node.line, "name": node.function}
-        )
+        frames.append({"filename": short_path(node.file), "line": node.line, "name": node.function})
     return frames
 
 
-def _segment(segment: SegmentInfo, made: dict[int, list[Frame]], expandable: bool) -> dict[str, Any]:
+def _segment(
+    segment: SegmentInfo, made: dict[int, list[Frame]], expandable: bool
+) -> dict[str, Any]:
     active = sum(block.size for block in segment.blocks if block.in_use)
     return {
         "device": 0,

@@ -107,9 +107,7 @@ def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 Box = tuple[float, float, float, float]
 
 
-def _box(
-    dot: tuple[float, float], radius: float, letters: int, step: tuple[float, float]
-) -> Box:
+def _box(dot: tuple[float, float], radius: float, letters: int, step: tuple[float, float]) -> Box:
     """The box of a name beside its point."""
     half, line = letters * _LETTER / 2, _LINE / 2
     x = dot[0] + step[0] * (half + radius)

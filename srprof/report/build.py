@@ -71,6 +71,7 @@ def _standing(definition: Definition) -> Standing:
 def markdown(report: Report) -> str:
     """The report's tables for a README."""
     from srprof.render.ranking import RankingOptions, ranking_markdown
+    from srprof.report.figures import drawings
     from srprof.report.tables import (
         comparison_table,
         how_lines,
@@ -95,6 +96,10 @@ def markdown(report: Report) -> str:
     if "peaks" in record["sections"]:
         blocks.append(f"## Peak memory at {record['input']}\n")
         blocks.append(markdown_table(peaks_table(record)))
+    figures = drawings(record)
+    if figures:
+        blocks.append("## Figures\n")
+        blocks += [f"![{name.replace('_', ' ')}]({name}.svg)\n" for name in figures]
     return "\n".join(blocks)
 
 

@@ -125,6 +125,7 @@ def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") ->
         highest = max(highest, _stack(box, model, unit))
         box.set_title(f"{text(model['name'])} at {size}", loc="left", fontsize=10)
         box.set_xlabel("node, in the order of the run")
+        box.xaxis.get_major_locator().set_params(integer=True)
         box.set_ylabel("memory (MiB)" if unit == "MiB" else "feature maps, without net")
     for box in axes:
         box.set_ylim(0, 1.2 * highest)

@@ -200,7 +200,7 @@
         {
           height: narrow() ? 380 : 440,
           hovermode: "x",
-          xaxis: axis("node, in the order of the run"),
+          xaxis: axis("node, in the order of the run", nodes.length < 12 ? { dtick: 1 } : {}),
           yaxis: axis(unit === "MiB" ? "memory (MiB)" : "memory (feature maps, without net)", {
             rangemode: "tozero",
           }),

@@ -139,7 +139,7 @@ def _ranking(report: Report, _: list[dict[str, Any]]) -> str:
     rows = "".join(
         ("<tr>" if values["reference"] else '<tr class="own">')
         + "".join(
-            f'<td{" class=number" if i != 1 else ""}>{_marked(cell)}</td>'
+            f"<td{' class=number' if i != 1 else ''}>{_marked(cell)}</td>"
             for i, cell in enumerate(row)
         )
         + "</tr>\n"
@@ -183,7 +183,9 @@ def _bubbles(
     """A plot of predicted points for each device, and one of the published."""
     parts = []
     for index, device in enumerate(record["devices"]):
-        what = f"Predicted at LR {size} on {device['title']}: memory is what the allocator gives out"
+        what = (
+            f"Predicted at LR {size} on {device['title']}: memory is what the allocator gives out"
+        )
         points = predicted_points(models, index)
         bubbles.append({"id": f"{start}-{index}", "points": points, "what": what})
         parts.append(_figure(f"{start}-{index}", f"{what}. A bubble's area is its parameters."))

@@ -324,7 +324,5 @@ def _figure(figure: FigureDefinition, devices: Sequence[Device]) -> dict[str, An
         "kind": figure.kind,
         "unit": figure.unit,
         "input": figure.input,
-        "models": [
-            _model(m, figure.input, () if nodes else devices, nodes) for m in figure.models
-        ],
+        "models": [_model(m, figure.input, () if nodes else devices, nodes) for m in figure.models],
     }

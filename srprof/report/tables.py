@@ -108,14 +108,18 @@ def how_lines(table: Mapping[str, Any]) -> list[str]:
         for name in table["measures"]
         if MEASURES[name].counts
     ]
-    timed = {c["how"] for row in table["rows"] for c in row["figures"].values() if "uncertainty" in c}
-    lines += sorted(timed)
+    timed, others = dict[str, None](), dict[tuple[str, str], list[str]]()
     for row in table["rows"]:
         for name, cell in row["figures"].items():
-            how = cell["how"]
-            if cell["ours"] is not None and how not in {MEASURES[name].how, *timed}:
-                lines.append(f"{row['name']}, {MEASURES[name].title}: {how}")
-    return list(dict.fromkeys(lines))
+            if "uncertainty" in cell:
+                timed[f"time: {cell['how']}"] = None
+            elif cell["ours"] is not None and cell["how"] != MEASURES[name].how:
+                others.setdefault((MEASURES[name].title, cell["how"]), []).append(row["name"])
+    return [
+        *lines,
+        *timed,
+        *(f"{title} of {', '.join(names)}: {how}" for (title, how), names in others.items()),
+    ]
 
 
 def environment_table(record: Mapping[str, Any]) -> TextTable:
