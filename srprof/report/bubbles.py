@@ -8,7 +8,7 @@ from typing import Any
 from srprof.compare.results import load_reference
 from srprof.render.tables import MIB
 
-#: Where a name may stand, in the words of Plotly, as a step in units of the plot's width and height.
+#: Where a name may stand, in the words of Plotly, as steps to the right and up.
 PLACES: Mapping[str, tuple[float, float]] = {
     "top center": (0.0, 1.0),
     "bottom center": (0.0, -1.0),
