@@ -13,27 +13,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import DeviceMemoryError, InputError, ModelError, SrprofError
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
+    from srprof.measuring.base import Measurement
+    from srprof.measuring.run import measure
     from srprof.tracing.records import Trace
 
 __all__ = [
     "Analysis",
+    "DeviceMemoryError",
     "InputError",
+    "Measurement",
     "ModelError",
     "SrprofError",
     "Trace",
     "__version__",
     "analyze",
+    "measure",
     "trace",
 ]
 
 _LAZY = {
     "Analysis": "srprof.analysis",
+    "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
     "analyze": "srprof.analysis",
+    "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
 }
 

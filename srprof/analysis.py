@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.cost.complexity import Complexity, complexity
-from srprof.errors import InputError
+from srprof.errors import InputError, ModelError
 from srprof.inputs import ITEMSIZE
 from srprof.memory.model import (
     GRANULARITY,
@@ -27,6 +27,7 @@ from srprof.memory.model import (
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.tracing.records import Node, Reference, Trace
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pandas
 
     from srprof.compare.published import Comparison
+    from srprof.workload import Workload
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -62,6 +64,7 @@ class Analysis:
         history: runs of the same network before this one, whose blocks the allocator still has.
         repeat: how often history and this run are gone through.
         allocator: settings of CUDA's caching allocator.
+        workspaces: scratch inside nodes, where it was measured.
         published: the network's published figures beside ours, where somebody compared them.
     """
 
@@ -70,6 +73,7 @@ class Analysis:
     history: tuple[Trace, ...] = ()
     repeat: int = 1
     allocator: Settings = field(default_factory=Settings)
+    workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
 
     @cached_property
@@ -85,14 +89,28 @@ class Analysis:
     @cached_property
     def cold(self) -> Simulation:
         """This run as the first image of a fresh program, in CUDA's caching allocator."""
-        return simulate([self.trace], self.allocator)
+        return self._simulate([self.trace])
 
     @cached_property
     def simulation(self) -> Simulation:
         """The whole protocol in CUDA's caching allocator; this run is its last image."""
         if not self.history and self.repeat == 1:
             return self.cold
-        return simulate([*self.history, self.trace] * self.repeat, self.allocator)
+        return self._simulate([*self.history, self.trace] * self.repeat)
+
+    def _simulate(self, traces: Sequence[Trace]) -> Simulation:
+        config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
+        return simulate(
+            traces,
+            self.allocator,
+            workspace=self.workspaces.at_least,
+            blas_workspace=blas_workspace(config=config),
+        )
+
+    @cached_property
+    def unknown_workspace(self) -> tuple[int, ...]:
+        """Nodes of which nobody knows how much scratch they take."""
+        return self.workspaces.unknown(self.trace.nodes)
 
     @cached_property
     def allocated_range(self) -> tuple[int, int]:
@@ -315,12 +333,19 @@ class Analysis:
             "requested": usage.requested,
             "rounding": usage.rounding,
             "unsplit": usage.unsplit,
-            "workspace": None,
+            "workspace": self._peak_workspace(),
+            "workspace_unknown": len(self.unknown_workspace),
+            "workspace_source": self.workspaces.source or None,
             "fragmentation": usage.fragmentation,
             "cold": self.cold.peak_allocated,
             "range": list(self.allocated_range),
             "not_simulated": list(simulation.not_simulated),
         }
+
+    def _peak_workspace(self) -> int | None:
+        """Scratch of the node at the allocator's peak; None if it is not known."""
+        node = self.simulation.peak_node
+        return None if node is None else self.workspaces.scratch(self.trace.nodes[node])
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
@@ -343,7 +368,7 @@ class Analysis:
                 "output": parts.output,
                 "kept": parts.kept,
                 "held": parts.held,
-                "workspace": None,
+                "workspace": self.workspaces.scratch(node),
                 "allocated": allocated,
                 "macs": macs,
                 "bytes_moved": bytes_moved(node),
@@ -450,6 +475,7 @@ def analyze(
     sizes: str | Sequence[tuple[int, int]] | None = None,
     repeat: int = 1,
     allocator: str | None = None,
+    workspace: str | None = None,
 ) -> Analysis:
     """Explain the memory and complexity of a model at an input.
 
@@ -461,6 +487,7 @@ def analyze(
         repeat: how often the list and the input are gone through.
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
+        workspace: file with the scratch that was measured on a device (`srprof validate --save`).
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
@@ -476,8 +503,9 @@ def analyze(
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     settings = parsed or Settings.parse(allocator or "")
+    table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
     if isinstance(model, Trace):
-        return Analysis(model, granularity, repeat=repeat, allocator=settings)
+        return Analysis(model, granularity, (), repeat, settings, table)
     from srprof.tracing.run import run_trace
     from srprof.workload import resolve
 
@@ -487,7 +515,22 @@ def analyze(
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
-        calls = {size: replace(workload, args=resized(workload.args, size)) for size in images}
-        runs = {size: run_trace(call, trace_on, holders=False) for size, call in calls.items()}
+        runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
-    return Analysis(record, granularity, history, repeat, settings)
+    return Analysis(record, granularity, history, repeat, settings, table)
+
+
+def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
+    """The workload's trace with an image of another size."""
+    from srprof.tracing.run import run_trace
+
+    call = replace(workload, args=resized(workload.args, size))
+    try:
+        return run_trace(call, trace_on, holders=False)
+    except ModelError as error:
+        raise ModelError(
+            f"at {size[0]}x{size[1]}, a size of the list: {error}",
+            file=error.file,
+            line=error.line,
+            module=error.module,
+        ) from error

@@ -16,6 +16,36 @@ class InputError(SrprofError):
     """The user's input is wrong: a SPEC, a size, an option, an output path."""
 
 
+class DeviceMemoryError(InputError):
+    """The input is too large for the device's memory.
+
+    Attributes:
+        op, module, file, line: the node that asked for more than there was; "" and 0 if unknown.
+        allocated: bytes that were allocated then.
+        largest: shape of the largest input of the same proportions that fits; None if nobody
+            looked for it, or none does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        op: str = "",
+        module: str = "",
+        file: str = "",
+        line: int = 0,
+        allocated: int = 0,
+        largest: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.op = op
+        self.module = module
+        self.file = file
+        self.line = line
+        self.allocated = allocated
+        self.largest = largest
+
+
 class ModelError(SrprofError):
     """The model itself raised while it was built or run.
 

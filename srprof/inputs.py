@@ -50,6 +50,22 @@ class TensorSpec:
         return f"{'x'.join(map(str, self.shape))} {self.dtype}"
 
 
+def parse_tolerance(text: str) -> float:
+    """`1%` or `0.01` as a fraction.
+
+    Raises:
+        InputError: it is neither, or negative.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = float("nan")
+    if rest or not 0 <= value < float("inf"):
+        raise InputError(f"tolerance {text!r} is not a share: write 1% or 0.01")
+    return value
+
+
 def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
     """`HxW` or `NxCxHxW` as a shape (n, c, h, w).
 

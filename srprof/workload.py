@@ -260,15 +260,17 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
     """A deep copy on the device, made without touching the original or doubling its weights.
 
     On "meta" no data is copied: each tensor of the model becomes one of the same shape,
-    strides, dtype and sharing of storage.
+    strides, dtype and sharing of storage. For any other device the copy is made in main memory
+    and then moved, as a model that is built there would be.
     """
+    first = "meta" if device == "meta" else "cpu"
     memo: dict[int, Any] = {}
     storages: dict[int, torch.UntypedStorage] = {}
     for module in model.modules():
         for holder in (module._parameters, module._buffers, vars(module)):
             for value in holder.values():
                 if isinstance(value, torch.Tensor) and id(value) not in memo:
-                    memo[id(value)] = _twin(value, device, storages)
+                    memo[id(value)] = _twin(value, first, storages)
     try:
         twin = _copy_module(model, memo)
     except Exception as error:

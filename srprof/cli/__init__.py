@@ -23,6 +23,8 @@ COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "measure": "srprof.cli.measure",
+    "validate": "srprof.cli.validate",
 }
 
 _DESCRIPTION = (

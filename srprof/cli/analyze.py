@@ -90,6 +90,11 @@ def add_parser(commands: Any) -> None:
         help="of CUDA's caching allocator, max_split_size_mb:128 (default: the environment's "
         "PYTORCH_CUDA_ALLOC_CONF)",
     )
+    parser.add_argument(
+        "--workspace",
+        metavar="FILE",
+        help="scratch inside nodes: a table that `srprof validate --save DIR` wrote on the device",
+    )
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     parser.add_argument(
         "--top",
@@ -130,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         sizes=args.sizes,
         repeat=args.repeat,
         allocator=args.alloc_conf,
+        workspace=args.workspace,
     )
     if args.view == "summary" or args.format == "json":
         analysis = _with_published(analysis, parsed)

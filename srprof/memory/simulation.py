@@ -15,6 +15,7 @@ from srprof.errors import OutOfDeviceMemoryError
 from srprof.memory.allocator import CachingAllocator, Peaks, Usage, new_allocator
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
+from srprof.memory.workspace import BLAS_OPS
 from srprof.tracing.records import External, Node, Trace
 
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
@@ -97,6 +98,7 @@ def simulate(
     *,
     capacity: int | None = None,
     workspace: Workspace | None = None,
+    blas_workspace: int = 0,
     keep_input: bool = False,
     keep_result: bool = False,
 ) -> Simulation:
@@ -122,6 +124,7 @@ def simulate(
         settings: of the allocator; torch's defaults if not given.
         capacity: as `new_allocator`.
         workspace: bytes that a node takes besides its outputs while it runs; none if not given.
+        blas_workspace: bytes that cuBLAS takes at the first matrix product, and keeps.
 
     Raises:
         OutOfDeviceMemoryError: the capacity does not suffice; says at which image and node.
@@ -131,7 +134,9 @@ def simulate(
         raise ValueError("there is no trace to simulate")
     _check_one_network(traces)
     settings = settings or Settings()
-    program = _Program(new_allocator(settings, capacity), workspace, keep_input, keep_result)
+    program = _Program(
+        new_allocator(settings, capacity), workspace, blas_workspace, keep_input, keep_result
+    )
     try:
         program.load(traces[0])
         network = program.allocator.usage
@@ -205,6 +210,7 @@ class _Program:
         self,
         allocator: CachingAllocator,
         workspace: Workspace | None,
+        blas_workspace: int,
         keep_input: bool,
         keep_result: bool,
     ) -> None:
@@ -212,6 +218,7 @@ class _Program:
         self.image: int | None = None
         self.node: int | None = None
         self._workspace = workspace
+        self._blas_workspace = blas_workspace
         self._keep_input = keep_input
         self._keep_result = keep_result
         self._network: dict[int, int] = {}
@@ -256,6 +263,9 @@ class _Program:
             self._free(schedule.deaths[node.index], blocks)
             for index in schedule.births[node.index]:
                 blocks[index] = self._allocate(trace, index)
+            if self._blas_workspace and node.op in BLAS_OPS:
+                self.allocator.allocate(self._blas_workspace)  # kept by the handle, so never freed
+                self._blas_workspace = 0
             if self._workspace is not None:
                 self.allocator.free(self.allocator.allocate(self._workspace(node)))
             if self.allocator.peak_allocated > peak:

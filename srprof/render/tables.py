@@ -114,7 +114,7 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     explain = (
         ("planned", memory.planned, "what a perfect executor needs: the paper's model"),
         ("eager", memory.eager, "what eager PyTorch references"),
-        ("allocated", allocated, "as torch.cuda.max_memory_allocated(), without scratch"),
+        ("allocated", allocated, "as torch.cuda.max_memory_allocated()"),
         ("reserved", Peak(simulation.peak_reserved, None), "as torch.cuda.max_memory_reserved()"),
     )
     unit = analysis.feature_map
@@ -156,7 +156,7 @@ def _allocator(analysis: Analysis) -> list[str]:
     lines = [
         f"allocated: {mib(usage.requested)} MiB requested, {mib(usage.rounding)} rounding, "
         f"{mib(usage.unsplit)} in blocks that are not split.",
-        "The scratch that cuDNN and cuBLAS take inside a node is not known here; it comes on top.",
+        _scratch(analysis),
     ]
     if images == 1:
         lines.append(
@@ -172,6 +172,18 @@ def _allocator(analysis: Analysis) -> list[str]:
     if simulation.not_simulated:
         lines.append(f"Allocator settings not simulated: {', '.join(simulation.not_simulated)}")
     return lines
+
+
+def _scratch(analysis: Analysis) -> str:
+    """What is known of the memory that libraries take inside nodes."""
+    unknown, source = len(analysis.unknown_workspace), analysis.workspaces.source
+    if not source:
+        return (
+            f"The scratch that libraries take inside {unknown} nodes is not known here and comes "
+            "on top; --workspace gives a measured table."
+        )
+    rest = f"; that of {unknown} nodes is not known and comes on top" if unknown else ""
+    return f"With the scratch that was measured on {source}{rest}."
 
 
 def _at(node: Node | None) -> str | None:

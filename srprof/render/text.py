@@ -29,10 +29,11 @@ class TextRenderer(Renderer):
                 return _rich(found, options.width)
             except ImportError:  # rich is not installed on some GPU machines
                 pass
-        return _plain(found)
+        return plain_sections(found)
 
 
-def _plain(found: list[Section]) -> str:
+def plain_sections(found: list[Section]) -> str:
+    """Sections without colour, ending with a newline."""
     blocks = []
     for section in found:
         lines = [section.title, *section.lines]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -103,10 +103,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         device: type of the device that the model's tensors are on: "meta", "cpu" or "cuda" (fake).
         on_node: called with this recorder when a node has ended, before its result is handed
             back; what it raises ends the run.
+        around: gives a context that is entered for the kernel's own part of each node, and for
+            nothing else: an instrument reads there what the kernel took.
     """
 
     def __init__(
-        self, model: nn.Module, device: str, on_node: Callable[[Recorder], None] | None = None
+        self,
+        model: nn.Module,
+        device: str,
+        on_node: Callable[[Recorder], None] | None = None,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
@@ -119,6 +125,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self.raised_in = ""
         self.failed_call: tuple[str, tuple[tuple[int, ...], ...]] | None = None
         self._on_node = on_node
+        self._around = around
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
         self._schemas: dict[Any, _Schema] = {}
@@ -201,10 +208,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         inputs: list[TensorInfo] = []
         arguments = (self._encode(args, inputs), self._encode(kwargs, inputs))
         try:
-            if self.device == "meta":
-                result = self._call_on_meta(func, schema.op, args, kwargs)
-            else:
-                result = func(*args, **kwargs)
+            with self._around():
+                if self.device == "meta":
+                    result = self._call_on_meta(func, schema.op, args, kwargs)
+                else:
+                    result = func(*args, **kwargs)
         except Exception:
             self.failed_call = schema.op, tuple(i.shape for i in inputs)
             raise

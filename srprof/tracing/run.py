@@ -175,7 +175,7 @@ def _record_here(workload: Workload, device: str) -> Trace:
     except SrprofError:
         raise
     except (Exception, SystemExit) as error:
-        raise _explain(error, workload, device, recorder) from error
+        raise explain(error, workload, device, recorder) from error
     finally:
         torch.set_rng_state(state)
     notes = []
@@ -212,10 +212,8 @@ def _record_here(workload: Workload, device: str) -> Trace:
     )
 
 
-def _explain(
-    error: BaseException, workload: Workload, device: str, recorder: Recorder
-) -> Exception:
-    """The error as the user should see it."""
+def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
+    """The error of a recorded run as the user should see it: where, in which op, what helps."""
     module = recorder.raised_in
     message = first_line(error)
     where = blame(error)

@@ -52,6 +52,9 @@ def command(argv: list[str]) -> str:
         command(["analyze", "no_such_network"]),
         command(["analyze", "fmen_s", "--input", "256"]),
         command(["analyze", "fmen_s", "-o", "missing/result.txt"]),
+        command(["measure", "--help"]),
+        command(["measure", "no_such_network"]),
+        command(["measure", "fmen_s", "--repeat", "-1"]),
     ],
 )
 def test_nothing_heavy_is_loaded(statement: str, tmp_path: Path):
@@ -64,6 +67,14 @@ def test_analysis_loads_no_more_than_torch(tmp_path: Path):
     loaded = modules_after(command(["analyze", "fmen_s", "--input", "64x64"]), tmp_path)
     assert "torch" in loaded
     assert not loaded & {"pandas", "matplotlib", "fvcore", "sympy", "spandrel"}  # torch has pynvml
+
+
+def test_measuring_works_where_only_torch_is(tmp_path: Path):
+    """GPU machines often have little else."""
+    arguments = ["fmen_s", "--input", "32x32", "--device", "cpu", "--repeat", "1"]
+    loaded = modules_after(command(["measure", *arguments, "--format", "json"]), tmp_path)
+    assert "torch" in loaded
+    assert not loaded & {"pandas", "matplotlib", "fvcore", "tabulate", "rich", "sympy", "spandrel"}
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):

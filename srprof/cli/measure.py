@@ -1,0 +1,119 @@
+"""`srprof measure`: the memory and latency of one model in real runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
+scratch that libraries take there, the peaks of whole runs, and the latency with its doubt.
+
+The JSON record holds every raw sample, with the device, versions and flags that they depend on.
+Ctrl-C keeps what was measured until then, marked incomplete.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "measure",
+        help="run a network for real: memory node by node, workspace, latency",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("ntire", "strict"),
+        default="strict",
+        help="latency as the NTIRE challenge takes it (no warm-up, the mean), or after a warm-up, "
+        "by the median (default)",
+    )
+    parser.add_argument(
+        "--repeat",
+        metavar="N",
+        type=int,
+        help="timed passes; 0 for memory only (default 100 on cuda, 10 on cpu)",
+    )
+    parser.add_argument(
+        "--warmup",
+        metavar="N",
+        type=int,
+        help="passes before them (default 0 for ntire, else 10 on cuda, 2 on cpu)",
+    )
+    parser.add_argument(
+        "--flush-l2", action="store_true", help="overwrite the GPU's L2 cache before each pass"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from srprof import spec
+
+    check_output(args.output)
+    for option, least in (("repeat", 0), ("warmup", 0), ("threads", 1)):
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise InputError(f"--{option} {value}: give a whole number of at least {least}")
+    parsed = spec.parse(args.spec)
+    channels = parsed.network.channels if parsed.network else 3
+    shapes = [
+        check_shape(parse_size(size, channels), args.dtype) for size in args.input or ["256x256"]
+    ]
+
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.measuring.run import Interrupted, measure
+
+    code = 0
+    try:
+        with TerminalProgress(sys.stderr) as progress:
+            measurement = measure(
+                args.spec,
+                *shapes,
+                device=args.device,
+                dtype=args.dtype,
+                channels_last=args.channels_last,
+                protocol=args.protocol,
+                repeat=args.repeat,
+                warmup=args.warmup,
+                flush_l2=args.flush_l2,
+                threads=args.threads,
+                find_largest=True,
+                progress=progress,
+            )
+    except Interrupted as interrupt:
+        measurement, code = interrupt.partial, 130
+        print("srprof: interrupted; what was measured is written", file=sys.stderr)
+    write(_text(measurement, args.format), args.output)
+    return code
+
+
+def _text(measurement: Any, form: str) -> str:
+    if form == "json":
+        return str(measurement.to_json())
+    from srprof.render.measurement import measurement_text
+
+    return measurement_text(measurement)

@@ -1,0 +1,173 @@
+"""`srprof validate`: predicted memory against measured."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srprof.errors import InputError, SrprofError
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size, parse_tolerance
+from srprof.output import check_output, write
+
+if TYPE_CHECKING:
+    from srprof.compare.validate import Validation
+    from srprof.measuring.base import Measurement
+
+_DESCRIPTION = """\
+Measure models on a device, or read records of measurements, and compare with what srprof predicts:
+the peak of the whole run, and the bytes alive at the end of every node. The exit code is 1 if one
+of them is beyond the tolerance.
+"""
+
+#: Images that are measured if none is named; the CPU takes seconds for the large ones.
+_DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "validate",
+        help="compare predicted memory with measured, by node",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("specs", metavar="SPEC", nargs="*", help="models, as for analyze")
+    parser.add_argument("--all", action="store_true", help="every network of the zoo")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a record that `srprof measure --format json` wrote; the device is not needed",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR image, HxW or NxCxHxW; again for more (default 256x256 on cuda, 64x64 on cpu)",
+    )
+    parser.add_argument(
+        "--dtype", choices=RUN_DTYPES, action="append", help="again for more (default float32)"
+    )
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--tolerance",
+        metavar="PART",
+        default="1%",
+        help="of the measured peak, for the peak and for each node (default 1%%)",
+    )
+    parser.add_argument(
+        "--repeat", metavar="N", type=int, default=0, help="also time N passes for the records"
+    )
+    parser.add_argument(
+        "--save", metavar="DIR", help="keep the records there, and a table of the scratch found"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Validate and print."""
+    check_output(args.output)
+    tolerance = parse_tolerance(args.tolerance)
+    folder = _folder(args.save)
+    if bool(args.specs or args.all) == bool(args.record):
+        raise InputError("give SPEC..., --all or --record FILE: one of them")
+
+    from srprof.render.validation import validation_json, validation_text
+
+    found: list[Validation] = []
+    errors: list[str] = []
+    code = 0
+    try:
+        for measurement in _measurements(args, errors, folder):
+            try:
+                found.append(_validate(measurement, tolerance))
+            except SrprofError as error:
+                errors.append(f"{measurement.spec}: {error}")
+    except KeyboardInterrupt:
+        print("srprof: interrupted; what was validated is written", file=sys.stderr)
+        code = 130
+    if folder is not None and found:
+        _save_workspaces(found, folder)
+    make = validation_json if args.format == "json" else validation_text
+    write(make(found, errors), args.output)
+    return code or int(bool(errors) or not all(validation.holds for validation in found))
+
+
+def _folder(path: str | None) -> Path | None:
+    if path is None:
+        return None
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--save {path}: {error.strerror}; name a folder") from error
+    return folder
+
+
+def _measurements(
+    args: argparse.Namespace, errors: list[str], folder: Path | None
+) -> Iterator[Measurement]:
+    """The records, or new measurements; what fails goes into `errors`, and the rest goes on."""
+    if args.record:
+        from srprof.measuring.base import load
+
+        for path in args.record:
+            yield load(path)
+        return
+    from srprof import registry, spec
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.measuring.run import measure
+
+    specs = [n.name for n in registry.networks()] if args.all else args.specs
+    sizes = args.input or [_DEFAULT_INPUT["cpu" if args.device == "cpu" else "cuda"]]
+    for text in specs:
+        parsed = spec.parse(text)
+        channels = parsed.network.channels if parsed.network else 3
+        for size in sizes:
+            for dtype in args.dtype or ["float32"]:
+                shape = check_shape(parse_size(size, channels), dtype)
+                try:
+                    with TerminalProgress(sys.stderr) as progress:
+                        found = measure(
+                            text,
+                            shape,
+                            device=args.device,
+                            dtype=dtype,
+                            channels_last=args.channels_last,
+                            repeat=args.repeat,
+                            progress=progress,
+                        )
+                except InputError:
+                    raise
+                except SrprofError as error:
+                    errors.append(f"{text} at {size}, {dtype}: {error}")
+                    continue
+                if folder is not None:
+                    name = "".join(c if c.isalnum() or c in "_-." else "_" for c in text)
+                    write(found.to_json(), str(folder / f"{name}_{size}_{dtype}.json"))
+                yield found
+
+
+def _validate(measurement: Measurement, tolerance: float) -> Validation:
+    from srprof.compare.validate import trace_of, validate
+
+    return validate(measurement, trace_of(measurement), tolerance)
+
+
+def _save_workspaces(found: list[Validation], folder: Path) -> None:
+    """One table of the scratch that all of them found, beside the records."""
+    from srprof.memory.workspace import WorkspaceTable
+
+    table = WorkspaceTable()
+    for validation in found:
+        table = table.joined(validation.workspaces)
+    write(table.to_json(), str(folder / "workspace.json"))

@@ -1,0 +1,283 @@
+"""Predicted memory against measured, in total and node by node.
+
+A record of a measurement is enough: the device is not needed again. Pure but for the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from srprof.errors import InputError
+from srprof.measuring.base import Measurement, NodeFacts
+from srprof.memory.settings import Settings
+from srprof.memory.simulation import simulate
+from srprof.memory.workspace import BLAS_OPS, WorkspaceTable, blas_workspace, call_key
+from srprof.tracing.records import Node, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCheck:
+    """Bytes live when a node ended, without the network: predicted and measured.
+
+    Attributes:
+        node: of the trace; workspace: scratch that was measured inside it.
+    """
+
+    node: int
+    op: str
+    module: str
+    file: str
+    line: int
+    predicted: int
+    measured: int
+    workspace: int
+
+    @property
+    def difference(self) -> int:
+        """Predicted less measured."""
+        return self.predicted - self.measured
+
+
+@dataclass(frozen=True, slots=True)
+class PeakCheck:
+    """One peak of the whole run, in bytes.
+
+    Attributes:
+        name: "max_allocated" or "max_reserved", cold.
+        predicted: with the scratch that the measurement found inside nodes.
+        without_workspace: what is predicted where no scratch is known.
+    """
+
+    name: str
+    predicted: int
+    without_workspace: int
+    measured: int
+
+    @property
+    def error(self) -> float:
+        """Predicted against measured, as a fraction."""
+        return self.predicted / self.measured - 1
+
+    @property
+    def error_without_workspace(self) -> float:
+        """The same without any knowledge of scratch."""
+        return self.without_workspace / self.measured - 1
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One model on one device.
+
+    Attributes:
+        tolerance: of the cold peak, as a fraction; and for each node, of that peak.
+        missing: calls that only the trace or only the measurement has, for a person.
+        workspaces: the scratch that was measured, by call.
+    """
+
+    measurement: Measurement
+    tolerance: float
+    peaks: tuple[PeakCheck, ...]
+    nodes: tuple[NodeCheck, ...]
+    missing: tuple[str, ...]
+    workspaces: WorkspaceTable
+
+    @property
+    def worst(self) -> tuple[NodeCheck, ...]:
+        """Nodes whose live bytes differ, the worst first."""
+        found = [check for check in self.nodes if check.difference]
+        return tuple(sorted(found, key=lambda c: (-abs(c.difference), c.node)))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What is beyond tolerance, one line each."""
+        found = [
+            f"{peak.name}: predicted {_mib(peak.predicted)}, measured {_mib(peak.measured)} "
+            f"({peak.error:+.2%})"
+            for peak in self.peaks
+            if peak.name == "max_allocated" and abs(peak.error) > self.tolerance
+        ]
+        allowed = self.tolerance * max((peak.measured for peak in self.peaks), default=0)
+        beyond = [check for check in self.worst if abs(check.difference) > allowed]
+        if beyond:
+            first = beyond[0]
+            found.append(
+                f"live bytes at {len(beyond)} nodes, most at node {first.node} {first.op} in "
+                f"{first.module or 'the model'}: predicted {_mib(first.predicted)}, measured "
+                f"{_mib(first.measured)}"
+            )
+        if self.measurement.deterministic is False:
+            found += [n for n in self.measurement.notes if "not deterministic" in n]
+        if self.missing:
+            found.append(f"other calls: {'; '.join(self.missing[:3])}")
+        return tuple(found)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything is within tolerance."""
+        return not self.failures
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.2f} MiB"
+
+
+def trace_of(measurement: Measurement) -> Trace:
+    """A trace of what was measured: its SPEC at its input, on the CPU if it was measured there.
+
+    Raises:
+        InputError, ModelError: as for `srprof.trace`.
+    """
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(
+        measurement.spec,
+        tuple(tensor.shape for tensor in measurement.inputs),
+        dtype=measurement.dtype,
+        channels_last=measurement.layout == "channels_last",
+    )
+    on = "cpu" if measurement.device.kind == "cpu" else "meta"
+    return run_trace(workload, on, holders=False)
+
+
+def validate(
+    measurement: Measurement,
+    trace: Trace,
+    tolerance: float = 0.01,
+    settings: Settings | None = None,
+) -> Validation:
+    """Compare a trace's predictions with a measurement of the same network at the same input.
+
+    Args:
+        trace: on the CPU for a measurement there, else on meta.
+        settings: of the caching allocator when it was measured; the record's if not given.
+
+    Raises:
+        InputError: another network or input, or a record without nodes.
+    """
+    measurement.require_same_network(trace)
+    if not measurement.nodes or measurement.memory.cold is None:
+        raise InputError(
+            f"the record of {measurement.spec} is not whole: it was interrupted; measure again"
+        )
+    pairs = list(aligned(trace.nodes, measurement.nodes))
+    nodes = tuple(_check_nodes(measurement, pairs))
+    table = workspaces(measurement, trace)
+    return Validation(
+        measurement=measurement,
+        tolerance=tolerance,
+        peaks=_peaks(measurement, trace, table, settings),
+        nodes=nodes,
+        missing=tuple(_missing(trace.nodes, measurement.nodes, pairs)),
+        workspaces=table,
+    )
+
+
+def _missing(
+    nodes: Sequence[Node], facts: Sequence[NodeFacts], pairs: Sequence[tuple[Node, NodeFacts]]
+) -> Iterator[str]:
+    traced = {node.index for node, _ in pairs}
+    measured = {fact.index for _, fact in pairs}
+    for node in nodes:
+        if node.index not in traced:
+            yield f"{node.op} of node {node.index} only traced"
+    for fact in facts:
+        if fact.index not in measured:
+            yield f"{fact.op} of node {fact.index} only measured"
+
+
+def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple[Node, NodeFacts]]:
+    """Traced and measured nodes of the same call, where composite calls differ by device."""
+    ours = [(node.op, node.shape) for node in nodes]
+    theirs = [(fact.op, tuple(fact.shape)) for fact in facts]
+    if ours == theirs:
+        yield from zip(nodes, facts, strict=True)
+        return
+    for first, second, length in SequenceMatcher(None, ours, theirs, False).get_matching_blocks():
+        yield from zip(nodes[first : first + length], facts[second : second + length], strict=True)
+
+
+def _check_nodes(
+    measurement: Measurement, pairs: Sequence[tuple[Node, NodeFacts]]
+) -> Iterator[NodeCheck]:
+    """Live bytes from where the run began; what cuBLAS keeps for good is nobody's tensor."""
+    memory = measurement.memory
+    kept = 0
+    for node, facts in pairs:
+        known = facts.requested is not None and memory.start_requested is not None
+        start = memory.start_requested if known else memory.start
+        assert start is not None
+        kept += facts.retained if facts.op in BLAS_OPS else 0
+        after = facts.exact.after if known else facts.allocated.after
+        yield NodeCheck(
+            node=node.index,
+            op=node.op,
+            module=node.module,
+            file=node.file,
+            line=node.line,
+            predicted=node.live,
+            measured=after - start - kept + memory.inputs,
+            workspace=facts.workspace,
+        )
+
+
+def _peaks(
+    measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
+) -> tuple[PeakCheck, ...]:
+    cold = measurement.memory.cold
+    assert cold is not None
+    if measurement.device.kind == "cpu":
+        requested = _requested_peaks(measurement, trace, table)
+        found = [("max_allocated", *requested, cold.max_allocated)]
+    else:
+        environment = measurement.flags.environment
+        settings = settings or Settings.from_environment(environment)
+        capability = measurement.device.capability or ""
+        major, _, minor = capability.partition(".")
+        blas = blas_workspace(
+            (int(major), int(minor)) if minor.isdigit() else None,
+            environment.get("CUBLAS_WORKSPACE_CONFIG", ""),
+        )
+        with_ = simulate([trace], settings, workspace=table.at_least, blas_workspace=blas)
+        without = simulate([trace], settings, blas_workspace=blas)
+        found = [
+            ("max_allocated", with_.peak_allocated, without.peak_allocated, cold.max_allocated),
+            ("max_reserved", with_.peak_reserved, without.peak_reserved, cold.max_reserved),
+        ]
+    return tuple(
+        PeakCheck(name, predicted, without, measured)
+        for name, predicted, without, measured in found
+        if measured
+    )
+
+
+def _requested_peaks(
+    measurement: Measurement, trace: Trace, table: WorkspaceTable
+) -> tuple[int, int]:
+    """What the CPU's allocator has at most: it hands out what is asked, and frees as Python does.
+
+    While a node runs, what lives at its end is there already, and scratch on top.
+    """
+    net = measurement.memory.net
+    idle = sum(external.info.nbytes for external in trace.inputs)
+    without = max((node.live for node in trace.nodes), default=idle)
+    with_ = max((node.live + table.at_least(node) for node in trace.nodes), default=idle)
+    return net + with_, net + without
+
+
+def workspaces(measurement: Measurement, trace: Trace) -> WorkspaceTable:
+    """The scratch that a measurement found, by call, for other networks on the same device.
+
+    Of several calls with one key the largest counts.
+    """
+    versions, device = measurement.versions, measurement.device
+    libraries = [f"torch {versions.torch}"]
+    libraries += [f"cuDNN {versions.cudnn}"] if versions.cudnn else []
+    libraries += [f"oneDNN {versions.onednn}"] if versions.onednn and device.kind == "cpu" else []
+    entries: dict[str, int] = {}
+    for node, facts in aligned(trace.nodes, measurement.nodes):
+        key = call_key(node)
+        entries[key] = max(facts.workspace, entries.get(key, 0))
+    return WorkspaceTable(f"{device.name}, {', '.join(libraries)}", device.kind, entries)

@@ -1,0 +1,306 @@
+"""Measuring on an NVIDIA GPU: memory from PyTorch's caching allocator, time from CUDA events.
+
+The allocator works on the host, so its counters around a kernel's launch are exact without
+waiting for the GPU. Everything of CUDA comes through `torch.cuda`, which a test can replace.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from srprof.errors import DeviceMemoryError, InputError
+from srprof.measuring.backend import Draft
+from srprof.measuring.base import Bytes, Device, DeviceState, Flags, Memory, RunPeaks, Versions
+from srprof.measuring.metering import (
+    OutOfMemoryError,
+    compare_runs,
+    identify,
+    new_instance,
+    node_facts,
+    recorder_for,
+    resident_bytes,
+    run_plain,
+    run_recorded,
+)
+from srprof.measuring.nvml import Nvml, open_nvml
+from srprof.measuring.progress import Progress
+from srprof.measuring.settings import read_flags, read_versions
+from srprof.paths import place
+from srprof.tracing.recorder import Recorder
+from srprof.tracing.records import Node
+from srprof.tracing.source import blame, first_line
+from srprof.workload import Instance, Workload
+
+_DEVICE = re.compile(r"cuda(?::(\d+))?")
+
+#: What is written to flush an L2 cache of unknown size; no GPU so far has a larger one.
+_FLUSH = 256 * 2**20
+
+
+class _Gauge:
+    """Reads the allocator around each kernel, its peak counted anew from there."""
+
+    def __init__(self, stats: Callable[[], Mapping[str, int]], reset: Callable[[], None]) -> None:
+        self._stats = stats
+        self._reset = reset
+        self.allocated: list[Bytes] = []
+        self.requested: list[Bytes] = []
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self._reset()
+        before = self._stats()
+        yield
+        after = self._stats()
+        self.allocated.append(_between("allocated_bytes", before, after))
+        if "requested_bytes.all.current" in after:
+            self.requested.append(_between("requested_bytes", before, after))
+
+
+def _between(name: str, before: Mapping[str, int], after: Mapping[str, int]) -> Bytes:
+    current = f"{name}.all.current"
+    return Bytes(before[current], after[current], after[f"{name}.all.peak"])
+
+
+class CudaBackend:
+    """One GPU.
+
+    Args:
+        device: "cuda" is the first, "cuda:1" the second.
+        threads: of torch's own pool while measuring; None leaves their number as it is.
+        flush_l2: overwrite the L2 cache before each timed pass.
+        cuda: what stands for `torch.cuda`. where: the device that tensors are put on, if another.
+
+    Raises:
+        InputError: there is no such GPU.
+    """
+
+    clock = "cuda event"
+    warmup = 10
+    repeat = 100
+
+    def __init__(
+        self,
+        device: str = "cuda",
+        threads: int | None = None,
+        flush_l2: bool = False,
+        cuda: Any = torch.cuda,
+        where: str = "",
+        nvml: Callable[[str], tuple[Nvml | None, str]] = open_nvml,
+    ) -> None:
+        self._index = _find(device, cuda)
+        self._cuda = cuda
+        self._threads = threads or torch.get_num_threads()
+        self.where = where or f"cuda:{self._index}"
+        self._kind = self.where.partition(":")[0]
+        self._flush_l2 = flush_l2
+        self._flush: torch.Tensor | None = None
+        self._properties = cuda.get_device_properties(self._index)
+        self._nvml, self._without_nvml = nvml(f"GPU-{getattr(self._properties, 'uuid', '')}")
+
+    # -- the device -----------------------------------------------------------------------------
+
+    def device(self) -> Device:
+        properties = self._properties
+        return Device(
+            kind="cuda",
+            name=properties.name,
+            capability=f"{properties.major}.{properties.minor}",
+            memory=properties.total_memory,
+            driver=None if self._nvml is None else self._nvml.driver(),
+        )
+
+    def versions(self) -> Versions:
+        return read_versions()
+
+    def flags(self) -> Flags:
+        return read_flags(self._cuda.get_allocator_backend())
+
+    def state(self) -> DeviceState | None:
+        return None if self._nvml is None else self._nvml.state()
+
+    def energy_j(self) -> float | None:
+        return None if self._nvml is None else self._nvml.energy_j()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            with self._cuda.device(self._index):
+                yield
+        finally:
+            torch.set_num_threads(before)
+            self._flush = None
+            self._clear()
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def measure_memory(self, workload: Workload, draft: Draft, progress: Progress) -> Instance:
+        """Fill the draft from four runs.
+
+        A cold one and a warm one as the user would make them, then, cold again, one of a new
+        instance node by node, and one of another to see whether it makes the same calls.
+
+        Raises:
+            DeviceMemoryError: with the node that asked for more than there was.
+        """
+        if self._without_nvml:
+            draft.notes.append(self._without_nvml)
+        progress("memory", 0, 4)
+        cold, warm = self._whole_runs(workload)
+        progress("memory", 2, 4)
+        first = self._measure_nodes(workload, draft, cold, warm)
+        progress("memory", 3, 4)
+        self._clear()
+        instance = new_instance(workload, self.where, run=2)
+        second = run_recorded(workload, instance, recorder_for(instance, self._kind))
+        compare_runs(draft, first, second)
+        return instance
+
+    def _whole_runs(self, workload: Workload) -> tuple[RunPeaks | None, RunPeaks | None]:
+        """Peaks of a cold and a warm run; None if the memory was too small.
+
+        Then the run node by node, which comes next, meets the same end and can say where.
+        """
+        self._clear()
+        try:
+            instance = new_instance(workload, self.where, run=1)
+            return self._whole_run(workload, instance), self._whole_run(workload, instance)
+        except OutOfMemoryError:
+            return None, None
+
+    def _whole_run(self, workload: Workload, instance: Instance) -> RunPeaks:
+        self._cuda.reset_peak_memory_stats(self._index)
+        run_plain(workload, instance)
+        self._cuda.synchronize(self._index)
+        return RunPeaks(
+            self._cuda.max_memory_allocated(self._index),
+            self._cuda.max_memory_reserved(self._index),
+        )
+
+    def _measure_nodes(
+        self, workload: Workload, draft: Draft, cold: RunPeaks | None, warm: RunPeaks | None
+    ) -> tuple[Node, ...]:
+        self._clear()
+        gauge = _Gauge(self._stats, lambda: self._cuda.reset_peak_memory_stats(self._index))
+        recorder: Recorder | None = None
+        start: Mapping[str, int] = {}
+        try:
+            instance = new_instance(workload, self.where, run=1)
+            start = self._stats()
+            recorder = recorder_for(instance, self._kind, gauge)
+            net, inputs = resident_bytes(recorder)
+            nodes = run_recorded(workload, instance, recorder)
+        except OutOfMemoryError as error:
+            raise self._too_small(error, workload, recorder) from error
+        finally:
+            if recorder is not None:
+                identify(draft, recorder)
+                draft.nodes = node_facts(recorder, gauge.allocated, gauge.requested or None)
+                draft.memory = Memory(
+                    net=net,
+                    inputs=inputs,
+                    start=start["allocated_bytes.all.current"],
+                    start_requested=start.get("requested_bytes.all.current"),
+                    cold=cold,
+                    warm=warm,
+                )
+        return nodes
+
+    def _stats(self) -> Mapping[str, int]:
+        stats: Mapping[str, int] = self._cuda.memory_stats(self._index)
+        return stats
+
+    def _clear(self) -> None:
+        """Give back what nothing uses: the allocator is then as in a new process."""
+        gc.collect()
+        clear_workspaces = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+        if clear_workspaces is not None:  # cuBLAS keeps its own in the allocator for good
+            clear_workspaces()
+        self._cuda.empty_cache()
+
+    def _too_small(
+        self, error: RuntimeError, workload: Workload, recorder: Recorder | None
+    ) -> DeviceMemoryError:
+        inside = recorder is not None and recorder.failed_call is not None
+        # What the kernel itself had is gone by now; the gauge has counted from its begin.
+        counter = "peak" if inside else "current"
+        allocated = self._stats()[f"allocated_bytes.all.{counter}"]
+        asked = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
+        text = (
+            f"{workload.name} does not fit into the memory of {self._properties.name} "
+            f"({_mib(self._properties.total_memory)})"
+        )
+        where = blame(error)
+        op = module = ""
+        if recorder is not None and recorder.failed_call is not None:
+            op, _ = recorder.failed_call
+            module = recorder.raised_in
+            at = f" at {place(where.file, where.line)}" if where.file else ""
+            text += f": node {len(recorder.nodes)} {op} in {module or 'the model'}{at}"
+            text += f" asked for {asked.group(1)} more" if asked else " asked for more"
+        text += f" when {_mib(allocated)} were allocated; give a smaller --input"
+        return DeviceMemoryError(
+            text, op=op, module=module, file=where.file, line=where.line, allocated=allocated
+        )
+
+    def fits(self, workload: Workload) -> bool:
+        """Whether one run of the workload has memory enough."""
+        self._clear()
+        try:
+            with self.active():
+                run_plain(workload, new_instance(workload, self.where, run=1))
+        except OutOfMemoryError:
+            return False
+        return True
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def time_ms(self, call: Callable[[], object]) -> float:
+        """Between two events around the call on its stream, waiting for the GPU after each.
+
+        The flush runs before the first event, so the host is ahead of the GPU when the call
+        begins, and launching takes no time of the GPU's.
+        """
+        start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        if self._flush_l2:
+            self._overwrite_l2()
+        start.record()
+        result = call()
+        end.record()
+        self._cuda.synchronize(self._index)
+        del result
+        return float(start.elapsed_time(end))
+
+    def _overwrite_l2(self) -> None:
+        if self._flush is None:
+            nbytes = 2 * getattr(self._properties, "L2_cache_size", 0) or _FLUSH
+            self._flush = torch.empty(nbytes, dtype=torch.uint8, device=self.where)
+        self._flush.zero_()
+
+
+def _find(device: str, cuda: Any) -> int:
+    """The index of a GPU."""
+    match = _DEVICE.fullmatch(device)
+    if match is None:
+        raise InputError(f"device {device!r} is not one of cpu, cuda, cuda:N")
+    if not cuda.is_available():
+        built = "sees none" if torch.version.cuda else "is built without CUDA"
+        raise InputError(
+            f"there is no CUDA device: torch {torch.__version__} {built}; use --device cpu"
+        )
+    index = int(match.group(1) or 0)
+    if index >= cuda.device_count():
+        raise InputError(f"there is no {device}: torch sees {cuda.device_count()} CUDA device(s)")
+    return index
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.2f} MiB"

@@ -1,0 +1,244 @@
+"""`srprof.measure`: run a model on a device for real, and write down what it took."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from srprof.errors import DeviceMemoryError, InputError
+from srprof.measuring.backend import Backend, Draft
+from srprof.measuring.base import PROTOCOLS, Latency, Measurement, Protocol
+from srprof.measuring.cpu import CpuBackend
+from srprof.measuring.cuda import CudaBackend
+from srprof.measuring.metering import OutOfMemoryError, model_errors
+from srprof.measuring.progress import Progress, silent
+from srprof.measuring.search import largest_image
+from srprof.tracing.isolation import isolated
+from srprof.tracing.recorder import call_model
+from srprof.tracing.source import first_line
+from srprof.workload import Instance, Workload, resolve
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a measurement.
+
+    Attributes:
+        partial: what was measured until then, marked `complete=False`.
+    """
+
+    def __init__(self, partial: Measurement) -> None:
+        super().__init__()
+        self.partial = partial
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How latency is taken."""
+
+    protocol: Protocol
+    warmup: int
+    repeat: int
+    flush_l2: bool = False
+
+
+def measure(
+    model: Any,
+    *inputs: Any,
+    device: str = "cuda",
+    dtype: str = "float32",
+    channels_last: bool = False,
+    protocol: Protocol = "strict",
+    repeat: int | None = None,
+    warmup: int | None = None,
+    flush_l2: bool = False,
+    threads: int | None = None,
+    find_largest: bool = False,
+    progress: Progress = silent,
+) -> Measurement:
+    """Run a model for real: its memory node by node, the peaks of whole runs, and its latency.
+
+    The model runs in evaluation mode without gradients, on copies; the caller's is left as it is.
+    Python's garbage collector rests meanwhile.
+
+    Args:
+        model, inputs, dtype, channels_last: as for `trace`.
+        device: "cuda", "cuda:1" or "cpu".
+        protocol: how latency is taken: "ntire" as the challenge's script does (cudnn.benchmark
+            off, no warm-up, the mean), "strict" after a warm-up, by the median. By then the model
+            has run for its memory, so no timed pass is the process's first, as the script's is.
+        repeat: timed passes; 0 for memory only. By default 100 on CUDA and 10 on the CPU.
+        warmup: passes before them. By default none for "ntire", else 10 on CUDA and 2 on the CPU.
+        flush_l2: overwrite the GPU's L2 cache before each timed pass.
+        threads: of torch's own pool; by default as many as it has.
+        find_largest: if the GPU's memory is too small, look for the largest input that fits, and
+            say so in the error.
+        progress: called with what is being done, how many steps of it are done, and of how many.
+
+    Raises:
+        InputError: the SPEC, an input or an option is wrong, or there is no such device.
+        DeviceMemoryError: the GPU's memory is too small.
+        ModelError: the model raised.
+        Interrupted: Ctrl-C, once something was measured; it has the partial record.
+    """
+    _check(protocol, repeat, warmup, threads)
+    workload = resolve(model, inputs, dtype=dtype, channels_last=channels_last)
+    backend = _backend(device, threads, flush_l2)
+    if warmup is None:
+        warmup = 0 if protocol == "ntire" else backend.warmup
+    timing = Timing(protocol, warmup, backend.repeat if repeat is None else repeat, flush_l2)
+    try:
+        return run_measurement(workload, backend, timing, progress)
+    except DeviceMemoryError as error:
+        failure = error
+        # Else the frames of the run that failed live on, and what they hold on the GPU.
+        failure.__traceback__ = failure.__cause__ = failure.__context__ = None
+    if find_largest and isinstance(backend, CudaBackend):
+        failure = _with_largest(failure, workload, backend, progress)
+    raise failure
+
+
+def _check(protocol: str, repeat: int | None, warmup: int | None, threads: int | None) -> None:
+    if protocol not in PROTOCOLS:
+        raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    for name, value, least in (
+        ("repeat", repeat, 0),
+        ("warmup", warmup, 0),
+        ("threads", threads, 1),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{name} {value}: give a whole number of at least {least}")
+
+
+def _backend(device: str, threads: int | None, flush_l2: bool) -> Backend:
+    if device == "cpu":
+        if flush_l2:
+            raise InputError("flushing the L2 cache is for CUDA: leave it out on the CPU")
+        return CpuBackend(threads)
+    return CudaBackend(device, threads, flush_l2)
+
+
+def run_measurement(
+    workload: Workload, backend: Backend, timing: Timing, progress: Progress = silent
+) -> Measurement:
+    """Measure a workload on a back end; errors as for `measure`."""
+    draft = Draft()
+    try:
+        with (
+            _challenge_settings(timing.protocol),
+            backend.active(),
+            isolated(draft.notes),
+            workload.environment(),
+        ):
+            try:
+                instance = backend.measure_memory(workload, draft, progress)
+            finally:
+                draft.flags = backend.flags()
+            if timing.repeat:
+                _measure_latency(workload, instance, backend, timing, draft, progress)
+    except KeyboardInterrupt as interrupt:
+        if draft.memory is None:
+            raise
+        raise Interrupted(_freeze(workload, backend, draft, complete=False)) from interrupt
+    except OutOfMemoryError as error:  # in a later run than the one that could name the node
+        raise DeviceMemoryError(
+            f"{workload.name} does not fit into the device's memory: {first_line(error)}; give a "
+            "smaller --input"
+        ) from error
+    return _freeze(workload, backend, draft, complete=True)
+
+
+@contextmanager
+def _challenge_settings(protocol: Protocol) -> Iterator[None]:
+    """What the challenge's script sets before it loads a model, which may set it otherwise."""
+    before = torch.backends.cudnn.benchmark
+    if protocol == "ntire":
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _measure_latency(
+    workload: Workload,
+    instance: Instance,
+    backend: Backend,
+    timing: Timing,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Time passes of an instance into the draft; interrupted, those that there are."""
+    samples: list[float] = []
+    before, energy = backend.state(), backend.energy_j()
+    try:
+        with model_errors(workload), torch.no_grad():
+            for done in range(timing.warmup):
+                progress("warm-up", done, timing.warmup)
+                call_model(*instance)
+            for done in range(timing.repeat):
+                progress("latency", done, timing.repeat)
+                samples.append(backend.time_ms(lambda: call_model(*instance)))
+    finally:
+        spent = backend.energy_j()
+        if samples:
+            draft.latency = Latency(
+                protocol=timing.protocol,
+                clock=backend.clock,
+                warmup=timing.warmup,
+                flushed_l2=timing.flush_l2,
+                flags=backend.flags(),
+                samples_ms=tuple(samples),
+                before=before,
+                after=backend.state(),
+                energy_j=None if energy is None or spent is None else spent - energy,
+            )
+
+
+def _freeze(workload: Workload, backend: Backend, draft: Draft, complete: bool) -> Measurement:
+    assert draft.fingerprint and draft.memory and draft.flags
+    return Measurement(
+        name=workload.name,
+        spec=workload.spec,
+        fingerprint=draft.fingerprint,
+        inputs=draft.inputs,
+        dtype=workload.dtype,
+        layout="channels_last" if workload.channels_last else "contiguous",
+        taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=backend.device(),
+        versions=backend.versions(),
+        flags=draft.flags,
+        memory=draft.memory,
+        nodes=draft.nodes,
+        latency=draft.latency,
+        deterministic=draft.deterministic,
+        complete=complete,
+        notes=tuple(draft.notes),
+    )
+
+
+def _with_largest(
+    failure: DeviceMemoryError, workload: Workload, backend: CudaBackend, progress: Progress
+) -> DeviceMemoryError:
+    """The error with the largest input that fits, found by trying."""
+    gc.collect()
+    tried = 0
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        nonlocal tried
+        progress("largest input: trying", tried, tried + 1)
+        tried += 1
+        smaller = replace(workload.args[0], shape=shape)
+        with isolated([]), workload.environment():
+            return backend.fits(replace(workload, args=(smaller,)))
+
+    failure.largest = largest_image(workload.args, fits)
+    if failure.largest is not None:
+        size = "x".join(map(str, failure.largest))
+        failure.args = (f"{failure}; the largest of these proportions that fits is {size}",)
+    return failure

@@ -1,0 +1,190 @@
+"""Scratch that libraries take inside a node: by rule, or from a table of measurements.
+
+What neither knows is unknown and not zero. Pure; no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.tracing.records import Node, TensorInfo, TensorRef
+
+KIB = 2**10
+
+#: Ops whose CUDA kernels only read their inputs and write their outputs.
+_NO_SCRATCH = frozenset(
+    """
+    add add_ sub sub_ mul mul_ div div_ neg relu relu_ leaky_relu leaky_relu_ sigmoid sigmoid_
+    tanh tanh_ silu silu_ gelu hardswish hardsigmoid prelu _prelu_kernel clamp clamp_ clamp_min
+    pow sqrt rsqrt exp abs cat stack copy_ _to_copy clone constant_pad_nd reflection_pad2d
+    replication_pad2d pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d
+    upsample_bicubic2d max_pool2d_with_indices avg_pool2d zeros ones full empty zeros_like
+    ones_like fill_ zero_
+    """.split()
+)
+
+#: Matrix products, which go to cuBLAS. Its workspace is taken at the first of them and kept.
+BLAS_OPS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "linear", "dot"})
+
+#: `CUBLAS_WORKSPACE_CONFIG`: pairs of KiB and count.
+_CONFIG = re.compile(r"(?::\d+:\d+)+")
+#: What PyTorch gives cuBLAS by default, per handle and stream (aten/src/ATen/cuda, torch 2.13).
+_BEFORE_HOPPER, _HOPPER = ":4096:2:16:8", ":4096:8"
+
+
+def blas_workspace(capability: tuple[int, int] | None = None, config: str = "") -> int:
+    """Bytes that cuBLAS keeps for one handle and stream once a matrix product ran.
+
+    Args:
+        capability: of the GPU, (9, 0) is Hopper; before Hopper if not given.
+        config: `CUBLAS_WORKSPACE_CONFIG`, `:SIZE:COUNT` pairs in KiB; the default if empty.
+
+    Raises:
+        InputError: a configuration that is none.
+    """
+    hopper = capability is not None and capability[0] == 9
+    text = config or (_HOPPER if hopper else _BEFORE_HOPPER)
+    if not _CONFIG.fullmatch(text):
+        raise InputError(
+            f"CUBLAS_WORKSPACE_CONFIG={text!r} cannot be read: write :SIZE:COUNT pairs in KiB, "
+            "such as :4096:2:16:8"
+        )
+    numbers = [int(number) for number in text[1:].split(":")]
+    return sum(size * count for size, count in zip(numbers[::2], numbers[1::2], strict=True)) * KIB
+
+
+def call_key(node: Node) -> str:
+    """What a call's scratch depends on beside device and versions: op, operands, options.
+
+    `convolution(1x50x64x64 float32, 50x50x3x3 float32, 50 float32, [1, 1], ...)`; operands that
+    are not contiguous say so by their strides.
+    """
+    positional, named = node.arguments
+    operands = iter(node.inputs)
+    words = [_word(value, operands) for value in positional]
+    words += [f"{key}={_word(value, operands)}" for key, value in named.items()]
+    return f"{node.op}({', '.join(words)})"
+
+
+def _word(value: Any, operands: Any) -> str:
+    if isinstance(value, TensorRef):
+        return _operand(next(operands, None))
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_word(item, operands) for item in value)}]"
+    return str(value)
+
+
+def _operand(info: TensorInfo | None) -> str:
+    if info is None:
+        return "?"
+    text = f"{'x'.join(map(str, info.shape)) or 'scalar'} {info.dtype}"
+    dense = _contiguous(info.shape)
+    return text if info.strides in ((), dense) else f"{text} {'/'.join(map(str, info.strides))}"
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+@dataclass(frozen=True)
+class WorkspaceTable:
+    """Scratch by call, as measured.
+
+    Attributes:
+        source: the device and versions that it holds for; "" if nothing was measured.
+        kind: "cuda" or "cpu".
+        entries: bytes by `call_key`.
+    """
+
+    source: str = ""
+    kind: str = "cuda"
+    entries: Mapping[str, int] = field(default_factory=dict)
+
+    def scratch(self, node: Node) -> int | None:
+        """Bytes of scratch while the node runs; None if neither measurement nor rule says."""
+        known = self.entries.get(call_key(node)) if self.entries else None
+        if known is None and (node.is_view or node.op in _NO_SCRATCH):
+            return 0
+        return known
+
+    def at_least(self, node: Node) -> int:
+        """Bytes of scratch that are known of; the least that the node takes."""
+        return self.scratch(node) or 0
+
+    def unknown(self, nodes: Iterable[Node]) -> tuple[int, ...]:
+        """Indices of the nodes whose scratch is not known."""
+        return tuple(node.index for node in nodes if self.scratch(node) is None)
+
+    def joined(self, other: WorkspaceTable) -> WorkspaceTable:
+        """Both tables' entries; of two figures for one call the larger.
+
+        Raises:
+            InputError: they are of different devices or versions.
+        """
+        if self.source and other.source and self.source != other.source:
+            raise InputError(
+                f"scratch of {self.source} and of {other.source} does not mix: give records of "
+                "one device and its versions"
+            )
+        entries = dict(self.entries)
+        for key, nbytes in other.entries.items():
+            entries[key] = max(nbytes, entries.get(key, 0))
+        source, kind = max((self.source, self.kind), (other.source, other.kind))
+        return WorkspaceTable(source, kind, entries)
+
+    def to_json(self) -> str:
+        """As text: sorted, so that it can be compared."""
+        data = {"schema": 1, "kind": _KIND, "device": self.kind, "source": self.source}
+        return json.dumps({**data, "entries": dict(sorted(self.entries.items()))}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "the table") -> WorkspaceTable:
+        """The table in a JSON text; `source` names it in messages.
+
+        Raises:
+            InputError: it is damaged, no such table, or of a newer srprof.
+        """
+        try:
+            data = json.loads(text)
+            kind, schema = data["kind"], data["schema"]
+            entries = {str(key): int(nbytes) for key, nbytes in data["entries"].items()}
+            table = cls(str(data["source"]), str(data["device"]), entries)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{source} is no table of workspaces; `srprof validate --save DIR` writes one"
+            ) from error
+        if kind != _KIND or schema != 1:
+            raise InputError(f"{source} has schema {schema!r}, and this srprof reads 1: update it")
+        return table
+
+
+_KIND = "srprof workspace"
+
+
+def load_workspaces(path: str) -> WorkspaceTable:
+    """The table of a GPU in a file that `srprof validate --save DIR` wrote.
+
+    Raises:
+        InputError: it cannot be read, is no such table, or is of a CPU.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: name a table of workspaces") from error
+    table = WorkspaceTable.from_json(text, path)
+    if table.kind != "cuda":
+        raise InputError(
+            f"{path} was measured on {table.source}, and `allocated` is of CUDA; give a table of a "
+            "GPU, from `srprof validate --device cuda --save DIR`"
+        )
+    return table
