@@ -7,6 +7,7 @@ is never moved, switched, hooked or otherwise touched.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -219,7 +220,9 @@ class _Builder:
                 self._on_cpu_only = True
         model = self._check(self._guard(lambda: self._call("cpu")))
         if self._weights is not None:
-            model = load_weights(model, self._weights)
+            with warnings.catch_warnings():  # what the constructor put on the GPU has no data
+                warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
+                model = load_weights(model, self._weights)
         return model if device == "cpu" else moved(model, device)
 
     def _call(self, device: str) -> Any:
