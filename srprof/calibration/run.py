@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import median
 from typing import Any
 
@@ -13,9 +13,9 @@ import torch
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import Plan, plan
 from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
-from srprof.cost.classes import NodeCost, node_costs
+from srprof.cost.classes import FAMILIES, NodeCost, node_costs
 from srprof.cost.devices import Device
-from srprof.cost.fitting import Fit, Sample, fit
+from srprof.cost.fitting import Fit, Sample, fit, rms_error
 from srprof.errors import BusyError
 from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend
@@ -144,8 +144,33 @@ def run_calibration(
     base = chosen.base(name, speeds)
     samples = [Sample(timed.name, timed.costs, timed.seconds) for timed in benches]
     fitted = fit(samples, base, chosen.parameters, noise=_NOISE, folds=_FOLDS)
-    profile = replace(fitted.device, command=command)
+    profile = replace(
+        fitted.device,
+        command=command,
+        held_out_rms=None,  # of single operations, which a network's sum evens out
+        spread={**base.spread, **_spread(benches, fitted)},
+        fitted=tuple(family for family in FAMILIES if family in _families(benches)),
+        source={**base.source, "spread": "Held-out errors of the benches, root mean square"},
+    )
     return Calibration(roofs, benches, replace(fitted, device=profile), len(found[0].samples))
+
+
+def _families(benches: Sequence[Timed]) -> Mapping[str, list[int]]:
+    """Indices of the benches by the family of their operation; those of launches by `launch`."""
+    found: dict[str, list[int]] = {}
+    for index, timed in enumerate(benches):
+        family = "launch" if timed.group == "launches" else timed.costs[-1].family
+        found.setdefault(family, []).append(index)
+    return found
+
+
+def _spread(benches: Sequence[Timed], fitted: Fit) -> dict[str, float]:
+    """Root mean square of the held-out errors by family, and what is common to all: the clock's."""
+    found = {"common": median(timed.spread for timed in benches)}
+    for family, members in _families(benches).items():
+        predicted = [fitted.left_out[i] for i in members]
+        found[family] = rms_error(predicted, [benches[i].seconds for i in members])
+    return found
 
 
 def time_benches(
@@ -168,7 +193,7 @@ def time_benches(
         workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
         costs.append(node_costs(run_trace(workload, "auto", holders=False)))
         instance = workload.instance(stopwatch.where)
-        calls.append(lambda instance=instance: call_model(*instance))
+        calls.append(partial(call_model, *instance))
     samples: list[list[float]] = [[] for _ in benches]
     most = MOST_ROUNDS * rounds // ROUNDS
     with stopwatch.active(), torch.no_grad():

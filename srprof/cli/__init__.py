@@ -26,6 +26,7 @@ COMMANDS = {
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "measure": "srprof.cli.measure",
+    "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
 }
 

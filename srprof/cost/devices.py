@@ -167,6 +167,18 @@ def needs_calibration(name: str) -> bool:
     return bool(_packaged().get(name, {}).get("calibrate"))
 
 
+def device_like(hardware: str) -> str | None:
+    """The packaged profile of a device that calls itself so; None if there is none for sure.
+
+    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`.
+    """
+    wanted = hardware.casefold()
+    for name, title in device_titles().items():
+        if f"{title.casefold()} ".startswith(f"{wanted} ") and not needs_calibration(name):
+            return name
+    return None
+
+
 def load_device(name: str) -> Device:
     """A device profile by name, or from a user's own TOML file.
 

@@ -317,8 +317,9 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
     """One standard deviation of the sum, in seconds, and how it was computed.
 
     Each family's time is off by the profile's `spread`, independently of the others, and so
-    are the launches; all move together by `common`. Families that a fit saw share the root mean
-    square of its held-out errors instead.
+    are the launches; all move together by `common`. Families that a fit to whole networks saw
+    share the root mean square of its held-out errors instead; a calibration has found the spread
+    of each family for itself.
     """
     by_family: dict[str, float] = {}
     launches = 0.0
@@ -329,16 +330,19 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
         work = node.seconds - node.overhead - strided
         by_family[family] = by_family.get(family, 0.0) + work
         launches += node.overhead
-    fitted = sum(seconds for family, seconds in by_family.items() if family in device.fitted)
+    seen = [family for family in by_family if family in device.fitted]
     unseen = {f: t for f, t in by_family.items() if f not in device.fitted and t > 0}
     spread = device.spread
     variance = sum((spread[family] * seconds) ** 2 for family, seconds in unseen.items())
+    assumed = f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
     if device.held_out_rms is None:
+        variance += sum((spread[family] * by_family[family]) ** 2 for family in seen)
         variance += (spread["common"] * sum(by_family.values())) ** 2
         variance += (spread["launch"] * launches) ** 2
-        return sqrt(variance), "spread assumed for each class and for the profile as a whole"
-    variance += (device.held_out_rms * (fitted + launches)) ** 2
+        if not device.fitted:
+            return sqrt(variance), "spread assumed for each class and for the profile as a whole"
+        words = "held-out errors of the calibration, by class"
+        return sqrt(variance), words + (assumed if unseen else "")
+    variance += (device.held_out_rms * (sum(by_family[f] for f in seen) + launches)) ** 2
     words = f"root mean square of the fit's held-out errors ({100 * device.held_out_rms:.1f} %)"
-    if unseen:
-        words += f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
-    return sqrt(variance), words
+    return sqrt(variance), words + (assumed if unseen else "")

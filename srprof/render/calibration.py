@@ -40,7 +40,7 @@ def _groups(found: Calibration) -> Section:
     )
     after = (
         f"held out: by fits that did not see the bench; mean of all "
-        f"{found.fit.leave_one_out:.1%}, root mean square {found.device.held_out_rms:.1%}, "
+        f"{found.fit.leave_one_out:.1%}, "
         f"Spearman {spearman(found.fit.left_out, found.fit.measured):.3f}",
     )
     return Section("How well the profile explains the benches", (), Table(columns, rows), after)
