@@ -97,7 +97,8 @@ def _convolution(
     inner, outer = channels
     model = nn.Conv2d(inner, outer, kernel, padding=kernel // 2, groups=groups)
     kind = group if group == f"{kernel}x{kernel}" else f"{group} {kernel}x{kernel}"
-    name = f"{kind} {inner} to {outer} at {size}x{size}"
+    parts = f" in {groups}" if 1 < groups < inner else ""
+    name = f"{kind} {inner} to {outer}{parts} at {size}x{size}"
     return Bench(_named(name, dtype), group, model, ((1, inner, size, size),), dtype)
 
 

@@ -25,7 +25,10 @@ _VECTOR = {"AVX512": 16, "AVX2": 8}
 
 #: Priors of the fit, and how far a figure may stray from them: hardly known before.
 _STRAY = 1.0
-_SHARES = ("elementwise", "movement", "reduction", "resample", "norm")
+_SHARES = (
+    *("conv", "conv1x1", "grouped", "depthwise", "matmul"),
+    *("elementwise", "movement", "reduction", "resample", "norm"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def _common(launch: float) -> Iterator[Parameter]:
     """What every kind of device has fitted; `launch` in seconds."""
     yield _parameter("launch", launch, 1e-8, 1e-3)
     yield _parameter("compute.depthwise", 0.06)
-    yield from (_parameter(f"bandwidth_share.{family}", 0.6) for family in _SHARES)
+    yield from (_parameter(f"bandwidth_share.{name}", 0.6, upper=5.0) for name in _SHARES)
     yield from (_parameter(f"relative.{family}", 0.5) for family in ("conv1x1", "matmul"))
 
 
@@ -98,7 +101,10 @@ def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> Plan:
     layout: dict[str, float] = {}
     if block:
         layout = {"block": block, "compute": 0.9, "bandwidth": 0.5}
-        shapes = [_parameter(f"layout.{key}", layout[key]) for key in ("compute", "bandwidth")]
+        shapes = [
+            _parameter("layout.compute", layout["compute"]),
+            _parameter("layout.bandwidth", layout["bandwidth"], upper=5.0),
+        ]
     else:
         shapes = [_parameter("compute", 1.0)]
     fitted = "Fitted to the benches"

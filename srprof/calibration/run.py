@@ -159,7 +159,8 @@ def _families(benches: Sequence[Timed]) -> Mapping[str, list[int]]:
     """Indices of the benches by the family of their operation; those of launches by `launch`."""
     found: dict[str, list[int]] = {}
     for index, timed in enumerate(benches):
-        family = "launch" if timed.group == "launches" else timed.costs[-1].family
+        largest = max(timed.costs, key=lambda cost: cost.read + cost.written)  # others are views
+        family = "launch" if timed.group == "launches" else largest.family
         found.setdefault(family, []).append(index)
     return found
 

@@ -357,16 +357,25 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
     if not isinstance(table, Mapping):
         _impossible(key, table, "a table", where)
     _known(table, entries, f"{key}.", where)
-    share = key in {"compute", "relative", "bandwidth_share", "layout"}
     found = {}
     for entry in entries:
         if entry in table:
-            value = _number(table[entry], f"{key}.{entry}", where, zero=key == "spread")
-            # A card's clock may run above the boost clock that its datasheet's peak is at.
-            if share and value > 1.5 and entry != "block":
-                _impossible(f"{key}.{entry}", value, "a share of the peak, at most 1.5", where)
+            name = f"{key}.{entry}"
+            value = _number(table[entry], name, where, zero=key == "spread")
+            if value > _most_share(key, entry):
+                most = f"a share of at most {_most_share(key, entry):g}"
+                _impossible(name, value, most, where)
             found[entry] = value
     return found
+
+
+def _most_share(table: str, entry: str) -> float:
+    """The largest share that is physically possible; infinite for what is no share."""
+    if table == "bandwidth_share" or (table, entry) == ("layout", "bandwidth"):
+        return 5.0  # what a cache serves is faster than the memory
+    if table in {"compute", "relative"} or (table, entry) == ("layout", "compute"):
+        return 1.5  # a card's clock may run above the boost clock that its datasheet's peak is at
+    return float("inf")
 
 
 def _number(value: object, key: str, where: str, zero: bool = False) -> float:
