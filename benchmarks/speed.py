@@ -67,6 +67,9 @@ def main() -> None:
     times = [run(srprof("--help")).seconds for _ in range(runs)]
     print(f"srprof --help, s: {spread(times)}   goal under 0.3")
 
+    times = [run(srprof("rank")).seconds for _ in range(runs)]
+    print(f"srprof rank (four models, three sizes each), s: {spread(times)}   goal under 6")
+
     small, large = (
         [run(srprof("analyze", "fmen_s", "--input", size)).peak_mib for _ in range(3)]
         for size in ("256x256", "4096x4096")

@@ -107,7 +107,7 @@ class Analysis:
         return simulate(
             traces,
             self.allocator,
-            workspace=lambda node: self.workspaces.scratch(node) or 0,
+            workspace=self.workspaces.at_least,
             blas_workspace=blas_workspace(config=config),
         )
 

@@ -42,6 +42,7 @@ class Environment:
     def __init__(self, spec: Spec) -> None:
         self.folders: list[str] = []
         self._modules: dict[str, ModuleType] = {}
+        self._known: set[str] = set()
         if spec.location:
             found = [os.getcwd()]
             if spec.location.endswith(".py"):
@@ -63,7 +64,7 @@ class Environment:
         aside = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in in_the_way}
         for name in aside:
             del sys.modules[name]
-        known = set(sys.modules)
+        known = self._known = set(sys.modules)
         sys.modules.update(self._modules)
         try:
             yield
@@ -73,6 +74,15 @@ class Environment:
                     self._modules[name] = sys.modules.pop(name)
             sys.modules.update(aside)
             sys.path[:] = path
+            self._known = set()
+
+    def forget(self) -> None:
+        """Have the code's modules imported anew, while active too."""
+        self._modules.clear()
+        if self._known:
+            for name in set(sys.modules) - self._known:
+                if self._is_ours(sys.modules[name]):
+                    del sys.modules[name]
 
     def _stands_in_the_way(self, top: str) -> bool:
         """Whether the folders have a module of this name, to be imported if there were no other.

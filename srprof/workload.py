@@ -49,6 +49,7 @@ class Workload:
         scale, width: upscaling factor and trunk channels where the zoo knows them.
         environment: gives the context in which the model's code finds its modules; active while
             it is built and run.
+        forget: has that code imported anew for the next instance.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Workload:
     scale: int | None = None
     width: int | None = None
     environment: Callable[[], AbstractContextManager[None]] = nullcontext
+    forget: Callable[[], None] = lambda: None
 
     def instance(self, device: str) -> Instance:
         """A fresh model in evaluation mode with its arguments, both on the device.
@@ -138,6 +140,7 @@ def resolve(
             spec=spec.text,
             build=(builder := _Builder(spec, weights)),
             environment=builder.environment.active,
+            forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
             **_arguments(inputs, dtype, network.channels if network else 3),
@@ -188,6 +191,12 @@ class _Builder:
         self._weights = weights
         self._factory: Callable[[], Any] | None = None
         self._on_cpu_only = bool(spec.checkpoint or weights)
+
+    def forget(self) -> None:
+        """Import the code anew for the next model: it may find another machine."""
+        self.environment.forget()
+        self._factory = None
+        self._on_cpu_only = bool(self._spec.checkpoint or self._weights)
 
     def __call__(self, device: str) -> nn.Module:
         if self._factory is None:

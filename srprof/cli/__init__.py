@@ -25,6 +25,8 @@ COMMANDS = {
     "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
+    "rank": "srprof.cli.rank",
+    "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",

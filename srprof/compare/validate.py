@@ -13,7 +13,7 @@ from srprof.errors import InputError
 from srprof.measuring.base import Measurement, NodeFacts
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import simulate
-from srprof.memory.workspace import WorkspaceTable, blas_workspace, call_key
+from srprof.memory.workspace import BLAS_OPS, WorkspaceTable, blas_workspace, call_key
 from srprof.tracing.records import Node, Trace
 
 
@@ -107,6 +107,8 @@ class Validation:
                 f"{first.module or 'the model'}: predicted {_mib(first.predicted)}, measured "
                 f"{_mib(first.measured)}"
             )
+        if self.measurement.deterministic is False:
+            found += [n for n in self.measurement.notes if "not deterministic" in n]
         if self.missing:
             found.append(f"other calls: {'; '.join(self.missing[:3])}")
         return tuple(found)
@@ -161,7 +163,7 @@ def validate(
             f"the record of {measurement.spec} is not whole: it was interrupted; measure again"
         )
     pairs = list(aligned(trace.nodes, measurement.nodes))
-    nodes = tuple(_check_node(measurement, node, facts) for node, facts in pairs)
+    nodes = tuple(_check_nodes(measurement, pairs))
     table = workspaces(measurement, trace)
     return Validation(
         measurement=measurement,
@@ -197,19 +199,28 @@ def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple
         yield from zip(nodes[first : first + length], facts[second : second + length], strict=True)
 
 
-def _check_node(measurement: Measurement, node: Node, facts: NodeFacts) -> NodeCheck:
+def _check_nodes(
+    measurement: Measurement, pairs: Sequence[tuple[Node, NodeFacts]]
+) -> Iterator[NodeCheck]:
+    """Live bytes from where the run began; what cuBLAS keeps for good is nobody's tensor."""
     memory = measurement.memory
-    start = memory.start if facts.requested is None else memory.start_requested or memory.start
-    return NodeCheck(
-        node=node.index,
-        op=node.op,
-        module=node.module,
-        file=node.file,
-        line=node.line,
-        predicted=node.live,
-        measured=facts.exact.after - start + memory.inputs,
-        workspace=facts.workspace,
-    )
+    kept = 0
+    for node, facts in pairs:
+        known = facts.requested is not None and memory.start_requested is not None
+        start = memory.start_requested if known else memory.start
+        assert start is not None
+        kept += facts.retained if facts.op in BLAS_OPS else 0
+        after = facts.exact.after if known else facts.allocated.after
+        yield NodeCheck(
+            node=node.index,
+            op=node.op,
+            module=node.module,
+            file=node.file,
+            line=node.line,
+            predicted=node.live,
+            measured=after - start - kept + memory.inputs,
+            workspace=facts.workspace,
+        )
 
 
 def _peaks(
@@ -229,15 +240,8 @@ def _peaks(
             (int(major), int(minor)) if minor.isdigit() else None,
             environment.get("CUBLAS_WORKSPACE_CONFIG", ""),
         )
-        with_, without = (
-            simulate(
-                [trace],
-                settings,
-                workspace=lambda node, known=known: known.scratch(node) or 0,
-                blas_workspace=blas,
-            )
-            for known in (table, WorkspaceTable())
-        )
+        with_ = simulate([trace], settings, workspace=table.at_least, blas_workspace=blas)
+        without = simulate([trace], settings, blas_workspace=blas)
         found = [
             ("max_allocated", with_.peak_allocated, without.peak_allocated, cold.max_allocated),
             ("max_reserved", with_.peak_reserved, without.peak_reserved, cold.max_reserved),
@@ -259,7 +263,7 @@ def _requested_peaks(
     net = measurement.memory.net
     idle = sum(external.info.nbytes for external in trace.inputs)
     without = max((node.live for node in trace.nodes), default=idle)
-    with_ = max((node.live + (table.scratch(node) or 0) for node in trace.nodes), default=idle)
+    with_ = max((node.live + table.at_least(node) for node in trace.nodes), default=idle)
     return net + with_, net + without
 
 

@@ -117,6 +117,10 @@ class WorkspaceTable:
             return 0
         return known
 
+    def at_least(self, node: Node) -> int:
+        """Bytes of scratch that are known of; the least that the node takes."""
+        return self.scratch(node) or 0
+
     def unknown(self, nodes: Iterable[Node]) -> tuple[int, ...]:
         """Indices of the nodes whose scratch is not known."""
         return tuple(node.index for node in nodes if self.scratch(node) is None)

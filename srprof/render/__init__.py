@@ -18,6 +18,7 @@ _RENDERERS = {
     "json": "srprof.render.json:JsonRenderer",
     "csv": "srprof.render.csv:CsvRenderer",
     "markdown": "srprof.render.markdown:MarkdownRenderer",
+    "perfetto": "srprof.render.perfetto:PerfettoRenderer",
     "html": "srprof.render.html:HtmlRenderer",
 }
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from srprof.cost.devices import Device
-from srprof.render.markdown import markdown
+from srprof.render.markdown import markdown_sections
 from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
 
@@ -39,7 +39,7 @@ def devices_report(
         found = [overview(devices, uncalibrated)]
         if form == "markdown":
             found += [details(device)[0] for device in devices]
-    return markdown(found) if form == "markdown" else plain_sections(found)
+    return markdown_sections(found) if form == "markdown" else plain_sections(found)
 
 
 def _data(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,11 @@ class MarkdownRenderer(Renderer):
     extension = ".md"
 
     def render(self, analysis: Analysis, options: Options) -> str:
-        return markdown(sections(analysis, options))
+        return markdown_sections(sections(analysis, options))
 
 
-def markdown(found: list[Section]) -> str:
-    """Sections as Markdown, the first one's heading above the others'."""
+def markdown_sections(found: Sequence[Section]) -> str:
+    """Sections with the first's title as the page's, ending with a newline."""
     blocks = []
     for level, section in enumerate(found):
         blocks.append(f"{'#' if level == 0 else '##'} {section.title}")

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srprof.tracing.autocast import emulation
+
 #: The op that only torch's unfused path makes.
 UNFUSED = "_safe_softmax"
 
@@ -48,6 +50,9 @@ def _attention(
         return _ORIGINAL(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
+    cast = emulation()
+    if cast is not None:
+        query, key, value, attn_mask = cast.cast_to_lower(query, key, value, attn_mask)
     aten = torch.ops.aten
     same_batch = query.shape[:2] == key.shape[:2] == value.shape[:2]
     if not same_batch or query.shape[-1] != key.shape[-1]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.records import Reference, ReferenceKind, Trace
 from srprof.tracing.source import function_name, is_engine_file, is_user_file
@@ -193,19 +194,20 @@ def find_references(
         References by storage index, the user's own variables first; None if the second run did
         not make the same calls, so that nothing can be said.
     """
-    model, args, kwargs = workload.instance(trace.device)
-    inspector = _Inspector(trace, node, model)
-    recorder = Recorder(model, DEVICE_TYPES[trace.device], on_node=inspector)
-    recorder.add_inputs(args, kwargs)
-    try:
-        with recording(recorder):
-            call_model(model, args, kwargs)
-    except _Stop:
-        pass
-    except Exception:  # the first run went through: this one is another
-        return None
-    finally:
-        recorder.ledger.forget()
+    with standing_in(trace.device):
+        model, args, kwargs = workload.instance(trace.device)
+        inspector = _Inspector(trace, node, model)
+        recorder = Recorder(model, DEVICE_TYPES[trace.device], on_node=inspector)
+        recorder.add_inputs(args, kwargs)
+        try:
+            with recording(recorder):
+                call_model(model, args, kwargs)
+        except _Stop:
+            pass
+        except Exception:  # the first run went through: this one is another
+            return None
+        finally:
+            recorder.ledger.forget()
     if not inspector.same_run:
         return None
     return {

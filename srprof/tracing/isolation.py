@@ -11,8 +11,9 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -22,15 +23,21 @@ from torch.utils import _device
 
 
 class _Setting(NamedTuple):
-    """A global that a model may change."""
+    """A global that a model may change.
+
+    `follows` names other settings that, where they change, change this one with them.
+    """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], Any]
+    follows: tuple[str, ...] = ()
 
 
-def _attribute(owner: Any, name: str, label: str) -> _Setting:
-    return _Setting(label, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+def _attribute(owner: Any, name: str, label: str, follows: tuple[str, ...] = ()) -> _Setting:
+    return _Setting(
+        label, lambda: getattr(owner, name), lambda value: setattr(owner, name, value), follows
+    )
 
 
 def _settings() -> list[_Setting]:
@@ -55,13 +62,93 @@ def _settings() -> list[_Setting]:
             torch.get_float32_matmul_precision,
             torch.set_float32_matmul_precision,
         ),
-        _attribute(cudnn, "enabled", "torch.backends.cudnn.enabled"),
-        _attribute(cudnn, "benchmark", "torch.backends.cudnn.benchmark"),
-        _attribute(cudnn, "deterministic", "torch.backends.cudnn.deterministic"),
-        _attribute(cudnn, "allow_tf32", "torch.backends.cudnn.allow_tf32"),
-        _attribute(torch.backends.cuda.matmul, "allow_tf32", "TF32 in matrix products"),
+        *(
+            _attribute(owner, name, f"torch.backends.{path}.{name}")
+            for owner, path, names in (
+                (cudnn, "cudnn", "enabled benchmark benchmark_limit deterministic allow_tf32"),
+                (torch.backends.cuda.matmul, "cuda.matmul", _MATMUL),
+            )
+            for name in names.split()
+            if _has(owner, name)
+        ),
+        *(
+            _Setting(f"torch.backends.cuda.enable_{kind}_sdp", read, write)
+            for kind in ("flash", "mem_efficient", "math", "cudnn")
+            if (read := getattr(torch.backends.cuda, f"{kind}_sdp_enabled", None))
+            and (write := getattr(torch.backends.cuda, f"enable_{kind}_sdp", None))
+        ),
+        *_precisions(),
         _Setting("the current folder", os.getcwd, os.chdir),
         _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ]
+
+
+_MATMUL = (
+    "allow_tf32 allow_fp16_reduced_precision_reduction allow_bf16_reduced_precision_reduction "
+    "allow_fp16_accumulation"
+)
+
+
+def _has(owner: Any, name: str) -> bool:
+    try:
+        return hasattr(owner, name)
+    except (AssertionError, RuntimeError):  # what torch raises for an attribute it does not know
+        return False
+
+
+def _precisions() -> Iterator[_Setting]:
+    """The switches of TF32 that torch has had since 2.9, from the general to the special.
+
+    They are put back after the older ones, which write to them. Where one of the two kinds was
+    used, torch refuses to read the other.
+    """
+    backends = torch.backends
+    all_of_them = ("torch.backends.fp32_precision",)
+    cuda = "torch.backends.cudnn.fp32_precision"  # torch lets it hold for matrix products too
+    older = {
+        "cuda.matmul": ("torch.backends.cuda.matmul.allow_tf32", cuda),
+        "mkldnn.matmul": ("torch's float32 matmul precision",),
+        "cudnn.conv": ("torch.backends.cudnn.allow_tf32", cuda),
+        "cudnn.rnn": ("torch.backends.cudnn.allow_tf32", cuda),
+    }
+    if not _has(backends, "fp32_precision"):
+        return
+    yield _attribute(backends, "fp32_precision", all_of_them[0])
+    paths = "cuda.matmul cudnn cudnn.conv cudnn.rnn mkldnn mkldnn.matmul mkldnn.conv".split()
+    for path in paths:
+        follows = (*all_of_them, *older.get(path, ()))
+        owner = attrgetter(path)(backends)
+        yield _attribute(owner, "fp32_precision", f"torch.backends.{path}.fp32_precision", follows)
+
+
+#: Stands for a setting that torch refuses to read.
+_UNREADABLE = object()
+
+
+def _read(setting: _Setting) -> Any:
+    try:
+        return setting.read()
+    except RuntimeError:
+        return _UNREADABLE
+
+
+def _put_back(settings: list[_Setting], before: list[Any]) -> list[str]:
+    """Restore what changed; gives a line for each setting that the model changed by itself."""
+    after = [_read(setting) for setting in settings]
+    changed = {
+        setting.name: value
+        for setting, old, value in zip(settings, before, after, strict=True)
+        if value != old
+    }
+    for setting, old in zip(settings, before, strict=True):
+        if old is not _UNREADABLE and _read(setting) != old:  # others may have changed it back
+            setting.write(old)
+    return [
+        f"the model set {setting.name} to {changed[setting.name]}; srprof put it back"
+        for setting in settings
+        if setting.name in changed
+        and changed[setting.name] is not _UNREADABLE
+        and not any(changed.get(name, _UNREADABLE) is not _UNREADABLE for name in setting.follows)
     ]
 
 
@@ -96,6 +183,20 @@ def _write_default_device(value: _DefaultDevice) -> None:
 
 
 @contextmanager
+def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Put each third in the place of an owner's attribute, and the old ones back at the end."""
+    before = []
+    try:
+        for owner, name, new in patches:
+            before.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, new)
+        yield
+    finally:
+        for owner, name, old in reversed(before):
+            setattr(owner, name, old)
+
+
+@contextmanager
 def isolated(notes: list[str]) -> Iterator[None]:
     """Put everything back at the end, and add a line to `notes` for each setting that changed.
 
@@ -103,7 +204,7 @@ def isolated(notes: list[str]) -> Iterator[None]:
     frees and when depends on the recorder's own allocations, and would make lifetimes random.
     """
     settings = _settings()
-    before = [setting.read() for setting in settings]
+    before = [_read(setting) for setting in settings]
     python_state = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
@@ -122,8 +223,4 @@ def isolated(notes: list[str]) -> Iterator[None]:
         random.setstate(python_state)
         if numpy is not None:
             numpy.random.set_state(numpy_state)
-        for setting, value in zip(settings, before, strict=True):
-            now = setting.read()
-            if now != value:
-                setting.write(value)
-                notes.append(f"the model set {setting.name} to {now}; srprof put it back")
+        notes.extend(_put_back(settings, before))

@@ -25,6 +25,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.records import (
@@ -42,6 +43,8 @@ from srprof.tracing.source import function_name, is_user_file
 _EXPORT_CHECKS = frozenset({"aten::_assert_tensor_metadata"})
 #: Not a computation: how a fake tensor is asked for its device.
 _QUERIES = frozenset({"prim::device"})
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 #: Type of the device that the model's tensors are on, by where the trace runs.
 DEVICE_TYPES = {"meta": "meta", "cpu": "cpu", "cuda-fake": "cuda"}
@@ -189,10 +192,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         kwargs = kwargs or {}
         if torch.is_inference_mode_enabled():
             # Composite calls arrive whole here; take them apart as outside inference mode.
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+            cast = emulation()
+            if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
+                # not `func.decompose`, which takes torch's references where there are some
+                with self, nullcontext() if cast is None else cast.resumed():
+                    return func._op_dk(_COMPOSITE, *args, **kwargs)
         schema = self._schemas.get(func)
         if schema is None:
             schema = self._schemas[func] = _read_schema(func)

@@ -13,6 +13,7 @@ import torch
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
+from srprof.tracing.gpu import StandIn, standing_in, watching
 from srprof.tracing.holders import find_references
 from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
@@ -34,7 +35,10 @@ _HINTS = (
         "; give a larger --input",
     ),
     (
-        re.compile(r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda"),
+        re.compile(
+            r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda|ATen_cuda"
+            r"|requires CUDA support|accelerator device"
+        ),
         "; the network asks for a GPU by itself: take device=x.device instead of .cuda()",
     ),
 )
@@ -61,8 +65,9 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
         raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
     notes: list[str] = []
     fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
-    with isolated(notes), workload.environment(), fake:
-        trace = _run_where_possible(workload, trace_on)
+    watch = watching() if trace_on in ("auto", "meta") else nullcontext()
+    with isolated(notes), workload.environment(), fake, watch as gpu:
+        trace = _run_where_possible(workload, trace_on, gpu)
         attends = trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
         with fused_attention() if attends else nullcontext():
             if attends:
@@ -71,6 +76,8 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
                 trace = _with_references(workload, trace)
         if trace_on == "cpu":
             notes.extend(_other_calls_on_meta(workload, trace))
+        if gpu is not None:
+            notes[:0] = gpu.notes(trace.device)
     return replace(trace, notes=(*trace.notes, *notes))
 
 
@@ -81,17 +88,43 @@ def _fake_cuda() -> AbstractContextManager[object]:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-def _run_where_possible(workload: Workload, trace_on: str) -> Trace:
-    if trace_on in ("cpu", "cuda-fake"):
+def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) -> Trace:
+    if gpu is None:
         return _run_once(workload, trace_on)
     try:
-        return _run_once(workload, "meta")
+        return _run_on_meta(workload, gpu)
     except (_NeedsDataError, NotOnMetaError) as reason:
         if trace_on == "meta":
             raise ModelError(
                 f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
             ) from reason
         return replace(_run_once(workload, "cpu"), fallback=str(reason))
+
+
+def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
+    """A run as the code wants it: again, with a stand-in for the GPU, if it asks for one."""
+    first: Trace | None = None
+    try:
+        first = _run_once(workload, "meta")
+    except (SrprofError, _NeedsDataError, NotOnMetaError) as error:
+        gpu.refused(error)
+        if not gpu.asked:
+            raise
+    if not gpu.asked:
+        assert first is not None
+        return first
+    asked = " and ".join(gpu.asked)
+    gpu.answering = True
+    workload.forget()
+    try:
+        return _run_once(workload, "meta")
+    except (SrprofError, _NeedsDataError, NotOnMetaError) as error:
+        if first is None or not gpu.can_do_without:
+            raise
+        gpu.answering = False
+        workload.forget()
+        note = f"the code asks for {asked}; traced as if there was none, because with it {error}"
+        return replace(first, notes=(*first.notes, note))
 
 
 def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
@@ -127,6 +160,11 @@ def _run_once(workload: Workload, device: str) -> Trace:
 
 
 def _record(workload: Workload, device: str) -> Trace:
+    with standing_in(device):
+        return _record_here(workload, device)
+
+
+def _record_here(workload: Workload, device: str) -> Trace:
     state = torch.get_rng_state()
     model, args, kwargs = workload.instance(device)
     recorder = Recorder(model, DEVICE_TYPES[device])

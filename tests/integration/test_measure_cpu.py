@@ -59,7 +59,8 @@ def test_the_whole_zoo_op_by_op(name: str):
 
     assert memory.start == memory.net + memory.inputs
     assert all(n.workspace >= 0 and n.retained == 0 for n in nodes)
-    assert "convolution" in {w.op for w in workspace_by_op(nodes)}  # oneDNN's
+    scratch = {w.op for w in workspace_by_op(nodes)}  # oneDNN's, and the tables of a resampling
+    assert "convolution" in scratch or name == "bicubic"
     assert measurement.deterministic is True
     assert measurement.notes == ()
     measurement.require_same_network(trace)

@@ -60,7 +60,8 @@ def test_exact_sum_named_in_the_design():
 
 
 def test_every_option_of_the_readme_exists(capsys):
-    assert main(["analyze", "--help"]) == 0
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", README)) - {"--with", "--no-deps"}:
         assert option in text, option
@@ -73,7 +74,9 @@ def test_every_command_of_the_readme_exists():
     assert set(COMMANDS) <= named
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/validation.md"]
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
@@ -109,3 +112,16 @@ def test_the_network_of_contributing_works(tmp_path: Path, monkeypatch: pytest.M
     assert analysis.trace.nodes[-1].shape == (1, 1, 48, 48)
     with torch.no_grad():
         assert network.load()()(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
+
+
+def test_published_memory_of_the_validation_page():
+    """A row of its first table, computed anew."""
+    page = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    published, *ours = re.search(
+        r"\| ByteESR \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", page
+    ).groups()
+    analysis = srprof.analyze("rlfn", "510x510", protocol="ntire")
+    cold, after = analysis.cold, analysis.simulation
+    computed = (cold.peak_requested, cold.peak_allocated, after.peak_allocated)
+    assert ours == [f"{nbytes / 2**20:.2f}" for nbytes in computed]
+    assert ours[-1] == published

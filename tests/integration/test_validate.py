@@ -82,6 +82,14 @@ def test_other_calls_are_aligned(measured: Measurement):
     assert not found.holds
 
 
+def test_a_model_that_differs_between_runs_is_named(measured: Measurement):
+    note = "the model is not deterministic: at node 3 one run called relu, and another sigmoid"
+    record = dataclasses.replace(measured, deterministic=False, notes=(note,))
+    found = validate(record, trace_of(record))
+    assert found.failures == (note,)
+    assert not found.holds
+
+
 def on_cuda(measured: Measurement, scratch: int) -> Measurement:
     """What CUDA would report if the allocator's rules hold and one node takes scratch."""
     trace = srprof.trace("fmen_s", "32x32")

@@ -197,17 +197,6 @@ def test_every_network_makes_an_image(network: Network):
 
 
 @listed
-def test_every_network_is_traced_as_it_runs(network: Network):
-    """Live bytes at every op boundary are the CPU allocator's."""
-    model = network.load()().eval()
-    image = torch.rand(1, network.channels, 24, 20)
-    ops, live = live_bytes(model, image)
-    trace = srprof.trace(model, tuple(image.shape), trace_on="cpu")
-    assert [node.op for node in trace.nodes] == ops
-    assert [node.live - image.nbytes for node in trace.nodes] == live
-
-
-@listed
 def test_scales_that_do_not_exist(network: Network):
     if network.scales:
         with pytest.raises(InputError, match=f"it has {', '.join(map(str, network.scales))}"):

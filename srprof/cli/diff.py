@@ -1,0 +1,123 @@
+"""`srprof diff`: what changed between two models, revisions, inputs or analyses."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+Compare the memory and complexity of two models: how the peaks changed and where they moved, which
+tensors came to the peak and which went, by variable and line, and which nodes changed.
+
+A and B are each one of:
+  fmen_s, net.py:Net(nf=48), weights.pth   a SPEC, as for analyze
+  HEAD~1:net.py:Net                        a file, and what it imports, as it was in git
+  before.json                              what `srprof analyze --format json -o FILE` wrote
+Without B, A is compared with itself at --input and --input-b.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "diff",
+        help="compare two models, revisions, inputs or analyses: what changed at the peak",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("before", metavar="A", help="before")
+    parser.add_argument("after", metavar="B", nargs="?", help="after (default A)")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256, or a "
+        "JSON analysis's)",
+    )
+    parser.add_argument(
+        "--input-b", metavar="SIZE", action="append", help="the same for B (default --input)"
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--top", metavar="N", type=int, default=10, help="rows of each long table; 0 is all"
+    )
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print."""
+    check_output(args.output)
+    if args.top < 0:
+        raise InputError(f"--top {args.top}: give a number of rows, or 0 for all")
+    if args.after is None and not args.input_b:
+        raise InputError("there is nothing to compare with: give B, or --input-b")
+
+    from srprof.compare.diff import diff, load_analysis
+
+    texts = (args.before, args.after or args.before)
+    sizes = (args.input, args.input_b or args.input)
+    loaded = [load_analysis(t) if t.endswith(".json") else None for t in texts]
+    for text, given, file in zip(texts, (args.input, args.input_b), loaded, strict=True):
+        if file is not None and given and (all(loaded) or given is args.input_b):
+            raise InputError(f"{text} was analyzed already: leave its input out")
+    other = next((file for file in loaded if file is not None), None)
+    before, after = (
+        file if file is not None else _analysis(text, size, args.dtype, other)
+        for text, size, file in zip(texts, sizes, loaded, strict=True)
+    )
+
+    from srprof.render.diff import FORMATS
+
+    write(FORMATS[args.format](diff(before, after), args.top or None), args.output)
+    return 0
+
+
+def _analysis(
+    text: str, sizes: Sequence[str] | None, dtype: str, other: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The analysis of a SPEC; without sizes, at the inputs of the other one, if that is a file."""
+    from srprof import revision
+    from srprof.compare.diff import relocated
+
+    revised = revision.split(text)
+    if revised is None:
+        return _traced(text, sizes, dtype, other)
+    with revision.laid_out(revised) as tree, _working_in(tree.folder):
+        data = _traced(tree.spec, sizes, dtype, other)
+    data = relocated(data, tree.root, f"{revised.revision}:")
+    return {**data, "model": {**data["model"], "spec": text}}
+
+
+def _traced(
+    text: str, sizes: Sequence[str] | None, dtype: str, other: dict[str, Any] | None
+) -> dict[str, Any]:
+    from srprof import spec
+    from srprof.analysis import analyze
+
+    parsed = spec.parse(text)
+    channels = parsed.network.channels if parsed.network else 3
+    if sizes is None and other is not None:
+        shapes = [tuple(tensor["shape"]) for tensor in other["inputs"]]
+    else:
+        shapes = [check_shape(parse_size(s, channels), dtype) for s in sizes or ["256x256"]]
+    return analyze(text, *shapes, dtype=dtype).to_dict()
+
+
+@contextmanager
+def _working_in(folder: str) -> Iterator[None]:
+    """The current folder for a while: modules are looked for there."""
+    back = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(back)

@@ -1,0 +1,426 @@
+"""What changed between two analyses: peaks, where they are, what is alive there, nodes, counts.
+
+Pure functions of the objects that `srprof analyze --format json` prints, so that an analysis of
+today compares with a file of last year. Nothing here runs a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, Literal
+
+from srprof.analysis import SCHEMA
+from srprof.errors import InputError
+from srprof.paths import short_path
+
+MIB = 2**20
+
+#: Peaks in the order of a report, and the counts beside them.
+PEAKS = ("planned", "eager", "allocated", "reserved")
+COUNTS = ("params", "flops_ntire", "macs", "activations", "convs")
+
+Fate = Literal["came", "went", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure before and after, in its own unit."""
+
+    name: str
+    before: int
+    after: int
+
+    @property
+    def difference(self) -> int:
+        """After less before."""
+        return self.after - self.before
+
+    @property
+    def relative(self) -> float | None:
+        """The difference as a fraction of what was before; None if that was nothing."""
+        return self.difference / self.before if self.before else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node of a run: where in the model and in the source it is."""
+
+    index: int
+    op: str
+    module: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        where = f", {short_path(self.file)}:{self.line}" if self.file else ""
+        return f"node {self.index} {self.op} in {self.module or 'the model'}{where}"
+
+    def same_step(self, other: Place) -> bool:
+        """Whether it is the same op of the same module, wherever it is in the run and the file."""
+        return (self.op, self.module) == (other.op, other.module)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakChange:
+    """One peak, in bytes, and the nodes that have it; None where the analysis names none."""
+
+    change: Change
+    before: Place | None
+    after: Place | None
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is now at another step of the network."""
+        if self.before is None or self.after is None:
+            return self.before is not self.after
+        return not self.before.same_step(self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A storage alive at the eager peak.
+
+    Attributes:
+        variable, function: of the first reference; "(unknown)" and "" if nobody's is known.
+        file, line: where that variable got it.
+        part: of the memory model: input, output, kept or held. nbytes: its bytes.
+        made_by: op and module of the node that made it, "" for what the caller gave.
+    """
+
+    variable: str
+    function: str
+    file: str
+    line: int
+    part: str
+    nbytes: int
+    shape: tuple[int, ...]
+    made_by: str
+
+    @property
+    def named(self) -> bool:
+        """Whether a variable is known that references it."""
+        return bool(self.function)
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """What it is recognised by in another run, the surest first; lines move in every edit."""
+        if not self.named:
+            return ((self.variable, self.made_by),)
+        return (self.variable, self.function), (self.variable, "", self.made_by)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A storage that came to the eager peak, went from it, or is there otherwise than before."""
+
+    fate: Fate
+    before: Live | None
+    after: Live | None
+
+    @property
+    def live(self) -> Live:
+        """The one to name: as it is now, if it is there."""
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def is_other(self) -> bool:
+        """Whether its size or its part of the memory model is not as before."""
+        if self.before is None or self.after is None:
+            return True
+        return (self.before.nbytes, self.before.part) != (self.after.nbytes, self.after.part)
+
+    @property
+    def difference(self) -> int:
+        """Bytes by which it raises the peak."""
+        return (self.after.nbytes if self.after else 0) - (self.before.nbytes if self.before else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A step of the network with the bytes referenced at its end; None where it is not there."""
+
+    before: Place | None
+    after: Place | None
+    before_bytes: int | None
+    after_bytes: int | None
+
+    @property
+    def place(self) -> Place:
+        """The one to name: as it is now, if it is there."""
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def difference(self) -> int | None:
+        """Bytes; None for a node of one side only."""
+        if self.before_bytes is None or self.after_bytes is None:
+            return None
+        return self.after_bytes - self.before_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What was compared: the model's SPEC, its input, and how memory was counted."""
+
+    spec: str
+    input: str
+    granularity: int
+    torch: str
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changed.
+
+    Attributes:
+        before, after: what was compared.
+        peaks: by `PEAKS`. net: the network's own bytes, which every peak contains.
+        tensors: at the eager peak, the largest change first; with `net` their differences sum to
+            the eager peak's.
+        nodes: that changed, came or went, the largest difference first, then those of one side.
+        same_nodes: how many are as they were.
+        counts: by `COUNTS`.
+    """
+
+    before: Side
+    after: Side
+    peaks: tuple[PeakChange, ...]
+    net: Change
+    tensors: tuple[TensorChange, ...]
+    nodes: tuple[NodeChange, ...]
+    same_nodes: int
+    counts: tuple[Change, ...]
+
+    def peak(self, name: str) -> PeakChange:
+        """A peak by its name."""
+        return next(peak for peak in self.peaks if peak.change.name == name)
+
+
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
+    """Compare two analyses, each as `Analysis.to_dict()` gives it."""
+    nodes, same = _node_changes(before, after)
+    return Diff(
+        before=_side(before),
+        after=_side(after),
+        peaks=tuple(_peak_change(name, before, after) for name in PEAKS),
+        net=Change("net", before["memory"]["net"], after["memory"]["net"]),
+        tensors=_tensor_changes(_live(before), _live(after)),
+        nodes=nodes,
+        same_nodes=same,
+        counts=tuple(
+            Change(name, before["complexity"][name], after["complexity"][name]) for name in COUNTS
+        ),
+    )
+
+
+def _side(data: Mapping[str, Any]) -> Side:
+    inputs = ", ".join(f"{'x'.join(map(str, t['shape']))} {t['dtype']}" for t in data["inputs"])
+    return Side(data["model"]["spec"], inputs, data["memory"]["granularity"], data["torch"])
+
+
+def _place(data: Mapping[str, Any], index: int | None) -> Place | None:
+    if index is None:
+        return None
+    node = data["nodes"][index]
+    return Place(node["index"], node["op"], node["module"], node["file"], node["line"])
+
+
+def _peak_change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> PeakChange:
+    sides = (before, after)
+    sizes = (side["memory"]["peak"][name] for side in sides)
+    places = (_place(side, side["memory"]["peak_node"].get(name)) for side in sides)
+    return PeakChange(Change(name, *sizes), *places)
+
+
+def _live(data: Mapping[str, Any]) -> list[Live]:
+    """Storages at the eager peak in the order in which they were made."""
+    found = []
+    for item in sorted(data["memory"]["live_at_peak"], key=lambda s: (s["birth"], s["storage"])):
+        maker = _place(data, item["birth"] if item["birth"] >= 0 else None)
+        found.append(
+            Live(
+                variable=item["variable"],
+                function=item["function"],
+                file=item["file"],
+                line=item["line"],
+                part=item["part"],
+                nbytes=item["bytes"],
+                shape=tuple(item["shape"]),
+                made_by=f"{maker.op} in {maker.module or 'the model'}" if maker else "",
+            )
+        )
+    return found
+
+
+def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[TensorChange, ...]:
+    """Pair storages by their keys, in the order in which they were made; the rest came or went.
+
+    The variable and its function go first; then, for a function that has another name now, the
+    variable and the step that made its tensor.
+    """
+    pairs: dict[int, int] = {}
+    for level in range(2):
+        waiting: dict[tuple[str, ...], list[int]] = {}
+        for i, live in enumerate(before):
+            if i not in pairs.values() and level < len(live.keys):
+                waiting.setdefault(live.keys[level], []).append(i)
+        for j, live in enumerate(after):
+            if j not in pairs and level < len(live.keys) and waiting.get(live.keys[level]):
+                pairs[j] = waiting[live.keys[level]].pop(0)
+    went = [TensorChange("went", b, None) for i, b in enumerate(before) if i not in pairs.values()]
+    came = [TensorChange("came", None, a) for j, a in enumerate(after) if j not in pairs]
+    both = [TensorChange("changed", before[i], after[j]) for j, i in pairs.items()]
+    changed = [change for change in both if change.is_other]
+    return tuple(sorted([*changed, *came, *went], key=lambda c: -abs(c.difference)))
+
+
+def _node_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[tuple[NodeChange, ...], int]:
+    """Align the runs by op and module, and compare the bytes referenced at each node's end."""
+    sides = (before["nodes"], after["nodes"])
+    keys = [[(node["op"], node["module"]) for node in nodes] for nodes in sides]
+    sizes = [[_referenced(data, node) for node in data["nodes"]] for data in (before, after)]
+    matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
+    both: list[NodeChange] = []
+    one: list[NodeChange] = []
+    same = 0
+    for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
+        if tag == "equal":
+            for i, j in zip(range(start, stop), range(start_after, stop_after), strict=True):
+                if sizes[0][i] == sizes[1][j]:
+                    same += 1
+                else:
+                    both.append(
+                        NodeChange(_place(before, i), _place(after, j), sizes[0][i], sizes[1][j])
+                    )
+            continue
+        one += [NodeChange(_place(before, i), None, sizes[0][i], None) for i in range(start, stop)]
+        one += [
+            NodeChange(None, _place(after, j), None, sizes[1][j])
+            for j in range(start_after, stop_after)
+        ]
+    both.sort(key=lambda change: -abs(change.difference or 0))
+    one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))
+    return (*both, *one), same
+
+
+def _referenced(data: Mapping[str, Any], node: Mapping[str, Any]) -> int:
+    parts = ("input", "output", "kept", "held")
+    return int(data["memory"]["net"] + sum(node[part] for part in parts))
+
+
+# -- in words -------------------------------------------------------------------------------------
+
+
+def signed(nbytes: int) -> str:
+    """`+49.61 MiB`; bytes where MiB would show nothing."""
+    if nbytes and abs(nbytes) < MIB / 200:
+        return f"{nbytes:+,} B"
+    return f"{nbytes / MIB:+.2f} MiB"
+
+
+def explain(found: Diff) -> tuple[str, ...]:
+    """The differences at the eager peak, one sentence each, the largest first."""
+    net = (f"parameters and buffers: {signed(found.net.difference)}",)
+    return (
+        explain_peak(found.peak("eager")),
+        *(net if found.net.difference else ()),
+        *map(explain_tensor, found.tensors),
+    )
+
+
+def explain_peak(peak: PeakChange) -> str:
+    """Whether a peak changed, and where it was and is."""
+    name, change = peak.change.name, peak.change
+    if change.difference:
+        text = (
+            f"the {name} peak went from {change.before / MIB:.2f} to {change.after / MIB:.2f} MiB, "
+            f"{signed(change.difference)}"
+        )
+    else:
+        text = f"the {name} peak is {change.after / MIB:.2f} MiB as before"
+    if peak.moved:
+        return f"{text}; it moved from {peak.before or 'no node'} to {peak.after or 'no node'}"
+    return f"{text}; at {peak.after}" if peak.after else text
+
+
+def explain_tensor(change: TensorChange) -> str:
+    """`r_c2` in RFDB.forward, line 118, is now held at the peak, +49.61 MiB."""
+    live = change.live
+    name = f"`{live.variable}`" if live.named else f"the result of {live.made_by or 'the caller'}"
+    where = f" in {live.function}" if live.named else ""
+    where += f", line {live.line}," if live.line else ""
+    size = signed(change.difference)
+    if change.before is None:
+        alive = "held" if live.part == "held" else f"alive ({live.part})"
+        return f"{name}{where} is now {alive} at the peak, {size}"
+    if change.after is None:
+        was = "held" if live.part == "held" else f"alive ({live.part})"
+        return f"{name}{where} is no longer {was} at the peak, {size}"
+    if change.before.part != change.after.part:
+        return (
+            f"{name}{where} is now {change.after.part} at the peak and was {change.before.part}, "
+            f"{size}"
+        )
+    return (
+        f"{name}{where} is {'larger' if change.difference > 0 else 'smaller'} at the peak, {size}"
+    )
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def load_analysis(path: str) -> dict[str, Any]:
+    """The object of a file that `srprof analyze --format json` wrote.
+
+    Raises:
+        InputError: it cannot be read, or is no analysis.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not whole JSON ({error}); analyze again") from error
+    problem = _problem(data)
+    if problem:
+        raise InputError(
+            f"{path} {problem}; `srprof analyze SPEC --format json -o FILE` writes an analysis"
+        )
+    return dict(data)
+
+
+def _problem(data: Any) -> str:
+    """Why it cannot be compared, or ""."""
+    if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
+        return "is no analysis"
+    if data.get("schema") != SCHEMA:
+        return f"has schema {data.get('schema')!r:.20}, not {SCHEMA}"
+    try:
+        diff(data, data)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        return f"is damaged: {type(error).__name__} {error}"
+    return ""
+
+
+def relocated(data: dict[str, Any], folder: str, prefix: str) -> dict[str, Any]:
+    """The analysis with files of a folder named from `prefix`, as `HEAD~1:net.py`."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: _file(v) if key == "file" else moved(v) for key, v in value.items()}
+        return [moved(item) for item in value] if isinstance(value, list) else value
+
+    def _file(path: Any) -> Any:
+        inside = isinstance(path, str) and path.startswith(folder)
+        return prefix + path[len(folder) :].lstrip("/\\") if inside else path
+
+    return dict(moved(data))

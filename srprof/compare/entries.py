@@ -1,0 +1,214 @@
+"""Rows of a ranking from models and records: what srprof predicts, and what was measured.
+
+A challenge counts each figure at its own image: complexity at 256x256, memory at its largest
+image, runtime as the mean over images of many sizes. So a model is run once at each size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from srprof.compare.ranking import METRICS, Cell, Entry, Origin
+from srprof.errors import InputError
+from srprof.inputs import check_shape
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+    from srprof.cost.devices import Device
+    from srprof.measuring.base import Measurement
+    from srprof.spec import Spec
+
+#: Ways of counting memory, from the most ideal to the most real, with what each is.
+MEMORY: Mapping[str, str] = {
+    "planned": "what a perfect executor needs",
+    "eager": "what eager PyTorch references",
+    "allocated": "torch.cuda.max_memory_allocated() of a fresh program's first image",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """LR images at which figures are taken: (H, W), or a whole shape (n, c, H, W)."""
+
+    counts: tuple[int, ...]
+    runtime: tuple[int, ...]
+    memory: tuple[int, ...]
+
+    @classmethod
+    def all_at(cls, size: tuple[int, ...]) -> Sizes:
+        """One image for everything."""
+        return cls(size, size, size)
+
+
+#: As the challenge of 2022: complexity at 256x256, memory at the largest validation image. Its
+#: runtime is a mean over images; 339x510 is the size of half of them and has their mean area.
+CHALLENGE = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's row before its cells are chosen: its runs by image size.
+
+    Attributes:
+        shapes: of the inputs, by what they are for ("counts", "runtime", "memory").
+    """
+
+    spec: Spec
+    name: str
+    shapes: Mapping[str, tuple[int, ...]]
+    runs: Mapping[tuple[int, ...], Analysis]
+
+    def run_for(self, what: str) -> Analysis:
+        """The run that a kind of figure is taken from."""
+        return self.runs[self.shapes[what]]
+
+
+def trace_model(text: str, sizes: Sizes) -> Model:
+    """Run a model once at each size, on meta tensors.
+
+    Raises:
+        InputError: the SPEC or a size is wrong.
+        ModelError: the model raised.
+    """
+    from srprof import spec
+    from srprof.analysis import Analysis
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    parsed = spec.parse(text)
+    channels = parsed.network.channels if parsed.network else 3
+    shapes = {
+        what: check_shape(size if len(size) == 4 else (1, channels, *size))
+        for what, size in (
+            ("counts", sizes.counts),
+            ("runtime", sizes.runtime),
+            ("memory", sizes.memory),
+        )
+    }
+    runs = {
+        shape: Analysis(run_trace(resolve(text, (shape,)), holders=False))
+        for shape in dict.fromkeys(shapes.values())
+    }
+    return Model(parsed, _name(parsed), shapes, runs)
+
+
+def _name(parsed: Spec) -> str:
+    """What a row is called: the zoo's name for it, with the arguments; else as it was written."""
+    if parsed.network is None:
+        return parsed.text
+    _, bracket, call = parsed.text.partition("(")
+    return parsed.network.name + bracket + call
+
+
+def predicted(model: Model, device: Device, memory: str) -> Entry:
+    """A model's row: counts, predicted runtime and memory, and its published PSNR if it has one.
+
+    Args:
+        memory: a key of `MEMORY`.
+
+    Raises:
+        InputError: the device has no peak for the network's dtype.
+    """
+    from srprof.cost.roofline import estimate
+
+    counts = model.run_for("counts").complexity
+    counted = Origin(
+        "predicted", f"counted as the NTIRE 2022 challenge counts, at {_shape(model, 'counts')}"
+    )
+    runtime = estimate(model.run_for("runtime").trace, device)
+    peaks = _peaks(model.run_for("memory"))
+    doubt = device.held_out_error
+    error = "" if doubt is None else f"; mean error on networks that its fit left out {doubt:.1%}"
+    cells = {
+        "params": Cell(counts.parameters, counted),
+        "flops": Cell(counts.flops_ntire, counted),
+        "runtime_ms": Cell(
+            1e3 * runtime.seconds,
+            Origin("predicted", f"roofline at {_shape(model, 'runtime')}{error}", device.name),
+        ),
+        "memory": Cell(
+            peaks[memory],
+            Origin("predicted", f"{memory}: {MEMORY[memory]}, at {_shape(model, 'memory')}"),
+        ),
+        "activations": Cell(counts.activations, counted),
+        "convs": Cell(counts.convolutions, counted),
+    }
+    psnr = _published_psnr(model)
+    if psnr is not None:
+        cells["psnr_dB"] = psnr
+    return Entry(model.name, cells, peaks=peaks)
+
+
+def _shape(model: Model, what: str) -> str:
+    return "x".join(map(str, model.shapes[what]))
+
+
+def _peaks(analysis: Analysis) -> dict[str, int]:
+    return {
+        "planned": analysis.memory.planned.nbytes,
+        "eager": analysis.memory.eager.nbytes,
+        "allocated": analysis.cold.peak_allocated,
+    }
+
+
+def _published_psnr(model: Model) -> Cell | None:
+    """PSNR of the zoo's own weights; of other arguments than the scale nobody published one."""
+    network, scale = model.spec.network, model.run_for("counts").trace.scale
+    if network is None or scale is None or model.spec.args:
+        return None
+    if not {"scale"}.issuperset(dict(model.spec.kwargs)):
+        return None
+    value = network.published.get(scale, {}).get("psnr_dB")
+    if value is None:
+        return None
+    table, _, _ = network.row.partition(":")
+    return Cell(value, Origin("published", "PSNR on DIV2K validation", source=f"FMEN, {table}"))
+
+
+def measured(
+    entry: Entry, model: Model, record: Measurement, path: str, memory: str = "allocated"
+) -> Entry:
+    """The row with what a record has of it in place of what was predicted.
+
+    Runtime and memory are taken where the record's image is the one of that column; memory only
+    where `memory` is "allocated", which is what a device reports.
+
+    Raises:
+        InputError: the record is of another network, or of no image that the table uses.
+    """
+    shapes = tuple(tensor.shape for tensor in record.inputs)
+    takes = [what for what in ("runtime", "memory") if (model.shapes[what],) == shapes]
+    if not takes:
+        at = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        raise InputError(
+            f"--record {path} is of {at}, and this table has runtime at {_shape(model, 'runtime')} "
+            f"and memory at {_shape(model, 'memory')}: give --input with the record's size"
+        )
+    record.require_same_network(model.run_for(takes[0]).trace)
+    cells = dict(entry.cells)
+    if "runtime" in takes and record.latency is not None:
+        what = f"latency by the {record.latency.protocol} protocol"
+        cells["runtime_ms"] = Cell(record.latency.value_ms, _of_record(what, record, path))
+    cold = record.memory.cold
+    if "memory" in takes and memory == "allocated" and cold and cold.max_allocated is not None:
+        what = "the allocator's peak of the first run"
+        cells["memory"] = Cell(cold.max_allocated, _of_record(what, record, path))
+    if cells == entry.cells:
+        raise InputError(
+            f"--record {path} has nothing that this table shows: it was taken without latency, "
+            "and its memory stands for --memory allocated"
+        )
+    return replace(entry, cells=cells)
+
+
+def _of_record(what: str, record: Measurement, path: str) -> Origin:
+    return Origin("measured", what, record.device.name, path)
+
+
+def devices_of(entries: Sequence[Entry], metric: str) -> tuple[str, ...]:
+    """Devices that a column's values were predicted for or measured on, each once."""
+    assert metric in METRICS
+    found = (e.cells[metric].origin.device for e in entries if metric in e.cells)
+    return tuple(dict.fromkeys(device for device in found if device))

@@ -1,0 +1,163 @@
+"""Tables of results that somebody else made: CSV or JSON files, and the published ones.
+
+A table has a row for each network: its name, and figures under the names in `COLUMNS`. What it
+says beside them is left out. An empty cell (JSON: null) is not known.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from srprof.compare.ranking import METRICS, RANKED, Cell, Entry, Origin
+from srprof.errors import InputError
+
+_DATA = Path(__file__).parents[1] / "data"
+
+#: Published tables that come with srprof: title, and the file that has them.
+REFERENCES: Mapping[str, tuple[str, Path]] = {"ntire2022": ("NTIRE 2022", _DATA / "ntire2022.json")}
+
+NAMES = ("name", "model", "team", "method")
+
+#: Accepted column names by metric, each with the unit that its figures are in.
+COLUMNS: Mapping[str, Mapping[str, float]] = {
+    "params": {"params_M": 1e6, "params_K": 1e3, "params": 1},
+    "flops": {"flops_G": 1e9, "flops": 1},
+    "runtime_ms": {"runtime_ms": 1, "time_ms": 1},
+    "memory": {"memory_MiB": 2**20, "memory_bytes": 1, "memory": 1},
+    "activations": {"activations_M": 1e6, "acts_M": 1e6, "activations": 1, "acts": 1},
+    "convs": {"convs": 1},
+    "psnr_dB": {"psnr_dB": 1, "psnr_val": 1, "psnr": 1},
+}
+
+
+def load_reference(name: str) -> tuple[Entry, ...]:
+    """The rows of a published table.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in REFERENCES:
+        near = difflib.get_close_matches(name.lower(), REFERENCES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"--with {name}: {hint}there is {', '.join(REFERENCES)}")
+    title, path = REFERENCES[name]
+    data = json.loads(path.read_text(encoding="utf-8"))
+    origin = Origin("published", source=data["source"])
+    return _entries(data["rows"], path.name, origin, title)
+
+
+def load_results(path: str) -> tuple[Entry, ...]:
+    """The rows of a user's own table, a CSV file with a header or JSON.
+
+    JSON is a list of objects, or an object whose `rows` is one, such as `srprof rank --format
+    json` prints.
+
+    Raises:
+        InputError: the file cannot be read, a column is missing, or a cell is no number (which).
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise InputError(
+            f"--from {path}: cannot be read: {reason}; name a .csv or .json"
+        ) from error
+    rows = _of_json(text, path) if path.lower().endswith(".json") else _of_csv(text, path)
+    return _entries(rows, path, Origin("given", source=path))
+
+
+def _of_json(text: str, path: str) -> list[Mapping[str, Any]]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--from {path} is not whole JSON: {error}") from error
+    rows = data.get("rows") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"--from {path}: write a list of objects, one for each network, or an object whose "
+            "`rows` is one"
+        )
+    return rows
+
+
+def _of_csv(text: str, path: str) -> list[Mapping[str, Any]]:
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(line)]
+    except csv.Error as error:
+        raise InputError(f"--from {path} is no CSV: {error}") from error
+    if not lines:
+        raise InputError(f"--from {path} is empty: write a header and a line for each network")
+    header = [name.strip() for name in lines[0]]
+    for number, line in enumerate(lines[1:], 1):
+        if len(line) != len(header):
+            raise InputError(
+                f"--from {path}, row {number}: {len(line)} cells, and the header has {len(header)}"
+            )
+    return [dict(zip(header, map(str.strip, line), strict=True)) for line in lines[1:]]
+
+
+def _entries(
+    rows: Sequence[Mapping[str, Any]], path: str, origin: Origin, reference: str = ""
+) -> tuple[Entry, ...]:
+    if not rows:
+        raise InputError(f"--from {path} has no rows: write one for each network")
+    there = dict.fromkeys(key for row in rows for key in row)
+    name_column = next((name for name in NAMES if name in there), None)
+    columns = {metric: _column(metric, there) for metric in METRICS}
+    missing = [next(iter(COLUMNS[m])) for m in RANKED if columns[m] is None]
+    if name_column is None:
+        missing.insert(0, NAMES[0])
+    if name_column is None or missing:
+        raise InputError(
+            f"--from {path} has no column {', '.join(missing)}; it has {', '.join(there) or 'none'}"
+        )
+    found = []
+    for number, row in enumerate(rows, 1):
+        name = row.get(name_column)
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"--from {path}, row {number}, column {name_column}: there is no name")
+        where = f"--from {path}, row {number} ({name.strip()})"
+        cells = {}
+        for metric, column in columns.items():
+            value = None if column is None else _number(row.get(column), where, column)
+            if column is not None and value is not None:
+                # the product's last digits are the multiplication's, not the figure's
+                cells[metric] = Cell(round(value * COLUMNS[metric][column], 6), origin)
+        found.append(Entry(name.strip(), cells, _ranked(row.get("ranked"), where), reference))
+    return tuple(found)
+
+
+def _column(metric: str, there: Iterable[str]) -> str | None:
+    return next((column for column in COLUMNS[metric] if column in there), None)
+
+
+def _number(value: object, where: str, column: str) -> float | None:
+    if value is None or value == "":
+        return None
+    number = None
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = None
+    if number is None or not isfinite(number) or number < 0:
+        raise InputError(
+            f"{where}, column {column}: {value!r:.40} is no number of at least 0; leave the cell "
+            "empty where it is not known"
+        )
+    return number
+
+
+def _ranked(value: object, where: str) -> bool:
+    known = {None: True, "": True, "true": True, "false": False}
+    key = str(value).lower() if isinstance(value, (bool, str)) else value
+    if isinstance(key, (list, dict, float, int)) or key not in known:
+        raise InputError(f"{where}, column ranked: {value!r:.40} is neither true nor false")
+    return known[key]

@@ -1,0 +1,240 @@
+"""Scorings: from a table to one figure for each row, the lower the better.
+
+A scoring is a pure function of the table, found by name. A package adds its own through the
+entry-point group `srprof.scorings`, each entry point naming a `Scoring`.
+
+Sources. 2022: Li et al., "NTIRE 2022 Challenge on Efficient Super-Resolution: Methods and
+Results", CVPRW 2022. 2024 to 2026: "How the Ranking Strategy Works?" in the README of the
+challenge's repository (github.com/Amazingren/NTIRE2024_ESR, NTIRE2025_ESR, NTIRE2026_ESR). For
+2023 no public formula was found, so there is none here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from math import exp
+
+from srprof.compare.ranking import RANKED, Entry, RankTable, ranks
+from srprof.errors import InputError
+
+GROUP = "srprof.scorings"
+
+Scores = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A way to order a table.
+
+    Attributes:
+        name: what `--scoring` takes. title: for a person.
+        how: the formula in words. source: where it is published.
+        score: a pure function of the table: for each row a figure, the lower the better; None
+            for a row that it cannot score.
+        decimals: of the figure, as printed.
+        caution: what a reader of the scores must know.
+    """
+
+    name: str
+    title: str
+    how: str
+    source: str
+    score: Callable[[RankTable], Scores]
+    decimals: int = 0
+    caution: str = ""
+
+    def places(self, table: RankTable) -> tuple[int | None, ...]:
+        """1 + the number of rows with a strictly lower score; None without a score."""
+        return ranks(self.score(table))
+
+
+def by_value(metric: str) -> Callable[[RankTable], Scores]:
+    """Score by a metric's own values."""
+    return lambda table: table.values(metric)
+
+
+def by_rank_sum(metrics: Sequence[str]) -> Callable[[RankTable], Scores]:
+    """Score by the sum of the ranks in these metrics; None where one of them is not known."""
+
+    def score(table: RankTable) -> Scores:
+        columns = [table.ranks(metric) for metric in metrics]
+        return tuple(_sum(row) for row in zip(*columns, strict=True))
+
+    return score
+
+
+def _sum(row: Sequence[float | None]) -> float | None:
+    known = [value for value in row if value is not None]
+    return sum(known) if len(known) == len(row) else None
+
+
+def by_ratios(
+    baseline: Mapping[str, float], weights: Mapping[str, float]
+) -> Callable[[RankTable], Scores]:
+    """Score by the weighted sum of exp(2 x value / baseline's value)."""
+
+    def score(table: RankTable) -> Scores:
+        columns = [
+            [None if v is None else weights[m] * exp(2 * v / baseline[m]) for v in table.values(m)]
+            for m in weights
+        ]
+        return tuple(_sum(row) for row in zip(*columns, strict=True))
+
+    return score
+
+
+_REPORT_2022 = "Li et al., NTIRE 2022 Challenge on Efficient Super-Resolution, CVPRW 2022"
+
+
+def _of_year(
+    year: int, network: str, gpu: str, figures: tuple[float, float, float], main: float
+) -> Scoring:
+    """The main track of 2024 and later: runtime in ms, FLOPs in G, params in M of the baseline."""
+    runtime, flops, params = figures
+    rest = (1 - main) / 2
+    return Scoring(
+        name=f"ntire{year}",
+        title=f"NTIRE {year} main track",
+        how=f"{main:g} exp(2 runtime / {runtime:g} ms) + {rest:g} exp(2 FLOPs / {flops:g} G) + "
+        f"{rest:g} exp(2 params / {params:g} M), the figures being those of {network}",
+        source=f"https://github.com/Amazingren/NTIRE{year}_ESR, README",
+        score=by_ratios(
+            {"runtime_ms": runtime, "flops": 1e9 * flops, "params": 1e6 * params},
+            {"runtime_ms": main, "flops": rest, "params": rest},
+        ),
+        decimals=4,
+        caution=f"the baseline's {runtime:g} ms are of an {gpu} and that year's images, and its "
+        "FLOPs are fvcore's, without activations: scores of other devices, sizes and counts order "
+        "rows, and are not those of that challenge",
+    )
+
+
+SCORINGS: tuple[Scoring, ...] = (
+    Scoring("main", "main track", "by runtime", _REPORT_2022, by_value("runtime_ms"), 2),
+    Scoring(
+        "sub1",
+        "sub-track 1",
+        "sum of the ranks in params and FLOPs",
+        _REPORT_2022,
+        by_rank_sum(("params", "flops")),
+    ),
+    Scoring(
+        "sub2",
+        "sub-track 2",
+        "sum of the ranks in runtime, params, FLOPs, activations and memory",
+        _REPORT_2022,
+        by_rank_sum(RANKED),
+    ),
+    _of_year(2024, "RLFN", "RTX 3090", (13.54, 19.70, 0.317), 0.7),
+    _of_year(2025, "EFDN", "RTX A6000", (16.69, 16.70, 0.276), 0.7),
+    _of_year(2026, "SPAN", "RTX A6000", (5.59, 9.83, 0.151), 0.8),
+)
+
+#: The tracks of 2022, which `--ranks` shows beside the values.
+TRACKS = ("main", "sub1", "sub2")
+
+
+@cache
+def scorings() -> Mapping[str, Scoring]:
+    """Every scoring by name: srprof's own, then those of other packages.
+
+    Raises:
+        InputError: two claim one name, or a package's cannot be loaded.
+    """
+    found = {scoring.name: scoring for scoring in SCORINGS}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        try:
+            scoring = entry.load()
+            if not isinstance(scoring, Scoring):
+                raise TypeError(f"it is {scoring!r}, which is no srprof.compare.scoring.Scoring")
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(
+                f"the scoring {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair "
+                "or uninstall the package that announces it"
+            ) from error
+        if scoring.name in found:
+            raise InputError(
+                f"two scorings are called {scoring.name!r}: uninstall the package of "
+                f"{entry.value}, or rename it"
+            )
+        found[scoring.name] = scoring
+    return found
+
+
+def find(name: str) -> Scoring:
+    """The scoring of that name.
+
+    Raises:
+        InputError: there is none; the message suggests the nearest names.
+    """
+    known = scorings()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise InputError(f"there is no scoring {name!r}: {hint}there is {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A table in the order of a scoring.
+
+    Attributes:
+        scoring: that the rows are ordered by.
+        table: its rows from the first place to the last, then those without a place.
+        notes: what a reader must know of how the rows came about, one line each.
+    """
+
+    scoring: Scoring
+    table: RankTable
+    notes: tuple[str, ...] = ()
+
+    def scorings(self, tracks: bool) -> tuple[Scoring, ...]:
+        """The scorings to show: the tracks of 2022 if asked for, and the one that orders."""
+        shown = [scoring for scoring in SCORINGS if tracks and scoring.name in TRACKS]
+        return tuple(dict.fromkeys([*shown, self.scoring]))
+
+
+def standing(entries: Sequence[Entry], scoring: Scoring, notes: Sequence[str] = ()) -> Standing:
+    """Order rows by a scoring; those of one place stay in their order.
+
+    Raises:
+        InputError: no rows, or two of one name.
+    """
+    places = scoring.places(table := RankTable(tuple(entries)))
+    order = sorted(range(len(places)), key=lambda i: places[i] or len(places) + 1)
+    return Standing(scoring, RankTable(tuple(table.entries[i] for i in order)), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one of the user's rows stands in a table.
+
+    Attributes:
+        ranks: by metric; tracks: places by scoring. What is not known is not there.
+    """
+
+    name: str
+    ranks: Mapping[str, int]
+    tracks: Mapping[str, int]
+
+
+def placements(found: Standing) -> tuple[Placement, ...]:
+    """The user's own rows among all ranked ones, in the order of the table."""
+    table = found.table
+    ranked = {metric: table.ranks(metric) for metric in RANKED}
+    tracks = {scoring.name: scoring.places(table) for scoring in found.scorings(tracks=True)}
+    return tuple(
+        Placement(
+            entry.name,
+            {name: rank for name, column in ranked.items() if (rank := column[i]) is not None},
+            {name: place for name, column in tracks.items() if (place := column[i]) is not None},
+        )
+        for i, entry in enumerate(table.entries)
+        if not entry.reference
+    )

@@ -1,0 +1,102 @@
+"""Chrome trace JSON, as Perfetto (ui.perfetto.dev) and chrome://tracing read it.
+
+One slice a node on a row, its module path as nested slices above, and a counter track with the
+parts of the memory model. A node takes a microsecond: without a device no time is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from srprof.paths import place
+from srprof.render.base import Options, Renderer
+from srprof.render.tables import shape
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+
+_PROCESS, _MODULES, _OPS = 1, 1, 2
+
+
+class PerfettoRenderer(Renderer):
+    """The run as a timeline."""
+
+    name = "perfetto"
+    extension = ".json"
+
+    def render(self, analysis: Analysis, options: Options) -> str:
+        events = [*_names(analysis), *_modules(analysis), *_nodes(analysis), *_counters(analysis)]
+        other = {"spec": analysis.trace.spec, "time": "one microsecond a node"}
+        lines = ",\n".join(map(json.dumps, events))
+        return (
+            f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)},\n'
+            f'"traceEvents": [\n{lines}\n]}}\n'
+        )
+
+
+def _names(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    named = (
+        ("process_name", _PROCESS, 0, analysis.trace.spec),
+        ("thread_name", _PROCESS, _MODULES, "modules"),
+        ("thread_name", _PROCESS, _OPS, "ATen calls"),
+    )
+    for kind, process, thread, name in named:
+        yield {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+
+
+def _nodes(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    for node, parts in zip(analysis.trace.nodes, analysis.memory.parts, strict=True):
+        yield {
+            "ph": "X",
+            "name": node.op,
+            "cat": "op",
+            "pid": _PROCESS,
+            "tid": _OPS,
+            "ts": node.index,
+            "dur": 1,
+            "args": {
+                "node": node.index,
+                "module": node.module,
+                "line": place(node.file, node.line),
+                "shape": shape(node.shape),
+                "eager": parts.eager,
+                "planned": parts.planned,
+            },
+        }
+
+
+def _modules(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Each module from its first node to its last, as long as nodes of it follow each other."""
+    nodes = analysis.trace.nodes
+    open_: list[tuple[str, int]] = []
+    for index in range(len(nodes) + 1):
+        path = nodes[index].module.split(".") if index < len(nodes) else []
+        path = [part for part in path if part]
+        same = 0
+        while same < min(len(open_), len(path)) and open_[same][0] == path[same]:
+            same += 1
+        while len(open_) > same:
+            name, start = open_.pop()
+            yield _slice(name, start, index)
+        open_ += [(part, index) for part in path[same:]]
+
+
+def _slice(name: str, start: int, end: int) -> dict[str, Any]:
+    return {
+        "ph": "X",
+        "name": name,
+        "cat": "module",
+        "pid": _PROCESS,
+        "tid": _MODULES,
+        "ts": start,
+        "dur": end - start,
+    }
+
+
+def _counters(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Bytes at the end of each node, by part."""
+    for index, parts in enumerate(analysis.memory.parts):
+        values = {name: getattr(parts, name) for name in ("net", "input", "output", "kept", "held")}
+        yield {"ph": "C", "name": "memory", "pid": _PROCESS, "ts": index, "args": values}

@@ -1,0 +1,244 @@
+"""What the model's code asks of a GPU, answered while it is traced on the meta device.
+
+Code that puts tensors on "cuda" by itself, asks whether there is a GPU, or opens a region of
+autocast for CUDA would fail or go another way on a machine without one. The first run watches
+whether it asks; if so the model is built and run again, with the meta device in the place of
+"cuda", yes for an answer, and autocast emulated.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from srprof.paths import place
+from srprof.tracing.autocast import NOTE, Emulation
+from srprof.tracing.isolation import replaced
+from srprof.tracing.source import is_user_file
+
+_autocast = torch.amp.autocast_mode.autocast
+_CUDA = re.compile(r"cuda(:\d+)?")
+#: What torch says when it cannot give a GPU.
+_NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
+
+#: Regions of autocast that were made while srprof watched; others know only of this machine.
+_seen_made: WeakSet[Any] = WeakSet()
+
+
+class StandIn:
+    """The meta device in the place of a GPU.
+
+    Attributes:
+        asked: what the code asked for, each with the place where it did so first.
+        answering: the code gets what it asks for; without, it is only watched.
+        emulation: of autocast, while answering.
+    """
+
+    def __init__(self) -> None:
+        self.asked: dict[str, str] = {}
+        self.answering = False
+        self.emulation = Emulation("meta")
+        self._unseen_region = False
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            self.asked["a program that uses the GPU"] = ""  # it will not initialise it again
+        if torch.is_autocast_enabled("cuda"):
+            self.asked[_REGION] = ""
+
+    def asks(self, what: str) -> None:
+        """Note that the code asks for something, at the line of its innermost frame."""
+        self.asked.setdefault(what, _user_place())
+
+    def refused(self, error: BaseException) -> None:
+        """Note it if the run ended because there is no GPU."""
+        if _NO_GPU.search(str(error)):
+            self.asked.setdefault(_NEEDS, "")
+
+    @property
+    def can_do_without(self) -> bool:
+        """Whether the code asked if there is a GPU: then it knows another way, too."""
+        return bool(self.asked.keys() - {_REGION, _PUTS, _NEEDS})
+
+    @contextmanager
+    def on_meta(self) -> Iterator[None]:
+        """While a model is built for the meta device and runs on it."""
+        with ExitStack() as stack:
+            if self.answering:
+                stack.enter_context(self.emulation.active())
+                stack.enter_context(_OnMeta(self))
+            yield
+
+    def notes(self, device: str) -> list[str]:
+        """What a reader of the figures of a trace on the device must know."""
+        if device != "meta":
+            return [_NOT_CAST] if _REGION in self.asked else []
+        found = []
+        if self._unseen_region:
+            found.append(
+                "a region of torch.autocast was made before the trace, and torch without CUDA made "
+                "it a disabled one; give a SPEC (file.py:Factory) so that it is made anew"
+            )
+        if not self.answering:
+            return found
+        for what, text in (
+            (_PUTS, "what the code itself puts on the GPU{} stands on the meta device"),
+            (_IS_AVAILABLE, "torch.cuda.is_available(){} was answered with yes, as on a GPU"),
+        ):
+            if what in self.asked:
+                where = self.asked[what]
+                found.append(text.format(f" (first at {where})" if where else ""))
+        if self.emulation.used:
+            found.append(NOTE)
+        return found
+
+    # -- what is put in the place of torch's own ----------------------------------------------
+
+    def patches(self) -> list[tuple[Any, str, Any]]:
+        """Owner, attribute and stand-in of each function through which code asks."""
+        cuda = torch.cuda
+        return [
+            (_autocast, "__init__", self._make_region(_autocast.__init__)),
+            (_autocast, "__enter__", self._enter_region(_autocast.__enter__)),
+            (cuda.amp.common, "amp_definitely_not_available", lambda: False),
+            (cuda, "is_bf16_supported", lambda *_, **__: True),
+            (cuda, "_lazy_init", self._initialise(cuda._lazy_init)),
+            (cuda, "is_available", self._answer(_IS_AVAILABLE, cuda.is_available, True)),
+            (cuda, "device_count", self._answer("torch.cuda.device_count()", cuda.device_count, 1)),
+            (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
+            (cuda, "set_device", self._answer("a device", cuda.set_device, None)),
+            (cuda, "synchronize", self._answer("to synchronise", cuda.synchronize, None)),
+        ]
+
+    def _make_region(self, make: Callable[..., None]) -> Callable[..., None]:
+        def init(region: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+            if device_type in ("cuda", "meta"):  # meta: what `x.device.type` says here
+                device_type = "cuda"
+                self.asks(_REGION)
+            make(region, device_type, *args, **kwargs)
+            _seen_made.add(region)
+
+        return init
+
+    def _enter_region(self, enter: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def entered(region: Any) -> Any:
+            if region.device == "cuda" and region not in _seen_made and not region._enabled:
+                self._unseen_region = True
+            return enter(region)
+
+        return entered
+
+    def _initialise(self, initialise: Callable[[], None]) -> Callable[[], None]:
+        def lazy_init() -> None:
+            self.asks(_NEEDS)
+            initialise()
+
+        return lazy_init
+
+    def _answer(self, what: str, ask: Callable[..., Any], answer: Any) -> Callable[..., Any]:
+        """A function that answers torch's own code as ever, and the model's as on a GPU."""
+
+        def answered(*args: Any, **kwargs: Any) -> Any:
+            if not is_user_file(sys._getframe(1).f_code.co_filename):
+                return ask(*args, **kwargs)
+            self.asks(what)
+            return answer if self.answering else ask(*args, **kwargs)
+
+        return answered
+
+
+_REGION = "a region of autocast"
+_NOT_CAST = (
+    "regions of torch.autocast for CUDA cast nothing here: on a GPU tensors in them take half"
+)
+_NEEDS = "a GPU"
+_PUTS = "to put tensors on the GPU"
+_IS_AVAILABLE = "torch.cuda.is_available()"
+
+
+class _OnMeta(TorchFunctionMode):
+    """Each call of torch, with the meta device wherever it names a GPU."""
+
+    def __init__(self, stand_in: StandIn) -> None:
+        super().__init__()
+        self._stand_in = stand_in
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.device:  # it is no tensor yet, and may be compared
+            return func(*args, **kwargs)
+        if func is torch.Tensor.cuda:
+            self._stand_in.asks(_PUTS)
+            return _to_meta(*args, **kwargs)
+        if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
+            args = (args[0], torch.device("cuda"), *args[2:])
+        if _is_index(kwargs.get("device")):
+            kwargs["device"] = torch.device("cuda")
+        return func(*map(self._on_meta, args), **{k: self._on_meta(v) for k, v in kwargs.items()})
+
+    def _on_meta(self, value: Any) -> Any:
+        device = isinstance(value, torch.device) and value.type == "cuda"
+        if device or (isinstance(value, str) and _CUDA.fullmatch(value)):
+            self._stand_in.asks(_PUTS)
+            return torch.device("meta")
+        return value
+
+
+def _is_index(value: Any) -> bool:
+    """Whether it is a GPU's number, as torch takes it for a device."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _to_meta(
+    tensor: torch.Tensor,
+    device: Any = None,
+    non_blocking: bool = False,
+    memory_format: torch.memory_format = torch.preserve_format,
+) -> torch.Tensor:
+    """`Tensor.cuda`, to the meta device."""
+    return tensor.to("meta", non_blocking=non_blocking, memory_format=memory_format)
+
+
+def _user_place() -> str:
+    """`net.py:12`, the innermost line that is the user's."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if is_user_file(frame.f_code.co_filename):
+            return place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return ""
+
+
+#: The stand-in of the trace that is being made; None where the run is to be this machine's own.
+_current: StandIn | None = None
+
+
+@contextmanager
+def watching() -> Iterator[StandIn]:
+    """Watch what the code asks of a GPU, for the length of a trace."""
+    global _current  # noqa: PLW0603  (torch's functions are patched once for a trace)
+    stand_in = StandIn()
+    outer, _current = _current, stand_in
+    try:
+        with replaced(stand_in.patches()):
+            yield stand_in
+    finally:
+        _current = outer
+
+
+@contextmanager
+def standing_in(device: str) -> Iterator[None]:
+    """Give the code the meta device for a GPU, where it asked for one and runs on meta."""
+    if _current is None or device != "meta":
+        yield
+    else:
+        with _current.on_meta():
+            yield

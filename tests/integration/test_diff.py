@@ -1,0 +1,227 @@
+"""`srprof diff`: models, revisions of one file, inputs and JSON analyses."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import srprof
+from srprof.cli import main
+from srprof.compare.diff import Diff, diff, explain
+from tests.integration.test_rendering import GOLDEN, ROOT, squeezed
+
+MIB = 2**20
+
+NET = """\
+import torch
+from torch import nn
+
+from parts import conv
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = conv(8), conv(8), conv(8)
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x):
+        early = self.a(self.head(x))
+        x = self.b(early)
+        LET_GO
+        return self.c(torch.sigmoid(x))
+"""
+
+PARTS = """\
+from torch import nn
+
+
+def conv(n):
+    return nn.Conv2d(n, n, 3, padding=1)
+"""
+
+SHAPE = (1, 3, 64, 64)
+MAP = 8 * 64 * 64 * 4
+
+
+def compare(before: str, after: str, shape=SHAPE, shape_after=None) -> Diff:
+    return diff(
+        srprof.analyze(before, shape).to_dict(),
+        srprof.analyze(after, shape_after or shape).to_dict(),
+    )
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two revisions: the first lets `early` go and its `conv` has 3x3 kernels."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    nets = tmp_path / "nets"
+    nets.mkdir()
+    subprocess.run([*git, "init", "-q", "."], check=True)
+    for let_go, parts in (("del early", PARTS), ("pass", PARTS.replace("3, padding=1", "1"))):
+        (nets / "net.py").write_text(NET.replace("LET_GO", let_go))
+        (nets / "parts.py").write_text(parts)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", let_go], check=True)
+    return tmp_path
+
+
+def test_a_revision_is_compared_with_the_file(repository, capsys):
+    assert main(["diff", "HEAD~1:nets/net.py:Net", "nets/net.py:Net", "--input", "64x64"]) == 0
+    text = capsys.readouterr().out
+    assert "`early` in Net.forward, line 14, is now held at the peak, +0.12 MiB" in text
+    assert "nets/net.py:14" in text
+    arguments = ["HEAD~1:nets/net.py:Net", "HEAD:nets/net.py:Net", "--input", "64x64"]
+    assert main(["diff", *arguments, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    (early,) = [t for t in data["tensors"] if (t["after"] or {}).get("variable") == "early"]
+    assert early["fate"] == "came"
+    assert early["after"]["part"] == "held"
+    assert early["after"]["file"] == "HEAD:nets/net.py"
+    assert early["difference"] == MAP
+    # what the file imports is of its revision too: 3x3 kernels before, 1x1 now
+    assert data["complexity"]["params"]["difference"] == -3 * 8 * 8 * (9 - 1)
+    assert data["before"]["spec"] == "HEAD~1:nets/net.py:Net"
+    assert not (repository / ".git" / "worktrees").exists()
+
+
+def test_paths_of_a_revision_are_from_here_or_from_the_root(repository, monkeypatch, capsys):
+    monkeypatch.chdir(repository / "nets")
+    for spec in ("HEAD~1:net.py:Net", "HEAD~1:nets/net.py:Net"):
+        assert main(["diff", spec, "net.py:Net", "--input", "64x64", "--format", "json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert data["complexity"]["params"]["difference"] == -3 * 8 * 8 * 8
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nosuch:nets/net.py:Net", "fmen_s"], "git knows no revision 'nosuch'"),
+        (["--input", "64x64", "HEAD:nets/not.py:Net", "fmen_s"], "has no file 'nets/not.py'"),
+        (["HEAD:nets/net.py:Nett", "fmen_s"], "has no 'Nett'"),
+        (["fmen_s"], "nothing to compare with"),
+        (["fmen_s", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["fmen_s", "bad.json"], "bad.json is no analysis"),
+        (["fmen_s", "half.json"], "half.json is not whole JSON"),
+        (["fmen_s", "old.json"], "old.json has schema 0, not 1"),
+        (["fmen_s", "torn.json"], "torn.json is damaged: KeyError"),
+        (["fmen_s", "fmen_s", "--top", "-1"], "--top -1"),
+    ],
+)
+def test_complaints(repository, capsys, arguments, message):
+    Path("bad.json").write_text("{}")
+    Path("half.json").write_text("{")
+    Path("old.json").write_text('{"schema": 0, "nodes": [], "memory": {}}')
+    Path("torn.json").write_text('{"schema": 1, "nodes": [], "memory": {}}')
+    assert main(["diff", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_outside_a_repository(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert main(["diff", "HEAD:net.py:Net", "fmen_s"]) == 2
+    assert "is in no git repository" in capsys.readouterr().err
+
+
+def test_analyses_compare_as_their_models_do(tmp_path, capsys):
+    paths = [str(tmp_path / f"{name}.json") for name in ("fmen_s", "imdn")]
+    for path in paths:
+        spec = Path(path).stem
+        assert main(["analyze", spec, "--input", "64x64", "--format", "json", "-o", path]) == 0
+    printed = []
+    for first, second in (paths, ("fmen_s", paths[1]), (paths[0], "imdn")):
+        assert main(["diff", first, second, "--format", "json"]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1] == printed[2]
+    assert printed[0]["after"]["input"] == "1x3x64x64 float32"
+    assert main(["diff", *paths, "--input", "32x32"]) == 2
+    assert "leave its input out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "before, after, shape, shape_after",
+    [
+        ("e_rfdn", "megsr", SHAPE, None),
+        ("fmen_s", "imdn", SHAPE, None),
+        ("neesr", "neesr", SHAPE, (1, 3, 96, 80)),
+        ("rlfn", "rlfn", SHAPE, None),
+    ],
+)
+def test_tensors_make_up_the_difference_of_the_peak(before, after, shape, shape_after):
+    found = compare(before, after, shape, shape_after)
+    eager = found.peak("eager").change.difference
+    assert sum(t.difference for t in found.tensors) + found.net.difference == eager
+    backwards = compare(after, before, shape_after or shape, shape)
+    assert backwards.peak("eager").change.difference == -eager
+    assert sorted(t.difference for t in backwards.tensors) == sorted(
+        -t.difference for t in found.tensors
+    )
+    both = sum(n.before is not None and n.after is not None for n in found.nodes)
+    before_nodes = len(srprof.analyze(before, shape).trace.nodes)
+    assert found.same_nodes + both + sum(n.after is None for n in found.nodes) == before_nodes
+
+
+def test_nothing_differs_from_itself():
+    found = compare("e_rfdn", "e_rfdn")
+    assert not found.tensors
+    assert not found.nodes
+    assert not any(peak.moved or peak.change.difference for peak in found.peaks)
+    assert explain(found) == (
+        f"the eager peak is {found.peak('eager').change.after / MIB:.2f} MiB as before; at "
+        f"{found.peak('eager').after}",
+    )
+
+
+def test_a_moved_peak_says_where_from_and_to():
+    found = compare("fmen_s", "e_rfdn")
+    eager = found.peak("eager")
+    assert eager.moved
+    assert re.search(
+        r"it moved from node \d+ sigmoid in warmup.1.sigmoid, .*hfab.py:\d+ to node \d+ mul in "
+        r"B4.esa, .*blocks.py:\d+$",
+        explain(found)[0],
+    )
+
+
+CASES = {
+    "diff_rlfn_neesr.txt": ["rlfn", "neesr", "--top", "5"],
+    "diff_fmen_s.md": ["fmen_s", "--input-b", "510x510", "--top", "3", "--format", "markdown"],
+    "diff_fmen_s_rb.json": ["fmen_s", "fmen_s(block='rb')", "--format", "json"],
+}  # fmt: skip
+
+
+def rendered(name: str, capture) -> str:
+    """A case, with the source lines of the zoo left out: they move with every edit there."""
+    assert main(["diff", *CASES[name]]) == 0
+    text = re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", capture())
+    text = re.sub(r"\bline \d+", "line N", text)
+    text = re.sub(r'"file": ".*?(\w+\.py)?"', r'"file": "\1"', text)
+    return re.sub(r'"line": \d+', '"line": 0', text)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    text = rendered(name, lambda: capsys.readouterr().out)
+    assert squeezed(text) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    import contextlib
+    import io
+
+    for case in CASES:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            text = rendered(case, out.getvalue)
+        (GOLDEN / case).write_text(text, encoding="utf-8")

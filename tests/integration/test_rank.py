@@ -1,0 +1,298 @@
+"""`srprof rank`: models, records, tables, in every format.
+
+After a change of a format that is meant: `python -m tests.integration.test_rank`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from srprof.cli import main
+from srprof.compare import scoring
+from srprof.compare.entries import CHALLENGE, MEMORY, predicted, trace_model
+from srprof.compare.ranking import METRICS, Cell, Entry, Origin
+from srprof.cost.devices import load_device
+from srprof.registry import find
+from srprof.render.ranking import (
+    RankingOptions,
+    grid,
+    latex_escaped,
+    ordinal,
+    ranking_latex,
+    ranking_markdown,
+    ranking_text,
+)
+from tests.integration.test_rendering import GOLDEN, ROOT, squeezed
+
+RECORDS = ROOT / "benchmarks" / "records" / "cpu-amd-epyc"
+RECORD = str(RECORDS / "fmen_s_64x64_float32.json")
+#: The networks of FMEN's Table 4.
+TABLE_4 = ("imdn", "e_rfdn", "rlfn", "neesr", "repafdn", "megsr", "rainbow", "fmen_s")
+
+CASES = {
+    "rank.txt": ["--ranks"],
+    "rank.md": ["--ranks", "--format", "markdown"],
+    "rank.tex": ["--ranks", "--format", "latex"],
+    "rank.json": ["--format", "json"],
+    "rank_ntire2022.txt": ["fmen_s", "rainbow", "--with", "ntire2022", "--scoring", "sub2"],
+}
+
+
+def read(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
+    assert main(["rank", *argv, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def by_name(data: dict) -> dict[str, dict]:
+    return {row["name"]: row for row in data["rows"]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["rank", *CASES[name]]) == 0
+    golden = (GOLDEN / name).read_text(encoding="utf-8")
+    assert squeezed(capsys.readouterr().out) == squeezed(golden)
+
+
+@pytest.mark.parametrize("arguments, runs", [(["--input", "64x64"], 1), ([], 3)])
+def test_each_model_is_run_once_at_each_size(arguments, runs, monkeypatch, capsys):
+    from srprof.tracing import run
+
+    asked = []
+    run_once = run._run_once
+    monkeypatch.setattr(run, "_run_once", lambda *a: asked.append(a) or run_once(*a))
+    assert main(["rank", "fmen_s", "imdn", *arguments]) == 0
+    assert len(asked) == 2 * runs
+
+
+def test_table_4_has_the_published_digits(capsys: pytest.CaptureFixture[str]):
+    rows = by_name(read(capsys, *TABLE_4))
+    names = {"params": "params_M", "flops": "flops_G", "activations": "activations_M"}
+    for name in TABLE_4:
+        published = find(name).published[4]
+        for metric, theirs in names.items():
+            written = METRICS[metric].written(rows[name][metric])
+            assert written == f"{published[theirs]:.{METRICS[metric].decimals}f}", (name, metric)
+        assert rows[name]["convs"] == published["convs"]
+        assert rows[name]["psnr_dB"] == published["psnr_dB"]
+        assert rows[name]["origins"]["psnr_dB"]["kind"] == "published"
+        assert rows[name]["origins"]["params"]["kind"] == "predicted"
+
+
+def test_who_is_the_smallest_depends_on_what_is_counted(capsys: pytest.CaptureFixture[str]):
+    """Issue 6: FMEN-S by the published number; NEESR and ByteESR are smaller by `planned`."""
+    order = {}
+    for memory in MEMORY:
+        rows = by_name(read(capsys, *TABLE_4, "--memory", memory))
+        order[memory] = sorted(rows, key=lambda name: rows[name]["ranks"]["memory"])
+        assert all(row["memory"] == row["peaks"][memory] for row in rows.values())
+    published = sorted(TABLE_4, key=lambda name: find(name).published[4]["memory_MiB"])
+    assert published[0] == order["eager"][0] == order["allocated"][0] == "fmen_s"
+    assert order["planned"][:3] == ["neesr", "rlfn", "fmen_s"]
+    assert main(["rank", *TABLE_4]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"By memory, planned: neesr [\d.]+, rlfn [\d.]+, fmen_s", text)
+    assert re.search(r"By memory, allocated: fmen_s", text)
+
+
+def test_in_the_field_of_2022(capsys: pytest.CaptureFixture[str]):
+    data = read(capsys, "fmen_s", "--with", "ntire2022")
+    rows = by_name(data)
+    assert len(rows) == 46
+    # the same network: nothing is lost to the rounding of its published figures
+    for metric in ("params", "flops", "activations"):
+        assert rows["fmen_s"]["ranks"][metric] == rows["NJU_Jet"]["ranks"][metric]
+    (placement,) = data["placements"]
+    assert placement["ranks"] == rows["fmen_s"]["ranks"]
+    assert main(["rank", "fmen_s", "--with", "ntire2022"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    memory, params = (ordinal(rows["fmen_s"]["ranks"][m]) for m in ("memory", "params"))
+    assert f"fmen_s would be {params} in params" in text
+    assert f"{memory} in memory" in text
+    assert "10 rows without a place" in text
+
+
+def test_a_published_row_may_have_the_name_of_a_model(capsys: pytest.CaptureFixture[str]):
+    data = read(capsys, "rainbow", "--with", "ntire2022")
+    assert [r["reference"] for r in data["rows"] if r["name"] == "rainbow"].count(None) == 1
+    assert sum(r["name"] == "rainbow" for r in data["rows"]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--memory", "planned"], "Published memory is"),
+        (["--input", "64x64"], "Published figures are of the challenge's images"),
+        (["--device", "rtx3090"], "Published runtimes are of the challenge's card"),
+    ],
+)
+def test_what_does_not_compare_with_published_figures_is_said(arguments, said, capsys):
+    assert main(["rank", "fmen_s", "--with", "ntire2022", *arguments]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_a_record_takes_the_place_of_what_was_predicted(capsys: pytest.CaptureFixture[str]):
+    record = json.loads(Path(RECORD).read_text())
+    arguments = ["fmen_s", "imdn", "--input", "64x64", "--record", RECORD]
+    rows = by_name(read(capsys, *arguments))
+    origins = rows["fmen_s"]["origins"]
+    assert rows["fmen_s"]["runtime_ms"] == record["latency"]["value_ms"]
+    assert rows["fmen_s"]["memory"] == record["memory"]["cold"]["max_allocated"]
+    for metric in ("runtime_ms", "memory"):
+        assert origins[metric]["kind"] == "measured"
+        assert origins[metric]["device"] == record["device"]["name"]
+        assert origins[metric]["source"] == RECORD
+    assert rows["imdn"]["origins"]["runtime_ms"]["kind"] == "predicted"
+    assert main(["rank", *arguments]) == 0
+    assert "Runtimes are of different devices" in capsys.readouterr().out
+    # what a device reports is no measure of planned memory
+    rows = by_name(read(capsys, *arguments, "--memory", "planned"))
+    assert rows["fmen_s"]["origins"]["memory"]["kind"] == "predicted"
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_what_is_printed_can_be_ranked_again(form, tmp_path, capsys):
+    path = str(tmp_path / f"results.{form}")
+    assert main(["rank", "fmen_s", "imdn", "--format", form, "-o", path]) == 0
+    first, again = by_name(read(capsys, "fmen_s", "imdn")), by_name(read(capsys, "--from", path))
+    for name, row in first.items():
+        assert again[name]["ranks"] == row["ranks"]
+        assert {m: again[name][m] for m in METRICS} == pytest.approx(
+            {m: row[m] for m in METRICS}, abs=1e-6
+        )
+        assert {o["kind"] for o in again[name]["origins"].values()} == {"given"}
+
+
+def test_csv_has_every_value_with_its_origin(capsys: pytest.CaptureFixture[str]):
+    assert main(["rank", "fmen_s", "--with", "ntire2022", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 46
+    for row in rows:
+        kind = "published" if row["reference"] else "predicted"
+        assert all(row[f"origin_{m}"].startswith(kind) for m in METRICS if m != "psnr_dB")
+    (ours,) = [row for row in rows if not row["reference"]]
+    assert ours["params"] == "341066"
+    assert ours["rank_memory"] == "1"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["fmen_s", "imdn", "fmen_s"], "two models are called 'fmen_s'"),
+        (["fmen_s", "--scoring", "sub3"], "there is no scoring 'sub3'"),
+        (["fmen_s", "--with", "ntire2023"], "did you mean ntire2022"),
+        (["fmen_s", "--device", "rtx309"], "did you mean rtx3090"),
+        (["fmen_s", "--input", "big"], "is not a size"),
+        (["imdn", "--record", RECORD], "is of fmen_s, which is not among the models"),
+        (["fmen_s", "--record", RECORD], "give --input with the record's size"),
+        (["--from", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (["--from", "empty.json"], "has no rows"),
+        (["--from", "words.csv"], "row 2 (b), column memory_MiB: 'little' is no number"),
+        (["--from", "short.csv"], "has no column flops_G, runtime_ms"),
+        (["--from", "twice.csv"], "two models are called 'a'"),
+        (["fmen_s", "-o", "no/such/folder.txt"], "there is no folder"),
+    ],
+)
+def test_complaints(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    head = "name,params_M,flops_G,runtime_ms,memory_MiB,activations_M\n"
+    Path("empty.json").write_text("[]")
+    Path("words.csv").write_text(f"{head}a,1,2,3,4,5\nb,1,2,3,little,5\n")
+    Path("short.csv").write_text("name,params_M\na,1\n")
+    Path("twice.csv").write_text(f"{head}a,1,2,3,4,5\na,2,2,3,4,5\n")
+    assert main(["rank", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_psnr_is_of_the_published_network_only():
+    device = load_device("ntire2022")
+    for spec, known in (("imdn", True), ("imdn(nf=32)", False), ("fmen_s(scale=2)", False)):
+        entry = predicted(trace_model(spec, CHALLENGE), device, "eager")
+        assert ("psnr_dB" in entry.cells) == known
+
+
+# -- drawing --------------------------------------------------------------------------------------
+
+ODD = "<script>alert(1)</script> a|b **x** 100% _$&#{}~^\\ `c` \x1b[31m"
+
+
+def made_up(*names: str) -> scoring.Standing:
+    origin = Origin("given", source=f"{ODD}.csv")
+    entries = [
+        Entry(name, {metric: Cell(i + 1.0, origin) for metric in METRICS})
+        for i, name in enumerate(names)
+    ]
+    return scoring.standing(entries, scoring.find("main"))
+
+
+def test_names_cannot_break_a_table():
+    text = ranking_text(made_up(ODD, "b"), RankingOptions())
+    page = ranking_markdown(made_up(ODD, "b"), RankingOptions())
+    assert "\x1b" not in text + page
+    assert "<script" not in page
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+    assert len(cells) == 1
+
+
+def test_every_cell_has_a_footnote_at_its_value_row_or_column():
+    drawn = grid(made_up("a", "b"), RankingOptions())
+    letters = {letter for letter, _ in drawn.footnotes}
+    assert letters == {"a"}
+    assert all(row[1].note == "a" for row in drawn.rows)
+
+
+def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch):
+    found = made_up("a", "b")
+    coloured = ranking_text(found, RankingOptions(color=True, width=200))
+    assert "\x1b[1;32m" in coloured and "\x1b[4;36m" in coloured
+    assert "1.00*" in ranking_text(found, RankingOptions())
+
+
+def test_later_years_say_what_their_scores_are_not(capsys: pytest.CaptureFixture[str]):
+    assert main(["rank", "rlfn", "fmen_s", "--device", "rtx3090", "--scoring", "ntire2024"]) == 0
+    text = capsys.readouterr().out
+    assert "of an RTX 3090" in text and "NTIRE2024_ESR" in text
+
+
+def test_latex_compiles(tmp_path: Path):
+    engine = next((e for e in ("tectonic", "pdflatex", "lualatex") if shutil.which(e)), None)
+    if engine is None:
+        pytest.skip("no TeX is installed: none of tectonic, pdflatex, lualatex")
+    table = ranking_latex(made_up(ODD, "b"), RankingOptions(ranks=True))
+    packages = "".join(rf"\usepackage{p}" for p in ("[T1]{fontenc}", "{booktabs}", "{graphicx}"))
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
+    (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+    options = [] if engine == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run(
+        [engine, *options, "table.tex"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_is_balanced_and_escaped():
+    table = ranking_latex(made_up(ODD, "b"), RankingOptions(ranks=True))
+    body = table.partition("\n")[2]  # after the comment that names the packages
+    plain = re.sub(r"\\.", "", body)
+    assert plain.count("{") == plain.count("}")
+    assert not set("#$_^") & set(plain)
+    assert plain.count("%") == 1  # the line end that \resizebox needs
+    rows = re.findall(r"(?m)^    .* \\\\$", body)
+    assert len(rows) == 3
+    assert len({row.count(" & ") for row in rows}) == 1
+    assert latex_escaped("50%_\\") == r"50\%\_\textbackslash{}"
+
+
+if __name__ == "__main__":
+    for case, argv in CASES.items():
+        assert main(["rank", *argv, "-o", str(GOLDEN / case)]) == 0
