@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.cost.complexity import Complexity, complexity
+from srprof.cost.devices import Device, load_device
+from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
 from srprof.inputs import ITEMSIZE
 from srprof.memory.model import (
@@ -68,6 +70,7 @@ class Analysis:
         published: the network's published figures beside ours, where somebody compared them.
         program: in the place of history and repeat, one instance of a network that keeps something
             between calls or builds itself on the GPU.
+        device: the profile by which latency is predicted; None if it was not asked for.
     """
 
     trace: Trace
@@ -78,6 +81,7 @@ class Analysis:
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
     program: Program | None = None
+    device: Device | None = None
 
     @cached_property
     def memory(self) -> MemoryModel:
@@ -146,6 +150,15 @@ class Analysis:
     def complexity(self) -> Complexity:
         """The challenge's counts and the true MACs."""
         return complexity(self.trace)
+
+    @cached_property
+    def latency(self) -> Estimate | None:
+        """The predicted latency, node by node; None without a device.
+
+        Raises:
+            InputError: the device has no peak for a dtype in which the network computes.
+        """
+        return None if self.device is None else estimate(self.trace, self.device)
 
     @cached_property
     def held_at_peak(self) -> tuple[HeldStorage, ...]:
@@ -327,7 +340,7 @@ class Analysis:
                     for release in self.releases
                 ],
             },
-            "latency": None,
+            "latency": None if self.latency is None else _latency(self.latency),
             "published": [
                 {
                     "measure": c.measure,
@@ -375,11 +388,13 @@ class Analysis:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
-        for node, parts, macs, allocated in zip(
+        unknown = (None,) * len(self.trace.nodes)
+        for node, parts, macs, allocated, predicted in zip(
             self.trace.nodes,
             self.memory.parts,
             self.complexity.node_macs,
             self.last_image.allocated,
+            unknown if self.latency is None else self.latency.nodes,
             strict=True,
         ):
             yield {
@@ -398,7 +413,9 @@ class Analysis:
                 "allocated": allocated,
                 "macs": macs,
                 "bytes_moved": bytes_moved(node),
-                "predicted_us": None,
+                "op_class": None if predicted is None else predicted.cost.op_class,
+                "predicted_us": None if predicted is None else 1e6 * predicted.seconds,
+                "bound": None if predicted is None else predicted.bound,
             }
 
     def to_frame(self) -> pandas.DataFrame:
@@ -453,6 +470,33 @@ def _reference(reference: Reference) -> dict[str, Any]:
     }
 
 
+def _latency(found: Estimate) -> dict[str, Any]:
+    """What the JSON object says of the predicted latency; times in milliseconds."""
+    return {
+        "device": found.device.name,
+        "title": found.device.title,
+        "predicted_ms": 1e3 * found.seconds,
+        "uncertainty_ms": 1e3 * found.uncertainty,
+        "uncertainty_from": found.uncertainty_from,
+        "held_out_error": found.device.held_out_error,
+        "overhead_ms": 1e3 * found.overhead,
+        "overhead_share": found.overhead_share,
+        "by_bound": {bound: 1e3 * seconds for bound, seconds in found.by_bound.items()},
+        "by_class": [
+            {
+                "class": total.op_class,
+                "nodes": total.nodes,
+                "ms": 1e3 * total.seconds,
+                "share": total.share,
+                "bound": total.bound,
+                "bound_share": total.bound_share,
+            }
+            for total in found.classes
+        ],
+        "by_module": {path: 1e3 * seconds for path, seconds in found.by_module.items()},
+    }
+
+
 def trace(
     model: Any,
     *inputs: Any,
@@ -502,8 +546,9 @@ def analyze(
     repeat: int = 1,
     allocator: str | None = None,
     workspace: str | None = None,
+    device: str | Device | None = None,
 ) -> Analysis:
-    """Explain the memory and complexity of a model at an input.
+    """Explain the memory and complexity of a model at an input, and predict its latency.
 
     Args:
         model: as for `trace`, or a `Trace` (then nothing is run).
@@ -514,11 +559,13 @@ def analyze(
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
         workspace: file with the scratch that was measured on a device (`srprof validate --save`).
+        device: predict the latency on it: the name of a profile that comes with srprof, a path
+            to a user's own (`.toml`), or a profile; None predicts none.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
     Raises:
-        InputError: the SPEC or an input is wrong.
+        InputError: the SPEC, an input or the device is wrong.
         ModelError: the model raised.
     """
     if granularity < 1:
@@ -527,11 +574,12 @@ def analyze(
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     if repeat < 1:
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
+    profile = load_device(device) if isinstance(device, str) else device
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     settings = parsed or Settings.parse(allocator or "")
     table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
     if isinstance(model, Trace):
-        return Analysis(model, granularity, (), repeat, settings, table)
+        return _checked(Analysis(model, granularity, (), repeat, settings, table, device=profile))
     from srprof.tracing.run import run_program, run_trace
     from srprof.workload import resolve
 
@@ -547,11 +595,18 @@ def analyze(
         calls = [replace(workload, args=resized(workload.args, size)) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
         program = program if builds else replace(program, construction=None)
-        return Analysis(record, granularity, (), repeat, settings, table, program=program)
+        analysis = Analysis(record, granularity, (), repeat, settings, table, device=profile)
+        return _checked(replace(analysis, program=program))
     if images:
         runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
-    return Analysis(record, granularity, history, repeat, settings, table)
+    return _checked(Analysis(record, granularity, history, repeat, settings, table, device=profile))
+
+
+def _checked(analysis: Analysis) -> Analysis:
+    """The analysis, whose latency can be predicted if a device was given."""
+    _ = analysis.latency
+    return analysis
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:

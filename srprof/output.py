@@ -16,8 +16,8 @@ from srprof.errors import InputError
 _ERRORS = "backslashreplace"
 
 
-def check_output(path: str | None) -> None:
-    """Refuse a path that cannot be written, before any work is done.
+def check_output(path: str | None, option: str = "-o") -> None:
+    """Refuse a path that cannot be written, before any work is done; `option` is who named it.
 
     Raises:
         InputError: the folder is missing or closed to writing, or the path is a folder.
@@ -27,17 +27,19 @@ def check_output(path: str | None) -> None:
     target = Path(path)
     try:
         if not target.parent.is_dir():
-            raise InputError(f"-o {path}: there is no folder {str(target.parent)!r}; make it first")
+            raise InputError(
+                f"{option} {path}: there is no folder {str(target.parent)!r}; make it first"
+            )
         if target.is_dir():
-            raise InputError(f"-o {path}: that is a folder; name a file in it")
+            raise InputError(f"{option} {path}: that is a folder; name a file in it")
         there = target.exists()
     except OSError as error:
-        raise InputError(f"-o {path}: {error.strerror}; choose another name") from error
+        raise InputError(f"{option} {path}: {error.strerror}; choose another name") from error
     needed = [target.parent, *([target] if there else [])]
     if there and not target.is_file():
         needed = [target]  # a pipe or a device is written to, not replaced
     if not all(os.access(place, os.W_OK) for place in needed):
-        raise InputError(f"-o {path}: no permission to write there; choose another place")
+        raise InputError(f"{option} {path}: no permission to write there; choose another place")
 
 
 def write(text: str, path: str | None) -> None:
@@ -78,7 +80,7 @@ def _write_file(text: str, target: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, option: str = "-o") -> Iterator[Path]:
     """A temporary file beside the target, which takes its place if nothing is raised.
 
     It gets the permissions of the file that it replaces; a link stays a link.
@@ -100,7 +102,7 @@ def replacing(target: Path) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"-o {asked}: cannot be written: {error.strerror}") from error
+            raise InputError(f"{option} {asked}: cannot be written: {error.strerror}") from error
         raise
 
 

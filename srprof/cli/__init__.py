@@ -21,11 +21,14 @@ from srprof.errors import InputError, SrprofError
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
+    "calibrate": "srprof.cli.calibrate",
+    "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
     "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
+    "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
 }
 

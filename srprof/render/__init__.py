@@ -11,7 +11,7 @@ from srprof.render.base import VIEWS, Options, Renderer
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
-__all__ = ["FORMATS", "VIEWS", "Options", "Renderer", "render", "renderer"]
+__all__ = ["ENDINGS", "FIGURES", "FORMATS", "VIEWS", "Options", "Renderer", "render", "renderer"]
 
 _RENDERERS = {
     "text": "srprof.render.text:TextRenderer",
@@ -24,6 +24,10 @@ _RENDERERS = {
 
 #: What `--format` takes.
 FORMATS = tuple(name for name in _RENDERERS if name != "html")
+
+#: What `--figure-kind` takes, and how the name of a figure's file may end.
+FIGURES = ("roofline", "modules")
+ENDINGS = (".svg", ".png", ".pdf")
 
 
 def renderer(name: str) -> Renderer:

@@ -68,7 +68,8 @@ def test_json_is_the_contract(e_rfdn):
         assert {"variable", "function", "file", "line", "bytes", "last_use"} <= set(held)
     node_keys = {
         "index", "op", "module", "file", "line", "inplace", "shape", "input", "output", "kept",
-        "held", "workspace", "allocated", "macs", "bytes_moved", "predicted_us",
+        "held", "workspace", "allocated", "macs", "bytes_moved", "op_class", "predicted_us",
+        "bound",
     }  # fmt: skip
     assert all(set(node) == node_keys for node in data["nodes"])
 
