@@ -21,6 +21,7 @@ from srprof.errors import InputError, SrprofError
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
+    "calibrate": "srprof.cli.calibrate",
     "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
@@ -28,6 +29,7 @@ COMMANDS = {
     "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
+    "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
 }
 

@@ -9,7 +9,6 @@ reserved. No time is known of an event: each comes a microsecond after the one b
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from srprof.memory.allocator import SegmentInfo
@@ -40,11 +39,10 @@ def snapshot(analysis: Analysis) -> dict[str, Any]:
     """The object that the pickle holds."""
     events: list[Event] = []
     simulation = analysis.observe_allocator(events.append)
-    traces = [*analysis.history, analysis.trace] * analysis.repeat
     entries: list[dict[str, Any]] = []
     made: dict[int, list[Frame]] = {}  # by address, what the block there was made by
     for time, event in enumerate(events):
-        frames = _frames(event, traces)
+        frames = _frames(event, analysis)
         entries.append(
             {
                 "action": event.action,
@@ -65,18 +63,25 @@ def snapshot(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _frames(event: Event, traces: Sequence[Trace]) -> list[Frame]:
+def _frames(event: Event, analysis: Analysis) -> list[Frame]:
     """Where an event happened, the innermost frame first."""
-    if event.node is None or event.image is None:
-        when = (
-            "loading the network" if event.image is None else f"before or after image {event.image}"
-        )
+    if event.node is None:
+        image = event.image
+        when = "loading the network" if image is None else f"before or after image {image}"
         return [{"filename": "", "line": 0, "name": when}]
-    node = traces[event.image].nodes[event.node]
+    node = _trace(event, analysis).nodes[event.node]
     frames = [{"filename": node.module, "line": node.index, "name": f"aten::{node.op}"}]
     if node.file:
         frames.append({"filename": short_path(node.file), "line": node.line, "name": node.function})
     return frames
+
+
+def _trace(event: Event, analysis: Analysis) -> Trace:
+    """What was run: an image, or the network's constructor."""
+    if event.image is not None:
+        return analysis.runs[event.image]
+    assert analysis.program is not None and analysis.program.construction is not None
+    return analysis.program.construction
 
 
 def _segment(

@@ -119,13 +119,15 @@ def text(name: str) -> str:
 
 def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") -> Figure:
     """A stacked area of the parts for each model, all to one scale, with the peak marked."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _grid(len(models), 5.6, 3.1)
     highest = 0.0
     for model, box in zip(models, axes, strict=True):
         highest = max(highest, _stack(box, model, unit))
         box.set_title(f"{text(model['name'])} at {size}", loc="left", fontsize=10)
         box.set_xlabel("node, in the order of the run")
-        box.xaxis.get_major_locator().set_params(integer=True)
+        box.xaxis.set_major_locator(MaxNLocator(integer=True))
         box.set_ylabel("memory (MiB)" if unit == "MiB" else "feature maps, without net")
     for box in axes:
         box.set_ylim(0, 1.2 * highest)

@@ -8,7 +8,7 @@ machine.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -139,10 +139,10 @@ def _published(model: Model, analysis: Analysis) -> dict[str, float]:
     from srprof import spec as specs
 
     parsed = specs.parse(model.spec)
-    found: dict[str, float] = {}
+    known: Mapping[str, float] = {}
     if parsed.network and not parsed.args and not parsed.kwargs and analysis.trace.scale:
-        found |= parsed.network.published.get(analysis.trace.scale, {})
-    return found | model.published
+        known = parsed.network.published.get(analysis.trace.scale, {})
+    return {**known, **model.published}
 
 
 def _row(node: dict[str, Any]) -> list[Any]:
