@@ -71,9 +71,13 @@
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   };
 
+  const print = window.matchMedia("print");
+  const PAPER = 680; // pixels: what fits on A4 and on Letter between the usual margins
+
   const paint = (box) => {
     const [traces, more] = plots.get(box)();
     box.style.height = `${more.height}px`;
+    if (print.matches || "printing" in box.dataset) more.width = PAPER;
     Plotly.react(box, traces, layout(more), config);
     box.dataset.drawn = "";
   };
@@ -149,6 +153,7 @@
     };
     const eager = nodes.map((node) => net + node.input + node.output + node.kept + node.held);
     const peak = eager.reduce((best, value, i) => (value > eager[best] ? i : best), 0);
+    const most = unit === "MiB" ? Math.max(0, ...nodes.map((node) => node.allocated)) : 0;
     const text = nodes.map((node, i) => hovered(model, node, times[i]));
     const unknown = nodes.filter((node) => node.workspace === null).length;
     const label =
@@ -202,7 +207,7 @@
           hovermode: "x",
           xaxis: axis("node, in the order of the run", nodes.length < 12 ? { dtick: 1 } : {}),
           yaxis: axis(unit === "MiB" ? "memory (MiB)" : "memory (feature maps, without net)", {
-            rangemode: "tozero",
+            range: [0, (1.1 * Math.max(eager[peak] ?? 0, most)) / one],
           }),
           annotations: nodes.length
             ? [
@@ -576,7 +581,16 @@
   });
   if (byId("choose-model")) showModel();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
-  // paper shows every figure, in the colours of paper
-  window.matchMedia("print").addEventListener("change", () => redraw(true));
-  window.addEventListener("beforeprint", () => redraw(true));
+  // Paper shows every figure, in its own colours and width. Not every browser has changed its media
+  // when it says that it is about to print.
+  const printing = (now) => {
+    for (const box of plots.keys()) {
+      if (now) box.dataset.printing = "";
+      else delete box.dataset.printing;
+    }
+    redraw(now);
+  };
+  print.addEventListener("change", () => printing(print.matches));
+  window.addEventListener("beforeprint", () => printing(true));
+  window.addEventListener("afterprint", () => printing(false));
 })();
