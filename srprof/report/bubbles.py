@@ -86,7 +86,7 @@ def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     width = max(point["x"] for point in points) or 1.0
     height = max(point["y"] for point in points) or 1.0
     dots = [(point["x"] / width, point["y"] / height) for point in points]
-    most = max(point["params"] for point in points)
+    most = max(point["params"] for point in points) or 1
     radii = [0.012 + _RADIUS * (point["params"] / most) ** 0.5 for point in points]
     taken = [
         (dots[i][0] - radii[i], dots[i][1] - radii[i], dots[i][0] + radii[i], dots[i][1] + radii[i])

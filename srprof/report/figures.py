@@ -130,7 +130,7 @@ def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") ->
         box.xaxis.set_major_locator(MaxNLocator(integer=True))
         box.set_ylabel("memory (MiB)" if unit == "MiB" else "feature maps, without net")
     for box in axes:
-        box.set_ylim(0, 1.2 * highest)
+        box.set_ylim(0, 1.2 * highest or 1)
     _legend(figure, axes)
     return figure
 
@@ -218,7 +218,7 @@ def bubbles(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]], size
 
 
 def _scatter(box: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    most = max(point["params"] for point in points)
+    most = max(point["params"] for point in points) or 1
     for point in sorted(points, key=lambda p: not p["faint"]):
         area = _BUBBLE * point["params"] / most
         color = "#999999" if point["faint"] else "#0072B2"
@@ -234,7 +234,7 @@ def _scatter(box: Axes, points: Sequence[Mapping[str, Any]]) -> None:
             text(point["name"]), (point["x"], point["y"]), xytext=(right * gap, up * gap),
             textcoords="offset points", ha=align, va=vertical, fontsize=8,
         )  # fmt: skip
-    box.set_xlim(0, 1.15 * max(point["x"] for point in points))
+    box.set_xlim(0, 1.15 * max(point["x"] for point in points) or 1)
     box.set_ylim(0, 1.15 * max(point["y"] for point in points))
     box.grid(visible=True, alpha=0.25, linewidth=0.6)
 
@@ -311,7 +311,7 @@ def families(
         )  # fmt: skip
     box.set_yticks(range(len(models)), [text(model["name"]) for model in models])
     box.invert_yaxis()
-    box.set_xlim(0, 1.1 * max(start))
+    box.set_xlim(0, 1.1 * max(start) or 1)
     box.set_xlabel("predicted time (ms)")
     box.set_title(f"Time at {size} on {device['title']}", loc="left", fontsize=10)
     _legend(figure, [box])

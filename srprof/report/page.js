@@ -234,7 +234,7 @@
 
   /** Bubbles: {name, x ms, y MiB, params, place, faint}. */
   const bubblePlot = (id, points, what) => {
-    const most = Math.max(...points.map((point) => point.params));
+    const most = Math.max(...points.map((point) => point.params)) || 1;
     const size = (point) => 8 + 40 * Math.sqrt(point.params / most);
     const trace = (name, chosen, faint) => ({
       type: "scatter",

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -205,6 +206,22 @@ def test_an_empty_folder_is_free(tmp_path):
     assert main(["report", str(tmp_path / "r.toml"), "-o", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"index.html", "data.json", "table.md", "table.tex", "peaks.svg", "peaks.png"}
+
+
+def test_a_network_of_no_nodes_and_one_of_no_parameters(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nclass Same(nn.Module):\n    def forward(self, x): return x\n"
+    )
+    (tmp_path / "r.toml").write_text(
+        f'title = "t"\nmodels = ["{tmp_path}/net.py:Same"]\ninput = "16x16"\n'
+        'devices = ["gtx1080ti"]\n[[tables]]\ntitle = "T"\nmodels = ["bicubic"]\n'
+        'measures = ["params_K", "time_ms"]\n'
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # matplotlib's, of axes without extent
+        assert main(["report", str(tmp_path / "r.toml")]) == 0
+    (row,) = json.loads((tmp_path / "r" / DATA).read_text())["tables"][0]["rows"]
+    assert row["figures"]["params_K"]["ours"] == 0
 
 
 def test_a_wrong_model_leaves_no_folder(tmp_path, capsys):
