@@ -28,10 +28,10 @@ from srprof.memory.model import (
 )
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
-from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.simulation import ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
-from srprof.tracing.records import Node, Reference, Trace
+from srprof.tracing.records import Node, Program, Reference, Trace
 
 if TYPE_CHECKING:
     import pandas
@@ -68,6 +68,8 @@ class Analysis:
         allocator: settings of CUDA's caching allocator.
         workspaces: scratch inside nodes, where it was measured.
         published: the network's published figures beside ours, where somebody compared them.
+        program: in the place of history and repeat, one instance of a network that keeps something
+            between calls or builds itself on the GPU.
         device: the profile by which latency is predicted; None if it was not asked for.
     """
 
@@ -78,6 +80,7 @@ class Analysis:
     allocator: Settings = field(default_factory=Settings)
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
+    program: Program | None = None
     device: Device | None = None
 
     @cached_property
@@ -98,15 +101,33 @@ class Analysis:
     @cached_property
     def simulation(self) -> Simulation:
         """The whole protocol in CUDA's caching allocator; this run is its last image."""
-        if not self.history and self.repeat == 1:
-            return self.cold
-        return self._simulate([*self.history, self.trace] * self.repeat)
+        if self.program is not None:
+            return self._simulate(self.runs, self.program.construction)
+        return self.cold if len(self.runs) == 1 else self._simulate(self.runs)
 
-    def _simulate(self, traces: Sequence[Trace]) -> Simulation:
+    @property
+    def runs(self) -> Sequence[Trace]:
+        """What the protocol runs, in order."""
+        if self.program is not None:
+            return self.program.calls
+        return [*self.history, self.trace] * self.repeat
+
+    @property
+    def last_image(self) -> ImageUsage:
+        """The allocator in this run.
+
+        After others; but where the network then makes other calls, because of what it keeps,
+        in a fresh program.
+        """
+        same = len(self.runs[-1].nodes) == len(self.trace.nodes)
+        return (self.simulation if same else self.cold).images[-1]
+
+    def _simulate(self, traces: Sequence[Trace], construction: Trace | None = None) -> Simulation:
         config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
         return simulate(
             traces,
             self.allocator,
+            construction=construction,
             workspace=self.workspaces.at_least,
             blas_workspace=blas_workspace(config=config),
         )
@@ -350,6 +371,9 @@ class Analysis:
             "workspace_unknown": len(self.unknown_workspace),
             "workspace_source": self.workspaces.source or None,
             "fragmentation": usage.fragmentation,
+            "construction": None
+            if simulation.construction is None
+            else simulation.construction.peaks.allocated,
             "cold": self.cold.peak_allocated,
             "range": list(self.allocated_range),
             "not_simulated": list(simulation.not_simulated),
@@ -357,8 +381,10 @@ class Analysis:
 
     def _peak_workspace(self) -> int | None:
         """Scratch of the node at the allocator's peak; None if it is not known."""
-        node = self.simulation.peak_node
-        return None if node is None else self.workspaces.scratch(self.trace.nodes[node])
+        image, node = self.simulation.peak_image, self.simulation.peak_node
+        if image is None or node is None:
+            return None
+        return self.workspaces.scratch(self.runs[image].nodes[node])
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
@@ -367,7 +393,7 @@ class Analysis:
             self.trace.nodes,
             self.memory.parts,
             self.complexity.node_macs,
-            self.simulation.images[-1].allocated,
+            self.last_image.allocated,
             unknown if self.latency is None else self.latency.nodes,
             strict=True,
         ):
@@ -554,15 +580,24 @@ def analyze(
     table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
     if isinstance(model, Trace):
         return _checked(Analysis(model, granularity, (), repeat, settings, table, device=profile))
-    from srprof.tracing.run import run_trace
+    from srprof.tracing.run import run_program, run_trace
     from srprof.workload import resolve
 
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     record = run_trace(workload, trace_on)
     history: tuple[Trace, ...] = ()
+    images: Sequence[tuple[int, int]] = ()
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
+    builds = record.builds_on_device and protocol == "ntire"
+    if builds or (len(images) + repeat > 1 and any(s.cached for s in record.storages)):
+        calls = [replace(workload, args=resized(workload.args, size)) for size in images]
+        program = run_program([*calls, workload] * repeat, trace_on)
+        program = program if builds else replace(program, construction=None)
+        analysis = Analysis(record, granularity, (), repeat, settings, table, device=profile)
+        return _checked(replace(analysis, program=program))
+    if images:
         runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
     return _checked(Analysis(record, granularity, history, repeat, settings, table, device=profile))

@@ -124,7 +124,8 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     }.get(trace.device, f"traced on {trace.device}")
     held = analysis.peak_parts.held
     simulation = analysis.simulation
-    allocated = Peak(simulation.peak_allocated, simulation.images[-1].peak_node)
+    built = simulation.peak_image is None
+    allocated = Peak(simulation.peak_allocated, None if built else analysis.last_image.peak_node)
     explain = (
         ("planned", memory.planned, "what a perfect executor needs: the paper's model"),
         ("eager", memory.eager, "what eager PyTorch references"),
@@ -178,11 +179,13 @@ def _allocator(analysis: Analysis) -> list[str]:
             f"{mib(high)} MiB (--protocol ntire)."
         )
     else:
-        peak = simulation.peak_image + 1
+        peak = simulation.peak_image
+        where = "before them, in the constructor" if peak is None else f"in image {peak + 1}"
         cold = mib(analysis.cold.peak_allocated)
-        lines.append(
-            f"It is the most of {images} images, in image {peak}; the last one cold: {cold} MiB."
-        )
+        lines.append(f"It is the most of {images} images, {where}; the last one cold: {cold} MiB.")
+    if simulation.construction is not None:
+        built = mib(simulation.construction.peaks.allocated)
+        lines.append(f"The constructor by itself takes up to {built} MiB on the GPU.")
     if simulation.not_simulated:
         lines.append(f"Allocator settings not simulated: {', '.join(simulation.not_simulated)}")
     return lines
