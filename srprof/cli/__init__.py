@@ -31,6 +31,7 @@ COMMANDS = {
     "report": "srprof.cli.report",
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
+    "check": "srprof.cli.check",
 }
 
 _DESCRIPTION = (
