@@ -23,6 +23,7 @@ from srprof.calibration.run import calibrate
 from srprof.cost.devices import Device, load_device
 from srprof.cost.fitting import spearman
 from srprof.cost.roofline import estimate
+from srprof.errors import BusyError
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.statistics import summarize
@@ -119,4 +120,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except BusyError as error:
+        raise SystemExit(f"cpu_latency: {error}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def short_path(path: str) -> str:
@@ -17,3 +19,14 @@ def short_path(path: str) -> str:
 def place(file: str, line: int) -> str:
     """`models/rfdn_net.py:38`, or "" where no line is known."""
     return f"{short_path(file)}:{line}" if file else ""
+
+
+@contextmanager
+def working_in(folder: str) -> Iterator[None]:
+    """The current folder for a while: modules are looked for there."""
+    back = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(back)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.output import check_output, write
+from srprof.paths import working_in
 
 _DESCRIPTION = """\
 Compare the memory and complexity of two models: how the peaks changed and where they moved, which
@@ -91,7 +90,7 @@ def _analysis(
     revised = revision.split(text)
     if revised is None:
         return _traced(text, sizes, dtype, other)
-    with revision.laid_out(revised) as tree, _working_in(tree.folder):
+    with revision.laid_out(revised) as tree, working_in(tree.folder):
         data = _traced(tree.spec, sizes, dtype, other)
     data = relocated(data, tree.root, f"{revised.revision}:")
     return {**data, "model": {**data["model"], "spec": text}}
@@ -110,14 +109,3 @@ def _traced(
     else:
         shapes = [check_shape(parse_size(s, channels), dtype) for s in sizes or ["256x256"]]
     return analyze(text, *shapes, dtype=dtype).to_dict()
-
-
-@contextmanager
-def _working_in(folder: str) -> Iterator[None]:
-    """The current folder for a while: modules are looked for there."""
-    back = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(back)

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import sys
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -332,6 +333,21 @@ def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
     assert main(["devices", "mine.toml"]) == 0
     assert "My card" in capsys.readouterr().out
     assert "h200" in refused(capsys, "devices", "h20")
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_page_are_what_the_command_prints(monkeypatch):
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    for name in ("latency_tables", "fit_ntire2022"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import latency_tables
+
+    page = (root / "docs" / "latency.md").read_text(encoding="utf-8")
+    shown = re.search(r"latency_tables: begin -->\n(.*?)\n<!--", page, flags=re.DOTALL).group(1)
+    assert shown == "\n\n".join(latency_tables.tables())
 
 
 if __name__ == "__main__":

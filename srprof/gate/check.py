@@ -1,0 +1,505 @@
+"""Run the checks, and hold what they give against limits and the baseline.
+
+Each model is traced once. What is decided (`judge`) is a pure function of figures, so that it is
+tested without a model; torch is loaded by `observe` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Any
+
+from srprof._version import __version__
+from srprof.compare.diff import MIB, Diff, diff, explain_peak, explain_tensor, signed
+from srprof.errors import InputError, ModelError, SrprofError
+from srprof.gate import baseline as baselines
+from srprof.gate.baseline import Baseline, Entry, described
+from srprof.gate.config import Check, Config, Settings
+from srprof.gate.quantities import METRICS, PEAKS, Growth, Kind, format_quantity
+from srprof.inputs import check_shape, parse_size
+from srprof.paths import place, working_in
+
+UPDATE = "run `srprof check --update` and commit the baseline"
+
+#: What else a metric depends on: a baseline that differs in it is not compared in these.
+#: Counts come from the layers that are called, and not from the ops that torch makes of them.
+_OF_OPS = frozenset({*PEAKS, "macs", "latency"})
+_OF_DTYPE = frozenset({*PEAKS, "net", "latency"})
+_OF_RULES = frozenset(METRICS) - {"params", "net"}
+_OF_ALLOCATOR = frozenset({"peak.allocated", "peak.reserved"})
+DEPENDS: Mapping[str, frozenset[str]] = {
+    "torch": _OF_OPS,
+    "srprof": _OF_RULES,
+    "CUBLAS_WORKSPACE_CONFIG": _OF_ALLOCATOR,
+    "traced_on": _OF_OPS,
+    "trace_on": _OF_OPS,
+    "channels_last": _OF_OPS,
+    "dtype": _OF_DTYPE,
+    "inputs": _OF_RULES,
+    "protocol": _OF_ALLOCATOR,
+    "sizes": _OF_ALLOCATOR,
+    "allocator": _OF_ALLOCATOR,
+    "device": frozenset({"latency"}),
+    "weights": frozenset(),
+    "model": frozenset(METRICS),
+}
+
+#: Sentences of each kind in an explanation.
+_MOST = 6
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a check's model gave now.
+
+    Attributes:
+        metrics: in the smallest unit of each. data: `Analysis.to_dict()`.
+    """
+
+    metrics: Mapping[str, int]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric of a check; values in the smallest unit, None where there is none.
+
+    Attributes:
+        allowed: growth that passes. compared: the baseline's value may be compared with.
+    """
+
+    metric: str
+    baseline: int | None
+    now: int
+    limit: int | None = None
+    allowed: int = 0
+    compared: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        """What it counts."""
+        return METRICS[self.metric]
+
+    @property
+    def change(self) -> int | None:
+        """Now less the baseline; None if they are not compared."""
+        return self.now - self.baseline if self.compared and self.baseline is not None else None
+
+    @property
+    def over(self) -> bool:
+        """Whether it is beyond its limit."""
+        return self.limit is not None and self.now > self.limit
+
+    @property
+    def grew(self) -> bool:
+        """Whether it grew by more than is allowed."""
+        return self.change is not None and self.change > self.allowed
+
+    @property
+    def shrank(self) -> bool:
+        """Whether it went down by more than the tolerance."""
+        return self.change is not None and self.change < -self.allowed
+
+    @property
+    def fails(self) -> bool:
+        """Whether the check fails for it."""
+        return self.over or self.grew
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.fails:
+            words = ("over the limit",) * self.over + ("grew",) * self.grew
+            return " and ".join(words)
+        if not self.compared:
+            return "not compared"
+        return "smaller" if self.shrank else "ok"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a check.
+
+    Attributes:
+        name: the check's. rows: its metrics, in the order of `METRICS`.
+        problems: why it fails as a whole: the model does not run, or has no entry.
+        left_out: in what the baseline is of another environment, and what that leaves out.
+        explanation: why the figures changed, or what makes up a peak that is over its limit.
+        file, line: the place in the source to point at; "" and 0 if none is known.
+        partial: what was left out is a warning only.
+    """
+
+    name: str
+    rows: tuple[Row, ...] = ()
+    problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    explanation: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
+    partial: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate is closed for it."""
+        left_out = bool(self.left_out) and not self.partial
+        return bool(self.problems) or left_out or any(row.fails for row in self.rows)
+
+    @property
+    def shrank(self) -> bool:
+        """Whether it improved, so that the baseline should be made anew."""
+        return any(row.shrank for row in self.rows)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence for each thing that fails."""
+        rows = tuple(describe(row) for row in self.rows if row.fails)
+        return (*self.problems, *(() if self.partial else self.left_out), *rows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of a configuration, and entries of the baseline that no check has."""
+
+    results: tuple[Result, ...]
+    gone: tuple[str, ...] = ()
+    updated: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate is closed."""
+        return bool(self.gone) or any(result.failed for result in self.results)
+
+    @property
+    def gone_reasons(self) -> tuple[str, ...]:
+        """One sentence for each entry that no check has."""
+        return tuple(
+            f"{name} is in the baseline and no longer checked: {UPDATE} if that is meant"
+            for name in self.gone
+        )
+
+
+def describe(row: Row) -> str:
+    """`peak.eager grew by +49.61 MiB, from 788.13 MiB to 837.74 MiB; +0.00 MiB is allowed`."""
+
+    def text(value: int, sign: bool = False) -> str:
+        return format_quantity(value, row.kind, sign)
+
+    parts = []
+    if row.over and row.limit is not None:
+        over = text(row.now - row.limit)
+        parts.append(f"is {text(row.now)}, over its limit of {text(row.limit)} by {over}")
+    if row.change and row.baseline is not None and not (row.over and not row.grew):
+        word = "grew" if row.change > 0 else "went down"
+        allowed = f" ({text(row.allowed)} is allowed)" if row.grew and row.allowed else ""
+        parts.append(
+            f"{word} by {text(row.change, True)}, from {text(row.baseline)} to "
+            f"{text(row.now)}{allowed}"
+        )
+    return f"{row.metric} {' and '.join(parts) or 'is ' + text(row.now)}"
+
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def run(config: Config, baseline: Baseline | None, partial: bool = False) -> Report:
+    """Run every check and judge it; a model that does not run is a failed check.
+
+    Args:
+        baseline: None to hold limits alone.
+        partial: what a baseline of another environment leaves out is no failure.
+    """
+    observed = observe_all(config)
+    results = []
+    for check, seen in zip(config.checks, observed, strict=True):
+        if isinstance(seen, Result):
+            results.append(seen)
+            continue
+        result = judge(check, seen, baseline, versions(seen))
+        results.append(replace(result, partial=partial))
+    names = {check.name for check in config.checks}
+    gone = sorted(set(baseline.entries) - names) if baseline is not None else ()
+    return Report(tuple(results), tuple(gone))
+
+
+def update(config: Config) -> tuple[Report, Baseline | None]:
+    """Run every check for a new baseline: None if a model does not run. Limits are held."""
+    observed = observe_all(config)
+    failed = tuple(seen for seen in observed if isinstance(seen, Result))
+    if failed:
+        return Report(failed), None
+    pairs = [
+        (c, s) for c, s in zip(config.checks, observed, strict=True) if isinstance(s, Observation)
+    ]
+    root = str(config.folder)
+    entries = {
+        check.name: Entry(
+            described(check.settings), seen.metrics, baselines.excerpt(seen.data, root)
+        )
+        for check, seen in pairs
+    }
+    made = Baseline(versions(pairs[0][1]), entries)
+    results = tuple(judge(check, seen, None, {}) for check, seen in pairs)
+    return Report(results), made
+
+
+def versions(seen: Observation) -> dict[str, str]:
+    """The versions and variables that figures depend on; torch's without its build."""
+    cublas = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
+    found = {"srprof": __version__, "torch": str(seen.data["torch"]).partition("+")[0]}
+    return {**found, **({"CUBLAS_WORKSPACE_CONFIG": cublas} if cublas else {})}
+
+
+def observe_all(config: Config) -> list[Observation | Result]:
+    """Every check's observation in order, or its failed result."""
+    traced: dict[Settings, Any] = {}
+    found: list[Observation | Result] = []
+    with working_in(str(config.folder)):
+        for check in config.checks:
+            try:
+                found.append(observe(check.settings, traced))
+            except SrprofError as error:
+                file, line = (error.file, error.line) if isinstance(error, ModelError) else ("", 0)
+                text = f"the model does not run: {error}"
+                found.append(Result(check.name, problems=(text,), file=file, line=line))
+    return found
+
+
+def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
+    """Trace a model, unless it was traced already for another device.
+
+    Raises:
+        InputError: the SPEC, an input or the device is wrong.
+        ModelError: the model raised.
+    """
+    from srprof import spec
+    from srprof.analysis import analyze
+
+    key = replace(settings, device=None)
+    if key not in traced:
+        network = spec.parse(settings.model).network
+        channels = network.channels if network else 3
+        shapes = [check_shape(parse_size(s, channels), settings.dtype) for s in settings.inputs]
+        options = {
+            name: getattr(settings, name)
+            for name in ("dtype", "protocol", "sizes", "weights", "allocator", "channels_last")
+        }
+        analysis = analyze(settings.model, *shapes, trace_on=settings.trace_on, **options)
+        traced[key] = (analysis, analysis.to_dict())
+    analysis, data = traced[key]
+    metrics = {f"peak.{name}": value for name, value in data["memory"]["peak"].items()}
+    counts = data["complexity"]
+    metrics |= {"net": data["memory"]["net"]}
+    metrics |= {name: counts[name] for name in METRICS if name in counts}
+    if settings.device is not None:
+        from srprof.cost.devices import load_device
+        from srprof.cost.roofline import estimate
+
+        seconds = estimate(analysis.trace, load_device(settings.device)).seconds
+        metrics["latency"] = round(seconds * 1e9)
+    return Observation({name: metrics[name] for name in METRICS if name in metrics}, data)
+
+
+# -- judging --------------------------------------------------------------------------------------
+
+
+def judge(
+    check: Check, seen: Observation, baseline: Baseline | None, environment: Mapping[str, str]
+) -> Result:
+    """Hold an observation against the check's limits and the baseline's entry."""
+    entry = baseline.entries.get(check.name) if baseline is not None else None
+    problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    apart: frozenset[str] = frozenset()
+    if baseline is not None and entry is None:
+        problems = (f"it has no entry in the baseline: {UPDATE}",)
+    if baseline is not None and entry is not None:
+        differing = differences(check.settings, seen, entry, baseline.environment, environment)
+        apart = frozenset().union(*(DEPENDS.get(key, frozenset(METRICS)) for key in differing))
+        left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
+    rows = tuple(
+        Row(
+            metric=name,
+            baseline=entry.metrics.get(name)
+            if entry is not None and name in check.metrics
+            else None,
+            now=value,
+            limit=check.limits.get(name),
+            allowed=check.growth.get(name, Growth()).allowed(
+                entry.metrics.get(name, 0) if entry is not None else 0
+            ),
+            compared=name not in apart,
+        )
+        for name, value in seen.metrics.items()
+        if name in check.metrics or name in check.limits
+    )
+    result = Result(check.name, rows, problems, left_out)
+    before = None if entry is None or baseline is None else (entry, baseline.environment)
+    return _explained(result, seen, before)
+
+
+def differences(
+    settings: Settings,
+    seen: Observation,
+    entry: Entry,
+    before: Mapping[str, str],
+    now: Mapping[str, str],
+) -> dict[str, tuple[str, str]]:
+    """What a baseline's entry was made with otherwise than now: its value and ours."""
+    was = {**entry.settings, **before, "traced_on": entry.excerpt["traced_on"]}
+    ours = {**described(settings), **now, "traced_on": seen.data["traced_on"]}
+    keys = [key for key in DEPENDS if was.get(key) != ours.get(key)]
+    keys += sorted(k for k in was if k not in DEPENDS and was[k] != ours.get(k))
+    return {key: (_shown(was.get(key)), _shown(ours.get(key))) for key in keys}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "the default" if value is None else str(value)
+
+
+def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) -> Iterable[str]:
+    for key, (was, ours) in differing.items():
+        lost = [name for name in metrics if name in DEPENDS.get(key, METRICS)]
+        if lost:
+            yield (
+                f"the baseline is of another {key} ({was}, now {ours}), so these were not "
+                f"compared: {', '.join(lost)}; {UPDATE}, or check with {key} as it was"
+            )
+
+
+# -- explaining -----------------------------------------------------------------------------------
+
+
+def _explained(
+    result: Result, seen: Observation, before: tuple[Entry, Mapping[str, str]] | None
+) -> Result:
+    """The result with why its figures changed and where to look."""
+    changed = [row.metric for row in result.rows if row.fails or row.shrank]
+    if not changed:
+        return result
+    lines: list[str] = []
+    places: list[tuple[str, int]] = []
+    moved = [row for row in result.rows if row.grew or row.shrank]
+    if before is not None and moved:
+        found = diff(baselines.analysis_of(*before), seen.data)
+        peaks = [row.metric for row in moved if row.metric in PEAKS]
+        if peaks:
+            lines += explain_peaks(found, peaks)
+            live = [t.live for t in found.tensors if t.difference > 0]
+            places += [(tensor.file, tensor.line) for tensor in live]
+        if any(row.metric not in (*PEAKS, "net") for row in moved):
+            steps = explain_steps(before[0], seen.data)
+            lines += [text for text, _, _ in steps]
+            places += [(file, line) for _, file, line in steps]
+        places += _peak_places(found, peaks)
+    over = [row.metric for row in result.rows if row.over and row.metric in PEAKS]
+    if over and not lines:
+        lines += explain_now(seen.data, over[0])
+        held = seen.data["memory"]["held_at_peak"]
+        places += [(item["file"], item["line"]) for item in held]
+        node = _peak_node(seen.data, over[0])
+        places += [(node["file"], node["line"])] if node else []
+    file, line = next(((f, n) for f, n in places if f and n), ("", 0))
+    return replace(result, explanation=tuple(lines), file=file, line=line)
+
+
+def explain_peaks(found: Diff, metrics: Sequence[str]) -> list[str]:
+    """How peaks changed, and what came to the eager peak and went from it."""
+    names = list(dict.fromkeys(["eager", *(m.partition(".")[2] for m in metrics)]))
+    lines = [explain_peak(found.peak(name)) for name in names]
+    if found.net.difference:
+        lines.append(f"parameters and buffers: {signed(found.net.difference)}")
+    return [*lines, *_first([explain_tensor(change) for change in found.tensors], "tensors")]
+
+
+def _peak_places(found: Diff, metrics: Sequence[str]) -> list[tuple[str, int]]:
+    after = [found.peak(name.partition(".")[2]).after for name in metrics]
+    return [(node.file, node.line) for node in after if node is not None]
+
+
+def explain_steps(entry: Entry, data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Steps that came and went, and large ones that cost otherwise: a sentence, its file, line."""
+    nodes = data["nodes"]
+    now = [f"{node['op']} {node['module']}".rstrip() for node in nodes]
+    before, after = baselines.steps(entry.excerpt), [baselines.digest(step) for step in now]
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    came: list[int] = []
+    went = 0
+    same: dict[int, int] = {}
+    for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
+        if tag == "equal":
+            same.update(zip(range(start, stop), range(start_after, stop_after), strict=True))
+        else:
+            came += range(start_after, stop_after)
+            went += stop - start
+    came.sort(key=lambda i: -(nodes[i]["macs"] or 0))
+    lines = [(f"new: {_node(nodes[i])}", nodes[i]["file"], nodes[i]["line"]) for i in came[:_MOST]]
+    if len(came) > _MOST:
+        lines.append((f"and {len(came) - _MOST} more new steps", "", 0))
+    if went:
+        lines.append((f"{went} steps of the baseline are no longer there", "", 0))
+    for row in entry.excerpt["nodes"]:
+        node = nodes[same[row["index"]]] if row["index"] in same else None
+        if node is not None and node["macs"] != row["macs"]:
+            text = f"{_node(node)}, was {row['macs'] or 0:,}"
+            lines.append((text, node["file"], node["line"]))
+    return lines
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    where = place(node["file"], node["line"])
+    at = f", {where}" if where else ""
+    macs = f", {node['macs']:,} MACs" if node["macs"] else ""
+    return f"node {node['index']} {node['op']} in {node['module'] or 'the model'}{at}{macs}"
+
+
+def explain_now(data: Mapping[str, Any], metric: str = "peak.eager") -> list[str]:
+    """Where a peak is, what is held at the eager one, and what letting that go would save."""
+    memory = data["memory"]
+    node = _peak_node(data, metric)
+    lines = [f"the peak is at {_node(node)}"] if node else []
+    held = [
+        f"`{item['variable']}` in {item['function']}, line {item['line']}, is held at the peak "
+        f"though nothing needs it any more, {item['bytes'] / MIB:.2f} MiB"
+        for item in memory["held_at_peak"]
+    ]
+    lines += _first(held, "variables")
+    best = max(memory["releases"], key=lambda release: release["saving"], default=None)
+    if best is not None and best["saving"] > 0:
+        lines.append(
+            f"releasing `{best['variable']}` after its last use would save "
+            f"{best['saving'] / MIB:.2f} MiB"
+        )
+    return lines
+
+
+def _peak_node(data: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
+    index = data["memory"]["peak_node"].get(metric.partition(".")[2])
+    return None if index is None else data["nodes"][index]
+
+
+def _first(lines: Sequence[str], noun: str) -> list[str]:
+    rest = len(lines) - _MOST
+    return [*lines[:_MOST], *([f"and {rest} more {noun}"] if rest > 0 else [])]
+
+
+def check_model(
+    model: Any, inputs: Sequence[Any], metric: str, limit: int, **options: Any
+) -> tuple[Row, tuple[str, ...]]:
+    """A model's peak against a limit in bytes, with the explanation if it is over.
+
+    Raises:
+        InputError: the metric is no peak, or an input is wrong. ModelError: the model raised.
+    """
+    if metric not in PEAKS:
+        known = ", ".join(name.partition(".")[2] for name in PEAKS)
+        raise InputError(f"memory {metric.partition('.')[2]!r} is not one of {known}")
+    from srprof.analysis import analyze
+
+    data = analyze(model, *inputs, **options).to_dict()
+    row = Row(metric, None, data["memory"]["peak"][metric.partition(".")[2]], limit)
+    return row, tuple(explain_now(data, metric)) if row.over else ()

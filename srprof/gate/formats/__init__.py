@@ -1,0 +1,29 @@
+"""Formats of a gate's report. Each is one file with `render(report, root) -> str`.
+
+`root` is the folder from which a format for a machine names source files.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+from srprof.gate.check import Report, Result
+
+#: What `--format` takes.
+FORMATS = ("text", "markdown", "json", "junit", "github", "gitlab", "benchmark")
+
+
+def render(report: Report, name: str, root: str) -> str:
+    """A report in a format of `FORMATS`, ending with a newline, or empty."""
+    text: str = importlib.import_module(f"srprof.gate.formats.{name}").render(report, root)
+    return text
+
+
+def location(result: Result, root: str) -> tuple[str, int]:
+    """The file as from `root` and the line that a result points at; "" and 0 if it has none."""
+    if not result.file:
+        return "", 0
+    file, root = os.path.realpath(result.file), os.path.realpath(root)
+    inside = file.startswith(root + os.sep)
+    return (file[len(root) + 1 :].replace(os.sep, "/") if inside else file), result.line

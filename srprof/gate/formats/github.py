@@ -1,0 +1,46 @@
+"""GitHub's workflow commands: an annotation at the line that costs.
+
+Values are escaped as GitHub's own toolkit does, so that no name of a model ends a command.
+"""
+
+from __future__ import annotations
+
+from srprof.gate.check import UPDATE, Report, Result
+from srprof.gate.formats import location
+
+
+def render(report: Report, root: str) -> str:
+    """One command a line; empty if there is nothing to say."""
+    lines = [line for result in report.results for line in _of(result, root)]
+    lines += [command("error", text, title="srprof: baseline") for text in report.gone_reasons]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _of(result: Result, root: str) -> list[str]:
+    file, line = location(result, root)
+    places = {"file": file, "line": str(line)} if file else {}
+    title = f"srprof: {result.name}"
+    lines = []
+    if result.failed:
+        text = "\n".join((*result.reasons, *result.explanation))
+        lines.append(command("error", text, **places, title=title))
+    elif result.shrank:
+        better = ", ".join(row.metric for row in result.rows if row.shrank)
+        lines.append(command("notice", f"{better} went down; {UPDATE}", title=title))
+    if result.partial:
+        lines += [command("warning", text, title=title) for text in result.left_out]
+    return lines
+
+
+def command(name: str, message: str, **properties: str) -> str:
+    """`::error file=net.py,line=3,title=T::message`, escaped."""
+    given = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{name} {given}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,56 @@
+"""JUnit XML, which CI servers show as test results: one case for each check."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from srprof.gate.check import Report, Result
+from srprof.gate.formats import location
+
+#: What XML 1.0 cannot hold, escaped or not.
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(report: Report, root: str) -> str:
+    """A `testsuites` element with one suite."""
+    errors = sum(not result.rows for result in report.results)
+    failures = sum(result.failed for result in report.results) - errors + len(report.gone)
+    counts = {
+        "tests": str(len(report.results) + len(report.gone)),
+        "failures": str(failures),
+        "errors": str(errors),
+    }
+    suites = ElementTree.Element("testsuites", {"name": "srprof", **counts})
+    suite = ElementTree.SubElement(
+        suites, "testsuite", {"name": "srprof check", **counts, "skipped": "0", "time": "0"}
+    )
+    for result in report.results:
+        _case(suite, result, root)
+    for name, reason in zip(report.gone, report.gone_reasons, strict=True):
+        case = ElementTree.SubElement(suite, "testcase", _named(name))
+        ElementTree.SubElement(case, "failure", {"message": _legal(reason), "type": "baseline"})
+    ElementTree.indent(suites)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    return head + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"classname": "srprof.check", "name": _legal(name), "time": "0"}
+
+
+def _case(suite: ElementTree.Element, result: Result, root: str) -> None:
+    case = ElementTree.SubElement(suite, "testcase", _named(result.name))
+    if result.failed:
+        tag = "failure" if result.rows else "error"
+        kind = {"message": _legal(result.reasons[0]), "type": "srprof"}
+        file, line = location(result, root)
+        where = (f"{file}:{line}",) if file else ()
+        body = "\n".join((*result.reasons, *result.explanation, *where))
+        ElementTree.SubElement(case, tag, kind).text = _legal(body)
+    elif result.left_out:
+        ElementTree.SubElement(case, "system-out").text = _legal("\n".join(result.left_out))
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("?", text)

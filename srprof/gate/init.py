@@ -1,0 +1,131 @@
+"""A first configuration: the networks of a file, found without asking and tried once each."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from srprof.errors import InputError, SrprofError
+from srprof.paths import working_in
+
+SIZE = "256x256"
+
+_HEAD = """\
+# What `srprof check` holds these networks to. Limits are optional; without any, nothing may grow
+# against srprof-baseline.json. A limit stands in its check: peak.eager = "210 MiB",
+# params = "350K", latency = "30 ms" (with device = "ntire2022"). Growth that is allowed:
+# growth.peak.eager = "1%+2MiB" (both must be exceeded to fail).
+"""
+
+
+def first_config(file: str, folder: str) -> tuple[str, list[str]]:
+    """The configuration's text and the SPECs in it, from the folder that it will be in.
+
+    Raises:
+        InputError: the file cannot be read, or none of its networks runs on an RGB image.
+    """
+    names = factories(_source(file), file)
+    location = Path(os.path.relpath(file, folder)).as_posix()
+    blocks, found, failed = [], [], []
+    with working_in(folder):
+        for name in names:
+            spec = f"{location}:{name}"
+            try:
+                _try(spec)
+            except SrprofError as error:
+                failed.append(f"# {spec} is left out: {_one_line(error)}\n")
+                continue
+            found.append(spec)
+            blocks.append(f'\n[[check]]\nmodel = {json.dumps(spec)}\ninput = "{SIZE}"\n')
+    if not found:
+        tried = f"; tried {', '.join(names)}" if names else ""
+        raise InputError(
+            f"{file} has no nn.Module, nor a function that returns one, that needs no arguments "
+            f'and runs on {SIZE}{tried}. Write [[check]] with model = "{location}:Net(nf=48)" and '
+            "input yourself"
+        )
+    return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), found
+
+
+def _try(spec: str) -> None:
+    from srprof.analysis import trace
+
+    trace(spec, SIZE)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) < 160 else text[:157] + "..."
+
+
+def _source(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--init {file}: cannot be read as Python ({error})") from error
+
+
+def factories(source: str, file: str) -> list[str]:
+    """Public module classes and functions that give one, which can be called without arguments.
+
+    Read from the source, so that nothing that only looks like a factory is called. A class that a
+    function of the list gives is not listed again.
+
+    Raises:
+        InputError: the source is no Python.
+    """
+    try:
+        body = ast.parse(source, file).body
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"--init {file}: is no Python: {error}") from error
+    modules: dict[str, bool] = {}
+    bases: dict[str, ast.ClassDef] = {}
+    found: dict[str, set[str]] = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            names = {_last(base) for base in node.bases}
+            if names & (modules.keys() | {"Module", "Sequential"}):
+                bases[node.name] = node
+                modules[node.name] = _callable(node, bases)
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not _required(node.args):
+            made = {_last(r) for r in _results(node)} & (modules.keys() | {"Module", "Sequential"})
+            if made:
+                found[node.name] = made
+    given = set().union(*found.values())
+    classes = [name for name, ready in modules.items() if ready and name not in given]
+    return [name for name in (*classes, *found) if not name.startswith("_")]
+
+
+def _callable(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
+    """Whether its constructor, or the one that it inherits in this file, needs no argument."""
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return not _required(item.args, bound=1)
+    parents = [
+        classes[n] for base in node.bases if (n := _last(base)) in classes and n != node.name
+    ]
+    return all(_callable(parent, classes) for parent in parents)
+
+
+def _required(args: ast.arguments, bound: int = 0) -> bool:
+    positional = len(args.posonlyargs) + len(args.args) - bound - len(args.defaults)
+    return positional > 0 or any(default is None for default in args.kw_defaults)
+
+
+def _results(node: ast.FunctionDef) -> Iterator[ast.expr]:
+    """What a function says that it gives: its annotation, and calls that it returns."""
+    if node.returns is not None:
+        yield node.returns
+    for item in ast.walk(node):
+        if isinstance(item, ast.Return) and isinstance(item.value, ast.Call):
+            yield item.value.func
+
+
+def _last(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.rpartition(".")[2]
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

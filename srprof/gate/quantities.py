@@ -1,0 +1,147 @@
+"""What a gate compares: its metrics, and quantities as people write them.
+
+Every value is a whole number in the smallest unit of its kind: bytes, counts, nanoseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Literal
+
+from srprof.errors import InputError
+
+Kind = Literal["bytes", "count", "time"]
+
+#: Metrics in the order of a report. `latency` needs a device.
+METRICS: Mapping[str, Kind] = {
+    "peak.planned": "bytes",
+    "peak.eager": "bytes",
+    "peak.allocated": "bytes",
+    "peak.reserved": "bytes",
+    "net": "bytes",
+    "params": "count",
+    "flops_ntire": "count",
+    "macs": "count",
+    "activations": "count",
+    "convs": "count",
+    "latency": "time",
+}
+PEAKS = tuple(name for name in METRICS if name.startswith("peak."))
+
+#: Units by kind, each in the smallest one.
+UNITS: Mapping[Kind, Mapping[str, int]] = {
+    "bytes": {
+        "B": 1,
+        "KiB": 2**10,
+        "MiB": 2**20,
+        "GiB": 2**30,
+        "kB": 10**3,
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+    },
+    "count": {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
+    "time": {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9},
+}
+_EXAMPLES: Mapping[Kind, str] = {"bytes": "210 MiB", "count": "350K", "time": "30 ms"}
+
+_QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([A-Za-z]*)\s*")
+_PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*%\s*")
+
+
+def near(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """`did you mean X?`, or all that there is."""
+    found = get_close_matches(name, list(known), n=1)
+    return f"did you mean {found[0]!r}?" if found else f"known: {', '.join(filter(None, known))}"
+
+
+def metric_kind(name: str) -> Kind:
+    """The kind of a metric.
+
+    Raises:
+        InputError: there is no such metric; the nearest that there is.
+    """
+    if name not in METRICS:
+        raise InputError(f"unknown metric {name!r}: {near(name, METRICS)}")
+    return METRICS[name]
+
+
+def parse_quantity(value: object, kind: Kind) -> int:
+    """`210 MiB`, `350K` or `30 ms` in the smallest unit; a count may be a plain number.
+
+    Raises:
+        InputError: it is no quantity of this kind.
+    """
+    if kind == "count" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise InputError(
+            f'{value!r} is no {_NOUNS[kind]}: write a number with its unit, as "{_EXAMPLES[kind]}"'
+        )
+    number, unit = match.groups()
+    units = UNITS[kind]
+    if unit not in units:
+        what = f"unknown unit {unit!r}" if unit else "the unit is missing"
+        known = tuple(u for u in units if u)
+        folded = next((u for u in known if u.lower() == unit.lower()), None)
+        hint = f"did you mean {folded!r}?" if folded else near(unit, known)
+        raise InputError(f"{value!r}: {what} of a {_NOUNS[kind]}; {hint}")
+    return round(Fraction(number if number[-1] != "." else number[:-1]) * units[unit])
+
+
+_NOUNS: Mapping[Kind, str] = {"bytes": "size", "count": "count", "time": "time"}
+
+
+def format_quantity(value: int, kind: Kind, sign: bool = False) -> str:
+    """As a person reads it: `202.74 MiB`, `341,060`, `28.40 ms`; exact where that shows nothing."""
+    plus = "+" if sign else ""
+    if kind == "count":
+        return f"{value:{plus},}"
+    scale, unit = (2**20, "MiB") if kind == "bytes" else (10**6, "ms")
+    if value and abs(value) < scale / 200:
+        return f"{value:{plus},} {'B' if kind == 'bytes' else 'ns'}"
+    return f"{value / scale:{plus}.2f} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Growth that is allowed: it must exceed both the share and the amount to fail.
+
+    Attributes:
+        share: of the baseline, 0.01 is 1%. amount: in the metric's smallest unit.
+    """
+
+    share: Fraction = Fraction(0)
+    amount: int = 0
+
+    def allowed(self, baseline: int) -> int:
+        """The largest growth that passes, in the smallest unit."""
+        return max(int(self.share * baseline), self.amount)
+
+
+def parse_growth(value: object, kind: Kind) -> Growth:
+    """`1%`, `5 MiB`, `1%+2MiB`, or 0.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if value == 0 and not isinstance(value, bool):
+        return Growth()
+    parts = value.split("+") if isinstance(value, str) else []
+    shares = [match[1] for part in parts if (match := _PERCENT.fullmatch(part))]
+    amounts = [part for part in parts if not _PERCENT.fullmatch(part)]
+    if not parts or len(shares) > 1 or len(amounts) > 1:
+        raise InputError(
+            f"growth {value!r} cannot be read: write a share, an amount, or both, as "
+            f'"1%", "{_EXAMPLES[kind]}" or "1%+{_EXAMPLES[kind]}"'
+        )
+    share = Fraction(shares[0].rstrip(".")) / 100 if shares else Fraction(0)
+    try:
+        return Growth(share, parse_quantity(amounts[0], kind) if amounts else 0)
+    except InputError as error:
+        raise InputError(f"growth {error}") from error
