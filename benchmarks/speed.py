@@ -29,6 +29,18 @@ for _ in range(11):
 print(*times)
 """
 
+DEVICE = """
+import statistics, time, srprof
+def seconds(device):
+    start = time.perf_counter()
+    srprof.analyze("e_rfdn", (1, 3, 256, 256), device=device).to_dict()
+    return time.perf_counter() - start
+for _ in range(3):
+    seconds(None), seconds("gtx1080ti")
+pairs = [(seconds("gtx1080ti"), seconds(None)) for _ in range(25)]
+print(statistics.median(a / b for a, b in pairs))
+"""
+
 CHAIN = """
 import gc, time, torch, srprof
 from torch import nn
@@ -63,6 +75,9 @@ def main() -> None:
 
     times = [float(t) for t in run(python(SECOND)).output.split()]
     print(f"second analysis in one process, ms: {spread(times)}   goal under 60")
+
+    ratios = [float(run(python(DEVICE)).output) for _ in range(3)]
+    print(f"analysis with predicted latency against without: {spread(ratios)}   goal at most 1.10")
 
     times = [run(srprof("--help")).seconds for _ in range(runs)]
     print(f"srprof --help, s: {spread(times)}   goal under 0.3")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.cost.complexity import Complexity, complexity
+from srprof.cost.devices import Device, load_device
+from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
 from srprof.inputs import ITEMSIZE
 from srprof.memory.model import (
@@ -26,10 +28,10 @@ from srprof.memory.model import (
 )
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
-from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
-from srprof.tracing.records import Node, Reference, Trace
+from srprof.tracing.records import Node, Program, Reference, Trace
 
 if TYPE_CHECKING:
     import pandas
@@ -66,6 +68,9 @@ class Analysis:
         allocator: settings of CUDA's caching allocator.
         workspaces: scratch inside nodes, where it was measured.
         published: the network's published figures beside ours, where somebody compared them.
+        program: in the place of history and repeat, one instance of a network that keeps something
+            between calls or builds itself on the GPU.
+        device: the profile by which latency is predicted; None if it was not asked for.
     """
 
     trace: Trace
@@ -75,6 +80,8 @@ class Analysis:
     allocator: Settings = field(default_factory=Settings)
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
+    program: Program | None = None
+    device: Device | None = None
 
     @cached_property
     def memory(self) -> MemoryModel:
@@ -94,17 +101,46 @@ class Analysis:
     @cached_property
     def simulation(self) -> Simulation:
         """The whole protocol in CUDA's caching allocator; this run is its last image."""
-        if not self.history and self.repeat == 1:
-            return self.cold
-        return self._simulate([*self.history, self.trace] * self.repeat)
+        if self.program is not None:
+            return self._simulate(self.runs, self.program.construction)
+        return self.cold if len(self.runs) == 1 else self._simulate(self.runs)
 
-    def _simulate(self, traces: Sequence[Trace]) -> Simulation:
+    def observe_allocator(self, observe: Callable[[Event], None]) -> Simulation:
+        """The same as `simulation`, telling of everything that the allocator does, in order."""
+        construction = None if self.program is None else self.program.construction
+        return self._simulate(self.runs, construction, observe)
+
+    @property
+    def runs(self) -> Sequence[Trace]:
+        """What the protocol runs, in order."""
+        if self.program is not None:
+            return self.program.calls
+        return [*self.history, self.trace] * self.repeat
+
+    @property
+    def last_image(self) -> ImageUsage:
+        """The allocator in this run.
+
+        After others; but where the network then makes other calls, because of what it keeps,
+        in a fresh program.
+        """
+        same = len(self.runs[-1].nodes) == len(self.trace.nodes)
+        return (self.simulation if same else self.cold).images[-1]
+
+    def _simulate(
+        self,
+        traces: Sequence[Trace],
+        construction: Trace | None = None,
+        observe: Callable[[Event], None] | None = None,
+    ) -> Simulation:
         config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
         return simulate(
             traces,
             self.allocator,
+            construction=construction,
             workspace=self.workspaces.at_least,
             blas_workspace=blas_workspace(config=config),
+            observe=observe,
         )
 
     @cached_property
@@ -125,6 +161,15 @@ class Analysis:
     def complexity(self) -> Complexity:
         """The challenge's counts and the true MACs."""
         return complexity(self.trace)
+
+    @cached_property
+    def latency(self) -> Estimate | None:
+        """The predicted latency, node by node; None without a device.
+
+        Raises:
+            InputError: the device has no peak for a dtype in which the network computes.
+        """
+        return None if self.device is None else estimate(self.trace, self.device)
 
     @cached_property
     def held_at_peak(self) -> tuple[HeldStorage, ...]:
@@ -306,7 +351,7 @@ class Analysis:
                     for release in self.releases
                 ],
             },
-            "latency": None,
+            "latency": None if self.latency is None else _latency(self.latency),
             "published": [
                 {
                     "measure": c.measure,
@@ -337,6 +382,9 @@ class Analysis:
             "workspace_unknown": len(self.unknown_workspace),
             "workspace_source": self.workspaces.source or None,
             "fragmentation": usage.fragmentation,
+            "construction": None
+            if simulation.construction is None
+            else simulation.construction.peaks.allocated,
             "cold": self.cold.peak_allocated,
             "range": list(self.allocated_range),
             "not_simulated": list(simulation.not_simulated),
@@ -344,16 +392,20 @@ class Analysis:
 
     def _peak_workspace(self) -> int | None:
         """Scratch of the node at the allocator's peak; None if it is not known."""
-        node = self.simulation.peak_node
-        return None if node is None else self.workspaces.scratch(self.trace.nodes[node])
+        image, node = self.simulation.peak_image, self.simulation.peak_node
+        if image is None or node is None:
+            return None
+        return self.workspaces.scratch(self.runs[image].nodes[node])
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per node, as in the JSON object."""
-        for node, parts, macs, allocated in zip(
+        unknown = (None,) * len(self.trace.nodes)
+        for node, parts, macs, allocated, predicted in zip(
             self.trace.nodes,
             self.memory.parts,
             self.complexity.node_macs,
-            self.simulation.images[-1].allocated,
+            self.last_image.allocated,
+            unknown if self.latency is None else self.latency.nodes,
             strict=True,
         ):
             yield {
@@ -372,7 +424,9 @@ class Analysis:
                 "allocated": allocated,
                 "macs": macs,
                 "bytes_moved": bytes_moved(node),
-                "predicted_us": None,
+                "op_class": None if predicted is None else predicted.cost.op_class,
+                "predicted_us": None if predicted is None else 1e6 * predicted.seconds,
+                "bound": None if predicted is None else predicted.bound,
             }
 
     def to_frame(self) -> pandas.DataFrame:
@@ -399,15 +453,17 @@ class Analysis:
         )
 
     def __str__(self) -> str:
-        from srprof.render import render
+        from srprof.render.base import Options
+        from srprof.render.text import TextRenderer
 
-        return render(self, "text")
+        return TextRenderer().render(self, Options())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from srprof.render import render
+        from srprof.render.base import Options
+        from srprof.render.html import HtmlRenderer
 
-        return render(self, "html")
+        return HtmlRenderer().render(self, Options())
 
 
 def bytes_moved(node: Node) -> int:
@@ -424,6 +480,33 @@ def _reference(reference: Reference) -> dict[str, Any]:
         "file": reference.file,
         "line": reference.line,
         "kind": reference.kind,
+    }
+
+
+def _latency(found: Estimate) -> dict[str, Any]:
+    """What the JSON object says of the predicted latency; times in milliseconds."""
+    return {
+        "device": found.device.name,
+        "title": found.device.title,
+        "predicted_ms": 1e3 * found.seconds,
+        "uncertainty_ms": 1e3 * found.uncertainty,
+        "uncertainty_from": found.uncertainty_from,
+        "held_out_error": found.device.held_out_error,
+        "overhead_ms": 1e3 * found.overhead,
+        "overhead_share": found.overhead_share,
+        "by_bound": {bound: 1e3 * seconds for bound, seconds in found.by_bound.items()},
+        "by_class": [
+            {
+                "class": total.op_class,
+                "nodes": total.nodes,
+                "ms": 1e3 * total.seconds,
+                "share": total.share,
+                "bound": total.bound,
+                "bound_share": total.bound_share,
+            }
+            for total in found.classes
+        ],
+        "by_module": {path: 1e3 * seconds for path, seconds in found.by_module.items()},
     }
 
 
@@ -476,8 +559,9 @@ def analyze(
     repeat: int = 1,
     allocator: str | None = None,
     workspace: str | None = None,
+    device: str | Device | None = None,
 ) -> Analysis:
-    """Explain the memory and complexity of a model at an input.
+    """Explain the memory and complexity of a model at an input, and predict its latency.
 
     Args:
         model: as for `trace`, or a `Trace` (then nothing is run).
@@ -488,11 +572,13 @@ def analyze(
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
         workspace: file with the scratch that was measured on a device (`srprof validate --save`).
+        device: predict the latency on it: the name of a profile that comes with srprof, a path
+            to a user's own (`.toml`), or a profile; None predicts none.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
     Raises:
-        InputError: the SPEC or an input is wrong.
+        InputError: the SPEC, an input or the device is wrong.
         ModelError: the model raised.
     """
     if granularity < 1:
@@ -501,23 +587,39 @@ def analyze(
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     if repeat < 1:
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
+    profile = load_device(device) if isinstance(device, str) else device
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     settings = parsed or Settings.parse(allocator or "")
     table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
     if isinstance(model, Trace):
-        return Analysis(model, granularity, (), repeat, settings, table)
-    from srprof.tracing.run import run_trace
+        return _checked(Analysis(model, granularity, (), repeat, settings, table, device=profile))
+    from srprof.tracing.run import run_program, run_trace
     from srprof.workload import resolve
 
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     record = run_trace(workload, trace_on)
     history: tuple[Trace, ...] = ()
+    images: Sequence[tuple[int, int]] = ()
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
+    builds = record.builds_on_device and protocol == "ntire"
+    if builds or (len(images) + repeat > 1 and any(s.cached for s in record.storages)):
+        calls = [replace(workload, args=resized(workload.args, size)) for size in images]
+        program = run_program([*calls, workload] * repeat, trace_on)
+        program = program if builds else replace(program, construction=None)
+        analysis = Analysis(record, granularity, (), repeat, settings, table, device=profile)
+        return _checked(replace(analysis, program=program))
+    if images:
         runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
-    return Analysis(record, granularity, history, repeat, settings, table)
+    return _checked(Analysis(record, granularity, history, repeat, settings, table, device=profile))
+
+
+def _checked(analysis: Analysis) -> Analysis:
+    """The analysis, whose latency can be predicted if a device was given."""
+    _ = analysis.latency
+    return analysis
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:

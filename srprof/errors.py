@@ -46,6 +46,12 @@ class DeviceMemoryError(InputError):
         self.largest = largest
 
 
+class BusyError(SrprofError):
+    """Timings spread too widely to be of use: other programs take the device's time."""
+
+    exit_code = 1
+
+
 class ModelError(SrprofError):
     """The model itself raised while it was built or run.
 

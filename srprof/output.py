@@ -16,8 +16,8 @@ from srprof.errors import InputError
 _ERRORS = "backslashreplace"
 
 
-def check_output(path: str | None) -> None:
-    """Refuse a path that cannot be written, before any work is done.
+def check_output(path: str | None, option: str = "-o") -> None:
+    """Refuse a path that cannot be written, before any work is done; `option` is who named it.
 
     Raises:
         InputError: the folder is missing or closed to writing, or the path is a folder.
@@ -27,34 +27,36 @@ def check_output(path: str | None) -> None:
     target = Path(path)
     try:
         if not target.parent.is_dir():
-            raise InputError(f"-o {path}: there is no folder {str(target.parent)!r}; make it first")
+            raise InputError(
+                f"{option} {path}: there is no folder {str(target.parent)!r}; make it first"
+            )
         if target.is_dir():
-            raise InputError(f"-o {path}: that is a folder; name a file in it")
+            raise InputError(f"{option} {path}: that is a folder; name a file in it")
         there = target.exists()
     except OSError as error:
-        raise InputError(f"-o {path}: {error.strerror}; choose another name") from error
+        raise InputError(f"{option} {path}: {error.strerror}; choose another name") from error
     needed = [target.parent, *([target] if there else [])]
     if there and not target.is_file():
         needed = [target]  # a pipe or a device is written to, not replaced
     if not all(os.access(place, os.W_OK) for place in needed):
-        raise InputError(f"-o {path}: no permission to write there; choose another place")
+        raise InputError(f"{option} {path}: no permission to write there; choose another place")
 
 
-def write(text: str, path: str | None) -> None:
-    """Write to the file, or to stdout if there is no path.
+def write(content: str | bytes, path: str | None) -> None:
+    """Write text or bytes to the file, or to stdout if there is no path.
 
     A file is written beside its place and then renamed, with the permissions of the file that it
     replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
 
     Raises:
-        InputError: the system refuses.
+        InputError: the system refuses, or bytes were to go to a terminal.
         BrokenPipeError: stdout's reader has gone.
     """
     try:
         if path is None:
-            _write_stdout(text)
+            _write_stdout(content)
         else:
-            _write_file(text, Path(path))
+            _write_file(content, Path(path))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -62,23 +64,31 @@ def write(text: str, path: str | None) -> None:
         raise InputError(f"{where}: cannot be written: {error.strerror}") from error
 
 
-def _write_stdout(text: str) -> None:
+def _write_stdout(content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        if sys.stdout.isatty():
+            raise InputError("this format is no text: give -o FILE, or pipe it to a program")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    text = content
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, _ERRORS).decode(encoding))
     sys.stdout.flush()
 
 
-def _write_file(text: str, target: Path) -> None:
+def _write_file(content: str | bytes, target: Path) -> None:
+    data = content if isinstance(content, bytes) else content.encode("utf-8", _ERRORS)
     if target.exists() and not target.is_file():
-        with target.open("w", encoding="utf-8", errors=_ERRORS) as file:
-            file.write(text)
+        target.open("wb").write(data)
         return
-    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", errors=_ERRORS) as f:
-        f.write(text)
+    with replacing(target) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, option: str = "-o") -> Iterator[Path]:
     """A temporary file beside the target, which takes its place if nothing is raised.
 
     It gets the permissions of the file that it replaces; a link stays a link.
@@ -100,7 +110,7 @@ def replacing(target: Path) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"-o {asked}: cannot be written: {error.strerror}") from error
+            raise InputError(f"{option} {asked}: cannot be written: {error.strerror}") from error
         raise
 
 

@@ -7,6 +7,7 @@ is never moved, switched, hooked or otherwise touched.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -73,6 +74,11 @@ class Workload:
         fake = device == "cuda-fake"
         with _real_tensors() if fake else nullcontext():
             model = self.build("cpu" if fake else device)
+        return self.prepare(model, device)
+
+    def prepare(self, model: nn.Module, device: str) -> Instance:
+        """A model as it was built, made ready for the call on the device."""
+        fake = device == "cuda-fake"
         _evaluation_mode(model)
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
@@ -81,13 +87,17 @@ class Workload:
             model = model.to(dtype=dtype)
         if fake:
             model = model.to("cuda:0")
-        device = "cuda:0" if fake else device
-        args = tuple(self._argument(value, device) for value in self.args)
-        kwargs = {key: self._argument(value, device) for key, value in self.kwargs.items()}
+        args, kwargs = self.arguments(device)
         if any(map(is_lazy, _weights(model))):  # its first call only gives parameters shapes
             with torch.no_grad():
                 model(*args, **kwargs)
         return Instance(model, args, kwargs)
+
+    def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Fresh arguments of the call, on the device."""
+        device = "cuda:0" if device == "cuda-fake" else device
+        args = tuple(self._argument(value, device) for value in self.args)
+        return args, {key: self._argument(value, device) for key, value in self.kwargs.items()}
 
     def _argument(self, value: Any, device: str) -> Any:
         if isinstance(value, TensorSpec):
@@ -210,8 +220,10 @@ class _Builder:
                 self._on_cpu_only = True
         model = self._check(self._guard(lambda: self._call("cpu")))
         if self._weights is not None:
-            model = load_weights(model, self._weights)
-        return model if device == "cpu" else _moved(model, device)
+            with warnings.catch_warnings():  # what the constructor put on the GPU has no data
+                warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
+                model = load_weights(model, self._weights)
+        return model if device == "cpu" else moved(model, device)
 
     def _call(self, device: str) -> Any:
         assert self._factory is not None
@@ -278,10 +290,10 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
             "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
         ) from error
-    return _moved(twin, device)
+    return moved(twin, device)
 
 
-def _moved(model: nn.Module, device: str) -> nn.Module:
+def moved(model: nn.Module, device: str) -> nn.Module:
     """The model on the device.
 
     Raises:

@@ -21,11 +21,15 @@ from srprof.errors import InputError, SrprofError
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
+    "calibrate": "srprof.cli.calibrate",
+    "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
     "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
+    "report": "srprof.cli.report",
+    "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",
 }
@@ -49,12 +53,21 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; `{self.prog} --help` shows what there is")
 
 
+class _Help(argparse.HelpFormatter):
+    """Commands and their texts on one line: argparse forgets how far commands are indented."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 2 * self._indent_increment + max(map(len, COMMANDS))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command."""
     parser = _Parser(
         prog="srprof",
         description=_DESCRIPTION,
         epilog="example: srprof analyze fmen_s --input 256x256",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")

@@ -13,15 +13,16 @@ from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
-from srprof.render import FORMATS, VIEWS, Options, render
+from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
+    from srprof.cost.devices import Device
     from srprof.spec import Spec
 
 _DESCRIPTION = """\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
-and what the network costs.
+and what the network costs; with --device, how long it takes there, and why.
 
 SPEC is one of:
   fmen_s                         a network of the zoo (srprof list)
@@ -95,6 +96,11 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="scratch inside nodes: a table that `srprof validate --save DIR` wrote on the device",
     )
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="predict the latency on it: a name (srprof devices) or a profile of your own (.toml)",
+    )
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     parser.add_argument(
         "--top",
@@ -103,6 +109,17 @@ def add_parser(commands: Any) -> None:
         help="rows of each long table, the largest; 0 is all (default 10 in the summary, else all)",
     )
     parser.add_argument("--format", choices=FORMATS, default="text", help="default text")
+    parser.add_argument(
+        "--figure",
+        metavar="FILE",
+        help="draw the prediction too: .svg, .png or .pdf; needs --device",
+    )
+    parser.add_argument(
+        "--figure-kind",
+        choices=FIGURES,
+        default="roofline",
+        help="roofline: each node under the device's roofs (default); modules: time by module",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
     parser.set_defaults(run=run)
 
@@ -116,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--top {args.top}: give a number of rows, or 0 for all")
     if args.sizes is not None and args.protocol == "single":
         raise InputError("--sizes is of --protocol ntire: give both")
+    _check_figure(args)
+    device = None if args.device is None else _device(args.device)
     parsed = spec.parse(args.spec)
     sizes = args.input or ["256x256"]
     channels = parsed.network.channels if parsed.network else 3
@@ -136,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
         repeat=args.repeat,
         allocator=args.alloc_conf,
         workspace=args.workspace,
+        device=device,
     )
     if args.view == "summary" or args.format == "json":
         analysis = _with_published(analysis, parsed)
@@ -146,8 +166,29 @@ def run(args: argparse.Namespace) -> int:
         color=terminal,
         width=shutil.get_terminal_size((100, 24)).columns,
     )
+    if args.figure is not None:
+        from srprof.render.figures import write_figure
+
+        write_figure(analysis, args.figure_kind, args.figure)
     write(render(analysis, args.format, options), args.output)
     return 0
+
+
+def _device(name: str) -> Device:
+    from srprof.cost.devices import load_device
+
+    return load_device(name)
+
+
+def _check_figure(args: argparse.Namespace) -> None:
+    """Refuse a figure that cannot be drawn, before any work is done."""
+    if args.figure is None:
+        return
+    check_output(args.figure, option="--figure")
+    if not args.figure.lower().endswith(ENDINGS):
+        raise InputError(f"--figure {args.figure}: name a file that ends in {', '.join(ENDINGS)}")
+    if args.device is None:
+        raise InputError("--figure draws the predicted latency: give --device too (srprof devices)")
 
 
 def _with_published(analysis: Analysis, parsed: Spec) -> Analysis:

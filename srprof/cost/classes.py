@@ -116,6 +116,8 @@ class NodeCost:
         copied: bytes of the input that the library first copies to make it contiguous.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
+        taps: of a convolution, the kernel's area; the product's depth is so many times its
+            channels.
         row: elements over which one result of a layer norm is computed, else 0.
     """
 
@@ -132,6 +134,7 @@ class NodeCost:
     copied: int = 0
     bias: int = 0
     product: Product | None = None
+    taps: int = 1
     row: int = 0
 
     @property
@@ -291,6 +294,7 @@ def _convolution(
         copied=copied,
         bias=bias,
         product=product,
+        taps=1 if transposed else prod(kernel),
     )
 
 

@@ -35,12 +35,15 @@ COMPUTE_KEYS = (
 #: Families that run in the same tiles and may reach less in them.
 RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
 SHARE_KEYS = (*FAMILIES, "strided")
+#: Of a library that computes convolutions in blocks of channels.
+LAYOUT_KEYS = ("block", "compute", "bandwidth")
 SPREAD_KEYS = ("common", *FAMILIES, "strided", "launch")
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "peak": MODES,
     "compute": COMPUTE_KEYS,
     "relative": RELATIVE_KEYS,
     "bandwidth_share": SHARE_KEYS,
+    "layout": LAYOUT_KEYS,
     "spread": SPREAD_KEYS,
 }
 #: Single figures: the unit that the file is in, and its value in SI units.
@@ -80,6 +83,10 @@ class Device:
         relative: what 1x1 and grouped convolutions and matrix products reach of a tile's share.
         bandwidth_share: share of the bandwidth reached, by family of operation classes, and by
             reads across the grain (`strided`).
+        layout: of a library that computes convolutions in blocks of channels, as oneDNN does on a
+            CPU: `block`, channels in one; `compute`, share of the peak reached in it; `bandwidth`,
+            share reached by the copies into that layout and back. Empty if there is none; with
+            it, `relative` is the share of the peak itself for what is not computed in blocks.
         spread: relative standard deviation of a family's time, `common` for all together.
         held_out_error: mean relative error on networks that a fit did not see, None if not
             fitted. held_out_rms: root mean square of the same, for the uncertainty.
@@ -99,6 +106,7 @@ class Device:
     relative: Mapping[str, float]
     bandwidth_share: Mapping[str, float]
     spread: Mapping[str, float]
+    layout: Mapping[str, float] = field(default_factory=dict)
     bias_pass: bool = True
     cache_bandwidth: float | None = None
     held_out_error: float | None = None
@@ -157,6 +165,18 @@ def device_titles() -> Mapping[str, str]:
 def needs_calibration(name: str) -> bool:
     """Whether a packaged profile has no figures until it is calibrated on the spot."""
     return bool(_packaged().get(name, {}).get("calibrate"))
+
+
+def device_like(hardware: str) -> str | None:
+    """The packaged profile of a device that calls itself so; None if there is none for sure.
+
+    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`.
+    """
+    wanted = hardware.casefold()
+    for name, title in device_titles().items():
+        if f"{title.casefold()} ".startswith(f"{wanted} ") and not needs_calibration(name):
+            return name
+    return None
 
 
 def load_device(name: str) -> Device:
@@ -235,7 +255,18 @@ def parse_device(name: str, table: Mapping[str, Any], where: str) -> Device:
     if not values["peak"]:
         _missing("peak", "a table of TFLOP/s by mode, such as float32 = 11.3", where)
     values["peak"] = {mode: 1e12 * peak for mode, peak in values["peak"].items()}
+    _check_layout(values["layout"], where)
     return Device(name=name, **values, **_texts(merged, name, where))
+
+
+def _check_layout(layout: Mapping[str, float], where: str) -> None:
+    if not layout:
+        return
+    for key in LAYOUT_KEYS:
+        if key not in layout:
+            _missing(f"layout.{key}", "a number", where)
+    if layout["block"] != int(layout["block"]):
+        _impossible("layout.block", layout["block"], "a whole number of channels", where)
 
 
 def to_toml(device: Device, base: Device | None = None, table: str = "") -> str:
@@ -326,16 +357,25 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
     if not isinstance(table, Mapping):
         _impossible(key, table, "a table", where)
     _known(table, entries, f"{key}.", where)
-    share = key in {"compute", "relative", "bandwidth_share"}
     found = {}
     for entry in entries:
         if entry in table:
-            value = _number(table[entry], f"{key}.{entry}", where, zero=key == "spread")
-            # A card's clock may run above the boost clock that its datasheet's peak is at.
-            if share and value > 1.5:
-                _impossible(f"{key}.{entry}", value, "a share of the peak, at most 1.5", where)
+            name = f"{key}.{entry}"
+            value = _number(table[entry], name, where, zero=key == "spread")
+            if value > _most_share(key, entry):
+                most = f"a share of at most {_most_share(key, entry):g}"
+                _impossible(name, value, most, where)
             found[entry] = value
     return found
+
+
+def _most_share(table: str, entry: str) -> float:
+    """The largest share that is physically possible; infinite for what is no share."""
+    if table == "bandwidth_share" or (table, entry) == ("layout", "bandwidth"):
+        return 5.0  # what a cache serves is faster than the memory
+    if table in {"compute", "relative"} or (table, entry) == ("layout", "compute"):
+        return 1.5  # a card's clock may run above the boost clock that its datasheet's peak is at
+    return float("inf")
 
 
 def _number(value: object, key: str, where: str, zero: bool = False) -> float:

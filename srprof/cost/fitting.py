@@ -61,7 +61,7 @@ class Fit:
         device: the profile; its held-out errors are the leave-one-out ones.
         values: by parameter key.
         measured, predicted: seconds by sample.
-        left_out: seconds predicted for each sample by a fit to the others.
+        left_out: seconds predicted for each sample by a fit that did not see it.
     """
 
     device: Device
@@ -77,7 +77,7 @@ class Fit:
 
     @property
     def leave_one_out(self) -> float:
-        """The same with each sample predicted by a fit to the others."""
+        """The same with each sample predicted by a fit that did not see it."""
         return mean_error(self.left_out, self.measured)
 
 
@@ -86,11 +86,14 @@ def fit(
     device: Device,
     parameters: Sequence[Parameter],
     noise: float = 0.04,
+    folds: int | None = None,
 ) -> Fit:
-    """Fit figures of a profile to measured runs, with leave-one-out predictions.
+    """Fit figures of a profile to measured runs, with predictions of runs that were left out.
 
     Args:
         samples: at least two.
+        folds: how many fits each leave out their share of the samples; None leaves out one at a
+            time.
         noise: relative standard deviation of a measured time. The smaller, the more the data
             weigh against the priors.
 
@@ -104,11 +107,13 @@ def fit(
             raise InputError(f"{sample.name}: a time of {sample.seconds} s cannot be fitted")
     values = _solve(samples, device, parameters, noise)
     fitted = device.with_values(values)
-    left_out = []
-    for index, sample in enumerate(samples):
-        others = [*samples[:index], *samples[index + 1 :]]
+    left_out = [0.0] * len(samples)
+    folds = min(folds or len(samples), len(samples))
+    for fold in range(folds):
+        others = [sample for index, sample in enumerate(samples) if index % folds != fold]
         without = device.with_values(_solve(others, device, parameters, noise))
-        left_out.append(estimate_costs(sample.costs, without).seconds)
+        for index in range(fold, len(samples), folds):
+            left_out[index] = estimate_costs(samples[index].costs, without).seconds
     measured = tuple(sample.seconds for sample in samples)
     fitted = replace(
         fitted,

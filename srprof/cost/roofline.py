@@ -12,6 +12,10 @@ networks meet them all the time:
 - A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
   channels-last and a plain map) uses a few bytes of each sector that it fetches.
 
+A CPU differs in two: oneDNN computes convolutions in blocks of channels, as many as fit in a
+vector register, and copies their maps into that layout and back; 1x1 convolutions of one image
+are plain matrix products.
+
 What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), a host too slow to keep
 the device fed, and what a library's version does badly. Linear layers on permuted maps, attention
 on windows and depthwise convolutions rest on assumed shares: of published runtimes, those of
@@ -20,20 +24,26 @@ networks made of them are underestimated, by up to three times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Literal, TypeVar
 
-from srprof.cost.classes import TILES, NodeCost, node_costs
+from srprof.cost.classes import TILES, NodeCost, Product, node_costs
 from srprof.cost.devices import Device
 from srprof.tracing.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]
 
+Key = TypeVar("Key")
+
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
 _FEWEST_ROWS = 32
+#: Families that a library with a layout of its own computes in it. oneDNN takes inputs of fewer
+#: channels as they are.
+_BLOCKED = frozenset({"conv", "grouped"})
+_FEWEST_CHANNELS = 4
 #: Threads that PyTorch's layer norm gives to each row, so a shorter row leaves some idle.
 _NORM_THREADS = 256
 
@@ -47,19 +57,38 @@ class NodeEstimate:
         compute: its arithmetic at the speed of its class.
         memory: its reads and writes at the speed of its class.
         bias: the pass over the output that adds a convolution's bias.
+        layout: the copies that bring a convolution's maps into the library's layout and back.
         overhead: of its kernel launches.
-        seconds: the longer of `compute` and `memory`, plus `bias` and `overhead`.
-        bound: what most of `seconds` is: "compute", "memory" (`bias` is memory traffic too),
-            "launch", or "free" for a node that launches nothing.
+        seconds: the longer of `compute` and `memory`, plus `bias`, `layout` and `overhead`.
+        bound: what most of `seconds` is: "compute", "memory" (`bias` and `layout` are memory
+            traffic too), "launch", or "free" for a node that launches nothing.
     """
 
     cost: NodeCost
     compute: float
     memory: float
     bias: float
+    layout: float
     overhead: float
     seconds: float
     bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTotal:
+    """The nodes of one operation class together.
+
+    Attributes:
+        seconds: of all; share: of the whole network's.
+        bound: what bounds most of them, by time; bound_share: its share of the class's time.
+    """
+
+    op_class: str
+    nodes: int
+    seconds: float
+    share: float
+    bound: Bound
+    bound_share: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +117,51 @@ class Estimate:
     @property
     def overhead_share(self) -> float:
         """Share of the launches in the whole; 0 if nothing runs."""
-        return self.overhead / self.seconds if self.seconds else 0.0
+        return self.share(self.overhead)
+
+    def share(self, seconds: float) -> float:
+        """These seconds' share of the whole; 0 if nothing runs."""
+        return _share(seconds, self.seconds)
+
+    @property
+    def by_bound(self) -> Mapping[Bound, float]:
+        """Seconds of the nodes that each resource bounds, longest first."""
+        return _sums((node.bound, node.seconds) for node in self.nodes if node.bound != "free")
+
+    @property
+    def classes(self) -> tuple[ClassTotal, ...]:
+        """The operation classes with what bounds them, longest first."""
+        members: dict[str, list[NodeEstimate]] = {op_class: [] for op_class in self.by_class}
+        for node in self.nodes:
+            if node.bound != "free":
+                members[node.cost.op_class].append(node)
+        totals = []
+        for op_class, seconds in self.by_class.items():
+            bounds = _sums((node.bound, node.seconds) for node in members[op_class])
+            bound, most = next(iter(bounds.items()))
+            totals.append(
+                ClassTotal(
+                    op_class=op_class,
+                    nodes=len(members[op_class]),
+                    seconds=seconds,
+                    share=self.share(seconds),
+                    bound=bound,
+                    bound_share=_share(most, seconds),
+                )
+            )
+        return tuple(totals)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Sum by key, largest first."""
+    total: dict[Key, float] = {}
+    for key, seconds in pairs:
+        total[key] = total.get(key, 0.0) + seconds
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
 def estimate(trace: Trace, device: Device) -> Estimate:
@@ -134,7 +207,7 @@ def estimate_costs(costs: Sequence[NodeCost], device: Device) -> Estimate:
 def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
-        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
+        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
     share = device.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -149,11 +222,12 @@ def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstima
         bias = 2 * cost.bias / (device.bandwidth * device.bandwidth_share["elementwise"])
         launches += 1
     overhead = launches * device.launch
-    seconds = max(compute, memory) + bias + overhead
-    traffic = memory + bias if memory >= compute else bias
+    layout = _layout(cost, device)
+    seconds = max(compute, memory) + bias + layout + overhead
+    traffic = bias + layout + (memory if memory >= compute else 0.0)
     worst = max(compute if compute > memory else 0.0, traffic, overhead)
     bound: Bound = "memory" if worst == traffic else "compute" if worst == compute else "launch"
-    return NodeEstimate(cost, compute, memory, bias, overhead, seconds, bound)
+    return NodeEstimate(cost, compute, memory, bias, layout, overhead, seconds, bound)
 
 
 def _strided(cost: NodeCost, device: Device) -> float:
@@ -169,6 +243,8 @@ def _compute(cost: NodeCost, device: Device) -> float:
         (mode,) = device.modes(cost.dtype, "matmul")
         peak = device.peak[mode]
         return cost.flops / (peak * device.compute["depthwise"])
+    if device.layout:
+        return _blocked(cost, cost.product, device)
     relative = device.relative.get(cost.family, 1.0)
     speeds = [
         (device.peak[mode] * relative, "tile" if mode in {"float32", "float64"} else "tensor")
@@ -186,6 +262,35 @@ def _compute(cost: NodeCost, device: Device) -> float:
         for peak, kind in speeds:
             fastest = min(fastest, work / (peak * device.compute[f"{kind}_{tile}"]))
     return fastest
+
+
+def _blocked(cost: NodeCost, product: Product, device: Device) -> float:
+    """Seconds of a product by a library that computes convolutions in blocks of channels.
+
+    Both the output's and the input's channels are filled up to whole blocks. What is no
+    convolution, or a 1x1 one, is a plain matrix product.
+    """
+    (mode,) = device.modes(cost.dtype, "matmul")
+    speed = device.peak[mode] * device.relative.get(cost.family, 1.0)
+    batch, rows, columns, depth = product
+    if cost.family in _BLOCKED:
+        block = int(device.layout["block"])
+        speed *= device.layout["compute"]
+        channels = depth // cost.taps
+        if channels >= _FEWEST_CHANNELS:
+            depth = cost.taps * block * -(-channels // block)
+        columns = block * -(-columns // block)
+    return 2.0 * batch * rows * columns * depth / speed
+
+
+def _layout(cost: NodeCost, device: Device) -> float:
+    """Seconds of copying a convolution's maps into blocks of channels and back."""
+    if not device.layout or cost.family not in {*_BLOCKED, "depthwise"}:
+        return 0.0
+    image = cost.reads[0][1]
+    if cost.product is not None and cost.product.depth < _FEWEST_CHANNELS * cost.taps:
+        image = 0  # an image's three channels are taken as they are
+    return 2 * (image + cost.written) / (device.bandwidth * device.layout["bandwidth"])
 
 
 def _cached(costs: Sequence[NodeCost], index: int, device: Device) -> int:
@@ -212,8 +317,9 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
     """One standard deviation of the sum, in seconds, and how it was computed.
 
     Each family's time is off by the profile's `spread`, independently of the others, and so
-    are the launches; all move together by `common`. Families that a fit saw share the root mean
-    square of its held-out errors instead.
+    are the launches; all move together by `common`. Families that a fit to whole networks saw
+    share the root mean square of its held-out errors instead; a calibration has found the spread
+    of each family for itself.
     """
     by_family: dict[str, float] = {}
     launches = 0.0
@@ -224,16 +330,19 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, s
         work = node.seconds - node.overhead - strided
         by_family[family] = by_family.get(family, 0.0) + work
         launches += node.overhead
-    fitted = sum(seconds for family, seconds in by_family.items() if family in device.fitted)
+    seen = [family for family in by_family if family in device.fitted]
     unseen = {f: t for f, t in by_family.items() if f not in device.fitted and t > 0}
     spread = device.spread
     variance = sum((spread[family] * seconds) ** 2 for family, seconds in unseen.items())
+    assumed = f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
     if device.held_out_rms is None:
+        variance += sum((spread[family] * by_family[family]) ** 2 for family in seen)
         variance += (spread["common"] * sum(by_family.values())) ** 2
         variance += (spread["launch"] * launches) ** 2
-        return sqrt(variance), "spread assumed for each class and for the profile as a whole"
-    variance += (device.held_out_rms * (fitted + launches)) ** 2
+        if not device.fitted:
+            return sqrt(variance), "spread assumed for each class and for the profile as a whole"
+        words = "held-out errors of the calibration, by class"
+        return sqrt(variance), words + (assumed if unseen else "")
+    variance += (device.held_out_rms * (sum(by_family[f] for f in seen) + launches)) ** 2
     words = f"root mean square of the fit's held-out errors ({100 * device.held_out_rms:.1f} %)"
-    if unseen:
-        words += f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
-    return sqrt(variance), words
+    return sqrt(variance), words + (assumed if unseen else "")

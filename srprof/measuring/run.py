@@ -13,10 +13,11 @@ import torch
 
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Backend, Draft
-from srprof.measuring.base import PROTOCOLS, Latency, Measurement, Protocol
+from srprof.measuring.base import PROTOCOLS, Device, Latency, Measurement, Protocol
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
-from srprof.measuring.metering import OutOfMemoryError, model_errors
+from srprof.measuring.heap import keep_freed_memory
+from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
 from srprof.measuring.progress import Progress, silent
 from srprof.measuring.search import largest_image
 from srprof.tracing.isolation import isolated
@@ -103,6 +104,40 @@ def measure(
     raise failure
 
 
+def time_model(
+    workload: Workload,
+    device: str = "cuda",
+    repeat: int | None = None,
+    warmup: int | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> tuple[Device, Latency]:
+    """The strict latency of a workload and nothing else, with the device that it ran on.
+
+    On a CPU, malloc keeps freed memory from then on (see `srprof.measuring.heap`).
+
+    Args and errors as for `measure`.
+    """
+    if repeat == 0:
+        raise InputError("repeat 0: give a number of timed passes, 1 or more")
+    _check("strict", repeat, warmup, threads)
+    backend = _backend(device, threads, flush_l2=False)
+    if device == "cpu":
+        keep_freed_memory()
+    warmup = backend.warmup if warmup is None else warmup
+    timing = Timing("strict", warmup, backend.repeat if repeat is None else repeat)
+    draft = Draft()
+    try:
+        with backend.active(), isolated(draft.notes), workload.environment():
+            with model_errors(workload):
+                instance = new_instance(workload, backend.where, run=1)
+            _measure_latency(workload, instance, backend, timing, draft, progress)
+    except OutOfMemoryError as error:
+        raise _does_not_fit(workload, error) from error
+    assert draft.latency is not None
+    return backend.device(), draft.latency
+
+
 def _check(protocol: str, repeat: int | None, warmup: int | None, threads: int | None) -> None:
     if protocol not in PROTOCOLS:
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
@@ -146,11 +181,15 @@ def run_measurement(
             raise
         raise Interrupted(_freeze(workload, backend, draft, complete=False)) from interrupt
     except OutOfMemoryError as error:  # in a later run than the one that could name the node
-        raise DeviceMemoryError(
-            f"{workload.name} does not fit into the device's memory: {first_line(error)}; give a "
-            "smaller --input"
-        ) from error
+        raise _does_not_fit(workload, error) from error
     return _freeze(workload, backend, draft, complete=True)
+
+
+def _does_not_fit(workload: Workload, error: RuntimeError) -> DeviceMemoryError:
+    return DeviceMemoryError(
+        f"{workload.name} does not fit into the device's memory: {first_line(error)}; give a "
+        "smaller --input"
+    )
 
 
 @contextmanager

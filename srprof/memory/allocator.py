@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -108,6 +108,13 @@ class SegmentInfo:
     blocks: tuple[BlockInfo, ...]
 
 
+Observer = Callable[[str, int, int], None]
+
+
+def _ignore(action: str, address: int, nbytes: int) -> None:
+    """What an allocator tells that nobody observes."""
+
+
 @dataclass(slots=True, eq=False)
 class Block:
     """A block while the allocator works: in use, in its pool's free list, or not mapped.
@@ -152,11 +159,18 @@ class Pool:
 
 
 class CachingAllocator:
-    """The caching allocator of one device; `new_allocator` makes one."""
+    """The caching allocator of one device; `new_allocator` makes one.
+
+    Attributes:
+        observe: told of everything that happens: the action as torch's memory snapshots name it
+            (`alloc`, `free_requested`, `free_completed`, `segment_alloc`, `segment_free`,
+            `segment_map`, `segment_unmap`), the address and the bytes, of a block those requested.
+    """
 
     def __init__(self, settings: Settings, capacity: int | None) -> None:
         self.settings = settings
         self.capacity = capacity
+        self.observe: Observer = _ignore
         self._device = self._allowed = UNLIMITED
         if capacity is not None:
             self._device = capacity
@@ -205,6 +219,7 @@ class CachingAllocator:
             self._peak_allocated = self._allocated
             self._at_peak = self.usage
         self._peak_requested = max(self._peak_requested, self._requested)
+        self.observe("alloc", block.address, nbytes)
         return block.address
 
     def free(self, address: int) -> None:
@@ -218,6 +233,8 @@ class CachingAllocator:
         block = self._blocks.get(address)
         if block is None or not block.in_use:
             raise ValueError(f"no block in use at {address}")
+        for action in ("free_requested", "free_completed"):  # on one stream, at once
+            self.observe(action, address, block.requested)
         self._count(block, -1)
         block.in_use = False
         block.requested = block.rounded = 0
@@ -349,6 +366,7 @@ class CachingAllocator:
         self._next_address += size
         self._blocks[block.address] = block
         self._grow(size)
+        self.observe("segment_alloc", block.address, size)
         return block
 
     def _grow(self, size: int) -> None:
@@ -360,6 +378,7 @@ class CachingAllocator:
         self._take(block)
         del self._blocks[block.address]
         self._reserved -= block.size
+        self.observe("segment_free", block.address, block.size)
 
     def _release_oversize(self, pool: Pool, rounded: int) -> bool:
         """Release free blocks over `max_split_size` until the request fits; whether it does."""

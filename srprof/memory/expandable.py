@@ -96,6 +96,7 @@ class ExpandableAllocator(CachingAllocator):
         if size < block.size:
             insort(block.pool.unmapped, self._divide(block, size).address)
         block.mapped = True
+        self.observe("segment_map", block.address, size)
         block = self._merge(block)
         self._put(block)
         self._grow(size)
@@ -115,6 +116,7 @@ class ExpandableAllocator(CachingAllocator):
         if stop < block.address + block.size:
             self._put(self._divide(block, stop - block.address))
         self._reserved -= block.size
+        self.observe("segment_unmap", block.address, block.size)
         block.mapped = False
         block = self._merge(block)
         if block.split:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from srprof.errors import OutOfDeviceMemoryError
-from srprof.memory.allocator import CachingAllocator, Peaks, Usage, new_allocator
+from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage, new_allocator
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import BLAS_OPS
@@ -38,6 +39,21 @@ class ImageUsage:
     allocated: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the allocator did, as `CachingAllocator.observe` names it.
+
+    Attributes:
+        image, node: indices of what was being run, None while there was none.
+    """
+
+    action: str
+    address: int
+    nbytes: int
+    image: int | None
+    node: int | None
+
+
 @dataclass(frozen=True)
 class Simulation:
     """A program that loads a network and runs images, as the allocator sees it.
@@ -49,42 +65,52 @@ class Simulation:
         settings: of the allocator; capacity: bytes that it could have, None if there is no limit.
         network: the allocator when the network is loaded.
         images: one entry for each trace, in order.
+        construction: what the network's constructor did on the device; None if it left it alone.
+        segments: what is reserved at the program's end.
     """
 
     settings: Settings
     capacity: int | None
     network: Usage
     images: tuple[ImageUsage, ...]
+    construction: ImageUsage | None = None
+    segments: tuple[SegmentInfo, ...] = ()
+
+    @property
+    def _usages(self) -> tuple[ImageUsage, ...]:
+        return self.images if self.construction is None else (*self.images, self.construction)
 
     @property
     def peak_allocated(self) -> int:
         """The prediction of `torch.cuda.max_memory_allocated()`."""
-        return max(image.peaks.allocated for image in self.images)
+        return max(usage.peaks.allocated for usage in self._usages)
 
     @property
     def peak_requested(self) -> int:
         """The most that the program asked for at once: `requested_bytes.all.peak`."""
-        return max(image.peaks.requested for image in self.images)
+        return max(usage.peaks.requested for usage in self._usages)
 
     @property
     def peak_reserved(self) -> int:
         """The prediction of `torch.cuda.max_memory_reserved()`."""
-        return max(image.peaks.reserved for image in self.images)
+        return max(usage.peaks.reserved for usage in self._usages)
 
     @property
-    def peak_image(self) -> int:
-        """Index of the first image that needs the most."""
-        return [image.peaks.allocated for image in self.images].index(self.peak_allocated)
+    def peak_image(self) -> int | None:
+        """Index of the first image that needs the most; None if the constructor needs more."""
+        peaks = [image.peaks.allocated for image in self.images]
+        return peaks.index(max(peaks)) if max(peaks) == self.peak_allocated else None
 
     @property
     def peak_node(self) -> int | None:
         """The node of that image in which the peak is reached."""
-        return self.images[self.peak_image].peak_node
+        return None if self.peak_image is None else self.images[self.peak_image].peak_node
 
     @property
     def at_peak(self) -> Usage:
         """What the peak is made of: requested, rounding and what was not split off."""
-        return self.images[self.peak_image].peaks.at_allocated
+        peak = max(self._usages, key=lambda usage: usage.peaks.allocated)
+        return peak.peaks.at_allocated
 
     @property
     def not_simulated(self) -> tuple[str, ...]:
@@ -96,11 +122,13 @@ def simulate(
     traces: Sequence[Trace],
     settings: Settings | None = None,
     *,
+    construction: Trace | None = None,
     capacity: int | None = None,
     workspace: Workspace | None = None,
     blas_workspace: int = 0,
     keep_input: bool = False,
     keep_result: bool = False,
+    observe: Callable[[Event], None] | None = None,
 ) -> Simulation:
     """Load a network, then run it once for each trace.
 
@@ -109,8 +137,10 @@ def simulate(
     - It loads parameters and buffers in the order of `Module.to`, then the network's other
       tensors, then allocates the input of the first image.
     - A node first makes its outputs, in order, then its workspace, which it frees before it ends.
-    - What is dead is freed before the next node; the variables of `forward` when it returns, and
-      with them whatever the network keeps between two calls.
+    - What is dead is freed before the next node, and the variables of `forward` when it returns.
+    - What a call leaves in the network stays for the next where the traces are of one instance
+      (a `Program`'s: each has in `carried` what it finds of the one before). Where they are of a
+      fresh instance each, every call makes its caches anew, and they are freed when it returns.
     - `keep_input`: a variable holds the last input until the next one is made, as in
       `x = load().cuda()`. Without it the input is dropped before, as in the loop of the NTIRE
       challenge (test_demo.py, 2022), which has the image's path in the same variable meanwhile.
@@ -122,9 +152,11 @@ def simulate(
         traces: of one network at any sizes of image, in the order of the images; one trace is the
             first image of a fresh program.
         settings: of the allocator; torch's defaults if not given.
+        construction: what the constructor did on the device, before anything was loaded.
         capacity: as `new_allocator`.
         workspace: bytes that a node takes besides its outputs while it runs; none if not given.
         blas_workspace: bytes that cuBLAS takes at the first matrix product, and keeps.
+        observe: told of everything that the allocator does, in order.
 
     Raises:
         OutOfDeviceMemoryError: the capacity does not suffice; says at which image and node.
@@ -137,13 +169,21 @@ def simulate(
     program = _Program(
         new_allocator(settings, capacity), workspace, blas_workspace, keep_input, keep_result
     )
+    if observe is not None:
+        program.allocator.observe = lambda action, address, nbytes: observe(
+            Event(action, address, nbytes, program.image, program.node)
+        )
     try:
+        built = None if construction is None else program.construct(construction)
         program.load(traces[0])
         network = program.allocator.usage
-        images = tuple(program.run(trace) for trace in traces)
+        images = tuple(
+            program.run(trace, follower) for trace, follower in zip_longest(traces, traces[1:])
+        )
     except OutOfDeviceMemoryError as error:
         raise error.during(program.image, program.node) from error
-    return Simulation(settings, capacity, network, images)
+    segments = program.allocator.segments()
+    return Simulation(settings, capacity, network, images, built, segments)
 
 
 def loading_order(externals: Iterable[External]) -> list[External]:
@@ -184,7 +224,7 @@ class _Module:
 def _check_one_network(traces: Sequence[Trace]) -> None:
     network = _network(traces[0])
     for index, trace in enumerate(traces):
-        if _network(trace) != network:
+        if not trace.carried and _network(trace) != network:
             raise ValueError(
                 f"trace {index} is of another network than trace 0: their parameters and buffers "
                 "differ; simulate each network by itself"
@@ -221,35 +261,57 @@ class _Program:
         self._blas_workspace = blas_workspace
         self._keep_input = keep_input
         self._keep_result = keep_result
-        self._network: dict[int, int] = {}
+        self._held: dict[int, int] = {}  # what is there between calls, by the last trace's storages
         self._input: list[int] = []
         self._result: list[int] = []
 
+    def construct(self, trace: Trace) -> ImageUsage:
+        """Run a constructor; what it leaves on the device is the network's, or a cache."""
+        self.allocator.reset_peaks()
+        schedule, blocks = _Schedule(trace), dict[int, int]()
+        allocated, peak_node = self._nodes(trace, schedule, blocks)
+        self._free(schedule.deaths[-1], blocks)
+        self._held = blocks
+        return ImageUsage(self.allocator.peaks, peak_node, allocated)
+
     def load(self, trace: Trace) -> None:
-        """Load the network of the first trace."""
+        """Load what the first trace finds of its network and is not there yet."""
+        self._take_over(trace)
         for external in loading_order(trace.externals):
             storage = external.info.storage
-            if storage in self._network or storage < 0 or not counted(trace.storages[storage]):
+            if storage in self._held or storage < 0 or not counted(trace.storages[storage]):
                 continue
-            self._network[storage] = self.allocator.allocate(trace.storages[storage].nbytes)
+            self._held[storage] = self.allocator.allocate(trace.storages[storage].nbytes)
 
-    def run(self, trace: Trace) -> ImageUsage:
+    def run(self, trace: Trace, follower: Trace | None) -> ImageUsage:
         """Run one image; what the caller does not keep is dropped before and after."""
         self.image = 0 if self.image is None else self.image + 1
         self.allocator.reset_peaks()
+        if self.image and trace.carried:
+            self._take_over(trace)
         schedule = _Schedule(trace)
         blocks = self._before(trace, schedule)
         allocated, peak_node = self._nodes(trace, schedule, blocks)
-        self._after(schedule, blocks)
+        self._after(schedule, blocks, keep=follower is not None and bool(follower.carried))
         return ImageUsage(self.allocator.peaks, peak_node, allocated)
+
+    def _take_over(self, trace: Trace) -> None:
+        """Know what is there by this trace's storages; what it does not find is gone."""
+        found = {
+            index: self._held.pop(earlier)
+            for index, earlier in trace.carried.items()
+            if earlier in self._held
+        }
+        self._drop([*self._held.values()])
+        self._held = found
 
     def _before(self, trace: Trace, schedule: _Schedule) -> dict[int, int]:
         """Allocate the inputs; gives the blocks of the storages that the run may free."""
         blocks = {index: self._allocate(trace, index) for index in schedule.inputs}
         self._drop(self._input)
-        if self.image == 0:  # later images find what this one has left of the network
-            for index in schedule.leaving & self._network.keys():
-                blocks[index] = self._network[index]
+        if self.image == 0 or trace.carried:  # others find what an earlier one left
+            for index in schedule.leaving & self._held.keys():
+                blocks[index] = self._held.pop(index)
         return blocks
 
     def _nodes(
@@ -274,9 +336,12 @@ class _Program:
         self.node = None
         return tuple(allocated), peak_node
 
-    def _after(self, schedule: _Schedule, blocks: dict[int, int]) -> None:
-        """Let go what `forward` and then the caller let go."""
+    def _after(self, schedule: _Schedule, blocks: dict[int, int], *, keep: bool) -> None:
+        """Let go what `forward` and then the caller let go; `keep` what the network caches."""
+        if keep:
+            self._held |= {index: blocks.pop(index) for index in schedule.cached & blocks.keys()}
         self._free(schedule.deaths[-1], blocks)
+        self._free(schedule.cached, blocks)
         self._drop(self._result)
         self._result = [blocks.pop(index) for index in schedule.results if index in blocks]
         if not self._keep_result:
@@ -308,6 +373,7 @@ class _Schedule:
         inputs: there before the first node, and made for this run.
         results: what the caller gets, and lets go.
         leaving: what the network had before the run and has no more after it.
+        cached: what the run leaves in the network.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -317,6 +383,7 @@ class _Schedule:
         self.inputs: list[int] = []
         self.results: list[int] = []
         self.leaving: set[int] = set()
+        self.cached: set[int] = set()
         for index, storage in enumerate(trace.storages):
             if storage.resident or not counted(storage):
                 continue
@@ -327,7 +394,9 @@ class _Schedule:
             else:
                 self.leaving.add(index)
             outlives = storage.death >= end
-            if outlives and storage.returned:
+            if outlives and storage.cached:
+                self.cached.add(index)
+            elif outlives and storage.returned:
                 self.results.append(index)
             elif not (outlives and storage.role == "input"):
                 self.deaths[min(max(storage.death, storage.birth + 1), end)].append(index)

@@ -11,7 +11,7 @@ from srprof.render.base import VIEWS, Options, Renderer
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
-__all__ = ["FORMATS", "VIEWS", "Options", "Renderer", "render", "renderer"]
+__all__ = ["ENDINGS", "FIGURES", "FORMATS", "VIEWS", "Options", "Renderer", "render", "renderer"]
 
 _RENDERERS = {
     "text": "srprof.render.text:TextRenderer",
@@ -19,11 +19,16 @@ _RENDERERS = {
     "csv": "srprof.render.csv:CsvRenderer",
     "markdown": "srprof.render.markdown:MarkdownRenderer",
     "perfetto": "srprof.render.perfetto:PerfettoRenderer",
+    "memory-viz": "srprof.render.memory_viz:MemoryVizRenderer",
     "html": "srprof.render.html:HtmlRenderer",
 }
 
 #: What `--format` takes.
 FORMATS = tuple(name for name in _RENDERERS if name != "html")
+
+#: What `--figure-kind` takes, and how the name of a figure's file may end.
+FIGURES = ("roofline", "modules")
+ENDINGS = (".svg", ".png", ".pdf")
 
 
 def renderer(name: str) -> Renderer:
@@ -35,6 +40,6 @@ def renderer(name: str) -> Renderer:
     return made
 
 
-def render(analysis: Analysis, name: str, options: Options | None = None) -> str:
-    """An analysis in a format."""
+def render(analysis: Analysis, name: str, options: Options | None = None) -> str | bytes:
+    """An analysis in a format, bytes if the format is binary."""
     return renderer(name).render(analysis, options or Options())

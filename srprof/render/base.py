@@ -40,11 +40,12 @@ class Options:
 
 
 class Renderer(ABC):
-    """One output format."""
+    """One output format; a `binary` one gives bytes, the others text."""
 
     name: ClassVar[str]
     extension: ClassVar[str]
+    binary: ClassVar[bool] = False
 
     @abstractmethod
-    def render(self, analysis: Analysis, options: Options) -> str:
-        """The analysis as text in this format, ending with a newline."""
+    def render(self, analysis: Analysis, options: Options) -> str | bytes:
+        """The analysis in this format; text ends with a newline."""

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from srprof.analysis import Analysis, LiveStorage
 from srprof.compare.published import MEASURES, Comparison
+from srprof.cost.roofline import Estimate
 from srprof.memory.model import Peak
 from srprof.paths import place
 from srprof.render.base import Options, View
 from srprof.tracing.records import Node, Reference
 
-Kind = Literal["text", "number", "count", "mib", "giga", "mega"]
+Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share"]
 
 MIB = 2**20
 
@@ -31,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of raw values: bytes, counts, strings; None is unknown."""
+    """Rows of raw values: bytes, counts, strings, times in the column's unit; None is unknown."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -59,6 +60,8 @@ _WRITE: dict[Kind, Callable[[Any], str]] = {
     "mib": mib,
     "giga": lambda value: f"{value / 1e9:.4f}",
     "mega": lambda value: f"{value / 1e6:.4f}",
+    "time": lambda value: f"{value:.2f}",
+    "share": lambda value: f"{value:.1%}",
 }
 
 
@@ -82,14 +85,25 @@ def shape(sizes: Iterable[int]) -> str:
 
 def sections(analysis: Analysis, options: Options) -> list[Section]:
     """The sections of a view, in reading order."""
+    latency = _latency(analysis)
+    summary = (_headline, _breakdown, _nodes, _held, *latency, _complexity, _published, _notes)
     makers: dict[View, Sequence[Callable[[Analysis, Options], Section | None]]] = {
-        "summary": (_headline, _breakdown, _nodes, _held, _complexity, _published, _notes),
-        "nodes": (_headline, _all_nodes, _notes),
+        "summary": summary,
+        "nodes": (_headline, *latency[:1], _all_nodes, _notes),
         "peak": (_headline, _breakdown, _live, _held, _notes),
-        "modules": (_headline, _modules, _notes),
+        "modules": (_headline, *latency[:1], _modules, _notes),
     }
     found = (make(analysis, options) for make in makers[options.view])
     return [section for section in found if section is not None]
+
+
+def _latency(analysis: Analysis) -> Sequence[Callable[[Analysis, Options], Section]]:
+    """The sections on latency, if a device was given; only then is their file loaded."""
+    if analysis.latency is None:
+        return ()
+    from srprof.render.latency import latency_section, slowest_section
+
+    return latency_section, slowest_section
 
 
 def main_table(analysis: Analysis, options: Options) -> Table:
@@ -110,7 +124,8 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     }.get(trace.device, f"traced on {trace.device}")
     held = analysis.peak_parts.held
     simulation = analysis.simulation
-    allocated = Peak(simulation.peak_allocated, simulation.images[-1].peak_node)
+    built = simulation.peak_image is None
+    allocated = Peak(simulation.peak_allocated, None if built else analysis.last_image.peak_node)
     explain = (
         ("planned", memory.planned, "what a perfect executor needs: the paper's model"),
         ("eager", memory.eager, "what eager PyTorch references"),
@@ -164,11 +179,13 @@ def _allocator(analysis: Analysis) -> list[str]:
             f"{mib(high)} MiB (--protocol ntire)."
         )
     else:
-        peak = simulation.peak_image + 1
+        peak = simulation.peak_image
+        where = "before them, in the constructor" if peak is None else f"in image {peak + 1}"
         cold = mib(analysis.cold.peak_allocated)
-        lines.append(
-            f"It is the most of {images} images, in image {peak}; the last one cold: {cold} MiB."
-        )
+        lines.append(f"It is the most of {images} images, {where}; the last one cold: {cold} MiB.")
+    if simulation.construction is not None:
+        built = mib(simulation.construction.peaks.allocated)
+        lines.append(f"The constructor by itself takes up to {built} MiB on the GPU.")
     if simulation.not_simulated:
         lines.append(f"Allocator settings not simulated: {', '.join(simulation.not_simulated)}")
     return lines
@@ -248,7 +265,14 @@ def _node_table(analysis: Analysis, indices: Iterable[int]) -> Table:
         )
         for i in indices
     )
-    return Table(_NODE_COLUMNS, rows)
+    if analysis.latency is None:
+        return Table(_NODE_COLUMNS, rows)
+    predicted = analysis.latency.nodes
+    times = ((1e6 * predicted[row[0]].seconds, predicted[row[0]].bound) for row in rows)
+    return Table(
+        (*_NODE_COLUMNS, Column("predicted us", "time"), Column("bound")),
+        tuple((*row, *more) for row, more in zip(rows, times, strict=True)),
+    )
 
 
 def _nodes(analysis: Analysis, options: Options) -> Section:
@@ -256,8 +280,9 @@ def _nodes(analysis: Analysis, options: Options) -> Section:
     largest = sorted(range(len(parts)), key=lambda i: (-parts[i].eager, i))[: options.rows]
     title = f"Largest nodes ({len(largest)} of {len(parts)})"
     table = _node_table(analysis, largest)
-    without_macs = Table(table.columns[:-1], tuple(row[:-1] for row in table.rows))
-    return Section(title, (), without_macs)
+    memory = _NODE_COLUMNS.index(Column("GMACs", "giga"))
+    without_rest = Table(table.columns[:memory], tuple(row[:memory] for row in table.rows))
+    return Section(title, (), without_rest)
 
 
 def _all_nodes(analysis: Analysis, options: Options) -> Section:
@@ -351,6 +376,7 @@ def _modules(analysis: Analysis, options: Options) -> Section:
         while path:
             inside.setdefault(path, []).append(node.index)
             path = path.rpartition(".")[0]
+    latency = analysis.latency
     rows = []
     for path, members in inside.items():
         peak = max(members, key=lambda i: parts[i].eager, default=None)
@@ -363,6 +389,7 @@ def _modules(analysis: Analysis, options: Options) -> Section:
                 max((parts[i].held for i in members), default=0),
                 sum(parts[i].output for i in members),
                 sum(macs[i] or 0 for i in members),
+                *(() if latency is None else _time_and_share(latency, path)),
             )
         )
     kept = sorted(range(len(rows)), key=lambda i: (-rows[i][2], i))[: options.rows]
@@ -374,9 +401,16 @@ def _modules(analysis: Analysis, options: Options) -> Section:
         Column("held MiB", "mib"),
         Column("created MiB", "mib"),
         Column("GMACs", "giga"),
+        *(() if latency is None else (Column("predicted ms", "time"), Column("share", "share"))),
     )
     table = Table(columns, tuple(rows[i] for i in sorted(kept)))
     return Section(f"Modules ({len(kept)} of {len(rows)})", (), table)
+
+
+def _time_and_share(found: Estimate, path: str) -> tuple[float, float]:
+    """Milliseconds of a module with all inside it, and their share of the whole."""
+    seconds = found.by_module.get(path, 0.0)  # a module of views takes none
+    return 1e3 * seconds, found.share(seconds)
 
 
 def _complexity(analysis: Analysis, _: Options) -> Section:

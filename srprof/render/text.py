@@ -13,7 +13,7 @@ from srprof.render.tables import Section, Table, sections, written
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
-_RIGHT = frozenset({"number", "count", "mib", "giga", "mega"})
+_RIGHT = frozenset({"number", "count", "mib", "giga", "mega", "time", "share"})
 
 
 class TextRenderer(Renderer):

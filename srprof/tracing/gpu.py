@@ -40,12 +40,14 @@ class StandIn:
         asked: what the code asked for, each with the place where it did so first.
         answering: the code gets what it asks for; without, it is only watched.
         emulation: of autocast, while answering.
+        put: how often the code named the GPU as a device, while answering.
     """
 
     def __init__(self) -> None:
         self.asked: dict[str, str] = {}
         self.answering = False
         self.emulation = Emulation("meta")
+        self.put = 0
         self._unseen_region = False
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             self.asked["a program that uses the GPU"] = ""  # it will not initialise it again
@@ -55,6 +57,11 @@ class StandIn:
     def asks(self, what: str) -> None:
         """Note that the code asks for something, at the line of its innermost frame."""
         self.asked.setdefault(what, _user_place())
+
+    def puts(self) -> None:
+        """Note that the code puts a tensor on the GPU."""
+        self.put += 1
+        self.asks(_PUTS)
 
     def refused(self, error: BaseException) -> None:
         """Note it if the run ended because there is no GPU."""
@@ -176,7 +183,7 @@ class _OnMeta(TorchFunctionMode):
         if func is torch.device:  # it is no tensor yet, and may be compared
             return func(*args, **kwargs)
         if func is torch.Tensor.cuda:
-            self._stand_in.asks(_PUTS)
+            self._stand_in.puts()
             return _to_meta(*args, **kwargs)
         if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
             args = (args[0], torch.device("cuda"), *args[2:])
@@ -187,7 +194,7 @@ class _OnMeta(TorchFunctionMode):
     def _on_meta(self, value: Any) -> Any:
         device = isinstance(value, torch.device) and value.type == "cuda"
         if device or (isinstance(value, str) and _CUDA.fullmatch(value)):
-            self._stand_in.asks(_PUTS)
+            self._stand_in.puts()
             return torch.device("meta")
         return value
 
@@ -209,7 +216,7 @@ def _to_meta(
 
 def _user_place() -> str:
     """`net.py:12`, the innermost line that is the user's."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_user_file(frame.f_code.co_filename):
             return place(frame.f_code.co_filename, frame.f_lineno)
@@ -232,6 +239,11 @@ def watching() -> Iterator[StandIn]:
             yield stand_in
     finally:
         _current = outer
+
+
+def times_put() -> int:
+    """How often the code has named the GPU as a device, where that is followed."""
+    return 0 if _current is None else _current.put
 
 
 @contextmanager

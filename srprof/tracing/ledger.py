@@ -6,6 +6,7 @@ long as the C++ storage lives. The ledger holds no storage itself.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import Any
 
@@ -27,7 +28,7 @@ class _Death(weakref.ref):  # type: ignore[type-arg]
 class Lifetime:
     """A storage while the run goes on; `freeze` makes the record of it."""
 
-    __slots__ = ("birth", "death", "host", "name", "nbytes", "returned", "role", "uses")
+    __slots__ = ("birth", "cached", "death", "host", "name", "nbytes", "returned", "role", "uses")
 
     def __init__(self, nbytes: int, role: Role, birth: int, host: bool, name: str) -> None:
         self.nbytes = nbytes
@@ -37,6 +38,7 @@ class Lifetime:
         self.name = name
         self.death = -1  # it lives
         self.returned = False
+        self.cached = False
         self.uses: list[int] = []
 
     def freeze(self, end: int) -> Storage:
@@ -50,6 +52,7 @@ class Lifetime:
             returned=self.returned,
             host=self.host,
             name=self.name,
+            cached=self.cached,
         )
 
 
@@ -60,10 +63,13 @@ class Ledger:
         device: type of the device that the model's tensors are on.
         clock: number of calls that have ended; the recorder advances it.
         live: bytes on the device that live now, without the resident ones.
+        carried: storages that the ledger of the run before has too, by their index there.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, before: Ledger | None = None) -> None:
         self.device = device
+        self.carried: dict[int, int] = {}
+        self._before = before
         self.clock = 0
         self.live = 0
         self.lifetimes: list[Lifetime] = []
@@ -96,16 +102,46 @@ class Ledger:
             if self.lifetimes[known].nbytes == nbytes:
                 return known
             self._end_life(known)  # resized: the old block is gone
-        index = len(self.lifetimes)
         host = self.device != "cpu" and tensor.device.type == "cpu"
-        self.lifetimes.append(Lifetime(nbytes, role, birth, host, name))
+        index = self._enter(storage, Lifetime(nbytes, role, birth, host, name))
+        if role in _TRANSIENT and not host:
+            self.live += nbytes
+        return index
+
+    def _enter(self, storage: torch.UntypedStorage, lifetime: Lifetime) -> int:
+        """Watch a storage from now on; gives its index."""
+        index = len(self.lifetimes)
+        self.lifetimes.append(lifetime)
+        earlier = None if self._before is None else self._before.known(storage)
+        if earlier is not None:
+            self.carried[index] = earlier
         self._index_by_id[id(storage)] = index
         death = _Death(storage, self._on_death)
         death.index = index
         self._deaths[index] = death
-        if role in _TRANSIENT and not host:
-            self.live += nbytes
         return index
+
+    def known(self, storage: torch.UntypedStorage) -> int | None:
+        """Index of a storage, None if it was not seen."""
+        index = self._index_by_id.get(id(storage))
+        return index if index is not None and self.lifetimes[index].death < 0 else None
+
+    def take_over(self) -> None:
+        """Enter what the run before has left: as constants, whether this one reads them or not.
+
+        The ledger of that run is not needed any more.
+        """
+        if self._before is None:
+            return
+        for index, death in sorted(self._before._deaths.items()):
+            storage, lifetime = death(), self._before.lifetimes[index]
+            if lifetime.role == "input" or storage is None:
+                continue  # an input that the model keeps is not followed
+            if self.known(storage) is None:
+                cache = Lifetime(lifetime.nbytes, "constant", -1, lifetime.host, lifetime.name)
+                self._enter(storage, cache)
+        self._before.forget()
+        self._before = None
 
     def add_number(self, nbytes: int) -> int:
         """A number that torch wraps in a tensor for the length of the current call.
@@ -117,6 +153,17 @@ class Ledger:
         number.death = self.clock + 1
         self.lifetimes.append(number)
         return 0 if host else nbytes
+
+    def mark_caches(self) -> None:
+        """Find what outlives the call, when the caller has let go what he got of it.
+
+        What only a reference cycle holds is no cache: Python frees it sooner or later.
+        """
+        alive = [s for s in self.lifetimes if s.death < 0 and s.role == "activation"]
+        if alive:
+            gc.collect()
+        for lifetime in alive:
+            lifetime.cached = lifetime.death < 0
 
     def release_residents(self) -> list[Lifetime]:
         """Take the residents that the run itself let go out of the network; gives them.

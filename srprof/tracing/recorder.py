@@ -103,6 +103,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         device: type of the device that the model's tensors are on: "meta", "cpu" or "cuda" (fake).
         on_node: called with this recorder when a node has ended, before its result is handed
             back; what it raises ends the run.
+        before: the ledger of what the same model did before, where the two belong together.
         around: gives a context that is entered for the kernel's own part of each node, and for
             nothing else: an instrument reads there what the kernel took.
     """
@@ -113,13 +114,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         device: str,
         on_node: Callable[[Recorder], None] | None = None,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
+        before: Ledger | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.nodes: list[Node] = []
         self.externals: list[External] = []
         self.calls: list[ModuleCall] = []
-        self.ledger = Ledger(device)
+        self.ledger = Ledger(device, before)
         self.mixed_ops: set[str] = set()
         self.module_stack: list[str] = [""]
         self.raised_in = ""
@@ -133,6 +135,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             self.add_external(parameter, name, "parameter")
         for name, buffer in model.named_buffers():
             self.add_external(buffer, name, "buffer")
+        self.ledger.take_over()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -339,6 +342,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
         """Freeze the nodes and storages; `result` is what the model returned."""
+        self.settle(result)
+        storages = self.ledger.freeze()
+        self.ledger.forget()
+        return tuple(self.nodes), storages
+
+    def settle(self, result: Any) -> None:
+        """Enter what only the end of the call tells; `result` is what the model returned."""
         for tensor in tensors_in(result):
             index = self.ledger.index_of(tensor)
             if index is not None:
@@ -347,9 +357,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         for i in range(max((s.death for s in gone), default=0)):
             more = sum(s.nbytes for s in gone if i < s.death)
             self.nodes[i] = replace(self.nodes[i], live=self.nodes[i].live + more)
-        storages = self.ledger.freeze()
-        self.ledger.forget()
-        return tuple(self.nodes), storages
 
     def references_in(self, result: Any) -> Any:
         """The model's result as tuples and dicts, each tensor replaced by a reference."""
@@ -391,13 +398,16 @@ def _user_line() -> tuple[str, int, str]:
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[Recorder]:
-    """Activate the recorder and its module hooks, and take both away again."""
+def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
+    """Activate the recorder and its module hooks, and take both away again.
+
+    `grad`: autograd records too, as outside `torch.no_grad`.
+    """
     before = register_module_forward_pre_hook(recorder.enter_module)
     try:
         after = register_module_forward_hook(recorder.leave_module, always_call=True)
         try:
-            with torch.no_grad(), recorder:
+            with torch.set_grad_enabled(grad), recorder:
                 yield recorder
         finally:
             after.remove()

@@ -67,6 +67,8 @@ class Storage:
             outlives the run.
         uses: indices of the nodes that read it or change it in place, ascending.
         returned: the caller gets a tensor of it.
+        cached: it is there when the call has ended, though the caller gets no tensor of it: an
+            attribute, a graph of autograd that something holds, a global.
         host: it lives in main memory while the model's tensors are on a device.
         name: the state-dict key or input name, where there is one.
     """
@@ -79,6 +81,7 @@ class Storage:
     returned: bool = False
     host: bool = False
     name: str = ""
+    cached: bool = False
 
     @property
     def resident(self) -> bool:
@@ -189,6 +192,8 @@ class Trace:
         scale, width: upscaling factor and trunk channels, where the zoo knows them.
         references: by storage, what references it at the eager peak, the user's code first.
         fallback: why the meta device could not run it, "" if it could or was not asked to.
+        builds_on_device: the model's constructor puts tensors on the GPU by itself.
+        carried: by storage, which one of the trace before it is, where a `Program` was recorded.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -206,6 +211,8 @@ class Trace:
     width: int | None = None
     references: Mapping[int, tuple[Reference, ...]] = field(default_factory=dict)
     fallback: str = ""
+    builds_on_device: bool = False
+    carried: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -223,3 +230,16 @@ class Trace:
         from srprof.tracing.fxgraph import build_graph
 
         return build_graph(self)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One instance of a model from its constructor through several calls.
+
+    Attributes:
+        construction: what the constructor did on the device; None if it left it alone.
+        calls: the calls in order. What a call finds of the trace before it is in its `carried`.
+    """
+
+    construction: Trace | None
+    calls: tuple[Trace, ...]

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import nn
 
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
-from srprof.tracing.gpu import StandIn, standing_in, watching
+from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
 from srprof.tracing.holders import find_references
 from srprof.tracing.isolation import isolated
+from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
-from srprof.tracing.records import Trace
+from srprof.tracing.records import Program, Trace
 from srprof.tracing.source import blame, first_line
-from srprof.workload import NotOnMetaError, Workload
+from srprof.workload import Instance, NotOnMetaError, Workload, moved
 
 #: Where a model is run for its trace.
 TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
@@ -61,14 +65,10 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
         InputError: the input is larger than torch can count.
         ModelError: the model raised.
     """
-    if trace_on not in TRACE_ON:
-        raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
     notes: list[str] = []
-    fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
-    watch = watching() if trace_on in ("auto", "meta") else nullcontext()
-    with isolated(notes), workload.environment(), fake, watch as gpu:
+    with _conditions(workload, trace_on, notes) as gpu:
         trace = _run_where_possible(workload, trace_on, gpu)
-        attends = trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
+        attends = _attends(trace)
         with fused_attention() if attends else nullcontext():
             if attends:
                 trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
@@ -79,6 +79,41 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
         if gpu is not None:
             notes[:0] = gpu.notes(trace.device)
     return replace(trace, notes=(*trace.notes, *notes))
+
+
+def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
+    """Trace one instance of a model through its constructor and several calls.
+
+    Args:
+        calls: the same model with the arguments of each call; at least one.
+        trace_on: as in `run_trace`.
+
+    Raises:
+        InputError, ModelError: as `run_trace`.
+    """
+    with _conditions(calls[0], trace_on, []) as gpu:
+        alone = _run_where_possible(calls[0], trace_on, gpu)
+        with (
+            fused_attention() if _attends(alone) else nullcontext(),
+            standing_in(alone.device),
+        ):
+            return _record_program(calls, alone)
+
+
+@contextmanager
+def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator[StandIn | None]:
+    """What holds while a workload is traced; gives the stand-in for a GPU where there is one."""
+    if trace_on not in TRACE_ON:
+        raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
+    fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
+    watch = watching() if trace_on in ("auto", "meta") else nullcontext()
+    with isolated(notes), workload.environment(), fake, watch as gpu:
+        yield gpu
+
+
+def _attends(trace: Trace) -> bool:
+    """Whether it has attention that a GPU would run by a fused kernel."""
+    return trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
 
 
 def _fake_cuda() -> AbstractContextManager[object]:
@@ -166,8 +201,56 @@ def _record(workload: Workload, device: str) -> Trace:
 
 def _record_here(workload: Workload, device: str) -> Trace:
     state = torch.get_rng_state()
-    model, args, kwargs = workload.instance(device)
-    recorder = Recorder(model, DEVICE_TYPES[device])
+    put = times_put()
+    instance = workload.instance(device)
+    builds_on_device = times_put() > put
+    try:
+        trace, ledger = _record_call(workload, device, instance, None)
+    finally:
+        torch.set_rng_state(state)
+    ledger.forget()
+    return replace(trace, builds_on_device=builds_on_device)
+
+
+def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
+    """One instance through all calls; `alone` is the first of them on a fresh one."""
+    device = alone.device
+    construction, before = None, None
+    if alone.builds_on_device:
+        model, construction, before = _record_construction(calls[0])
+    else:
+        model = calls[0].instance(device).model
+    traces = []
+    for call in calls:
+        instance = Instance(model, *call.arguments(device))
+        trace, before = _record_call(call, device, instance, before)
+        del instance
+        traces.append(trace)
+    if before is not None:
+        before.forget()
+    return Program(construction, tuple(traces))
+
+
+def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
+    """Build a model as a program does, on the CPU but for what its constructor puts on the GPU.
+
+    Autograd is on, as it is wherever nobody switched it off.
+    """
+    recorder = Recorder(nn.Module(), "meta")
+    with recording(recorder, grad=True):
+        model = workload.build("cpu")
+    recorder.settle(None)
+    recorder.ledger.mark_caches()
+    trace = _trace_of(workload, "meta", recorder, model, None)
+    return workload.prepare(moved(model, "meta"), "meta").model, trace, recorder.ledger
+
+
+def _record_call(
+    workload: Workload, device: str, instance: Instance, before: Ledger | None
+) -> tuple[Trace, Ledger]:
+    """Call an instance under a recorder; the ledger still watches what is left."""
+    model, args, kwargs = instance
+    recorder = Recorder(model, DEVICE_TYPES[device], before=before)
     recorder.add_inputs(args, kwargs)
     try:
         with recording(recorder):
@@ -176,8 +259,17 @@ def _record_here(workload: Workload, device: str) -> Trace:
         raise
     except (Exception, SystemExit) as error:
         raise explain(error, workload, device, recorder) from error
-    finally:
-        torch.set_rng_state(state)
+    result_refs = recorder.references_in(result)
+    recorder.settle(result)
+    del result
+    recorder.ledger.mark_caches()
+    return _trace_of(workload, device, recorder, model, result_refs), recorder.ledger
+
+
+def _trace_of(
+    workload: Workload, device: str, recorder: Recorder, model: nn.Module, result: Any
+) -> Trace:
+    """The record of a run that has ended, with what its reader must know."""
     notes = []
     if recorder.mixed_ops:
         ops = ", ".join(sorted(recorder.mixed_ops))
@@ -185,8 +277,7 @@ def _record_here(workload: Workload, device: str) -> Trace:
             f"{ops} mixed tensors of the model's device with tensors made on the CPU, which "
             "raises on a GPU: make them with device=x.device"
         )
-    result_refs = recorder.references_in(result)
-    nodes, storages = recorder.finish(result)
+    storages = recorder.ledger.freeze()
     host = sum(
         s.nbytes for s in storages if s.host and s.role == "activation" and s.name != "number"
     )
@@ -200,14 +291,15 @@ def _record_here(workload: Workload, device: str) -> Trace:
         spec=workload.spec,
         device=device,
         torch_version=str(torch.__version__),
-        nodes=nodes,
+        nodes=tuple(recorder.nodes),
         storages=storages,
         externals=tuple(recorder.externals),
         calls=tuple(recorder.calls),
-        result=result_refs,
+        result=result,
         parameters=sum(p.numel() for p in model.parameters()),
         scale=workload.scale,
         width=workload.width,
+        carried=recorder.ledger.carried,
         notes=tuple(notes),
     )
 

@@ -100,6 +100,17 @@ def test_an_exception_inside_the_model_is_its_own_business():
     assert trace.nodes[-1].module == ""
 
 
+def test_inference_mode_takes_composite_calls_apart_as_torch_does():
+    """Not by torch's reference implementations, which make 37 calls of an interpolation."""
+
+    def steps(self, x):
+        with torch.inference_mode():
+            return nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+
+    trace = srprof.trace(Steps(steps), SHAPE)
+    assert [n.op for n in trace.nodes] == ["upsample_bilinear2d"]
+
+
 def test_foreach_changes_several():
     def steps(self, x):
         a, b = self.conv(x), self.conv(x)

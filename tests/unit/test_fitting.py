@@ -179,3 +179,18 @@ def test_tables_1_and_2_in_sign():
     for spec in ("fmen_baseline(attention='cca')", "fmen_baseline(attention='esa')", "fmen"):
         assert 1.01 < seconds(spec) / baseline < 1.2, spec
     assert 1.05 < seconds("edsr_baseline") / seconds("edsr_baseline(block='erb')") < 1.15
+
+
+def test_folds_leave_out_their_share_together():
+    """With two folds of three runs, the first and the third are predicted from the second."""
+    samples = [
+        Sample(name, (cost(read=1_000_000),), seconds)
+        for name, seconds in (("a", 30e-6), ("b", 20e-6), ("c", 30e-6))
+    ]
+    found = fit(samples, plain_device(), [COPIES], noise=0.001, folds=2)
+    alone = fit([samples[1]] * 2, plain_device(), [COPIES], noise=0.001)
+    assert found.left_out[0] == found.left_out[2] == pytest.approx(alone.predicted[0], rel=1e-3)
+    assert found.left_out[1] == pytest.approx(30e-6, rel=0.02)
+    assert fit(samples, plain_device(), [COPIES], folds=9).left_out == pytest.approx(
+        fit(samples, plain_device(), [COPIES]).left_out
+    )

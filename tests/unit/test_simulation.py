@@ -297,3 +297,67 @@ def test_images_leave_nothing_but_what_is_kept(trace, keep_input, keep_result):
     assert len(set(requested[2:])) == 1
     if not (keep_input or keep_result):
         assert requested[1] == requested[2] <= requested[0]
+
+
+# -- one instance through several calls -----------------------------------------------------------
+
+
+def cache(nbytes: int, birth: int, end: int) -> Storage:
+    return Storage(nbytes, "activation", birth, end, (), cached=True)
+
+
+def test_a_cache_stays_until_a_later_call_drops_it():
+    first = made_up_trace([weight(512), image(1024), cache(2048, 0, 1)], ["mul"])
+    keeps = [weight(512), image(1024), Storage(2048, "constant", -1, 1, ())]
+    drops = [weight(512), image(1024), Storage(2048, "activation", -1, 1, ())]
+    second = replace(made_up_trace(keeps, ["add"]), carried={0: 0, 2: 2})
+    third = replace(made_up_trace(drops, ["add", "sub"]), carried={0: 0, 2: 2})
+    fourth = replace(made_up_trace([weight(512), image(1024)], ["add"]), carried={0: 0})
+    images = simulate([first, second, third, fourth]).images
+    assert [usage.allocated for usage in images] == [(3584,), (3584,), (3584, 1536), (1536,)]
+
+
+def test_what_the_next_call_does_not_find_is_gone():
+    first = made_up_trace([weight(512), image(1024), cache(2048, 0, 1)], ["mul"])
+    second = replace(made_up_trace([weight(512), image(1024)], ["mul"]), carried={0: 0})
+    images = simulate([first, second]).images
+    assert [usage.allocated for usage in images] == [(3584,), (1536,)]
+
+
+def test_fresh_instances_make_their_caches_anew():
+    trace = made_up_trace([weight(512), image(1024), cache(2048, 0, 1)], ["mul"])
+    images = simulate([trace] * 3).images
+    assert [usage.allocated for usage in images] == [(3584,)] * 3
+
+
+def test_what_the_constructor_makes_is_the_network_or_stays_beside_it():
+    """A weight that is loaded where it is, a graph that stays, and what the constructor frees."""
+    made = [cache(512, 0, 2), Storage(8192, "activation", 0, 1, (0,)), cache(1024, 1, 2)]
+    construction = made_up_trace(made, ["empty", "mul"])
+    held = Storage(1024, "constant", -1, 1, ())
+    call = made_up_trace([weight(512), weight(1536), image(512), held], ["relu"])
+    call = replace(call, carried={0: 0, 3: 2})
+    simulation = simulate(
+        [call, replace(call, carried={0: 0, 1: 1, 3: 3})], construction=construction
+    )
+    built = simulation.construction
+    assert built is not None
+    assert (built.allocated, built.peak_node) == ((8704, 1536), 0)
+    assert simulation.network.allocated == 512 + 1024 + 1536
+    assert [usage.allocated for usage in simulation.images] == [(3584,), (3584,)]
+    assert simulation.peak_allocated == 8704
+    assert (simulation.peak_image, simulation.peak_node) == (None, None)
+    assert simulation.at_peak.allocated == 8704
+
+
+def test_a_smaller_constructor_is_not_the_peak():
+    construction = made_up_trace([cache(512, 0, 1)], ["empty"])
+    call = replace(made_up_trace([weight(512), image(1024)], ["relu"]), carried={0: 0})
+    simulation = simulate([call], construction=construction)
+    assert (simulation.peak_allocated, simulation.peak_image) == (1536, 0)
+
+
+def test_a_constructor_that_does_not_fit():
+    construction = made_up_trace([cache(40 * MIB, 0, 1)], ["empty"])
+    with pytest.raises(OutOfDeviceMemoryError):
+        simulate([chain(MIB)], construction=construction, capacity=30 * MIB)

@@ -1,0 +1,1 @@
+"""Calibration: a device's profile from a short microbenchmark that runs on it."""

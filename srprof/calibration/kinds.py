@@ -1,0 +1,200 @@
+"""What is benched on each kind of device, and which figures of its profile are fitted.
+
+The roofs, peak and bandwidth, are measured by what comes nearest to them; the fitted figures are
+shares of these. Priors are those of the packaged profiles, and weak: the benches decide.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srprof.calibration.benches import Bench, benches, call, roofs
+from srprof.cost.devices import Device, parse_device
+from srprof.cost.fitting import Parameter
+from srprof.measuring.base import Device as Hardware
+
+#: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
+_VECTOR = {"AVX512": 16, "AVX2": 8}
+
+#: Priors of the fit, and how far a figure may stray from them: hardly known before.
+_STRAY = 1.0
+_SHARES = (
+    *("conv", "conv1x1", "grouped", "depthwise", "matmul"),
+    *("elementwise", "movement", "reduction", "resample", "norm"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run on a kind of device.
+
+    Attributes:
+        roofs: the benches that tell peaks and bandwidth, the fastest of each group; the groups
+            are `peak MODE` and `bandwidth`. benches: those that are fitted.
+        parameters: figures of the profile to fit to the benches.
+        table: what else the profile says, as in its TOML.
+    """
+
+    roofs: tuple[Bench, ...]
+    benches: tuple[Bench, ...]
+    parameters: tuple[Parameter, ...]
+    table: Mapping[str, Any]
+
+    def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Device:
+        """The profile before the fit: measured roofs, and the priors.
+
+        Args:
+            speeds: FLOPs or bytes a second of each roof's benches, by its group and their name.
+        """
+        best = {group: max(found, key=lambda n: found[n]) for group, found in speeds.items()}
+        roof = {group: speeds[group][name] for group, name in best.items()}
+        peaks = {_mode(group): group for group in roof if group != "bandwidth"}
+        table = {
+            **self.table,
+            "bandwidth": roof["bandwidth"] / 1e9,
+            "peak": {mode: roof[group] / 1e12 for mode, group in peaks.items()},
+            "source": {
+                **self.table["source"],
+                "peak": f"Measured: {'; '.join(best[group] for group in peaks.values())}",
+                "bandwidth": f"Measured: {best['bandwidth']}",
+            },
+        }
+        return parse_device(name, table, "the calibrated profile")
+
+
+def _mode(group: str) -> str:
+    return group.removeprefix("peak ")
+
+
+def plan(hardware: Hardware, quick: bool, threads: int, cuda: Any = torch.cuda) -> Plan:
+    """What to run on this device.
+
+    Args:
+        quick: fewer sizes. threads: of a CPU's pool.
+    """
+    if hardware.kind == "cpu":
+        return _cpu_plan(hardware, quick, threads)
+    return _cuda_plan(hardware, quick, cuda)
+
+
+def _parameter(key: str, prior: float, lower: float = 0.005, upper: float = 1.5) -> Parameter:
+    return Parameter(key, prior, _STRAY, lower, upper)
+
+
+def _common(launch: float) -> Iterator[Parameter]:
+    """What every kind of device has fitted; `launch` in seconds."""
+    yield _parameter("launch", launch, 1e-8, 1e-3)
+    yield _parameter("compute.depthwise", 0.06)
+    yield from (_parameter(f"bandwidth_share.{name}", 0.6, upper=5.0) for name in _SHARES)
+    yield from (_parameter(f"relative.{family}", 0.5) for family in ("conv1x1", "matmul"))
+
+
+def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> Plan:
+    block = _VECTOR.get(hardware.capability or "", 0)
+    layout: dict[str, float] = {}
+    if block:
+        layout = {"block": block, "compute": 0.9, "bandwidth": 0.5}
+        shapes = [
+            _parameter("layout.compute", layout["compute"]),
+            _parameter("layout.bandwidth", layout["bandwidth"], upper=5.0),
+        ]
+    else:
+        shapes = [_parameter("compute", 1.0)]
+    fitted = "Fitted to the benches"
+    return Plan(
+        roofs=tuple(roofs(1024, 256, 2**24, {"float32": "float32"})),
+        benches=tuple(benches((128,) if quick else (96, 192, 320))),
+        parameters=(*_common(2e-6), _parameter("relative.grouped", 0.7), *shapes),
+        table={
+            "title": f"{hardware.name}, {threads} thread{'s' if threads > 1 else ''}",
+            "cache": _cpu_cache(),
+            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+            "sms": threads,
+            "bias_pass": False,
+            "layout": layout,
+            "source": {
+                "cache": "Linux's /sys/devices/system/cpu, the last level",
+                "memory": "sysconf",
+                "sms": "Threads of torch's pool",
+                "bias_pass": "oneDNN adds a bias as it goes",
+                **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), fitted),
+                **({"layout": f"{fitted}; block: floats in a vector register"} if block else {}),
+            },
+        },
+    )
+
+
+def _cpu_cache() -> float:
+    """MiB of the first processor's last-level cache; 0 where Linux does not say."""
+    found = 0.0
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        if text.endswith("K") and text[:-1].isdigit():
+            found = max(found, int(text[:-1]) / 2**10)
+    return found
+
+
+def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
+    capability = tuple(int(part) for part in (hardware.capability or "0.0").split("."))
+    dtypes = {"float32": "float32"}
+    if capability >= (7, 0):
+        dtypes["float16"] = "float16"
+    if capability >= (8, 0):
+        dtypes["bfloat16"] = "bfloat16"
+    found = roofs(8192, 0, 2**28, dtypes)
+    if capability >= (8, 0):
+        found.append(
+            Bench(
+                "product of 8192x8192, tf32", "peak tf32", call(_tf32_product), ((8192, 8192),) * 2
+            )
+        )
+    tensor = ("tensor",) if len(dtypes) > 1 else ()
+    tiles = [
+        _parameter(f"compute.{kind}_{tile}", prior)
+        for kind in ("tile", *tensor)
+        for tile, prior in ((32, 0.5), (64, 0.7), (128, 0.8))
+    ]
+    index = int(cuda.current_device())
+    properties = cuda.get_device_properties(index)
+    cache = getattr(properties, "L2_cache_size", 0)
+    fitted = "Fitted to the benches"
+    read = "torch.cuda.get_device_properties"
+    return Plan(
+        roofs=tuple(found),
+        benches=tuple(benches((256,) if quick else (128, 256, 512), tuple(dtypes)[:2])),
+        parameters=(*_common(5e-6), _parameter("relative.grouped", 0.7), *tiles),
+        table={
+            "title": f"{hardware.name}, calibrated",
+            "cache": cache / 2**20,
+            "memory": properties.total_memory / 2**30,
+            "sms": properties.multi_processor_count,
+            "source": {
+                **dict.fromkeys(("cache", "memory", "sms"), read),
+                **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), fitted),
+            },
+        },
+    )
+
+
+def _tf32_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    with _tf32():
+        return torch.mm(left, right)
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """TF32 for matrix products, which torch leaves off unless it is asked."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before

@@ -1,0 +1,230 @@
+"""`srprof calibrate`: time the benches in turn, and fit a profile to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from srprof.calibration.benches import Bench
+from srprof.calibration.kinds import Plan, plan
+from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
+from srprof.cost.classes import FAMILIES, NodeCost, node_costs
+from srprof.cost.devices import Device
+from srprof.cost.fitting import Fit, Sample, fit, rms_error
+from srprof.errors import BusyError
+from srprof.measuring.backend import Backend
+from srprof.measuring.cpu import CpuBackend
+from srprof.measuring.cuda import CudaBackend
+from srprof.measuring.heap import keep_freed_memory
+from srprof.measuring.progress import Progress, silent
+from srprof.measuring.statistics import quantile
+from srprof.tracing.recorder import call_model
+from srprof.tracing.run import run_trace
+from srprof.workload import resolve
+
+#: Rounds over all benches: at least, and at most while the timings spread too widely.
+ROUNDS, MOST_ROUNDS = 7, 28
+_QUICK_ROUNDS = 5
+#: The median bench's interquartile range, of its median, above which a machine is too busy.
+WIDEST = 0.2
+#: Fits that each leave out their share of the benches; one operation's sizes are in several.
+_FOLDS = 7
+#: Relative standard deviation of a bench about the model: what a roofline cannot see of it.
+_NOISE = 0.2
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One bench with its samples.
+
+    Attributes:
+        costs: of its nodes. samples: seconds of one call each, in the order of the rounds.
+    """
+
+    name: str
+    group: str
+    costs: tuple[NodeCost, ...]
+    samples: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The lower quartile: other programs only ever add, and to a part of the samples."""
+        return quantile(sorted(self.samples), 0.25)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range of the samples, relative to their median."""
+        ordered = sorted(self.samples)
+        return (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / quantile(ordered, 0.5)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A device's profile and what it was made from.
+
+    Attributes:
+        roofs, benches: what was timed. fit: the profile, its errors, and what was predicted for
+            each bench. rounds: samples of each.
+    """
+
+    roofs: tuple[Timed, ...]
+    benches: tuple[Timed, ...]
+    fit: Fit
+    rounds: int
+
+    @property
+    def device(self) -> Device:
+        """The profile."""
+        return self.fit.device
+
+    @cached_property
+    def spread(self) -> float:
+        """The spread of the median bench."""
+        return median(timed.spread for timed in (*self.roofs, *self.benches))
+
+
+def calibrate(
+    device: str = "cuda",
+    quick: bool = False,
+    threads: int | None = None,
+    name: str = "",
+    progress: Progress = silent,
+) -> Calibration:
+    """Time a short microbenchmark on a device and fit its profile.
+
+    On a CPU, malloc keeps freed memory from then on (see `srprof.measuring.heap`).
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1". quick: fewer sizes and rounds.
+        threads: of torch's own pool; None leaves their number as it is.
+        name: of the profile; by default the device's.
+
+    Raises:
+        InputError: there is no such device.
+        BusyError: the timings spread too widely to mean anything.
+    """
+    backend: Backend = CpuBackend(threads) if device == "cpu" else CudaBackend(device, threads)
+    if device == "cpu":
+        keep_freed_memory()
+    with backend.active():
+        threads = torch.get_num_threads()
+        chosen = plan(backend.device(), quick, threads)
+    options = f" --threads {threads}" if device == "cpu" else ""
+    command = f"srprof calibrate --device {device}{options}{' --quick' if quick else ''}"
+    rounds = _QUICK_ROUNDS if quick else ROUNDS
+    return run_calibration(
+        chosen,
+        BackendStopwatch(backend),
+        name or device.replace(":", ""),
+        command,
+        rounds,
+        progress,
+    )
+
+
+def run_calibration(
+    chosen: Plan,
+    stopwatch: Stopwatch,
+    name: str,
+    command: str = "",
+    rounds: int = ROUNDS,
+    progress: Progress = silent,
+) -> Calibration:
+    """Time a plan's benches and fit its parameters; errors as for `calibrate`."""
+    found = time_benches((*chosen.roofs, *chosen.benches), stopwatch, rounds, progress)
+    roofs, benches = found[: len(chosen.roofs)], found[len(chosen.roofs) :]
+    speeds: dict[str, dict[str, float]] = {}
+    for timed in roofs:
+        speeds.setdefault(timed.group, {})[timed.name] = _work(timed) / timed.seconds
+    base = chosen.base(name, speeds)
+    samples = [Sample(timed.name, timed.costs, timed.seconds) for timed in benches]
+    fitted = fit(samples, base, chosen.parameters, noise=_NOISE, folds=_FOLDS)
+    profile = replace(
+        fitted.device,
+        command=command,
+        held_out_rms=None,  # of single operations, which a network's sum evens out
+        spread={**base.spread, **_spread(benches, fitted)},
+        fitted=tuple(family for family in FAMILIES if family in _families(benches)),
+        source={**base.source, "spread": "Held-out errors of the benches, root mean square"},
+    )
+    return Calibration(roofs, benches, replace(fitted, device=profile), len(found[0].samples))
+
+
+def _families(benches: Sequence[Timed]) -> Mapping[str, list[int]]:
+    """Indices of the benches by the family of their operation; those of launches by `launch`."""
+    found: dict[str, list[int]] = {}
+    for index, timed in enumerate(benches):
+        largest = max(timed.costs, key=lambda cost: cost.read + cost.written)  # others are views
+        family = "launch" if timed.group == "launches" else largest.family
+        found.setdefault(family, []).append(index)
+    return found
+
+
+def _spread(benches: Sequence[Timed], fitted: Fit) -> dict[str, float]:
+    """Root mean square of the held-out errors by family, and what is common to all: the clock's."""
+    found = {"common": median(timed.spread for timed in benches)}
+    for family, members in _families(benches).items():
+        predicted = [fitted.left_out[i] for i in members]
+        found[family] = rms_error(predicted, [benches[i].seconds for i in members])
+    return found
+
+
+def time_benches(
+    benches: Sequence[Bench],
+    stopwatch: Stopwatch,
+    rounds: int = ROUNDS,
+    progress: Progress = silent,
+) -> tuple[Timed, ...]:
+    """Samples of every bench, taken in turn, so that a slow moment hits a few of each.
+
+    More rounds follow while the timings spread too widely, up to four times as many.
+
+    Raises:
+        BusyError: they still do.
+    """
+    costs: list[tuple[NodeCost, ...]] = []
+    calls: list[Callable[[], Any]] = []
+    for done, bench in enumerate(benches):
+        progress("preparing", done, len(benches))
+        workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
+        costs.append(node_costs(run_trace(workload, "auto", holders=False)))
+        instance = workload.instance(stopwatch.where)
+        calls.append(partial(call_model, *instance))
+    samples: list[list[float]] = [[] for _ in benches]
+    most = MOST_ROUNDS * rounds // ROUNDS
+    with stopwatch.active(), torch.no_grad():
+        for done in range(most):
+            progress("timing round", done, rounds)
+            for bench, call, taken in zip(benches, calls, samples, strict=True):
+                taken.append(stopwatch.seconds(bench, call))
+            timed = tuple(
+                Timed(bench.name, bench.group, cost, tuple(taken))
+                for bench, cost, taken in zip(benches, costs, samples, strict=True)
+            )
+            spread = median(t.spread for t in timed)
+            if done + 1 >= rounds and spread <= WIDEST:
+                return timed
+    raise BusyError(
+        f"the machine is too busy to calibrate: half of the timings spread by over {spread:.0%}, "
+        f"and {WIDEST:.0%} is the most that a fit can use; close other programs, or give fewer "
+        "--threads than there are cores, and try again"
+    )
+
+
+def _work(timed: Timed) -> float:
+    """FLOPs of a product, else bytes moved."""
+    flops = sum(cost.flops for cost in timed.costs)
+    return flops or sum(cost.read + cost.written for cost in timed.costs)
+
+
+def errors(predicted: Sequence[float], benches: Sequence[Timed]) -> Mapping[str, float]:
+    """The median of |predicted / measured - 1| by group of benches."""
+    by_group: dict[str, list[float]] = {}
+    for seconds, timed in zip(predicted, benches, strict=True):
+        by_group.setdefault(timed.group, []).append(abs(seconds / timed.seconds - 1))
+    return {group: median(found) for group, found in by_group.items()}

@@ -1,0 +1,112 @@
+"""`srprof time`: a quick real timing beside the prediction."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.output import check_output, write
+
+if TYPE_CHECKING:
+    from srprof.cost.devices import Device
+
+_DESCRIPTION = """\
+Time a model on this machine's GPU or CPU: the median of some passes and their spread, beside what
+a device profile predicts. It measures latency alone; srprof measure has memory too, and a record.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "time",
+        help="time a network quickly, beside its predicted latency",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="PROFILE",
+        help="predict by this one: a name or a .toml (default: the GPU's own, if srprof has it)",
+    )
+    parser.add_argument(
+        "--repeat", metavar="N", type=int, help="timed passes (default 100 on cuda, 10 on cpu)"
+    )
+    parser.add_argument(
+        "--warmup", metavar="N", type=int, help="passes before them (default 10 on cuda, 2 on cpu)"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Time and print."""
+    from srprof import spec
+    from srprof.cost.devices import load_device
+
+    check_output(args.output)
+    for option, least in (("repeat", 1), ("warmup", 0), ("threads", 1)):
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise InputError(f"--{option} {value}: give a whole number of at least {least}")
+    profile = None if args.profile is None else load_device(args.profile)
+    parsed = spec.parse(args.spec)
+    channels = parsed.network.channels if parsed.network else 3
+    shapes = [
+        check_shape(parse_size(size, channels), args.dtype) for size in args.input or ["256x256"]
+    ]
+
+    from srprof.cost.roofline import estimate
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.measuring.run import time_model
+    from srprof.render.timing import Timing, timing_json, timing_text
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(args.spec, shapes, dtype=args.dtype, channels_last=args.channels_last)
+    trace = run_trace(workload, "auto", holders=False)
+    predicted = None if profile is None else estimate(trace, profile)
+    with TerminalProgress(sys.stderr) as progress:
+        device, latency = time_model(
+            workload,
+            args.device,
+            repeat=args.repeat,
+            warmup=args.warmup,
+            threads=args.threads,
+            progress=progress,
+        )
+    if profile is None and (packaged := _packaged(device.kind, device.name, args.dtype)):
+        predicted = estimate(trace, packaged)
+    found = Timing(trace, device, latency, predicted)
+    write((timing_json if args.format == "json" else timing_text)(found), args.output)
+    return 0
+
+
+def _packaged(kind: str, name: str, dtype: str) -> Device | None:
+    """The profile that comes with srprof for this GPU, if it has the dtype."""
+    from srprof.cost.devices import device_like, load_device
+
+    found = device_like(name) if kind == "cuda" else None
+    if found is None:
+        return None
+    device = load_device(found)
+    return device if dtype in device.peak else None

@@ -1,0 +1,338 @@
+"""Pictures of predicted latency, by matplotlib: the roofline, and time by module.
+
+The colours are Okabe and Ito's, which people with any common colour blindness tell apart; each
+family of operations has its marker too. matplotlib is loaded when a picture is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import atan2, degrees
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from srprof.analysis import Analysis
+from srprof.cost.devices import Device
+from srprof.cost.roofline import Estimate, NodeEstimate
+from srprof.inputs import ITEMSIZE
+from srprof.output import replacing
+from srprof.render.latency import predicted
+from srprof.render.tables import shape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+
+class Look(NamedTuple):
+    """How a family of operations is drawn."""
+
+    label: str
+    color: str
+    marker: str
+
+
+LOOKS = {
+    "conv": Look("dense convolution", "#0072B2", "o"),
+    "conv1x1": Look("1x1 convolution", "#56B4E9", "s"),
+    "grouped": Look("grouped convolution", "#CC79A7", "D"),
+    "depthwise": Look("depthwise convolution", "#D55E00", "v"),
+    "matmul": Look("matrix product", "#000000", "P"),
+    "elementwise": Look("element-wise", "#009E73", "^"),
+    "reduction": Look("reduction", "#F0E442", "p"),
+    "resample": Look("resampling, pooling", "#E69F00", "h"),
+    "movement": Look("data movement", "#999999", "X"),
+    "norm": Look("normalisation", "#882255", "*"),
+    "other": Look("other", "#555555", "d"),
+}
+
+#: Bars of the module figure: the modules are opened level by level up to so many.
+MOST_BARS = 24
+#: Area of the slowest node's point, in square points, and of those that take hardly any time.
+_LARGEST, _SMALLEST = 420.0, 8.0
+
+_CAPTION = (
+    "A point is a node, its area the time that it takes. A multiply-add is two operations; a node "
+    "without any\ncounts one for each element that it reads or writes, whichever are more."
+)
+_WIDTH = 9.0
+SETTINGS: Any = {  # matplotlib's releases type these in different ways
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "srprof",  # the same picture is the same file
+    "svg.fonttype": "none",  # text stays text
+}
+
+
+def write_figure(analysis: Analysis, kind: str, path: str) -> None:
+    """Draw an analysis that has a prediction, in the format that the file's name ends in.
+
+    Args:
+        kind: one of `srprof.render.FIGURES`. path: ends in one of `srprof.render.ENDINGS`.
+
+    Raises:
+        InputError: the system refuses to write the file.
+    """
+    import matplotlib
+
+    drawings: dict[str, Callable[[Analysis], Figure]] = {"roofline": roofline, "modules": modules}
+    ending = Path(path).suffix[1:].lower()
+    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    with matplotlib.rc_context(SETTINGS):
+        figure = drawings[kind](analysis)
+        with replacing(Path(path), option="--figure") as temporary:
+            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+
+
+def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, Axes]:
+    """A figure without pyplot, whose global state is the user's."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    found = predicted(analysis)
+    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
+    axes.set_title(
+        f"{analysis.trace.name} at {tensors}: {what}\n"
+        f"{1e3 * found.seconds:.2f} ms predicted on {found.device.title}",
+        loc="left",
+        fontsize=10,
+    )
+    return figure, axes
+
+
+# -- roofline -------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """One node in the roofline plot: operations per byte, operations a second, and its time."""
+
+    family: str
+    intensity: float
+    speed: float
+    seconds: float
+
+
+def points(found: Estimate) -> list[Point]:
+    """The nodes that run, slowest first, so that small points are drawn over large ones.
+
+    A node without multiply-adds counts one operation for each element that it reads or writes,
+    whichever are more.
+    """
+    placed = [_point(node) for node in found.nodes if node.bound != "free"]
+    return sorted((p for p in placed if p is not None), key=lambda p: -p.seconds)
+
+
+def _point(node: NodeEstimate) -> Point | None:
+    done, moved = operations(node), node.cost.read + node.cost.written
+    if not (done and moved and node.seconds):
+        return None
+    return Point(node.cost.family, done / moved, done / node.seconds, node.seconds)
+
+
+def operations(node: NodeEstimate) -> float:
+    """Operations of a node: two for each multiply-add, else one for each element it touches."""
+    cost = node.cost
+    return cost.flops or max(cost.read, cost.written) / ITEMSIZE.get(cost.dtype, 4)
+
+
+def roofline(analysis: Analysis) -> Figure:
+    """The nodes as points under the device's roofs; a point's area is the node's time."""
+    found = predicted(analysis)
+    placed = points(found)
+    figure, axes = _new_figure(6.8, analysis, "roofline")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    if placed:
+        left, right = _limits([p.intensity for p in placed], found.device)
+        lowest = min(p.speed for p in placed)
+        axes.set_xlim(left, right)
+        axes.set_ylim(
+            min(lowest, found.device.bandwidth * left) / 2, 4 * max(roofs(found).values())
+        )
+        _draw_points(axes, placed)
+        slopes = _draw_roofs(axes, found, left, right)
+        figure.legend(
+            *_legend(axes),
+            title=_CAPTION,
+            title_fontsize=8,
+            loc="outside lower center",
+            ncols=2,
+            fontsize=9,
+            frameon=False,
+        )
+        figure.draw_without_rendering()  # only now the slopes' angle is known
+        for text, bandwidth in slopes:
+            text.set_rotation(_angle(axes, left, right, bandwidth))
+    axes.set_xlabel("arithmetic intensity (operations / byte of memory traffic)")
+    axes.set_ylabel("speed (operations / s)")
+    axes.grid(visible=True, which="major", alpha=0.25, linewidth=0.6)
+    return figure
+
+
+def _limits(intensities: Sequence[float], device: Device) -> tuple[float, float]:
+    """The range of the intensity axis: all points, and the ridge of the lowest peak."""
+    ridge = min(device.peak.values()) / device.bandwidth
+    return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
+
+
+def roofs(found: Estimate) -> dict[str, float]:
+    """Peaks that the network's dtypes may reach, by mode."""
+    modes: dict[str, float] = {}
+    for node in found.nodes:
+        if node.bound != "free" and node.cost.dtype in found.device.peak:
+            for mode in found.device.modes(node.cost.dtype, node.cost.family):
+                modes[mode] = found.device.peak[mode]
+    return modes or dict(found.device.peak)
+
+
+def _draw_points(axes: Axes, placed: Sequence[Point]) -> None:
+    slowest = placed[0].seconds
+    by_family: dict[str, list[Point]] = {}
+    for point in placed:
+        by_family.setdefault(point.family, []).append(point)
+    totals = {family: sum(p.seconds for p in members) for family, members in by_family.items()}
+    for order, family in enumerate(sorted(totals, key=lambda family: -totals[family])):
+        look, members = LOOKS[family], by_family[family]
+        count = f"{len(members)} node{'s' if len(members) > 1 else ''}"
+        axes.scatter(
+            [p.intensity for p in members],
+            [p.speed for p in members],
+            s=[max(_SMALLEST, _LARGEST * p.seconds / slowest) for p in members],
+            c=look.color,
+            marker=look.marker,
+            alpha=0.55,
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=3 + order,
+            label=f"{look.label}: {count}, {1e3 * totals[family]:.2f} ms",
+        )
+
+
+def _legend(axes: Axes) -> tuple[list[Line2D], list[str]]:
+    """A marker of one size for each family, with its label."""
+    from matplotlib.lines import Line2D
+
+    labels = [str(label) for label in axes.get_legend_handles_labels()[1]]
+    looks = {look.label: look for look in LOOKS.values()}
+    handles = [
+        Line2D([], [], linestyle="", marker=look.marker, color=look.color, markersize=8)
+        for look in (looks[label.partition(":")[0]] for label in labels)
+    ]
+    return handles, labels
+
+
+def _draw_roofs(axes: Axes, found: Estimate, left: float, right: float) -> list[tuple[Text, float]]:
+    """Bandwidths as slopes and peaks as lines from the slope on, each with its figure.
+
+    Returns:
+        The slopes' labels, each with its bandwidth; they have no angle yet.
+    """
+    device, peaks = found.device, roofs(found)
+    slopes = {"memory": device.bandwidth}
+    if device.cache_bandwidth is not None:
+        slopes["cache"] = device.cache_bandwidth
+    highest = max(peaks.values())
+    labels: list[tuple[Text, float]] = []
+    start = left * (right / left) ** 0.02
+    for name, bandwidth in slopes.items():
+        end, style = highest / bandwidth, "-" if name == "memory" else "--"
+        axes.plot([left, end], [bandwidth * left, highest], style, color="black", linewidth=1.2)
+        label = axes.annotate(
+            f"{name} {bandwidth / 1e9:,.0f} GB/s",
+            (start, bandwidth * start),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            rotation_mode="anchor",
+            fontsize=9,
+        )
+        labels.append((label, bandwidth))
+    for peak in set(peaks.values()):
+        axes.plot([peak / device.bandwidth, right], [peak, peak], color="black", linewidth=1.2)
+        names = ", ".join(mode for mode, value in peaks.items() if value == peak)
+        axes.annotate(
+            f"{names}\n{peak / 1e12:,.4g} TFLOP/s",
+            (right, peak),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    return labels
+
+
+def _angle(axes: Axes, left: float, right: float, bandwidth: float) -> float:
+    """Degrees at which a line of this bandwidth rises in the drawn axes."""
+    (x0, y0), (x1, y1) = axes.transData.transform(
+        [(left, bandwidth * left), (right, bandwidth * right)]
+    )
+    return degrees(atan2(y1 - y0, x1 - x0))
+
+
+# -- time by module -------------------------------------------------------------------------------
+
+
+def module_times(analysis: Analysis, most: int = MOST_BARS) -> dict[str, dict[str, float]]:
+    """Seconds by module and family, in the order in which the modules first run.
+
+    The modules are opened level by level as long as there are at most so many; "" is what runs
+    in the model itself.
+    """
+    running = [node for node in predicted(analysis).nodes if node.bound != "free"]
+    deepest = max((len(_parts(node.cost.module)) for node in running), default=0)
+    bars: dict[str, dict[str, float]] = {}
+    for depth in range(1, max(deepest, 1) + 1):
+        found: dict[str, dict[str, float]] = {}
+        for node in running:
+            path = ".".join(_parts(node.cost.module)[:depth])
+            times = found.setdefault(path, {})
+            times[node.cost.family] = times.get(node.cost.family, 0.0) + node.seconds
+        if bars and len(found) > most:
+            break
+        bars = found
+    return bars
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(".") if path else []
+
+
+def modules(analysis: Analysis) -> Figure:
+    """A bar for each module, its parts the families of operations, from the first to run down."""
+    bars = module_times(analysis)
+    found = predicted(analysis)
+    figure, axes = _new_figure(1.9 + 0.26 * len(bars), analysis, "time by module")
+    names = [path or "(the model itself)" for path in bars]
+    rows = range(len(bars))
+    start = [0.0] * len(bars)
+    families = sorted(
+        {family for times in bars.values() for family in times},
+        key=lambda family: -sum(times.get(family, 0.0) for times in bars.values()),
+    )
+    for family in families:
+        widths = [1e3 * times.get(family, 0.0) for times in bars.values()]
+        look = LOOKS[family]
+        axes.barh(
+            rows, widths, 0.72, left=start, color=look.color, edgecolor="white", linewidth=0.5,
+            label=look.label,
+        )  # fmt: skip
+        start = [a + b for a, b in zip(start, widths, strict=True)]
+    for row, total in zip(rows, start, strict=True):
+        axes.annotate(
+            f"{total:.2f} ms, {found.share(total / 1e3):.0%}",
+            (total, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18 * max(start, default=1.0))
+    axes.set_xlabel("predicted time (ms)")
+    axes.set_ylabel("module, in the order of the run")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    return figure

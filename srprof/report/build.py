@@ -1,0 +1,239 @@
+"""A report from its definition: the record, and the folder that it becomes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srprof.compare.scoring import Standing
+from srprof.errors import InputError
+from srprof.report.definition import Definition
+from srprof.report.record import KIND, make_record
+
+#: Files that every report has; figures come on top.
+PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report before it is written: its record, and the ranking if it has one."""
+
+    record: Mapping[str, Any]
+    standing: Standing | None
+
+
+def build(definition: Definition, command: str) -> Report:
+    """Trace the models and say all that the report shows.
+
+    Args:
+        command: what the user ran, for the page.
+
+    Raises:
+        InputError: a SPEC or a device is wrong. ModelError: a model raised.
+    """
+    record = make_record(definition, command)
+    if "ranking" not in definition.sections:
+        return Report(record, None)
+    from srprof.render.ranking import RankingOptions, as_rows, grid
+
+    standing = _standing(definition)
+    drawn = asdict(grid(standing, RankingOptions(ranks=True)))
+    return Report(record | {"ranking": {**drawn, "values": as_rows(standing)}}, standing)
+
+
+def _standing(definition: Definition) -> Standing:
+    """The challenge's table of the report's models and references."""
+    from dataclasses import replace
+
+    from srprof.compare import scoring
+    from srprof.compare.entries import CHALLENGE, predicted, trace_model
+    from srprof.compare.results import load_reference
+    from srprof.cost.devices import load_device
+
+    device = load_device(definition.devices[0] if definition.devices else "ntire2022")
+    own = [
+        replace(predicted(trace_model(m.spec, CHALLENGE), device, "allocated"), name=m.name)
+        for m in definition.models
+    ]
+    field = [entry for name in definition.references for entry in load_reference(name)]
+    return scoring.standing([*own, *field], scoring.find("main"))
+
+
+# -- tables as files ------------------------------------------------------------------------------
+
+
+def markdown(report: Report) -> str:
+    """The report's tables for a README."""
+    from srprof.render.ranking import RankingOptions, ranking_markdown
+    from srprof.report.figures import drawings
+    from srprof.report.tables import (
+        comparison_table,
+        how_lines,
+        markdown_escaped,
+        markdown_table,
+        peaks_table,
+    )
+
+    record = report.record
+    blocks = [f"# {markdown_escaped(record['title'])}\n"]
+    if record["note"]:
+        blocks.append(record["note"] + "\n")
+    if report.standing is not None:
+        blocks.append("## Ranking\n")
+        blocks.append(ranking_markdown(report.standing, RankingOptions(ranks=True)))
+    for table in record["tables"] if "tables" in record["sections"] else ():
+        blocks.append(f"## {markdown_escaped(table['title'])}\n")
+        if table["note"]:
+            blocks.append(table["note"] + "\n")
+        blocks.append(markdown_table(comparison_table(table)))
+        blocks.append("\n".join(f"- {markdown_escaped(line)}" for line in how_lines(table)) + "\n")
+    if "peaks" in record["sections"]:
+        blocks.append(f"## Peak memory at {record['input']}\n")
+        blocks.append(markdown_table(peaks_table(record)))
+    figures = drawings(record)
+    if figures:
+        blocks.append("## Figures\n")
+        blocks += [f"![{name.replace('_', ' ')}]({name}.svg)\n" for name in figures]
+    return "\n".join(blocks)
+
+
+def latex(report: Report) -> str:
+    """The report's tables for a paper."""
+    from srprof.render.ranking import RankingOptions, ranking_latex
+    from srprof.report.tables import comparison_table, how_lines, latex_table, peaks_table
+
+    record = report.record
+    blocks = [
+        "% \\usepackage[T1]{fontenc}, \\usepackage[utf8]{inputenc}, \\usepackage{booktabs},\n"
+        "% \\usepackage{graphicx}\n"
+    ]
+    if report.standing is not None:
+        blocks.append(ranking_latex(report.standing, RankingOptions(ranks=True)))
+    for table in record["tables"] if "tables" in record["sections"] else ():
+        blocks.append(latex_table(comparison_table(table), table["title"], how_lines(table)))
+    if "peaks" in record["sections"]:
+        blocks.append(latex_table(peaks_table(record), f"Peak memory at {record['input']}"))
+    return "\n".join(blocks)
+
+
+def data_json(record: Mapping[str, Any]) -> str:
+    """The record, one line for each node and each row, so that a change can be read."""
+    return _lines(record, 0) + "\n"
+
+
+def _lines(value: Any, depth: int) -> str:
+    """JSON whose lists of plain values stay on one line."""
+    nested = isinstance(value, (dict, list, tuple)) and any(
+        isinstance(item, (dict, list, tuple))
+        for item in (value.values() if isinstance(value, dict) else value)
+    )
+    if not nested:
+        return json.dumps(value, allow_nan=False)
+    pad, end = " " * (depth + 1), " " * depth
+    if isinstance(value, dict):
+        items = [f"{pad}{json.dumps(key)}: {_lines(v, depth + 1)}" for key, v in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{end}}}"
+    return "[\n" + ",\n".join(pad + _lines(item, depth + 1) for item in value) + f"\n{end}]"
+
+
+# -- the folder -----------------------------------------------------------------------------------
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is somebody else's, before any work is done.
+
+    Raises:
+        InputError: it exists and is no earlier report, or holds files that are not the report's;
+            or its parent is missing or closed to writing.
+    """
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"-o {folder}: there is no folder {str(parent)!r}; make it first")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"-o {folder}: no permission to write in {str(parent)!r}")
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise InputError(f"-o {folder}: that is no folder; choose another name")
+    there = {path.name for path in folder.iterdir()}
+    if not there:
+        return
+    written = _files_of(folder / DATA)
+    if written is None:
+        raise InputError(f"-o {folder}: in use by something that is no report; choose another name")
+    strange = sorted(there - written)
+    if strange:
+        raise InputError(
+            f"-o {folder}: it holds {strange[0]!r}, which is not of the report there; move it "
+            "away, or choose another name"
+        )
+
+
+def _files_of(data: Path) -> set[str] | None:
+    """The files that a report's data names as its own; None if it is no report."""
+    try:
+        record = json.loads(data.read_text(encoding="utf-8"))
+        if record["kind"] != KIND:
+            return None
+        return set(record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_report(report: Report, folder: Path) -> tuple[str, ...]:
+    """Write a report into a temporary folder beside its place, which it then takes.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        InputError: the folder is in use (`check_folder`), or the system refuses.
+    """
+    from srprof.report.figures import drawings, save
+    from srprof.report.page import page
+
+    check_folder(folder)
+    figures = drawings(report.record)
+    names = [PAGE, DATA, MARKDOWN, LATEX]
+    names += [f"{name}.{ending}" for name in figures for ending in ("svg", "png")]
+    texts = {
+        PAGE: page(report),
+        DATA: data_json({**report.record, "files": names}),
+        MARKDOWN: markdown(report),
+        LATEX: latex(report),
+    }
+    target = folder.absolute()
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".srprof-"))
+        try:
+            made = temporary / "report"
+            made.mkdir()  # with the permissions of any folder, which mkdtemp's does not have
+            for name, content in texts.items():
+                (made / name).write_text(content, encoding="utf-8")
+            for name, drawing in figures.items():
+                save(drawing, made / name)
+            _replace(made, target, temporary / "earlier")
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"-o {folder}: cannot be written: {error.strerror}") from error
+    return tuple(names)
+
+
+def _replace(made: Path, target: Path, earlier: Path) -> None:
+    """Put a folder in its place; what was there comes back if that fails."""
+    if not target.exists():
+        os.rename(made, target)
+        return
+    os.rename(target, earlier)
+    try:
+        os.rename(made, target)
+    except OSError:
+        os.rename(earlier, target)
+        raise

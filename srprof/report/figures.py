@@ -1,0 +1,318 @@
+"""The figures of a report as files, by matplotlib, drawn from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srprof.paths import place
+from srprof.render.figures import LOOKS, SETTINGS
+from srprof.render.tables import MIB
+from srprof.report.bubbles import predicted_points, published_points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Parts of the memory model from the bottom of the stack up: Okabe and Ito's colours, and a hatch
+#: for what is held.
+PARTS: Mapping[str, tuple[str, str]] = {
+    "net": ("#999999", ""),
+    "kept": ("#009E73", ""),
+    "input": ("#56B4E9", ""),
+    "output": ("#0072B2", ""),
+    "held": ("#D55E00", "///"),
+    "workspace": ("#CC79A7", ""),
+}
+PEAKS: Mapping[str, tuple[str, str]] = {
+    "planned": ("#009E73", ""),
+    "eager": ("#D55E00", "///"),
+    "allocated": ("#0072B2", ""),
+    "reserved": ("#56B4E9", "xxx"),
+}
+_ALIGN = {
+    "top center": ("center", "bottom", 0, 1),
+    "bottom center": ("center", "top", 0, -1),
+    "middle right": ("left", "center", 1, 0),
+    "middle left": ("right", "center", -1, 0),
+}
+#: Largest area of a bubble, in square points.
+_BUBBLE = 900.0
+#: Variables that the figure of held memory shows for a model; the page and data.json have all.
+_MOST_HELD = 8
+
+Drawing = Callable[[], "Figure"]
+
+
+def drawings(record: Mapping[str, Any]) -> dict[str, Drawing]:
+    """The figures by file name without ending; each is made when it is called."""
+    found: dict[str, Drawing] = {}
+    models, sections = record["models"], record["sections"]
+    if "runtime-memory" in sections:
+        found["runtime_memory"] = lambda: bubbles(record, models, record["input"])
+    if "peaks" in sections:
+        found["peaks"] = lambda: peaks(models, record["input"])
+    if "memory" in sections:
+        found["memory"] = lambda: memory(models, record["input"])
+    if "held" in sections and any(model["held"] for model in models):
+        found["held"] = lambda: held(models, record["input"])
+    for index, device in enumerate(record["devices"]):
+        if "modules" in sections:
+            found[f"modules_{_plain(device['name'])}"] = _families(record, index)
+    for figure in record["figures"] if "figures" in sections else ():
+        found[figure["name"]] = _own(record, figure)
+    return found
+
+
+def _families(record: Mapping[str, Any], device: int) -> Drawing:
+    return lambda: families(record["models"], record["devices"][device], device, record["input"])
+
+
+def _own(record: Mapping[str, Any], figure: Mapping[str, Any]) -> Drawing:
+    models, size = figure["models"], figure["input"]
+    if figure["kind"] == "memory":
+        return lambda: memory(models, size, figure["unit"])
+    return lambda: bubbles(record, models, size)
+
+
+def _plain(name: str) -> str:
+    """A name that a file may have."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+def save(drawing: Drawing, path: Path) -> None:
+    """Draw and write as SVG and PNG; the same figure is the same SVG.
+
+    Args:
+        path: without ending.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = drawing()
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(path.with_suffix(".png"), dpi=150)
+
+
+def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure without pyplot, whose global state is the user's, with so many axes."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = list(grid.flat)
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return figure, axes[:count]
+
+
+def text(name: str) -> str:
+    """A name as matplotlib shows it as it is: `$` would begin a formula."""
+    return name.replace("$", r"\$")
+
+
+# -- memory over nodes ----------------------------------------------------------------------------
+
+
+def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") -> Figure:
+    """A stacked area of the parts for each model, all to one scale, with the peak marked."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _grid(len(models), 5.6, 3.1)
+    highest = 0.0
+    for model, box in zip(models, axes, strict=True):
+        highest = max(highest, _stack(box, model, unit))
+        box.set_title(f"{text(model['name'])} at {size}", loc="left", fontsize=10)
+        box.set_xlabel("node, in the order of the run")
+        box.xaxis.set_major_locator(MaxNLocator(integer=True))
+        box.set_ylabel("memory (MiB)" if unit == "MiB" else "feature maps, without net")
+    for box in axes:
+        box.set_ylim(0, 1.2 * highest or 1)
+    _legend(figure, axes)
+    return figure
+
+
+def _stack(box: Axes, model: Mapping[str, Any], unit: str) -> float:
+    """Draw the parts of one model; gives the eager peak in the unit."""
+    columns = dict(
+        zip(model["nodes"]["columns"], zip(*model["nodes"]["rows"], strict=True), strict=False)
+    )
+    if not columns:
+        return 0.0
+    one = MIB if unit == "MiB" else model["map"]
+    net = model["net"] if unit == "MiB" else 0
+    # a step a node: each value holds from its node to the next
+    edges = [index - 0.5 for index in columns["index"]] + [columns["index"][-1] + 0.5]
+    base = [0.0] * (len(edges) - 1)
+    eager = base
+    for part, (color, hatch) in PARTS.items():
+        values = [net] * len(base) if part == "net" else [v or 0 for v in columns[part]]
+        if not any(values):
+            continue
+        top = [b + v / one for b, v in zip(base, values, strict=True)]
+        box.fill_between(
+            edges, [*base, base[-1]], [*top, top[-1]], step="post", facecolor=color, label=part,
+            hatch=hatch, edgecolor="white", linewidth=0.0,
+        )  # fmt: skip
+        base = top
+        if part != "workspace":
+            eager = top
+    if unit == "MiB":
+        allocated = [value / one for value in columns["allocated"]]
+        box.step(
+            edges, [*allocated, allocated[-1]], where="post", color="black", linewidth=0.9,
+            linestyle=":", label="allocated",
+        )  # fmt: skip
+    peak = max(range(len(eager)), key=lambda i: eager[i])
+    right = peak > 0.6 * len(eager)
+    box.annotate(
+        f"peak {eager[peak]:.2f} at {peak} {text(columns['op'][peak])}",
+        (columns["index"][peak], eager[peak]),
+        xytext=(-18 if right else 18, 14),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=8,
+        arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkB": 0},
+    )
+    box.set_xlim(edges[0], edges[-1])
+    return max(eager)
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend under all axes."""
+    found: dict[str, Any] = {}
+    for box in axes:
+        for handle, label in zip(*box.get_legend_handles_labels(), strict=True):
+            found.setdefault(str(label), handle)
+    figure.legend(
+        list(found.values()), list(found), loc="outside lower center", ncols=max(len(found), 1),
+        fontsize=8, frameon=False, handlelength=1.6, columnspacing=1.2,
+    )  # fmt: skip
+
+
+# -- all models -----------------------------------------------------------------------------------
+
+
+def bubbles(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]], size: str) -> Figure:
+    """Runtime against memory, predicted on each device and published; bubbles by parameters."""
+    panels = [
+        (f"predicted at {size}\n{device['title']}", predicted_points(models, index))
+        for index, device in enumerate(record["devices"])
+    ]
+    published, left_out = published_points(models, record["references"])
+    if published:
+        among = f", among {', '.join(record['references'])}" if record["references"] else ""
+        beyond = f"{left_out} entries far outside left out" if left_out else ""
+        panels.append((f"published{among}\n{beyond}", published))
+    figure, axes = _grid(len(panels), 5.2, 4.2)
+    for (title, points), box in zip(panels, axes, strict=True):
+        _scatter(box, points)
+        box.set_title(title, loc="left", fontsize=9)
+        box.set_xlabel("runtime (ms)")
+        box.set_ylabel("memory (MiB)")
+    figure.supxlabel("a bubble's area is the network's parameters", fontsize=8)
+    return figure
+
+
+def _scatter(box: Axes, points: Sequence[Mapping[str, Any]]) -> None:
+    most = max(point["params"] for point in points) or 1
+    for point in sorted(points, key=lambda p: not p["faint"]):
+        area = _BUBBLE * point["params"] / most
+        color = "#999999" if point["faint"] else "#0072B2"
+        box.scatter(
+            point["x"], point["y"], s=max(area, 6.0), color=color,
+            alpha=0.35 if point["faint"] else 0.65, edgecolors="white", linewidths=0.6,
+        )  # fmt: skip
+        if point["faint"]:
+            continue
+        align, vertical, right, up = _ALIGN[point["place"]]
+        gap = 3 + (max(area, 6.0) / 3.14) ** 0.5
+        box.annotate(
+            text(point["name"]), (point["x"], point["y"]), xytext=(right * gap, up * gap),
+            textcoords="offset points", ha=align, va=vertical, fontsize=8,
+        )  # fmt: skip
+    box.set_xlim(0, 1.15 * max(point["x"] for point in points) or 1)
+    box.set_ylim(0, 1.15 * max(point["y"] for point in points))
+    box.grid(visible=True, alpha=0.25, linewidth=0.6)
+
+
+def peaks(models: Sequence[Mapping[str, Any]], size: str) -> Figure:
+    """Bars of the four peaks of each model."""
+    figure, (box,) = _grid(1, max(5.0, 1.2 * len(models)), 3.6, columns=1)
+    width = 0.8 / len(PEAKS)
+    for order, (kind, (color, hatch)) in enumerate(PEAKS.items()):
+        box.bar(
+            [i + (order - 1.5) * width for i in range(len(models))],
+            [model["peak"][kind] / MIB for model in models],
+            width, color=color, hatch=hatch, edgecolor="white", linewidth=0.5, label=kind,
+        )  # fmt: skip
+    names = [text(model["name"]) for model in models]
+    box.set_xticks(range(len(models)), names, rotation=30, ha="right", rotation_mode="anchor")
+    box.set_ylabel("peak memory (MiB)")
+    box.set_title(f"Peaks at {size}", loc="left", fontsize=10)
+    _legend(figure, [box])
+    return figure
+
+
+def held(models: Sequence[Mapping[str, Any]], size: str) -> Figure:
+    """What variables hold at the eager peak, for each model that holds anything."""
+    holding = [model for model in models if model["held"]]
+    most = max(min(len(model["held"]), _MOST_HELD) for model in holding)
+    figure, axes = _grid(len(holding), 6.4, 0.9 + 0.26 * most)
+    widest = max(entry["bytes"] for model in holding for entry in model["held"]) / MIB
+    for model, box in zip(holding, axes, strict=True):
+        shown = model["held"][:_MOST_HELD]
+        names = [
+            text(f"{h['variable']}  {place(h['file'], h['line']) or h['function']}") for h in shown
+        ]
+        rows = range(len(shown))
+        box.barh(rows, [h["bytes"] / MIB for h in shown], 0.7, color="#D55E00")
+        box.set_yticks(rows, names, fontsize=8)
+        box.set_ylim(most - 0.5, -0.5)
+        box.set_xlim(0, 1.05 * widest)
+        box.set_xlabel("held (MiB)")
+        more = len(model["held"]) - len(shown)
+        box.set_title(
+            f"{text(model['name'])} at {size}" + (f", {more} smaller left out" if more else ""),
+            loc="left",
+            fontsize=10,
+        )
+    return figure
+
+
+def families(
+    models: Sequence[Mapping[str, Any]], device: Mapping[str, Any], index: int, size: str
+) -> Figure:
+    """The predicted time of every model, by family of operations."""
+    figure, (box,) = _grid(1, 9.0, 0.9 + 0.34 * len(models), columns=1)
+    times: list[dict[str, float]] = []
+    for model in models:
+        found: dict[str, float] = {}
+        for parts in model["devices"][index]["modules"].values():
+            for family, milliseconds in parts.items():
+                found[family] = found.get(family, 0.0) + milliseconds
+        times.append(found)
+    start = [0.0] * len(models)
+    for family, look in LOOKS.items():
+        widths = [found.get(family, 0.0) for found in times]
+        if any(widths):
+            box.barh(
+                range(len(models)), widths, 0.7, left=start, color=look.color, label=look.label,
+                edgecolor="white", linewidth=0.5,
+            )  # fmt: skip
+            start = [a + b for a, b in zip(start, widths, strict=True)]
+    for row, total in enumerate(start):
+        box.annotate(
+            f"{total:.2f}", (total, row), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
+    box.set_yticks(range(len(models)), [text(model["name"]) for model in models])
+    box.invert_yaxis()
+    box.set_xlim(0, 1.1 * max(start) or 1)
+    box.set_xlabel("predicted time (ms)")
+    box.set_title(f"Time at {size} on {device['title']}", loc="left", fontsize=10)
+    _legend(figure, [box])
+    return figure

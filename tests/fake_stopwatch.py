@@ -1,0 +1,64 @@
+"""A stopwatch that takes no time: it tells what a made-up device would take, with seeded noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
+
+from srprof.calibration.benches import Bench
+from srprof.cost.classes import NodeCost, node_costs
+from srprof.cost.devices import Device
+from srprof.cost.roofline import estimate_costs
+from srprof.tracing.run import run_trace
+from srprof.workload import resolve
+
+
+def bench_costs(bench: Bench) -> tuple[NodeCost, ...]:
+    workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
+    return node_costs(run_trace(workload, "auto", holders=False))
+
+
+class FakeStopwatch:
+    """Times benches by a device's own model.
+
+    Args:
+        device: what the machine is like.
+        noise: standard deviation of a sample; interference: the share of samples that another
+            program makes three times as long, while it runs: for the first `busy` samples.
+    """
+
+    where = "meta"
+
+    def __init__(
+        self,
+        device: Device,
+        noise: float = 0.0,
+        interference: float = 0.0,
+        busy: int = 10**9,
+    ) -> None:
+        self.taken = 0
+        self._device = device
+        self._noise = noise
+        self._interference = interference
+        self._busy = busy
+        self._random = Random(0)
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        yield
+
+    def seconds(self, bench: Bench, call: Callable[[], object]) -> float:
+        del call  # nothing is run
+        if bench.name not in self._seconds:
+            device = self._device
+            if bench.group == "peak tf32":  # a setting of torch's, of which the trace knows nothing
+                device = replace(device, peak={"float32": device.peak["tf32"]})
+            self._seconds[bench.name] = estimate_costs(bench_costs(bench), device).seconds
+        factor = max(0.5, 1 + self._noise * self._random.gauss(0, 1))
+        if self.taken < self._busy and self._random.random() < self._interference:
+            factor *= 3
+        self.taken += 1
+        return self._seconds[bench.name] * factor

@@ -1,0 +1,355 @@
+"""Predicted latency in every format: golden text, sums, pictures, and what is refused.
+
+After a change of a format that is meant: `python tests/integration/test_latency.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import srprof
+from srprof.cli import main
+from srprof.cost.classes import FAMILIES
+from srprof.cost.devices import device_names, load_device, needs_calibration
+from srprof.errors import InputError
+from srprof.render import FIGURES, FORMATS, VIEWS, Options, render
+from srprof.render.figures import LOOKS, module_times, points, roofline
+from tests.integration.test_rendering import GOLDEN, squeezed
+
+CASES = {
+    "analyze_e_rfdn_gtx1080ti.txt": ("e_rfdn", "text", Options(top=5)),
+    "analyze_fmen_s_gtx1080ti_modules.md": ("fmen_s", "markdown", Options("modules", top=8)),
+}
+
+OWN = """\
+title = "My card"
+bandwidth = 300
+cache = 4
+memory = 8
+sms = 20
+
+[peak]
+float32 = 5.0
+"""
+
+
+def rendered(name: str) -> str:
+    model, form, options = CASES[name]
+    text = render(srprof.analyze(model, "256x256", device="gtx1080ti"), form, options)
+    text = re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", text)
+    return text[text.index("Latency on") :].partition("\n\nComplexity")[0] + "\n"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str):
+    assert squeezed(rendered(name)) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def e_rfdn():
+    return srprof.analyze("e_rfdn", "64x64", device="gtx1080ti")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN, encoding="utf-8")
+    return path
+
+
+# -- the machine formats --------------------------------------------------------------------------
+
+
+def test_json_is_the_contract(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    latency = data["latency"]
+    assert latency["device"] == "gtx1080ti"
+    assert set(latency) == {
+        "device", "title", "predicted_ms", "uncertainty_ms", "uncertainty_from", "held_out_error",
+        "overhead_ms", "overhead_share", "by_bound", "by_class", "by_module",
+    }  # fmt: skip
+    assert set(latency["by_class"][0]) == {
+        "class", "nodes", "ms", "share", "bound", "bound_share"
+    }  # fmt: skip
+    assert 0 < latency["uncertainty_ms"] < latency["predicted_ms"]
+
+
+def test_json_sums(e_rfdn):
+    data = json.loads(render(e_rfdn, "json"))
+    latency, nodes = data["latency"], data["nodes"]
+    total = latency["predicted_ms"]
+    running = [node for node in nodes if node["bound"] != "free"]
+    assert sum(node["predicted_us"] for node in nodes) == pytest.approx(1e3 * total)
+    assert sum(c["ms"] for c in latency["by_class"]) == pytest.approx(total)
+    assert sum(c["share"] for c in latency["by_class"]) == pytest.approx(1)
+    assert sum(c["nodes"] for c in latency["by_class"]) == len(running)
+    assert sum(latency["by_bound"].values()) == pytest.approx(total)
+    assert latency["by_module"][""] == pytest.approx(total)
+    assert latency["overhead_share"] == pytest.approx(latency["overhead_ms"] / total)
+    for found in latency["by_class"]:
+        members = [node for node in running if node["op_class"] == found["class"]]
+        assert sum(n["predicted_us"] for n in members) == pytest.approx(1e3 * found["ms"])
+        bound = sum(n["predicted_us"] for n in members if n["bound"] == found["bound"])
+        assert bound == pytest.approx(1e3 * found["ms"] * found["bound_share"])
+
+
+def test_without_a_device_nothing_is_predicted(e_rfdn):
+    plain = srprof.analyze(e_rfdn.trace)
+    data = plain.to_dict()
+    assert data["latency"] is None
+    assert {(n["predicted_us"], n["bound"], n["op_class"]) for n in data["nodes"]} == {(None,) * 3}
+    for view in VIEWS:
+        text = render(plain, "text", Options(view))
+        assert "predicted" not in text.replace("allocated", "")
+        assert text != render(e_rfdn, "text", Options(view)) or view == "peak"
+
+
+def test_the_frame_and_the_csv_have_each_node_s_time(e_rfdn):
+    frame = e_rfdn.to_frame()
+    total = 1e6 * e_rfdn.latency.seconds
+    assert frame["predicted_us"].sum() == pytest.approx(total)
+    rows = list(csv.DictReader(io.StringIO(render(e_rfdn, "csv"))))
+    assert sum(float(row["predicted_us"]) for row in rows) == pytest.approx(total)
+    assert {row["bound"] for row in rows} <= {"memory", "compute", "launch", "free"}
+    modules = csv.DictReader(io.StringIO(render(e_rfdn, "csv", Options("modules"))))
+    times = {row["module"]: float(row["predicted_ms"]) for row in modules}
+    assert times["(the model)"] == pytest.approx(total / 1e3)
+    assert times["B1"] > times["B1.esa"] > 0
+
+
+@pytest.mark.parametrize("form", [*FORMATS, "html"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_in_every_format(e_rfdn, form, view):
+    assert len(render(e_rfdn, form, Options(view, color=form == "text"))) > 200
+
+
+def test_a_network_of_views_alone_takes_no_time():
+    from torch import nn
+
+    analysis = srprof.analyze(nn.Flatten(), "8x8", device="gtx1080ti")
+    assert analysis.latency.seconds == 0
+    for form in FORMATS:
+        render(analysis, form)
+    for kind in FIGURES:
+        assert kind in {"roofline", "modules"}
+    assert points(analysis.latency) == []
+    roofline(analysis)
+    assert module_times(analysis) == {}
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_device_may_be_a_file_of_one_s_own(own, capsys):
+    assert main(["analyze", "fmen_s", "--input", "64x64", "--device", "mine.toml"]) == 0
+    assert "Latency on My card, predicted" in capsys.readouterr().out
+
+
+def refused(capsys, *argv: str) -> str:
+    """The one line on stderr of a command whose input is wrong."""
+    assert main(list(argv)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("srprof: ") and captured.err.count("\n") == 1
+    return captured.err
+
+
+ANALYZE = ("analyze", "fmen_s", "--input", "64x64")
+
+
+def test_unknown_device_has_the_nearest_names(capsys):
+    line = refused(capsys, *ANALYZE, "--device", "gtx1080")
+    assert "'gtx1080'" in line and "gtx1080ti" in line
+    assert "rtx3090" in refused(capsys, *ANALYZE, "--device", "3090")
+
+
+def test_a_device_that_must_be_calibrated_says_how(capsys):
+    line = refused(capsys, *ANALYZE, "--device", "cpu")
+    assert "srprof calibrate --device cpu -o cpu.toml" in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("bandwidth = 300", "", "bandwidth"),
+        ("bandwidth = 300", "bandwidth = -3", "bandwidth"),
+        ("bandwidth = 300", "bandwith = 300", "did you mean bandwidth?"),
+        ("float32 = 5.0", "float23 = 5.0", "did you mean peak.float32?"),
+        ("float32 = 5.0", 'float32 = "fast"', "peak.float32"),
+        ("sms = 20", "sms = 2.5", "sms"),
+        ("[peak]", "[peak", "not valid TOML"),
+        ("[peak]", "[compute]\ntile_64 = 7\n[peak]", "compute.tile_64"),
+    ],
+)
+def test_a_broken_profile_says_which_key(own, capsys, old, new, named):
+    own.write_text(OWN.replace(old, new), encoding="utf-8")
+    line = refused(capsys, *ANALYZE, "--device", "mine.toml")
+    assert named in line and "mine.toml" in line
+
+
+def test_a_missing_profile_is_named(capsys):
+    assert "gone.toml" in refused(capsys, *ANALYZE, "--device", "gone.toml")
+
+
+def test_a_dtype_that_the_device_lacks(capsys):
+    line = refused(capsys, *ANALYZE, "--device", "gtx1080ti", "--dtype", "bfloat16")
+    assert "gtx1080ti has no peak for bfloat16" in line
+    with pytest.raises(InputError, match="no peak for float16"):
+        srprof.analyze("fmen_s", "64x64", dtype="float16", device="gtx1080ti")
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_a_picture_beside_the_report(own, capsys, kind):
+    command = (*ANALYZE, "--device", "mine.toml", "--figure-kind", kind)
+    for ending, magic in ((".svg", b"<?xml"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF")):
+        path = own.with_name(f"picture{ending}")
+        assert main([*command, "--figure", str(path)]) == 0
+        assert path.read_bytes().startswith(magic)
+    assert "Latency on My card" in capsys.readouterr().out
+    text = "".join(ElementTree.parse(own.with_name("picture.svg")).getroot().itertext())
+    assert "My card" in text
+    assert "ms" in text
+
+
+def test_the_same_picture_is_the_same_file(own):
+    files = []
+    for name in ("a.svg", "b.svg"):
+        assert main([*ANALYZE, "--device", "mine.toml", "--figure", name, "-o", "report.txt"]) == 0
+        files.append(own.with_name(name).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_any_work(own, capsys):
+    device = ("--device", "mine.toml")
+    assert ".svg, .png, .pdf" in refused(capsys, *ANALYZE, *device, "--figure", "picture.bmp")
+    assert "--figure gone/a.svg" in refused(capsys, *ANALYZE, *device, "--figure", "gone/a.svg")
+    assert "--device" in refused(capsys, *ANALYZE, "--figure", "picture.svg")
+    assert list(own.parent.iterdir()) == [own]
+
+
+def test_every_family_has_a_look_of_its_own():
+    assert set(LOOKS) == set(FAMILIES)
+    assert len({look.color for look in LOOKS.values()}) == len(FAMILIES)
+    assert len({look.marker for look in LOOKS.values()}) == len(FAMILIES)
+
+
+def test_no_point_is_above_its_roof(e_rfdn):
+    """Nothing is faster than the device, whichever efficiency its class has."""
+    device = e_rfdn.device
+    for point in points(e_rfdn.latency):
+        roof = min(device.peak["float32"], device.bandwidth * point.intensity)
+        assert point.speed <= roof * (1 + 1e-9)
+    assert sum(p.seconds for p in points(e_rfdn.latency)) == pytest.approx(e_rfdn.latency.seconds)
+
+
+def test_the_bars_are_the_whole(e_rfdn):
+    for most in (1, 12, 24, 1000):
+        bars = module_times(e_rfdn, most)
+        total = sum(sum(times.values()) for times in bars.values())
+        assert total == pytest.approx(e_rfdn.latency.seconds)
+    assert len(module_times(e_rfdn, 24)) <= 24 < len(module_times(e_rfdn, 1000))
+    assert next(iter(module_times(e_rfdn))) == "fea_conv"
+
+
+def test_nothing_overlaps(e_rfdn):
+    """The roofs' names are clear of the points, and every text is inside the picture."""
+    for name in ("gtx1080ti", "a100"):
+        figure = roofline(srprof.analyze(e_rfdn.trace, device=name))
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        boxes = [text.get_window_extent() for text in axes.texts]
+        dots = [
+            axes.transData.transform(offset)
+            for group in axes.collections
+            for offset in group.get_offsets()
+        ]
+        leftmost, rightmost = min(x for x, _ in dots), max(x for x, _ in dots)
+        for box in boxes:
+            assert box.x1 < leftmost or box.x0 > rightmost
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        lines = sorted(box.y0 for box in boxes if box.x1 < leftmost)  # parallel, along the slopes
+        assert all(b - a > 2 * 9 * figure.dpi / 72 for a, b in pairwise(lines))
+        peaks = [box for box in boxes if box.x0 > rightmost]
+        assert not any(a.overlaps(b) for a, b in combinations(peaks, 2))
+
+
+# -- srprof devices -------------------------------------------------------------------------------
+
+
+def test_devices_are_listed(capsys):
+    assert main(["devices"]) == 0
+    text = capsys.readouterr().out
+    for name in device_names():
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    assert "srprof calibrate --device cpu -o cpu.toml" in text
+    assert re.search(r"^gtx1080ti .* 11\.34 .* 484 .* 2\.75 .* 11 .* 5 ", text, re.MULTILINE)
+
+
+def test_devices_as_json_are_in_si_units(capsys):
+    assert main(["devices", "--format", "json"]) == 0
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(found) == set(device_names())
+    assert found["a100"]["bandwidth"] == load_device("a100").bandwidth == 2039e9
+    assert "calibrate" in found["cpu"]
+
+
+@pytest.mark.parametrize("name", [n for n in device_names() if not needs_calibration(n)])
+def test_a_device_is_shown_with_its_sources(name, capsys):
+    assert main(["devices", name]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for source in load_device(name).source.values():
+        assert " ".join(source.split()) in text
+    assert main(["devices", name, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == name
+
+
+def test_devices_as_markdown_have_the_sources(capsys):
+    assert main(["devices", "--format", "markdown"]) == 0
+    text = capsys.readouterr().out
+    assert "## h100: NVIDIA H100" in text
+    assert "NVIDIA H100 Tensor Core GPU Architecture whitepaper" in text
+
+
+def test_a_device_without_figures_says_how_to_get_them(capsys):
+    assert main(["devices", "cpu"]) == 0
+    assert "srprof calibrate --device cpu" in capsys.readouterr().out
+
+
+def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
+    assert main(["devices", "mine.toml"]) == 0
+    assert "My card" in capsys.readouterr().out
+    assert "h200" in refused(capsys, "devices", "h20")
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_page_are_what_the_command_prints(monkeypatch):
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    for name in ("latency_tables", "fit_ntire2022"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import latency_tables
+
+    page = (root / "docs" / "latency.md").read_text(encoding="utf-8")
+    shown = re.search(r"latency_tables: begin -->\n(.*?)\n<!--", page, flags=re.DOTALL).group(1)
+    assert shown == "\n\n".join(latency_tables.tables())
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        (GOLDEN / case).write_text(rendered(case), encoding="utf-8")

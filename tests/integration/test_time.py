@@ -1,0 +1,116 @@
+"""`srprof time` by a clock that is told what to say: nothing here depends on how long it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from srprof.cli import main
+from srprof.cost.devices import device_like, device_names, device_titles
+from srprof.measuring import cpu, run
+
+OWN = """\
+title = "My processor"
+bandwidth = 10
+cache = 4
+memory = 8
+sms = 1
+
+[peak]
+float32 = 0.1
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch, tmp_path) -> list[float]:
+    """Milliseconds that the passes will take, one after another; an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(OWN, encoding="utf-8")
+    times = [20.0, 20.5, 21.0, 20.0, 19.5, 20.2, 19.9, 20.1]
+
+    def time_ms(self: cpu.CpuBackend, call) -> float:
+        call()
+        return next(rest)
+
+    rest: Iterator[float] = iter(times)
+    monkeypatch.setattr(cpu.CpuBackend, "time_ms", time_ms)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: True)
+    return times
+
+
+TIME = ("time", "fmen_s", "--input", "24x24", "--device", "cpu", "--threads", "1", "--repeat", "8")
+
+
+def test_measured_and_predicted_side_by_side(clock, capsys):
+    assert main([*TIME, "--profile", "mine.toml"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:4] == ["fmen_s", "at", "1x3x24x24", "float32"]
+    assert ["8", "passes", "after", "2", "of", "warm-up,", "by", "perf_counter"] in lines
+    rows = {line[0]: line for line in lines if line}
+    assert rows["measured"][1] == "20"  # 20.05, of which the samples support two figures
+    assert "19.975" not in rows["measured"]
+    assert "(spread 1.5%)" in " ".join(rows["measured"])
+    predicted = float(rows["predicted"][1])
+    assert rows["difference"][1] == f"{predicted / 20.05 - 1:+.1%}"
+    assert rows["difference"][-2:] == ["My", "processor"]
+
+
+def test_as_json_with_every_sample(clock, capsys):
+    assert main([*TIME, "--profile", "mine.toml", "--format", "json", "-o", "time.json"]) == 0
+    assert capsys.readouterr().out == ""
+    with open("time.json", encoding="utf-8") as file:
+        data = json.load(file)
+    assert data["measured"]["samples_ms"] == clock
+    assert data["measured"]["median_ms"] == pytest.approx(20.05)
+    assert data["predicted"]["device"] == "mine"
+    difference = data["predicted"]["predicted_ms"] / 20.05 - 1
+    assert data["predicted"]["difference"] == pytest.approx(difference)
+    assert data["device"]["kind"] == "cpu"
+
+
+def test_without_a_profile_it_says_how_to_make_one(clock, capsys):
+    assert main(list(TIME)) == 0
+    text = capsys.readouterr().out
+    assert "measured" in text and "predicted" not in text.replace("no prediction", "")
+    assert "srprof calibrate --device cpu -o cpu.toml" in text
+    assert "--profile cpu.toml" in text
+
+
+def test_a_wide_spread_is_said(clock, capsys, monkeypatch):
+    monkeypatch.setattr(cpu.CpuBackend, "time_ms", lambda self, call: next(wide))
+    wide = iter([10.0, 40.0] * 4)
+    assert main(list(TIME)) == 0
+    assert "wide spread" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("--repeat", "0"), "--repeat 0"),
+        (("--warmup", "-1"), "--warmup -1"),
+        (("--threads", "0"), "--threads 0"),
+        (("--profile", "gtx1080"), "gtx1080ti"),
+        (("--profile", "cpu"), "srprof calibrate --device cpu"),
+        (("--profile", "gone.toml"), "gone.toml"),
+        (("--device", "tpu"), "'tpu'"),
+        (("--dtype", "bfloat16", "--profile", "mine.toml"), "mine has no peak for bfloat16"),
+        (("-o", "gone/time.txt"), "gone"),
+    ],
+)
+def test_what_time_refuses(clock, capsys, change, named):
+    assert main([*TIME, *change]) == 2
+    captured = capsys.readouterr()
+    assert named in captured.err and captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_gpu_is_known_by_its_name_and_a_variant_is_not():
+    assert device_like("NVIDIA GeForce GTX 1080 Ti") == "gtx1080ti"
+    assert device_like("NVIDIA H200") == "h200"
+    assert device_like("NVIDIA GeForce RTX 3090") == "rtx3090"
+    for unknown in ("NVIDIA GeForce RTX 3090 Ti", "NVIDIA H20", "This machine's CPU"):
+        assert device_like(unknown) is None
+    for name in device_names():
+        assert device_like(device_titles()[name]) in {name, None}
