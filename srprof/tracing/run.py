@@ -138,6 +138,9 @@ def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) 
 
 def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
     """A run as the code wants it: again, with a stand-in for the GPU, if it asks for one."""
+    if gpu.asked:  # by the program, before the model
+        gpu.answering = True
+        return _run_once(workload, "meta")
     first: Trace | None = None
     try:
         first = _run_once(workload, "meta")

@@ -229,3 +229,24 @@ def test_plain_code_is_run_once(monkeypatch: pytest.MonkeyPatch):
     calls = []
     srprof.trace(Net(lambda self, x: (calls.append(1), self.body(x))[1]), SHAPE)
     assert len(calls) == 2  # one for the record, one for who holds what
+
+
+def test_a_program_that_uses_the_gpu_already(monkeypatch: pytest.MonkeyPatch):
+    """torch initialises CUDA once, so that a later request could not be seen."""
+    plain = srprof.trace("fmen_s", "32x32")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert srprof.trace("fmen_s", "32x32") == plain
+    found = trace(lambda self, x: self.body(x) + torch.zeros(8, device="cuda"))
+    assert any(PUTS in note for note in found.notes)
+
+
+def test_a_region_around_the_analysis():
+    """Of a program with a GPU; here torch is told that it is on."""
+    model = Net(lambda self, x: self.body(x))
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        found = srprof.trace(model, SHAPE)
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.clear_autocast_cache()
+    assert found.nodes[-1].outputs[0].dtype == "float16"

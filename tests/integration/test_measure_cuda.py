@@ -207,7 +207,7 @@ def test_out_of_memory_in_a_later_run(fake: FakeCuda):
 def test_a_copy_for_a_gpu_has_the_callers_weights(monkeypatch: pytest.MonkeyPatch):
     """Made in main memory, and moved from there."""
     moves = []
-    monkeypatch.setattr(workload, "_moved", lambda model, device: moves.append(device) or model)
+    monkeypatch.setattr(workload, "moved", lambda model, device: moves.append(device) or model)
     model = nn.Conv2d(3, 4, 3)
     copy = workload.copy_model(model, "cuda")
     assert moves == ["cuda"]
