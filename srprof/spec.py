@@ -46,6 +46,11 @@ class Spec:
     checkpoint: str = ""
 
     @property
+    def channels(self) -> int:
+        """Channels of its input image: the zoo's word, else those of RGB."""
+        return self.network.channels if self.network else 3
+
+    @property
     def name(self) -> str:
         """A short name for titles."""
         if self.network is not None:

@@ -8,8 +8,9 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from srprof.cli.options import call_shapes
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.inputs import RUN_DTYPES
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
@@ -136,9 +137,7 @@ def run(args: argparse.Namespace) -> int:
     _check_figure(args)
     device = None if args.device is None else _device(args.device)
     parsed = spec.parse(args.spec)
-    sizes = args.input or ["256x256"]
-    channels = parsed.network.channels if parsed.network else 3
-    shapes = [check_shape(parse_size(size, channels), args.dtype) for size in sizes]
+    shapes = call_shapes(args, parsed)
 
     from srprof.analysis import analyze
 

@@ -103,7 +103,7 @@ def _traced(
     from srprof.analysis import analyze
 
     parsed = spec.parse(text)
-    channels = parsed.network.channels if parsed.network else 3
+    channels = parsed.channels
     if sizes is None and other is not None:
         shapes = [tuple(tensor["shape"]) for tensor in other["inputs"]]
     else:

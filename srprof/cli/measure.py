@@ -6,8 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.cli.options import add_real_run, call_shapes, check_counts
 from srprof.output import check_output, write
 
 _DESCRIPTION = """\
@@ -27,20 +26,7 @@ def add_parser(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
-    parser.add_argument(
-        "--input",
-        metavar="SIZE",
-        action="append",
-        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
-    )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
-    parser.add_argument(
-        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
-    )
+    add_real_run(parser)
     parser.add_argument(
         "--protocol",
         choices=("ntire", "strict"),
@@ -74,15 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from srprof import spec
 
     check_output(args.output)
-    for option, least in (("repeat", 0), ("warmup", 0), ("threads", 1)):
-        value = getattr(args, option)
-        if value is not None and value < least:
-            raise InputError(f"--{option} {value}: give a whole number of at least {least}")
+    check_counts(args, repeat=0, warmup=0, threads=1)
     parsed = spec.parse(args.spec)
-    channels = parsed.network.channels if parsed.network else 3
-    shapes = [
-        check_shape(parse_size(size, channels), args.dtype) for size in args.input or ["256x256"]
-    ]
+    shapes = call_shapes(args, parsed)
 
     from srprof.measuring.progress import TerminalProgress
     from srprof.measuring.run import Interrupted, measure

@@ -131,7 +131,7 @@ def _measurements(
     sizes = args.input or [_DEFAULT_INPUT["cpu" if args.device == "cpu" else "cuda"]]
     for text in specs:
         parsed = spec.parse(text)
-        channels = parsed.network.channels if parsed.network else 3
+        channels = parsed.channels
         for size in sizes:
             for dtype in args.dtype or ["float32"]:
                 shape = check_shape(parse_size(size, channels), dtype)

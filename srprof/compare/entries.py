@@ -78,7 +78,7 @@ def trace_model(text: str, sizes: Sizes) -> Model:
     from srprof.workload import resolve
 
     parsed = spec.parse(text)
-    channels = parsed.network.channels if parsed.network else 3
+    channels = parsed.channels
     shapes = {
         what: check_shape(size if len(size) == 4 else (1, channels, *size))
         for what, size in (

@@ -1,0 +1,49 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+
+from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.spec import Spec
+
+
+def add_real_run(parser: argparse.ArgumentParser) -> None:
+    """SPEC, its call and the device, of commands that run a model for real."""
+    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+    )
+
+
+def call_shapes(args: argparse.Namespace, spec: Spec) -> list[tuple[int, ...]]:
+    """Shapes of the call that `--input` asks for.
+
+    Raises:
+        InputError: one of them is no size, or too large for the dtype.
+    """
+    sizes = args.input or ["256x256"]
+    return [check_shape(parse_size(size, spec.channels), args.dtype) for size in sizes]
+
+
+def check_counts(args: argparse.Namespace, **least: int) -> None:
+    """Refuse a count that was given and is less than this.
+
+    Raises:
+        InputError: naming the option.
+    """
+    for option, lowest in least.items():
+        value = getattr(args, option)
+        if value is not None and value < lowest:
+            raise InputError(f"--{option} {value}: give a whole number of at least {lowest}")
