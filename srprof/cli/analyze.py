@@ -8,10 +8,10 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from srprof.cli.options import call_shapes
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES
 from srprof.memory.model import GRANULARITY
+from srprof.options import call_shapes
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
 from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from srprof.cli.options import add_real_run, call_shapes, check_counts
+from srprof.options import add_real_run, call_shapes, check_counts
 from srprof.output import check_output, write
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Options that several commands take, and what they mean."""
+"""Command-line options that several commands take; `cli/` has one file a command and no other."""
 
 from __future__ import annotations
 
