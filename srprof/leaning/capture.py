@@ -1,0 +1,184 @@
+"""A network as a graph of ATen calls, by `torch.export`, and the calls for which the graph holds."""
+
+from __future__ import annotations
+
+import operator
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule
+from torch.fx import Node as FxNode
+from torch.utils import _pytree as pytree
+
+from srprof.errors import SrprofError
+
+#: Nodes that check what `Captured.conditions` checks already.
+_CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
+
+
+class Refusal(SrprofError):
+    """A network, or a call of it, whose behaviour a lean one cannot keep; says why."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A graph with what is needed to run it.
+
+    Attributes:
+        graph: placeholders are the tensors of the call, in their order; `get_attr` nodes name the
+            network's parameters and buffers by their paths, or one of `constants`.
+        constants: tensors that the code made of numbers, by the name that the graph has for them.
+        conditions: Python expressions in the placeholders' names; the graph holds for a call for
+            which all are true.
+        call, result: how the tensors lie in the call's and the result's containers.
+    """
+
+    graph: Graph
+    constants: dict[str, torch.Tensor]
+    conditions: tuple[str, ...]
+    call: pytree.TreeSpec
+    result: pytree.TreeSpec
+
+
+def capture(
+    network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], *, any_size: bool = True
+) -> Captured:
+    """A graph of this call of the network, which must be in evaluation mode.
+
+    Args:
+        any_size: let each size of each tensor vary where the code lets it; sizes of 1 never do.
+
+    Raises:
+        Refusal: the call cannot be exported, or not be kept as a graph; with the reason.
+    """
+    try:
+        exported = _export(network, tuple(args), dict(kwargs), any_size)
+    except Exception as error:
+        if not any_size:
+            raise Refusal(f"torch.export fails: {_reason(error)}") from error
+        return capture(network, args, kwargs, any_size=False)
+    module = exported.module(check_guards=False)
+    conditions = _conditions(exported, module)
+    for node in list(module.graph.nodes):
+        if _is_check(node):
+            module.graph.erase_node(node)
+        else:
+            _check_kept(node)
+    return Captured(
+        module.graph, _constants(network, module), conditions, module._in_spec, module._out_spec
+    )
+
+
+def _export(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], any_size: bool) -> Any:
+    auto = torch.export.Dim.AUTO
+    shapes = None
+    if any_size:
+
+        def sizes(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return None
+            return {axis: auto for axis, size in enumerate(leaf.shape) if size > 1}
+
+        shapes = {
+            name: pytree.tree_map(sizes, value)
+            for name, value in _by_parameter(network, args, kwargs).items()
+        }
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+
+def _by_parameter(
+    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The call's arguments by the names that `forward` has for them."""
+    import inspect
+
+    return dict(inspect.signature(network.forward).bind(*args, **kwargs).arguments)
+
+
+def _reason(error: Exception) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()}" if first else type(error).__name__
+
+
+def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
+    """What the sizes of a call must be: fixed ones, ranges, equal ones, and the code's own ifs."""
+    ranges = exported.range_constraints
+    conditions: list[str] = []
+    first: dict[Any, str] = {}
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        if node.op != "placeholder" or not isinstance(value, torch.Tensor):
+            continue
+        conditions.append(f"{node.target}.dim() == {value.dim()}")
+        for axis, size in enumerate(value.shape):
+            here = f"{node.target}.size({axis})"
+            if isinstance(size, int):
+                conditions.append(f"{here} == {size}")
+                continue
+            symbol = size.node.expr
+            if symbol in first:
+                conditions.append(f"{here} == {first[symbol]}")
+                continue
+            first[symbol] = here
+            allowed = ranges.get(symbol)
+            conditions.append(f"{here} >= {max(2, int(allowed.lower)) if allowed else 2}")
+            if allowed is not None and allowed.upper.is_Integer:
+                conditions.append(f"{here} <= {allowed.upper}")
+    guards = getattr(exported, "_guards_code", None)
+    if guards is None and first:
+        raise Refusal("this torch does not tell for which sizes an exported graph holds")
+    return (*conditions, *(_in_names(guard) for guard in guards or ()))
+
+
+def _in_names(guard: str) -> str:
+    """`L['x'].size()[2]` as `x.size(2)`."""
+    named = re.sub(r"L\['(\w+)'\]", r"\1", guard)
+    return re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named)
+
+
+def _is_check(node: FxNode) -> bool:
+    return node.target == "_guards_fn" or str(node.target).startswith(_CHECKS)
+
+
+def _check_kept(node: FxNode) -> None:
+    """Refuse what cannot be told by looking at its arguments and results."""
+    if node.op in ("placeholder", "get_attr", "output"):
+        return
+    if node.op != "call_function" or not isinstance(node.target, Callable):  # type: ignore[arg-type]
+        raise Refusal(f"the graph calls {node.target}")
+    if isinstance(node.target, torch._ops.OpOverload):
+        name = str(node.target)
+        if torch.Tag.data_dependent_output in node.target.tags or name.startswith("aten.item"):
+            raise Refusal(f"its code reads a value of a tensor ({name})")
+        if torch.Tag.dynamic_output_shape in node.target.tags:
+            raise Refusal(f"the size of a result depends on values ({name})")
+        if _trains(node):
+            raise Refusal(f"it trains: {name} changes running statistics")
+    elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
+        raise Refusal(f"the graph calls {node.target}")
+
+
+def _trains(node: FxNode) -> bool:
+    if node.target is not torch.ops.aten.batch_norm.default:
+        return False
+    return bool(node.args[5]) and node.args[3] is not None
+
+
+def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:
+    """Tensors that the graph names and the network has not."""
+    constants = {}
+    for node in module.graph.find_nodes(op="get_attr"):
+        try:
+            value = operator.attrgetter(node.target)(network)
+        except AttributeError:
+            value = None
+        if not isinstance(value, torch.Tensor):
+            constants[node.target] = operator.attrgetter(node.target)(module).detach()
+    return constants

@@ -1,0 +1,277 @@
+"""A graph's steps and storages, as evidence shows them: it is run once on meta tensors.
+
+Which values share a storage is what torch did in that run, and also what an operator's schema
+says may be shared, so that a `reshape` that copied here counts as the view that it may be at
+another size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Graph
+from torch.fx import Node as FxNode
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from srprof.leaning.program import Program, Step
+
+#: As CUDA hands memory out; srprof's peaks count storages so.
+GRANULARITY = 512
+
+#: Composite operators that may hand their input through, though their schemas say nothing of it.
+_MAY_BE_INPUT = frozenset(
+    f"aten.{name}"
+    for name in "dropout feature_dropout alpha_dropout feature_alpha_dropout type_as pad "
+    "pixel_shuffle pixel_unshuffle channel_shuffle einsum matmul linear".split()
+)
+
+#: Operators of two tensors whose order does not matter to a bit of the result.
+_COMMUTATIVE = frozenset(("aten.add.Tensor", "aten.mul.Tensor"))
+
+
+class InPlace:
+    """How a step writes into one of its arguments: the call that does, and which argument it is."""
+
+    def __init__(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.target, self.args, self.kwargs = target, args, kwargs
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """A program, and the graph's nodes that its steps are.
+
+    Attributes:
+        nodes: of each step.
+        in_place: for each step, by the storage that it could write into, how.
+    """
+
+    program: Program
+    nodes: tuple[FxNode, ...]
+    in_place: tuple[dict[int, InPlace], ...]
+
+
+def liveness(
+    graph: Graph,
+    attribute: Callable[[str], torch.Tensor],
+    call: list[Any],
+) -> Liveness:
+    """What each step makes, reads and could overwrite, for this call.
+
+    Args:
+        attribute: parameters, buffers and constants by name.
+        call: an argument for each placeholder; of tensors only sizes, strides and types count.
+    """
+    return _Reader(graph, attribute, call).read()
+
+
+class _Reader:
+    def __init__(
+        self, graph: Graph, attribute: Callable[[str], torch.Tensor], call: list[Any]
+    ) -> None:
+        self.graph = graph
+        self.attribute = attribute
+        self.call = iter(call)
+        self.values: dict[FxNode, Any] = {}
+        self.storages: dict[FxNode, frozenset[int]] = {}  # in which a node's value may lie
+        self.weights: set[int] = set()  # storages that are none of ours: parameters, constants
+        self.numbers: dict[int, int] = {}  # of a storage, by its address
+        self.sizes: list[int] = []
+        self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
+        self.steps: list[Step] = []
+        self.step_of: dict[FxNode, int] = {}
+        self.in_place: list[dict[int, InPlace]] = []
+        self.readers: dict[int, list[int]] = {}
+        self.writer: dict[int, int] = {}
+        self.chain: int | None = None  # the last step that draws random numbers
+
+    def read(self) -> Liveness:
+        given: frozenset[int] = frozenset()
+        pinned: frozenset[int] = frozenset()
+        nodes = []
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                self._put(node, _on_meta(next(self.call)))
+                given |= self.storages[node]
+            elif node.op == "get_attr":
+                self.values[node] = _on_meta(self.attribute(node.target))
+                self.storages[node] = frozenset()
+            elif node.op == "call_function":
+                self._step(node)
+                nodes.append(node)
+            else:
+                for result in node.all_input_nodes:
+                    pinned |= self.storages[result]
+        program = Program(tuple(self.steps), tuple(self.sizes), given, given | pinned)
+        return Liveness(program, tuple(nodes), tuple(self.in_place))
+
+    def _put(self, node: FxNode, value: Any) -> tuple[int, ...]:
+        """Remember a value; gives the storages that are new with it."""
+        self.values[node] = value
+        found, new = set(), []
+        for tensor in _tensors(value):
+            address = tensor.untyped_storage()._cdata
+            if address in self.weights:
+                continue
+            if address not in self.numbers:
+                self.numbers[address] = len(self.sizes)
+                new.append(len(self.sizes))
+                size = tensor.untyped_storage().nbytes()
+                self.sizes.append(-(-size // GRANULARITY) * GRANULARITY)
+                self.extents.append(_extent(node))
+            found.add(self.numbers[address])
+        self.storages[node] = frozenset(found)
+        return tuple(new)
+
+    def _step(self, node: FxNode) -> None:
+        number = len(self.steps)
+        arguments = node.all_input_nodes
+        args, kwargs = map_arg((node.args, _meta_device(node.kwargs)), self.values.__getitem__)
+        created = self._put(node, node.target(*args, **kwargs))
+        for argument in arguments:
+            if _may_share(node, argument):
+                self.storages[node] |= self.storages[argument]
+        read = frozenset().union(*(self.storages[argument] for argument in arguments))
+        written = frozenset().union(*(self.storages[a] for a in _written(node)))
+        needs = {self.step_of[argument] for argument in arguments if argument in self.step_of}
+        for storage in read:
+            if storage in self.writer:
+                needs.add(self.writer[storage])
+        for storage in written:
+            needs.update(self.readers.get(storage, ()))
+            self.readers[storage] = []
+            self.writer[storage] = number
+        for storage in read | self.storages[node]:
+            self.readers.setdefault(storage, []).append(number)
+        if _is_random(node):
+            needs |= {self.chain} if self.chain is not None else set()
+            self.chain = number
+        in_place = dict(self._overwritable(node, created))
+        self.steps.append(
+            Step(tuple(sorted(needs)), read | self.storages[node], created, tuple(in_place))
+        )
+        self.in_place.append(in_place)
+        self.step_of[node] = number
+
+    def _overwritable(
+        self, node: FxNode, created: tuple[int, ...]
+    ) -> Iterator[tuple[int, InPlace]]:
+        """Storages of arguments that the node's result could be written into, bit for bit."""
+        if len(created) != 1 or self.storages[node] != frozenset(created):
+            return
+        for argument, call in _in_place_calls(node):
+            storages = self.storages[argument]
+            if len(storages) == 1 and self._alike(argument, node, *storages, *created):
+                yield next(iter(storages)), call
+
+    def _alike(self, argument: FxNode, node: FxNode, old: int, new: int) -> bool:
+        """Whether the argument fills its storage just as the result does, at every size."""
+        before, after = self.values[argument], self.values[node]
+        return (
+            before.dtype == after.dtype
+            and before.shape == after.shape
+            and before.stride() == after.stride()
+            and before.storage_offset() == 0
+            and before.untyped_storage().nbytes() == after.untyped_storage().nbytes()
+            and _shape(argument) == _shape(node)
+            and self.extents[old] == self.extents[new]
+        )
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _on_meta(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    with torch.no_grad():
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+
+
+def _meta_device(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: torch.device("meta") if k == "device" and v else v for k, v in kwargs.items()}
+
+
+def _extent(node: FxNode) -> str:
+    """The elements of a storage that a node makes, as an expression of the call's sizes."""
+    return "+".join(_product(value) for value in _tensors(node.meta.get("val")))
+
+
+def _product(value: torch.Tensor) -> str:
+    return str(value.numel())
+
+
+def _shape(node: FxNode) -> list[str]:
+    return [str(size) for size in node.meta["val"].shape]
+
+
+def _may_share(node: FxNode, argument: FxNode) -> bool:
+    """Whether the node's value may be, or lie in, the argument's."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return True  # an element of a list
+    if str(node.target).rpartition(".")[0] in _MAY_BE_INPUT:
+        return True
+    return any(
+        argument in nodes and info is not None and not info.is_write
+        for nodes, info in _by_schema(node)
+    )
+
+
+def _written(node: FxNode) -> list[FxNode]:
+    return [
+        argument
+        for nodes, info in _by_schema(node)
+        if info is not None and info.is_write
+        for argument in nodes
+    ]
+
+
+def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
+    """Each argument's nodes with what the operator's schema says of their memory."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return
+    for position, argument in enumerate(node.target._schema.arguments):
+        given = node.kwargs.get(argument.name)
+        if position < len(node.args):
+            given = node.args[position]
+        found: list[FxNode] = []
+        map_arg(given, found.append)
+        yield found, argument.alias_info
+
+
+def _is_random(node: FxNode) -> bool:
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and (
+        torch.Tag.nondeterministic_seeded in target.tags or not target._schema.returns
+    )
+
+
+def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, InPlace]]:
+    """The calls that compute the node's value in one of its arguments, by that argument."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:
+        return
+    changed = _in_place_target(target)
+    if changed is None or not node.args:
+        return
+    args, kwargs = node.args, node.kwargs
+    if isinstance(args[0], FxNode):
+        yield args[0], InPlace(changed, args, kwargs)
+    if str(target) in _COMMUTATIVE and not kwargs and isinstance(args[1], FxNode):
+        yield args[1], InPlace(changed, (args[1], args[0]), kwargs)
+
+
+def _in_place_target(target: Any) -> Any:
+    """`aten.relu_.default` for `aten.relu.default`, where there is one that writes its first."""
+    namespace, _, name = target._schema.name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), f"{name}_", None)
+    changed = getattr(packet, target._overloadname, None) if packet is not None else None
+    if changed is None:
+        return None
+    first = changed._schema.arguments[0]
+    same = len(changed._schema.arguments) == len(target._schema.arguments)
+    return changed if same and first.alias_info and first.alias_info.is_write else None

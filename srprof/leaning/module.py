@@ -1,0 +1,162 @@
+"""A network that computes what it did in less memory."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from srprof.leaning.capture import Refusal
+from srprof.leaning.passes import LEVELS, check_level
+from srprof.leaning.plan import Plan, flatten, kinds, make_plan
+
+#: Plans that a module keeps; sizes for which the code takes different ways need one each.
+PLANS = 32
+
+
+class Lean(nn.Module):
+    """A network that computes what it did in less memory, under the same names.
+
+    It has the network's parameters, buffers and modules, and so its state dict. A call runs a
+    *plan*, straight-line code made for it by `torch.export` and srprof's passes; a call for which
+    none of the plans holds (another dtype, a size for which the code takes another way) makes one.
+    In training mode, where gradients are asked for, under autocast, and for calls that cannot be
+    exported, it runs the network as it is, and warns once with the reason.
+
+    Attributes:
+        level: "exact", every bit as it was, or "equivalent", up to rounding.
+        passes: the passes that the plans are made by, in order.
+        plans: those made so far; the text of each is its `source`.
+    """
+
+    def __init__(
+        self, network: nn.Module, level: str = "exact", passes: tuple[str, ...] | None = None
+    ) -> None:
+        """Take over the network's own containers; give a copy of what is to stay as it is."""
+        super().__init__()
+        check_level(level)
+        self._parameters = network._parameters
+        self._buffers = network._buffers
+        self._modules = network._modules
+        self._non_persistent_buffers_set = network._non_persistent_buffers_set
+        self.training = network.training
+        self._network = (network,)  # in a tuple, as it is no submodule: it has the same names
+        self.level = level
+        self.passes = LEVELS[level] if passes is None else passes
+        self.plans: list[Plan] = []
+        self._warned: set[str] = set()
+        self._refused: dict[Any, str] = {}
+
+    @property
+    def network(self) -> nn.Module:
+        """The network as it is, with the same parameters."""
+        return self._network[0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        reason = self._obstacle(args, kwargs)
+        if reason is None:
+            leaves, call = flatten(args, kwargs)
+            found = self._plan(leaves, call, args, kwargs)
+            if isinstance(found, Plan):
+                return found.run(self, leaves)
+            reason = found
+        if reason not in self._warned:
+            self._warned.add(reason)
+            warnings.warn(f"not lean in this call: {reason}", stacklevel=2)
+        return self.network(*args, **kwargs)
+
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Make the plan for a call, if there is none yet.
+
+        Raises:
+            Refusal: the network cannot be lean in this call; says why.
+        """
+        leaves, call = flatten(args, kwargs)
+        reason = self._obstacle(args, kwargs)
+        if reason is None:
+            found = self._plan(leaves, call, args, kwargs)
+            reason = None if isinstance(found, Plan) else found
+        if reason is not None:
+            raise Refusal(reason)
+
+    def train(self, mode: bool = True) -> Lean:
+        super().train(mode)
+        self.network.training = mode
+        return self
+
+    def _obstacle(self, args: Any, kwargs: Any) -> str | None:
+        """Why the network must run as it is."""
+        if self.training or any(module.training for module in self.modules()):
+            return "it is in training mode; call .eval()"
+        if torch.is_grad_enabled() and any(
+            tensor.requires_grad
+            for tensor in (*self.parameters(), *pytree.tree_leaves((args, kwargs)))
+            if isinstance(tensor, torch.Tensor)
+        ):
+            return "gradients are asked for; call it in torch.no_grad() or torch.inference_mode()"
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            return "autocast chooses dtypes call by call; convert the network with .half() instead"
+        return None
+
+    def _plan(self, leaves: list[Any], call: str, args: Any, kwargs: Any) -> Plan | str:
+        """The plan that holds for a call, or why there can be none."""
+        for plan in self.plans:
+            if plan.holds(leaves, call):
+                return plan
+        key = (call, kinds(leaves), tuple(getattr(leaf, "shape", None) for leaf in leaves))
+        if key in self._refused:
+            return self._refused[key]
+        try:
+            with _disable_current_modes(), torch.inference_mode(False):
+                args, kwargs = pytree.tree_map(_stand_in, (args, kwargs))
+                plan = make_plan(self.network, args, kwargs, self.passes)
+        except Refusal as refusal:
+            self._refused[key] = str(refusal)
+            return str(refusal)
+        self.plans = [*self.plans, plan][-PLANS:]
+        return plan
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Lean:
+        """Convert as any module; plans stay if only the device changes."""
+        before = self._weights()
+        super()._apply(fn, recurse)
+        if self._weights() != before:
+            self.plans, self._refused = [], {}
+        for plan in self.plans:
+            plan.constants.update({key: fn(value) for key, value in plan.constants.items()})
+        return self
+
+    def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+        tensors = (*self.parameters(), *self.buffers())
+        return [(tensor.dtype, tensor.stride()) for tensor in tensors]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lean:
+        copied = Lean(copy.deepcopy(self.network, memo), self.level, self.passes)
+        copied.plans = [replace(plan, constants=dict(plan.constants)) for plan in self.plans]
+        return copied
+
+    def __reduce__(self) -> Any:
+        return _restore, (self.network, self.level, self.passes, self.plans)
+
+    def extra_repr(self) -> str:
+        return f"lean, {self.level}: {', '.join(self.passes)}"
+
+
+def _restore(network: nn.Module, level: str, passes: tuple[str, ...], plans: list[Plan]) -> Lean:
+    lean = Lean(network, level, passes)
+    lean.plans = plans
+    return lean
+
+
+def _stand_in(value: Any) -> Any:
+    """A tensor as a call's, for export: without its values, which no plan may depend on."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)

@@ -1,0 +1,91 @@
+"""The passes, in their order, each small, named and separable: what a lean network is made by.
+
+Two kinds. A rewriting pass gives a graph that computes the same up to rounding, and belongs to
+level `equivalent`. An ordering pass changes no number: it says when a value is dropped, where a
+result is written, and which of two independent calls comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch.fx import Graph
+from torch.fx import Node as FxNode
+
+from srprof.errors import InputError
+from srprof.leaning.liveness import InPlace, Liveness
+from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
+from srprof.leaning.schedule import best_order
+
+#: Levels, with the passes of each in order.
+LEVELS = {
+    "exact": ("release", "in-place", "schedule"),
+    "equivalent": ("release", "fold-bn", "split-fusion", "in-place", "schedule"),
+}
+
+#: What each does, in a line.
+MEANING = {
+    "release": "a value is dropped after its last use",
+    "fold-bn": "batch norms become part of the convolutions before them",
+    "split-fusion": "a concatenation before a 1x1 convolution becomes a sum of partial ones",
+    "in-place": "an element-wise call writes into an argument that is needed no longer",
+    "schedule": "independent calls in the order with the lowest peak",
+}
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A graph, its calls in order, and how each that writes into an argument does."""
+
+    graph: Graph
+    order: tuple[tuple[FxNode, InPlace | None], ...]
+
+
+def check_level(level: str) -> None:
+    """Raise `InputError` for what is no level."""
+    if level not in LEVELS:
+        raise InputError(f"level {level!r} is none; there are {' and '.join(LEVELS)}")
+
+
+def arrange(
+    graph: Graph,
+    passes: tuple[str, ...],
+    read: Callable[[Graph], Liveness],
+) -> Arranged:
+    """The graph after these passes; none of them leaves the peak higher than it was.
+
+    Args:
+        read: steps and storages of a graph, at the call for which memory is to be lowest.
+    """
+    if "fold-bn" in passes:
+        graph = _copy(graph)
+        fold_batch_norm(graph)
+    arranged, peak = _ordered(graph, read(graph), passes)
+    if "split-fusion" in passes and fusions(graph):
+        graph = _copy(graph)
+        for fusion in fusions(graph):
+            split_fusion(fusion)
+        split, lower = _ordered(graph, read(graph), passes)
+        arranged = split if lower < peak else arranged
+    return arranged
+
+
+def _ordered(graph: Graph, found: Liveness, passes: tuple[str, ...]) -> tuple[Arranged, int]:
+    """The graph's calls in order, and the peak in bytes."""
+    in_place = "in-place" in passes
+    order: tuple[int, ...] = tuple(range(len(found.nodes)))
+    if "schedule" in passes:
+        order = best_order(found.program)
+    calls = []
+    for number, move in zip(order, found.program.replay(order, in_place=in_place), strict=True):
+        overwritten = move.overwritten
+        call = None if overwritten is None else found.in_place[number][overwritten]
+        calls.append((found.nodes[number], call))
+    return Arranged(graph, tuple(calls)), found.program.peak(order, in_place=in_place)
+
+
+def _copy(graph: Graph) -> Graph:
+    copied = Graph()
+    copied.output(copied.graph_copy(graph, {}))
+    return copied

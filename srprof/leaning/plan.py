@@ -1,0 +1,177 @@
+"""A plan: the text of one lean forward pass, and the calls that it holds for."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from srprof.leaning.capture import Captured, Refusal, capture
+from srprof.leaning.liveness import Liveness, liveness
+from srprof.leaning.passes import Arranged, arrange
+from srprof.leaning.source import body, name_of
+
+_numbers = count()
+
+#: What conditions on sizes may name beside the inputs.
+_FUNCTIONS = {"max": max, "min": min, "math": math, "abs": abs, "int": int, "round": round}
+
+
+@dataclass
+class Plan:
+    """One forward pass as text, compiled when it is first run.
+
+    Attributes:
+        inputs: names of the call's tensors.
+        lines: the function's body; parameters are attributes of `self`.
+        constants: tensors that the code made of numbers.
+        conditions: what must hold for a call, as `Captured.conditions`.
+        kinds: dtype and memory format of each input.
+        call: how tensors lie in the call's arguments, in words.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    lines: tuple[str, ...]
+    constants: dict[str, torch.Tensor]
+    conditions: tuple[str, ...]
+    kinds: tuple[Any, ...]
+    call: str
+    _compiled: tuple[Callable[..., Any], CodeType] | None = field(default=None, repr=False)
+
+    def holds(self, leaves: Sequence[Any], call: str) -> bool:
+        """Whether the plan computes what the network would for this call."""
+        if call != self.call or kinds(leaves) != self.kinds:
+            return False
+        names = dict(zip(self.inputs, leaves, strict=True), **_FUNCTIONS)
+        try:
+            return bool(eval(self._compile()[1], {"__builtins__": {}}, names))
+        except (NameError, TypeError, ZeroDivisionError):
+            return False
+
+    def run(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
+        """The network's result."""
+        return self._compile()[0](network, *leaves)
+
+    @property
+    def source(self) -> str:
+        """The function as text."""
+        head = f"def forward({', '.join(('self', *self.inputs))}):"
+        return "\n".join([head, *(f"    {line}" for line in self.lines), ""])
+
+    def _compile(self) -> tuple[Callable[..., Any], CodeType]:
+        if self._compiled is None:
+            file = f"<lean {self.name} {next(_numbers)}>"
+            source = self.source
+            linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+            names: dict[str, Any] = {
+                "aten": torch.ops.aten,
+                "torch": torch,
+                "operator": operator,
+                "math": math,
+                "constants": self.constants,
+            }
+            exec(compile(source, file, "exec"), names)
+            condition = " and ".join(f"({text})" for text in self.conditions) or "True"
+            self._compiled = names["forward"], compile(condition, file, "eval")
+        return self._compiled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compiled": None}
+
+
+def flatten(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], str]:
+    """A call's tensors and other values in a row, and how they lie in its arguments."""
+    leaves, call = pytree.tree_flatten((tuple(args), dict(kwargs)))
+    return leaves, str(call)
+
+
+def kinds(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """What a plan depends on beside sizes: dtypes, memory formats, and arguments without tensors."""
+    return tuple(
+        (leaf.dtype, _is_channels_last(leaf)) if isinstance(leaf, torch.Tensor) else leaf
+        for leaf in leaves
+    )
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def make_plan(
+    network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], passes: tuple[str, ...]
+) -> Plan:
+    """A plan for this call and as many others as the code lets it hold for.
+
+    Raises:
+        Refusal: the network's behaviour cannot be kept; says why.
+    """
+    leaves, call = flatten(args, kwargs)
+    for any_size in (True, False):
+        plan = _plan(network, args, kwargs, passes, any_size)
+        if plan.holds(leaves, call):
+            return plan
+    raise Refusal("torch.export gives a graph that does not hold for the call it was made for")
+
+
+def _plan(
+    network: nn.Module,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    passes: tuple[str, ...],
+    any_size: bool,
+) -> Plan:
+    captured = capture(network, args, kwargs, any_size=any_size)
+    leaves, call = flatten(args, kwargs)
+    arranged = arrange(captured.graph, passes, reader(network, captured, leaves))
+    return Plan(
+        name=type(network).__name__,
+        inputs=tuple(name_of(node) for node in captured.graph.find_nodes(op="placeholder")),
+        lines=tuple(_lines(arranged, captured)),
+        constants=captured.constants,
+        conditions=captured.conditions,
+        kinds=kinds(leaves),
+        call=call,
+    )
+
+
+def reader(
+    network: nn.Module, captured: Captured, leaves: list[Any]
+) -> Callable[[Any], Liveness]:
+    """What reads steps and storages off a graph of this call."""
+
+    def attribute(name: str) -> torch.Tensor:
+        if name in captured.constants:
+            return captured.constants[name]
+        tensor: torch.Tensor = operator.attrgetter(name)(network)
+        return tensor
+
+    return lambda graph: liveness(graph, attribute, leaves)
+
+
+def _lines(arranged: Arranged, captured: Captured) -> list[str]:
+    def attribute(name: str) -> str:
+        return f'constants["{name}"]' if name in captured.constants else path(name)
+
+    return body(arranged.graph, arranged.order, attribute, captured.result)
+
+
+def path(name: str) -> str:
+    """The text for an attribute of `self`; modules in lists have numbers for names."""
+    text = "self"
+    for part in name.split("."):
+        text = f"{text}.{part}" if part.isidentifier() else f'getattr({text}, "{part}")'
+    return text

@@ -1,0 +1,116 @@
+"""A straight-line program as its memory sees it: steps, storages, and who may write into what.
+
+No torch: sizes are bytes, steps and storages are numbered, and sets of steps are the bits of an
+integer, so that the search in `schedule` is fast and can be tested with made-up programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call.
+
+    Attributes:
+        needs: earlier steps that it must follow: those whose values it takes, and those that read
+            or write what it writes.
+        touches: storages that one of its arguments or results lies in.
+        creates: storages that it makes.
+        overwrites: storages that it could write its one result into, best first, if they are
+            needed no longer; each has exactly the bytes of what it makes.
+    """
+
+    needs: tuple[int, ...]
+    touches: frozenset[int]
+    creates: tuple[int, ...] = ()
+    overwrites: tuple[int, ...] = ()
+
+
+class Move(NamedTuple):
+    """What executing a step does: bytes at the most, and afterwards; the storage written into."""
+
+    peak: int
+    live: int
+    overwritten: int | None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in their given order, which is a valid one.
+
+    Attributes:
+        sizes: bytes of each storage.
+        given: storages that exist from the start, the inputs of the call.
+        pinned: storages that live to the end: the caller's, and those of results.
+    """
+
+    steps: tuple[Step, ...]
+    sizes: tuple[int, ...]
+    given: frozenset[int]
+    pinned: frozenset[int]
+
+    @cached_property
+    def users(self) -> tuple[int, ...]:
+        """For each storage the steps that touch it, as bits."""
+        users = [0] * len(self.sizes)
+        for number, step in enumerate(self.steps):
+            for storage in step.touches | set(step.creates):
+                users[storage] |= 1 << number
+        return tuple(users)
+
+    @cached_property
+    def needs(self) -> tuple[int, ...]:
+        """For each step the steps it must follow, as bits."""
+        return tuple(sum(1 << need for need in set(step.needs)) for step in self.steps)
+
+    @cached_property
+    def followers(self) -> tuple[tuple[int, ...], ...]:
+        """For each step those that must follow it."""
+        followers: list[list[int]] = [[] for _ in self.steps]
+        for number, step in enumerate(self.steps):
+            for need in set(step.needs):
+                followers[need].append(number)
+        return tuple(map(tuple, followers))
+
+    @property
+    def start(self) -> int:
+        """Bytes before the first step."""
+        return sum(self.sizes[storage] for storage in self.given)
+
+    def dies(self, storage: int, done: int) -> bool:
+        """Whether nothing needs the storage once these steps are done."""
+        return storage not in self.pinned and not self.users[storage] & ~done
+
+    def move(self, number: int, done: int, live: int, *, in_place: bool = True) -> Move:
+        """Execute a step after those that are done, with so many bytes live."""
+        step = self.steps[number]
+        after = done | 1 << number
+        made = sum(self.sizes[storage] for storage in step.creates)
+        dead = sum(
+            self.sizes[storage]
+            for storage in step.touches.union(step.creates)
+            if self.dies(storage, after)
+        )
+        overwritten = None
+        if in_place:
+            overwritten = next((s for s in step.overwrites if self.dies(s, after)), None)
+        peak = live if overwritten is not None else live + made
+        return Move(peak, live + made - dead, overwritten)
+
+    def replay(self, order: Sequence[int], *, in_place: bool = True) -> Iterator[Move]:
+        """The moves of this order."""
+        done, live = 0, self.start
+        for number in order:
+            move = self.move(number, done, live, in_place=in_place)
+            yield move
+            done, live = done | 1 << number, move.live
+
+    def peak(self, order: Sequence[int] | None = None, *, in_place: bool = True) -> int:
+        """Bytes at the most in this order, or in the given one."""
+        order = range(len(self.steps)) if order is None else order
+        return max((move.peak for move in self.replay(order, in_place=in_place)), default=self.start)

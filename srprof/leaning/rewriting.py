@@ -1,0 +1,196 @@
+"""Parts of a graph replaced by others that compute the same up to rounding (level `equivalent`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._dispatch.python import enable_python_dispatcher
+from torch.fx import Graph
+from torch.fx import Node as FxNode
+from torch.fx.node import map_arg
+
+aten = torch.ops.aten
+
+#: What says where a node comes from, and is handed on to those that replace it.
+_ORIGIN = ("nn_module_stack", "stack_trace")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A concatenation and the 1x1 convolutions that it feeds (the paper's fusion node)."""
+
+    concatenation: FxNode
+    convolutions: tuple[FxNode, ...]
+
+
+def fusions(graph: Graph) -> list[Fusion]:
+    """Concatenations of channels that nothing but 1x1 convolutions read."""
+    found = []
+    for node in graph.find_nodes(op="call_function", target=aten.cat.default):
+        users = tuple(node.users)
+        if users and _joins_channels(node) and all(_is_pointwise(user, node) for user in users):
+            found.append(Fusion(node, users))
+    return found
+
+
+def split_fusion(fusion: Fusion) -> None:
+    """Make a sum of partial convolutions of it, so that its 2N feature maps never exist.
+
+    Each part is multiplied by its columns of the weight and added to the sum in place
+    (`baddbmm_`), so that a part can die as soon as it was added.
+    """
+    for convolution in fusion.convolutions:
+        _split(fusion.concatenation, convolution)
+    _erase(fusion.concatenation)
+
+
+def _split(concatenation: FxNode, convolution: FxNode) -> None:
+    parts = list(concatenation.args[0])  # type: ignore[arg-type]
+    weight, bias = convolution.args[1], _argument(convolution, "bias")
+    outputs, inputs = _sizes(weight)[:2]
+    sums: FxNode | None = None
+    start = 0
+    with _Inserting(convolution, before=_after(parts, convolution)) as add:
+        batch = add(aten.sym_size.int, parts[0], 0)
+        matrix = add(aten.view.default, weight, [1, outputs, inputs])
+    for part in parts:
+        with _Inserting(convolution, before=convolution) as add:
+            stop = start + _sizes(part)[1]
+            columns = add(aten.slice.Tensor, matrix, 2, start, stop)
+            columns = add(aten.expand.default, columns, [batch, -1, -1])
+            pixels = add(aten.flatten.using_ints, part, 2)
+            if sums is not None:
+                sums = add(aten.baddbmm_.default, sums, columns, pixels)
+            elif bias is None:
+                sums = add(aten.bmm.default, columns, pixels)
+            else:
+                column = add(aten.view.default, bias, [1, outputs, 1])
+                sums = add(aten.baddbmm.default, column, columns, pixels)
+            start = stop
+    with _Inserting(convolution, before=convolution) as add:
+        height = add(aten.sym_size.int, parts[0], 2)
+        width = add(aten.sym_size.int, parts[0], 3)
+        result = add(aten.view.default, sums, [batch, outputs, height, width])
+    convolution.replace_all_uses_with(result)
+    _erase(convolution)
+
+
+def fold_batch_norm(graph: Graph) -> int:
+    """Fold each batch norm that alone reads a convolution into its weights; gives how many.
+
+    The weights are folded in each call, which costs nothing beside the convolution, so that the
+    state dict stays what it was.
+    """
+    folded = 0
+    for norm in graph.find_nodes(op="call_function", target=aten.batch_norm.default):
+        convolution = norm.args[0]
+        if not _foldable(convolution):
+            continue
+        _fold(convolution, norm)
+        folded += 1
+    return folded
+
+
+def _foldable(node: Any) -> bool:
+    return (
+        isinstance(node, FxNode)
+        and node.target is aten.conv2d.default
+        and len(node.users) == 1
+        and isinstance(node.args[1], FxNode)
+        and node.args[1].op == "get_attr"
+    )
+
+
+def _fold(convolution: FxNode, norm: FxNode) -> None:
+    gamma, beta, mean, variance = norm.args[1:5]
+    epsilon = norm.args[7]
+    weight, bias = convolution.args[1], _argument(convolution, "bias")
+    with _Inserting(norm, before=norm) as add:
+        scale = add(aten.rsqrt.default, add(aten.add.Tensor, variance, epsilon))
+        if gamma is not None:
+            scale = add(aten.mul.Tensor, scale, gamma)
+        scaled = add(aten.mul.Tensor, weight, add(aten.view.default, scale, [-1, 1, 1, 1]))
+        shift = mean if bias is None else add(aten.sub.Tensor, mean, bias)
+        shift = add(aten.mul.Tensor, shift, scale)
+        offset = add(aten.neg.default, shift)
+        if beta is not None:
+            offset = add(aten.sub.Tensor, beta, shift)
+        result = add(
+            aten.conv2d.default, convolution.args[0], scaled, offset, *convolution.args[3:]
+        )
+    norm.replace_all_uses_with(result)
+    _erase(norm)
+    _erase(convolution)
+
+
+def _joins_channels(node: FxNode) -> bool:
+    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    return node.meta["val"].dim() == 4 and axis in (1, -3) and len(node.args[0]) > 1  # type: ignore[arg-type]
+
+
+def _is_pointwise(node: FxNode, source: FxNode) -> bool:
+    """Whether it is a 1x1 convolution of the source, of stride 1, dense and without padding."""
+    if node.target is not aten.conv2d.default or node.args[0] is not source:
+        return False
+    if not isinstance(node.args[1], FxNode) or _sizes(node.args[1])[2:] != [1, 1]:
+        return False
+    sizes = (_argument(node, name) for name in ("stride", "padding", "groups"))
+    stride, padding, groups = sizes
+    return set(stride) == {1} and set(padding) == {0} and groups == 1
+
+
+def _argument(node: FxNode, name: str) -> Any:
+    """An argument of a call by its name in the operator's schema, or its default."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    for position, argument in enumerate(schema.arguments):
+        if argument.name == name:
+            if position < len(node.args):
+                return node.args[position]
+            value = node.kwargs.get(name, argument.default_value)
+            return [value] if isinstance(value, int) and "int[" in str(argument.type) else value
+    raise LookupError(name)
+
+
+def _sizes(node: Any) -> list[Any]:
+    return list(node.meta["val"].shape)
+
+
+def _after(nodes: list[FxNode], default: FxNode) -> FxNode:
+    """The node before which all that these need can stand."""
+    order = {node: position for position, node in enumerate(default.graph.nodes)}
+    following = min(nodes, key=order.__getitem__).next
+    return following if order[following] < order[default] else default
+
+
+def _erase(node: FxNode) -> None:
+    if not node.users:
+        node.graph.erase_node(node)
+
+
+class _Inserting:
+    """Calls added before a node, with their fake values and the origin of another node."""
+
+    def __init__(self, origin: FxNode, before: FxNode) -> None:
+        self.origin = {key: origin.meta[key] for key in _ORIGIN if key in origin.meta}
+        self.graph = before.graph
+        self.point = self.graph.inserting_before(before)
+        self.mode = origin.meta["val"].fake_mode
+
+    def __enter__(self) -> Callable[..., FxNode]:
+        self.point.__enter__()
+        return self._add
+
+    def __exit__(self, *error: Any) -> None:
+        self.point.__exit__(*error)
+
+    def _add(self, target: Any, *args: Any) -> FxNode:
+        node = self.graph.call_function(target, args)
+        with self.mode, enable_python_dispatcher(), torch.no_grad():
+            node.meta["val"] = target(*map_arg(args, lambda value: value.meta["val"]))
+        node.meta.update(self.origin)
+        return node
+
+

@@ -1,0 +1,139 @@
+"""The order of a program's steps with the lowest peak: exact where it can be, else a beam search.
+
+A state is the set of steps that are done. What is live is a function of the state alone, so the
+best order is the path from none to all whose worst step is best, which a best-first search finds
+without looking at an order twice. A step that costs nothing is taken at once: done earlier it frees
+no less and leaves every other step no more, so no order without that move is better. What remains
+to be decided is only which of the steps that *grow* memory comes next, and where a network narrows
+to one feature map all ways meet in one state.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+from srprof.leaning.program import Program
+
+#: States that the exact search may look at; some tens of blocks need hundreds.
+STATES = 3_000
+
+#: States that the beam search keeps at each depth.
+BEAM = 16
+
+
+class _State(NamedTuple):
+    """A set of steps that are done (bits), those that may come next, and the order so far."""
+
+    peak: int
+    live: int
+    done: int
+    ready: int
+    order: _Taken | None
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The last step of an order, and the order before it."""
+
+    number: int
+    before: _Taken | None
+
+
+def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tuple[int, ...]:
+    """An order whose peak is at most the given one's; the given one where none is lower.
+
+    It is the lowest possible where the search ends within so many states.
+    """
+    given = tuple(range(len(program.steps)))
+    peak = program.peak(given)
+    found = _exact(program, states) or _beam(program, beam)
+    return found if program.peak(found) < peak else given
+
+
+def _exact(program: Program, states: int) -> tuple[int, ...] | None:
+    """Of states with equal peaks the one with most steps done is first; so ways meet early."""
+    ties = count()
+    start = _first(program)
+    queue = [(start.peak, 0, next(ties), start)]
+    seen: set[int] = set()
+    while queue:
+        state = heapq.heappop(queue)[-1]
+        if not state.ready:
+            return _unwind(state)
+        if state.done in seen:
+            continue
+        seen.add(state.done)
+        if len(seen) > states:
+            return None
+        for following in _following(program, state):
+            if following.done not in seen:
+                progress = -following.done.bit_count()
+                heapq.heappush(queue, (following.peak, progress, next(ties), following))
+    raise AssertionError("a program whose steps need each other")
+
+
+def _beam(program: Program, width: int) -> tuple[int, ...]:
+    front = [_first(program)]
+    ended: list[_State] = []
+    while front:
+        ended += [state for state in front if not state.ready]
+        reached: dict[int, _State] = {}
+        for state in front:
+            for new in _following(program, state):
+                if new.done not in reached or new.peak < reached[new.done].peak:
+                    reached[new.done] = new
+        front = sorted(reached.values(), key=lambda state: (state.peak, state.live))[:width]
+    return _unwind(min(ended, key=lambda state: state.peak))
+
+
+def _first(program: Program) -> _State:
+    ready = sum(1 << number for number, need in enumerate(program.needs) if not need)
+    return _settle(program, _State(program.start, program.start, 0, ready, None))
+
+
+def _following(program: Program, state: _State) -> Iterator[_State]:
+    for number in _bits(state.ready):
+        yield _settle(program, _take(program, state, number))
+
+
+def _take(program: Program, state: _State, number: int) -> _State:
+    move = program.move(number, state.done, state.live)
+    done = state.done | 1 << number
+    ready = state.ready ^ 1 << number
+    for follower in program.followers[number]:
+        if not program.needs[follower] & ~done:
+            ready |= 1 << follower
+    return _State(
+        max(state.peak, move.peak), move.live, done, ready, _Taken(number, state.order)
+    )
+
+
+def _settle(program: Program, state: _State) -> _State:
+    """Take every step that costs nothing, the earliest first."""
+    while True:
+        for number in _bits(state.ready):
+            move = program.move(number, state.done, state.live)
+            if move.live <= state.live and move.peak <= state.peak:
+                state = _take(program, state, number)
+                break
+        else:
+            return state
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest
+
+
+def _unwind(state: _State) -> tuple[int, ...]:
+    order, last = [], state.order
+    while last is not None:
+        order.append(last.number)
+        last = last.before
+    return tuple(reversed(order))
