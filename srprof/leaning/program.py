@@ -39,6 +39,12 @@ class Move(NamedTuple):
     overwritten: int | None
 
 
+class _Outline(NamedTuple):
+    made: int
+    mortal: tuple[tuple[int, int], ...]  # users and bytes of storages that can die
+    overwrites: tuple[tuple[int, int], ...]  # users and numbers of storages
+
+
 @dataclass(frozen=True)
 class Program:
     """Steps in their given order, which is a valid one.
@@ -82,25 +88,49 @@ class Program:
         """Bytes before the first step."""
         return sum(self.sizes[storage] for storage in self.given)
 
-    def dies(self, storage: int, done: int) -> bool:
-        """Whether nothing needs the storage once these steps are done."""
-        return storage not in self.pinned and not self.users[storage] & ~done
+    @cached_property
+    def neighbours(self) -> tuple[int, ...]:
+        """For each step those that share a storage with it, as bits."""
+        found = []
+        for step in self.steps:
+            bits = 0
+            for storage in step.touches.union(step.creates):
+                bits |= self.users[storage]
+            found.append(bits)
+        return tuple(found)
+
+    @cached_property
+    def _outline(self) -> tuple[_Outline, ...]:
+        """What `move` reads of each step; the search calls it a million times."""
+        return tuple(
+            _Outline(
+                made=sum(self.sizes[storage] for storage in step.creates),
+                mortal=tuple(
+                    (self.users[storage], self.sizes[storage])
+                    for storage in step.touches.union(step.creates) - self.pinned
+                ),
+                overwrites=tuple(
+                    (self.users[storage], storage)
+                    for storage in step.overwrites
+                    if storage not in self.pinned
+                ),
+            )
+            for step in self.steps
+        )
 
     def move(self, number: int, done: int, live: int, *, in_place: bool = True) -> Move:
         """Execute a step after those that are done, with so many bytes live."""
-        step = self.steps[number]
-        after = done | 1 << number
-        made = sum(self.sizes[storage] for storage in step.creates)
-        dead = sum(
-            self.sizes[storage]
-            for storage in step.touches.union(step.creates)
-            if self.dies(storage, after)
-        )
-        overwritten = None
+        outline = self._outline[number]
+        waiting = ~(done | 1 << number)
+        after = live + outline.made
+        for users, size in outline.mortal:
+            if not users & waiting:
+                after -= size
         if in_place:
-            overwritten = next((s for s in step.overwrites if self.dies(s, after)), None)
-        peak = live if overwritten is not None else live + made
-        return Move(peak, live + made - dead, overwritten)
+            for users, storage in outline.overwrites:
+                if not users & waiting:
+                    return Move(live, after, storage)
+        return Move(live + outline.made, after, None)
 
     def replay(self, order: Sequence[int], *, in_place: bool = True) -> Iterator[Move]:
         """The moves of this order."""

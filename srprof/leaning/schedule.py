@@ -113,15 +113,19 @@ def _take(program: Program, state: _State, number: int) -> _State:
 
 
 def _settle(program: Program, state: _State) -> _State:
-    """Take every step that costs nothing, the earliest first."""
-    while True:
-        for number in _bits(state.ready):
-            move = program.move(number, state.done, state.live)
-            if move.live <= state.live and move.peak <= state.peak:
-                state = _take(program, state, number)
-                break
-        else:
-            return state
+    """Take every step that costs nothing."""
+    waiting = state.ready
+    while waiting:
+        lowest = waiting & -waiting
+        waiting ^= lowest
+        number = lowest.bit_length() - 1
+        move = program.move(number, state.done, state.live)
+        if move.live <= state.live and move.peak <= state.peak:
+            before = state.ready
+            state = _take(program, state, number)
+            # a step can have become costless only if it shares a storage, or was not ready
+            waiting |= state.ready & (program.neighbours[number] | ~before)
+    return state
 
 
 def _bits(mask: int) -> Iterator[int]:
