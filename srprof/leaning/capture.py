@@ -15,13 +15,13 @@ from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
-from srprof.errors import SrprofError
+from srprof.errors import InputError
 
 #: Nodes that check what `Captured.conditions` checks already.
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
 
 
-class Refusal(SrprofError):
+class Refusal(InputError):
     """A network, or a call of it, whose behaviour a lean one cannot keep; says why."""
 
 

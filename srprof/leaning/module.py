@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.leaning.capture import Refusal
 from srprof.leaning.passes import LEVELS, check_level
-from srprof.leaning.plan import Plan, flatten, kinds, make_plan
+from srprof.leaning.plan import Plan, capture_call, flatten, kinds, make_plan
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -116,7 +116,8 @@ class Lean(nn.Module):
         try:
             with _disable_current_modes(), torch.inference_mode(False):
                 args, kwargs = pytree.tree_map(_stand_in, (args, kwargs))
-                plan = make_plan(self.network, args, kwargs, self.passes)
+                captured = capture_call(self.network, args, kwargs)
+                plan = make_plan(self.network, captured, args, kwargs, self.passes)
         except Refusal as refusal:
             self._refused[key] = str(refusal)
             return str(refusal)

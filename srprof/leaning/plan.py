@@ -111,44 +111,48 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
     )
 
 
-def make_plan(
-    network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], passes: tuple[str, ...]
-) -> Plan:
-    """A plan for this call and as many others as the code lets it hold for.
+def capture_call(network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Captured:
+    """A graph that holds for this call, and for as many others as the code lets it.
 
     Raises:
         Refusal: the network's behaviour cannot be kept; says why.
     """
     leaves, call = flatten(args, kwargs)
     for any_size in (True, False):
-        plan = _plan(network, args, kwargs, passes, any_size)
-        if plan.holds(leaves, call):
-            return plan
+        captured = capture(network, args, kwargs, any_size=any_size)
+        if _plan(captured, ["pass"], leaves, call).holds(leaves, call):
+            return captured
     raise Refusal("torch.export gives a graph that does not hold for the call it was made for")
 
 
-def _plan(
+def make_plan(
     network: nn.Module,
+    captured: Captured,
     args: Sequence[Any],
     kwargs: dict[str, Any],
     passes: tuple[str, ...],
-    any_size: bool,
 ) -> Plan:
-    captured = capture(network, args, kwargs, any_size=any_size)
+    """A plan made by these passes, for the lowest peak in this call."""
     leaves, call = flatten(args, kwargs)
-    arranged = arrange(captured.graph, passes, reader(network, captured, leaves))
+    arranged = arrange(captured.graph, passes, _reader(network, captured, leaves))
+    return _plan(captured, _lines(arranged, captured), leaves, call, type(network).__name__)
+
+
+def _plan(
+    captured: Captured, lines: Sequence[str], leaves: list[Any], call: str, name: str = ""
+) -> Plan:
     return Plan(
-        name=type(network).__name__,
+        name=name,
         inputs=tuple(name_of(node) for node in captured.graph.find_nodes(op="placeholder")),
-        lines=tuple(_lines(arranged, captured)),
-        constants=captured.constants,
+        lines=tuple(lines),
+        constants=dict(captured.constants),
         conditions=captured.conditions,
         kinds=kinds(leaves),
         call=call,
     )
 
 
-def reader(
+def _reader(
     network: nn.Module, captured: Captured, leaves: list[Any]
 ) -> Callable[[Any], Liveness]:
     """What reads steps and storages off a graph of this call."""

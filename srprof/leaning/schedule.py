@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from srprof.leaning.program import Program
 
-#: States that the exact search may look at; some tens of blocks need hundreds.
+#: States that the exact search may reach.
 STATES = 3_000
 
 #: States that the beam search keeps at each depth.
@@ -49,31 +49,41 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     It is the lowest possible where the search ends within so many states.
     """
     given = tuple(range(len(program.steps)))
-    peak = program.peak(given)
-    found = _exact(program, states) or _beam(program, beam)
-    return found if program.peak(found) < peak else given
+    limit = program.peak(given)
+    try:
+        return _exact(program, limit, states) or given
+    except _TooManyError:
+        found = _beam(program, beam)
+        return found if program.peak(found) < limit else given
 
 
-def _exact(program: Program, states: int) -> tuple[int, ...] | None:
-    """Of states with equal peaks the one with most steps done is first; so ways meet early."""
+class _TooManyError(Exception):
+    """The exact search has reached more states than it may."""
+
+
+def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
+    """The order with the lowest peak, if that is below the limit.
+
+    Of states with equal peaks the one with most steps done is first; so ways meet early.
+    """
     ties = count()
     start = _first(program)
     queue = [(start.peak, 0, next(ties), start)]
-    seen: set[int] = set()
+    seen = {start.done: start.peak}
     while queue:
         state = heapq.heappop(queue)[-1]
         if not state.ready:
-            return _unwind(state)
-        if state.done in seen:
+            return _unwind(state) if state.peak < limit else None
+        if state.peak > seen[state.done]:
             continue
-        seen.add(state.done)
-        if len(seen) > states:
-            return None
         for following in _following(program, state):
-            if following.done not in seen:
+            if following.peak < min(limit, seen.get(following.done, limit)):
+                seen[following.done] = following.peak
                 progress = -following.done.bit_count()
                 heapq.heappush(queue, (following.peak, progress, next(ties), following))
-    raise AssertionError("a program whose steps need each other")
+        if len(seen) > states:
+            raise _TooManyError
+    return None
 
 
 def _beam(program: Program, width: int) -> tuple[int, ...]:

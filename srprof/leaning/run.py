@@ -1,0 +1,130 @@
+"""`srprof.lean`: a network in its lean form, and what each pass saves."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+from srprof.analysis import Analysis, analyze
+from srprof.leaning.capture import Refusal
+from srprof.leaning.module import Lean
+from srprof.leaning.plan import capture_call, make_plan
+from srprof.leaning.passes import LEVELS, check_level
+from srprof.tracing.run import run_trace
+from srprof.workload import Instance, NotOnMetaError, Workload, copy_model, resolve
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The network after a pass and all before it.
+
+    Attributes:
+        name: of the pass; "eager" is the network as it is.
+        peaks: bytes by kind of peak, as `memory.peak` of `analyze --format json`.
+    """
+
+    name: str
+    peaks: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What each pass saves at one input.
+
+    Attributes:
+        stages: the network as it is, then one for each pass in order.
+        before, after: analyses of the first and the last.
+        lean: the lean network, on the meta device.
+    """
+
+    level: str
+    stages: tuple[Stage, ...]
+    before: Analysis
+    after: Analysis
+    lean: Lean
+
+
+def lean(
+    model: Any,
+    *example: Any,
+    level: str = "exact",
+    weights: str | None = None,
+    dtype: str | None = None,
+) -> Lean:
+    """A module with the model's call, state dict and outputs, and a lower peak.
+
+    The model is copied and stays as it is. If it cannot be lean in the example's call, there is a
+    warning with the reason, and the module runs the network as it is.
+
+    Args:
+        model: an `nn.Module`, whose device and dtype stay what they are, or a SPEC string.
+        example: the call for which memory is to be lowest, as for `srprof.analyze`: shapes,
+            sizes, tensors or a mapping of keyword arguments. Other sizes work too.
+        level: "exact", every bit of the result stays, or "equivalent", up to rounding (relative
+            error of some 1e-7 in float32), for a lower peak where the network has fusions.
+        weights: a checkpoint for the network that a SPEC names.
+        dtype: of parameters and inputs; the model's own by default, float32 for a SPEC.
+
+    Raises:
+        InputError: the SPEC, the level or the example is wrong.
+        ModelError: building the model raised.
+    """
+    check_level(level)
+    if not isinstance(model, str):
+        own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        dtype = dtype or (str(own).removeprefix("torch.") if own else None)
+    workload = resolve(model, example, weights=weights, dtype=dtype or "float32")
+    with workload.environment():
+        made = _made(workload, model, level)
+        device = next((str(p.device) for p in made.parameters()), "cpu")
+        args, kwargs = workload.arguments(device)
+        try:
+            made.eval().prepare(*args, **kwargs)
+        except Refusal as refusal:
+            warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
+    return made.train(mode=not isinstance(model, str) and model.training)
+
+
+def _made(workload: Workload, model: Any, level: str) -> Lean:
+    """The lean network on a copy, on its own device."""
+    if isinstance(model, str):
+        return Lean(workload.instance("cpu").model.requires_grad_(False), level)
+    copied = copy.deepcopy(model)
+    return Lean(copied.requires_grad_(False), level)
+
+
+def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") -> Savings:
+    """What each pass of a level saves.
+
+    Raises:
+        Refusal: the network cannot be lean; says why.
+        InputError, ModelError: as `srprof.analyze`.
+    """
+    check_level(level)
+    passes = LEVELS[level]
+    before = analyze(run_trace(workload, trace_on))
+    stages = [Stage("eager", _peaks(before))]
+    with workload.environment():
+        model, args, kwargs = _cheapest(workload)
+        captured = capture_call(model, args, kwargs)
+    for count in range(1, len(passes) + 1):
+        made = Lean(model, level, passes[:count])
+        made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
+        run = replace(workload, build=lambda device, made=made: copy_model(made, device))
+        after = analyze(run_trace(run, trace_on))
+        stages.append(Stage(passes[count - 1], _peaks(after)))
+    return Savings(level, tuple(stages), before, after, made)
+
+
+def _cheapest(workload: Workload) -> Instance:
+    try:
+        return workload.instance("meta")
+    except NotOnMetaError:
+        return workload.instance("cpu")
+
+
+def _peaks(analysis: Analysis) -> dict[str, int]:
+    peaks: dict[str, int] = analysis.to_dict()["memory"]["peak"]
+    return peaks
