@@ -52,7 +52,8 @@ def lean(
     level: str = "exact",
     weights: str | None = None,
     dtype: str | None = None,
-) -> Lean:
+    tiles: tuple[int, int] | None = None,
+) -> nn.Module:
     """A module with the model's call, state dict and outputs, and a lower peak.
 
     The model is copied and stays as it is. If it cannot be lean in the example's call, there is a
@@ -107,7 +108,7 @@ def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") ->
     before = analyze(run_trace(workload, trace_on))
     stages = [Stage("eager", _peaks(before))]
     with workload.environment():
-        model, args, kwargs = _cheapest(workload)
+        model, args, kwargs = cheapest_instance(workload)
         captured = capture_call(model, args, kwargs)
     for count in range(1, len(passes) + 1):
         made = Lean(model, level, passes[:count])
@@ -118,7 +119,24 @@ def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") ->
     return Savings(level, tuple(stages), before, after, made)
 
 
-def _cheapest(workload: Workload) -> Instance:
+def lean_form(workload: Workload, level: str, instance: Instance | None = None) -> Lean:
+    """The workload's network in lean form, ready for its call.
+
+    Args:
+        instance: the network to take over; a new one on the meta device by default.
+
+    Raises:
+        Refusal: it cannot be lean; says why.
+    """
+    with workload.environment():
+        model, args, kwargs = instance or cheapest_instance(workload)
+        made = Lean(model.requires_grad_(False), level)
+        made.prepare(*args, **kwargs)
+    return made
+
+
+def cheapest_instance(workload: Workload) -> Instance:
+    """The network without data, or with it if it must be."""
     try:
         return workload.instance("meta")
     except NotOnMetaError:

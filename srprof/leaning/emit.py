@@ -1,0 +1,222 @@
+"""A lean network as a file: an exported program (`.pt2`), or a readable module (`.py`)."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from srprof._version import __version__
+from srprof.errors import InputError
+from srprof.leaning.capture import Refusal
+from srprof.leaning.module import Lean
+from srprof.leaning.plan import Plan, capture_call, make_plan, path
+from srprof.leaning.run import cheapest_instance, lean_form
+from srprof.output import write
+from srprof.workload import Workload
+
+ENDINGS = (".pt2", ".py")
+
+
+def emit(workload: Workload, level: str, target: str) -> None:
+    """Write the lean form of the workload's network.
+
+    `.pt2` is a `torch.export` program with the weights; `.py` defines a module that needs only
+    torch and takes the network's state dict. Both take any input for which the code goes the same
+    way as for the workload's.
+
+    Raises:
+        InputError: the file's ending is neither, or the network cannot be written so.
+    """
+    if not target.endswith(ENDINGS):
+        raise InputError(f"--emit {target}: name a file that ends in {' or '.join(ENDINGS)}")
+    instance = workload.instance("cpu")
+    made = lean_form(workload, level, instance=instance)
+    plan = _any_batch(workload, made)
+    if target.endswith(".py"):
+        write(source(made, plan, workload.spec), target)
+        return
+    write(_exported(made, plan, instance.args), target)
+
+
+def _any_batch(workload: Workload, made: Lean) -> Plan:
+    """The plan, for batches of every size if the code does the same with two images as with one."""
+    plan = made.plans[0]
+    pairs = [
+        replace(a, shape=(2, *a.shape[1:])) if getattr(a, "shape", (0,))[0] == 1 else a
+        for a in workload.args
+    ]
+    two = replace(workload, args=tuple(pairs))
+    try:
+        one_image, two_images = (_as_it_is(call) for call in (workload, two))
+    except Refusal:
+        return plan
+    if one_image.lines != two_images.lines:
+        return plan
+    sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
+    return replace(plan, conditions=tuple(sizes), _compiled=None)
+
+
+def _as_it_is(workload: Workload) -> Plan:
+    """A plan by no pass: the calls in the order of the code."""
+    with workload.environment():
+        model, args, kwargs = cheapest_instance(workload)
+        return make_plan(model, capture_call(model, args, kwargs), args, kwargs, ())
+
+
+def source(made: Lean, plan: Plan, spec: str) -> str:
+    """The text of a Python module with one class, `Lean<network>`."""
+    passes = ", ".join(made.passes)
+    name = f"Lean{plan.name}"
+    return f'''\
+"""{spec}, made lean by srprof {__version__} ({made.level}: {passes}).
+
+Load the network's own state dict: {name}().load_state_dict(torch.load(...)).
+"""
+
+import math
+import operator
+
+import torch
+from torch import nn
+
+aten = torch.ops.aten
+inf, nan = math.inf, math.nan
+
+#: Shapes of the state dict's tensors.
+PARAMETERS = {{
+{_table(made, parameters=True)}}}
+BUFFERS = {{
+{_table(made, parameters=False)}}}
+
+
+class Part(nn.Module):
+    """A container of parameters and further parts, some of them numbered."""
+
+    def __getitem__(self, name):
+        return self._modules[str(name)]
+
+    def put(self, name, tensor):
+        first, _, rest = name.partition(".")
+        if rest:
+            if first not in self._modules:
+                self.add_module(first, Part())
+            self._modules[first].put(rest, tensor)
+        elif isinstance(tensor, nn.Parameter):
+            self.register_parameter(name, tensor)
+        else:
+            self.register_buffer(name, tensor)
+
+
+class {name}(Part):
+    def __init__(self):
+        super().__init__()
+        for name, (shape, dtype) in PARAMETERS.items():
+            self.put(name, nn.Parameter(torch.empty(shape, dtype=dtype), requires_grad=False))
+        for name, (shape, dtype) in BUFFERS.items():
+            self.put(name, torch.empty(shape, dtype=dtype))
+{_members(made, plan)}
+    @torch.no_grad()
+    def forward(self, {", ".join(plan.inputs)}):
+        if not ({" and ".join(f"({text})" for text in plan.conditions) or "True"}):
+            raise ValueError("this code was made for inputs of other sizes")
+{_lines(plan)}'''
+
+
+def _table(made: Lean, *, parameters: bool) -> str:
+    """A line for each entry of the state dict."""
+    own = dict(made.named_parameters(remove_duplicate=False))
+    return "".join(
+        f'    "{name}": ({tuple(tensor.shape)}, {tensor.dtype}),\n'
+        for name, tensor in made.state_dict().items()
+        if (name in own) == parameters
+    )
+
+
+def _members(made: Lean, plan: Plan) -> str:
+    """What the state dict has not: constants, and buffers that are not saved."""
+    lines = []
+    saved = made.state_dict()
+    for name, tensor in made.named_buffers():
+        if name not in saved:
+            lines.append(f'self.put("{name}", {_literal(tensor)})')
+            parent = _indexed(path(name).rpartition(".")[0])
+            lines.append(f'{parent}._non_persistent_buffers_set.add("{name.rpartition(".")[2]}")')
+    for name, tensor in plan.constants.items():
+        value = f"{_literal(tensor)}, persistent=False"
+        lines.append(f'self.register_buffer("{_local(name)}", {value})')
+    return "".join(f"        {line}\n" for line in lines)
+
+
+def _lines(plan: Plan) -> str:
+    lines = []
+    for line in plan.lines:
+        for name in plan.constants:
+            line = line.replace(f'constants["{name}"]', f"self.{_local(name)}")
+        lines.append(f"        {_indexed(line)}\n")
+    return "".join(lines)
+
+
+def _indexed(text: str) -> str:
+    """`self.body[0].weight` for `getattr(self.body, "0").weight`."""
+    pattern = re.compile(r'getattr\(([\w.\[\]]+), "(\w+)"\)')
+    while pattern.search(text):
+        text = pattern.sub(r"\1[\2]", text)
+    return text
+
+
+def _local(name: str) -> str:
+    return "constant_" + name.replace(".", "_")
+
+
+def _literal(tensor: torch.Tensor) -> str:
+    """A tensor's values as text; they are what no state dict has."""
+    if tensor.numel() > 4096:
+        raise InputError(
+            f"--emit: the network computes {tensor.numel()} numbers that its state dict has not, "
+            "too many for a .py; name a .pt2"
+        )
+    return f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
+
+
+class _Program(nn.Module):
+    """A plan as a module of its own, for `torch.export`."""
+
+    def __init__(self, made: Lean, plan: Plan) -> None:
+        super().__init__()
+        self._parameters = made._parameters
+        self._buffers = made._buffers
+        self._modules = made._modules
+        self._non_persistent_buffers_set = made._non_persistent_buffers_set
+        self.plan = plan
+
+    def forward(self, *leaves: Any) -> Any:
+        return self.plan.run(self, leaves)
+
+
+def _exported(made: Lean, plan: Plan, args: Sequence[Any]) -> bytes:
+    example = [
+        torch.empty((2, *a.shape[1:]), dtype=a.dtype)
+        if f"{name}.size(0) >= 1" in plan.conditions
+        else a
+        for name, a in zip(plan.inputs, args, strict=True)
+    ]
+    auto = torch.export.Dim.AUTO
+    shapes = [{axis: auto for axis, size in enumerate(a.shape) if size > 1} for a in example]
+    with torch.no_grad():
+        program = torch.export.export(
+            _Program(made, plan).eval(),
+            tuple(example),
+            dynamic_shapes={"leaves": tuple(shapes)},
+            strict=False,
+        )
+    written = io.BytesIO()
+    torch.export.save(program, written)
+    return written.getvalue()
+
+
