@@ -75,7 +75,9 @@ def locality(
     from srprof.workload import copy_model
 
     with isolated([]), torch.no_grad():
-        subject = find_subject(copy_model(module, "cpu").float().eval(), channels)
+        copy = copy_model(module, "cpu").float().eval()
+        _give_data(copy, module)
+        subject = find_subject(copy, channels)
         if not subject.rule.aligned:
             return Locality(False, reason=_sizes_reason(subject.rule))
         expected = kernels_reach(subject)
@@ -83,6 +85,15 @@ def locality(
         if isinstance(found, str):
             return Locality(False, reason=found)
         return _proved(subject, tuple(sorted({found, max(found, expected)})), multiple)
+
+
+def _give_data(copy: nn.Module, module: nn.Module) -> None:
+    """Random weights, in the copy, for those that the network has on the meta device."""
+    named = dict(module.named_parameters())
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in copy.named_parameters():
+        if named[name].is_meta:
+            weight.normal_(std=0.1, generator=generator)
 
 
 def _sizes_reason(rule: SizeRule) -> str:

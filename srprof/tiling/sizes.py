@@ -41,7 +41,7 @@ class SizeRule:
         return self.step is not None and self.least % self.step == 0
 
 
-def size_rule(takes: Callable[[int], bool]) -> SizeRule | None:
+def size_rule(takes: Callable[[int], bool], first: tuple[int, ...] = ()) -> SizeRule | None:
     """The sides of square images that a network takes; None if it takes none that was tried.
 
     It is assumed that it takes all from a smallest on, in steps of one length. So the step is
@@ -49,8 +49,9 @@ def size_rule(takes: Callable[[int], bool]) -> SizeRule | None:
 
     Args:
         takes: whether it takes a square image of this side.
+        first: sides to try before others.
     """
-    base = next((side for side in (*_LIKELY, *_OTHERS) if takes(side)), None)
+    base = next((side for side in (*first, *_LIKELY, *_OTHERS) if takes(side)), None)
     if base is None:
         return None
     step = next((d for d in range(1, max(base, 64) + 1) if takes(base + d)), None)
