@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "--memory",
         choices=MEMORY,
         default="allocated",
-        help="the peak that must be within it, of a fresh program's first image (default allocated)",
+        help="the peak that must be within it, of one image in a fresh program (default allocated)",
     )
     parser.add_argument(
         "--aspect", metavar="W:H", help="width:height of the inputs (default 1:1, or the image's)"

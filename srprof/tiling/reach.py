@@ -66,7 +66,7 @@ def _spread(subject: Subject, axis: int, distance: int) -> int | None:
     image, middle = _poisoned(subject, axis, distance)
     length = image.shape[axis]
     result = subject.model(image)
-    scale = result.shape[axis] // length
+    scale: int = result.shape[axis] // length
     spoiled = result.isnan().movedim(axis, 0).flatten(1).any(dim=1).nonzero().flatten()
     if spoiled.numel() == 0:
         return 0
@@ -109,7 +109,7 @@ def _longest_path(record: Trace, side: int) -> float:
 def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) -> float:
     """Pixels of its input that a convolution or pooling looks to one side."""
     if op == "convolution" and len(inputs[1].shape) == 4:
-        return (max(inputs[1].shape[-2:]) - 1) * max(arguments[5]) / 2
+        return float((max(inputs[1].shape[-2:]) - 1) * max(arguments[5])) / 2
     if "pool2d" in op and "adaptive" not in op:
         return float(max(arguments[1])) / 2
     return 0.0
@@ -120,16 +120,19 @@ def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) 
 
 def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
+    found = _Spreading([])
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with _modules(subject.model) as stack, _Spreading(stack) as spreading:
-            subject.model(image)
-        if spreading.op:
+        with _modules(subject.model) as stack:
+            found = _Spreading(stack)
+            with found:
+                subject.model(image)
+        if found.op:
             break
-    return spreading
+    return found
 
 
-class _Spreading(TorchDispatchMode):
+class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's metaclass hook
     """Finds the call that gives nothing but NaN though none of its inputs was so.
 
     Attributes:
@@ -137,7 +140,7 @@ class _Spreading(TorchDispatchMode):
     """
 
     def __init__(self, stack: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self._stack = stack
         self.op = ""
         self.pooled = False
