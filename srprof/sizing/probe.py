@@ -30,6 +30,7 @@ class Probe:
         memory: which peak is asked for.
         settings, workspaces, device: as for `srprof.analyze`.
         error: the first that the network raised at a size that it may not take.
+        proportional: whether the first square image gave one in proportion; None before it.
         refused: errors by shapes at which bytes were asked for.
     """
 
@@ -41,6 +42,7 @@ class Probe:
     progress: Progress = silent
     traces: int = 0
     error: ModelError | None = None
+    proportional: bool | None = None
     refused: dict[Shape, SrprofError] = field(default_factory=dict)
     _found: dict[Shape, tuple[float, float]] = field(default_factory=dict)
 
@@ -78,7 +80,10 @@ class Probe:
         return run_trace(workload, "meta", holders=False)
 
     def takes(self, side: int) -> bool:
-        """Whether the network takes a square image, and gives one in proportion."""
+        """Whether the network takes a square image, and gives one in proportion.
+
+        Proportion is not asked of one whose first result is in none: it pads nothing.
+        """
         shape = (*self.image.shape[:2], side, side)
         try:
             record = self.trace(self.call(shape))
@@ -87,7 +92,10 @@ class Probe:
             return False
         except InputError:
             return False
-        return _in_proportion(result_shape(record), side, self.workload.scale)
+        proportional = _in_proportion(result_shape(record), side, self.workload.scale)
+        if self.proportional is None:
+            self.proportional = proportional
+        return proportional or not self.proportional
 
     def needs(self, shape: Shape) -> float:
         """Bytes of the peak that is asked for; infinite where there is no such call."""
@@ -179,4 +187,4 @@ def _in_proportion(result: Shape, side: int, scale: int | None) -> bool:
     height, width = result[-2:]
     if scale is not None:
         return height == width == scale * side
-    return height == width and (height < side or height % side == 0)
+    return height == width > 0 and (height % side == 0 or side % height == 0)
