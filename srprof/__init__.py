@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
+    from srprof.sizing.records import Fit
+    from srprof.sizing.run import fit
     from srprof.tracing.records import Trace
 
 __all__ = [
     "Analysis",
     "DeviceMemoryError",
+    "Fit",
     "InputError",
     "Measurement",
     "ModelError",
@@ -31,15 +34,18 @@ __all__ = [
     "Trace",
     "__version__",
     "analyze",
+    "fit",
     "measure",
     "trace",
 ]
 
 _LAZY = {
     "Analysis": "srprof.analysis",
+    "Fit": "srprof.sizing.records",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
     "analyze": "srprof.analysis",
+    "fit": "srprof.sizing.run",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
 }

@@ -23,6 +23,7 @@ COMMANDS = {
     "analyze": "srprof.cli.analyze",
     "calibrate": "srprof.cli.calibrate",
     "devices": "srprof.cli.devices",
+    "fit": "srprof.cli.fit",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",

@@ -1,0 +1,1 @@
+"""How large an image, a tile or a batch fits a budget of memory."""

@@ -1,0 +1,200 @@
+"""One image within a budget: whole, or in the tiles that compute the least twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
+
+from torch import nn
+
+from srprof.inputs import ITEMSIZE
+from srprof.memory.budget import largest_growing
+from srprof.memory.model import rounded
+from srprof.sizing.probe import Probe
+from srprof.sizing.records import Call, Image, Tiling
+from srprof.tiling.grid import Tile, grid, least_tile, spans, tile_for
+from srprof.tiling.locality import Locality
+from srprof.tiling.sizes import SizeRule
+from srprof.tiling.tiled import Tiled
+from srprof.workload import Workload
+
+#: Tiles of one shape that are traced; the others repeat them.
+_REPEATED = 3
+#: Where no tiling of nearly the largest tiles fits, smaller ones are tried, by this share.
+_SMALLER = 0.95
+
+
+class Cut(NamedTuple):
+    """A way to cut an image: a tile's height and width, how many, and pixels read in all."""
+
+    tile: tuple[int, int]
+    rows: int
+    columns: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Finds the tiles of one image for a network whose locality is known.
+
+    Attributes:
+        height, width: LR size of the image. whole: the call with all of it.
+    """
+
+    probe: Probe
+    rule: SizeRule
+    locality: Locality
+    budget: int
+    whole: Call
+
+    @property
+    def height(self) -> int:
+        """LR height of the image."""
+        return self.whole.shape[2]
+
+    @property
+    def width(self) -> int:
+        """LR width of the image."""
+        return self.whole.shape[3]
+
+    def plan(self) -> Image:
+        """The image in tiles, or why not."""
+        whole, found = self.whole, self.locality
+        if not found.local:
+            return Image(whole, False, reason=f"it cannot run in tiles: {found.reason}")
+        area = self._largest_area()
+        while area is not None and area >= self._least**2:
+            for cut in self._cuts(area):
+                call = self._run(cut)
+                if call.peaks[self.probe.memory] <= self.budget:
+                    return Image(whole, False, self._tiling(cut, call))
+            area = int(_SMALLER * area)
+        return Image(whole, False, reason=self._too_little())
+
+    @property
+    def _least(self) -> int:
+        """The smallest side of a tile that keeps something, and whose last the network takes."""
+        multiple = self.locality.multiple
+        last = self.rule.least + multiple - (self.rule.step or multiple)  # the last reads less
+        return max(least_tile(self.locality.halo, multiple), -(-last // multiple) * multiple)
+
+    @property
+    def _beside(self) -> int:
+        """Bytes of the whole image and result, which are there beside a tile."""
+        itemsize = ITEMSIZE[self.probe.image.dtype]
+        shapes = (self.whole.shape, self.whole.result)
+        return sum(rounded(prod(shape) * itemsize) for shape in shapes)
+
+    def _largest_area(self) -> int | None:
+        """Pixels of the largest square tile that may fit; None if none does."""
+        batch, channels = self.whole.shape[:2]
+        rest = self.budget - self._beside
+
+        def needs(index: int) -> float:
+            side = self._least + index * self.locality.multiple
+            return self.probe.requests((batch, channels, side, side))
+
+        def pixels(index: int) -> float:
+            return float((self._least + index * self.locality.multiple) ** 2)
+
+        end = max(self.height, self.width) // self.locality.multiple + 1
+        index = largest_growing(needs, rest, pixels, end)
+        return None if index is None else int(pixels(index + 1)) - 1
+
+    def _cuts(self, area: int) -> Iterator[Cut]:
+        """Cuts into tiles of at most so many pixels, those that read the least first."""
+        return iter(sorted(set(self._all_cuts(area)), key=lambda cut: (cut.pixels, *cut[1:3])))
+
+    def _all_cuts(self, area: int) -> Iterator[Cut]:
+        """For each number of rows the fewest columns, with the smallest tiles for both."""
+        halo, multiple = self.locality.halo, self.locality.multiple
+        last = 0
+        for wanted in range(1, self.height + 1):
+            high = max(tile_for(self.height, wanted, halo, multiple), self._least)
+            rows = spans(self.height, high, halo, multiple)
+            if high == last:  # more rows make no tile smaller
+                continue
+            last = high
+            wide = area // min(high, self.height) // multiple * multiple
+            if wide < self._least:
+                continue  # with more rows they may be wider
+            count = len(spans(self.width, wide, halo, multiple))
+            wide = max(tile_for(self.width, count, halo, multiple), self._least)
+            columns = spans(self.width, wide, halo, multiple)
+            pixels = sum(s.length for s in rows) * sum(s.length for s in columns)
+            yield Cut((high, wide), len(rows), len(columns), pixels)
+            if high == self._least:
+                return
+
+    def _run(self, cut: Cut) -> Call:
+        """The image's run in these tiles: peaks of the first, latency for all of them."""
+        halo, multiple = self.locality.halo, self.locality.multiple
+        tiles = grid(self.height, self.width, cut.tile, halo, multiple)
+        sample = _sample(tiles)
+        build = self.probe.workload.build
+
+        def tiled(device: str) -> nn.Module:
+            return _Sampled(build(device), cut.tile, halo, multiple, sample)
+
+        call: Workload = replace(self.probe.call(self.whole.shape), build=tiled)
+        found = self.probe.record(call, self.whole.shape)
+        if found.predicted_ms is None:
+            return found
+        return replace(found, predicted_ms=found.predicted_ms * len(tiles) / len(sample))
+
+    def _tiling(self, cut: Cut, call: Call) -> Tiling:
+        found = self.locality
+        return Tiling(
+            tile=(min(cut.tile[0], self.height), min(cut.tile[1], self.width)),
+            halo=found.halo,
+            multiple=found.multiple,
+            rows=cut.rows,
+            columns=cut.columns,
+            recomputed=cut.pixels / (self.height * self.width) - 1,
+            difference=found.difference,
+            bit_equal=found.bit_equal,
+            call=call,
+        )
+
+    def _too_little(self) -> str:
+        least = self._least
+        shape = (*self.whole.shape[:2], min(least, self.height), min(least, self.width))
+        needed = self._beside + self.probe.needs(shape)
+        mib = -(-needed * 100 // 2**20) / 100
+        return (
+            f"not even tiles of {shape[2]}x{shape[3]} with a halo of {self.locality.halo} fit: "
+            f"they need about {mib:.2f} MiB, image and result included"
+        )
+
+
+def _sample(tiles: tuple[Tile, ...]) -> tuple[Tile, ...]:
+    """The first few tiles of each shape: the rest of them repeats what these do."""
+    seen: Counter[tuple[int, int]] = Counter()
+    chosen = []
+    for tile in tiles:
+        if seen[tile.shape] < _REPEATED:
+            seen[tile.shape] += 1
+            chosen.append(tile)
+    return tuple(chosen)
+
+
+class _Sampled(Tiled):
+    """A tiled network that runs some of its tiles only."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tile: tuple[int, int],
+        halo: int,
+        multiple: int,
+        sample: tuple[Tile, ...],
+    ) -> None:
+        super().__init__(module, tile, halo, multiple)
+        self._sample = sample
+
+    def tiles(self, height: int, width: int) -> tuple[Tile, ...]:
+        """The sample, whatever the size."""
+        return self._sample

@@ -1,0 +1,190 @@
+"""Traces of one network at one size after another, each made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
+
+from srprof.analysis import Analysis
+from srprof.cost.devices import Device
+from srprof.errors import InputError, ModelError, SrprofError
+from srprof.inputs import TensorSpec, check_shape
+from srprof.measuring.progress import Progress, silent
+from srprof.memory.settings import Settings
+from srprof.memory.workspace import WorkspaceTable
+from srprof.sizing.records import MEMORY, Call
+from srprof.tracing.records import TensorRef, Trace
+from srprof.tracing.run import run_trace
+from srprof.workload import Workload
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Probe:
+    """What calls of a network take, by the image's shape.
+
+    Attributes:
+        workload: with the image at any size; its other inputs stay as they are.
+        memory: which peak is asked for.
+        settings, workspaces, device: as for `srprof.analyze`.
+        error: the first that the network raised at a size that it may not take.
+        proportional: whether the first square image gave one in proportion; None before it.
+        refused: errors by shapes at which bytes were asked for.
+    """
+
+    workload: Workload
+    memory: str
+    settings: Settings
+    workspaces: WorkspaceTable
+    device: Device | None = None
+    progress: Progress = silent
+    traces: int = 0
+    error: ModelError | None = None
+    proportional: bool | None = None
+    refused: dict[Shape, SrprofError] = field(default_factory=dict)
+    _found: dict[Shape, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def image(self) -> TensorSpec:
+        """The call's one image.
+
+        Raises:
+            InputError: it takes none, or several.
+        """
+        images = [a for a in self.workload.args if isinstance(a, TensorSpec) and len(a.shape) == 4]
+        if len(images) != 1:
+            raise InputError(
+                f"fit changes the size of one image, and this call takes {len(images)}: give one "
+                "--input"
+            )
+        return images[0]
+
+    def call(self, shape: Shape) -> Workload:
+        """The workload with an image of this shape."""
+        image = self.image
+        check_shape(shape, image.dtype)
+        args = tuple(replace(a, shape=shape) if a is image else a for a in self.workload.args)
+        return replace(self.workload, args=args)
+
+    def trace(self, workload: Workload) -> Trace:
+        """One run on the meta device.
+
+        Raises:
+            InputError: torch cannot count so large a tensor, or needs the image's data.
+            ModelError: the network raised.
+        """
+        self.traces += 1
+        self.progress("sizes tried", self.traces, self.traces)
+        return run_trace(workload, "meta", holders=False)
+
+    def takes(self, side: int) -> bool:
+        """Whether the network takes a square image, and gives one in proportion.
+
+        Proportion is not asked of one whose first result is in none: it pads nothing.
+        """
+        shape = (*self.image.shape[:2], side, side)
+        try:
+            record = self.trace(self.call(shape))
+        except ModelError as error:
+            self.error = self.error or error
+            return False
+        except InputError:
+            return False
+        proportional = _in_proportion(result_shape(record), side, self.workload.scale)
+        if self.proportional is None:
+            self.proportional = proportional
+        return proportional or not self.proportional
+
+    def needs(self, shape: Shape) -> float:
+        """Bytes of the peak that is asked for; infinite where there is no such call."""
+        return self._bytes(shape)[0]
+
+    def requests(self, shape: Shape) -> float:
+        """Bytes that never fall with the size, and are no more than `needs`."""
+        return self._bytes(shape)[1]
+
+    def net(self, shape: Shape) -> int:
+        """Bytes of the network's parameters and buffers."""
+        return self._analysis(self.trace(self.call(shape))).memory.net
+
+    def _bytes(self, shape: Shape) -> tuple[float, float]:
+        if shape not in self._found:
+            try:
+                analysis = self._analysis(self.trace(self.call(shape)))
+            except SrprofError as error:
+                self.refused[shape] = error
+                self._found[shape] = inf, inf
+            else:
+                self._found[shape] = self.peak(analysis), self._least(analysis)
+        return self._found[shape]
+
+    def peak(self, analysis: Analysis) -> int:
+        """The peak that is asked for."""
+        return peaks(analysis)[self.memory] if self.simulated else _plain(analysis, self.memory)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the peak is an allocator's, which may fall while the size grows."""
+        return self.memory in ("allocated", "reserved")
+
+    def _least(self, analysis: Analysis) -> int:
+        """What is requested, which the allocator's blocks are at least; it grows with the size."""
+        return analysis.cold.peak_requested if self.simulated else self.peak(analysis)
+
+    def _analysis(self, record: Trace) -> Analysis:
+        return Analysis(
+            record, allocator=self.settings, workspaces=self.workspaces, device=self.device
+        )
+
+    def record(self, workload: Workload, shape: Shape) -> Call:
+        """All peaks of a call, and its latency."""
+        analysis = self._analysis(self.trace(workload))
+        latency = analysis.latency
+        return Call(
+            shape=shape,
+            result=result_shape(analysis.trace),
+            peaks=peaks(analysis),
+            predicted_ms=None if latency is None else 1e3 * latency.seconds,
+        )
+
+    def record_at(self, shape: Shape) -> Call:
+        """All peaks of the network at an image of this shape, and its latency."""
+        return self.record(self.call(shape), shape)
+
+
+def _plain(analysis: Analysis, memory: str) -> int:
+    model = analysis.memory
+    return model.planned.nbytes if memory == "planned" else model.eager.nbytes
+
+
+def peaks(analysis: Analysis) -> dict[str, int]:
+    """The four peaks, in bytes."""
+    values = (
+        analysis.memory.planned.nbytes,
+        analysis.memory.eager.nbytes,
+        analysis.cold.peak_allocated,
+        analysis.cold.peak_reserved,
+    )
+    return dict(zip(MEMORY, values, strict=True))
+
+
+def result_shape(record: Trace) -> Shape:
+    """Shape of the result; () if it is no single tensor."""
+    result: Any = record.result
+    if not isinstance(result, TensorRef):
+        return ()
+    if result.node < 0:
+        return record.externals[result.output].info.shape
+    return record.nodes[result.node].outputs[result.output].shape
+
+
+def _in_proportion(result: Shape, side: int, scale: int | None) -> bool:
+    """Whether a result's size is the image's times the scale, where there is one."""
+    if len(result) != 4:
+        return True
+    height, width = result[-2:]
+    if scale is not None:
+        return height == width == scale * side
+    return height == width > 0 and (height % side == 0 or side % height == 0)

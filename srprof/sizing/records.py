@@ -1,0 +1,172 @@
+"""What `srprof fit` found, as frozen data. Sizes in bytes, times in milliseconds. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from srprof._version import __version__
+from srprof.tiling.sizes import SizeRule
+
+#: Version of the JSON object.
+SCHEMA = 1
+
+#: What `--memory` takes: the four peaks.
+MEMORY = ("planned", "eager", "allocated", "reserved")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the network and the memory that it takes.
+
+    Attributes:
+        shape: (n, c, h, w) of the image. result: shape of what the network gives, () if that is
+            no single tensor.
+        peaks: bytes by the names of `MEMORY`.
+        predicted_ms: latency on the device; None if it was not asked for.
+    """
+
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+    peaks: Mapping[str, int]
+    predicted_ms: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "shape": list(self.shape),
+            "result": list(self.result),
+            "peak": dict(self.peaks),
+            "predicted_ms": self.predicted_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a network runs over an image in tiles.
+
+    Attributes:
+        tile: LR height and width that a tile reads, halo included.
+        halo: LR pixels around what is kept; multiple: tiles start at multiples of it.
+        rows, columns: of tiles.
+        recomputed: pixels that are read more than once, as a share of the image's.
+        difference: the largest between tiles and whole in the proof, as a share of the result's
+            largest value; bit_equal: none at all.
+        call: the whole image's run in tiles.
+    """
+
+    tile: tuple[int, int]
+    halo: int
+    multiple: int
+    rows: int
+    columns: int
+    recomputed: float
+    difference: float
+    bit_equal: bool
+    call: Call
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return self.rows * self.columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "tile": list(self.tile),
+            "halo": self.halo,
+            "multiple": self.multiple,
+            "rows": self.rows,
+            "columns": self.columns,
+            "tiles": self.count,
+            "recomputed": self.recomputed,
+            "max_relative_difference": self.difference,
+            "bit_equal": self.bit_equal,
+            "peak": dict(self.call.peaks),
+            "predicted_ms": self.call.predicted_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image, whole and in tiles.
+
+    Attributes:
+        whole: the call with the whole image; whole_fits: whether it is within the budget.
+        tiled: None if that is not needed, or not possible: `reason` says why, in one line.
+    """
+
+    whole: Call
+    whole_fits: bool
+    tiled: Tiling | None = None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "whole": {**self.whole.to_dict(), "fits": self.whole_fits},
+            "tiled": None if self.tiled is None else self.tiled.to_dict(),
+            "reason": self.reason or None,
+        }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The largest input, or batch, within a budget.
+
+    Attributes:
+        spec, name, scale, dtype: of the network.
+        memory: which of the four peaks is held against the budget, in bytes.
+        grows: "size" or "batch".
+        largest: the largest call that fits; following: the next larger one, which does not (None
+            if there is none: a fixed input size, or a batch that the network does not take).
+        rule: the sides that the network takes; None where the batch grows.
+        aspect: width : height.
+        image: an image that was asked about, whole and in tiles.
+        device: the profile of the predicted times, "" if there is none.
+        traces: how many calls were traced for it.
+        notes: what a reader of the figures must know, one line each.
+    """
+
+    spec: str
+    name: str
+    scale: int | None
+    dtype: str
+    budget: int
+    memory: str
+    grows: str
+    largest: Call
+    following: Call | None
+    rule: SizeRule | None
+    aspect: tuple[int, int]
+    image: Image | None = None
+    device: str = ""
+    traces: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, c, h, w) of the largest input."""
+        return self.largest.shape
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `srprof fit --format json`."""
+        rule = self.rule
+        return {
+            "schema": SCHEMA,
+            "srprof": __version__,
+            "model": {"spec": self.spec, "name": self.name, "scale": self.scale},
+            "dtype": self.dtype,
+            "budget": self.budget,
+            "memory": self.memory,
+            "grows": self.grows,
+            "aspect": list(self.aspect),
+            "sides": None if rule is None else {"least": rule.least, "step": rule.step},
+            "largest": self.largest.to_dict(),
+            "next": None if self.following is None else self.following.to_dict(),
+            "image": None if self.image is None else self.image.to_dict(),
+            "device": self.device or None,
+            "traces": self.traces,
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,214 @@
+"""The search for the largest size or batch, and for the way in which an image fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil, isfinite, prod
+
+from srprof.errors import InputError, ModelError, SrprofError
+from srprof.memory.budget import largest_growing, largest_within
+from srprof.sizing.image import Planner
+from srprof.sizing.probe import Probe, Shape
+from srprof.sizing.records import Call, Fit, Image
+from srprof.tiling.locality import Locality, locality
+from srprof.tiling.sizes import SizeRule, size_rule
+from srprof.tracing.isolation import isolated
+from srprof.tracing.run import run_trace
+
+#: No side and no batch is tried beyond this index.
+_END = 2**24
+
+#: Shapes by their index in the row of growing ones.
+Row = Callable[[int], Shape]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Questions to one network: a probe, the budget in bytes, and width : height."""
+
+    probe: Probe
+    budget: int
+    aspect: tuple[int, int]
+
+    def size(self, image: tuple[int, int] | None = None) -> Fit:
+        """The largest size, and how an image fits."""
+        rule = self._rule()
+        batch, channels = self.probe.image.shape[:2]
+
+        def row(index: int) -> Shape:
+            return batch, channels, *_size(rule, index, self.aspect)
+
+        found = self._largest(row, 1 if rule.step is None else _END)
+        notes = []
+        if rule.step is None:
+            notes.append(f"{self._name} takes images of {rule.least}x{rule.least} only")
+        answer = self._answer("size", rule, row, found, notes)
+        if image is None:
+            return answer
+        planned = self._image(image, rule)
+        return replace(answer, image=planned, traces=self.probe.traces)
+
+    def batch(self) -> Fit:
+        """The largest batch at the input's size."""
+        rest = self.probe.image.shape[1:]
+
+        def row(index: int) -> Shape:
+            return index + 1, *rest
+
+        return self._answer("batch", None, row, self._largest(row, _END), [])
+
+    @property
+    def _name(self) -> str:
+        return self.probe.workload.name
+
+    # -- the row of sizes ---------------------------------------------------------------------
+
+    def _rule(self) -> SizeRule:
+        """The sides that the network takes.
+
+        Raises:
+            InputError: it cannot be traced without data, or has one size and another aspect.
+            ModelError: it raises at every size that was tried.
+        """
+        height, width = self.probe.image.shape[-2:]
+        rule = size_rule(self.probe.takes, (height,) if height == width else ())
+        if rule is None:
+            raise self._takes_none()
+        if rule.step is None and self.aspect[0] != self.aspect[1]:
+            raise InputError(
+                f"{self._name} takes images of {rule.least}x{rule.least} only: leave the aspect out"
+            )
+        return rule
+
+    def _takes_none(self) -> Exception:
+        """Why no size was taken."""
+        error = self.probe.error
+        return self._needs_data() or ModelError(
+            f"{self._name} takes no square image of any side that was tried, up to 512: "
+            f"{error or 'what it gives is not in proportion to the image'}; give --input NxCxHxW, "
+            "of a size that it takes",
+            file=error.file if error else "",
+            line=error.line if error else 0,
+            module=error.module if error else "",
+        )
+
+    def _needs_data(self) -> InputError | None:
+        """The error of a network that cannot be run without data; None if that is not why."""
+        try:
+            reason = run_trace(self.probe.workload, "auto", holders=False).fallback
+        except SrprofError:
+            return None
+        if not reason:
+            return None
+        return InputError(
+            f"{self._name} needs the values of its image ({reason}), and fit tries sizes without "
+            "any; srprof analyze runs it at one size"
+        )
+
+    def _largest(self, row: Row, end: int) -> int:
+        """Index of the largest that fits.
+
+        Raises:
+            InputError: none does; what the smallest needs. Else, what the first call raises.
+        """
+
+        def needs(index: int) -> float:
+            return self.probe.needs(row(index))
+
+        def requests(index: int) -> float:
+            return self.probe.requests(row(index))
+
+        def area(index: int) -> float:
+            return float(prod(row(index)))
+
+        if self.probe.simulated:
+            found = largest_within(needs, requests, self.budget, area, end)
+        else:
+            found = largest_growing(needs, self.budget, area, end)
+        if found is None:
+            raise self._too_little(row(0))
+        return found
+
+    def _too_little(self, smallest: Shape) -> Exception:
+        """The budget is below what the smallest call needs."""
+        if smallest in self.probe.refused:
+            return self._needs_data() or self.probe.refused[smallest]
+        net = self.probe.net(smallest)
+        least = f"{ceil(100 * self.probe.needs(smallest) / 2**20) / 100:.2f} MiB"
+        weights = (
+            f"below {self._name}'s weights alone, {net / 2**20:.2f} MiB"
+            if self.budget < net
+            else f"too small for {self._name}"
+        )
+        return InputError(
+            f"a budget of {self.budget / 2**20:.2f} MiB is {weights}: the least that is possible "
+            f"is {least} of {self.probe.memory} memory, for an input of "
+            f"{'x'.join(map(str, smallest))}"
+        )
+
+    def _answer(
+        self, grows: str, rule: SizeRule | None, row: Row, found: int, notes: list[str]
+    ) -> Fit:
+        """The largest call that fits and the one after it."""
+        workload, device = self.probe.workload, self.probe.device
+        following: Call | None = None
+        if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
+            following = self.probe.record_at(row(found + 1))
+        elif row(found + 1) in self.probe.refused:
+            size = "x".join(map(str, row(found + 1)))
+            notes = [*notes, f"nothing larger: at {size}, {self.probe.refused[row(found + 1)]}"]
+        return Fit(
+            spec=workload.spec,
+            name=workload.name,
+            scale=workload.scale,
+            dtype=workload.dtype,
+            budget=self.budget,
+            memory=self.probe.memory,
+            grows=grows,
+            largest=self.probe.record_at(row(found)),
+            following=following,
+            rule=rule,
+            aspect=self.aspect,
+            device="" if device is None else device.title,
+            traces=self.probe.traces,
+            notes=tuple(notes),
+        )
+
+    # -- one image ----------------------------------------------------------------------------
+
+    def _image(self, image: tuple[int, int], rule: SizeRule) -> Image:
+        """The image whole if it fits, else in tiles, else why not.
+
+        Raises:
+            InputError: the network does not take its size.
+        """
+        wrong = [side for side in image if rule.at_least(side) != side]
+        if wrong:
+            sides = ", ".join(str(rule.side(i)) for i in range(3))
+            takes = f"only {rule.least}" if rule.step is None else f"{sides}, ..."
+            raise InputError(
+                f"image {image[0]}x{image[1]}: {self._name} does not take {wrong[0]} pixels, but "
+                f"{takes}; pad the image"
+            )
+        whole = self.probe.record_at((*self.probe.image.shape[:2], *image))
+        if whole.peaks[self.probe.memory] <= self.budget:
+            return Image(whole, True)
+        return Planner(self.probe, rule, self._locality(), self.budget, whole).plan()
+
+    def _locality(self) -> Locality:
+        """The network's locality, from runs of a real instance on the CPU."""
+        workload = self.probe.workload
+        with isolated([]), workload.environment():
+            return locality(workload.build("cpu"), self.probe.image.shape[1])
+
+
+def _size(rule: SizeRule, index: int, aspect: tuple[int, int]) -> tuple[int, int]:
+    """Height and width by the index of the longer side; the other is the nearest there is."""
+    wide, high = aspect
+    longer = rule.side(index)
+    wanted = longer * min(wide, high) / max(wide, high)
+    below = rule.side(rule.index(int(wanted)))
+    above = rule.at_least(below + 1)
+    shorter = below if wanted - below <= above - wanted else min(above, longer)
+    return (shorter, longer) if wide >= high else (longer, shorter)

@@ -1,0 +1,340 @@
+"""`srprof fit`: against looking at every size, and what it says of images and bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import srprof
+from srprof import models
+from srprof.cli import main
+from srprof.errors import InputError, ModelError
+from srprof.sizing.records import MEMORY
+from srprof.tiling.grid import grid
+from srprof.tiling.tiled import Tiled
+
+MIB = 2**20
+
+NETWORKS = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Windows(nn.Module):
+    "Takes multiples of 8 from 16 pixels on."
+
+    def __init__(self, side=8, least=16):
+        super().__init__()
+        self.side, self.least = side, least
+        self.body = nn.Conv2d(3, 16, 3, padding=1)
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        if h % self.side or w % self.side or min(h, w) < self.least:
+            raise ValueError("sides must be multiples of the window")
+        return self.body(x)
+
+
+class Cropping(nn.Module):
+    "Runs at any size, but gives the image's size at even ones only."
+
+    def forward(self, x):
+        return F.pixel_shuffle(F.pixel_unshuffle(x[..., : x.shape[-2] // 2 * 2,
+                                                   : x.shape[-1] // 2 * 2], 2), 2)
+
+
+class Shrinking(nn.Module):
+    "Pads nothing, so its result is in no proportion."
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 5)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class Fixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, 3, 48, 48))
+
+    def forward(self, x):
+        return x + self.position
+
+
+class OneImage(nn.Module):
+    def forward(self, x):
+        assert x.shape[0] == 1, "one image at a time"
+        return x * 2
+
+
+class Data(nn.Module):
+    def forward(self, x):
+        return x if x.sum().item() > 0 else -x
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("never works")
+
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x + y
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module", params=["fmen_s", "e_rfdn", "imdn"])
+def every_size(request):
+    """A network's four peaks at each side, one by one; below them the smallest it takes."""
+    peaks = {}
+    for side in range(1, 111):
+        try:
+            analysis = srprof.analyze(request.param, (1, 3, side, side))
+        except ModelError:
+            continue
+        peaks[side] = analysis.to_dict()["memory"]["peak"]
+    return request.param, peaks
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_equals_a_brute_force_search(every_size, memory):
+    name, peaks = every_size
+    top = min(peaks[max(peaks)][kind] for kind in MEMORY)
+    for budget in (top - 1, top // 2, top // 3, 7 * MIB + 4321):
+        largest = max(side for side in peaks if peaks[side][memory] <= budget)
+        if largest == max(peaks):
+            continue
+        found = srprof.fit(name, budget, memory=memory)
+
+        assert found.shape == (1, 3, largest, largest)
+        assert found.largest.peaks == peaks[largest]
+        assert found.following.peaks == peaks[largest + 1]
+        assert found.rule.least == min(peaks)
+
+
+def test_exactly_at_the_boundary():
+    need = srprof.analyze("fmen_s", (1, 3, 90, 90)).memory.eager.nbytes
+
+    assert srprof.fit("fmen_s", need, memory="eager").shape == (1, 3, 90, 90)
+    assert srprof.fit("fmen_s", need - 1, memory="eager").shape == (1, 3, 89, 89)
+
+
+def test_of_an_aspect():
+    found = srprof.fit("fmen_s", "12 MiB", memory="eager", aspect="16:9")
+    fitting = [
+        (round(w * 9 / 16), w)
+        for w in range(80, 190)
+        if srprof.analyze("fmen_s", (1, 3, round(w * 9 / 16), w)).memory.eager.nbytes <= 12 * MIB
+    ]
+
+    assert found.shape[2:] == fitting[-1]
+    assert (
+        srprof.fit("fmen_s", "12MiB", memory="eager", aspect="9:16").shape[2:]
+        == (fitting[-1][::-1])
+    )
+
+
+def test_the_largest_batch():
+    found = srprof.fit("fmen_s", "16MiB", "40x48", batch=True)
+    batches = [
+        n
+        for n in range(1, 20)
+        if srprof.analyze("fmen_s", (n, 3, 40, 48)).to_dict()["memory"]["peak"]["allocated"]
+        <= 16 * MIB
+    ]
+
+    assert found.shape == (max(batches), 3, 40, 48)
+    assert found.following.peaks["allocated"] > 16 * MIB
+
+
+def test_half_precision_takes_more_pixels():
+    single, half = (srprof.fit("fmen_s", "64MiB", dtype=d) for d in ("float32", "float16"))
+
+    assert half.shape[2] / single.shape[2] == pytest.approx(2**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("spec", "least", "step"),
+    [
+        ("nets.py:Windows", 16, 8),
+        ("nets.py:Windows(side=7, least=1)", 7, 7),
+        ("nets.py:Cropping", 2, 2),
+        ("nets.py:Shrinking", 5, 1),
+        ("e_rfdn", 15, 1),
+    ],
+)
+def test_a_networks_sizes_are_respected(folder, spec, least, step):
+    found = srprof.fit(spec, "20MiB", memory="eager")
+
+    assert (found.rule.least, found.rule.step) == (least, step)
+    assert found.shape[2] % step == least % step
+    assert found.following.shape[2] == found.shape[2] + step
+    assert found.following.peaks["eager"] > 20 * MIB >= found.largest.peaks["eager"]
+
+
+def test_both_sides_of_an_aspect_are_sizes_that_it_takes(folder):
+    high, wide = srprof.fit("nets.py:Windows", "20MiB", aspect="3:2").shape[2:]
+
+    assert high % 8 == wide % 8 == 0
+    assert abs(high - wide * 2 / 3) <= 4
+
+
+def test_a_network_of_one_size(folder, capsys):
+    found = srprof.fit("nets.py:Fixed", "20MiB")
+
+    assert found.shape == (1, 3, 48, 48)
+    assert found.following is None
+    assert main(["fit", "nets.py:Fixed", "--budget", "20MiB"]) == 0
+    assert "takes images of 48x48 only" in capsys.readouterr().out
+
+
+def test_a_network_of_one_image(folder):
+    found = srprof.fit("nets.py:OneImage", "20MiB", (1, 3, 64, 64), batch=True)
+
+    assert (found.shape, found.following) == ((1, 3, 64, 64), None)
+    assert "one image at a time" in found.notes[0]
+
+
+def test_a_module_and_its_other_input(folder):
+    network = models.fmen_s()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    found = srprof.fit(network, 10**7, memory="planned")
+
+    assert found.shape == srprof.fit("fmen_s", 10**7, memory="planned").shape
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    with pytest.raises(InputError, match="this call takes 2"):
+        srprof.fit("nets.py:Two", "1GiB", "64x64", "64x64")
+
+
+# -- one image -------------------------------------------------------------------------------
+
+
+def test_tiles_take_what_an_analysis_of_them_takes():
+    found = srprof.fit("fmen_s", "24MiB", image=(300, 210), memory="reserved").image
+    tiled = found.tiled
+    rerun = srprof.analyze(Tiled(models.fmen_s(), tiled.tile, tiled.halo), (1, 3, 300, 210))
+
+    assert not found.whole_fits
+    assert tiled.call.peaks == rerun.to_dict()["memory"]["peak"]
+    assert tiled.call.peaks["reserved"] <= 24 * MIB
+    assert tiled.count > 4
+    read = sum(t.shape[0] * t.shape[1] for t in grid(300, 210, tiled.tile, tiled.halo))
+    assert tiled.recomputed == pytest.approx(read / (300 * 210) - 1)
+
+
+def test_few_pixels_are_computed_twice():
+    """No grid of square tiles within the budget reads fewer."""
+    budget = 40 * MIB
+    found = srprof.fit("fmen_s", budget, image=(400, 300), memory="eager").image.tiled
+    network = models.fmen_s()
+    for side in (100, 130, 160):
+        tiled = Tiled(network, side, halo=34)
+        if srprof.analyze(tiled, (1, 3, 400, 300)).memory.eager.nbytes <= budget:
+            read = sum(t.shape[0] * t.shape[1] for t in tiled.tiles(400, 300))
+            assert found.recomputed <= read / (400 * 300) - 1
+
+
+def test_an_image_that_fits_and_one_that_cannot():
+    assert srprof.fit("fmen_s", "1GiB", image=(300, 200)).image.whole_fits
+    tight = srprof.fit("fmen_s", "12MiB", image=(300, 200)).image
+    least = float(re.search(r"need about ([\d.]+) MiB", tight.reason)[1])
+
+    assert tight.tiled is None
+    assert srprof.fit("fmen_s", f"{least + 0.5} MiB", image=(300, 200)).image.tiled is not None
+
+
+def test_a_network_that_is_not_local(capsys):
+    assert main(["fit", "neesr", "--budget", "20MiB", "--image", "300x200"]) == 0
+    printed = capsys.readouterr().out
+
+    assert "whole: does not fit" in printed
+    assert "cannot run in tiles: upsample_bilinear2d in B1.esa resizes" in printed
+
+
+def test_predicted_time_of_whole_and_tiles(capsys):
+    argv = ["fit", "fmen_s", "--budget", "24MiB", "--image", "300x210", "--device", "gtx1080ti"]
+    assert main([*argv, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    whole, tiled = found["image"]["whole"], found["image"]["tiled"]
+
+    assert found["schema"] == 1
+    assert found["largest"]["peak"]["allocated"] <= found["budget"] == 24 * MIB
+    assert found["next"]["peak"]["allocated"] > 24 * MIB
+    assert found["aspect"] == [7, 10]
+    assert not whole["fits"]
+    assert whole["predicted_ms"] < tiled["predicted_ms"]
+    assert tiled["tiles"] == tiled["rows"] * tiled["columns"]
+    assert main(argv) == 0
+    assert f"in {tiled['tiles']} tiles: fits" in capsys.readouterr().out
+
+
+# -- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["fmen_s", "--budget", "1MiB"], "below fmen_s's weights alone, 1.32 MiB"),
+        (["e_rfdn", "--budget", "1.8MiB"], "too small for e_rfdn: the least that is possible is"),
+        (["nets.py:Fixed", "--budget", "40KiB"], "for an input of 1x3x48x48"),
+        (["nets.py:Fixed", "--budget", "1MiB", "--aspect", "16:9"], "48x48 only: leave the aspect"),
+        (["nets.py:Fixed", "--budget", "1MiB", "--image", "64x64"], "does not take 64 pixels"),
+        (["nets.py:Windows", "--budget", "1GiB", "--image", "64x60"], "16, 24, 32, ...; pad"),
+        (["nets.py:Data", "--budget", "1GiB"], "needs the values of its image"),
+        (["nets.py:Data", "--budget", "1GiB", "--batch"], "needs the values of its image"),
+        (["fmen_s", "--budget", "4"], "the unit is missing"),
+        (["fmen_s", "--budget", "4gib"], "did you mean 'GiB'?"),
+        (["fmen_s", "--budget", "much"], "write a number with its unit"),
+        (["fmen_s", "--budget", "0MiB"], "at least one byte"),
+        (["fmen_s", "--budget", "1GiB", "--aspect", "16x9"], "write width:height, as 16:9"),
+        (["fmen_s", "--budget", "1GiB", "--aspect", "0:9"], "write width:height, as 16:9"),
+        (["fmen_s", "--budget", "1GiB", "--image", "4k"], "height x width in pixels"),
+        (["fmen_s", "--budget", "1GiB", "--image", "0x7"], "height x width in pixels"),
+        (["fmen_s", "--budget", "1GiB", "--batch", "--image", "64x64"], "leave out --image"),
+        (["fmen_s", "--budget", "1GiB", "--memory", "most"], "invalid choice"),
+        (["fmen_s"], "--budget"),
+        (["fmen_s", "--budget", "1GiB", "-o", "no/such/file"], "there is no folder"),
+        (["fmen_s", "--budget", "1GiB", "--device", "toaster"], "toaster"),
+    ],
+)
+def test_bad_input_is_one_line(folder, capsys, argv, words):
+    assert main(["fit", *argv]) == 2
+    message = capsys.readouterr().err.strip()
+
+    assert words in message
+    assert "\n" not in message
+
+
+def test_the_least_that_is_said_is_enough(folder, capsys):
+    for spec in ("fmen_s", "e_rfdn", "nets.py:Fixed"):
+        assert main(["fit", spec, "--budget", "1KiB"]) == 2
+        least = re.search(r"possible is ([\d.]+ MiB)", capsys.readouterr().err)[1]
+        assert main(["fit", spec, "--budget", least]) == 0
+
+
+def test_a_network_that_never_runs(folder, capsys):
+    assert main(["fit", "nets.py:Broken", "--budget", "1GiB"]) == 3
+    message = capsys.readouterr().err
+
+    assert "never works" in message
+    assert "nets.py" in message
+
+
+def test_a_budget_without_end_is_no_endless_search(folder):
+    found = srprof.fit("nets.py:Windows", "1000000GiB")
+
+    assert found.largest.peaks["allocated"] <= 10**6 * 2**30
