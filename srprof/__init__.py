@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
+    from srprof.quality.evaluating import evaluate
+    from srprof.quality.evaluation import Evaluation
     from srprof.tracing.records import Trace
 
 __all__ = [
     "Analysis",
     "DeviceMemoryError",
+    "Evaluation",
     "InputError",
     "Measurement",
     "ModelError",
@@ -31,15 +34,18 @@ __all__ = [
     "Trace",
     "__version__",
     "analyze",
+    "evaluate",
     "measure",
     "trace",
 ]
 
 _LAZY = {
     "Analysis": "srprof.analysis",
+    "Evaluation": "srprof.quality.evaluation",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
     "analyze": "srprof.analysis",
+    "evaluate": "srprof.quality.evaluating",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
 }

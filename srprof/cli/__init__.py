@@ -27,6 +27,7 @@ COMMANDS = {
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",
     "diff": "srprof.cli.diff",
+    "evaluate": "srprof.cli.evaluate",
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
     "time": "srprof.cli.time",

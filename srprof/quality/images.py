@@ -7,6 +7,8 @@ G = B. An alpha channel is left out, and colours stay as they are stored.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -51,13 +53,29 @@ def read_image(path: str | Path) -> Picture:
     Raises:
         InputError: it cannot be read, is too large to be an honest image, or Pillow is missing.
     """
+    with _reading(path):
+        return _picture(Path(path).read_bytes(), str(path))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image, by the beginning of its file.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _reading(path), _pillow().open(path) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """What Pillow says against a file becomes an `InputError`."""
     pillow = _pillow()
     try:
-        data = Path(path).read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            return _picture(data, str(path))
+            yield
     except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
         raise InputError(
             f"{path} is refused: it has more than {pillow.MAX_IMAGE_PIXELS:,} pixels, which may be "
