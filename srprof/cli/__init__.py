@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "srprof.cli.evaluate",
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
+    "spectrum": "srprof.cli.spectrum",
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from srprof import registry
 from srprof import spec as specs
 from srprof.errors import InputError
+from srprof.loading import recognised
 from srprof.measuring.progress import Progress, silent
 from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
@@ -24,6 +26,7 @@ from srprof.quality.metrics import luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
 from srprof.quality.resize import bicubic
 from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
+from srprof.weights import read_state_dict
 
 _AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
 #: A network that is so many dB below bicubic is probably given other values than it was trained on.
@@ -89,7 +92,7 @@ def evaluate(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
     upscaler = Upscaler(model, weights, dtype, found, scale, pixel_range, tile, halo, device)
-    notes = [_AS_BUILT] if _as_built(model, weights, found) else []
+    notes = [_AS_BUILT] if _as_built(model, weights, found) else _form_note(model)
     with upscaler.running():
         images = _run(upscaler, pairs, scale, folder, notes, progress)
     made = Evaluation(
@@ -109,7 +112,7 @@ def evaluate(
         peak_is=upscaler.peak_is,
         images=images,
     )
-    return replace(made, notes=(*notes, *upscaler.notes, *_doubts(made, notes)))
+    return replace(made, notes=(*notes, *upscaler.notes, *_doubts(made, notes, halo)))
 
 
 # -- before the run -------------------------------------------------------------------------------
@@ -177,6 +180,22 @@ def _folder(save: str, pairs: Sequence[Pair], scale: int) -> Path:
 
 def _saved(folder: Path, pair: Pair, scale: int) -> Path:
     return folder / f"{pair.name}x{scale}.png"
+
+
+def _form_note(model: Any) -> list[str]:
+    """That a checkpoint which is the SPEC itself is a training form, if it is one."""
+    checkpoint = specs.parse(model).checkpoint if isinstance(model, str) else ""
+    known = recognised(read_state_dict(checkpoint), checkpoint) if checkpoint else None
+    if known is None or not known[0].merge:
+        return []
+    network, trained = known
+    merged = registry.load(network.merge)(trained)
+    if len(merged.state_dict()) == len(trained.state_dict()):
+        return []
+    return [
+        f"{checkpoint} is the training form, and so are runtime and peak: `srprof merge "
+        f"{checkpoint} -o OUT` makes the inference form"
+    ]
 
 
 def _as_built(model: Any, weights: str | None, found: Probe) -> bool:
@@ -257,7 +276,7 @@ def _finite(value: float) -> float | None:
     return None if isinf(value) else value
 
 
-def _doubts(made: Evaluation, notes: Sequence[str]) -> list[str]:
+def _doubts(made: Evaluation, notes: Sequence[str], halo: int | None) -> list[str]:
     """What the figures themselves give reason to say."""
     mean = made.mean
     found = []
@@ -271,8 +290,11 @@ def _doubts(made: Evaluation, notes: Sequence[str]) -> list[str]:
         )
     same = max(mean.same_rgb, mean.same_y)
     if same:
+        rest = "" if same == len(made.images) else ": the mean is of the others"
         found.append(
             f"{same} of {len(made.images)} images are the same as their HR image, of infinite "
-            "PSNR: the mean is of the others"
+            f"PSNR{rest}"
         )
+    if made.tile is not None and halo is not None:
+        found.append(f"the halo of {halo} was given: in tiles the result may be another one")
     return found
