@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from fractions import Fraction
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from srprof import registry
 from srprof import spec as specs
-from srprof.errors import InputError
+from srprof.errors import InputError, ModelError
 from srprof.loading import recognised
 from srprof.measuring.progress import Progress, silent
 from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
@@ -223,9 +224,10 @@ def _run(
         lr, hr = _read(pair, scale)
         if lr.transparent or hr.transparent:
             transparent.append(pair.name)
-        if not images:
-            upscaler.warm_up(lr.pixels)
-        result = upscaler(lr.pixels)
+        with _naming(pair):
+            if not images:
+                upscaler.warm_up(lr.pixels)
+            result = upscaler(lr.pixels)
         images.append(_result(pair, lr, modcrop(hr.bits8, scale), result, upscaler))
         if folder is not None:
             write_image(result.rgb, _saved(folder, pair, scale), "--save")
@@ -239,6 +241,20 @@ def _run(
         peak = upscaler.measured_on_cpu(lr.pixels)
         images[largest] = replace(images[largest], measured_peak=peak)
     return tuple(images)
+
+
+@contextmanager
+def _naming(pair: Pair) -> Iterator[None]:
+    """Errors of the model say which image it was given."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(
+            f"{pair.lr or pair.hr}: {error}",
+            file=error.file,
+            line=error.line,
+            module=error.module,
+        ) from error
 
 
 def _read(pair: Pair, scale: int) -> tuple[Picture, Picture]:

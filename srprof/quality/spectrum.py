@@ -58,7 +58,7 @@ class Spectrum:
     @cached_property
     def radius(self) -> Array:
         """Radii of the rings' middle lines, in cycles per pixel."""
-        return np.arange(len(self.density)) / min(self.mean.shape)
+        return np.arange(len(self.density), dtype=np.float64) / min(self.mean.shape)
 
     @cached_property
     def density(self) -> Array:
@@ -93,9 +93,8 @@ def ring_density(power: Array) -> Array:
     rows, columns = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power.shape)
     distance = np.hypot(rows[:, None], columns[None])
     ring = np.rint(distance * min(power.shape)).astype(np.intp)
-    sums: Array = np.bincount(ring.ravel(), weights=power.ravel())
-    total = sums.sum()
-    return sums / total if total > 0 else sums
+    sums = np.bincount(ring.ravel(), weights=power.ravel()).astype(np.float64)
+    return sums / (sums.sum() or 1.0)
 
 
 @dataclass(frozen=True)

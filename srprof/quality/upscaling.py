@@ -78,7 +78,8 @@ def probe(model: Any, weights: str | None, dtype: str = "float32") -> Probe:
 
 
 def _factor(trace: Trace, channels: int) -> int:
-    result, shape = trace.result, ()
+    result = trace.result
+    shape: tuple[int, ...] = ()
     if isinstance(result, TensorRef):
         made = result.node >= 0
         shape = (
