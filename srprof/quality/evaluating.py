@@ -16,22 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srprof import registry
-from srprof import spec as specs
 from srprof.errors import InputError, ModelError
-from srprof.loading import recognised
 from srprof.measuring.progress import Progress, silent
+from srprof.quality.doubts import doubts, weights_notes
 from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
 from srprof.quality.metrics import luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
 from srprof.quality.resize import bicubic
 from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
-from srprof.weights import read_state_dict
-
-_AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
-#: A network that is so many dB below bicubic is probably given other values than it was trained on.
-_FAR_BELOW = 3.0
 
 
 def evaluate(
@@ -93,7 +86,7 @@ def evaluate(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
     upscaler = Upscaler(model, weights, dtype, found, scale, pixel_range, tile, halo, device)
-    notes = [_AS_BUILT] if _as_built(model, weights, found) else _form_note(model)
+    notes = weights_notes(model, weights, found.trace.parameters)
     with upscaler.running():
         images = _run(upscaler, pairs, scale, folder, notes, progress)
     made = Evaluation(
@@ -113,7 +106,8 @@ def evaluate(
         peak_is=upscaler.peak_is,
         images=images,
     )
-    return replace(made, notes=(*notes, *upscaler.notes, *_doubts(made, notes, halo)))
+    made = replace(made, notes=(*notes, *upscaler.notes))
+    return replace(made, notes=(*made.notes, *doubts(made, halo)))
 
 
 # -- before the run -------------------------------------------------------------------------------
@@ -181,28 +175,6 @@ def _folder(save: str, pairs: Sequence[Pair], scale: int) -> Path:
 
 def _saved(folder: Path, pair: Pair, scale: int) -> Path:
     return folder / f"{pair.name}x{scale}.png"
-
-
-def _form_note(model: Any) -> list[str]:
-    """That a checkpoint which is the SPEC itself is a training form, if it is one."""
-    checkpoint = specs.parse(model).checkpoint if isinstance(model, str) else ""
-    known = recognised(read_state_dict(checkpoint), checkpoint) if checkpoint else None
-    if known is None or not known[0].merge:
-        return []
-    network, trained = known
-    merged = registry.load(network.merge)(trained)
-    if len(merged.state_dict()) == len(trained.state_dict()):
-        return []
-    return [
-        f"{checkpoint} is the training form, and so are runtime and peak: `srprof merge "
-        f"{checkpoint} -o OUT` makes the inference form"
-    ]
-
-
-def _as_built(model: Any, weights: str | None, found: Probe) -> bool:
-    """Whether the network has the weights that its constructor gave it, random ones mostly."""
-    given = not isinstance(model, str) or weights or specs.parse(model).checkpoint
-    return not given and found.trace.parameters > 0
 
 
 # -- the run --------------------------------------------------------------------------------------
@@ -290,27 +262,3 @@ def _result(
 
 def _finite(value: float) -> float | None:
     return None if isinf(value) else value
-
-
-def _doubts(made: Evaluation, notes: Sequence[str], halo: int | None) -> list[str]:
-    """What the figures themselves give reason to say."""
-    mean = made.mean
-    found = []
-    ours, bicubics = mean.rgb.psnr_dB, mean.bicubic_rgb_dB
-    below = 0.0 if ours is None or bicubics is None else bicubics - ours
-    if below > _FAR_BELOW and _AS_BUILT not in notes:
-        other = 1 if made.pixel_range == 255 else 255
-        found.append(
-            f"{below:.1f} dB below bicubic: are these the weights, and are its values "
-            f"0 to {made.pixel_range}? --range {other} is the other way"
-        )
-    same = max(mean.same_rgb, mean.same_y)
-    if same:
-        rest = "" if same == len(made.images) else ": the mean is of the others"
-        found.append(
-            f"{same} of {len(made.images)} images are the same as their HR image, of infinite "
-            f"PSNR{rest}"
-        )
-    if made.tile is not None and halo is not None:
-        found.append(f"the halo of {halo} was given: in tiles the result may be another one")
-    return found

@@ -58,7 +58,9 @@ class Spectrum:
     @cached_property
     def radius(self) -> Array:
         """Radii of the rings' middle lines, in cycles per pixel."""
-        return np.arange(len(self.density), dtype=np.float64) / min(self.mean.shape)
+        steps = np.arange(len(self.density), dtype=np.float64)
+        radii: Array = steps / min(self.mean.shape)
+        return radii
 
     @cached_property
     def density(self) -> Array:
@@ -93,8 +95,9 @@ def ring_density(power: Array) -> Array:
     rows, columns = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power.shape)
     distance = np.hypot(rows[:, None], columns[None])
     ring = np.rint(distance * min(power.shape)).astype(np.intp)
-    sums = np.bincount(ring.ravel(), weights=power.ravel()).astype(np.float64)
-    return sums / (sums.sum() or 1.0)
+    sums = np.bincount(ring.ravel(), weights=power.ravel())
+    shares: Array = sums / (float(sums.sum()) or 1.0)
+    return shares
 
 
 @dataclass(frozen=True)
