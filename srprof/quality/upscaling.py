@@ -143,8 +143,8 @@ class Upscaler:
         self._channels, self._factor, self.scale = found.channels, found.factor, scale
         self._range = pixel_range
         self._tile, self._halo = tile, halo
-        self.backend: Backend = CpuBackend() if device == "cpu" else CudaBackend(device)
-        self._on_cpu = device == "cpu"
+        self._gpu = None if device == "cpu" else CudaBackend(device)
+        self.backend: Backend = self._gpu or CpuBackend()
         self._workload = self._resolve((1, found.channels, *_PROBE))
         self._predicted: dict[tuple[int, ...], int] = {}
         self.notes: list[str] = []
@@ -171,7 +171,7 @@ class Upscaler:
     @property
     def peak_is(self) -> str:
         """What a peak counts."""
-        if self._on_cpu:
+        if self._gpu is None:
             return (
                 "Peaks are predicted as what eager PyTorch requests, measured by its CPU allocator"
             )
@@ -190,9 +190,10 @@ class Upscaler:
         image = self._input(lr)
         results: list[Tensor] = []
         with self._running_out():
-            self._reset_peak()
+            if self._gpu is not None:
+                self._gpu.reset_peak()
             runtime = self.backend.time_ms(lambda: results.append(self._forward(image)))
-            peak = None if self._on_cpu else torch.cuda.max_memory_allocated(self.backend.where)
+            peak = None if self._gpu is None else self._gpu.peak_allocated()
         pixels = self._output(results.pop(), lr.shape[:2])
         if enlarged is None:
             rgb = to_bits8(pixels)
@@ -248,7 +249,9 @@ class Upscaler:
                 workload = resolve(self._model, [shape], dtype=self._dtype)
             analysis = Analysis(run_trace(workload, holders=False))
             self._predicted[shape] = (
-                analysis.requested.eager.nbytes if self._on_cpu else analysis.cold.peak_allocated
+                analysis.requested.eager.nbytes
+                if self._gpu is None
+                else analysis.cold.peak_allocated
             )
         return self._predicted[shape]
 
@@ -258,10 +261,6 @@ class Upscaler:
         tensors = [*self._model.parameters(), *self._model.buffers(), image]
         resident = sum(t.untyped_storage().nbytes() for t in tensors)
         return resident + most_allocated(lambda: self._forward(image))
-
-    def _reset_peak(self) -> None:
-        if not self._on_cpu:
-            torch.cuda.reset_peak_memory_stats(self.backend.where)
 
     @contextmanager
     def _running_out(self) -> Iterator[None]:
