@@ -180,7 +180,7 @@ def _spectra(
     weights: str | None,
     pixel_range: int,
 ) -> Spectra:
-    values = np.ascontiguousarray(planes[None] * (pixel_range / 255))
+    values = np.ascontiguousarray(planes[None] / (255 / pixel_range))
     tensor = torch.from_numpy(values).to(torch.float32)
     workload = resolve(model, [tensor], weights=weights)
     notes: list[str] = []

@@ -212,7 +212,7 @@ class Upscaler:
         if self._factor != self.scale:
             pixels = bicubic(pixels, self.scale)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        tensor = torch.from_numpy(np.ascontiguousarray(planes[None] * (self._range / 255)))
+        tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self._range)))
         return tensor.to(self.backend.where, getattr(torch, self._dtype))
 
     def _forward(self, image: Tensor) -> Tensor:
