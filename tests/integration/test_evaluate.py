@@ -78,8 +78,9 @@ def test_networks_of_the_zoo(spec, folders, tmp_path, capsys):
         assert image["bicubic_rgb_dB"] == psnr(enlarged, truth, 4)
         assert image["bicubic_y_dB"] == psnr(luma8(enlarged), luma8(truth), 4)
         planes = luma(small)[None] if is_luma(spec) else small.transpose(2, 0, 1)
+        tensor = torch.from_numpy(np.ascontiguousarray(planes[None]) / 255).float()
         with torch.no_grad():
-            result = model(torch.from_numpy(planes[None] / 255).float())[0].double().numpy()
+            result = model(tensor)[0].double().numpy()
         if is_luma(spec):
             y = to_bits8(255 * result[0])
         else:
