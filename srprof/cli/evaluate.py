@@ -80,21 +80,27 @@ def run(args: argparse.Namespace) -> int:
     from srprof.quality.evaluating import evaluate
     from srprof.render.evaluation import FORMATS
 
-    with TerminalProgress(sys.stderr) as progress:
-        found = evaluate(
-            args.spec,
-            args.lr,
-            args.hr,
-            weights=args.weights,
-            scale=args.scale,
-            pixel_range=args.range,
-            tile=tile,
-            halo=args.halo,
-            device=args.device,
-            dtype=args.dtype,
-            save=args.save,
-            progress=progress,
-        )
+    try:
+        with TerminalProgress(sys.stderr) as progress:
+            found = evaluate(
+                args.spec,
+                args.lr,
+                args.hr,
+                weights=args.weights,
+                scale=args.scale,
+                pixel_range=args.range,
+                tile=tile,
+                halo=args.halo,
+                device=args.device,
+                dtype=args.dtype,
+                save=args.save,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if args.save is None:
+            raise
+        print(f"srprof: interrupted; the images in {args.save} are whole", file=sys.stderr)
+        return 130
     write(FORMATS[args.format](found), args.output)
     return 0
 

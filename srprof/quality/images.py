@@ -147,7 +147,7 @@ def write_image(pixels: NDArray[np.uint8], path: Path, option: str = "-o") -> No
 
 
 def image_files(folder: str, option: str) -> list[Path]:
-    """The images of a folder by name, or the one file that is named.
+    """The images of a folder by name, hidden ones left out, or the one file that is named.
 
     Raises:
         InputError: there is no such folder, or it has no image; `option` is who named it.
@@ -156,7 +156,8 @@ def image_files(folder: str, option: str) -> list[Path]:
     if place.is_file():
         return [place]
     try:
-        found = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS)
+        seen = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+        found = [path for path in seen if path.suffix.lower() in ENDINGS]
     except OSError as error:
         raise InputError(
             f"{option} {folder}: cannot be read: {error.strerror}; name a folder of images"

@@ -259,7 +259,8 @@ class Upscaler:
         """Bytes at the peak of one more pass, by PyTorch's CPU allocator."""
         image = self._input(lr)
         tensors = [*self._model.parameters(), *self._model.buffers(), image]
-        resident = sum(t.untyped_storage().nbytes() for t in tensors)
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        resident = sum(storage.nbytes() for storage in storages.values())
         return resident + most_allocated(lambda: self._forward(image))
 
     @contextmanager

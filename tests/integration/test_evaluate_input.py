@@ -14,7 +14,7 @@ from PIL import Image
 
 import srprof
 from srprof.cli import main
-from srprof.quality import images
+from srprof.quality import evaluating, images
 from tests.made_up_images import photograph, save
 
 NETS = """\
@@ -210,6 +210,25 @@ def test_a_disk_that_fills_up(hr, tmp_path, capsys, monkeypatch):
     assert os.listdir("sr") == ["ax4.png"]
     assert np.asarray(Image.open("sr/ax4.png")).shape == (48, 52, 3)
     assert not Path("out.json").exists()
+
+
+@pytest.mark.parametrize("save_to", [[], ["--save", "sr"]])
+def test_ctrl_c(save_to, hr, capsys, monkeypatch):
+    """What was saved until then is whole, and said to be there."""
+    measure = evaluating.psnr
+    compared = []
+
+    def interrupted(*args: object) -> float:
+        compared.append(args)
+        if len(compared) > 4:  # four an image
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(evaluating, "psnr", interrupted)
+    error = refused(capsys, "bicubic", "--hr", "hr", *save_to, code=130)
+    assert ("the images in sr are whole" if save_to else "nothing was written") in error
+    if save_to:
+        assert os.listdir("sr") == ["ax4.png"]
 
 
 @pytest.fixture
