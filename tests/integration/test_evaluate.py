@@ -23,6 +23,7 @@ from srprof.quality import evaluation, upscaling
 from srprof.quality.images import read_image, to_bits8
 from srprof.quality.metrics import luma, luma8, modcrop, psnr, ssim
 from srprof.quality.resize import bicubic
+from srprof.registry import networks
 from tests.fake_cuda import Blur, FakeCuda, running_on
 from tests.made_up_images import photograph, png_of_16_bits, save
 
@@ -92,6 +93,16 @@ def test_networks_of_the_zoo(spec, folders, tmp_path, capsys):
     mean = record["mean"]
     assert mean["rgb"]["psnr_dB"] == fmean(i["rgb"]["psnr_dB"] for i in record["images"])
     assert mean["y"]["ssim"] == fmean(i["y"]["ssim"] for i in record["images"])
+
+
+@pytest.mark.parametrize("name", [n.name for n in networks() if n.scale is not None])
+def test_every_network_of_the_zoo_that_enlarges(name, tmp_path):
+    hr = save(photograph(65, 70), tmp_path / "a.png")
+    found = srprof.evaluate(name, hr=hr, device="cpu")
+    (image,) = found.images
+    assert (found.scale, image.lr_size) == (4, (16, 17))
+    assert 0 < image.rgb.psnr_dB < 40
+    assert image.measured_peak >= image.predicted_peak  # which knows of no scratch
 
 
 def is_luma(spec: str) -> bool:
