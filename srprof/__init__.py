@@ -16,38 +16,69 @@ from srprof._version import __version__
 from srprof.errors import DeviceMemoryError, InputError, ModelError, SrprofError
 
 if TYPE_CHECKING:
+    from srprof.advising.run import Advice, advise
     from srprof.analysis import Analysis, analyze, trace
+    from srprof.leaning.module import Lean
+    from srprof.leaning.run import lean
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
+    from srprof.quality.evaluating import evaluate
+    from srprof.quality.evaluation import Evaluation
     from srprof.sizing.records import Fit
     from srprof.sizing.run import fit
+    from srprof.sweeping.run import sweep
     from srprof.tracing.records import Trace
+    from srprof.training.analysis import TrainingAnalysis, analyze_training
+    from srprof.training.config import TrainingConfig
+    from srprof.training.run import train
 
 __all__ = [
+    "Advice",
     "Analysis",
     "DeviceMemoryError",
+    "Evaluation",
     "Fit",
     "InputError",
+    "Lean",
     "Measurement",
     "ModelError",
     "SrprofError",
     "Trace",
+    "TrainingAnalysis",
+    "TrainingConfig",
     "__version__",
+    "advise",
     "analyze",
+    "analyze_training",
+    "evaluate",
     "fit",
+    "lean",
     "measure",
+    "sweep",
     "trace",
+    "train",
 ]
 
 _LAZY = {
+    "Advice": "srprof.advising.run",
     "Analysis": "srprof.analysis",
+    "Evaluation": "srprof.quality.evaluation",
     "Fit": "srprof.sizing.records",
+    "Lean": "srprof.leaning.module",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
+    "TrainingAnalysis": "srprof.training.analysis",
+    "TrainingConfig": "srprof.training.config",
+    "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
+    "analyze_training": "srprof.training.analysis",
+    "evaluate": "srprof.quality.evaluating",
     "fit": "srprof.sizing.run",
+    "lean": "srprof.leaning.run",
     "measure": "srprof.measuring.run",
+    "sweep": "srprof.sweeping.run",
     "trace": "srprof.analysis",
+    "train": "srprof.training.run",
 }
 
 
