@@ -16,12 +16,14 @@ from srprof._version import __version__
 from srprof.errors import DeviceMemoryError, InputError, ModelError, SrprofError
 
 if TYPE_CHECKING:
+    from srprof.advising.run import Advice, advise
     from srprof.analysis import Analysis, analyze, trace
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
     from srprof.tracing.records import Trace
 
 __all__ = [
+    "Advice",
     "Analysis",
     "DeviceMemoryError",
     "InputError",
@@ -30,15 +32,18 @@ __all__ = [
     "SrprofError",
     "Trace",
     "__version__",
+    "advise",
     "analyze",
     "measure",
     "trace",
 ]
 
 _LAZY = {
+    "Advice": "srprof.advising.run",
     "Analysis": "srprof.analysis",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
+    "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",

@@ -74,7 +74,12 @@ class Candidate:
 
 
 def candidates(
-    base: Replay, current: Replay, peak: int, holders: Holders, functions: Functions
+    base: Replay,
+    current: Replay,
+    peak: int,
+    holders: Holders,
+    functions: Functions,
+    activations: Mapping[str, tuple[str, str]],
 ) -> Iterator[Candidate]:
     """Edits that may lower the level at a node.
 
@@ -83,9 +88,12 @@ def candidates(
         peak: the node in the current record.
         holders: what references each storage at that node in the recorded run.
         functions: the source.
+        activations: paths of modules that can be constructed with `inplace=True` and are not; for
+            each the class that has it and its path in there.
     """
     yield from _releases(base, current, peak, holders, functions)
     yield from _in_place(base, current, peak, functions)
+    yield from _in_place_modules(base, current, peak, activations)
     yield from _moves(current, peak, functions)
     yield from _splits(base, current, peak, functions)
 
@@ -137,12 +145,8 @@ def _release(
     calls = len({owner for _, owner in storages})
     after, listed = last.statement, ", ".join(names)
     if not after.returns:
-        where = f"after line {after.last_line}" if after.line != after.last_line else "after it"
-        write = f"del {listed}" + ("" if where == "after it" else f" {where}")
-        edit = Release(storages, after)
-        line = after.last_line
-        yield Candidate("del", edit, f"del {listed} after this line", frame.file, line,
-                        frame.function, calls)  # fmt: skip
+        yield Candidate("del", Release(storages, after), f"del {listed} after this line",
+                        frame.file, after.last_line, frame.function, calls)  # fmt: skip
     if len(names) == 1 and names[0].isidentifier():
         for place in enclosing_calls(after, names):
             write = f"{names[0]} = {function.text(place)} on a line of its own before this one"
@@ -161,21 +165,29 @@ def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:
 def _siblings(base: Replay, storage: int, call: int) -> list[tuple[int, int]]:
     """The storages that the same line of a function made in each of its calls, with the call.
 
-    Only those that the function itself got from there, and that die with it at the latest.
+    Only those that the function itself got from there, and that die with it at the latest. Of
+    several that a loop made in one call it is the same turn's.
     """
     pattern = _pattern(base, storage, call)
     if pattern is None:
         return []
-    found = []
+    like: dict[int, list[int]] = {}
     for index, other in enumerate(base.trace.storages):
-        if other.birth < 0 or other.returned or other.cached or other.resident:
+        if other.birth < 0:
             continue
         for frame in base.frames[other.birth]:
             same = (frame.file, frame.first_line) == pattern[0][:2]
-            ends_with_it = same and other.death <= base.spans[frame.call][1]
-            if ends_with_it and _pattern(base, index, frame.call) == pattern:
-                found.append((index, frame.call))
-    return found
+            if same and _pattern(base, index, frame.call) == pattern:
+                like.setdefault(frame.call, []).append(index)
+    turn = like[call].index(storage)
+    found = [(made[turn], owner) for owner, made in like.items() if turn < len(made)]
+    return [(s, owner) for s, owner in found if _dies_within(base, s, owner)]
+
+
+def _dies_within(base: Replay, storage: int, call: int) -> bool:
+    """Whether nothing holds it when the call has ended."""
+    found = base.trace.storages[storage]
+    return not (found.returned or found.cached) and found.death <= base.spans[call][1]
 
 
 def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...], ...] | None:
@@ -183,6 +195,8 @@ def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...],
     birth = base.trace.storages[storage].birth
     if birth < 0 or base.frame(birth, call) is None:
         return None
+    if storage not in base.trace.nodes[birth].created:
+        return None  # a number that torch wrapped for the call
     frames = base.frames[birth]
     depth = next(i for i, frame in enumerate(frames) if frame.call == call)
     node = base.trace.nodes[birth]
@@ -223,6 +237,21 @@ def _in_place(
                                 frame.line, frame.function, len(nodes))  # fmt: skip
 
 
+def _in_place_modules(
+    base: Replay, current: Replay, peak: int, activations: Mapping[str, tuple[str, str]]
+) -> Iterator[Candidate]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, node in enumerate(base.trace.nodes):
+        if node.module in activations and node.op in _METHODS | _FUNCTIONS:
+            groups.setdefault(activations[node.module], []).append(index)
+    for (owner, path), nodes in groups.items():
+        frames = base.frames[nodes[0]]
+        if frames and _helps_at(current, nodes, 0, peak):
+            write = f"construct {path} of {owner}, which runs in this line, with inplace=True"
+            yield Candidate("in-place", InPlace(tuple(nodes), 0), write, frames[-1].file,
+                            frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
+
+
 def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) -> bool:
     """Whether input and result of one of the nodes are both alive at the peak."""
     storages = current.trace.storages
@@ -254,11 +283,9 @@ def _written_in_place(
         return f"{into}.{op}_({ast.unparse(sides[1 - operand])}) for {old}" if other else ""
     if not isinstance(shown, ast.Call):
         return ""
-    method = isinstance(shown.func, ast.Attribute) and shown.func.attr == op
     arguments = list(shown.args)
-    if method and isinstance(shown.func, ast.Attribute):
-        owner = ast.unparse(shown.func.value)
-        if owner not in ("torch", "F", "nn.functional", "torch.nn.functional"):
+    if isinstance(shown.func, ast.Attribute) and not frame.called:  # no Python: torch's own
+        if ast.unparse(shown.func.value) != "torch":  # x.relu()
             arguments.insert(0, shown.func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return ""
@@ -367,7 +394,7 @@ def _splits(
         for early in (True, False):
             named = bool(name) and not (early and _seen_before(function, name, user.line))
             edit = Split(tuple(fusions), statements, early, named)
-            yield Candidate("split", edit, _split_text(function, frame, user, early), frame.file,
+            yield Candidate("split", edit, _split_text(user, early), frame.file,
                             frame.line, frame.function, len(fusions), user.line,
                             exact=False)  # fmt: skip
 
@@ -393,18 +420,7 @@ def _seen_before(function: Function, name: str, line: int) -> bool:
     )
 
 
-def _split_text(function: Function, frame: Frame, user: Frame, early: bool) -> str:
+def _split_text(user: Frame, early: bool) -> str:
     """The split in one line."""
-    shown = None if frame.place is None else expression(function, frame.place)
-    parts = shown.args[0] if isinstance(shown, ast.Call) and shown.args else None
-    names = ""
-    if isinstance(parts, (ast.List, ast.Tuple)):
-        names = " of " + ", ".join(ast.unparse(p) for p in parts.elts)
-    when = (
-        "add a partial 1x1 convolution of each part as soon as it is made"
-        if early
-        else "add partial 1x1 convolutions of the parts"
-    )
-    return f"instead of this cat{names} and the convolution in line {user.line}, {when}" + (
-        ", and let go each part after its last use"
-    )
+    when = "each part as soon as it is made" if early else "all parts here"
+    return f"split this cat and the 1x1 convolution in line {user.line}, {when}"

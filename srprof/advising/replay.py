@@ -160,7 +160,10 @@ def _value_of_part(
     if stop in span:
         return None
     outputs = replay.trace.nodes[stop - 1].outputs
-    if len(outputs) != 1 or stop not in replay.trace.storages[outputs[0].storage].uses:
+    if len(outputs) != 1:
+        return None
+    uses = replay.trace.storages[outputs[0].storage].uses
+    if not any(stop <= use < span[1] for use in uses):
         return None
     return stop, outputs[0].storage
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import linecache
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.advising.candidates import Candidate, Holder, candidates
-from srprof.advising.replay import Replay
+from srprof.advising.replay import Replay, settled
 from srprof.advising.search import Search, Step
 from srprof.advising.source import Function, read_functions
 from srprof.errors import InputError
 from srprof.gate.quantities import parse_quantity
 from srprof.memory.model import GRANULARITY, memory_model
 from srprof.memory.simulation import simulate
-from srprof.tracing.records import Frame, Trace
+from srprof.tracing.records import Frame, Node, Trace
 
 if TYPE_CHECKING:
     from srprof.workload import Workload
@@ -34,6 +35,8 @@ class Advice:
         memory: the peak that is meant; see `srprof.analyze`.
         peak: before any edit, in bytes.
         lowest: with every edit that was found, whether the budget needs it or not.
+        node: the one at which nothing more was found, or the peak of a budget's steps; None
+            without nodes. held: bytes that are dead there.
         steps: the edits, each with what it saves once those before it are made.
         budget: bytes that were asked for, None if none were.
         notes: what a reader must know.
@@ -44,6 +47,8 @@ class Advice:
     granularity: int
     peak: int
     lowest: int
+    node: Node | None
+    held: int
     steps: tuple[Step, ...]
     budget: int | None = None
     notes: tuple[str, ...] = ()
@@ -78,6 +83,15 @@ class Advice:
             "budget": self.budget,
             "within_budget": self.within_budget,
             "lowest": self.lowest,
+            "peak_node_after": None
+            if self.node is None
+            else {
+                "op": self.node.op,
+                "module": self.node.module,
+                "file": self.node.file,
+                "line": self.node.line,
+                "held": self.held,
+            },
             "advice": [_step(step) for step in self.steps],
         }
 
@@ -185,14 +199,22 @@ def _advice(
     chosen = found
     if budget is not None:
         chosen = search.fewest(found, budget) or (found if _over(search, budget) else [])
-    start = search.outcome([])
-    assert start is not None and lowest is not None
+    start, final = search.outcome([]), search.replay(chosen)
+    assert start is not None and lowest is not None and final is not None
+    if search.stopped_at is not None and len(chosen) == len(found):
+        final, at = search.stopped_at
+    else:
+        at = search.measure(final).node
+    record = settled(final)
+    parts = memory_model(record, granularity).parts
     return Advice(
         trace=trace,
         memory=memory,
         granularity=granularity,
         peak=start.nbytes,
         lowest=lowest.nbytes,
+        node=record.nodes[at] if at >= 0 else None,
+        held=parts[at].held if at >= 0 else 0,
         steps=tuple(search.in_order(chosen)),
         budget=budget,
         notes=notes,
@@ -208,8 +230,11 @@ class _Proposer:
     """Proposes edits for a peak; looks once at each node for who holds what there."""
 
     def __init__(self, workload: Workload, base: Replay) -> None:
+        from srprof.tracing.frames import activations
+
         self._workload = workload
         self._base = base
+        self._activations = activations(workload.instance(base.trace.device).model)
         self._holders: dict[int, Mapping[int, Sequence[Holder]]] = {}
         self._proposed: dict[tuple[object, ...], Candidate] = {}
 
@@ -217,7 +242,9 @@ class _Proposer:
         origin = current.origins[peak]
         if origin not in self._holders:
             self._holders[origin] = self._look(origin)
-        found = candidates(self._base, current, peak, self._holders[origin], source_of)
+        found = candidates(
+            self._base, current, peak, self._holders[origin], source_of, self._activations
+        )
         return [
             self._proposed.setdefault((c.kind, c.write, c.file, c.line, c.edit), c) for c in found
         ]
@@ -238,6 +265,8 @@ class _Proposer:
 
 def source_of(frame: Frame) -> Function | None:
     """The function that a frame runs, None if its source cannot be read."""
+    if not os.path.isfile(frame.file):  # code that a program made, such as a GraphModule's
+        return None
     text = "".join(linecache.getlines(frame.file))
     return read_functions(text).get(frame.first_line) if text else None
 

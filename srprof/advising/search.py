@@ -47,10 +47,12 @@ class Search:
     Attributes:
         base: the run as it was recorded.
         levels: what is to be low.
+        stopped_at: the record and its node at which `find` found nothing more.
     """
 
     base: Replay
     levels: Levels
+    stopped_at: tuple[Replay, int] | None = None
     _known: dict[tuple[int, ...], Replay | None] = field(default_factory=dict)
     _outcomes: dict[tuple[int, ...], Outcome | None] = field(default_factory=dict)
     _kept: list[Candidate] = field(default_factory=list)
@@ -102,6 +104,7 @@ class Search:
                 if best is None or key < best[0]:
                     best = key, candidate
             if best is None:
+                self.stopped_at = replay, now.node
                 return self.without_needless(chosen)
             chosen.append(best[1])
 

@@ -21,6 +21,7 @@ from srprof.errors import InputError, SrprofError
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
+    "advise": "srprof.cli.advise",
     "calibrate": "srprof.cli.calibrate",
     "devices": "srprof.cli.devices",
     "list": "srprof.cli.list",
