@@ -93,7 +93,7 @@ def candidates(
     """
     yield from _releases(base, current, peak, holders, functions)
     yield from _in_place(base, current, peak, functions)
-    yield from _in_place_modules(base, current, peak, activations)
+    yield from _in_place_modules(base, current, peak, functions, activations)
     yield from _moves(current, peak, functions)
     yield from _splits(base, current, peak, functions)
 
@@ -238,7 +238,11 @@ def _in_place(
 
 
 def _in_place_modules(
-    base: Replay, current: Replay, peak: int, activations: Mapping[str, tuple[str, str]]
+    base: Replay,
+    current: Replay,
+    peak: int,
+    functions: Functions,
+    activations: Mapping[str, tuple[str, str]],
 ) -> Iterator[Candidate]:
     groups: dict[tuple[str, str], list[int]] = {}
     for index, node in enumerate(base.trace.nodes):
@@ -246,7 +250,7 @@ def _in_place_modules(
             groups.setdefault(activations[node.module], []).append(index)
     for (owner, path), nodes in groups.items():
         frames = base.frames[nodes[0]]
-        if frames and _helps_at(current, nodes, 0, peak):
+        if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
             write = f"construct {path} of {owner}, which runs in this line, with inplace=True"
             yield Candidate("in-place", InPlace(tuple(nodes), 0), write, frames[-1].file,
                             frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Peaks that can be lowered.
 MEMORIES = ("eager", "planned", "allocated")
 
+#: What an edit may do to the results: nothing, or change them by rounding.
+LEVELS = ("exact", "equivalent")
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -122,6 +125,7 @@ def advise(
     granularity: int = GRANULARITY,
     memory: str = "eager",
     budget: str | int | None = None,
+    level: str = "equivalent",
 ) -> Advice:
     """Changes of a network's source that lower its peak, each tried on the recorded run.
 
@@ -129,6 +133,8 @@ def advise(
         model, inputs, weights, dtype, channels_last, trace_on, granularity: as for `analyze`.
         memory: the peak to lower: "eager", "planned" or "allocated" (a fresh program's).
         budget: bytes, or a text such as "400MiB": only the fewest edits that reach it.
+        level: "exact" edits only, which leave every bit of the results, or "equivalent" ones too,
+            which change them by rounding: a fusion split.
 
     Raises:
         InputError: the SPEC, an input, the budget or the memory is wrong.
@@ -139,13 +145,15 @@ def advise(
 
     if memory not in MEMORIES:
         raise InputError(f"memory {memory!r} is not one of {', '.join(MEMORIES)}")
+    if level not in LEVELS:
+        raise InputError(f"level {level!r} is not one of {', '.join(LEVELS)}")
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     nbytes = parse_budget(budget)
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     with recorded(workload, trace_on) as trace:
         levels = _levels(memory, granularity)
-        return _advice(workload, trace, memory, granularity, levels, nbytes)
+        return _advice(workload, trace, memory, granularity, levels, nbytes, level)
 
 
 def parse_budget(budget: str | int | None) -> int | None:
@@ -180,6 +188,7 @@ def _advice(
     granularity: int,
     levels: Callable[[Trace], Sequence[int]],
     budget: int | None,
+    level: str,
 ) -> Advice:
     from srprof.tracing.frames import record_frames
 
@@ -193,7 +202,7 @@ def _advice(
                  "are looked for",)  # fmt: skip
     base = Replay.of(trace, frames)
     search = Search(base, levels)
-    proposer = _Proposer(workload, base)
+    proposer = _Proposer(workload, base, exact=level == "exact")
     found = [] if not any(frames) else search.find(proposer)
     lowest = search.outcome(found)
     chosen = found
@@ -229,11 +238,12 @@ def _over(search: Search, budget: int) -> bool:
 class _Proposer:
     """Proposes edits for a peak; looks once at each node for who holds what there."""
 
-    def __init__(self, workload: Workload, base: Replay) -> None:
+    def __init__(self, workload: Workload, base: Replay, exact: bool) -> None:
         from srprof.tracing.frames import activations
 
         self._workload = workload
         self._base = base
+        self._exact = exact
         self._activations = activations(workload.instance(base.trace.device).model)
         self._holders: dict[int, Mapping[int, Sequence[Holder]]] = {}
         self._proposed: dict[tuple[object, ...], Candidate] = {}
@@ -246,7 +256,9 @@ class _Proposer:
             self._base, current, peak, self._holders[origin], source_of, self._activations
         )
         return [
-            self._proposed.setdefault((c.kind, c.write, c.file, c.line, c.edit), c) for c in found
+            self._proposed.setdefault((c.kind, c.write, c.file, c.line, c.edit), c)
+            for c in found
+            if c.exact or not self._exact
         ]
 
     def _look(self, node: int) -> Mapping[int, Sequence[Holder]]:

@@ -89,35 +89,64 @@ class Search:
         return Outcome(most, sum(level == most for level in levels), first)
 
     def find(self, propose: Propose) -> list[Candidate]:
-        """Edits, chosen one by one, each the one that lowers the peak the most then."""
+        """Edits, chosen one by one, each the one that lowers the peak the most then.
+
+        Where none does, two together may: one that changes where the peak is, and one there.
+        """
         chosen: list[Candidate] = []
         while True:
             now, replay = self.outcome(chosen), self.replay(chosen)
             if now is None or replay is None or now.node < 0:
                 return chosen
-            best: tuple[tuple[int, int, int, int], Candidate] | None = None
-            for candidate in propose(replay, now.node):
-                after = self.outcome([*chosen, candidate])
-                if after is None or after[:2] >= now[:2]:
+            found, neutral = self._best(chosen, [], now, propose(replay, now.node))
+            for first in () if found else neutral:
+                after, moved = self.outcome([*chosen, first]), self.replay([*chosen, first])
+                if after is None or moved is None:
                     continue
-                key = (*after[:2], STAGES[candidate.kind], candidate.line)
-                if best is None or key < best[0]:
-                    best = key, candidate
-            if best is None:
+                pair, _ = self._best(chosen, [first], now, propose(moved, after.node))
+                if pair is not None and (found is None or pair[0] < found[0]):
+                    found = pair
+            if found is None:
                 self.stopped_at = replay, now.node
                 return self.without_needless(chosen)
-            chosen.append(best[1])
+            chosen += found[1]
+
+    def _best(
+        self,
+        chosen: Sequence[Candidate],
+        first: Sequence[Candidate],
+        now: Outcome,
+        proposed: Iterable[Candidate],
+    ) -> tuple[tuple[tuple[int, ...], list[Candidate]] | None, list[Candidate]]:
+        """The proposed edit after which the peak is lowest, and those that leave its height.
+
+        None if it is not lower than now. `first` goes along with each.
+        """
+        best: tuple[tuple[int, ...], list[Candidate]] | None = None
+        neutral = []
+        for candidate in proposed:
+            after = self.outcome([*chosen, *first, candidate])
+            if after is None or after.nbytes > now.nbytes:
+                continue
+            if after[:2] >= now[:2]:
+                neutral.append(candidate)
+                continue
+            key = (*after[:2], STAGES[candidate.kind], candidate.line)
+            if best is None or key < best[0]:
+                best = key, [*first, candidate]
+        return best, neutral
 
     def without_needless(self, chosen: Sequence[Candidate]) -> list[Candidate]:
         """The edits without those that the rest do as well without."""
-        kept = list(chosen)
-        goal = self.outcome(kept)
-        for candidate in reversed(chosen):
-            rest = [c for c in kept if c is not candidate]
-            without = self.outcome(rest)
-            if goal is not None and without is not None and without.nbytes <= goal.nbytes:
-                kept = rest
-        return kept
+        goal = self.outcome(chosen)
+        if goal is None:
+            return list(chosen)
+        kept = []
+        for step in self.in_order(chosen):  # what is left then is of use only to itself
+            if (self.outcome(kept) or goal).nbytes <= goal.nbytes:
+                break
+            kept.append(step.candidate)
+        return self._trimmed(kept, goal.nbytes)
 
     def in_order(self, chosen: Sequence[Candidate]) -> list[Step]:
         """The edits by what each saves when those before it are made, the largest first."""
@@ -160,8 +189,9 @@ class Search:
         return None
 
     def _trimmed(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate]:
+        """The edits without those that the rest reach the budget without."""
         kept = list(chosen)
-        for candidate in chosen:
+        for candidate in reversed(chosen):
             rest = [c for c in kept if c is not candidate]
             outcome = self.outcome(rest)
             if outcome is not None and outcome.nbytes <= budget:

@@ -46,6 +46,13 @@ def add_parser(commands: Any) -> None:
         help="only the fewest changes that bring the peak down to this, 400MiB; exit 1 if none do",
     )
     parser.add_argument(
+        "--level",
+        choices=("exact", "equivalent"),
+        default="equivalent",
+        help="exact: only what leaves every bit of the results; equivalent (default): splits too, "
+        "which change them by rounding",
+    )
+    parser.add_argument(
         "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
     )
     parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
@@ -90,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         granularity=args.granularity,
         memory=args.memory,
         budget=args.budget,
+        level=args.level,
     )
     write(FORMATS[args.format](advice), args.output)
     return 0 if advice.within_budget else 1
