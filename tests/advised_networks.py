@@ -35,7 +35,7 @@ class AdvisedRFDB(RFDB):
         super().__init__(channels)
         self.esa = AdvisedESA(channels, channels // 4)
 
-    def forward(self, input):
+    def forward(self, input):  # noqa: A002 (as in the network)
         weight = self.c5.weight
         n = weight.shape[1] // 4
         part = self.act(self.c1_d(input))
@@ -66,7 +66,7 @@ class AdvisedRFDB(RFDB):
 
 
 class AdvisedERFDN(ERFDN):
-    def forward(self, input):
+    def forward(self, input):  # noqa: A002 (as in the network)
         weight = self.c[0].weight
         n = weight.shape[0]
         out_fea = self.fea_conv(input)

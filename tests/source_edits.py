@@ -47,7 +47,7 @@ class _Lines:
     """Lines by their old numbers, each with what was added before and after it."""
 
     def __init__(self, text: str) -> None:
-        self.rows = {i: row for i, row in enumerate(text.splitlines(), 1)}
+        self.rows = dict(enumerate(text.splitlines(), 1))
         self.order = list(self.rows)
         self.added: dict[int, list[str]] = {i: [] for i in self.rows}
         self.ahead: dict[int, list[str]] = {i: [] for i in self.rows}
@@ -73,7 +73,7 @@ class _Lines:
         self.ahead[line].append(self._indentation(line) + row)
 
     def move(self, line: int, write: str) -> None:
-        target = int(write.split()[-1])
+        target = int(write.rsplit(maxsplit=1)[-1])
         rows = list(range(line, self.spans[line] + 1))
         self.order = [i for i in self.order if i not in rows]
         below = "below" in write or "exchange" in write

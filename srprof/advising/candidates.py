@@ -113,8 +113,8 @@ def _releases(
         if part_of(storage, peak, end) != "held" or len(calls) != 1 or 0 in calls:
             continue
         if all(h.reference.kind == "local" for h in found):
-            names = dict.fromkeys(_variable(h.reference) for h in found)
-            groups.setdefault((calls.pop(), tuple(names)), []).append(index)
+            variables = tuple(dict.fromkeys(_variable(h.reference) for h in found))
+            groups.setdefault((calls.pop(), variables), []).append(index)
     for (call, names), members in groups.items():
         yield from _release(base, call, names, members, holders, functions)
 
@@ -283,14 +283,13 @@ def _written_in_place(
         sides = [shown.left, shown.right]
         if len(base.trace.nodes[node].inputs) == 1 and isinstance(shown.left, ast.Constant):
             operand = 1
-        into, other = (_atom(s) for s in (sides[operand], sides[1 - operand]))
-        return f"{into}.{op}_({ast.unparse(sides[1 - operand])}) for {old}" if other else ""
+        return f"{_atom(sides[operand])}.{op}_({ast.unparse(sides[1 - operand])}) for {old}"
     if not isinstance(shown, ast.Call):
         return ""
     arguments = list(shown.args)
-    if isinstance(shown.func, ast.Attribute) and not frame.called:  # no Python: torch's own
-        if ast.unparse(shown.func.value) != "torch":  # x.relu()
-            arguments.insert(0, shown.func.value)
+    method = isinstance(shown.func, ast.Attribute) and not frame.called  # torch's own, no Python
+    if method and isinstance(shown.func, ast.Attribute) and _owner(shown.func) != "torch":
+        arguments.insert(0, shown.func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return ""
     into = arguments.pop(operand)
@@ -300,6 +299,10 @@ def _written_in_place(
     numbers = [v for v in base.trace.nodes[node].arguments[0][1:] if isinstance(v, (int, float))]
     given = ", ".join([ast.unparse(into), *map(repr, numbers)])
     return f"F.{op}({given}, inplace=True) for {old}"
+
+
+def _owner(attribute: ast.Attribute) -> str:
+    return ast.unparse(attribute.value)
 
 
 def _atom(node: ast.expr) -> str:
@@ -364,9 +367,7 @@ def _moves_between(
 # -- split --------------------------------------------------------------------------------------
 
 
-def _splits(
-    base: Replay, current: Replay, peak: int, functions: Functions
-) -> Iterator[Candidate]:
+def _splits(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
     groups: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.op != "cat" or not node.created or not base.frames[index]:

@@ -238,9 +238,7 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
     storages[gone] = replace(
         second, nbytes=0, death=second.birth, uses=(), returned=False, cached=False
     )
-    nodes = [
-        _with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes
-    ]
+    nodes = [_with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes]
     nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
     return replace(replay, trace=replace(trace, storages=tuple(storages), nodes=tuple(nodes)))
 
@@ -297,9 +295,7 @@ class Move:
         return replay if moved_anything else None
 
 
-def _nodes_of(
-    replay: Replay, call: int, statements: Sequence[Statement]
-) -> tuple[int, int] | None:
+def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tuple[int, int] | None:
     """The nodes of statements that a call runs one after the other; None if they make none."""
     found = [
         i

@@ -281,5 +281,3 @@ def source_of(frame: Frame) -> Function | None:
         return None
     text = "".join(linecache.getlines(frame.file))
     return read_functions(text).get(frame.first_line) if text else None
-
-

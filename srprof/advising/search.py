@@ -141,7 +141,7 @@ class Search:
         goal = self.outcome(chosen)
         if goal is None:
             return list(chosen)
-        kept = []
+        kept: list[Candidate] = []
         for step in self.in_order(chosen):  # what is left then is of use only to itself
             if (self.outcome(kept) or goal).nbytes <= goal.nbytes:
                 break
@@ -152,8 +152,9 @@ class Search:
         """The edits by what each saves when those before it are made, the largest first."""
         start = self.outcome([])
         assert start is not None
-        peak, left, done = start.nbytes, list(chosen), []
-        steps = []
+        peak, left = start.nbytes, list(chosen)
+        done: list[Candidate] = []
+        steps: list[Step] = []
         while left:
             outcomes = [(self.outcome([*done, c]), c) for c in left]
             possible = [(o[:2], i) for i, (o, _) in enumerate(outcomes) if o is not None]
@@ -181,7 +182,7 @@ class Search:
 
     def _in_turn(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
         """As many of the edits, the most saving first, as the budget needs."""
-        done = []
+        done: list[Candidate] = []
         for step in self.in_order(chosen):
             done.append(step.candidate)
             if step.peak_after <= budget:

@@ -63,7 +63,8 @@ class Statement:
 
 
 def _statement(number: int, node: ast.stmt) -> Statement:
-    loads, stores = set(), set()
+    loads: set[str] = set()
+    stores: set[str] = set()
     for child in ast.walk(node):
         if isinstance(child, ast.Name):
             (loads if isinstance(child.ctx, ast.Load) else stores).add(child.id)
@@ -71,9 +72,12 @@ def _statement(number: int, node: ast.stmt) -> Statement:
             child.ctx, ast.Load
         ):
             stores.update(n.id for n in ast.walk(child.value) if isinstance(n, ast.Name))
-        elif isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
-            if child.func.attr in _MUTATORS:
-                stores.update(n.id for n in ast.walk(child.func) if isinstance(n, ast.Name))
+        elif (
+            isinstance(child, ast.Call)
+            and isinstance(child.func, ast.Attribute)
+            and child.func.attr in _MUTATORS
+        ):
+            stores.update(n.id for n in ast.walk(child.func) if isinstance(n, ast.Name))
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         loads.add(node.target.id)
     last = node.end_lineno or node.lineno
@@ -184,9 +188,9 @@ def last_use(function: Function, name: str, bound: int) -> LastUse | None:
     for block in function.blocks():
         for statement in block:
             binds = statement.simple and name in _bound_names(statement.node)
-            if binds and statement.line <= bound:
-                if found is None or statement.line >= found[1].line:
-                    found = block, statement
+            later = found is None or statement.line >= found[1].line
+            if binds and statement.line <= bound and later:
+                found = block, statement
     if found is None:
         return None
     block, binding = found
@@ -225,9 +229,7 @@ def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
     value = getattr(statement.node, "value", None)
     if value is None:
         return []
-    wanted = [
-        n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names
-    ]
+    wanted = [n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names]
     found = []
     for call in ast.walk(value):
         if not isinstance(call, ast.Call) or call is value:

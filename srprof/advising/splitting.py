@@ -88,9 +88,7 @@ def _unpadded(convolution: Node) -> bool:
     return set(stride) == {1} and set(padding) == {0} and not transposed and groups == 1
 
 
-def _statement_end(
-    replay: Replay, node: int, call: int, statements: Sequence[Statement]
-) -> int:
+def _statement_end(replay: Replay, node: int, call: int, statements: Sequence[Statement]) -> int:
     """The node after the statement of a call in which a node is."""
     frame = replay.frame(node, call)
     statement = next((s for s in statements if frame and s.holds(frame.line)), None)
@@ -184,9 +182,7 @@ class _Rebuilding:
     ) -> Storage:
         """A storage at its new place; the concatenation's inputs are let go after their uses."""
         trace = self.replay.trace
-        parts = [
-            part for part, i in enumerate(trace.nodes[self.cat].inputs) if i.storage == index
-        ]
+        parts = [part for part, i in enumerate(trace.nodes[self.cat].inputs) if i.storage == index]
         uses = {new[use] for use in storage.uses if use in new}
         uses.update(at["convolution", part] for part in parts)
         operands = {i.storage for i in trace.nodes[self.convolution].inputs[1:]}
@@ -261,5 +257,3 @@ def _cut(weight: TensorInfo, channels: int) -> TensorInfo:
     shape = (weight.shape[0], channels, *weight.shape[2:])
     nbytes = weight.nbytes // weight.shape[1] * channels
     return weight._replace(shape=shape, nbytes=nbytes)
-
-

@@ -12,8 +12,8 @@ from srprof.render.tables import Column, Section, Table, mib, shape
 from srprof.render.text import plain_sections
 
 _SPLIT = (
-    "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further part, "
-    "with w the 1x1 convolution's weight;",
+    "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
+    "part, with w the 1x1 convolution's weight;",
     "the parts, and variables that share their memory, are let go (del) after their last use. "
     "Results differ by rounding.",
 )
@@ -71,8 +71,8 @@ def _steps(advice: Advice) -> Section:
     )
     kinds = {step.candidate.kind for step in advice.steps}
     after = [
-        "Each line was tried on the recorded run together with all above it; a saving of 0.00 is one "
-        "that only shows with the next line.",
+        "Each line was tried on the recorded run together with all above it; a saving of 0.00 is "
+        "one that only shows with the next line.",
         *([_IN_PLACE] if "in-place" in kinds else []),
         *(_SPLIT if "split" in kinds else ()),
     ]

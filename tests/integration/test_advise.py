@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,7 @@ def test_e_rfdn_s_advice_halves_its_peak(capsys):
     assert round(found["peak_after"] / 2**20, 2) == 327.14
     peaks = [found["peak"], *(step["peak_after"] for step in found["advice"])]
     savings = [step["saving"] for step in found["advice"]]
-    assert [a - b for a, b in zip(peaks, peaks[1:], strict=False)] == savings
+    assert [a - b for a, b in pairwise(peaks)] == savings
     assert "split" in {step["kind"] for step in found["advice"]}
     assert all(Path(step["file"]).is_file() and step["line"] > 0 for step in found["advice"])
 
@@ -238,7 +239,9 @@ def test_a_model_without_source_gets_no_advice_and_no_error():
 def test_a_network_that_cannot_be_exported_is_advised(tmp_path):
     """A loop on a tensor's value: traced on the CPU."""
     (tmp_path / "net.py").write_text(
-        NET.replace("        a = self.a(x)", "        a = self.a(x) if x.sum() > 1e9 else self.a(x)")
+        NET.replace(
+            "        a = self.a(x)", "        a = self.a(x) if x.sum() > 1e9 else self.a(x)"
+        )
     )
     advice = srprof.advise(f"{tmp_path}/net.py:Net", (1, 3, 40, 40))
     assert advice.trace.device == "cpu" and advice.steps

@@ -186,7 +186,7 @@ def test_the_search_goes_on_until_nothing_lowers_the_peak():
     search = Search(straight(), levels)
     found = search.find(lambda replay, node: [useless, *dels])
     steps = search.in_order(found)
-    assert [s.candidate for s in steps][0] is dels[0]
+    assert steps[0].candidate is dels[0]
     assert useless not in found
     assert steps[0].saving == 196 - 136
     assert [s.peak_after for s in steps][-1] == 136
@@ -236,7 +236,10 @@ def test_the_last_use_of_a_variable(body, name, bound, line):
 
 def test_calls_that_can_stand_on_a_line_of_their_own():
     found = enclosing_calls(statement(5), ["c"])
-    assert [function().text(place) for place in found] == ["self.four(c)", "self.five(self.four(c))"]
+    assert [function().text(place) for place in found] == [
+        "self.four(c)",
+        "self.five(self.four(c))",
+    ]
     assert enclosing_calls(statement(4), ["a"]) == []  # it is the whole value already
 
 
