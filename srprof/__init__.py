@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
+    from srprof.sweeping.run import sweep
     from srprof.tracing.records import Trace
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "advise",
     "analyze",
     "measure",
+    "sweep",
     "trace",
 ]
 
@@ -46,6 +48,7 @@ _LAZY = {
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "measure": "srprof.measuring.run",
+    "sweep": "srprof.sweeping.run",
     "trace": "srprof.analysis",
 }
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "diff": "srprof.cli.diff",
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
+    "sweep": "srprof.cli.sweep",
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",

@@ -1,0 +1,417 @@
+"""`srprof.sweep`: every configuration of a grid, in worker processes or on a Dask cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srprof import spec as specs
+from srprof._version import __version__
+from srprof.errors import InputError, ModelError
+from srprof.inputs import RUN_DTYPES, check_shape
+from srprof.measuring.progress import Progress, silent
+from srprof.sweeping.grid import (
+    Configuration,
+    check_arguments,
+    configurations,
+    parse_inputs,
+    parse_metrics,
+)
+from srprof.sweeping.journal import Journal, Row
+from srprof.sweeping.worker import Result, Task, begin, compute
+
+if TYPE_CHECKING:
+    import pandas
+
+#: Most configurations of one task.
+_CHUNK = 8
+#: Seconds that a Dask scheduler may take to answer, at first and after it went silent.
+DASK_TIMEOUT = 5.0
+#: How often a lost scheduler is looked for, in seconds.
+_LOOK = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed, all of it checked.
+
+    Attributes:
+        configurations: in the order of the table.
+        basis: what the rows depend on beside these.
+    """
+
+    spec: str
+    configurations: tuple[Configuration, ...]
+    arguments: tuple[str, ...]
+    metrics: tuple[str, ...]
+    device: str | None
+    dtype: str
+    channels_last: bool
+    trace_on: str
+    basis: Mapping[str, Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table."""
+        return (*self.arguments, "input", *self.metrics, "error")
+
+    def task(self, some: Sequence[Configuration]) -> Task:
+        """A task for some of the configurations."""
+        return Task(
+            configurations=tuple(some),
+            metrics=self.metrics,
+            device=self.device,
+            dtype=self.dtype,
+            channels_last=self.channels_last,
+            trace_on=self.trace_on,
+            folder=os.getcwd(),
+        )
+
+
+def plan(
+    spec: str,
+    inputs: Sequence[str] = ("256x256",),
+    arguments: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    device: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+) -> Plan:
+    """Check what a sweep is asked for; no model is imported.
+
+    Raises:
+        InputError: the SPEC, an input, an argument, a metric or the device is wrong.
+    """
+    parsed = specs.parse(spec)
+    if dtype not in RUN_DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
+    arguments = dict(arguments or {})
+    chosen = parse_metrics(metrics, device)
+    sizes = parse_inputs(inputs)
+    check_arguments(parsed, arguments)
+    grid = configurations(parsed, sizes, arguments)
+    for point in grid[: len(sizes)]:
+        check_shape(point.shape, dtype)
+    if device is not None:
+        from srprof.cost.devices import load_device
+
+        load_device(device)
+    basis = {
+        "srprof": __version__,
+        "torch": _torch_version(),
+        "metric set": list(chosen),
+        "device": None if device is None else [device, _digest(device)],
+        "dtype": [dtype, channels_last, trace_on],
+        "definition of the network": _definition(parsed),
+    }
+    return Plan(
+        spec=spec,
+        configurations=grid,
+        arguments=tuple(arguments),
+        metrics=chosen,
+        device=device,
+        dtype=dtype,
+        channels_last=channels_last,
+        trace_on=trace_on,
+        basis=basis,
+    )
+
+
+def _torch_version() -> str:
+    """The installed torch's, without loading it and without its build (`+cpu`)."""
+    try:
+        return version("torch").partition("+")[0]
+    except PackageNotFoundError:
+        return ""
+
+
+def _digest(path: str) -> str:
+    """Of a file's content; "" if there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _definition(spec: specs.Spec) -> str:
+    """Of the SPEC's file and the Python files beside it, as far as it is one."""
+    if spec.checkpoint:
+        return _digest(spec.checkpoint)
+    if not spec.location.endswith(".py"):
+        return ""
+    beside = sorted(Path(spec.location).resolve().parent.glob("*.py"))
+    content = "".join(f"{path.name} {_digest(str(path))}\n" for path in beside)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def sweep(
+    spec: str,
+    inputs: Sequence[str] = ("256x256",),
+    arguments: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    device: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+    jobs: int = 1,
+    dask: str | None = None,
+    journal: str | None = None,
+) -> pandas.DataFrame:
+    """A network at every point of a grid.
+
+    Args:
+        spec: a SPEC string.
+        inputs: sizes and ranges of them, as `--input` has them.
+        arguments: values of the factory's arguments by name.
+        metrics: names in `srprof.sweeping.grid.METRICS`; () is a usual set.
+        device: the profile that latency is predicted for.
+        dtype, channels_last, trace_on: as for `analyze`.
+        jobs: processes; 1 is this one. With more, a script needs `if __name__ == "__main__":`.
+        dask: address of a Dask scheduler, in the place of processes.
+        journal: file that keeps each row at once, from which the same call goes on.
+
+    Returns:
+        A row for each configuration in the order of the grid: its arguments, its input, the
+        metrics (bytes, counts, milliseconds), and the error of those that failed.
+
+    Raises:
+        InputError: what is asked for is wrong, or the cluster is gone.
+        ModelError: no configuration could be run.
+    """
+    asked = plan(
+        spec,
+        inputs,
+        arguments,
+        metrics=metrics,
+        device=device,
+        dtype=dtype,
+        channels_last=channels_last,
+        trace_on=trace_on,
+    )
+    with Journal(None if journal is None else Path(journal), asked.basis) as kept:
+        rows = rows_of(asked, kept, jobs=jobs, dask=dask)
+    from srprof.render.sweep import frame
+
+    return frame(asked, rows)
+
+
+def rows_of(
+    asked: Plan,
+    journal: Journal,
+    *,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: Progress = silent,
+) -> list[Row]:
+    """The rows of a plan in its order; those that the journal lacks are computed.
+
+    Raises:
+        InputError: the cluster cannot be reached or is gone; every configuration is wrong.
+        ModelError: every configuration failed.
+    """
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: give a number of processes, 1 or more")
+    missing = [c for c in asked.configurations if c.key not in journal.rows]
+    if missing:
+        done = len(asked.configurations) - len(missing)
+        progress("configurations", done, len(asked.configurations))
+        with _pool(jobs, dask, len(missing)) as pool:
+            for result in pool.results(asked, missing):
+                _check_versions(asked, result)
+                row = {**result.values, "error": result.error, "exit_code": result.exit_code}
+                journal.add(result.key, row)
+                done += 1
+                progress("configurations", done, len(asked.configurations))
+    found = [journal.rows[c.key] for c in asked.configurations]
+    if all(row["error"] for row in found):
+        _all_failed(found)
+    return [
+        {**dict(c.arguments), "input": c.input, **{m: row.get(m) for m in asked.metrics},
+         "error": row["error"]}
+        for c, row in zip(asked.configurations, found, strict=True)
+    ]  # fmt: skip
+
+
+def _check_versions(asked: Plan, result: Result) -> None:
+    """Rows of a cluster's workers must be what this machine's would be."""
+    here = (asked.basis["srprof"], asked.basis["torch"])
+    there = (result.versions[0], result.versions[1].partition("+")[0])
+    if here != there:
+        raise InputError(
+            f"the workers have srprof {there[0]} and torch {there[1]}, here are {here[0]} and "
+            f"{here[1]}: install the same on both"
+        )
+
+
+def _all_failed(rows: Sequence[Row]) -> None:
+    count = f"all {len(rows)} configurations" if len(rows) > 1 else "the one configuration"
+    message = f"{count} failed; the first: {rows[0]['error']}"
+    if all(row["exit_code"] == 2 for row in rows):
+        raise InputError(message)
+    raise ModelError(message)
+
+
+# -- where it runs --------------------------------------------------------------------------------
+
+
+class _Here(Executor):
+    """Runs in this process, when it is asked."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run at once."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class _Pool:
+    """Runs tasks through an executor; a worker that dies costs the row that killed it only."""
+
+    def __init__(self, executor: Callable[[int], Executor], jobs: int) -> None:
+        self._executor = executor
+        self._jobs = jobs
+
+    def results(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+        """Results as they come."""
+        left = {c.key: c for c in some}
+        size = min(_CHUNK, max(1, len(some) // (8 * self._jobs)))
+        while left:
+            try:
+                for result in self._parallel(asked, list(left.values()), size):
+                    del left[result.key]
+                    yield result
+            except BrokenProcessPool:
+                suspects = list(left.values())[: 2 * self._jobs * size]
+                for result in self._one_by_one(asked, suspects):
+                    del left[result.key]
+                    yield result
+
+    def _parallel(self, asked: Plan, some: Sequence[Configuration], size: int) -> Iterator[Result]:
+        tasks = [asked.task(some[i : i + size]) for i in range(0, len(some), size)]
+        executor = self._executor(self._jobs)
+        waiting: set[Future[list[Result]]] = set()
+        try:
+            # a few ahead of the workers: an interruption then waits for what runs only
+            while tasks or waiting:
+                while tasks and len(waiting) < 2 * self._jobs:
+                    waiting.add(executor.submit(compute, tasks.pop(0)))
+                done, waiting = wait(waiting, timeout=_LOOK, return_when="FIRST_COMPLETED")
+                self.look()
+                for future in done:
+                    yield from future.result()
+        finally:
+            executor.shutdown(wait=not waiting, cancel_futures=True)
+
+    def look(self) -> None:
+        """Called while waiting; raises if there is nothing more to wait for."""
+
+    def _one_by_one(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+        for configuration in some:
+            with self._executor(1) as executor:
+                future = executor.submit(compute, asked.task([configuration]))
+                try:
+                    yield from future.result()
+                except BrokenProcessPool:
+                    versions = (str(asked.basis["srprof"]), str(asked.basis["torch"]))
+                    said = "the process that ran it died: killed, out of memory, or a crash"
+                    yield Result(configuration.key, {}, said, 3, versions)
+
+
+def _processes(jobs: int) -> Executor:
+    """Worker processes that have torch from the start, where the system can fork a server."""
+    fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if fork else "spawn")
+    if fork:
+        context.set_forkserver_preload(["srprof.sweeping.preload"])
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=begin)
+
+
+class _DaskPool(_Pool):
+    """Runs tasks on a cluster, and notices when its scheduler is gone."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        workers = sum(client.nthreads().values()) or 1
+        super().__init__(lambda _: client.get_executor(retries=2), workers)
+        self._client = client
+        self._address = address
+        self._seen = time.monotonic()
+
+    def look(self) -> None:
+        """Raises if the scheduler has been silent for too long."""
+        if self._client.status == "running":
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > DASK_TIMEOUT:
+            raise _gone(self._address)
+
+    def results(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+        """Results as they come."""
+        try:
+            yield from super().results(asked, some)
+        except (InputError, GeneratorExit):
+            raise
+        except (CancelledError, Exception) as error:
+            raise _gone(self._address, error) from error
+
+
+def _gone(address: str, error: BaseException | None = None) -> InputError:
+    reason = "" if error is None or not str(error) else f" ({type(error).__name__}: {error})"
+    return InputError(
+        f"the Dask cluster at {address} stopped working{' '.join(reason.split('  '))}; what was "
+        "finished is kept where -o was given: run the same command again to go on"
+    )
+
+
+@contextmanager
+def _pool(jobs: int, dask: str | None, count: int) -> Iterator[_Pool]:
+    """Where tasks run."""
+    if dask is not None:
+        with _client(dask) as client:
+            yield _DaskPool(client, dask)
+    elif min(jobs, count) == 1:
+        yield _Pool(lambda _: _Here(), 1)
+    else:
+        yield _Pool(_processes, min(jobs, count))
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """A client of the scheduler at an address.
+
+    Raises:
+        InputError: `distributed` is not installed, or nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "--dask needs the package distributed: pip install 'srprof[dask]'"
+        ) from None
+    import logging
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
+    except Exception as error:
+        raise InputError(
+            f"--dask {address}: no scheduler answers there within {DASK_TIMEOUT:.0f} s; check the "
+            "address (tcp://host:8786), and that `dask scheduler` runs"
+        ) from error
+    try:
+        if not client.nthreads():
+            raise InputError(f"--dask {address}: the cluster has no worker; start `dask worker`")
+        yield client
+    finally:
+        client.close(timeout=1)
