@@ -87,7 +87,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--pareto",
         metavar="X,Y",
-        help="its metrics (default latency_ms or flops, and the eager peak)",
+        help="its metrics, eager,params:max; :max says that more is better (default: latency_ms or "
+        "eager, and params:max)",
     )
     parser.add_argument(
         "--format",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
 from srprof.output import replacing
@@ -27,8 +27,11 @@ _LOOKS = tuple(
         strict=True,
     )
 )
+#: What the plot's axes are if nobody says: the first of each that the sweep has.
+_COSTS = ("latency_ms", "eager", "allocated", "planned", "reserved", "activations")
+_CAPACITIES = ("params", "flops", "macs", "convs")
 #: Most configurations of a front that are named in the plot.
-_MOST_NAMES = 16
+_MOST_NAMES = 20
 
 _TITLES = {
     "params": ("parameters", 1e3, "K"),
@@ -44,28 +47,50 @@ _TITLES = {
 }
 
 
-def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> tuple[str, str]:
-    """The two metrics of the plot: those asked for, else latency or FLOPs, and the eager peak.
+class Axis(NamedTuple):
+    """A metric, and whether more of it is better."""
+
+    metric: str
+    more: bool
+
+
+def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> tuple[Axis, Axis]:
+    """The two metrics of the plot, `eager,params:max`.
+
+    Those asked for, else a cost (latency, memory) against what a network has for it (parameters),
+    of which more is better: of two costs the smallest network would always be best in both.
 
     Raises:
         InputError: they are not two of the sweep's metrics.
     """
     if text is None:
-        usual = [m for m in ("latency_ms", "flops", "eager", "params", *metrics) if m in metrics]
-        chosen = tuple(dict.fromkeys(usual))[:2]
+        cost = next((m for m in _COSTS if m in metrics), "")
+        capacity = next((m for m in _CAPACITIES if m in metrics), "")
+        found = [Axis(cost, more=False), Axis(capacity, more=True)]
     else:
-        chosen = parse_metrics([text], device)
-    if len(chosen) != 2 or not set(chosen) <= set(metrics):
+        found = []
+        for piece in text.split(","):
+            name, _, direction = piece.partition(":")
+            if direction not in ("", "min", "max"):
+                raise InputError(f"--pareto {text}: after a metric stands :max, :min or nothing")
+            (metric,) = parse_metrics([name], device)
+            found.append(Axis(metric, direction == "max"))
+    if (
+        len(found) != 2
+        or found[0].metric == found[1].metric
+        or any(axis.metric not in metrics for axis in found)
+    ):
         raise InputError(
-            f"--pareto {text or ''}: give two of the metrics of this sweep, {', '.join(metrics)}"
+            "--pareto takes two of this sweep's metrics, as in eager,params:max; there are "
+            + ", ".join(metrics)
         )
-    return chosen[0], chosen[1]
+    return found[0], found[1]
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other is better than in both, from left to right.
+    """Indices of the points that no other is below in one coordinate and not above in the other.
 
-    Of equal points the first.
+    From left to right; of equal points the first.
     """
     order = sorted(range(len(points)), key=lambda i: (*points[i], i))
     found: list[int] = []
@@ -75,7 +100,7 @@ def front(points: Sequence[Point]) -> list[int]:
     return found
 
 
-def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[str, str], path: str) -> None:
+def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
     """Draw the rows that did not fail, in the format that the file's name ends in.
 
     Raises:
@@ -91,7 +116,7 @@ def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[str, str], path: s
             figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
 
 
-def pareto(plan: Plan, rows: Sequence[Row], names: tuple[str, str]) -> Figure:
+def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
     """A point for each configuration; one front for each input, as no two images compare."""
     from matplotlib.figure import Figure
 
@@ -102,18 +127,18 @@ def pareto(plan: Plan, rows: Sequence[Row], names: tuple[str, str]) -> Figure:
         if not row["error"]:
             by_input.setdefault(row["input"], []).append(row)
     if len(by_input) > 1:
-        for axis, name in zip((axes.xaxis, axes.yaxis), names, strict=True):
-            values = [row[name] for members in by_input.values() for row in members]
+        for axis, name in zip((axes.xaxis, axes.yaxis), chosen, strict=True):
+            values = [row[name.metric] for members in by_input.values() for row in members]
             if min(values) > 0 and max(values) > 20 * min(values):
                 getattr(axes, f"set_{axis.axis_name}scale")("log")
     for number, (size, members) in enumerate(by_input.items()):
-        _draw(axes, plan, size, members, names, _LOOKS[number % len(_LOOKS)], len(by_input))
-    for axis, name in zip(("x", "y"), names, strict=True):
-        title, _, unit = _TITLES[name]
+        _draw(axes, plan, size, members, chosen, _LOOKS[number % len(_LOOKS)], len(by_input))
+    for axis, name in zip(("x", "y"), chosen, strict=True):
+        title, _, unit = _TITLES[name.metric]
         getattr(axes, f"set_{axis}label")(f"{title} ({unit})" if unit else title)
     count = sum(map(len, by_input.values()))
     axes.set_title(
-        f"{plan.spec}: {count} configurations; joined: no other is better in both",
+        f"{plan.spec}: {count} configurations; joined: none other has {_better(chosen)}",
         loc="left",
         fontsize=10,
     )
@@ -124,19 +149,28 @@ def pareto(plan: Plan, rows: Sequence[Row], names: tuple[str, str]) -> Figure:
     return figure
 
 
+def _better(chosen: tuple[Axis, Axis]) -> str:
+    """`less eager peak and more parameters`."""
+    return " and ".join(
+        f"{'more' if axis.more else 'less'} {_TITLES[axis.metric][0]}" for axis in chosen
+    )
+
+
 def _draw(
     axes: Axes,
     plan: Plan,
     size: str,
     rows: Sequence[Row],
-    names: tuple[str, str],
+    chosen: tuple[Axis, Axis],
     look: tuple[str, str],
     inputs: int,
 ) -> None:
     color, marker = look
-    scale = [_TITLES[name][1] for name in names]
-    points = [(row[names[0]] / scale[0], row[names[1]] / scale[1]) for row in rows]
-    best = front(points)
+    x, y = ([row[axis.metric] / _TITLES[axis.metric][1] for row in rows] for axis in chosen)
+    points = list(zip(x, y, strict=True))
+    signs = [-1 if axis.more else 1 for axis in chosen]
+    best = front([(signs[0] * a, signs[1] * b) for a, b in points])
+    best.sort(key=lambda i: points[i])
     axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.35, markersize=5)
     axes.plot(
         *zip(*(points[i] for i in best), strict=True), f"-{marker}", color=color, markersize=6,

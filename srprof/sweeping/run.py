@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import os
+import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, wait
@@ -228,13 +231,19 @@ def rows_of(
     if missing:
         done = len(asked.configurations) - len(missing)
         progress("configurations", done, len(asked.configurations))
-        with _pool(jobs, dask, len(missing)) as pool:
-            for result in pool.results(asked, missing):
-                _check_versions(asked, result)
-                row = {**result.values, "error": result.error, "exit_code": result.exit_code}
-                journal.add(result.key, row)
-                done += 1
-                progress("configurations", done, len(asked.configurations))
+        try:
+            with _pool(jobs, dask, len(missing)) as pool:
+                for result in pool.results(asked, missing):
+                    _check_versions(asked, result)
+                    row = {**result.values, "error": result.error, "exit_code": result.exit_code}
+                    journal.add(result.key, row)
+                    done += 1
+                    progress("configurations", done, len(asked.configurations))
+        except _GoneError as error:
+            raise InputError(
+                f"the Dask cluster at {dask} stopped working after {done} of "
+                f"{len(asked.configurations)} rows ({error}): {_how_to_go_on(journal)}"
+            ) from error
     found = [journal.rows[c.key] for c in asked.configurations]
     if all(row["error"] for row in found):
         _all_failed(found)
@@ -243,6 +252,14 @@ def rows_of(
          "error": row["error"]}
         for c, row in zip(asked.configurations, found, strict=True)
     ]  # fmt: skip
+
+
+def _how_to_go_on(journal: Journal) -> str:
+    if journal.path is None:
+        return "with -o FILE they would have been kept"
+    return (
+        f"they are kept in {journal.path}; the same command goes on, with this cluster or without"
+    )
 
 
 def _check_versions(asked: Plan, result: Result) -> None:
@@ -278,7 +295,12 @@ class _Here(Executor):
 
 
 class _Pool:
-    """Runs tasks through an executor; a worker that dies costs the row that killed it only."""
+    """Runs tasks through an executor; a worker that dies costs the row that killed it only.
+
+    `broken` is what its futures then raise.
+    """
+
+    broken: type[BaseException] = BrokenProcessPool
 
     def __init__(self, executor: Callable[[int], Executor], jobs: int) -> None:
         self._executor = executor
@@ -293,7 +315,7 @@ class _Pool:
                 for result in self._parallel(asked, list(left.values()), size):
                     del left[result.key]
                     yield result
-            except BrokenProcessPool:
+            except self.broken:
                 suspects = list(left.values())[: 2 * self._jobs * size]
                 for result in self._one_by_one(asked, suspects):
                     del left[result.key]
@@ -313,21 +335,28 @@ class _Pool:
                 for future in done:
                     yield from future.result()
         finally:
-            executor.shutdown(wait=not waiting, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
+            self.close(executor, wait=not waiting)
 
     def look(self) -> None:
         """Called while waiting; raises if there is nothing more to wait for."""
 
+    def close(self, executor: Executor, *, wait: bool) -> None:
+        """End an executor; without waiting, what runs may still run for a while."""
+        executor.shutdown(wait=wait, cancel_futures=True)
+
     def _one_by_one(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
         for configuration in some:
-            with self._executor(1) as executor:
-                future = executor.submit(compute, asked.task([configuration]))
-                try:
-                    yield from future.result()
-                except BrokenProcessPool:
-                    versions = (str(asked.basis["srprof"]), str(asked.basis["torch"]))
-                    said = "the process that ran it died: killed, out of memory, or a crash"
-                    yield Result(configuration.key, {}, said, 3, versions)
+            executor = self._executor(1)
+            try:
+                yield from executor.submit(compute, asked.task([configuration])).result()
+            except self.broken:
+                versions = (str(asked.basis["srprof"]), str(asked.basis["torch"]))
+                said = "the process that ran it died: killed, out of memory, or a crash"
+                yield Result(configuration.key, {}, said, 3, versions)
+            finally:
+                self.close(executor, wait=True)
 
 
 def _processes(jobs: int) -> Executor:
@@ -342,11 +371,13 @@ def _processes(jobs: int) -> Executor:
 class _DaskPool(_Pool):
     """Runs tasks on a cluster, and notices when its scheduler is gone."""
 
-    def __init__(self, client: Any, address: str) -> None:
+    def __init__(self, client: Any) -> None:
+        from distributed.scheduler import KilledWorker
+
+        self.broken = KilledWorker
         workers = sum(client.nthreads().values()) or 1
         super().__init__(lambda _: client.get_executor(retries=2), workers)
         self._client = client
-        self._address = address
         self._seen = time.monotonic()
 
     def look(self) -> None:
@@ -354,24 +385,26 @@ class _DaskPool(_Pool):
         if self._client.status == "running":
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > DASK_TIMEOUT:
-            raise _gone(self._address)
+            raise _GoneError("its scheduler does not answer")
+
+    def close(self, executor: Executor, *, wait: bool) -> None:
+        """End an executor, which Dask's client outlives."""
+        executor.shutdown(wait=wait and self._client.status == "running")
 
     def results(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
         """Results as they come."""
         try:
             yield from super().results(asked, some)
-        except (InputError, GeneratorExit):
+        except (InputError, _GoneError):
             raise
         except (CancelledError, Exception) as error:
-            raise _gone(self._address, error) from error
+            if self._client.status == "running":
+                raise
+            raise _GoneError("its scheduler does not answer") from error
 
 
-def _gone(address: str, error: BaseException | None = None) -> InputError:
-    reason = "" if error is None or not str(error) else f" ({type(error).__name__}: {error})"
-    return InputError(
-        f"the Dask cluster at {address} stopped working{' '.join(reason.split('  '))}; what was "
-        "finished is kept where -o was given: run the same command again to go on"
-    )
+class _GoneError(Exception):
+    """The cluster stopped working in the middle."""
 
 
 @contextmanager
@@ -379,11 +412,31 @@ def _pool(jobs: int, dask: str | None, count: int) -> Iterator[_Pool]:
     """Where tasks run."""
     if dask is not None:
         with _client(dask) as client:
-            yield _DaskPool(client, dask)
+            yield _DaskPool(client)
     elif min(jobs, count) == 1:
         yield _Pool(lambda _: _Here(), 1)
     else:
         yield _Pool(_processes, min(jobs, count))
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address at which nothing listens, which Dask would find out later and at length."""
+    found = re.fullmatch(r"(?:(\w+)://)?(\[[^]]+\]|[^:/\s]+):(\d{1,5})", address)
+    if found is None or int(found[3]) > 65535:
+        raise InputError(f"--dask {address!r} is no address: write tcp://host:8786")
+    if found[1] not in (None, "tcp", "tls"):
+        return  # Dask knows more protocols
+    try:
+        socket.create_connection((found[2].strip("[]"), int(found[3])), DASK_TIMEOUT).close()
+    except OSError as error:
+        raise _unreachable(address) from error
+
+
+def _unreachable(address: str) -> InputError:
+    return InputError(
+        f"--dask {address}: no scheduler answers there; check the address, and that "
+        "`dask scheduler` runs"
+    )
 
 
 @contextmanager
@@ -399,19 +452,34 @@ def _client(address: str) -> Iterator[Any]:
         raise InputError(
             "--dask needs the package distributed: pip install 'srprof[dask]'"
         ) from None
-    import logging
+    _check_reachable(address)
+    with _quiet("distributed"):
+        yield from _connected(Client, address)
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+def _connected(connect: Any, address: str) -> Iterator[Any]:
     try:
-        client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
+        client = connect(address, timeout=DASK_TIMEOUT, set_as_default=False)
     except Exception as error:
-        raise InputError(
-            f"--dask {address}: no scheduler answers there within {DASK_TIMEOUT:.0f} s; check the "
-            "address (tcp://host:8786), and that `dask scheduler` runs"
-        ) from error
+        raise _unreachable(address) from error
     try:
         if not client.nthreads():
             raise InputError(f"--dask {address}: the cluster has no worker; start `dask worker`")
         yield client
     finally:
         client.close(timeout=1)
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """A library's loggers say nothing meanwhile: what it would, an error here says in a line."""
+    names = [n for n in logging.root.manager.loggerDict if (n + ".").startswith(library + ".")]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
