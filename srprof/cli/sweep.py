@@ -101,7 +101,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sweep and write."""
-    from srprof.render.pareto import axes_of, write_pareto
     from srprof.render.sweep import FORMATS, check_parquet, format_of
     from srprof.sweeping.journal import Journal
 
@@ -117,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
         check_output(args.figure, option="--figure")
         if not args.figure.lower().endswith(ENDINGS):
             raise InputError(f"--figure {args.figure}: name a file in {', '.join(ENDINGS)}")
+        from srprof.render.pareto import axes_of, write_pareto
+
         axes = axes_of(args.pareto, asked.metrics, args.device)
     path = None if args.output is None else Path(f"{args.output}.journal")
     with Journal(path, asked.basis, args.restart) as journal:
