@@ -126,16 +126,14 @@ def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure
     for row in rows:
         if not row["error"]:
             by_input.setdefault(row["input"], []).append(row)
-    if len(by_input) > 1:
-        for axis, name in zip((axes.xaxis, axes.yaxis), chosen, strict=True):
-            values = [row[name.metric] for members in by_input.values() for row in members]
-            if min(values) > 0 and max(values) > 20 * min(values):
-                getattr(axes, f"set_{axis.axis_name}scale")("log")
     for number, (size, members) in enumerate(by_input.items()):
         _draw(axes, plan, size, members, chosen, _LOOKS[number % len(_LOOKS)], len(by_input))
-    for axis, name in zip(("x", "y"), chosen, strict=True):
-        title, _, unit = _TITLES[name.metric]
-        getattr(axes, f"set_{axis}label")(f"{title} ({unit})" if unit else title)
+    for axis, way in zip(chosen, ("x", "y"), strict=True):
+        title, _, unit = _TITLES[axis.metric]
+        getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
+        values = [row[axis.metric] for members in by_input.values() for row in members]
+        if len(by_input) > 1 and 0 < 20 * min(values) < max(values):
+            getattr(axes, f"set_{way}scale")("log")
     count = sum(map(len, by_input.values()))
     axes.set_title(
         f"{plan.spec}: {count} configurations; joined: none other has {_better(chosen)}",

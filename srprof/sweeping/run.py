@@ -23,6 +23,7 @@ from srprof._version import __version__
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, check_shape
 from srprof.measuring.progress import Progress, silent
+from srprof.sweeping.child import DIED, compute_apart
 from srprof.sweeping.grid import (
     Configuration,
     check_arguments,
@@ -297,10 +298,11 @@ class _Here(Executor):
 class _Pool:
     """Runs tasks through an executor; a worker that dies costs the row that killed it only.
 
-    `broken` is what its futures then raise.
+    `broken` is what its futures then raise; `compute` is what the worker runs.
     """
 
     broken: type[BaseException] = BrokenProcessPool
+    compute: Callable[[Task], list[Result]] = staticmethod(compute)
 
     def __init__(self, executor: Callable[[int], Executor], jobs: int) -> None:
         self._executor = executor
@@ -329,7 +331,7 @@ class _Pool:
             # a few ahead of the workers: an interruption then waits for what runs only
             while tasks or waiting:
                 while tasks and len(waiting) < 2 * self._jobs:
-                    waiting.add(executor.submit(compute, tasks.pop(0)))
+                    waiting.add(executor.submit(self.compute, tasks.pop(0)))
                 done, waiting = wait(waiting, timeout=_LOOK, return_when="FIRST_COMPLETED")
                 self.look()
                 for future in done:
@@ -350,11 +352,10 @@ class _Pool:
         for configuration in some:
             executor = self._executor(1)
             try:
-                yield from executor.submit(compute, asked.task([configuration])).result()
+                yield from executor.submit(self.compute, asked.task([configuration])).result()
             except self.broken:
                 versions = (str(asked.basis["srprof"]), str(asked.basis["torch"]))
-                said = "the process that ran it died: killed, out of memory, or a crash"
-                yield Result(configuration.key, {}, said, 3, versions)
+                yield Result(configuration.key, {}, DIED, 3, versions)
             finally:
                 self.close(executor, wait=True)
 
@@ -370,6 +371,8 @@ def _processes(jobs: int) -> Executor:
 
 class _DaskPool(_Pool):
     """Runs tasks on a cluster, and notices when its scheduler is gone."""
+
+    compute = staticmethod(compute_apart)
 
     def __init__(self, client: Any) -> None:
         from distributed.scheduler import KilledWorker

@@ -9,9 +9,6 @@ from typing import Any
 
 from srprof.sweeping.grid import Configuration
 
-#: A trace watches all of torch, so the threads of a Dask worker take turns.
-_ONE_AT_A_TIME = threading.Lock()
-
 
 @dataclass(frozen=True)
 class Task:
@@ -67,10 +64,9 @@ def _end_with(sentinel: int) -> None:
 
 def compute(task: Task) -> list[Result]:
     """The results of a task, in its order."""
-    with _ONE_AT_A_TIME:
-        if os.path.isdir(task.folder):
-            os.chdir(task.folder)
-        return [_compute(task, configuration) for configuration in task.configurations]
+    if os.path.isdir(task.folder):
+        os.chdir(task.folder)
+    return [_compute(task, configuration) for configuration in task.configurations]
 
 
 def _compute(task: Task, configuration: Configuration) -> Result:

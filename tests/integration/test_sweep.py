@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -183,9 +182,8 @@ def test_ctrl_c_keeps_the_rows(tmp_path, net):
 def test_a_changed_definition_does_not_mix(tmp_path, net, capsys):
     out = tmp_path / "out.csv"
     journal = Path(f"{out}.journal")
-    command = ["sweep", net, "--input", "16", "--set", "n=4..5", "--jobs", "1", "-o", str(out)]
-    os.chmod(tmp_path, 0o755)
-    program = start(*command[1:-2], "--set", "wait=0.2", "-o", str(out))
+    command = ["sweep", net, "--input", "16", "--set", "n=4..9", "--jobs", "1", "-o", str(out)]
+    program = start(*command[1:-2], "--set", "wait=0.3", "-o", str(out))
     wait_for(lambda: len(lines(journal)) > 1)
     program.kill()
     program.communicate()
@@ -193,7 +191,7 @@ def test_a_changed_definition_does_not_mix(tmp_path, net, capsys):
     assert main(command) == 2
     assert "another definition of the network: --restart" in capsys.readouterr().err
     assert main([*command, "--restart"]) == 0
-    assert len(rows(out)) == 2 and not journal.exists()
+    assert len(rows(out)) == 6 and not journal.exists()
 
 
 def test_parquet_and_the_plot(tmp_path, net, monkeypatch, capsys):
@@ -282,6 +280,14 @@ def test_a_dask_cluster_gives_the_same_table(cluster, tmp_path, net):
     assert main([*command, "--jobs", "1", "-o", str(here)]) == 0
     assert main([*command, "--dask", cluster, "-o", str(there)]) == 0
     assert here.read_bytes() == there.read_bytes() and len(rows(there)) == 20
+
+
+def test_what_kills_a_process_on_a_cluster_costs_its_own_row_only(cluster, tmp_path, net):
+    out = tmp_path / "out.csv"
+    command = ["sweep", net, "--input", "16", "--set", "n=16..20", "--dask", cluster]
+    assert main([*command, "-o", str(out)]) == 0
+    errors = {r["n"]: r["error"] for r in rows(out)}
+    assert "died" in errors.pop("17") and set(errors.values()) == {""}
 
 
 def test_a_scheduler_that_dies_leaves_the_rows(tmp_path, net):
