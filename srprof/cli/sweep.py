@@ -110,6 +110,10 @@ def run(args: argparse.Namespace) -> int:
         check_parquet()
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: give a number of processes, 1 or more")
+    if args.dask is None and (args.jobs or _processors()) > 1:
+        from srprof.sweeping.run import start_server
+
+        start_server()
     asked = _plan(args)
     axes = None
     if args.figure is not None:

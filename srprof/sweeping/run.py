@@ -362,11 +362,22 @@ class _Pool:
 
 def _processes(jobs: int) -> Executor:
     """Worker processes that have torch from the start, where the system can fork a server."""
-    fork = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if fork else "spawn")
-    if fork:
-        context.set_forkserver_preload(["srprof.sweeping.preload"])
+    context = multiprocessing.get_context("forkserver" if _can_fork() else "spawn")
+    start_server()
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=begin)
+
+
+def _can_fork() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def start_server() -> None:
+    """Start the process that the workers are forked from; it loads torch meanwhile."""
+    if _can_fork():
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(["srprof.sweeping.preload"])
+        forkserver.ensure_running()
 
 
 class _DaskPool(_Pool):
