@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
-from srprof.advising.candidates import Candidate, Holder, candidates
+from srprof.advising.candidate import Candidate
+from srprof.advising.candidates import Holder, candidates
 from srprof.advising.replay import Replay, settled
 from srprof.advising.search import Search, Step
 from srprof.advising.source import Function, read_functions

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
-from srprof.advising.candidates import STAGES, Candidate
+from srprof.advising.candidate import STAGES, Candidate
 from srprof.advising.replay import Move, Replay, settled
 from srprof.tracing.records import Trace
 

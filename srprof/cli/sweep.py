@@ -101,19 +101,20 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sweep and write."""
-    from srprof.render.sweep import FORMATS, check_parquet, format_of
-    from srprof.sweeping.journal import Journal
-
     check_output(args.output)
-    form = format_of(args.format, args.output)
-    if form == "parquet":
-        check_parquet()
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: give a number of processes, 1 or more")
     if args.dask is None and (args.jobs or _processors()) > 1:
-        from srprof.sweeping.run import start_server
+        from srprof.sweeping.server import start_server
 
-        start_server()
+        start_server()  # it loads torch while the grid is read
+
+    from srprof.render.sweep import FORMATS, check_parquet, format_of
+    from srprof.sweeping.journal import Journal
+
+    form = format_of(args.format, args.output)
+    if form == "parquet":
+        check_parquet()
     asked = _plan(args)
     axes = None
     if args.figure is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from srprof.advising.candidates import Candidate
+from srprof.advising.candidate import Candidate
 from srprof.advising.replay import InPlace, Move, Release, Replay, can_write_into, settled
 from srprof.advising.search import Search
 from srprof.advising.source import (
