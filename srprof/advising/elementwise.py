@@ -22,6 +22,7 @@ _BINARY = _COMMUTATIVE | {"sub", "div"}
 
 
 def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+    """Calls in the user's lines; arguments as in `candidates`."""
     groups: dict[tuple[object, ...], list[int]] = {}
     computed: dict[tuple[int, Place, int], int] = {}
     for index, node in enumerate(base.trace.nodes):
@@ -56,6 +57,7 @@ def in_place_modules(
     functions: Functions,
     activations: Mapping[str, tuple[str, str]],
 ) -> Iterator[Candidate]:
+    """Activations that could be constructed so; arguments as in `candidates`."""
     groups: dict[tuple[str, str], list[int]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.module in activations and node.op in _METHODS | _FUNCTIONS:
