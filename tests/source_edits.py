@@ -31,7 +31,9 @@ def edited(text: str, steps: Sequence[Step]) -> str:
     for step in steps:
         candidate = step.candidate
         if candidate.kind == "del" and candidate.write.startswith("del "):
-            lines.after(candidate.line, candidate.write.removesuffix(" after this line"))
+            row, _, where = candidate.write.partition(" after ")
+            start = int(where.split()[-3]) if "block" in where else candidate.line
+            lines.after(candidate.line, row, start)
         elif candidate.kind == "del":
             assignment = candidate.write.removesuffix(" on a line of its own before this one")
             name, _, call = assignment.partition(" = ")
@@ -66,8 +68,8 @@ class _Lines:
         assert old in self.rows[line], (self.rows[line], old)
         self.rows[line] = self.rows[line].replace(old, new, 1)
 
-    def after(self, line: int, row: str) -> None:
-        self.added[line].append(self._indentation(line) + row)
+    def after(self, line: int, row: str, start: int) -> None:
+        self.added[line].append(self._indentation(start) + row)
 
     def before(self, line: int, row: str) -> None:
         self.ahead[line].append(self._indentation(line) + row)

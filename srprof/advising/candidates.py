@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from srprof.advising.candidate import Candidate, Functions
 from srprof.advising.elementwise import in_place, in_place_modules
-from srprof.advising.replay import Move, Release, Replay
+from srprof.advising.replay import Move, Release, Replay, value_of_part
 from srprof.advising.source import (
     Function,
     LastUse,
@@ -31,13 +31,15 @@ class Holder(NamedTuple):
 
 
 Holders = Mapping[int, Sequence[Holder]]
+#: Gives what references each storage that is alive at a node.
+Look = Callable[[int], Holders]
 
 
 def candidates(
     base: Replay,
     current: Replay,
     peak: int,
-    holders: Holders,
+    look: Look,
     functions: Functions,
     activations: Mapping[str, tuple[str, str]],
 ) -> Iterator[Candidate]:
@@ -46,12 +48,12 @@ def candidates(
     Args:
         base: the run as it was recorded; current: with the edits that were chosen already.
         peak: the node in the current record.
-        holders: what references each storage at that node in the recorded run.
+        look: gives what references each storage at a node of the recorded run.
         functions: the source.
         activations: paths of modules that can be constructed with `inplace=True` and are not; for
             each the class that has it and its path in there.
     """
-    yield from _releases(base, current, peak, holders, functions)
+    yield from _releases(base, current, peak, look, functions)
     yield from in_place(base, current, peak, functions)
     yield from in_place_modules(base, current, peak, functions, activations)
     yield from _moves(current, peak, functions)
@@ -62,21 +64,28 @@ def candidates(
 
 
 def _releases(
-    base: Replay, current: Replay, peak: int, holders: Holders, functions: Functions
+    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
 ) -> Iterator[Candidate]:
     groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     end = len(current.trace.nodes)
+    holders = look(current.origins[peak])
     for index in alive_at(current.trace, peak):
         storage = current.trace.storages[index]
-        found = holders.get(index, ())
-        calls = {holder.call for holder in found}
-        if part_of(storage, peak, end) != "held" or len(calls) != 1 or 0 in calls:
-            continue
-        if all(h.reference.kind == "local" for h in found):
-            variables = tuple(dict.fromkeys(_variable(h.reference) for h in found))
-            groups.setdefault((calls.pop(), variables), []).append(index)
-    for (call, names), members in groups.items():
-        yield from _release(base, call, names, members, holders, functions)
+        held = part_of(storage, peak, end) == "held"
+        owner = _owner(holders.get(index, ())) if held else None
+        if owner is not None:
+            groups.setdefault(owner, []).append(index)
+    for (call, _), members in groups.items():
+        bound = {_variable(h.reference): h.reference.line for m in members for h in holders[m]}
+        yield from _release(base, call, bound, members[0], look, functions)
+
+
+def _owner(found: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
+    """The one call that references a storage, and its variables that do; None if others do."""
+    calls = {holder.call for holder in found}
+    if len(calls) != 1 or 0 in calls or any(h.reference.kind != "local" for h in found):
+        return None
+    return calls.pop(), tuple(dict.fromkeys(_variable(h.reference) for h in found))
 
 
 def _variable(reference: Reference) -> str:
@@ -87,31 +96,52 @@ def _variable(reference: Reference) -> str:
 def _release(
     base: Replay,
     call: int,
-    names: Sequence[str],
-    members: Sequence[int],
-    holders: Holders,
+    bound: Mapping[str, int],
+    member: int,
+    look: Look,
     functions: Functions,
 ) -> Iterator[Candidate]:
+    """`del` of variables of a call; `bound` has a line for each at which it has its value."""
     frame = base.frame(base.spans[call][0], call)
     function = None if frame is None else functions(frame)
-    storages = tuple(dict.fromkeys(s for m in members for s in _siblings(base, m, call)))
-    if frame is None or function is None or not storages:
+    if frame is None or function is None:
         return
-    bound = {_variable(h.reference): h.reference.line for m in members for h in holders[m]}
-    uses = [last_use(function, name, bound[name]) for name in names]
-    last = _latest(uses)
-    if last is None:
+    names = tuple(bound)
+    last = _latest([last_use(function, name, line) for name, line in bound.items()])
+    birth = base.trace.storages[member].birth
+    span = None if last is None else base.executed(call, last.statement, max(birth, 0))
+    if last is None or span is None:
         return
-    calls = len({owner for _, owner in storages})
-    after, listed = last.statement, ", ".join(names)
+    after = last.statement
     if not after.returns:
-        yield Candidate("del", Release(storages, after), f"del {listed} after this line",
-                        frame.file, after.last_line, frame.function, calls)  # fmt: skip
-    if len(names) == 1 and names[0].isidentifier():
-        for place in enclosing_calls(after, names):
-            write = f"{names[0]} = {function.text(place)} on a line of its own before this one"
-            yield Candidate("del", Release(storages, after, place), write, frame.file, after.line,
-                            frame.function, calls)  # fmt: skip
+        storages = _let_go(base, call, names, span[1], look)
+        block = f"the block of lines {after.line} to {after.last_line}"
+        where = "this line" if after.simple else block
+        edit, calls = Release(storages, after), len({owner for _, owner in storages})
+        write = f"del {', '.join(names)} after {where}"
+        yield Candidate("del", edit, write, frame.file, after.last_line, frame.function, calls)
+    for place in enclosing_calls(after, names) if len(names) == 1 else ():
+        bound_at = value_of_part(base, call, span, place)
+        storages = () if bound_at is None else _let_go(base, call, names, bound_at[0], look)
+        write = f"{names[0]} = {function.text(place)} on a line of its own before this one"
+        yield Candidate(
+            "del", Release(storages, after, place), write, frame.file, after.line,
+            frame.function, len({owner for _, owner in storages}),
+        )  # fmt: skip
+
+
+def _let_go(
+    base: Replay, call: int, names: Sequence[str], node: int, look: Look
+) -> tuple[tuple[int, int], ...]:
+    """Storages that nothing but variables of a call holds at a node, in each such call."""
+    if node >= len(base.trace.nodes):
+        return ()
+    alone = []
+    for index, found in look(node).items():
+        owner = _owner(found)
+        if owner is not None and owner[0] == call and set(owner[1]) <= set(names):
+            alone.append(index)
+    return tuple(dict.fromkeys(pair for index in alone for pair in _siblings(base, index, call)))
 
 
 def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:

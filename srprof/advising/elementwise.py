@@ -17,6 +17,7 @@ _METHODS = frozenset(
 )
 #: Element-wise calls whose function in `torch.nn.functional` takes `inplace=True`.
 _FUNCTIONS = frozenset("elu hardsigmoid hardswish hardtanh leaky_relu mish silu".split())
+_NOWHERE = (0, 0, 0, 0)
 _COMMUTATIVE = frozenset({"add", "mul"})
 _BINARY = _COMMUTATIVE | {"sub", "div"}
 
@@ -25,17 +26,14 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
     """Calls in the user's lines; arguments as in `candidates`."""
     groups: dict[tuple[object, ...], list[int]] = {}
     computed: dict[tuple[int, Place, int], int] = {}
-    for index, node in enumerate(base.trace.nodes):
-        if base.frames[index] and base.frames[index][-1].place is not None:
-            frame = base.frames[index][-1]
-            if not node.is_view:
-                key = (frame.call, frame.place or (0, 0, 0, 0), frame.called)
-                computed[key] = computed.get(key, 0) + 1
+    for frame in (f for frames in base.frames for f in frames if f.place is not None):
+        key = (frame.call, frame.place or _NOWHERE, frame.called)
+        computed[key] = computed.get(key, 0) + 1
     for index, node in enumerate(base.trace.nodes):
         if node.op not in _METHODS | _FUNCTIONS | _BINARY or not base.frames[index]:
             continue
         frame = base.frames[index][-1]
-        place = frame.place or (0, 0, 0, 0)
+        place = frame.place or _NOWHERE
         if computed.get((frame.call, place, frame.called)) == 1:
             groups.setdefault((frame.file, frame.first_line, place, node.op), []).append(index)
     for nodes in groups.values():

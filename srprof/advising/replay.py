@@ -124,7 +124,7 @@ class Release:
             if self.part is None:
                 end = span[1]
             else:
-                bound = _value_of_part(replay, call, span, self.part)
+                bound = value_of_part(replay, call, span, self.part)
                 if bound is None:
                     return None
                 end, value = bound
@@ -143,7 +143,7 @@ def _outliving(storage: Storage, end: int) -> Storage:
     return replace(storage, death=max(storage.death, end))
 
 
-def _value_of_part(
+def value_of_part(
     replay: Replay, call: int, span: tuple[int, int], part: Place
 ) -> tuple[int, int] | None:
     """The node after a part of a statement, and the storage of the part's value.

@@ -250,12 +250,7 @@ class _Proposer:
         self._proposed: dict[tuple[object, ...], Candidate] = {}
 
     def __call__(self, current: Replay, peak: int) -> list[Candidate]:
-        origin = current.origins[peak]
-        if origin not in self._holders:
-            self._holders[origin] = self._look(origin)
-        found = candidates(
-            self._base, current, peak, self._holders[origin], source_of, self._activations
-        )
+        found = candidates(self._base, current, peak, self._look, source_of, self._activations)
         return [
             self._proposed.setdefault((c.kind, c.write, c.file, c.line, c.edit), c)
             for c in found
@@ -265,15 +260,18 @@ class _Proposer:
     def _look(self, node: int) -> Mapping[int, Sequence[Holder]]:
         from srprof.tracing.holders import find_holders
 
+        if node in self._holders:
+            return self._holders[node]
         found = find_holders(self._workload, self._base.trace, node)
         calls = [frame.call for frame in self._base.frames[node]]
-        return {
+        self._holders[node] = {
             storage: [
                 Holder(reference, calls[depth] if 0 <= depth < len(calls) else 0)
                 for reference, depth in references
             ]
             for storage, references in (found or {}).items()
         }
+        return self._holders[node]
 
 
 def source_of(frame: Frame) -> Function | None:

@@ -203,6 +203,8 @@ def last_use(function: Function, name: str, bound: int) -> LastUse | None:
         for n in everywhere
     ):
         return None
+    if any(isinstance(n.ctx, ast.Del) and n.lineno > binding.line for n in everywhere):
+        return None  # somebody has thought of it
     last = binding
     for statement in block[binding.number + 1 :]:
         if name in statement.loads:

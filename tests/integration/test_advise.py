@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 
 import srprof
 from srprof import registry
 from srprof.cli import main
-from tests.source_edits import carry_out
+from srprof.tracing.recorder import tensors_in
+from tests.random_networks import RandomNetwork, random_networks
+from tests.source_edits import carry_out, edited
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -263,3 +267,66 @@ def test_bad_input_is_one_line(options, message, capsys):
     assert main(["advise", "fmen_s", "--input", "64x64", *options]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and message in captured.err
+
+
+@pytest.mark.parametrize("name", ["e_rfdn", "latticenet", "carn"])
+def test_the_record_after_all_edits_is_one_that_a_run_could_have_made(name):
+    from srprof.advising.replay import Replay, settled
+    from srprof.advising.search import Search
+    from srprof.memory.model import memory_model
+    from srprof.tracing.frames import record_frames
+    from srprof.tracing.run import recorded
+    from srprof.workload import resolve
+
+    workload = resolve(name, [(1, 3, 48, 48)])
+    steps = srprof.advise(name, (1, 3, 48, 48)).steps
+    with recorded(workload) as trace:
+        base = Replay.of(trace, record_frames(workload, trace))
+    search = Search(base, lambda trace: [p.eager for p in memory_model(trace, 1).parts])
+    after = settled(search.replay([step.candidate for step in steps]))
+
+    assert [node.index for node in after.nodes] == list(range(len(after.nodes)))
+    for index, storage in enumerate(after.storages):
+        if storage.resident or storage.host or not storage.nbytes:
+            continue
+        assert all(storage.birth <= use < storage.death for use in storage.uses)
+        readers = [n.index for n in after.nodes if any(i.storage == index for i in n.inputs)]
+        assert set(readers) <= {storage.birth, *storage.uses}
+        assert storage.birth < 0 or index in after.nodes[storage.birth].created
+    model = memory_model(after, granularity=1)
+    assert [p.eager - model.net for p in model.parts] == [node.live for node in after.nodes]
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(random_networks())
+def test_any_network_edited_as_advised_keeps_its_outputs_and_its_promise(network):
+    """The peak is never above the prediction; below it where a list's items had other names too."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (Path(folder) / name for name in ("before.py", "after.py"))
+        before.write_text(network.source)
+        spec = f"{before}:Net"
+        advice = srprof.advise(spec, network.shape, level="exact", granularity=1)
+        peaks = [advice.peak, *(step.peak_after for step in advice.steps)]
+        assert advice.peak == peak(spec, network.shape) and peaks == sorted(peaks, reverse=True)
+        if any(step.candidate.write.startswith("construct") for step in advice.steps):
+            return
+        after.write_text(edited(network.source, advice.steps))
+        assert peak(f"{after}:Net", network.shape) <= advice.peak_after
+        same = zip(results(spec, network), results(f"{after}:Net", network), strict=True)
+        assert all(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)) for a, b in same)
+
+
+def results(spec: str, network: RandomNetwork) -> list[torch.Tensor]:
+    from srprof.workload import resolve
+
+    workload = resolve(spec, [network.shape])
+    with workload.environment(), torch.no_grad():
+        torch.manual_seed(0)
+        model = workload.build("cpu").eval()
+        found = model(torch.rand(network.shape))
+    return [tensor.clone() for tensor in tensors_in(found)]
