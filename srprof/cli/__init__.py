@@ -21,6 +21,7 @@ from srprof.errors import InputError, SrprofError
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
     "analyze": "srprof.cli.analyze",
+    "advise": "srprof.cli.advise",
     "calibrate": "srprof.cli.calibrate",
     "devices": "srprof.cli.devices",
     "fit": "srprof.cli.fit",
@@ -32,6 +33,7 @@ COMMANDS = {
     "measure": "srprof.cli.measure",
     "report": "srprof.cli.report",
     "spectrum": "srprof.cli.spectrum",
+    "sweep": "srprof.cli.sweep",
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",

@@ -65,6 +65,7 @@ class _Inspector:
         self.births = {trace.storages[i].birth for i in self.wanted}
         self.lines_at_birth: dict[int, dict[int, int]] = {}
         self.references: dict[int, list[Reference]] = {}
+        self.depths: dict[tuple[int, Reference], int] = {}
         self.same_run = True
 
     def __call__(self, recorder: Recorder) -> None:
@@ -81,13 +82,15 @@ class _Inspector:
     def _look(self, recorder: Recorder) -> None:
         caller: FrameType | None = None
         torch_frames: list[FrameType] = []
+        depth = sum(is_user_file(frame.f_code.co_filename) for frame in _stack())
         for frame in _stack():
             filename = frame.f_code.co_filename
             if is_user_file(filename):
+                depth -= 1
                 for torch_frame in torch_frames:
                     self._look_at_frame(recorder, torch_frame, user=frame)
                 torch_frames.clear()
-                self._look_at_frame(recorder, frame, user=frame)
+                self._look_at_frame(recorder, frame, user=frame, depth=depth)
                 caller = frame
             elif not is_engine_file(filename):
                 torch_frames.append(frame)
@@ -106,7 +109,9 @@ class _Inspector:
         if missing:
             self._look_everywhere(recorder, missing)
 
-    def _look_at_frame(self, recorder: Recorder, frame: FrameType, user: FrameType | None) -> None:
+    def _look_at_frame(
+        self, recorder: Recorder, frame: FrameType, user: FrameType | None, depth: int = -1
+    ) -> None:
         code = frame.f_code
         own = is_user_file(code.co_filename)
         for name, value in list(frame.f_locals.items()):
@@ -120,6 +125,8 @@ class _Inspector:
                 else:
                     found = _in_torch(path, frame, user)
                 self._add(storage, found)
+                if own:
+                    self.depths[storage, found] = depth
 
     def _binding(
         self, frame: FrameType, path: str, name: str, storage: int
@@ -178,6 +185,13 @@ class _Inspector:
         node = self.trace.nodes[birth]
         return Reference(name, node.function, node.file, node.line, kind)
 
+    def sorted_references(self) -> Mapping[int, tuple[Reference, ...]]:
+        """What was found, by storage, the user's own variables first."""
+        return {
+            storage: tuple(sorted(found, key=lambda r: _ORDER[r.kind]))
+            for storage, found in self.references.items()
+        }
+
     def _add(self, storage: int, reference: Reference) -> None:
         if storage in self.wanted:
             known = self.references.setdefault(storage, [])
@@ -194,6 +208,28 @@ def find_references(
         References by storage index, the user's own variables first; None if the second run did
         not make the same calls, so that nothing can be said.
     """
+    inspector = _inspect(workload, trace, node)
+    return None if inspector is None else inspector.sorted_references()
+
+
+def find_holders(
+    workload: Workload, trace: Trace, node: int
+) -> Mapping[int, tuple[tuple[Reference, int], ...]] | None:
+    """The same, each reference with the place of its frame among the user's, 0 the outermost.
+
+    -1 if it is no variable of a frame of the user's.
+    """
+    inspector = _inspect(workload, trace, node)
+    if inspector is None:
+        return None
+    return {
+        storage: tuple((r, inspector.depths.get((storage, r), -1)) for r in references)
+        for storage, references in inspector.sorted_references().items()
+    }
+
+
+def _inspect(workload: Workload, trace: Trace, node: int) -> _Inspector | None:
+    """A run that stops at a node and has looked around there; None if it was another run."""
     with standing_in(trace.device):
         model, args, kwargs = workload.instance(trace.device)
         inspector = _Inspector(trace, node, model)
@@ -208,12 +244,7 @@ def find_references(
             return None
         finally:
             recorder.ledger.forget()
-    if not inspector.same_run:
-        return None
-    return {
-        storage: tuple(sorted(found, key=lambda r: _ORDER[r.kind]))
-        for storage, found in inspector.references.items()
-    }
+    return inspector if inspector.same_run else None
 
 
 def _stack() -> Iterator[FrameType]:

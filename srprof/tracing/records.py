@@ -151,6 +151,23 @@ class ModuleCall:
     weight: tuple[int, ...]
 
 
+class Frame(NamedTuple):
+    """One call of a function of the user's, as it stood at a node.
+
+    `call` numbers the calls in their order; `called` is the call that it waits for, 0 if none.
+    `place` is the expression that it was evaluating (first line and column, last line and column),
+    None if Python does not say: before 3.11.
+    """
+
+    call: int
+    called: int
+    file: str
+    function: str
+    first_line: int
+    line: int
+    place: tuple[int, int, int, int] | None
+
+
 ReferenceKind = Literal["local", "argument", "attribute", "global", "torch", "temporary", "unknown"]
 
 

@@ -81,6 +81,23 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
     return replace(trace, notes=(*trace.notes, *notes))
 
 
+@contextmanager
+def recorded(workload: Workload, trace_on: str = "auto") -> Iterator[Trace]:
+    """A trace without references, and the conditions under which the same run can be made again.
+
+    Raises:
+        InputError, ModelError: as `run_trace`.
+    """
+    notes: list[str] = []
+    with _conditions(workload, trace_on, notes) as gpu:
+        trace = _run_where_possible(workload, trace_on, gpu)
+        attends = _attends(trace)
+        with fused_attention() if attends else nullcontext():
+            if attends:
+                trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
+            yield trace
+
+
 def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
     """Trace one instance of a model through its constructor and several calls.
 

@@ -1,0 +1,92 @@
+"""How the time of `srprof sweep` grows with configurations, and falls with processes.
+
+    python benchmarks/sweep_scaling.py                  200 configurations of FMEN
+    python benchmarks/sweep_scaling.py --runs 3
+
+Each run is a whole program, `srprof sweep fmen ...` from its start to its end. The counts, and one
+process and two, take turns, so that a machine that slows down slows them alike; medians are
+compared. Linear means that twice the configurations take no more than twice the time, and less
+where starting is a part of it: the growth per configuration is given for each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from statistics import median
+
+#: Configurations: multiples of 4, for `--set n_feats=17..N --set mid_feats=13..16`.
+COUNTS = (52, 100, 200)
+
+
+def seconds(count: int, jobs: int) -> float:
+    """Wall time of a sweep of so many configurations."""
+    last = 16 + count // 4
+    command = [
+        sys.executable, "-m", "srprof", "sweep", "fmen", "--input", "256x256",
+        "--set", f"n_feats=17..{last}", "--set", "mid_feats=13..16",
+        "--format", "csv", "--jobs", str(jobs),
+    ]  # fmt: skip
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    elapsed = time.perf_counter() - start
+    rows = done.stdout.splitlines()[1:]
+    assert len(rows) == count and all(row.endswith(",") for row in rows), "rows, none failed"
+    return elapsed
+
+
+SPIN = "x = 0\nfor i in range(25_000_000): x += i"
+
+
+def spinning(processes: int) -> float:
+    """Wall time of so many Python programs at once that only count: what the machine allows."""
+    start = time.perf_counter()
+    running = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(processes)]
+    for program in running:
+        program.wait()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="of each (default 5)")
+    runs = parser.parse_args().runs
+    cases = [(count, 1) for count in COUNTS] + [(COUNTS[-1], 2)]
+    times: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
+    free = []
+    for _ in range(runs):
+        for case in cases:
+            times[case].append(seconds(*case))
+        free.append(2 * spinning(1) / spinning(2))
+    processors = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    print(f"{processors} processors, load {os.getloadavg()[0]:.2f}, {runs} runs of each in turn")
+    print("configurations  processes  seconds: median      min      max")
+    for (count, jobs), found in times.items():
+        print(
+            f"{count:>14}  {jobs:>9}  {median(found):>15.2f} {min(found):>8.2f} {max(found):>8.2f}"
+        )
+    middle = {case: median(found) for case, found in times.items()}
+    for small, large in pairwise(COUNTS):
+        each = (middle[large, 1] - middle[small, 1]) / (large - small)
+        print(f"{small} to {large}: {1e3 * each:.1f} ms for each further configuration")
+    pairs = zip(times[COUNTS[-1], 1], times[COUNTS[-1], 2], strict=True)
+    ratios = sorted(one / two for one, two in pairs)
+    print(
+        f"one process takes {median(ratios):.2f} times as long as two "
+        f"(pair by pair {ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+    print(
+        f"two programs that only count get {median(free):.2f} times the work of one done meanwhile "
+        f"({min(free):.2f} to {max(free):.2f}): less than 2 where others use the machine"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""Edits that may lower the peak, found in a record and in the source; pure, no torch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.elementwise import in_place, in_place_modules
+from srprof.advising.replay import Move, Release, Replay, value_of_part
+from srprof.advising.source import (
+    Function,
+    LastUse,
+    Statement,
+    assigned_whole,
+    enclosing_calls,
+    last_use,
+    movable,
+)
+from srprof.advising.splitting import Split, is_fusion
+from srprof.memory.model import alive_at, part_of
+from srprof.tracing.records import Frame, Reference
+
+
+class Holder(NamedTuple):
+    """A reference to a storage, and the call whose variable it is; 0 if it is no user's call's."""
+
+    reference: Reference
+    call: int
+
+
+Holders = Mapping[int, Sequence[Holder]]
+#: Gives what references each storage that is alive at a node.
+Look = Callable[[int], Holders]
+
+
+def candidates(
+    base: Replay,
+    current: Replay,
+    peak: int,
+    look: Look,
+    functions: Functions,
+    activations: Mapping[str, tuple[str, str]],
+) -> Iterator[Candidate]:
+    """Edits that may lower the level at a node.
+
+    Args:
+        base: the run as it was recorded; current: with the edits that were chosen already.
+        peak: the node in the current record.
+        look: gives what references each storage at a node of the recorded run.
+        functions: the source.
+        activations: paths of modules that can be constructed with `inplace=True` and are not; for
+            each the class that has it and its path in there.
+    """
+    yield from _releases(base, current, peak, look, functions)
+    yield from in_place(base, current, peak, functions)
+    yield from in_place_modules(base, current, peak, functions, activations)
+    yield from _moves(current, peak, functions)
+    yield from _splits(base, current, peak, functions)
+
+
+# -- del ----------------------------------------------------------------------------------------
+
+
+def _releases(
+    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
+) -> Iterator[Candidate]:
+    groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    end = len(current.trace.nodes)
+    holders = look(current.origins[peak])
+    for index in alive_at(current.trace, peak):
+        storage = current.trace.storages[index]
+        held = part_of(storage, peak, end) == "held"
+        owner = _owner(holders.get(index, ())) if held else None
+        if owner is not None:
+            groups.setdefault(owner, []).append(index)
+    for (call, _), members in groups.items():
+        bound = {_variable(h.reference): h.reference.line for m in members for h in holders[m]}
+        yield from _release(base, call, bound, members[0], look, functions)
+
+
+def _owner(found: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
+    """The one call that references a storage, and its variables that do; None if others do."""
+    calls = {holder.call for holder in found}
+    if len(calls) != 1 or 0 in calls or any(h.reference.kind != "local" for h in found):
+        return None
+    return calls.pop(), tuple(dict.fromkeys(_variable(h.reference) for h in found))
+
+
+def _variable(reference: Reference) -> str:
+    """The variable itself: `feats` for `feats[2]`."""
+    return reference.variable.partition("[")[0].partition(".")[0]
+
+
+def _release(
+    base: Replay,
+    call: int,
+    bound: Mapping[str, int],
+    member: int,
+    look: Look,
+    functions: Functions,
+) -> Iterator[Candidate]:
+    """`del` of variables of a call; `bound` has a line for each at which it has its value."""
+    frame = base.frame(base.spans[call][0], call)
+    function = None if frame is None else functions(frame)
+    if frame is None or function is None:
+        return
+    names = tuple(bound)
+    last = _latest([last_use(function, name, line) for name, line in bound.items()])
+    birth = base.trace.storages[member].birth
+    span = None if last is None else base.executed(call, last.statement, max(birth, 0))
+    if last is None or span is None:
+        return
+    after = last.statement
+    if not after.returns:
+        storages = _let_go(base, call, names, span[1], look)
+        block = f"the block of lines {after.line} to {after.last_line}"
+        where = "this line" if after.simple else block
+        edit, calls = Release(storages, after), len({owner for _, owner in storages})
+        write = f"del {', '.join(names)} after {where}"
+        yield Candidate("del", edit, write, frame.file, after.last_line, frame.function, calls)
+    for place in enclosing_calls(after, names) if len(names) == 1 else ():
+        bound_at = value_of_part(base, call, span, place)
+        storages = () if bound_at is None else _let_go(base, call, names, bound_at[0], look)
+        write = f"{names[0]} = {function.text(place)} on a line of its own before this one"
+        yield Candidate(
+            "del", Release(storages, after, place), write, frame.file, after.line,
+            frame.function, len({owner for _, owner in storages}),
+        )  # fmt: skip
+
+
+def _let_go(
+    base: Replay, call: int, names: Sequence[str], node: int, look: Look
+) -> tuple[tuple[int, int], ...]:
+    """Storages that nothing but variables of a call holds at a node, in each such call."""
+    if node >= len(base.trace.nodes):
+        return ()
+    alone = []
+    for index, found in look(node).items():
+        owner = _owner(found)
+        if owner is not None and owner[0] == call and set(owner[1]) <= set(names):
+            alone.append(index)
+    return tuple(dict.fromkeys(pair for index in alone for pair in _siblings(base, index, call)))
+
+
+def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:
+    """The last of several last uses, if they are in one block."""
+    found = [use for use in uses if use is not None]
+    if not found or len(found) < len(uses) or any(u.block != found[0].block for u in found):
+        return None
+    return max(found, key=lambda use: use.statement.number)
+
+
+def _siblings(base: Replay, storage: int, call: int) -> list[tuple[int, int]]:
+    """The storages that the same line of a function made in each of its calls, with the call.
+
+    Only those that the function itself got from there, and that die with it at the latest. Of
+    several that a loop made in one call it is the same turn's.
+    """
+    pattern = _pattern(base, storage, call)
+    if pattern is None:
+        return []
+    like: dict[int, list[int]] = {}
+    for index, other in enumerate(base.trace.storages):
+        if other.birth < 0:
+            continue
+        for frame in base.frames[other.birth]:
+            same = (frame.file, frame.first_line) == pattern[0][:2]
+            if same and _pattern(base, index, frame.call) == pattern:
+                like.setdefault(frame.call, []).append(index)
+    turn = like[call].index(storage)
+    found = [(made[turn], owner) for owner, made in like.items() if turn < len(made)]
+    return [(s, owner) for s, owner in found if _dies_within(base, s, owner)]
+
+
+def _dies_within(base: Replay, storage: int, call: int) -> bool:
+    """Whether nothing holds it when the call has ended."""
+    found = base.trace.storages[storage]
+    return not (found.returned or found.cached) and found.death <= base.spans[call][1]
+
+
+def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...], ...] | None:
+    """How a storage came to a call: the lines from there down, and the op that made it."""
+    birth = base.trace.storages[storage].birth
+    if birth < 0 or base.frame(birth, call) is None:
+        return None
+    if storage not in base.trace.nodes[birth].created:
+        return None  # a number that torch wrapped for the call
+    frames = base.frames[birth]
+    depth = next(i for i, frame in enumerate(frames) if frame.call == call)
+    node = base.trace.nodes[birth]
+    path = tuple((f.file, f.first_line, f.line, f.place) for f in frames[depth:])
+    return (*path, (node.op, node.created.index(storage)))
+
+
+# -- order --------------------------------------------------------------------------------------
+
+
+def _moves(current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+    for frame in current.frames[peak]:
+        function = functions(frame)
+        if function is None:
+            continue
+        block = function.body
+        here = next((s.number for s in block if s.holds(frame.line)), None)
+        if here is None:
+            continue
+        calls = calls_of(current, frame)
+        for first in range(here + 1):
+            for last in range(max(here, first + 1), len(block)):
+                yield from _moves_between(frame, block, first, last, calls)
+
+
+def calls_of(replay: Replay, like: Frame) -> tuple[int, ...]:
+    """The calls of the function that a frame runs."""
+    found = {
+        frame.call: None
+        for frames in replay.frames
+        for frame in frames
+        if (frame.file, frame.first_line) == (like.file, like.first_line)
+    }
+    return tuple(found)
+
+
+def _moves_between(
+    frame: Frame, block: Sequence[Statement], first: int, last: int, calls: tuple[int, ...]
+) -> Iterator[Candidate]:
+    for forward in (True, False):
+        if not movable(block, first, last, forward):
+            continue
+        if last == first + 1:
+            if not forward:
+                continue  # the same exchange
+            write = f"exchange this line and line {block[last].line}"
+        elif forward:
+            write = f"move this line below line {block[last].last_line}"
+        else:
+            write = f"move this line above line {block[first].line}"
+        moved, *crossed = block[first : last + 1] if forward else block[last:first:-1]
+        if not forward:
+            crossed = list(block[first:last])
+        edit = Move(calls, moved, tuple(crossed), forward)
+        target = block[last] if forward else block[first]
+        yield Candidate("order", edit, write, frame.file, moved.line, frame.function, len(calls),
+                        other_line=target.line)  # fmt: skip
+
+
+# -- split --------------------------------------------------------------------------------------
+
+
+def _splits(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+    groups: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
+    for index, node in enumerate(base.trace.nodes):
+        if node.op != "cat" or not node.created or not base.frames[index]:
+            continue
+        uses = base.trace.storages[node.created[0]].uses
+        if len(uses) != 1 or not is_fusion(base.trace, index, uses[0]):
+            continue
+        frame, user = base.frames[index][-1], base.frames[uses[0]][-1]
+        if frame.call == user.call:
+            key = (frame.file, frame.first_line, frame.line, frame.place, user.line, user.place)
+            groups.setdefault(key, []).append((index, uses[0], frame.call))
+    for fusions in groups.values():
+        cat, convolution, call = fusions[0]
+        frame, user = base.frames[cat][-1], base.frames[convolution][-1]
+        function = functions(frame)
+        if function is None or not _lives_at(current, fusions, peak):
+            continue
+        statements = function.plain_statements()
+        holding = next((s for s in statements if s.holds(user.line)), None)
+        name = "" if holding is None else assigned_whole(holding, user.place)
+        alone = sum(
+            f.place == user.place and f.call == call
+            for i in range(len(base.frames))
+            if (f := base.frames[i][-1] if base.frames[i] else user)
+            and f.called == user.called
+            and i != convolution
+        )
+        name = "" if alone else name
+        for early in (True, False):
+            named = bool(name) and not (early and _seen_before(function, name, user.line))
+            edit = Split(tuple(fusions), statements, early, named)
+            yield Candidate("split", edit, _split_text(user, early), frame.file,
+                            frame.line, frame.function, len(fusions), user.line,
+                            exact=False)  # fmt: skip
+
+
+def _lives_at(current: Replay, fusions: Sequence[tuple[int, int, int]], peak: int) -> bool:
+    """Whether the peak is between the first part of one of the fusions and its convolution."""
+    for cat, convolution, _ in fusions:
+        first, last = (current.by_origin.get(i) for i in (cat, convolution))
+        if first is None or last is None:
+            return False
+        parts = current.trace.nodes[first].inputs
+        births = [current.trace.storages[i.storage].birth for i in parts]
+        deaths = [current.trace.storages[i.storage].death for i in parts]
+        if min(births) <= peak < max(last + 1, *deaths):
+            return True
+    return False
+
+
+def _seen_before(function: Function, name: str, line: int) -> bool:
+    return any(
+        isinstance(n, ast.Name) and n.id == name and n.lineno < line
+        for n in ast.walk(function.node)
+    )
+
+
+def _split_text(user: Frame, early: bool) -> str:
+    """The split in one line."""
+    when = "each part as soon as it is made" if early else "all parts here"
+    return f"split this cat and the 1x1 convolution in line {user.line}, {when}"

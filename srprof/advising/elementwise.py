@@ -1,0 +1,124 @@
+"""Element-wise calls that could write into an input: where, and how that is written."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.replay import InPlace, Replay, can_write_into
+from srprof.advising.source import Function, Place, expression
+from srprof.tracing.records import Frame
+
+#: Element-wise calls that have a method `x.op_()`.
+_METHODS = frozenset(
+    "abs ceil clamp clamp_max clamp_min erf exp floor log neg reciprocal relu round rsqrt "
+    "sigmoid sqrt square tanh".split()
+)
+#: Element-wise calls whose function in `torch.nn.functional` takes `inplace=True`.
+_FUNCTIONS = frozenset("elu hardsigmoid hardswish hardtanh leaky_relu mish silu".split())
+_NOWHERE = (0, 0, 0, 0)
+_COMMUTATIVE = frozenset({"add", "mul"})
+_BINARY = _COMMUTATIVE | {"sub", "div"}
+
+
+def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+    """Calls in the user's lines; arguments as in `candidates`."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    computed: dict[tuple[int, Place, int], int] = {}
+    for frame in (f for frames in base.frames for f in frames if f.place is not None):
+        key = (frame.call, frame.place or _NOWHERE, frame.called)
+        computed[key] = computed.get(key, 0) + 1
+    for index, node in enumerate(base.trace.nodes):
+        if node.op not in _METHODS | _FUNCTIONS | _BINARY or not base.frames[index]:
+            continue
+        frame = base.frames[index][-1]
+        place = frame.place or _NOWHERE
+        if computed.get((frame.call, place, frame.called)) == 1:
+            groups.setdefault((frame.file, frame.first_line, place, node.op), []).append(index)
+    for nodes in groups.values():
+        frame, op = base.frames[nodes[0]][-1], base.trace.nodes[nodes[0]].op
+        function = functions(frame)
+        for operand in range(2 if op in _COMMUTATIVE else 1):
+            if function is None or not _helps_at(current, nodes, operand, peak):
+                continue
+            write = _written_in_place(function, frame, op, operand, base, nodes[0])
+            if write:
+                yield Candidate("in-place", InPlace(tuple(nodes), operand), write, frame.file,
+                                frame.line, frame.function, len(nodes))  # fmt: skip
+
+
+def in_place_modules(
+    base: Replay,
+    current: Replay,
+    peak: int,
+    functions: Functions,
+    activations: Mapping[str, tuple[str, str]],
+) -> Iterator[Candidate]:
+    """Activations that could be constructed so; arguments as in `candidates`."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, node in enumerate(base.trace.nodes):
+        if node.module in activations and node.op in _METHODS | _FUNCTIONS:
+            groups.setdefault(activations[node.module], []).append(index)
+    for (owner, path), nodes in groups.items():
+        frames = base.frames[nodes[0]]
+        if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
+            write = f"construct {path} of {owner}, which runs in this line, with inplace=True"
+            yield Candidate("in-place", InPlace(tuple(nodes), 0), write, frames[-1].file,
+                            frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
+
+
+def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) -> bool:
+    """Whether input and result of one of the nodes are both alive at the peak."""
+    storages = current.trace.storages
+    for origin in nodes:
+        index = current.by_origin.get(origin)
+        if index is None or not can_write_into(current.trace, index, operand):
+            return False
+    for origin in nodes:
+        node = current.trace.nodes[current.by_origin[origin]]
+        both = (storages[node.inputs[operand].storage], storages[node.created[0]])
+        if all(s.birth <= peak < s.death for s in both):
+            return True
+    return False
+
+
+def _written_in_place(
+    function: Function, frame: Frame, op: str, operand: int, base: Replay, node: int
+) -> str:
+    """What to write for an element-wise expression, "" if that is not clear."""
+    shown = None if frame.place is None else expression(function, frame.place)
+    if shown is None or frame.place is None:
+        return ""
+    old = function.text(frame.place)
+    if isinstance(shown, ast.BinOp):
+        sides = [shown.left, shown.right]
+        if len(base.trace.nodes[node].inputs) == 1 and isinstance(shown.left, ast.Constant):
+            operand = 1
+        return f"{_atom(sides[operand])}.{op}_({ast.unparse(sides[1 - operand])}) for {old}"
+    if not isinstance(shown, ast.Call):
+        return ""
+    arguments = list(shown.args)
+    method = isinstance(shown.func, ast.Attribute) and not frame.called  # torch's own, no Python
+    if method and isinstance(shown.func, ast.Attribute) and _owner(shown.func) != "torch":
+        arguments.insert(0, shown.func.value)
+    if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
+        return ""
+    into = arguments.pop(operand)
+    if op in _METHODS | _BINARY:
+        rest = [ast.unparse(a) for a in arguments] + [ast.unparse(k) for k in shown.keywords]
+        return f"{_atom(into)}.{op}_({', '.join(rest)}) for {old}"
+    numbers = [v for v in base.trace.nodes[node].arguments[0][1:] if isinstance(v, (int, float))]
+    given = ", ".join([ast.unparse(into), *map(repr, numbers)])
+    return f"F.{op}({given}, inplace=True) for {old}"
+
+
+def _owner(attribute: ast.Attribute) -> str:
+    return ast.unparse(attribute.value)
+
+
+def _atom(node: ast.expr) -> str:
+    """An expression to which a method call can be appended."""
+    text = ast.unparse(node)
+    plain = isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
+    return text if plain else f"({text})"

@@ -1,0 +1,399 @@
+"""A recorded run, and what an edit of the source would make of it: a new record, or None.
+
+An edit is applied at all its places at once, because it is one change of one line. Where it is not
+legal at one of them there is no new record. Pure functions; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, Protocol
+
+from srprof.advising.source import Place, Statement
+from srprof.memory.model import last_needed
+from srprof.tracing.records import Frame, Node, Storage, TensorInfo, TensorRef, Trace
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A record with the user's frames at each node, the outermost first.
+
+    `origins` has for each node its index in the run that was recorded; for a node that an edit
+    made, the index of the one in whose place it stands.
+    """
+
+    trace: Trace
+    frames: tuple[tuple[Frame, ...], ...]
+    origins: tuple[int, ...]
+
+    @classmethod
+    def of(cls, trace: Trace, frames: Sequence[tuple[Frame, ...]]) -> Replay:
+        """The run as it was recorded."""
+        return cls(trace, tuple(frames), tuple(range(len(trace.nodes))))
+
+    @cached_property
+    def by_origin(self) -> Mapping[int, int]:
+        """Where each recorded node now stands."""
+        return {origin: i for i, origin in reversed(list(enumerate(self.origins)))}
+
+    @cached_property
+    def spans(self) -> Mapping[int, tuple[int, int]]:
+        """The first node of each call, and the first after it."""
+        found: dict[int, tuple[int, int]] = {}
+        for index, frames in enumerate(self.frames):
+            for frame in frames:
+                found[frame.call] = found.get(frame.call, (index, 0))[0], index + 1
+        return found
+
+    def frame(self, node: int, call: int) -> Frame | None:
+        """The frame of a call at a node, None if it was not running then."""
+        return next((f for f in self.frames[node] if f.call == call), None)
+
+    def executed(self, call: int, statement: Statement, start: int) -> tuple[int, int] | None:
+        """The nodes of the first execution of a statement by a call from a node on: first, stop."""
+        end = self.spans.get(call, (0, 0))[1]
+        first = next((i for i in range(start, end) if self._holds(i, call, statement)), None)
+        if first is None:
+            return None
+        stop, done = first + 1, [self.frame(first, call)]
+        while stop < end and self._holds(stop, call, statement):
+            frame = self.frame(stop, call)
+            if statement.simple and begins_anew(frame, done):
+                break
+            done.append(frame)
+            stop += 1
+        return first, stop
+
+    def _holds(self, node: int, call: int, statement: Statement) -> bool:
+        frame = self.frame(node, call)
+        return frame is not None and statement.holds(frame.line)
+
+
+def begins_anew(frame: Frame | None, done: Sequence[Frame | None]) -> bool:
+    """Whether an expression is evaluated again: a turn of a loop that has no other statement."""
+    if frame is None or frame.place is None:
+        return False
+    for other in done:
+        if other is None or other.place is None:
+            continue
+        same = other.place == frame.place
+        if same and frame.called and other.called and other.called != frame.called:
+            return True
+        if not same and other.place[:2] <= frame.place[:2] and frame.place[2:] <= other.place[2:]:
+            return True
+    return False
+
+
+class Edit(Protocol):
+    """A change of the source, as it acts on a record."""
+
+    def apply(self, replay: Replay) -> Replay | None:
+        """The record after it; None if it is not legal there."""
+
+
+# -- del ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Release:
+    """A variable lets go of its storage when a statement has run, or a call in it has.
+
+    Attributes:
+        storages: each with the call whose variable it is, and which alone holds it.
+        after: the last statement that reads the variable.
+        part: in the place of the statement's end, the end of this call in it, whose value is then
+            bound to the variable.
+    """
+
+    storages: tuple[tuple[int, int], ...]
+    after: Statement
+    part: Place | None = None
+
+    def apply(self, replay: Replay) -> Replay | None:
+        """As `Edit`."""
+        changed: dict[int, Storage] = {}
+        storages = replay.trace.storages
+        for index, call in self.storages:
+            storage = changed.get(index, storages[index])
+            span = replay.executed(call, self.after, max(storage.birth, 0))
+            if span is None or not storage.nbytes:
+                continue
+            if self.part is None:
+                end = span[1]
+            else:
+                bound = value_of_part(replay, call, span, self.part)
+                if bound is None:
+                    return None
+                end, value = bound
+                changed[value] = _outliving(
+                    changed.get(value, storages[value]), replay.spans[call][1]
+                )
+            storage = changed.get(index, storage)
+            if last_needed(storage, len(replay.trace.nodes)) >= end:
+                continue  # somebody else needs it too
+            changed[index] = replace(storage, death=min(storage.death, end))
+        return _with_storages(replay, changed)
+
+
+def _outliving(storage: Storage, end: int) -> Storage:
+    """The storage, referenced at least until before a node."""
+    return replace(storage, death=max(storage.death, end))
+
+
+def value_of_part(
+    replay: Replay, call: int, span: tuple[int, int], part: Place
+) -> tuple[int, int] | None:
+    """The node after a part of a statement, and the storage of the part's value.
+
+    None if other parts are evaluated before it, or what the value is cannot be seen.
+    """
+    stop = span[0]
+    while stop < span[1]:
+        frame = replay.frame(stop, call)
+        assert frame is not None
+        if frame.place is None or not (part[:2] <= frame.place[:2] and frame.place[2:] <= part[2:]):
+            break
+        stop += 1
+    if stop in span:
+        return None
+    outputs = replay.trace.nodes[stop - 1].outputs
+    if len(outputs) != 1:
+        return None
+    uses = replay.trace.storages[outputs[0].storage].uses
+    if not any(stop <= use < span[1] for use in uses):
+        return None
+    return stop, outputs[0].storage
+
+
+def _with_storages(replay: Replay, changed: Mapping[int, Storage]) -> Replay:
+    storages = list(replay.trace.storages)
+    for index, storage in changed.items():
+        storages[index] = storage
+    return replace(replay, trace=replace(replay.trace, storages=tuple(storages)))
+
+
+# -- in place -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """An element-wise call writes its result into one of its inputs.
+
+    Attributes:
+        nodes: where, by their index in the recorded run.
+        operand: which of the inputs.
+    """
+
+    nodes: tuple[int, ...]
+    operand: int
+
+    def apply(self, replay: Replay) -> Replay | None:
+        """As `Edit`."""
+        for origin in self.nodes:
+            index = replay.by_origin.get(origin)
+            if index is None or not can_write_into(replay.trace, index, self.operand):
+                return None
+            replay = _in_place(replay, index, self.operand)
+        return replay
+
+
+def can_write_into(trace: Trace, index: int, operand: int) -> bool:
+    """Whether a node's result may take the place of an input.
+
+    The input is a whole storage of the run with the result's shape, strides and dtype, which no
+    later node, the caller or a later call needs.
+    """
+    node = trace.nodes[index]
+    if len(node.created) != 1 or len(node.outputs) != 1 or node.written:
+        return False
+    if operand >= len(node.inputs):
+        return False
+    info, output = node.inputs[operand], node.outputs[0]
+    if info.storage < 0:
+        return False
+    storage, result = trace.storages[info.storage], trace.storages[output.storage]
+    same = info[1:] == output[1:] and info.nbytes == storage.nbytes == result.nbytes
+    others = any(i.storage == info.storage and i != info for i in node.inputs)
+    gone = storage.resident or storage.host or storage.cached or storage.birth < 0
+    return same and not (others or gone) and last_needed(storage, len(trace.nodes)) == index
+
+
+def _in_place(replay: Replay, index: int, operand: int) -> Replay:
+    """The record in which a node's result and an input are one storage, the input's."""
+    trace = replay.trace
+    node = trace.nodes[index]
+    into, gone = node.inputs[operand].storage, node.outputs[0].storage
+    storages = list(trace.storages)
+    first, second = storages[into], storages[gone]
+    storages[into] = replace(
+        first,
+        death=max(first.death, second.death),
+        uses=tuple(sorted({*first.uses, index, *second.uses})),
+        returned=second.returned,
+        cached=second.cached,
+    )
+    storages[gone] = replace(
+        second, nbytes=0, death=second.birth, uses=(), returned=False, cached=False
+    )
+    nodes = [_with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes]
+    nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
+    return replace(replay, trace=replace(trace, storages=tuple(storages), nodes=tuple(nodes)))
+
+
+def _with_storage(node: Node, old: int, new: int) -> Node:
+    """The node with one storage in the place of another."""
+    if not any(i.storage == old for i in (*node.inputs, *node.outputs)):
+        return node
+
+    def moved(infos: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
+        return tuple(i._replace(storage=new) if i.storage == old else i for i in infos)
+
+    return replace(
+        node,
+        inputs=moved(node.inputs),
+        outputs=moved(node.outputs),
+        written=tuple(new if s == old else s for s in node.written),
+    )
+
+
+# -- order --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Move:
+    """A statement of a function's outermost block goes behind another, or before it.
+
+    Attributes:
+        calls: of the function.
+        moved: the statement; crossed: those that it passes, in their order.
+        forward: it goes behind them.
+    """
+
+    calls: tuple[int, ...]
+    moved: Statement
+    crossed: tuple[Statement, ...]
+    forward: bool
+
+    def apply(self, replay: Replay) -> Replay | None:
+        """As `Edit`."""
+        moved_anything = False
+        for call in self.calls:
+            moved = _nodes_of(replay, call, (self.moved,))
+            crossed = _nodes_of(replay, call, self.crossed)
+            if moved is None or crossed is None:
+                continue
+            first, second = (moved, crossed) if self.forward else (crossed, moved)
+            if first[1] != second[0]:
+                return None
+            changed = _exchanged(replay, first[0], first[1], second[1])
+            if changed is None:
+                return None
+            replay, moved_anything = changed, True
+        return replay if moved_anything else None
+
+
+def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tuple[int, int] | None:
+    """The nodes of statements that a call runs one after the other; None if they make none."""
+    found = [
+        i
+        for i in range(*replay.spans.get(call, (0, 0)))
+        if any(replay._holds(i, call, s) for s in statements)
+    ]
+    if not found or found[-1] - found[0] + 1 != len(found):
+        return None
+    return found[0], found[-1] + 1
+
+
+def _exchanged(replay: Replay, start: int, middle: int, stop: int) -> Replay | None:
+    """The record with two neighbouring ranges of nodes exchanged, if they are independent."""
+    nodes = replay.trace.nodes
+    first, second = nodes[start:middle], nodes[middle:stop]
+    if _depends(first, second):
+        return None
+    order = [*range(start), *range(middle, stop), *range(start, middle), *range(stop, len(nodes))]
+    later, sooner = stop - middle, middle - start
+
+    def death(old: int) -> int:
+        if start < old <= middle:
+            return old + later
+        return old - sooner if middle < old <= stop else old
+
+    return _reordered(replay, order, death)
+
+
+def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
+    def touched(nodes: Sequence[Node]) -> set[int]:
+        return {i.storage for n in nodes for i in (*n.inputs, *n.outputs)}
+
+    made = {s for n in first for s in n.created}
+    changed = [{s for n in nodes for s in n.written} for nodes in (first, second)]
+    others = touched(second)
+    return bool(made & others or changed[0] & others or changed[1] & touched(first))
+
+
+def _reordered(replay: Replay, order: Sequence[int], death: Any) -> Replay | None:
+    """The record with its nodes in another order; `order` has the old index of each."""
+    new = {old: index for index, old in enumerate(order)}
+    storages = []
+    for storage in replay.trace.storages:
+        birth = new.get(storage.birth, storage.birth)
+        uses = tuple(sorted(new[use] for use in storage.uses))
+        changed = replace(storage, birth=birth, uses=uses, death=death(storage.death))
+        if uses and not birth <= uses[0] <= uses[-1] < max(changed.death, uses[-1] + storage.host):
+            return None
+        storages.append(changed)
+    nodes = tuple(
+        replace(renumbered(replay.trace.nodes[old], new), index=index)
+        for index, old in enumerate(order)
+    )
+    return Replay(
+        trace=replace(replay.trace, nodes=nodes, storages=tuple(storages)),
+        frames=tuple(replay.frames[old] for old in order),
+        origins=tuple(replay.origins[old] for old in order),
+    )
+
+
+def renumbered(node: Node, new: Mapping[int, int]) -> Node:
+    """The node with its arguments' references to nodes in their new places."""
+    return replace(node, arguments=_renumber(node.arguments, new))
+
+
+def _renumber(value: Any, new: Mapping[int, int]) -> Any:
+    if isinstance(value, TensorRef):
+        return value if value.node < 0 else value._replace(node=new.get(value.node, value.node))
+    if isinstance(value, tuple):
+        return tuple(_renumber(item, new) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _renumber(item, new) for key, item in value.items()}
+    return value
+
+
+# -- the whole record ---------------------------------------------------------------------------
+
+
+def settled(replay: Replay) -> Trace:
+    """The record with the live bytes of each node as its storages now say."""
+    trace = replay.trace
+    changes = [0] * (len(trace.nodes) + 1)
+    for storage in trace.storages:
+        if not (storage.resident or storage.host):
+            start, stop = max(storage.birth, 0), min(storage.death, len(trace.nodes))
+            if start < stop:
+                changes[start] += storage.nbytes
+                changes[stop] -= storage.nbytes
+    levels: Iterator[int] = accumulate(changes)
+    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=False))
+    return replace(trace, nodes=nodes)
+
+
+def applied(replay: Replay, edits: Iterable[Edit]) -> Replay | None:
+    """The record after several edits, in this order; None if one of them is not legal."""
+    for edit in edits:
+        changed = edit.apply(replay)
+        if changed is None:
+            return None
+        replay = changed
+    return replay

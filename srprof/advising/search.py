@@ -1,0 +1,214 @@
+"""The search: edits are added as long as the peak falls, and those that turn out needless dropped.
+
+Every step is a replay of the record with all edits that were chosen, so a saving that is stated is
+that of the edits before it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import NamedTuple
+
+from srprof.advising.candidate import STAGES, Candidate
+from srprof.advising.replay import Move, Replay, settled
+from srprof.tracing.records import Trace
+
+#: Bytes at each node of a record.
+Levels = Callable[[Trace], Sequence[int]]
+#: Edits that may lower the level of the current record's node.
+Propose = Callable[[Replay, int], Iterable[Candidate]]
+
+#: Combinations of edits that are tried to find the fewest for a budget.
+_MOST_COMBINATIONS = 1500
+
+
+class Outcome(NamedTuple):
+    """The peak of a record, how many nodes reach it, and the first of them."""
+
+    nbytes: int
+    nodes: int
+    node: int
+
+
+class Step(NamedTuple):
+    """An edit of a list, the peak once it and all before it are made, and by how much it fell."""
+
+    candidate: Candidate
+    saving: int
+    peak_after: int
+
+
+@dataclass
+class Search:
+    """The records that edits give, each made once.
+
+    Attributes:
+        base: the run as it was recorded.
+        levels: what is to be low.
+        stopped_at: the record and its node at which `find` found nothing more.
+    """
+
+    base: Replay
+    levels: Levels
+    stopped_at: tuple[Replay, int] | None = None
+    _known: dict[tuple[int, ...], Replay | None] = field(default_factory=dict)
+    _outcomes: dict[tuple[int, ...], Outcome | None] = field(default_factory=dict)
+    _kept: list[Candidate] = field(default_factory=list)
+
+    def replay(self, chosen: Sequence[Candidate]) -> Replay | None:
+        """The record with these edits, None if they are not legal together."""
+        if _overlap(chosen):
+            return None
+        return self._made(sorted(chosen, key=lambda c: STAGES[c.kind]))
+
+    def _made(self, ordered: Sequence[Candidate]) -> Replay | None:
+        if not ordered:
+            return self.base
+        key = tuple(map(id, ordered))
+        if key not in self._known:
+            before = self._made(ordered[:-1])
+            self._known[key] = None if before is None else ordered[-1].edit.apply(before)
+            self._kept.extend(ordered)  # so that no other object gets its id
+        return self._known[key]
+
+    def outcome(self, chosen: Sequence[Candidate]) -> Outcome | None:
+        """The peak with these edits, None if they are not legal together."""
+        key = tuple(sorted(map(id, chosen)))
+        if key not in self._outcomes:
+            replay = self.replay(chosen)
+            self._outcomes[key] = None if replay is None else self.measure(replay)
+        return self._outcomes[key]
+
+    def measure(self, replay: Replay) -> Outcome:
+        """The peak of a record."""
+        levels = self.levels(settled(replay))
+        most = max(levels, default=0)
+        first = next((i for i, level in enumerate(levels) if level == most), -1)
+        return Outcome(most, sum(level == most for level in levels), first)
+
+    def find(self, propose: Propose) -> list[Candidate]:
+        """Edits, chosen one by one, each the one that lowers the peak the most then.
+
+        Where none does, two together may: one that changes where the peak is, and one there.
+        """
+        chosen: list[Candidate] = []
+        while True:
+            now, replay = self.outcome(chosen), self.replay(chosen)
+            if now is None or replay is None or now.node < 0:
+                return chosen
+            found, neutral = self._best(chosen, [], now, propose(replay, now.node))
+            for first in () if found else neutral:
+                after, moved = self.outcome([*chosen, first]), self.replay([*chosen, first])
+                if after is None or moved is None:
+                    continue
+                pair, _ = self._best(chosen, [first], now, propose(moved, after.node))
+                if pair is not None and (found is None or pair[0] < found[0]):
+                    found = pair
+            if found is None:
+                self.stopped_at = replay, now.node
+                return self.without_needless(chosen)
+            chosen += found[1]
+
+    def _best(
+        self,
+        chosen: Sequence[Candidate],
+        first: Sequence[Candidate],
+        now: Outcome,
+        proposed: Iterable[Candidate],
+    ) -> tuple[tuple[tuple[int, ...], list[Candidate]] | None, list[Candidate]]:
+        """The proposed edit after which the peak is lowest, and those that leave its height.
+
+        None if it is not lower than now. `first` goes along with each.
+        """
+        best: tuple[tuple[int, ...], list[Candidate]] | None = None
+        neutral = []
+        for candidate in proposed:
+            after = self.outcome([*chosen, *first, candidate])
+            if after is None or after.nbytes > now.nbytes:
+                continue
+            if after[:2] >= now[:2]:
+                neutral.append(candidate)
+                continue
+            key = (*after[:2], STAGES[candidate.kind], candidate.line)
+            if best is None or key < best[0]:
+                best = key, [*first, candidate]
+        return best, neutral
+
+    def without_needless(self, chosen: Sequence[Candidate]) -> list[Candidate]:
+        """The edits without those that the rest do as well without."""
+        goal = self.outcome(chosen)
+        if goal is None:
+            return list(chosen)
+        kept: list[Candidate] = []
+        for step in self.in_order(chosen):  # what is left then is of use only to itself
+            if (self.outcome(kept) or goal).nbytes <= goal.nbytes:
+                break
+            kept.append(step.candidate)
+        return self._trimmed(kept, goal.nbytes)
+
+    def in_order(self, chosen: Sequence[Candidate]) -> list[Step]:
+        """The edits by what each saves when those before it are made, the largest first."""
+        start = self.outcome([])
+        assert start is not None
+        peak, left = start.nbytes, list(chosen)
+        done: list[Candidate] = []
+        steps: list[Step] = []
+        while left:
+            outcomes = [(self.outcome([*done, c]), c) for c in left]
+            possible = [(o[:2], i) for i, (o, _) in enumerate(outcomes) if o is not None]
+            at = min(possible)[1] if possible else 0
+            after, candidate = outcomes[at]
+            left.pop(at)
+            done.append(candidate)
+            lower = peak if after is None else after.nbytes
+            steps.append(Step(candidate, peak - lower, lower))
+            peak = lower
+        return steps
+
+    def fewest(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
+        """The fewest of the edits whose peak is within a budget; None if even all are not."""
+        tried = 0
+        for count in range(len(chosen) + 1):
+            for some in combinations(chosen, count):
+                outcome = self.outcome(some)
+                if outcome is not None and outcome.nbytes <= budget:
+                    return list(some)
+                tried += 1
+                if tried == _MOST_COMBINATIONS:
+                    return self._in_turn(chosen, budget)
+        return None
+
+    def _in_turn(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
+        """As many of the edits, the most saving first, as the budget needs."""
+        done: list[Candidate] = []
+        for step in self.in_order(chosen):
+            done.append(step.candidate)
+            if step.peak_after <= budget:
+                return self._trimmed(done, budget)
+        return None
+
+    def _trimmed(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate]:
+        """The edits without those that the rest reach the budget without."""
+        kept = list(chosen)
+        for candidate in reversed(chosen):
+            rest = [c for c in kept if c is not candidate]
+            outcome = self.outcome(rest)
+            if outcome is not None and outcome.nbytes <= budget:
+                kept = rest
+        return kept
+
+
+def _overlap(chosen: Sequence[Candidate]) -> bool:
+    """Whether two moves have a statement in common, so that no order of them is the right one."""
+    seen: set[tuple[str, int]] = set()
+    for candidate in chosen:
+        if isinstance(candidate.edit, Move):
+            lines = {
+                (candidate.file, s.line) for s in (candidate.edit.moved, *candidate.edit.crossed)
+            }
+            if lines & seen:
+                return True
+            seen |= lines
+    return False

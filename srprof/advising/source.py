@@ -1,0 +1,289 @@
+"""The statements of a function: what each reads and binds, and where `del` may stand.
+
+Only reads source text; nothing is run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+
+#: First line, first column, last line, last column, as Python's compiler has them.
+Place = tuple[int, int, int, int]
+
+_SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+#: Methods that change the object that they are called on.
+_MUTATORS = frozenset(
+    "add append appendleft clear extend insert pop popitem popleft remove reverse setdefault sort "
+    "update".split()
+)
+_JUMPS = (ast.Return, ast.Break, ast.Continue, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a block.
+
+    Attributes:
+        number: its position in its block.
+        line, last_line: the lines that it takes, its own blocks included.
+        loads, stores: names that it reads; names that it binds, changes an item or attribute of,
+            or deletes.
+        node: its syntax.
+    """
+
+    number: int
+    line: int
+    last_line: int
+    loads: frozenset[str]
+    stores: frozenset[str]
+    node: ast.stmt = field(compare=False, repr=False)
+
+    @property
+    def simple(self) -> bool:
+        """Whether it has no blocks of its own and does nothing but compute."""
+        return isinstance(self.node, _SIMPLE)
+
+    @property
+    def returns(self) -> bool:
+        """Whether nothing can follow it."""
+        return isinstance(self.node, ast.Return)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether it may leave its block, or has a function of its own."""
+        return any(isinstance(n, (*_JUMPS, *_SCOPES)) for n in ast.walk(self.node))
+
+    def holds(self, line: int) -> bool:
+        """Whether a line is one of its own."""
+        return self.line <= line <= self.last_line
+
+
+def _statement(number: int, node: ast.stmt) -> Statement:
+    loads: set[str] = set()
+    stores: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Name):
+            (loads if isinstance(child.ctx, ast.Load) else stores).add(child.id)
+        elif isinstance(child, (ast.Attribute, ast.Subscript)) and not isinstance(
+            child.ctx, ast.Load
+        ):
+            stores.update(n.id for n in ast.walk(child.value) if isinstance(n, ast.Name))
+        elif (
+            isinstance(child, ast.Call)
+            and isinstance(child.func, ast.Attribute)
+            and child.func.attr in _MUTATORS
+        ):
+            stores.update(n.id for n in ast.walk(child.func) if isinstance(n, ast.Name))
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        loads.add(node.target.id)
+    last = node.end_lineno or node.lineno
+    return Statement(number, node.lineno, last, frozenset(loads), frozenset(stores), node)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function's syntax, with its file's lines."""
+
+    name: str
+    node: ast.FunctionDef = field(compare=False, repr=False)
+    lines: tuple[str, ...] = field(compare=False, repr=False)
+
+    @cached_property
+    def body(self) -> tuple[Statement, ...]:
+        """The statements of its outermost block."""
+        return _block(self.node.body)
+
+    def blocks(self) -> Iterator[tuple[Statement, ...]]:
+        """Every block, an outer one before those in it."""
+        return _blocks(self.node.body)
+
+    def innermost(self, line: int) -> tuple[tuple[Statement, ...], Statement] | None:
+        """The innermost statement at a line, with its block."""
+        found = None
+        for block in self.blocks():
+            found = next(((block, s) for s in block if s.holds(line)), found)
+        return found
+
+    def plain_statements(self) -> tuple[Statement, ...]:
+        """The statements without blocks of their own, wherever they stand."""
+        return tuple(s for block in self.blocks() for s in block if s.simple)
+
+    def text(self, place: Place) -> str:
+        """The source at a place, on one line."""
+        line, column, last_line, last_column = place
+        rows = list(self.lines[line - 1 : last_line])
+        rows[-1] = rows[-1].encode()[:last_column].decode()
+        rows[0] = rows[0].encode()[column:].decode()
+        return " ".join(" ".join(rows).split())
+
+    def kept_in_scopes(self, name: str) -> bool:
+        """Whether a function inside this one reads a variable of it."""
+        return any(
+            isinstance(child, ast.Name) and child.id == name
+            for scope in ast.walk(self.node)
+            if isinstance(scope, _SCOPES) and scope is not self.node
+            for child in ast.walk(scope)
+        )
+
+
+def _block(nodes: Sequence[ast.stmt]) -> tuple[Statement, ...]:
+    return tuple(_statement(number, node) for number, node in enumerate(nodes))
+
+
+def _blocks(nodes: Sequence[ast.stmt]) -> Iterator[tuple[Statement, ...]]:
+    yield _block(nodes)
+    for node in nodes:
+        if isinstance(node, _SCOPES):
+            continue
+        for name in ("body", "orelse", "finalbody"):
+            inner = getattr(node, name, None)
+            if inner:
+                yield from _blocks(inner)
+        for handler in getattr(node, "handlers", ()):
+            yield from _blocks(handler.body)
+
+
+@cache
+def read_functions(text: str) -> dict[int, Function]:
+    """The functions of a file by the line that Python calls their first; {} if it is no Python."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return {}
+    lines = tuple(text.splitlines())
+    return {
+        min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(
+            node.name, node, lines
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@dataclass(frozen=True)
+class LastUse:
+    """The statement after which a variable is not read any more, in the block that binds it."""
+
+    block: tuple[Statement, ...]
+    statement: Statement
+
+
+def last_use(function: Function, name: str, bound: int) -> LastUse | None:
+    """Where a variable's value is read for the last time.
+
+    Args:
+        bound: a line at which it has the value already, or gets it.
+
+    Returns:
+        None where no single place can be named: it is read in an earlier turn of a loop, outside
+        the block that binds it, or by an inner function, or is bound anew at its last use.
+    """
+    if function.kept_in_scopes(name):
+        return None
+    found: tuple[tuple[Statement, ...], Statement] | None = None
+    for block in function.blocks():
+        for statement in block:
+            binds = statement.simple and name in _bound_names(statement.node)
+            later = found is None or statement.line >= found[1].line
+            if binds and statement.line <= bound and later:
+                found = block, statement
+    if found is None:
+        return None
+    block, binding = found
+    inside = range(block[0].line, block[-1].last_line + 1)
+    everywhere = [n for n in ast.walk(function.node) if isinstance(n, ast.Name) and n.id == name]
+    if any(isinstance(n.ctx, ast.Load) and n.lineno > inside[-1] for n in everywhere):
+        return None
+    if block != function.body and any(
+        isinstance(n.ctx, ast.Load) and n.lineno in inside and n.lineno < binding.line
+        for n in everywhere
+    ):
+        return None
+    if any(isinstance(n.ctx, ast.Del) and n.lineno > binding.line for n in everywhere):
+        return None  # somebody has thought of it
+    last = binding
+    for statement in block[binding.number + 1 :]:
+        if name in statement.loads:
+            last = statement
+        if name in _bound_names(statement.node):
+            return None if last is statement else LastUse(block, last)
+    return LastUse(block, last)
+
+
+def _bound_names(node: ast.stmt) -> set[str]:
+    """Names that a statement binds or deletes, but not those whose items it changes."""
+    return {
+        child.id
+        for child in ast.walk(node)
+        if isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load)
+    }
+
+
+def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
+    """Calls in a statement that read every one of the names that it reads, the smallest first.
+
+    The call that is all of the statement's value is not among them.
+    """
+    value = getattr(statement.node, "value", None)
+    if value is None:
+        return []
+    wanted = [n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names]
+    found = []
+    for call in ast.walk(value):
+        if not isinstance(call, ast.Call) or call is value:
+            continue
+        inside = {id(n) for n in ast.walk(call)}
+        if wanted and all(id(n) in inside for n in wanted):
+            found.append(_place(call))
+    return found[::-1]
+
+
+def _place(node: ast.expr) -> Place:
+    return (
+        node.lineno,
+        node.col_offset,
+        node.end_lineno or node.lineno,
+        node.end_col_offset or node.col_offset,
+    )
+
+
+def assigned_whole(statement: Statement, place: Place | None) -> str:
+    """The name that a statement binds to the expression at a place and nothing else, or ""."""
+    node = statement.node
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+        if isinstance(target, ast.Name) and _place(node.value) == place:
+            return target.id
+    return ""
+
+
+def expression(function: Function, place: Place) -> ast.expr | None:
+    """The expression at a place."""
+    for node in ast.walk(function.node):
+        if isinstance(node, ast.expr) and _place(node) == place:
+            return node
+    return None
+
+
+def movable(block: Sequence[Statement], first: int, last: int, forward: bool) -> bool:
+    """Whether a statement can change places with those beside it, as far as names tell.
+
+    Args:
+        first, last: positions in the block. Forward, the first goes behind the last; else the
+            last goes before the first.
+    """
+    statements = block[first : last + 1]
+    moved = statements[0] if forward else statements[-1]
+    crossed = statements[1:] if forward else statements[:-1]
+    if not moved.simple or moved.jumps or any(s.jumps for s in crossed):
+        return False
+    if not all(isinstance(s.node, (*_SIMPLE, ast.Delete)) for s in crossed):
+        return False
+    return not any(
+        moved.stores & (other.loads | other.stores) or other.stores & moved.loads
+        for other in crossed
+    )

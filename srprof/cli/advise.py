@@ -1,0 +1,103 @@
+"""`srprof advise`: which lines to change for a lower peak, and what each change saves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from srprof.inputs import RUN_DTYPES
+from srprof.options import call_shapes
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+List changes of a network's source that lower its peak, the most saving first: `del` of a variable
+after a line, an activation or a sum in place, the order of two statements, a concatenation and its
+1x1 convolution as a sum of partial ones. Each is tried on the recorded run, together with all that
+stand above it; a change of a line that runs many times is one change.
+
+Nothing is rewritten, and the model runs without data, as for analyze.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "advise",
+        help="list changes of a network's source by the memory that they save",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
+    )
+    parser.add_argument(
+        "--memory",
+        choices=("eager", "planned", "allocated"),
+        default="eager",
+        help="the peak to lower (default eager)",
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="SIZE",
+        help="only the fewest changes that bring the peak down to this, 400MiB; exit 1 if none do",
+    )
+    parser.add_argument(
+        "--level",
+        choices=("exact", "equivalent"),
+        default="equivalent",
+        help="exact: only what leaves every bit of the results; equivalent (default): splits too, "
+        "which change them by rounding",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument(
+        "--trace-on",
+        choices=("auto", "meta", "cpu", "cuda-fake"),
+        default="auto",
+        help="as for analyze (default auto)",
+    )
+    parser.add_argument(
+        "--granularity",
+        metavar="BYTES",
+        type=int,
+        default=512,
+        help="each storage counts as a multiple of this (default 512, as on CUDA)",
+    )
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search and print; 1 if a budget is not reached."""
+    from srprof import spec
+
+    check_output(args.output)
+    shapes = call_shapes(args, spec.parse(args.spec))
+
+    from srprof.advising.run import advise
+    from srprof.render.advice import FORMATS
+
+    advice = advise(
+        args.spec,
+        *shapes,
+        weights=args.weights,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+        trace_on=args.trace_on,
+        granularity=args.granularity,
+        memory=args.memory,
+        budget=args.budget,
+        level=args.level,
+    )
+    write(FORMATS[args.format](advice), args.output)
+    return 0 if advice.within_budget else 1

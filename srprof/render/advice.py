@@ -1,0 +1,106 @@
+"""Advice as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from srprof.advising.run import Advice
+from srprof.paths import place
+from srprof.render.markdown import markdown_sections
+from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.text import plain_sections
+
+_SPLIT = (
+    "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
+    "part, with w the 1x1 convolution's weight;",
+    "the parts, and variables that share their memory, are let go (del) after their last use. "
+    "Results differ by rounding.",
+)
+_IN_PLACE = "in-place: for inference; autograd may need what is overwritten."
+
+
+def sections(advice: Advice) -> list[Section]:
+    """What a person reads of it."""
+    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in advice.trace.inputs)
+    found = [Section(f"{advice.trace.name} at {tensors}", (_summary(advice),))]
+    if advice.steps:
+        found.append(_steps(advice))
+    notes = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
+    if notes:
+        found.append(Section("Notes", notes))
+    return found
+
+
+def _summary(advice: Advice) -> str:
+    what = f"{advice.memory} peak {mib(advice.peak)} MiB"
+    if advice.budget is not None and advice.peak <= advice.budget:
+        return f"{what}: within the budget of {mib(advice.budget)} MiB as it is"
+    if not advice.steps:
+        said = f"{what}: no change of a line was found that lowers it"
+    else:
+        edits = f"{len(advice.steps)} edits" if len(advice.steps) > 1 else "one edit"
+        share = 1 - advice.peak_after / advice.peak
+        said = f"{what}; with {edits} {mib(advice.peak_after)} MiB, {share:.0%} less"
+    if advice.budget is None:
+        return said
+    if advice.within_budget:
+        return f"{said}: the fewest that were found for a budget of {mib(advice.budget)} MiB"
+    return f"{said}; the budget of {mib(advice.budget)} MiB is not reached"
+
+
+def _steps(advice: Advice) -> Section:
+    columns = (
+        Column("edit"),
+        Column("line"),
+        Column("what to write"),
+        Column("in"),
+        Column("saves MiB", "mib"),
+        Column("peak then", "mib"),
+    )
+    rows = tuple(
+        (
+            step.candidate.kind,
+            place(step.candidate.file, step.candidate.line),
+            step.candidate.write,
+            step.candidate.function,
+            step.saving,
+            step.peak_after,
+        )
+        for step in advice.steps
+    )
+    kinds = {step.candidate.kind for step in advice.steps}
+    after = [
+        "Each line was tried on the recorded run together with all above it; a saving of 0.00 is "
+        "one that only shows with the next line.",
+        *([_IN_PLACE] if "in-place" in kinds else []),
+        *(_SPLIT if "split" in kinds else ()),
+    ]
+    return Section("Edits, the most saving first", (), Table(columns, rows), tuple(after))
+
+
+def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
+    """Where the peak is with all edits, and what of it is dead."""
+    node = advice.node
+    if node is None:
+        return ()
+    inside = f" in {node.module}" if node.module else ""
+    where = place(node.file, node.line)
+    said = f"the peak is then at {node.op}{inside}" + (f", {where}" if where else "")
+    if advice.held:
+        said += (
+            f"; {mib(advice.held)} MiB of it is dead, but no edit of one line lets go of it: it is "
+            "the argument of a call that still runs, say"
+        )
+    return (said,)
+
+
+def _json(advice: Advice) -> str:
+    return json.dumps(advice.to_dict(), indent=1) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Advice], str]] = {
+    "text": lambda advice: plain_sections(sections(advice)),
+    "markdown": lambda advice: markdown_sections(sections(advice)),
+    "json": _json,
+}

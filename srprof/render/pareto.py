@@ -1,0 +1,189 @@
+"""The Pareto plot of a sweep: two metrics against each other, the best configurations joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from srprof.errors import InputError
+from srprof.output import replacing
+from srprof.render.figures import SETTINGS
+from srprof.sweeping.grid import METRICS, parse_metrics
+from srprof.sweeping.run import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+Point = tuple[float, float]
+
+#: Okabe and Ito's colours, and markers, one for each input.
+_LOOKS = tuple(
+    zip(
+        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+        ("o", "s", "^", "D", "v", "P", "X"),
+        strict=True,
+    )
+)
+#: What the plot's axes are if nobody says: the first of each that the sweep has.
+_COSTS = ("latency_ms", "eager", "allocated", "planned", "reserved", "activations")
+_CAPACITIES = ("params", "flops", "macs", "convs")
+#: Most configurations of a front that are named in the plot.
+_MOST_NAMES = 20
+
+_TITLES = {
+    "params": ("parameters", 1e3, "K"),
+    "flops": ("FLOPs as the NTIRE challenge counts", 1e9, "G"),
+    "macs": ("multiply-accumulates", 1e9, "G"),
+    "activations": ("activations", 1e6, "M"),
+    "convs": ("convolutions", 1, ""),
+    "planned": ("planned peak", 2**20, "MiB"),
+    "eager": ("eager peak", 2**20, "MiB"),
+    "allocated": ("allocated peak", 2**20, "MiB"),
+    "reserved": ("reserved peak", 2**20, "MiB"),
+    "latency_ms": ("predicted latency", 1, "ms"),
+}
+
+
+class Axis(NamedTuple):
+    """A metric, and whether more of it is better."""
+
+    metric: str
+    more: bool
+
+
+def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> tuple[Axis, Axis]:
+    """The two metrics of the plot, `eager,params:max`.
+
+    Those asked for, else a cost (latency, memory) against what a network has for it (parameters),
+    of which more is better: of two costs the smallest network would always be best in both.
+
+    Raises:
+        InputError: they are not two of the sweep's metrics.
+    """
+    if text is None:
+        cost = next((m for m in _COSTS if m in metrics), "")
+        capacity = next((m for m in _CAPACITIES if m in metrics), "")
+        found = [Axis(cost, more=False), Axis(capacity, more=True)]
+    else:
+        found = []
+        for piece in text.split(","):
+            name, _, direction = piece.partition(":")
+            if direction not in ("", "min", "max"):
+                raise InputError(f"--pareto {text}: after a metric stands :max, :min or nothing")
+            (metric,) = parse_metrics([name], device)
+            found.append(Axis(metric, direction == "max"))
+    if (
+        len(found) != 2
+        or found[0].metric == found[1].metric
+        or any(axis.metric not in metrics for axis in found)
+    ):
+        raise InputError(
+            "--pareto takes two of this sweep's metrics, as in eager,params:max; there are "
+            + ", ".join(metrics)
+        )
+    return found[0], found[1]
+
+
+def front(points: Sequence[Point]) -> list[int]:
+    """Indices of the points that no other is below in one coordinate and not above in the other.
+
+    From left to right; of equal points the first.
+    """
+    order = sorted(range(len(points)), key=lambda i: (*points[i], i))
+    found: list[int] = []
+    for index in order:
+        if not found or points[index][1] < points[found[-1]][1]:
+            found.append(index)
+    return found
+
+
+def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
+    """Draw the rows that did not fail, in the format that the file's name ends in.
+
+    Raises:
+        InputError: the system refuses to write the file.
+    """
+    import matplotlib
+
+    ending = Path(path).suffix[1:].lower()
+    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    with matplotlib.rc_context(SETTINGS):
+        figure = pareto(plan, rows, axes)
+        with replacing(Path(path), option="--figure") as temporary:
+            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+
+
+def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
+    """A point for each configuration; one front for each input, as no two images compare."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    axes = figure.add_subplot()
+    by_input: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row["error"]:
+            by_input.setdefault(row["input"], []).append(row)
+    for number, (size, members) in enumerate(by_input.items()):
+        _draw(axes, plan, size, members, chosen, _LOOKS[number % len(_LOOKS)], len(by_input))
+    for axis, way in zip(chosen, ("x", "y"), strict=True):
+        title, _, unit = _TITLES[axis.metric]
+        getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
+        values = [row[axis.metric] for members in by_input.values() for row in members]
+        if len(by_input) > 1 and 0 < 20 * min(values) < max(values):
+            getattr(axes, f"set_{way}scale")("log")
+    count = sum(map(len, by_input.values()))
+    axes.set_title(
+        f"{plan.spec}: {count} configurations; joined: none other has {_better(chosen)}",
+        loc="left",
+        fontsize=10,
+    )
+    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
+    axes.margins(0.08)
+    if by_input:
+        axes.legend(fontsize=9, frameon=False, title="LR input", title_fontsize=9)
+    return figure
+
+
+def _better(chosen: tuple[Axis, Axis]) -> str:
+    """`less eager peak and more parameters`."""
+    return " and ".join(
+        f"{'more' if axis.more else 'less'} {_TITLES[axis.metric][0]}" for axis in chosen
+    )
+
+
+def _draw(
+    axes: Axes,
+    plan: Plan,
+    size: str,
+    rows: Sequence[Row],
+    chosen: tuple[Axis, Axis],
+    look: tuple[str, str],
+    inputs: int,
+) -> None:
+    color, marker = look
+    x, y = ([row[axis.metric] / _TITLES[axis.metric][1] for row in rows] for axis in chosen)
+    points = list(zip(x, y, strict=True))
+    signs = [-1 if axis.more else 1 for axis in chosen]
+    best = front([(signs[0] * a, signs[1] * b) for a, b in points])
+    best.sort(key=lambda i: points[i])
+    axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.35, markersize=5)
+    axes.plot(
+        *zip(*(points[i] for i in best), strict=True), f"-{marker}", color=color, markersize=6,
+        linewidth=1.2, label=size,
+    )  # fmt: skip
+    if not plan.arguments or inputs * len(best) > _MOST_NAMES:
+        return
+    for index in best:
+        axes.annotate(
+            ", ".join(f"{name}={rows[index][name]!r}" for name in plan.arguments),
+            points[index],
+            xytext=(6, -9),
+            textcoords="offset points",
+            fontsize=7,
+        )
+
+
+assert set(_TITLES) == set(METRICS)

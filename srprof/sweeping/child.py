@@ -1,0 +1,102 @@
+"""Programs of their own that a Dask worker hands its tasks to, and keeps for the next.
+
+A Dask worker samples the stacks of its threads, and a frame that is being looked at keeps its
+variables' tensors alive for longer than they live: lifetimes would be wrong now and then. Dask's
+worker processes may not start others by `multiprocessing`, so tasks and results go through pipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import IO, Any
+
+from srprof._version import __version__
+from srprof.sweeping.grid import Configuration
+from srprof.sweeping.worker import Result, Task, compute
+
+DIED = "the process that ran it died: killed, out of memory, or a crash"
+
+_idle: list[subprocess.Popen[bytes]] = []
+_lock = threading.Lock()
+
+
+def compute_apart(task: Task) -> list[Result]:
+    """The results of a task, computed by another program on this machine.
+
+    What kills that program costs its own row only.
+    """
+    try:
+        return _ask(task)
+    except EOFError:
+        return [result for c in task.configurations for result in _alone(task, c)]
+
+
+def _alone(task: Task, configuration: Configuration) -> Sequence[Result]:
+    try:
+        return _ask(replace(task, configurations=(configuration,)))
+    except EOFError:
+        import torch
+
+        return [Result(configuration.key, {}, DIED, 3, (__version__, str(torch.__version__)))]
+
+
+def _ask(task: Task) -> list[Result]:
+    with _child() as child:
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            pickle.dump(task, child.stdin)
+            child.stdin.flush()
+            found: list[Result] = pickle.load(child.stdout)
+        except (BrokenPipeError, pickle.UnpicklingError) as error:
+            raise EOFError from error
+        return found
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[subprocess.Popen[bytes]]:
+    """A program that waits for tasks; it is kept if it answered."""
+    with _lock:
+        child = _idle.pop() if _idle else None
+    if child is None:
+        command = [sys.executable, "-m", "srprof.sweeping.child"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield child
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    with _lock:
+        _idle.append(child)
+
+
+def serve(tasks: IO[bytes], results: IO[bytes]) -> None:
+    """Answer tasks until there are no more."""
+    while True:
+        try:
+            task: Any = pickle.load(tasks)
+        except EOFError:
+            return
+        pickle.dump(compute(task), results)
+        results.flush()
+
+
+def main() -> None:
+    """The program: tasks on stdin, results on what was stdout; what a network prints is dropped."""
+    import torch
+
+    torch.set_num_threads(1)
+    with os.fdopen(os.dup(1), "wb") as results, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        serve(sys.stdin.buffer, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""What a sweep runs over: values, ranges, sizes and metrics, read from text; no torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.gate.quantities import near
+from srprof.inputs import parse_size
+from srprof.spec import Spec
+
+#: Metrics by name, with their units.
+METRICS: Mapping[str, str] = {
+    "params": "count",
+    "flops": "count",
+    "macs": "count",
+    "activations": "count",
+    "convs": "count",
+    "planned": "bytes",
+    "eager": "bytes",
+    "allocated": "bytes",
+    "reserved": "bytes",
+    "latency_ms": "ms",
+}
+DEFAULT_METRICS = ("params", "flops", "activations", "convs", "planned", "eager", "allocated")
+#: Metrics that need a device profile.
+OF_A_DEVICE = frozenset({"latency_ms"})
+
+#: Columns of a table that are no argument's.
+RESERVED = frozenset({"input", "error", *METRICS})
+
+MOST_CONFIGURATIONS = 1_000_000
+
+_NUMBER = r"-?\d{1,15}(?:\.\d{1,15})?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?")
+_FORMS = "write 32,40,48 or 2..6 or 64..1024:64"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of a grid.
+
+    Attributes:
+        spec: the SPEC with all arguments. shape: of the input.
+        arguments: the swept ones, by name; input: the size as text.
+    """
+
+    spec: str
+    shape: tuple[int, ...]
+    arguments: tuple[tuple[str, Any], ...]
+    input: str
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other configuration."""
+        return f"{self.spec} at {'x'.join(map(str, self.shape))}"
+
+
+def configurations(
+    spec: Spec, inputs: Sequence[str], arguments: Mapping[str, Sequence[Any]]
+) -> tuple[Configuration, ...]:
+    """Every combination, the last argument changing fastest, and the input faster still.
+
+    Raises:
+        InputError: an argument is given by the SPEC too, or there are too many combinations.
+    """
+    if spec.checkpoint and arguments:
+        raise InputError(f"{spec.text!r} is a checkpoint, which takes no arguments: sweep inputs")
+    for name in arguments:
+        if name in dict(spec.kwargs):
+            raise InputError(f"{name} is given by the SPEC and by --set: keep one of them")
+        if name in RESERVED:
+            raise InputError(f"--set {name}: a column of the table has that name already")
+    count = len(inputs)
+    for values in arguments.values():
+        count *= len(values)
+    if count > MOST_CONFIGURATIONS:
+        raise InputError(
+            f"the grid has {count:,} configurations; at most {MOST_CONFIGURATIONS:,} are swept"
+        )
+    return tuple(_points(spec, inputs, arguments))
+
+
+def _points(
+    spec: Spec, inputs: Sequence[str], arguments: Mapping[str, Sequence[Any]]
+) -> Iterator[Configuration]:
+    sizes = [(text, parse_size(text, spec.channels)) for text in inputs]
+    for values in product(*arguments.values()):
+        chosen = tuple(zip(arguments, values, strict=True))
+        text = with_arguments(spec, chosen)
+        for size, shape in sizes:
+            yield Configuration(text, shape, chosen, size)
+
+
+def with_arguments(spec: Spec, more: Iterable[tuple[str, Any]]) -> str:
+    """The SPEC's text with further arguments."""
+    given = [*map(repr, spec.args), *(f"{k}={v!r}" for k, v in (*spec.kwargs, *more))]
+    if not given:
+        return spec.text
+    where = f"{spec.location}:" if spec.location else ""
+    return f"{where}{spec.factory}({', '.join(given)})"
+
+
+def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
+    """Sizes as text: `64..1024:64` (square), `180x320`, `1x3x64x64`, `64..128:64x96`, commas.
+
+    Raises:
+        InputError: one is no size, and which forms there are.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        for piece in text.split(","):
+            sides = [_sides(side, text) for side in piece.strip().split("x")]
+            if len(sides) not in (1, 2, 4):
+                raise InputError(f"--input {text!r}: a size is HxW, NxCxHxW, or H for a square")
+            for chosen in product(*sides):
+                square = chosen * 2 if len(chosen) == 1 else chosen
+                found["x".join(map(str, square))] = None
+                if len(found) > MOST_CONFIGURATIONS:
+                    raise InputError(f"--input {text!r}: these are too many sizes")
+    for size in found:
+        parse_size(size)
+    return tuple(found)
+
+
+def _sides(text: str, whole: str) -> list[int]:
+    try:
+        values = parse_range(text) if ".." in text else [int(text)]
+    except (ValueError, InputError) as error:
+        reason = f" ({error})" if isinstance(error, InputError) else ""
+        raise InputError(
+            f"--input {whole!r} is neither a size nor a range{reason}: write 256x256, 64..1024:64 "
+            "or 64x64,128x128"
+        ) from None
+    if any(not isinstance(v, int) or v < 1 for v in values):
+        raise InputError(f"--input {whole!r}: sides are positive whole numbers")
+    return values
+
+
+def parse_range(text: str) -> list[Any]:
+    """`a..b` or `a..b:step`, both ends included where the steps meet them.
+
+    Raises:
+        InputError: it is no range, or an empty one.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"{text.strip()!r} is no range: {_FORMS}")
+    start, stop = Decimal(match[1]), Decimal(match[2])
+    step = Decimal(match[3] or 1)
+    whole = not any("." in part for part in match.groups() if part)
+    if not whole and match[3] is None:
+        raise InputError(f"range {text.strip()!r}: give its step, {match[1]}..{match[2]}:0.1")
+    if step <= 0:
+        raise InputError(f"range {text.strip()!r}: the step must be positive")
+    if stop < start:
+        raise InputError(f"range {text.strip()!r} ends before it begins: exchange its ends")
+    count = int((stop - start) / step) + 1
+    if count > MOST_CONFIGURATIONS:
+        raise InputError(f"range {text.strip()!r} has {count:,} values, which are too many")
+    convert = int if whole else float
+    return [convert(start + i * step) for i in range(count)]
+
+
+def parse_set(text: str) -> tuple[str, tuple[Any, ...]]:
+    """`nf=32,40,48`, `num_blocks=2..6` or `up_blocks=[2,1],[3,2]`: a name and its values.
+
+    Raises:
+        InputError: it is none of these; nothing is evaluated.
+    """
+    name, equals, values = text.partition("=")
+    name = name.strip()
+    if not equals or not name.isidentifier():
+        raise InputError(f"--set {text!r}: write NAME=VALUES, nf=32,40,48 or num_blocks=2..6")
+    found: dict[str, Any] = {}
+    for piece in _pieces(values):
+        for value in _values(piece, text):
+            found.setdefault(repr(value), value)
+    return name, tuple(found.values())
+
+
+def _values(piece: str, text: str) -> list[Any]:
+    if not piece:
+        raise InputError(f"--set {text!r}: a value is missing; {_FORMS}")
+    if ".." in piece and piece[0] not in "'\"([{":
+        try:
+            return parse_range(piece)
+        except InputError as error:
+            raise InputError(f"--set {text!r}: {error}") from None
+    try:
+        return [ast.literal_eval(piece)]
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise InputError(
+            f"--set {text!r}: {piece!r} is no number, range or other literal; strings are quoted "
+            f"for Python too: --set \"{text.partition('=')[0]}='{piece}'\""
+        ) from None
+
+
+def _pieces(text: str) -> list[str]:
+    """The parts between commas that are in no brackets or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        if character == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def parse_metrics(texts: Sequence[str], device: object | None) -> tuple[str, ...]:
+    """Names of metrics, between commas or apart; a usual set if there are none.
+
+    Raises:
+        InputError: one is unknown, or needs a device profile.
+    """
+    names = [name.strip() for text in texts for name in text.split(",")]
+    if not names:
+        return DEFAULT_METRICS + (("latency_ms",) if device is not None else ())
+    found: dict[str, None] = {}
+    for name in names:
+        known = "latency_ms" if name == "latency" else name
+        if known not in METRICS:
+            raise InputError(f"--metric {name!r} is unknown: {near(name, METRICS)}")
+        if known in OF_A_DEVICE and device is None:
+            raise InputError(f"--metric {name} is predicted for a device: give --device too")
+        found[known] = None
+    return tuple(found)
+
+
+def check_arguments(spec: Spec, names: Iterable[str]) -> None:
+    """Refuse names that the SPEC's factory does not take, as far as its source tells.
+
+    Raises:
+        InputError: naming those that it takes.
+    """
+    taken = _taken(spec)
+    for name in names:
+        if taken is not None and name not in taken:
+            raise InputError(
+                f"--set {name}: {spec.factory} takes no such argument; it takes "
+                f"{', '.join(taken) or 'none'}"
+            )
+
+
+def _taken(spec: Spec) -> tuple[str, ...] | None:
+    """Arguments of the factory, None if its source does not tell."""
+    module, _, name = (
+        spec.network.factory.partition(":") if spec.network else (spec.location, "", spec.factory)
+    )
+    file = module if module.endswith(".py") else _file_of(module)
+    try:
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    found = next((n for n in tree.body if getattr(n, "name", None) == name), None)
+    if isinstance(found, ast.ClassDef) and not found.decorator_list:
+        found = next((n for n in found.body if getattr(n, "name", None) == "__init__"), None)
+    if not isinstance(found, ast.FunctionDef) or found.decorator_list or found.args.kwarg:
+        return None
+    listed = (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)
+    return tuple(a.arg for a in listed if a.arg != "self")
+
+
+def _file_of(module: str) -> str:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    return (found.origin or "") if found else ""

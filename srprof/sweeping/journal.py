@@ -1,0 +1,133 @@
+"""The journal of a sweep: every finished row at once on the disk, beside the output.
+
+One JSON object a line: the first says by what the rows were computed, each other is a row with its
+configuration. A line counts once it is whole; a killed program leaves at most half a line, which
+is cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from srprof.errors import InputError
+
+Row = dict[str, Any]
+
+SCHEMA = 1
+
+
+class Journal:
+    """Rows by configuration, those of an earlier run too. Use as a context manager.
+
+    Args:
+        path: of the file; None keeps rows in memory only.
+        basis: what rows depend on beside their configuration: versions, metrics, definition.
+        restart: forget an earlier run.
+
+    Raises:
+        InputError: the file is another sweep's, is in use, or cannot be written.
+    """
+
+    def __init__(self, path: Path | None, basis: Mapping[str, Any], restart: bool = False) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        self._file: Any = None
+        self.found = 0
+        if path is None:
+            return
+        try:
+            self._file = path.open("a+b")
+            _lock(self._file, path)
+            if restart:
+                self._file.truncate(0)
+            self._read(path, json.loads(json.dumps(dict(basis))))
+        except OSError as error:
+            self.close()
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        except InputError:
+            self.close()
+            raise
+        self.found = len(self.rows)
+
+    def _read(self, path: Path, basis: Mapping[str, Any]) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            self._file.truncate(len(whole))
+        lines = whole.splitlines()
+        if not lines:
+            self._append({"schema": SCHEMA, "basis": basis})
+            return
+        try:
+            before = json.loads(lines[0])["basis"]
+            for line in lines[1:]:
+                entry = json.loads(line)
+                self.rows[entry["configuration"]] = entry["row"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{path} is no journal of a sweep: remove it, or give another -o"
+            ) from None
+        changed = [key for key in basis if before.get(key) != basis[key]]
+        if changed:
+            raise InputError(
+                f"{path} has rows of a sweep with another {' and '.join(changed)}: --restart "
+                "forgets them, or give another -o"
+            )
+
+    def add(self, configuration: str, row: Row) -> None:
+        """Keep a row; it is in the file when this returns."""
+        if configuration not in self.rows:
+            self.rows[configuration] = row
+            self._append({"configuration": configuration, "row": row})
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(json.dumps(entry).encode() + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """The rows are elsewhere now."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if self.path is not None and self.path.exists() and not self.rows:
+            self.path.unlink()
+
+
+def _lock(file: Any, path: Path) -> None:
+    """Refuse a journal that another program writes, where the system can tell."""
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{path} is being written by another sweep: wait for it, or give another -o"
+        ) from None

@@ -1,0 +1,267 @@
+"""`srprof.sweep`: every configuration of a grid, in worker processes or on a Dask cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srprof import spec as specs
+from srprof._version import __version__
+from srprof.errors import InputError, ModelError
+from srprof.inputs import RUN_DTYPES, check_shape
+from srprof.measuring.progress import Progress, silent
+from srprof.sweeping.grid import (
+    Configuration,
+    check_arguments,
+    configurations,
+    parse_inputs,
+    parse_metrics,
+)
+from srprof.sweeping.journal import Journal, Row
+from srprof.sweeping.pools import GoneError, pool
+from srprof.sweeping.worker import Result, Task
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed, all of it checked.
+
+    Attributes:
+        configurations: in the order of the table.
+        basis: what the rows depend on beside these.
+    """
+
+    spec: str
+    configurations: tuple[Configuration, ...]
+    arguments: tuple[str, ...]
+    metrics: tuple[str, ...]
+    device: str | None
+    dtype: str
+    channels_last: bool
+    trace_on: str
+    basis: Mapping[str, Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table."""
+        return (*self.arguments, "input", *self.metrics, "error")
+
+    def task(self, some: Sequence[Configuration]) -> Task:
+        """A task for some of the configurations."""
+        return Task(
+            configurations=tuple(some),
+            metrics=self.metrics,
+            device=self.device,
+            dtype=self.dtype,
+            channels_last=self.channels_last,
+            trace_on=self.trace_on,
+            folder=os.getcwd(),
+        )
+
+
+def plan(
+    spec: str,
+    inputs: Sequence[str] = ("256x256",),
+    arguments: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    device: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+) -> Plan:
+    """Check what a sweep is asked for; no model is imported.
+
+    Raises:
+        InputError: the SPEC, an input, an argument, a metric or the device is wrong.
+    """
+    parsed = specs.parse(spec)
+    if dtype not in RUN_DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
+    arguments = dict(arguments or {})
+    chosen = parse_metrics(metrics, device)
+    sizes = parse_inputs(inputs)
+    check_arguments(parsed, arguments)
+    grid = configurations(parsed, sizes, arguments)
+    for point in grid[: len(sizes)]:
+        check_shape(point.shape, dtype)
+    if device is not None:
+        from srprof.cost.devices import load_device
+
+        load_device(device)
+    basis = {
+        "srprof": __version__,
+        "torch": _torch_version(),
+        "metric set": list(chosen),
+        "device": None if device is None else [device, _digest(device)],
+        "dtype": [dtype, channels_last, trace_on],
+        "definition of the network": _definition(parsed),
+    }
+    return Plan(
+        spec=spec,
+        configurations=grid,
+        arguments=tuple(arguments),
+        metrics=chosen,
+        device=device,
+        dtype=dtype,
+        channels_last=channels_last,
+        trace_on=trace_on,
+        basis=basis,
+    )
+
+
+def _torch_version() -> str:
+    """The installed torch's, without loading it and without its build (`+cpu`)."""
+    try:
+        return version("torch").partition("+")[0]
+    except PackageNotFoundError:
+        return ""
+
+
+def _digest(path: str) -> str:
+    """Of a file's content; "" if there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _definition(spec: specs.Spec) -> str:
+    """Of the SPEC's file and the Python files beside it, as far as it is one."""
+    if spec.checkpoint:
+        return _digest(spec.checkpoint)
+    if not spec.location.endswith(".py"):
+        return ""
+    beside = sorted(Path(spec.location).resolve().parent.glob("*.py"))
+    content = "".join(f"{path.name} {_digest(str(path))}\n" for path in beside)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def sweep(
+    spec: str,
+    inputs: Sequence[str] = ("256x256",),
+    arguments: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    device: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+    jobs: int = 1,
+    dask: str | None = None,
+    journal: str | None = None,
+) -> pandas.DataFrame:
+    """A network at every point of a grid.
+
+    Args:
+        spec: a SPEC string.
+        inputs: sizes and ranges of them, as `--input` has them.
+        arguments: values of the factory's arguments by name.
+        metrics: names in `srprof.sweeping.grid.METRICS`; () is a usual set.
+        device: the profile that latency is predicted for.
+        dtype, channels_last, trace_on: as for `analyze`.
+        jobs: processes; 1 is this one. With more, a script needs `if __name__ == "__main__":`.
+        dask: address of a Dask scheduler, in the place of processes.
+        journal: file that keeps each row at once, from which the same call goes on.
+
+    Returns:
+        A row for each configuration in the order of the grid: its arguments, its input, the
+        metrics (bytes, counts, milliseconds), and the error of those that failed.
+
+    Raises:
+        InputError: what is asked for is wrong, or the cluster is gone.
+        ModelError: no configuration could be run.
+    """
+    asked = plan(
+        spec,
+        inputs,
+        arguments,
+        metrics=metrics,
+        device=device,
+        dtype=dtype,
+        channels_last=channels_last,
+        trace_on=trace_on,
+    )
+    with Journal(None if journal is None else Path(journal), asked.basis) as kept:
+        rows = rows_of(asked, kept, jobs=jobs, dask=dask)
+    from srprof.render.sweep import frame
+
+    return frame(asked, rows)
+
+
+def rows_of(
+    asked: Plan,
+    journal: Journal,
+    *,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: Progress = silent,
+) -> list[Row]:
+    """The rows of a plan in its order; those that the journal lacks are computed.
+
+    Raises:
+        InputError: the cluster cannot be reached or is gone; every configuration is wrong.
+        ModelError: every configuration failed.
+    """
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: give a number of processes, 1 or more")
+    missing = [c for c in asked.configurations if c.key not in journal.rows]
+    if missing:
+        done = len(asked.configurations) - len(missing)
+        progress("configurations", done, len(asked.configurations))
+        try:
+            with pool(jobs, dask, len(missing)) as running:
+                for result in running.results(asked, missing):
+                    _check_versions(asked, result)
+                    row = {**result.values, "error": result.error, "exit_code": result.exit_code}
+                    journal.add(result.key, row)
+                    done += 1
+                    progress("configurations", done, len(asked.configurations))
+        except GoneError as error:
+            raise InputError(
+                f"the Dask cluster at {dask} stopped working after {done} of "
+                f"{len(asked.configurations)} rows ({error}): {_how_to_go_on(journal)}"
+            ) from error
+    found = [journal.rows[c.key] for c in asked.configurations]
+    if all(row["error"] for row in found):
+        _all_failed(found)
+    return [
+        {**dict(c.arguments), "input": c.input, **{m: row.get(m) for m in asked.metrics},
+         "error": row["error"]}
+        for c, row in zip(asked.configurations, found, strict=True)
+    ]  # fmt: skip
+
+
+def _how_to_go_on(journal: Journal) -> str:
+    if journal.path is None:
+        return "with -o FILE they would have been kept"
+    return (
+        f"they are kept in {journal.path}; the same command goes on, with this cluster or without"
+    )
+
+
+def _check_versions(asked: Plan, result: Result) -> None:
+    """Rows of a cluster's workers must be what this machine's would be."""
+    here = (asked.basis["srprof"], asked.basis["torch"])
+    there = (result.versions[0], result.versions[1].partition("+")[0])
+    if here != there:
+        raise InputError(
+            f"the workers have srprof {there[0]} and torch {there[1]}, here are {here[0]} and "
+            f"{here[1]}: install the same on both"
+        )
+
+
+def _all_failed(rows: Sequence[Row]) -> None:
+    count = f"all {len(rows)} configurations" if len(rows) > 1 else "the one configuration"
+    message = f"{count} failed; the first: {rows[0]['error']}"
+    if all(row["exit_code"] == 2 for row in rows):
+        raise InputError(message)
+    raise ModelError(message)

@@ -1,0 +1,19 @@
+"""The process that workers are forked from, once it has loaded torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+
+def can_fork() -> bool:
+    """Whether the system has such a process."""
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def start_server() -> None:
+    """Start the process that the workers are forked from; it loads torch meanwhile."""
+    if can_fork():
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(["srprof.sweeping.preload"])
+        forkserver.ensure_running()

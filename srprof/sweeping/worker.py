@@ -1,0 +1,127 @@
+"""What a worker does: a few configurations, one after the other. torch is loaded at the first."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from srprof.sweeping.grid import Configuration
+
+
+@dataclass(frozen=True)
+class Task:
+    """Configurations with what is asked of each.
+
+    Attributes:
+        device: path or name of the profile for `latency_ms`; folder: where relative paths begin.
+    """
+
+    configurations: tuple[Configuration, ...]
+    metrics: tuple[str, ...]
+    device: str | None
+    dtype: str
+    channels_last: bool
+    trace_on: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Values of one configuration, or why there are none.
+
+    Attributes:
+        exit_code: of the error; 0 without one.
+        versions: of srprof and torch where it was computed.
+    """
+
+    key: str
+    values: dict[str, int | float]
+    error: str
+    exit_code: int
+    versions: tuple[str, str]
+
+
+def begin() -> None:
+    """Make a process a worker: one thread, and an end when the process that asked has ended."""
+    from multiprocessing import parent_process
+
+    import torch
+
+    torch.set_num_threads(1)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
+    wait([sentinel])
+    os._exit(1)
+
+
+def compute(task: Task) -> list[Result]:
+    """The results of a task, in its order."""
+    if os.path.isdir(task.folder):
+        os.chdir(task.folder)
+    return [_compute(task, configuration) for configuration in task.configurations]
+
+
+def _compute(task: Task, configuration: Configuration) -> Result:
+    import torch
+
+    from srprof._version import __version__
+    from srprof.errors import SrprofError
+
+    values: dict[str, int | float] = {}
+    error, code = "", 0
+    try:
+        values = _values(task, configuration)
+    except SrprofError as raised:
+        error, code = " ".join(str(raised).split()), raised.exit_code
+    except Exception as raised:  # the model's, wherever it came from: one row, not the sweep
+        error, code = f"{type(raised).__name__}: {' '.join(str(raised).split())}", 3
+    return Result(configuration.key, values, error, code, (__version__, str(torch.__version__)))
+
+
+def _values(task: Task, configuration: Configuration) -> dict[str, int | float]:
+    from srprof.analysis import analyze
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    workload = resolve(
+        configuration.spec,
+        [configuration.shape],
+        dtype=task.dtype,
+        channels_last=task.channels_last,
+    )
+    analysis = analyze(run_trace(workload, task.trace_on, holders=False), device=task.device)
+    return {name: _value(analysis, name) for name in task.metrics}
+
+
+def _value(analysis: Any, metric: str) -> int | float:
+    counts, memory = analysis.complexity, analysis.memory
+    found: int | float
+    if metric == "latency_ms":
+        found = 1e3 * analysis.latency.seconds
+    elif metric in ("planned", "eager"):
+        found = getattr(memory, metric).nbytes
+    elif metric in ("allocated", "reserved"):
+        found = getattr(analysis.cold, f"peak_{metric}")
+    else:
+        names = {"params": "parameters", "flops": "flops_ntire", "convs": "convolutions"}
+        found = getattr(counts, names.get(metric, metric))
+    return found
+
+
+def warm_up() -> None:
+    """Load all that a first trace loads, so that processes forked from here have it."""
+    import torch
+
+    from srprof.analysis import analyze
+
+    torch.set_num_threads(1)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.PixelShuffle(1))
+    analyze(model, (1, 3, 8, 8)).to_dict()
