@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
     from srprof.tracing.records import Trace
+    from srprof.training.analysis import TrainingAnalysis, analyze_training
 
 __all__ = [
     "Analysis",
@@ -29,8 +30,10 @@ __all__ = [
     "ModelError",
     "SrprofError",
     "Trace",
+    "TrainingAnalysis",
     "__version__",
     "analyze",
+    "analyze_training",
     "measure",
     "trace",
 ]
@@ -39,7 +42,9 @@ _LAZY = {
     "Analysis": "srprof.analysis",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
+    "TrainingAnalysis": "srprof.training.analysis",
     "analyze": "srprof.analysis",
+    "analyze_training": "srprof.training.analysis",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
 }

@@ -28,6 +28,8 @@ class _Labels(TorchDispatchMode):
         self.ops: dict[int, str] = {}  # of the calls that did not raise
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "profiler":  # the optimizer names its steps
+            return func(*args, **(kwargs or {}))
         self.calls += 1
         call = self.calls
         with record_function(f"{_LABEL}{call}"):
@@ -63,6 +65,11 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
     finally:
         if collecting:
             gc.enable()
+    return list(labels.ops.values()), _sums(prof, labels)
+
+
+def _sums(prof: profile, labels: _Labels) -> list[int]:
+    """Bytes allocated since the profile began that live at the end of each labelled call."""
     ends: list[tuple[int, int]] = []
     changes: list[tuple[int, int]] = []
     for event in prof.profiler.kineto_results.events():
@@ -81,4 +88,42 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
             live += changes[position][1]
             position += 1
         found.append(live)
-    return list(labels.ops.values()), found
+    return found
+
+
+def live_bytes_of_step(
+    model: nn.Module, image: torch.Tensor, target: torch.Tensor
+) -> tuple[list[str], list[int]]:
+    """Ops of the second training step, and the bytes that live when each has ended.
+
+    Weights, image and target exist before and are not in it; Adam's state, which the first step
+    makes under the same profile, is.
+    """
+    model.train()
+    first = copy.deepcopy(model)
+    _train_once(first, torch.optim.Adam(first.parameters(), foreach=False), image, target)
+    del first
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        labels = _Labels()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+            optimizer = torch.optim.Adam(model.parameters(), foreach=False)
+            _train_once(model, optimizer, image, target)
+            optimizer.zero_grad()
+            with labels:
+                _train_once(model, optimizer, image, target)
+    finally:
+        if collecting:
+            gc.enable()
+    return list(labels.ops.values()), _sums(prof, labels)
+
+
+def _train_once(
+    model: nn.Module, optimizer: torch.optim.Optimizer, image: torch.Tensor, target: torch.Tensor
+) -> None:
+    optimizer.zero_grad()
+    loss = torch.nn.functional.l1_loss(model(image), target)
+    loss.backward()
+    optimizer.step()
