@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from srprof.measuring.run import measure
     from srprof.tracing.records import Trace
     from srprof.training.analysis import TrainingAnalysis, analyze_training
+    from srprof.training.config import TrainingConfig
+    from srprof.training.run import train
 
 __all__ = [
     "Analysis",
@@ -31,11 +33,13 @@ __all__ = [
     "SrprofError",
     "Trace",
     "TrainingAnalysis",
+    "TrainingConfig",
     "__version__",
     "analyze",
     "analyze_training",
     "measure",
     "trace",
+    "train",
 ]
 
 _LAZY = {
@@ -43,10 +47,12 @@ _LAZY = {
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
     "TrainingAnalysis": "srprof.training.analysis",
+    "TrainingConfig": "srprof.training.config",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
+    "train": "srprof.training.run",
 }
 
 

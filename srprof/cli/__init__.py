@@ -32,6 +32,7 @@ COMMANDS = {
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",
+    "train": "srprof.cli.train",
 }
 
 _DESCRIPTION = (
