@@ -64,7 +64,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     init: str = "he"
-    init_gain: float = 1.0
+    init_gain: float = 0.5
     value_range: float = 1.0
     seed: int = 0
     device: str = "cpu"
