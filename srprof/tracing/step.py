@@ -66,7 +66,7 @@ def _loss(result: Any, targets: tuple[Tensor, ...]) -> Tensor:
     return reduce(add, [F.l1_loss(output, target) for output, target in pairs])
 
 
-class StepRecorder(Recorder):
+class StepRecorder(Recorder):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
     """A recorder that gives each call of backward the place of the call that it differentiates.
 
     autograd numbers its nodes as forward makes them, and says which of them is running.
@@ -77,12 +77,12 @@ class StepRecorder(Recorder):
         self._places: dict[int, tuple[str, str, int, str]] = {}
 
     def place(self) -> tuple[str, str, int, str]:
-        running = torch._C._current_autograd_node()
+        running: Any = torch._C._current_autograd_node()  # None outside backward
         if running is not None:
             return self._places.get(running._sequence_nr(), ("", "", 0, ""))
         in_model = len(self.module_stack) > 1
         found = super().place() if in_model else ("", "", 0, "")
-        number = torch.autograd._get_sequence_nr() - 1
+        number = torch._C._autograd._get_sequence_nr() - 1
         self._places.setdefault(number, found)
         return found
 

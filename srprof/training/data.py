@@ -97,7 +97,7 @@ def batch_of(
 def _cut(
     pairs: Sequence[Pair], scale: int, patch: int, random: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    pair = pairs[random.integers(len(pairs))]
+    pair = pairs[int(random.integers(len(pairs)))]
     y, x = (random.integers(side - patch + 1) for side in pair.lr.shape[:2])
     mirrored, turns = bool(random.integers(2)), int(random.integers(4))
     cut = []
@@ -130,7 +130,7 @@ def _photographs() -> list[Path]:
     missing = [name for name in _PHOTOGRAPHS if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"scikit-image {skimage.__version__} ships no {', '.join(missing)}: install 0.20 or "
+            f"this scikit-image ships no {', '.join(missing)}: install 0.20 or "
             "newer, or give a folder of HR images as data"
         )
     return [folder / name for name in _PHOTOGRAPHS]

@@ -74,4 +74,4 @@ def _events(folder: Path, iteration: int) -> Any:
         raise InputError(
             "log = \"tensorboard\" needs a package: pip install 'srprof[tensorboard]'"
         ) from None
-    return SummaryWriter(str(folder), purge_step=iteration + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=iteration + 1)

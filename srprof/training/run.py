@@ -230,7 +230,8 @@ def _begin(plan: Plan) -> _Run:
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = adam(trained, config.lr, config.betas, config.eps)
     identity = checkpoint.identity_of(config, plan.data.fingerprint)
-    path, iteration, losses = folder / checkpoint.NAME, 0, []
+    path = folder / checkpoint.NAME
+    iteration, losses = 0, list[float]()
     if path.exists():
         iteration, losses = checkpoint.restore(path, model, optimizer, identity)
     log = Log(folder, iteration, config.log == "tensorboard")
