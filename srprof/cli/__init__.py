@@ -33,6 +33,7 @@ COMMANDS = {
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",
     "train": "srprof.cli.train",
+    "ablate": "srprof.cli.ablate",
 }
 
 _DESCRIPTION = (

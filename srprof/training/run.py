@@ -19,7 +19,7 @@ from srprof.measuring.progress import Progress, silent
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.analysis import TrainingAnalysis, analyze_training, training_spec
-from srprof.training.config import TrainingConfig
+from srprof.training.config import TrainingConfig, read_training
 from srprof.training.data import Dataset, batches, load_dataset
 from srprof.training.initialise import he_
 from srprof.training.log import Log
@@ -130,7 +130,7 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> Plan:
     granularity = 1 if config.device == "cpu" else 512
     shape = (config.batch, 3, config.patch, config.patch)
     memory = analyze_training(config.model, shape, granularity=granularity)
-    scale = _scale(memory, config)
+    scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
     workload = replace(resolve(training_spec(config.model), [shape]), training=True)
     return Plan(config, workload, data, memory, score_bicubic(data.validation, scale))
@@ -153,29 +153,39 @@ def _make_folder(path: str) -> None:
         ) from error
 
 
-def _scale(memory: TrainingAnalysis, config: TrainingConfig) -> int:
-    """By how much the network enlarges, seen on its trace."""
+def scale_of(memory: TrainingAnalysis) -> int:
+    """By how much a network enlarges, seen on the trace of its step.
+
+    Raises:
+        ModelError: it does not give one RGB image, or does not enlarge.
+    """
+    name = memory.trace.spec
     (image, *targets) = (e.info.shape for e in memory.trace.inputs)
     if len(targets) != 1 or len(targets[0]) != 4 or targets[0][:2] != image[:2]:
-        raise ModelError(f"{config.model} does not give one RGB image, and that is trained here")
+        raise ModelError(f"{name} does not give one RGB image, and that is trained here")
     height, width = targets[0][2:]
     scale = height // image[2]
     if (height, width) != (scale * image[2], scale * image[3]) or scale < 2:
         raise ModelError(
-            f"{config.model} makes {height}x{width} of {image[2]}x{image[3]}, which is no "
-            "enlargement by 2 or more"
+            f"{name} makes {height}x{width} of {image[2]}x{image[3]}, which is no enlargement by "
+            "2 or more"
         )
     return scale
 
 
-def train(config: TrainingConfig, progress: Progress = silent) -> TrainingResult:
+def train(config: TrainingConfig | str, progress: Progress = silent) -> TrainingResult:
     """Train, from the beginning or from where the run's folder says; see `srprof train`.
+
+    Args:
+        config: the run, or the path of its TOML file.
+        progress: told what is done, how many steps of it, and of how many.
 
     Raises:
         InputError, ModelError: as `prepare`; or the checkpoint in the folder is of another run.
         StoppedError: the user interrupted it.
     """
-    return run(prepare(config, progress), progress)
+    found = read_training(config) if isinstance(config, str) else config
+    return run(prepare(found, progress), progress)
 
 
 def run(plan: Plan, progress: Progress = silent) -> TrainingResult:
