@@ -28,8 +28,6 @@ class _Labels(TorchDispatchMode):
         self.ops: dict[int, str] = {}  # of the calls that did not raise
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "profiler":  # the optimizer names its steps
-            return func(*args, **(kwargs or {}))
         self.calls += 1
         call = self.calls
         with record_function(f"{_LABEL}{call}"):
@@ -92,9 +90,13 @@ def _sums(prof: profile, labels: _Labels) -> list[int]:
 
 
 def live_bytes_of_step(
-    model: nn.Module, image: torch.Tensor, target: torch.Tensor
-) -> tuple[list[str], list[int]]:
-    """Ops of the second training step, and the bytes that live when each has ended.
+    model: nn.Module, image: torch.Tensor, target: torch.Tensor, ops: list[str]
+) -> list[int]:
+    """Bytes that live at the end of each of these calls of the second training step.
+
+    No dispatch mode is active: under one, autograd's engine adds gradients up out of place, and
+    some formulas take other ways. The profiler names every call with its time, composite ones and
+    those inside kernels too; `ops` says which of them are meant, in order.
 
     Weights, image and target exist before and are not in it; Adam's state, which the first step
     makes under the same profile, is.
@@ -107,17 +109,41 @@ def live_bytes_of_step(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        labels = _Labels()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
             optimizer = torch.optim.Adam(model.parameters(), foreach=False)
             _train_once(model, optimizer, image, target)
             optimizer.zero_grad()
-            with labels:
-                _train_once(model, optimizer, image, target)
+            with record_function(_LABEL):
+                pass
+            _train_once(model, optimizer, image, target)
     finally:
         if collecting:
             gc.enable()
-    return list(labels.ops.values()), _sums(prof, labels)
+    events = prof.profiler.kineto_results.events()
+    start = next(e.start_ns() for e in events if e.name() == _LABEL)
+    ends = _ends_of([e for e in events if e.start_ns() > start], ops)
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    live, position, found = 0, 0, []
+    for end in ends:
+        while position < len(changes) and changes[position][0] <= end:
+            live += changes[position][1]
+            position += 1
+        found.append(live)
+    return found
+
+
+def _ends_of(events: list[Any], ops: list[str]) -> list[int]:
+    """When each of these calls ended: the next of its name that is in no call found before."""
+    found: list[int] = []
+    inside = 0
+    for event in sorted(events, key=lambda e: (e.start_ns(), -e.duration_ns())):
+        if len(found) == len(ops):
+            break
+        if event.start_ns() >= inside and event.name() == f"aten::{ops[len(found)]}":
+            inside = event.start_ns() + event.duration_ns()
+            found.append(inside)
+    assert len(found) == len(ops), f"no call of {ops[len(found)]} after {len(found)} calls"
+    return found
 
 
 def _train_once(

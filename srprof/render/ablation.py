@@ -42,7 +42,7 @@ def _section(ablation: Ablation) -> Section:
     differences = [abs(o.merged.difference) for o in ablation.outcomes if o.merged is not None]
     if differences:
         after.append(
-            f"Merging changed the PSNR by {max(differences):.1e} dB at most; "
+            f"Merging changed the PSNR before rounding by {max(differences):.1e} dB at most; "
             f"{MERGED_TOLERANCE:g} is allowed."
         )
     lines = (study.note,) if study.note else ()

@@ -32,8 +32,8 @@ def result_text(result: TrainingResult) -> str:
     if merged is not None:
         verdict = "within" if merged.agrees else "MORE THAN"
         lines.append(
-            f"merged      {_score(merged.score)}, {merged.difference:+.1e} dB: {verdict} "
-            f"{MERGED_TOLERANCE:g}"
+            f"merged      {_score(merged.score)}, {merged.difference:+.1e} dB before rounding: "
+            f"{verdict} {MERGED_TOLERANCE:g}"
         )
     lines.append(f"written to {result.checkpoint}" + (f", {merged.path}" if merged else ""))
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.records import Program, Trace
 from srprof.tracing.source import blame, first_line
-from srprof.tracing.step import record_step
+from srprof.tracing.step import TrainedInstance
 from srprof.workload import Instance, NotOnMetaError, Workload, moved
 
 #: Where a model is run for its trace.
@@ -276,11 +276,14 @@ def _record_call(
 def _record_step(
     workload: Workload, device: str, instance: Instance, _before: Ledger | None
 ) -> tuple[Trace, Ledger]:
-    """Train an instance for two steps, the second of them under a recorder."""
+    """Train an instance for three steps, the last two of them under recorders."""
     recorder = Recorder(nn.Module(), DEVICE_TYPES[device])  # for errors before the second step
     try:
-        recorder, run = record_step(instance, DEVICE_TYPES[device])
-        step = run()
+        trained = TrainedInstance(instance, DEVICE_TYPES[device])
+        recorder, state = trained.recorder(frozenset())
+        trained.record(recorder, state)
+        recorder, state = trained.recorder(recorder.last_references())
+        step = trained.record(recorder, state)
     except SrprofError as error:
         raise type(error)(f"{workload.spec}: {error}") from error
     except (Exception, SystemExit) as error:

@@ -67,63 +67,136 @@ def _loss(result: Any, targets: tuple[Tensor, ...]) -> Tensor:
 
 
 class StepRecorder(Recorder):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
-    """A recorder that gives each call of backward the place of the call that it differentiates.
+    """A recorder that knows of autograd's engine.
 
-    autograd numbers its nodes as forward makes them, and says which of them is running.
+    It gives each call of backward the place of the call that it differentiates: autograd numbers
+    its nodes as forward makes them, and says which of them is running.
+
+    The engine adds gradients up in place where it holds the only reference, but never under a
+    dispatch mode. Where it would have is seen in a first run, `last_references`; a second run,
+    told so by `in_place`, does it.
     """
 
-    def __init__(self, model: nn.Module, device: str, before: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        device: str,
+        in_place: frozenset[int] = frozenset(),
+        before: Ledger | None = None,
+    ) -> None:
         super().__init__(model, device, before=before)
+        self._in_place = in_place
         self._places: dict[int, tuple[str, str, int, str]] = {}
+        self._running: list[int | None] = []  # by node, the node of autograd
+        self._added: dict[int, int] = {}  # by node, the storage that a sum could have taken
 
     def place(self) -> tuple[str, str, int, str]:
-        running: Any = torch._C._current_autograd_node()  # None outside backward
+        running = _running()
+        self._running.append(running)
         if running is not None:
-            return self._places.get(running._sequence_nr(), ("", "", 0, ""))
+            return self._places.get(running, ("", "", 0, ""))
         in_model = len(self.module_stack) > 1
         found = super().place() if in_model else ("", "", 0, "")
-        number = torch._C._autograd._get_sequence_nr() - 1
-        self._places.setdefault(number, found)
+        self._places.setdefault(torch._C._autograd._get_sequence_nr() - 1, found)
         return found
 
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is _ADD and not kwargs and _running() is not None:
+            index = len(self.nodes)
+            storage = self._sum_of_gradients(*args)
+            if index in self._in_place:
+                func = _ADD_IN_PLACE
+            elif storage is not None:
+                self._added[index] = storage
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
-def record_step(instance: Instance, device: str) -> tuple[StepRecorder, Callable[[], Step]]:
-    """Prepare the record of a model's second training step, from which on each is alike.
+    def _sum_of_gradients(self, first: Tensor, second: Tensor) -> int | None:
+        """The storage of a sum's first operand, if the engine might add to it in place.
 
-    The first makes Adam's moments. Gives the recorder, and what makes the step under it.
+        A formula of backward adds what it made itself; the engine, to what an earlier node made.
+        A view holds its base, and with it a second reference to the storage.
+        """
+        one, other = (self.ledger.index_of(tensor) for tensor in (first, second))
+        if one is None or one == other or first._is_view() or not _dense(first):
+            return None
+        birth = self.ledger.lifetimes[one].birth
+        return one if birth >= 0 and self._running[birth] not in (None, _running()) else None
+
+    def last_references(self) -> frozenset[int]:
+        """Sums of gradients with whose end their first operand's storage was gone."""
+        lifetimes = self.ledger.lifetimes
+        return frozenset(i for i, s in self._added.items() if lifetimes[s].death == i + 1)
+
+
+_ADD = torch.ops.aten.add.Tensor
+_ADD_IN_PLACE = torch.ops.aten.add_.Tensor
+
+
+def _running() -> int | None:
+    """Number of the node of autograd that is running; None outside backward."""
+    node: Any = torch._C._current_autograd_node()
+    return None if node is None else node._sequence_nr()
+
+
+def _dense(tensor: Tensor) -> bool:
+    """Whether its elements fill a piece of memory without overlap, in whatever order."""
+    expected = 1
+    for stride, side in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if side != 1:
+            if stride != expected:
+                return False
+            expected *= side
+    return True
+
+
+class TrainedInstance:
+    """A model that has made one training step, which gave Adam its moments; each further is alike.
 
     Raises:
         ModelError: the model has no parameter to train, or gives nothing to compare.
     """
-    model, args, kwargs = instance
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise ModelError("no parameter requires a gradient, so there is nothing to train")
-    optimizer = adam(trained, lr=1e-4)
-    targets = _targets(model, args, kwargs)
-    training_step(model, optimizer, args, kwargs, targets)
-    optimizer.zero_grad(set_to_none=True)
-    recorder = StepRecorder(model, device)
-    state = _add_state(recorder, model, optimizer)
-    recorder.add_inputs(args, kwargs)
-    for number, target in enumerate(targets):
-        recorder.add_external(target, f"target_{number}" if number else "target", "input")
 
-    def run() -> Step:
+    def __init__(self, instance: Instance, device: str) -> None:
+        self._model, self._args, self._kwargs = instance
+        self._device = device
+        self._trained = [p for p in self._model.parameters() if p.requires_grad]
+        if not self._trained:
+            raise ModelError("no parameter requires a gradient, so there is nothing to train")
+        self._optimizer = adam(self._trained, lr=1e-4)
+        self._targets = _targets(*instance)
+        self._step()
+
+    def _step(self, begins: Callable[[str], object] = lambda _phase: None) -> None:
+        call = (self._model, self._optimizer, self._args, self._kwargs, self._targets)
+        training_step(*call, begins)
+
+    def recorder(self, in_place: frozenset[int]) -> tuple[StepRecorder, frozenset[int]]:
+        """A recorder of the next step, and the storages of the optimizer's state in it."""
+        self._optimizer.zero_grad(set_to_none=True)
+        recorder = StepRecorder(self._model, self._device, in_place)
+        state = _add_state(recorder, self._model, self._optimizer)
+        recorder.add_inputs(self._args, self._kwargs)
+        for number, target in enumerate(self._targets):
+            recorder.add_external(target, f"target_{number}" if number else "target", "input")
+        return recorder, state
+
+    def record(self, recorder: StepRecorder, state: frozenset[int]) -> Step:
+        """Make a step under the recorder."""
         marks: dict[str, int] = {}
         gradients: set[int] = set()
 
         def begins(phase: str) -> None:
             marks[phase] = len(recorder.nodes)
             if phase == "update":
-                found = (recorder.ledger.index_of(p.grad) for p in trained if p.grad is not None)
+                grads = (p.grad for p in self._trained if p.grad is not None)
+                found = map(recorder.ledger.index_of, grads)
                 gradients.update(index for index in found if index is not None)
 
         with recording(recorder, grad=True):
-            training_step(model, optimizer, args, kwargs, targets, begins)
+            self._step(begins)
         return Step(marks["backward"], marks["update"], frozenset(gradients), state)
-
-    return recorder, run
 
 
 def _targets(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:

@@ -55,7 +55,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Merged:
-    """The merged network's file and score."""
+    """The merged network's file and score.
+
+    `difference` is that of the PSNRs before images are rounded to 8 bits: a single pixel that
+    falls to the other side can move a small set's rounded PSNR by 1e-4 dB.
+    """
 
     path: Path
     score: Score
@@ -309,8 +313,8 @@ def _merge(plan: Plan, model: nn.Module, score: Score) -> Merged | None:
     path = Path(plan.config.output) / MERGED
     write_state_dict(merged.state_dict(), str(path))
     found = _score(plan, merged.to(plan.config.device))
-    difference = 0.0 if found.psnr == score.psnr else found.psnr - score.psnr  # inf is inf
-    return Merged(path, found, difference)
+    one, other = found.psnr_unrounded, score.psnr_unrounded
+    return Merged(path, found, 0.0 if one == other else one - other)  # inf is inf
 
 
 def _with_time_left(progress: Progress, total: int) -> Callable[[int, float | None], None]:

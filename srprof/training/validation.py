@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isinf
+from math import inf, isinf, log10
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ class Score:
 
     Attributes:
         psnr: in dB, of R, G and B in 8 bits, without a border of `scale` pixels.
+        psnr_unrounded: the same of what the network gave, before it is rounded to 8 bits.
         l1: mean absolute difference of all pixels as a share of the range, before rounding.
     """
 
     psnr: float
+    psnr_unrounded: float
     l1: float
 
 
@@ -66,12 +68,24 @@ def _score(enlarge: Callable[[Pair], Enlarged], pairs: Sequence[Pair], scale: in
     from srprof.quality.images import to_bits8
     from srprof.quality.metrics import psnr
 
-    psnrs, l1s = [], []
+    found: list[tuple[float, float, float]] = []
     for pair in pairs:
         pixels = enlarge(pair)
-        psnrs.append(psnr(to_bits8(pixels), pair.hr, border=scale))
-        l1s.append(float(np.abs(pixels - pair.hr).mean()) / 255)
-    return Score(sum(psnrs) / len(psnrs), sum(l1s) / len(l1s))
+        error = pixels - pair.hr
+        inside = error[scale:-scale, scale:-scale]
+        found.append(
+            (
+                psnr(to_bits8(pixels), pair.hr, border=scale),
+                _psnr_of(float((inside**2).mean())),
+                float(np.abs(error).mean()) / 255,
+            )
+        )
+    return Score(*(sum(values) / len(values) for values in zip(*found, strict=True)))
+
+
+def _psnr_of(mse: float) -> float:
+    """PSNR of a mean squared error, of 255."""
+    return 10 * log10(255**2 / mse) if mse else inf
 
 
 def finite(value: float) -> float | str:
@@ -81,4 +95,8 @@ def finite(value: float) -> float | str:
 
 def score_dict(score: Score) -> dict[str, Any]:
     """A score as JSON."""
-    return {"psnr_dB": finite(score.psnr), "l1": score.l1}
+    return {
+        "psnr_dB": finite(score.psnr),
+        "psnr_unrounded_dB": finite(score.psnr_unrounded),
+        "l1": score.l1,
+    }
