@@ -20,7 +20,7 @@ from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
 from srprof.tracing.records import Step
 from srprof.workload import Instance
 
-#: Adam as the FMEN paper has it (Section 4.1): momenta and the constant of the denominator.
+#: Adam as the FMEN paper has it: momenta and the constant of the denominator.
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 

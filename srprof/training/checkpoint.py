@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 from srprof.errors import InputError
 from srprof.output import replacing
 from srprof.training.config import TrainingConfig
+from srprof.weights import torch_bytes
 
 NAME = "checkpoint.pth"
 
@@ -27,11 +27,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         InputError: the system refuses; the checkpoint before is still there.
     """
-    # in memory first: torch's writer turns a full disk into errors of its own
-    data = BytesIO()
-    torch.save(state, data)
+    data = torch_bytes(state)
     with replacing(path, "checkpoint") as temporary, temporary.open("wb") as file:
-        file.write(data.getbuffer())
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 

@@ -4,7 +4,7 @@
     data = ["DIV2K/DIV2K_train_HR"]
     output = "runs/fmen_s_x2"
 
-All else is the recipe of the FMEN paper (Du et al., CVPRW 2022, Section 4.1) unless it is said
+All else is the recipe of the FMEN paper (Du et al., CVPRW 2022) unless it is said
 otherwise. Paths are from the current folder.
 """
 

@@ -41,8 +41,11 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """A word for which images there are, in which order."""
-        shapes = [(pair.name, pair.hr.shape) for pair in (*self.training, *self.validation)]
-        return hashlib.sha256(repr((self.scale, shapes)).encode()).hexdigest()[:16]
+        splits = [
+            [(pair.name, pair.hr.shape) for pair in split]
+            for split in (self.training, self.validation)
+        ]
+        return hashlib.sha256(repr((self.scale, splits)).encode()).hexdigest()[:16]
 
 
 def load_dataset(
