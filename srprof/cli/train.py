@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.measuring.progress import TerminalProgress
     from srprof.render.training_run import plan_text, result_text
-    from srprof.training.run import prepare
+    from srprof.training.plan import prepare
     from srprof.training.run import run as run_plan
 
     with TerminalProgress(sys.stderr) as progress:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from srprof.render.tables import mib
-from srprof.training.run import MERGED_TOLERANCE, Plan, TrainingResult
+from srprof.training.plan import Plan
+from srprof.training.run import MERGED_TOLERANCE, TrainingResult
 from srprof.training.validation import Score
 
 

@@ -12,7 +12,8 @@ from srprof.analysis import SCHEMA, analyze
 from srprof.errors import InputError, SrprofError
 from srprof.measuring.progress import Progress, silent
 from srprof.training.analysis import analyze_training
-from srprof.training.run import Merged, TrainingResult, scale_of, train
+from srprof.training.plan import scale_of
+from srprof.training.run import Merged, TrainingResult, train
 from srprof.training.study import Study, Variant
 from srprof.training.validation import Score, score_dict
 

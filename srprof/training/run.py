@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from srprof import registry, spec
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, SrprofError
 from srprof.measuring.progress import Progress, silent
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
-from srprof.training.analysis import TrainingAnalysis, analyze_training, training_spec
 from srprof.training.config import TrainingConfig, read_training
-from srprof.training.data import Dataset, batches, load_dataset
+from srprof.training.data import batches
 from srprof.training.initialise import he_
 from srprof.training.log import Log
-from srprof.training.validation import Score, score_bicubic, score_dict, score_network, to_input
+from srprof.training.plan import Plan, prepare
+from srprof.training.validation import Score, score_dict, score_network, to_input
 from srprof.weights import write_state_dict
-from srprof.workload import Workload, resolve
 
 MERGED = "merged.pth"
 #: The most by which merging may change the PSNR, in dB.
@@ -36,21 +35,6 @@ class StoppedError(SrprofError):
     """The user interrupted a run, which can go on."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that can begin: everything was checked.
-
-    Attributes:
-        memory: of one step, predicted. bicubic: score of bicubic enlargement.
-    """
-
-    config: TrainingConfig
-    workload: Workload
-    data: Dataset
-    memory: TrainingAnalysis
-    bicubic: Score
 
 
 @dataclass(frozen=True)
@@ -120,63 +104,6 @@ class TrainingResult:
         }
 
 
-def prepare(config: TrainingConfig, progress: Progress = silent) -> Plan:
-    """Check everything that can be checked before the first step, and predict its memory.
-
-    Raises:
-        InputError: the model, the images, the device or the folder cannot be.
-        ModelError: the model raised, or cannot be trained.
-    """
-    _check_device(config.device)
-    _make_folder(config.output)
-    if spec.parse(config.model).channels != 3:
-        raise InputError(f"model {config.model} does not take RGB; train one that does")
-    granularity = 1 if config.device == "cpu" else 512
-    shape = (config.batch, 3, config.patch, config.patch)
-    memory = analyze_training(config.model, shape, granularity=granularity)
-    scale = scale_of(memory)
-    data = load_dataset(config, scale, progress)
-    workload = replace(resolve(training_spec(config.model), [shape]), training=True)
-    return Plan(config, workload, data, memory, score_bicubic(data.validation, scale))
-
-
-def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise InputError(f"device = {device!r}: torch sees no GPU here; take cpu")
-        if torch.device(device).index not in (None, *range(torch.cuda.device_count())):
-            raise InputError(f"device = {device!r}: there are {torch.cuda.device_count()} GPUs")
-
-
-def _make_folder(path: str) -> None:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"output {path}: cannot be made: {error.strerror}; name another folder"
-        ) from error
-
-
-def scale_of(memory: TrainingAnalysis) -> int:
-    """By how much a network enlarges, seen on the trace of its step.
-
-    Raises:
-        ModelError: it does not give one RGB image, or does not enlarge.
-    """
-    name = memory.trace.spec
-    (image, *targets) = (e.info.shape for e in memory.trace.inputs)
-    if len(targets) != 1 or len(targets[0]) != 4 or targets[0][:2] != image[:2]:
-        raise ModelError(f"{name} does not give one RGB image, and that is trained here")
-    height, width = targets[0][2:]
-    scale = height // image[2]
-    if (height, width) != (scale * image[2], scale * image[3]) or scale < 2:
-        raise ModelError(
-            f"{name} makes {height}x{width} of {image[2]}x{image[3]}, which is no enlargement by "
-            "2 or more"
-        )
-    return scale
-
-
 def train(config: TrainingConfig | str, progress: Progress = silent) -> TrainingResult:
     """Train, from the beginning or from where the run's folder says; see `srprof train`.
 
@@ -234,6 +161,10 @@ def _stopped(path: Path) -> str:
 def _begin(plan: Plan) -> _Run:
     """The run at its first step, or where its checkpoint left it."""
     config, folder = plan.config, Path(plan.config.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output {folder}: cannot be made: {error.strerror}") from error
     for left in folder.glob(".srprof-*"):  # by a run that was killed while it wrote
         left.unlink(missing_ok=True)
     torch.manual_seed(config.seed)
