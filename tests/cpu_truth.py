@@ -90,7 +90,7 @@ def _sums(prof: profile, labels: _Labels) -> list[int]:
 
 
 def live_bytes_of_step(
-    model: nn.Module, image: torch.Tensor, target: torch.Tensor, ops: list[str]
+    model: nn.Module, image: torch.Tensor, targets: list[torch.Tensor], ops: list[str]
 ) -> list[int]:
     """Bytes that live at the end of each of these calls of the second training step.
 
@@ -98,12 +98,12 @@ def live_bytes_of_step(
     some formulas take other ways. The profiler names every call with its time, composite ones and
     those inside kernels too; `ops` says which of them are meant, in order.
 
-    Weights, image and target exist before and are not in it; Adam's state, which the first step
-    makes under the same profile, is.
+    Weights, image and targets, one for each tensor that the model gives, exist before and are not
+    in it; Adam's state, which the first step makes under the same profile, is.
     """
     model.train()
     first = copy.deepcopy(model)
-    _train_once(first, torch.optim.Adam(first.parameters(), foreach=False), image, target)
+    _train_once(first, torch.optim.Adam(first.parameters(), foreach=False), image, targets)
     del first
     gc.collect()
     collecting = gc.isenabled()
@@ -111,11 +111,11 @@ def live_bytes_of_step(
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
             optimizer = torch.optim.Adam(model.parameters(), foreach=False)
-            _train_once(model, optimizer, image, target)
+            _train_once(model, optimizer, image, targets)
             optimizer.zero_grad()
             with record_function(_LABEL):
                 pass
-            _train_once(model, optimizer, image, target)
+            _train_once(model, optimizer, image, targets)
     finally:
         if collecting:
             gc.enable()
@@ -147,9 +147,28 @@ def _ends_of(events: list[Any], ops: list[str]) -> list[int]:
 
 
 def _train_once(
-    model: nn.Module, optimizer: torch.optim.Optimizer, image: torch.Tensor, target: torch.Tensor
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    image: torch.Tensor,
+    targets: list[torch.Tensor],
 ) -> None:
     optimizer.zero_grad()
-    loss = torch.nn.functional.l1_loss(model(image), target)
+    loss = _loss(_flat(model(image)), targets)
     loss.backward()
     optimizer.step()
+
+
+def _loss(results: list[torch.Tensor], targets: list[torch.Tensor]) -> torch.Tensor:
+    loss, *others = (
+        torch.nn.functional.l1_loss(a, b) for a, b in zip(results, targets, strict=True)
+    )
+    for other in others:
+        loss = loss + other
+    return loss
+
+
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [tensor for item in items for tensor in _flat(item)]

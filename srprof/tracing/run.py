@@ -280,9 +280,10 @@ def _record_step(
     recorder = Recorder(nn.Module(), DEVICE_TYPES[device])  # for errors before the second step
     try:
         trained = TrainedInstance(instance, DEVICE_TYPES[device])
-        recorder, state = trained.recorder(frozenset())
-        trained.record(recorder, state)
-        recorder, state = trained.recorder(recorder.last_references())
+        first, state = trained.recorder()
+        recorder = first
+        trained.record(first, state)
+        recorder, state = trained.recorder(first)
         step = trained.record(recorder, state)
     except SrprofError as error:
         raise type(error)(f"{workload.spec}: {error}") from error

@@ -88,7 +88,7 @@ class StepRecorder(Recorder):  # type: ignore[no-untyped-call]  # torch's own me
         self._in_place = in_place
         self._places: dict[int, tuple[str, str, int, str]] = {}
         self._running: list[int | None] = []  # by node, the node of autograd
-        self._added: dict[int, int] = {}  # by node, the storage that a sum could have taken
+        self._sums: dict[int, int | None] = {}  # by node, the storage that could have taken it
 
     def place(self) -> tuple[str, str, int, str]:
         running = _running()
@@ -104,30 +104,40 @@ class StepRecorder(Recorder):  # type: ignore[no-untyped-call]  # torch's own me
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if func is _ADD and not kwargs and _running() is not None:
-            index = len(self.nodes)
-            storage = self._sum_of_gradients(*args)
-            if index in self._in_place:
+            self._note_sum(len(self.nodes), *args)
+            if len(self.nodes) in self._in_place:
                 func = _ADD_IN_PLACE
-            elif storage is not None:
-                self._added[index] = storage
         return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _sum_of_gradients(self, first: Tensor, second: Tensor) -> int | None:
-        """The storage of a sum's first operand, if the engine might add to it in place.
+    def _note_sum(self, index: int, first: Tensor, second: Tensor) -> None:
+        """Note a sum that may be of gradients, and whose first operand might take the result.
 
-        A formula of backward adds what it made itself; the engine, to what an earlier node made.
         A view holds its base, and with it a second reference to the storage.
         """
         one, other = (self.ledger.index_of(tensor) for tensor in (first, second))
-        if one is None or one == other or first._is_view() or not _dense(first):
-            return None
-        birth = self.ledger.lifetimes[one].birth
-        return one if birth >= 0 and self._running[birth] not in (None, _running()) else None
+        if one is None or self.ledger.lifetimes[one].birth < 0:
+            return
+        free = one != other and not first._is_view() and _dense(first)
+        self._sums[index] = one if free else None
 
     def last_references(self) -> frozenset[int]:
-        """Sums of gradients with whose end their first operand's storage was gone."""
-        lifetimes = self.ledger.lifetimes
-        return frozenset(i for i, s in self._added.items() if lifetimes[s].death == i + 1)
+        """Sums of gradients with whose end their first operand's storage was gone.
+
+        The engine adds when a node of autograd has done what it does by itself.
+        """
+        found: set[int] = set()
+        last: int | None = None
+        of_engine = True
+        for index in reversed(range(len(self.nodes))):
+            if self._running[index] != last:
+                last, of_engine = self._running[index], True
+            of_engine = of_engine and index in self._sums
+            storage = self._sums.get(index)
+            if not of_engine or storage is None:
+                continue
+            if self.ledger.lifetimes[storage].death == index + 1:
+                found.add(index)
+        return frozenset(found)
 
 
 _ADD = torch.ops.aten.add.Tensor
@@ -172,10 +182,16 @@ class TrainedInstance:
         call = (self._model, self._optimizer, self._args, self._kwargs, self._targets)
         training_step(*call, begins)
 
-    def recorder(self, in_place: frozenset[int]) -> tuple[StepRecorder, frozenset[int]]:
-        """A recorder of the next step, and the storages of the optimizer's state in it."""
+    def recorder(self, last: StepRecorder | None = None) -> tuple[StepRecorder, frozenset[int]]:
+        """A recorder of the next step, and the storages of the optimizer's state in it.
+
+        `last` is that of the step before: its sums are made in place, and what the model keeps of
+        that step is there.
+        """
         self._optimizer.zero_grad(set_to_none=True)
-        recorder = StepRecorder(self._model, self._device, in_place)
+        in_place = frozenset() if last is None else last.last_references()
+        before = None if last is None else last.ledger
+        recorder = StepRecorder(self._model, self._device, in_place, before)
         state = _add_state(recorder, self._model, self._optimizer)
         recorder.add_inputs(self._args, self._kwargs)
         for number, target in enumerate(self._targets):

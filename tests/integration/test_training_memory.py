@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 import srprof
 from srprof.cli import main
+from srprof.errors import ModelError
 from srprof.memory.model import memory_model
 from srprof.memory.training import KINDS
 from srprof.models import e_rfdn, edsr_baseline, fmen_s, imdn
 from srprof.training.analysis import training_spec
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes_of_step
+from tests.random_networks import RandomNetwork, random_networks
 
 SHAPE = (2, 3, 48, 48)
 NETWORKS = {
@@ -32,7 +36,7 @@ def truth(model: nn.Module, ops: list[str]) -> list[int]:
         target = torch.zeros_like(model(image))
     there = [image, target, *model.parameters(), *model.buffers()]
     resident = sum(t.nbytes for t in there)
-    return [resident + nbytes for nbytes in live_bytes_of_step(model, image, target, ops)]
+    return [resident + nbytes for nbytes in live_bytes_of_step(model, image, [target], ops)]
 
 
 def boundaries(found: srprof.TrainingAnalysis) -> tuple[list[str], list[int]]:
@@ -53,7 +57,7 @@ def test_equal_to_the_cpu_allocator_at_every_op_boundary(name):
     assert found.peak == max(measured)
 
 
-@pytest.mark.parametrize("name", ["carn", "rfdn", "rlfn", "repafdn"])
+@pytest.mark.parametrize("name", ["rfdn", "repafdn"])
 def test_other_networks_of_the_zoo(name):
     found = srprof.analyze_training(name, SHAPE, trace_on="cpu", granularity=1)
     ops, predicted = boundaries(found)
@@ -94,8 +98,34 @@ def test_a_sum_of_gradients_is_in_place_where_the_engine_has_the_only_reference(
     image, target = torch.rand(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     model = Fork(shared)
     resident = sum(t.nbytes for t in (image, target, *model.parameters()))
-    live = live_bytes_of_step(model, image, target, ops)
+    live = live_bytes_of_step(model, image, [target], ops)
     assert predicted == [resident + nbytes for nbytes in live]
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(random_networks())
+def test_random_networks(network: RandomNetwork):
+    """To the byte, but for numbers of 8 bytes that autograd keeps."""
+    try:
+        found = srprof.analyze_training(
+            network.build(), network.shape, trace_on="cpu", granularity=1
+        )
+    except ModelError as error:  # nothing to train, or in place what backward needs
+        assert any(word in str(error) for word in ("nothing to train", "depend", "RuntimeError"))
+        return
+    ops, predicted = boundaries(found)
+    model, image = network.build(), torch.rand(network.shape)
+    targets = [torch.zeros(e.info.shape) for e in found.trace.inputs if "target" in e.name]
+    resident = sum(t.nbytes for t in (image, *targets, *model.parameters(), *model.buffers()))
+    live = live_bytes_of_step(model, image, targets, ops)
+    gc.collect()
+    numbers = {b + resident - a for a, b in zip(predicted, live, strict=True)}
+    assert numbers <= {8 * count for count in range(30)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
