@@ -1,6 +1,6 @@
 """The predicted memory of a training step against the CPU allocator's, for the zoo.
 
-    python benchmarks/training_memory.py            # all networks; two minutes, and minutes more for DRCN
+    python benchmarks/training_memory.py        # all; two minutes, and more for DRCN alone
     python benchmarks/training_memory.py imdn rfdn
 
 Each step is run twice: under the recorder, and without any dispatch mode under torch's profiler.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.measuring.base import Measurement
     from srprof.measuring.run import measure
+    from srprof.quality.evaluating import evaluate
+    from srprof.quality.evaluation import Evaluation
     from srprof.tracing.records import Trace
     from srprof.training.analysis import TrainingAnalysis, analyze_training
     from srprof.training.config import TrainingConfig
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "DeviceMemoryError",
+    "Evaluation",
     "InputError",
     "Measurement",
     "ModelError",
@@ -37,6 +40,7 @@ __all__ = [
     "__version__",
     "analyze",
     "analyze_training",
+    "evaluate",
     "measure",
     "trace",
     "train",
@@ -44,12 +48,14 @@ __all__ = [
 
 _LAZY = {
     "Analysis": "srprof.analysis",
+    "Evaluation": "srprof.quality.evaluation",
     "Measurement": "srprof.measuring.base",
     "Trace": "srprof.tracing.records",
     "TrainingAnalysis": "srprof.training.analysis",
     "TrainingConfig": "srprof.training.config",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
+    "evaluate": "srprof.quality.evaluating",
     "measure": "srprof.measuring.run",
     "trace": "srprof.analysis",
     "train": "srprof.training.run",

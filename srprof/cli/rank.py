@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from srprof.compare.entries import Sizes
     from srprof.compare.ranking import Entry
     from srprof.measuring.base import Measurement
+    from srprof.quality.evaluation import Evaluation
 
 DEFAULT = ("fmen", "fmen_s", "e_rfdn", "imdn")
 
@@ -90,7 +91,8 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="measured runtime and memory of a model: what `srprof measure --format json` wrote",
+        help="measured runtime and memory of a model, or its PSNR: what `srprof measure` or "
+        "`srprof evaluate` wrote with --format json",
     )
     parser.add_argument(
         "--format", choices=("text", "markdown", "latex", "json", "csv"), default="text"
@@ -150,17 +152,21 @@ def _size(text: str) -> tuple[int, ...]:
     return shape if text.count("x") == 3 else shape[-2:]
 
 
-def _records(paths: Sequence[str]) -> dict[str, Measurement]:
+def _records(paths: Sequence[str]) -> dict[str, Measurement | Evaluation]:
     if not paths:
         return {}
-    from srprof.measuring.base import load
+    from srprof.measuring import base
+    from srprof.quality import evaluation
 
-    return {path: load(path) for path in paths}
+    return {
+        path: evaluation.load(path) if evaluation.is_evaluation(path) else base.load(path)
+        for path in paths
+    }
 
 
 def _models(
     specs: Sequence[str],
-    records: dict[str, Measurement],
+    records: dict[str, Measurement | Evaluation],
     sizes: Sizes,
     device: str,
     memory: str,
@@ -170,8 +176,9 @@ def _models(
     Raises:
         InputError: two SPECs are one model, or a record is of none of them.
     """
-    from srprof.compare.entries import measured, predicted, trace_model
+    from srprof.compare.entries import evaluated, measured, predicted, trace_model
     from srprof.cost.devices import load_device
+    from srprof.quality.evaluation import Evaluation
 
     profile = load_device(device)
     entries: dict[str, Entry] = {}
@@ -183,7 +190,11 @@ def _models(
         entry = predicted(model, profile, memory)
         for path, record in records.items():
             if record.spec in (text, model.name):
-                entry = measured(entry, model, record, path, memory)
+                entry = (
+                    evaluated(entry, model, record, path)
+                    if isinstance(record, Evaluation)
+                    else measured(entry, model, record, path, memory)
+                )
                 unused.pop(path, None)
         entries[model.name] = entry
     for path, record in unused.items():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis
     from srprof.cost.devices import Device
     from srprof.measuring.base import Measurement
+    from srprof.quality.evaluation import Evaluation
     from srprof.spec import Spec
 
 #: Ways of counting memory, from the most ideal to the most real, with what each is.
@@ -201,6 +202,33 @@ def measured(
             "and its memory stands for --memory allocated"
         )
     return replace(entry, cells=cells)
+
+
+def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entry:
+    """The row with the PSNR (RGB, as the challenge) of an evaluation, in place of any other.
+
+    Raises:
+        InputError: the evaluation is of another network, or all its images are infinitely good.
+    """
+    from srprof.measuring.base import fingerprint
+
+    trace, psnr = model.run_for("counts").trace, record.mean.rgb.psnr_dB
+    if record.network != fingerprint(trace.externals, trace.nodes).network:
+        raise InputError(
+            f"--record {path} is of {record.spec}, and {trace.spec} is another network (its "
+            "parameters differ); give the SPEC that was evaluated, or evaluate this one"
+        )
+    if psnr is None:
+        raise InputError(
+            f"--record {path} has no finite PSNR: every image is the same as its HR image; "
+            "evaluate with other images"
+        )
+    count = len(record.images)
+    images = f"{count} image{'s' if count > 1 else ''} of {record.hr}"
+    weights = record.weights or "the weights that it was built with"
+    what = f"RGB, x{record.scale}, border of {record.scale}, {images}, with {weights}"
+    cell = Cell(psnr, Origin("measured", what, record.device.name, path))
+    return replace(entry, cells={**entry.cells, "psnr_dB": cell})
 
 
 def _of_record(what: str, record: Measurement, path: str) -> Origin:

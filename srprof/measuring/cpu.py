@@ -174,6 +174,20 @@ class CpuBackend:
         return None
 
 
+def most_allocated(call: Callable[[], object]) -> int:
+    """Bytes that a call has allocated at most at once, beyond what was there before.
+
+    Raises:
+        InputError: torch's profiler is running already.
+    """
+    if _profiler_enabled():
+        raise InputError("torch's profiler is running already: measure outside of it")
+    with _quiet_kineto(), _profile() as profiler, record_function(_WARM):
+        call()
+    (found,) = _read_events(profiler).levels([_WARM])
+    return found.peak - found.before
+
+
 def _profile() -> profile:
     """What `torch.profiler` wraps; that one imports torch._inductor, which takes a second."""
     return profile(profile_memory=True, use_kineto=True)

@@ -251,6 +251,14 @@ class CudaBackend:
             text, op=op, module=module, file=where.file, line=where.line, allocated=allocated
         )
 
+    def reset_peak(self) -> None:
+        """Have `peak_allocated` count from now."""
+        self._cuda.reset_peak_memory_stats(self._index)
+
+    def peak_allocated(self) -> int:
+        """Bytes that the allocator has handed out at most since `reset_peak`."""
+        return int(self._cuda.max_memory_allocated(self._index))
+
     def fits(self, workload: Workload) -> bool:
         """Whether one run of the workload has memory enough."""
         self._clear()

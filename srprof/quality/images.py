@@ -7,6 +7,8 @@ G = B. An alpha channel is left out, and colours stay as they are stored.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +44,8 @@ class Picture:
 
 def to_bits8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Values from 0 to 255 rounded, and what lies beyond taken to the end: uint8."""
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return rounded
 
 
 def read_image(path: str | Path) -> Picture:
@@ -51,13 +54,29 @@ def read_image(path: str | Path) -> Picture:
     Raises:
         InputError: it cannot be read, is too large to be an honest image, or Pillow is missing.
     """
+    with _reading(path):
+        return _picture(Path(path).read_bytes(), str(path))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image, by the beginning of its file.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _reading(path), _pillow().open(path) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """What Pillow says against a file becomes an `InputError`."""
     pillow = _pillow()
     try:
-        data = Path(path).read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            return _picture(data, str(path))
+            yield
     except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
         raise InputError(
             f"{path} is refused: it has more than {pillow.MAX_IMAGE_PIXELS:,} pixels, which may be "
@@ -128,7 +147,7 @@ def write_image(pixels: NDArray[np.uint8], path: Path, option: str = "-o") -> No
 
 
 def image_files(folder: str, option: str) -> list[Path]:
-    """The images of a folder by name, or the one file that is named.
+    """The images of a folder by name, hidden ones left out, or the one file that is named.
 
     Raises:
         InputError: there is no such folder, or it has no image; `option` is who named it.
@@ -137,7 +156,8 @@ def image_files(folder: str, option: str) -> list[Path]:
     if place.is_file():
         return [place]
     try:
-        found = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS)
+        seen = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+        found = [path for path in seen if path.suffix.lower() in ENDINGS]
     except OSError as error:
         raise InputError(
             f"{option} {folder}: cannot be read: {error.strerror}; name a folder of images"

@@ -65,7 +65,9 @@ def ssim(first: Image8, second: Image8, border: int = 0) -> float:
 
 def luma(image: NDArray[Any]) -> NDArray[np.float64]:
     """Y by BT.601, 16 to 235 and not rounded, of RGB from 0 to 255: (H, W, 3) to (H, W)."""
-    return np.asarray(image, np.float64) @ np.array([65.481, 128.553, 24.966]) / 255 + 16
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    y: NDArray[np.float64] = 16 + np.asarray(image, np.float64) @ weights
+    return y
 
 
 def luma8(image: Image8) -> Image8:

@@ -88,9 +88,9 @@ def _psnr_of(mse: float) -> float:
     return 10 * log10(255**2 / mse) if mse else inf
 
 
-def finite(value: float) -> float | str:
-    """A number as JSON can have it: infinity is a word."""
-    return "inf" if isinf(value) else value
+def finite(value: float) -> float | None:
+    """A PSNR as JSON can have it; that of images that are the same is null."""
+    return None if isinf(value) else value
 
 
 def score_dict(score: Score) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch):
 
 
 def test_files_of_a_folder(tmp_path: Path):
-    for name in ("b.png", "a.JPG", "notes.txt", ".hidden"):
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden", "._a.png"):
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in image_files(str(tmp_path), "--hr")] == ["a.JPG", "b.png"]
     one = str(tmp_path / "b.png")

@@ -1,0 +1,59 @@
+"""What a reader of an evaluation must know: whose weights they are, and what looks wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from srprof import registry
+from srprof import spec as specs
+from srprof.loading import recognised
+from srprof.quality.evaluation import Evaluation
+from srprof.weights import read_state_dict
+
+_AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
+#: A network that is so many dB below bicubic is probably given other values than it was trained on.
+_FAR_BELOW = 3.0
+
+
+def weights_notes(model: Any, weights: str | None, parameters: int) -> list[str]:
+    """Lines on the weights; `parameters` is how many the network has."""
+    if not isinstance(model, str) or weights:
+        return []
+    checkpoint = specs.parse(model).checkpoint
+    if not checkpoint:
+        return [_AS_BUILT] if parameters else []
+    known = recognised(read_state_dict(checkpoint), checkpoint)
+    if known is None or not known[0].merge:
+        return []
+    network, trained = known
+    merged = registry.load(network.merge)(trained)
+    if len(merged.state_dict()) == len(trained.state_dict()):
+        return []
+    return [
+        f"{checkpoint} is the training form, and so are runtime and peak: `srprof merge "
+        f"{checkpoint} -o OUT` makes the inference form"
+    ]
+
+
+def doubts(made: Evaluation, halo: int | None) -> list[str]:
+    """What the figures themselves give reason to say; `halo` if one was given."""
+    mean = made.mean
+    found = []
+    ours, bicubics = mean.rgb.psnr_dB, mean.bicubic_rgb_dB
+    below = 0.0 if ours is None or bicubics is None else bicubics - ours
+    if below > _FAR_BELOW and _AS_BUILT not in made.notes:
+        other = 1 if made.pixel_range == 255 else 255
+        found.append(
+            f"{below:.1f} dB below bicubic: are these the weights, and are its values "
+            f"0 to {made.pixel_range}? --range {other} is the other way"
+        )
+    same = max(mean.same_rgb, mean.same_y)
+    if same:
+        rest = "" if same == len(made.images) else ": the mean is of the others"
+        found.append(
+            f"{same} of {len(made.images)} images are the same as their HR image, of infinite "
+            f"PSNR{rest}"
+        )
+    if made.tile is not None and halo is not None:
+        found.append(f"the halo of {halo} was given: in tiles the result may be another one")
+    return found

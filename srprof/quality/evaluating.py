@@ -1,0 +1,264 @@
+"""`srprof.evaluate`: PSNR and SSIM of a network's images, with what they cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from fractions import Fraction
+from math import isinf
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from srprof.errors import InputError, ModelError
+from srprof.measuring.progress import Progress, silent
+from srprof.quality.doubts import doubts, weights_notes
+from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
+from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
+from srprof.quality.metrics import luma8, modcrop, psnr, ssim
+from srprof.quality.pairs import Pair, find_pairs
+from srprof.quality.resize import bicubic
+from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
+
+
+def evaluate(
+    model: Any,
+    lr: str | os.PathLike[str] | None = None,
+    hr: str | os.PathLike[str] | None = None,
+    *,
+    weights: str | None = None,
+    scale: int | None = None,
+    pixel_range: Literal[1, 255] = 1,
+    tile: int | tuple[int, int] | None = None,
+    halo: int | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    save: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Run a network on LR images and compare what it gives with the HR images.
+
+    HR images are cropped to a multiple of the scale. A network for luma (one channel) gets Y of
+    YCbCr, and chroma is enlarged by bicubic; one that does not enlarge gets the LR image enlarged
+    by bicubic, as VDSR does.
+
+    Args:
+        model: a SPEC or an `nn.Module`.
+        lr: folder of LR images, or one; None makes them by bicubic from the HR images, rounded
+            to 8 bits.
+        hr: folder of HR images, or one; an LR image has its name, or that with x4 behind.
+        weights: checkpoint for a SPEC.
+        scale: from LR to HR; by default the network's own, or what the images' sizes say.
+        pixel_range: largest value of the network's input and result: 1, or 255 for checkpoints
+            that were trained so.
+        tile, halo: run it tile by tile, as `srprof.tiling.tiled.Tiled`.
+        device: "cpu", "cuda" or "cuda:1"; by default "cuda" if there is one.
+        save: folder for the SR images as 8-bit PNG, made if it is missing.
+        progress: called with what is being done, how many images are done, and of how many.
+
+    Raises:
+        InputError: the SPEC, the weights, an option or an image is wrong; which, and how.
+        DeviceMemoryError: an image does not fit into the GPU's memory.
+        ModelError: the model raised.
+    """
+    if hr is None:
+        raise InputError("there is nothing to compare with: give hr, a folder of HR images")
+    if pixel_range not in (1, 255):
+        raise InputError(f"pixel_range {pixel_range}: it is 1 or 255")
+    if scale is not None and scale < 1:
+        raise InputError(f"scale {scale}: give a whole number of at least 1")
+    pairs = find_pairs(None if lr is None else os.fspath(lr), os.fspath(hr))
+    found = probe(model, weights, dtype)
+    scale = scale or _scale(found, pairs)
+    if found.factor not in (1, scale):
+        raise InputError(
+            f"{found.trace.spec} enlarges x{found.factor}, not x{scale}: build it for that scale"
+        )
+    for pair in pairs:
+        _check_sizes(pair, scale)
+    folder = None if save is None else _folder(os.fspath(save), pairs, scale)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tile = (tile, tile) if isinstance(tile, int) else tile
+    upscaler = Upscaler(model, weights, dtype, found, scale, pixel_range, tile, halo, device)
+    notes = weights_notes(model, weights, found.trace.parameters)
+    with upscaler.running():
+        images = _run(upscaler, pairs, scale, folder, notes, progress)
+    made = Evaluation(
+        name=found.trace.name,
+        spec=found.trace.spec,
+        network=found.network,
+        weights=weights or "",
+        scale=scale,
+        lr="" if lr is None else os.fspath(lr),
+        hr=os.fspath(hr),
+        pixel_range=pixel_range,
+        tile=tile,
+        dtype=dtype,
+        taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=upscaler.backend.device(),
+        versions=upscaler.backend.versions(),
+        peak_is=upscaler.peak_is,
+        images=images,
+    )
+    made = replace(made, notes=(*notes, *upscaler.notes))
+    return replace(made, notes=(*made.notes, *doubts(made, halo)))
+
+
+# -- before the run -------------------------------------------------------------------------------
+
+
+def _scale(found: Probe, pairs: Sequence[Pair]) -> int:
+    """The network's factor; where it does not enlarge, what the first pair's sizes say."""
+    if found.factor > 1:
+        return found.factor
+    pair = pairs[0]
+    if pair.lr is None:
+        raise InputError(
+            f"{found.trace.spec} does not enlarge by itself: give --scale, or --lr with --hr"
+        )
+    low, high = image_size(pair.lr), image_size(pair.hr)
+    return max(1, round(high[0] / low[0]))
+
+
+def _check_sizes(pair: Pair, scale: int) -> None:
+    """Refuse sizes that do not match the scale, before anything is run.
+
+    Raises:
+        InputError: naming both files.
+    """
+    high = image_size(pair.hr)
+    expected = tuple(side // scale for side in high)
+    if 0 in expected:
+        raise InputError(f"{pair.hr} is {_size(high)}: too small for x{scale}")
+    if pair.lr is None:
+        return
+    low = image_size(pair.lr)
+    if low != expected:
+        raise InputError(
+            f"{pair.lr} is {_size(low)} and {pair.hr} is {_size(high)}: for x{scale} the LR image "
+            f"must be {_size(expected)} (HxW); give images of one scale, or leave --lr out"
+        )
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
+
+
+def _folder(save: str, pairs: Sequence[Pair], scale: int) -> Path:
+    """The folder for SR images, made if it is missing.
+
+    Raises:
+        InputError: it cannot be made or written, or an image there would be one of the inputs.
+    """
+    folder = Path(save)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--save {save}: cannot be made: {error.strerror}; name another folder"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"--save {save}: no permission to write there; name another folder")
+    inputs = {os.path.realpath(p) for pair in pairs for p in (pair.lr, pair.hr) if p is not None}
+    for pair in pairs:
+        target = _saved(folder, pair, scale)
+        if os.path.realpath(target) in inputs:
+            raise InputError(f"--save {save} would replace {target}, an input; name another folder")
+    return folder
+
+
+def _saved(folder: Path, pair: Pair, scale: int) -> Path:
+    return folder / f"{pair.name}x{scale}.png"
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+def _run(
+    upscaler: Upscaler,
+    pairs: Sequence[Pair],
+    scale: int,
+    folder: Path | None,
+    notes: list[str],
+    progress: Progress,
+) -> tuple[ImageResult, ...]:
+    images: list[ImageResult] = []
+    largest = 0
+    transparent = []
+    for done, pair in enumerate(pairs):
+        progress("evaluating", done, len(pairs))
+        lr, hr = _read(pair, scale)
+        if lr.transparent or hr.transparent:
+            transparent.append(pair.name)
+        with _naming(pair):
+            if not images:
+                upscaler.warm_up(lr.pixels)
+            result = upscaler(lr.pixels)
+        images.append(_result(pair, lr, modcrop(hr.bits8, scale), result, upscaler))
+        if folder is not None:
+            write_image(result.rgb, _saved(folder, pair, scale), "--save")
+        if images[done].predicted_peak > images[largest].predicted_peak:
+            largest = done
+    if transparent:
+        notes.append(f"an alpha channel was left out: {', '.join(transparent)}")
+    if images[largest].measured_peak is None:
+        progress("memory", len(pairs), len(pairs))
+        lr, _ = _read(pairs[largest], scale)
+        peak = upscaler.measured_on_cpu(lr.pixels)
+        images[largest] = replace(images[largest], measured_peak=peak)
+    return tuple(images)
+
+
+@contextmanager
+def _naming(pair: Pair) -> Iterator[None]:
+    """Errors of the model say which image it was given."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(
+            f"{pair.lr or pair.hr}: {error}",
+            file=error.file,
+            line=error.line,
+            module=error.module,
+        ) from error
+
+
+def _read(pair: Pair, scale: int) -> tuple[Picture, Picture]:
+    """The LR image, made from the HR image if there is no file of it, and the HR image."""
+    hr = read_image(pair.hr)
+    if pair.lr is not None:
+        return read_image(pair.lr), hr
+    shrunk = bicubic(modcrop(hr.bits8, scale), Fraction(1, scale))
+    return Picture(to_bits8(shrunk).astype(np.float64)), hr
+
+
+def _result(
+    pair: Pair, lr: Picture, hr: NDArray[np.uint8], made: Upscaled, upscaler: Upscaler
+) -> ImageResult:
+    scale = upscaler.scale
+    enlarged, luma = to_bits8(bicubic(lr.pixels, scale)), luma8(hr)
+    height, width = lr.pixels.shape[:2]
+    try:
+        return ImageResult(
+            name=pair.name,
+            lr_size=(height, width),
+            rgb=Fidelity(_finite(psnr(made.rgb, hr, scale)), ssim(made.rgb, hr, scale)),
+            y=Fidelity(_finite(psnr(made.y, luma, scale)), ssim(made.y, luma, scale)),
+            bicubic_rgb_dB=_finite(psnr(enlarged, hr, scale)),
+            bicubic_y_dB=_finite(psnr(luma8(enlarged), luma, scale)),
+            runtime_ms=made.runtime_ms,
+            predicted_peak=upscaler.predicted_peak((height, width)),
+            measured_peak=made.peak,
+        )
+    except InputError as error:
+        raise InputError(f"{pair.hr}: {error}") from error
+
+
+def _finite(value: float) -> float | None:
+    return None if isinf(value) else value

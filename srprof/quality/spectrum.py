@@ -1,0 +1,303 @@
+"""Spectra of feature maps before and after modules, as in Section 4.3 of FMEN (CVPRW 2022).
+
+Of a feature map (C, H, W) the mean over the channels is taken, of that the power spectrum by the
+discrete Fourier transform, with the zero frequency in the middle, and its power is summed over
+concentric rings around there. Divided by the whole power that is a density: how the power is
+shared out among frequencies.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from srprof import spec as specs
+from srprof.errors import InputError, ModelError
+from srprof.measuring.metering import model_errors, new_instance
+from srprof.quality.images import Picture, read_image
+from srprof.quality.metrics import luma
+from srprof.tracing.isolation import isolated
+from srprof.workload import resolve
+
+Array = NDArray[np.float64]
+
+#: Modules that are looked at if none is named: those whose class is called so.
+DEFAULT_CLASS = "HFAB"
+#: Frequencies above half of the highest that rows and columns can have (0.5), in cycles per pixel.
+HIGH = 0.25
+
+_LISTED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The spectrum of a feature map.
+
+    Attributes:
+        channels: of the feature map; mean: over them, (H, W).
+    """
+
+    channels: int
+    mean: Array
+
+    @cached_property
+    def power(self) -> Array:
+        """Squared magnitudes of the Fourier transform, the zero frequency at [H // 2, W // 2]."""
+        return power_spectrum(self.mean)
+
+    @cached_property
+    def radius(self) -> Array:
+        """Radii of the rings' middle lines, in cycles per pixel."""
+        steps = np.arange(len(self.density), dtype=np.float64)
+        radii: Array = steps / min(self.mean.shape)
+        return radii
+
+    @cached_property
+    def density(self) -> Array:
+        """Shares of the power in each ring; they sum to 1, or are all 0 for a map of zeros."""
+        return ring_density(self.power)
+
+    @property
+    def constant(self) -> float:
+        """The share of the innermost ring: the zero frequency, the map's mean value."""
+        return float(self.density[0])
+
+    @property
+    def high(self) -> float:
+        """The share of frequencies above `HIGH` in the power that is not constant."""
+        rest = float(self.density[1:].sum())
+        return float(self.density[self.radius > HIGH].sum()) / rest if rest else 0.0
+
+
+def power_spectrum(image: Array) -> Array:
+    """(H, W) to its power spectrum of the same shape, the zero frequency at [H // 2, W // 2]."""
+    power: Array = np.abs(np.fft.fftshift(np.fft.fft2(image))) ** 2
+    return power
+
+
+def ring_density(power: Array) -> Array:
+    """Shares of a centred power spectrum in rings around its middle; they sum to 1.
+
+    With n the shorter side, ring k has the frequencies whose distance from zero, in cycles per
+    pixel, is nearest to k / n. Power in the corners, beyond 0.5, is in the outermost rings. A
+    spectrum of zeros gives zeros.
+    """
+    rows, columns = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power.shape)
+    distance = np.hypot(rows[:, None], columns[None])
+    ring = np.rint(distance * min(power.shape)).astype(np.intp)
+    sums = np.bincount(ring.ravel(), weights=power.ravel())
+    shares: Array = sums / (float(sums.sum()) or 1.0)
+    return shares
+
+
+@dataclass(frozen=True)
+class ModuleSpectra:
+    """A module's call: its first feature map, and what it made of it.
+
+    Attributes:
+        call: 1 for the module's first call. kind: the module's class.
+    """
+
+    module: str
+    kind: str
+    call: int
+    before: Spectrum
+    after: Spectrum
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The spectra of one run, in the order in which the modules' calls ended.
+
+    Attributes:
+        name, spec: of the model. shape: of its input, (1, C, H, W).
+    """
+
+    name: str
+    spec: str
+    weights: str
+    image: str
+    shape: tuple[int, ...]
+    pixel_range: int
+    modules: tuple[ModuleSpectra, ...]
+    notes: tuple[str, ...] = ()
+
+
+def spectra(
+    model: Any,
+    image: str,
+    modules: Sequence[str] = (),
+    *,
+    weights: str | None = None,
+    pixel_range: int = 1,
+) -> Spectra:
+    """Run a model on an image on the CPU and take the spectra of modules' feature maps.
+
+    Args:
+        model: a SPEC or an `nn.Module`; weights: checkpoint for a SPEC.
+        image: file of the LR image.
+        modules: names or patterns (`HFABs.*`) of modules; by default every HFAB.
+        pixel_range: largest value of the network's input, 1 or 255.
+
+    Raises:
+        InputError: the SPEC, the weights or the image is wrong, or no module has such a name.
+        ModelError: the model raised, or a feature map is not finite.
+    """
+    picture = read_image(image)
+    channels = [3, 1]
+    if isinstance(model, str) and specs.parse(model).network is not None:
+        channels = [specs.parse(model).channels]
+    failure: ModelError | None = None
+    for count in channels:
+        try:
+            return _spectra(model, image, _planes(picture, count), modules, weights, pixel_range)
+        except ModelError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _planes(picture: Picture, channels: int) -> Array:
+    """(C, H, W) of values from 0 to 255: RGB, or luma for one channel."""
+    return luma(picture.pixels)[None] if channels == 1 else picture.pixels.transpose(2, 0, 1)
+
+
+def _spectra(
+    model: Any,
+    image: str,
+    planes: Array,
+    patterns: Sequence[str],
+    weights: str | None,
+    pixel_range: int,
+) -> Spectra:
+    values = np.ascontiguousarray(planes[None] / (255 / pixel_range))
+    tensor = torch.from_numpy(values).to(torch.float32)
+    workload = resolve(model, [tensor], weights=weights)
+    notes: list[str] = []
+    with isolated(notes), workload.environment(), model_errors(workload):
+        network, args, kwargs = new_instance(workload, "cpu", run=0)
+        names = chosen_modules(network, patterns)
+        with recording_maps(network, names) as found, torch.no_grad():
+            network(*args, **kwargs)
+    if not found:
+        raise InputError(
+            f"{', '.join(names[:_LISTED])}: nothing of it ran on this image, or it takes or gives "
+            "no feature map (N, C, H, W); name other modules"
+        )
+    return Spectra(
+        name=workload.name,
+        spec=workload.spec,
+        weights=weights or "",
+        image=image,
+        shape=tuple(tensor.shape),
+        pixel_range=pixel_range,
+        modules=tuple(found),
+        notes=(*notes, *_zeros(found)),
+    )
+
+
+def _zeros(found: Sequence[ModuleSpectra]) -> Iterator[str]:
+    for item in found:
+        for side, spectrum in (("before", item.before), ("after", item.after)):
+            if not spectrum.density.any():
+                yield f"the mean feature map {side} {item.module} is zero everywhere"
+
+
+# -- modules --------------------------------------------------------------------------------------
+
+
+def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Names of the model's modules that fit one of the patterns; without any, of its HFABs.
+
+    Raises:
+        InputError: a pattern fits no module, with near names; or there is no HFAB.
+    """
+    kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
+    if not patterns:
+        found = [name for name, kind in kinds.items() if DEFAULT_CLASS in kind.upper()]
+        if not found:
+            raise InputError(
+                f"{type(model).__name__} has no {DEFAULT_CLASS}: name modules with --module; "
+                f"{_some(kinds)}"
+            )
+        return found
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = [name for name in kinds if name == pattern or fnmatchcase(name, pattern)]
+        if not fitting:
+            near = difflib.get_close_matches(pattern, kinds, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else _some(kinds)
+            raise InputError(f"--module {pattern}: {type(model).__name__} has none, {hint}")
+        chosen |= dict.fromkeys(fitting)
+    return list(chosen)
+
+
+def _some(kinds: dict[str, str]) -> str:
+    names = list(kinds)
+    if not names:
+        return "it has no modules at all"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"it has {', '.join(names[:_LISTED])}{more}"
+
+
+@contextmanager
+def recording_maps(model: nn.Module, names: Sequence[str]) -> Iterator[list[ModuleSpectra]]:
+    """Record the feature maps before and after modules while the model runs in here.
+
+    The hooks are gone afterwards, also if the model raises. Calls whose first tensor or result
+    is no feature map (1, C, H, W) are passed over.
+    """
+    found: list[ModuleSpectra] = []
+    handles = []
+    try:
+        for name in names:
+            before, after = _hooks(name, found)
+            module = model.get_submodule(name)
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(module.register_forward_hook(after))
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hooks(
+    name: str, found: list[ModuleSpectra]
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What runs before and after a module's call.
+
+    The mean is taken at once: the module may change its input in place.
+    """
+    open_calls: list[Spectrum | None] = []
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        open_calls.append(_spectrum(next(tensors, None), name))
+
+    def after(module: nn.Module, _: Any, result: Any) -> None:
+        first, second = open_calls.pop(), _spectrum(result, name)
+        if first is not None and second is not None:
+            call = 1 + sum(item.module == name for item in found)
+            found.append(ModuleSpectra(name, type(module).__name__, call, first, second))
+
+    return before, after
+
+
+def _spectrum(value: Any, name: str) -> Spectrum | None:
+    """The spectrum of a feature map, None if it is none."""
+    if not isinstance(value, Tensor) or value.dim() != 4 or value.shape[0] != 1:
+        return None
+    mean = value.detach()[0].to(torch.float64).mean(dim=0).numpy()
+    if not np.isfinite(mean).all():
+        raise ModelError(f"a feature map of {name} has NaN or infinity; check the weights")
+    return Spectrum(value.shape[1], mean)

@@ -1,0 +1,274 @@
+"""A network as a function from an LR image to an SR image, with what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from srprof import spec as specs
+from srprof.analysis import Analysis
+from srprof.errors import DeviceMemoryError, InputError, ModelError
+from srprof.measuring.backend import Backend
+from srprof.measuring.base import fingerprint
+from srprof.measuring.cpu import CpuBackend, most_allocated
+from srprof.measuring.cuda import CudaBackend
+from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.quality.images import to_bits8
+from srprof.quality.metrics import luma, luma8
+from srprof.quality.resize import Array, bicubic
+from srprof.tracing.isolation import isolated
+from srprof.tracing.records import TensorRef, Trace
+from srprof.tracing.run import run_trace
+from srprof.workload import Workload, resolve
+
+#: LR height and width of the run that finds out what the network takes and gives.
+_PROBE = (64, 64)
+#: Luma's part of a change of R, G and B alike (BT.601).
+_LUMA_SHARE = 219 / 255
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a network takes and gives.
+
+    Attributes:
+        channels: 3 for RGB, 1 for luma. factor: how much larger its result is.
+    """
+
+    trace: Trace
+    channels: int
+    factor: int
+
+    @property
+    def network(self) -> str:
+        """The network's fingerprint."""
+        return fingerprint(self.trace.externals, self.trace.nodes).network
+
+
+def probe(model: Any, weights: str | None, dtype: str = "float32") -> Probe:
+    """Run a model once, on meta tensors, to see what it is for.
+
+    Raises:
+        InputError: the SPEC or the weights are wrong, or it gives no image.
+        ModelError: the model raised, for RGB and for luma.
+    """
+    channels = [3, 1]
+    if isinstance(model, str) and specs.parse(model).network is not None:
+        channels = [specs.parse(model).channels]
+    failure: ModelError | None = None
+    for count in channels:
+        try:
+            trace = run_trace(
+                resolve(model, [(1, count, *_PROBE)], weights=weights, dtype=dtype), holders=False
+            )
+        except ModelError as error:
+            failure = failure or error
+            continue
+        return Probe(trace, count, _factor(trace, count))
+    assert failure is not None
+    raise failure
+
+
+def _factor(trace: Trace, channels: int) -> int:
+    result = trace.result
+    shape: tuple[int, ...] = ()
+    if isinstance(result, TensorRef):
+        made = result.node >= 0
+        shape = (
+            trace.nodes[result.node].outputs[result.output].shape
+            if made
+            else trace.externals[result.output].info.shape
+        )
+    height, width = _PROBE
+    factor = shape[-1] // width if len(shape) == 4 else 0
+    if factor < 1 or shape != (1, channels, factor * height, factor * width):
+        what = "x".join(map(str, shape)) or f"a {type(result).__name__}"
+        raise InputError(
+            f"{trace.spec} gives {what} for 1x{channels}x{height}x{width}; only a network that "
+            "gives one image, a whole number of times as large, can be evaluated"
+        )
+    return factor
+
+
+@dataclass(frozen=True, slots=True)
+class Upscaled:
+    """An SR image of 8 bits, (H, W, 3), and its luma, (H, W).
+
+    Attributes:
+        runtime_ms: of the forward pass. peak: bytes by a GPU's allocator, None on a CPU.
+    """
+
+    rgb: NDArray[np.uint8]
+    y: NDArray[np.uint8]
+    runtime_ms: float
+    peak: int | None
+
+
+class Upscaler:
+    """A model on a device. Use `running` around its calls.
+
+    Args:
+        model, weights, dtype: as for `srprof.evaluate`.
+        found: what `probe` said of it. scale: from LR to SR; a network whose factor is 1 gets the
+            LR image enlarged by bicubic.
+        pixel_range: of the network's values, 1 or 255.
+        tile, halo: run it tile by tile (`srprof.tiling`), None for whole images.
+        device: "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        InputError: there is no such device, the weights do not fit, or it cannot run in tiles.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        weights: str | None,
+        dtype: str,
+        found: Probe,
+        scale: int,
+        pixel_range: int,
+        tile: tuple[int, int] | None,
+        halo: int | None,
+        device: str,
+    ) -> None:
+        self._spec, self._weights, self._dtype = model, weights, dtype
+        self._channels, self._factor, self.scale = found.channels, found.factor, scale
+        self._range = pixel_range
+        self._tile, self._halo = tile, halo
+        self._gpu = None if device == "cpu" else CudaBackend(device)
+        self.backend: Backend = self._gpu or CpuBackend()
+        self._workload = self._resolve((1, found.channels, *_PROBE))
+        self._predicted: dict[tuple[int, ...], int] = {}
+        self.notes: list[str] = []
+
+    def _resolve(self, shape: tuple[int, ...]) -> Workload:
+        return resolve(self._spec, [shape], weights=self._weights, dtype=self._dtype)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The conditions in which the model runs; they are put back afterwards."""
+        with self.backend.active(), isolated(self.notes), self._workload.environment():
+            yield
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        with model_errors(self._workload):
+            model = new_instance(self._workload, self.backend.where, run=0).model
+        if self._tile is None:
+            return model
+        from srprof.tiling.tiled import Tiled
+
+        return Tiled(model, self._tile, halo=self._halo).eval()
+
+    @property
+    def peak_is(self) -> str:
+        """What a peak counts."""
+        if self._gpu is None:
+            return (
+                "Peaks are predicted as what eager PyTorch requests, measured by its CPU allocator"
+            )
+        return "Peaks are torch.cuda.max_memory_allocated(), predicted for a fresh program"
+
+    # -- running --------------------------------------------------------------------------------
+
+    def __call__(self, lr: Array) -> Upscaled:
+        """Upscale an LR image (H, W, 3) of values from 0 to 255.
+
+        Raises:
+            ModelError: the model raised, or its result is not finite.
+            DeviceMemoryError: the GPU's memory is too small.
+        """
+        enlarged = bicubic(lr, self.scale) if self._channels == 1 else None
+        image = self._input(lr)
+        results: list[Tensor] = []
+        with self._running_out():
+            if self._gpu is not None:
+                self._gpu.reset_peak()
+            runtime = self.backend.time_ms(lambda: results.append(self._forward(image)))
+            peak = None if self._gpu is None else self._gpu.peak_allocated()
+        pixels = self._output(results.pop(), lr.shape[:2])
+        if enlarged is None:
+            rgb = to_bits8(pixels)
+            return Upscaled(rgb, luma8(rgb), runtime, peak)
+        change = (pixels - luma(enlarged)) / _LUMA_SHARE  # of R, G and B alike: chroma stays
+        return Upscaled(to_bits8(enlarged + change[..., None]), to_bits8(pixels), runtime, peak)
+
+    def warm_up(self, lr: Array) -> None:
+        """Run once, so that what happens once only is not in the first image's runtime."""
+        with self._running_out():
+            self._forward(self._input(lr))
+
+    def _input(self, lr: Array) -> Tensor:
+        """The network's input, (1, C, H, W), on the device."""
+        pixels = luma(lr) if self._channels == 1 else lr
+        if self._factor != self.scale:
+            pixels = bicubic(pixels, self.scale)
+        planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self._range)))
+        return tensor.to(self.backend.where, getattr(torch, self._dtype))
+
+    def _forward(self, image: Tensor) -> Tensor:
+        with model_errors(self._workload), torch.no_grad():
+            result: Tensor = self._model(image)
+            return result
+
+    def _output(self, result: Tensor, size: tuple[int, ...]) -> Array:
+        """The network's result as (H, W, 3), or (H, W) of luma, from 0 to 255."""
+        shape = (1, self._channels, *(self.scale * side for side in size))
+        if tuple(result.shape) != shape:
+            raise InputError(
+                f"the network gives {'x'.join(map(str, result.shape))} and not "
+                f"{'x'.join(map(str, shape))}; give images of sizes that it can take"
+            )
+        pixels = result[0].to("cpu", torch.float64).numpy() * (255 / self._range)
+        if not np.isfinite(pixels).all():
+            raise ModelError(
+                f"{self._workload.name} gives NaN or infinity; try --dtype float32, and check the "
+                "weights"
+            )
+        return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def predicted_peak(self, size: tuple[int, int]) -> int:
+        """Bytes at the peak for an LR image of this size, without a run."""
+        if self._factor != self.scale:
+            size = self.scale * size[0], self.scale * size[1]
+        shape = (1, self._channels, *size)
+        if shape not in self._predicted:
+            workload = self._resolve(shape)
+            if self._tile is not None:
+                workload = resolve(self._model, [shape], dtype=self._dtype)
+            analysis = Analysis(run_trace(workload, holders=False))
+            self._predicted[shape] = (
+                analysis.requested.eager.nbytes
+                if self._gpu is None
+                else analysis.cold.peak_allocated
+            )
+        return self._predicted[shape]
+
+    def measured_on_cpu(self, lr: Array) -> int:
+        """Bytes at the peak of one more pass, by PyTorch's CPU allocator."""
+        image = self._input(lr)
+        tensors = [*self._model.parameters(), *self._model.buffers(), image]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        resident = sum(storage.nbytes() for storage in storages.values())
+        return resident + most_allocated(lambda: self._forward(image))
+
+    @contextmanager
+    def _running_out(self) -> Iterator[None]:
+        try:
+            yield
+        except OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                f"{self._workload.name} does not fit into the device's memory; give --tile, or "
+                "smaller images"
+            ) from error

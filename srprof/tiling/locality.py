@@ -1,0 +1,208 @@
+"""Whether a network is local, and how far it looks: found with NaN, then proved.
+
+A NaN shows what a result pixel depends on (`reach.py`). Comparisons hide a NaN, and strides and
+windows make the result depend on where a tile begins; so the halo is then proved: on random
+images, tiles and whole must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import torch
+from torch import Tensor, nn
+
+from srprof.errors import SrprofError
+from srprof.tiling.reach import STRIP, kernels_reach, reach
+from srprof.tiling.sizes import SizeRule
+from srprof.tiling.subject import Subject, find_subject
+from srprof.tiling.tiled import Tiled
+
+#: Tiles may have to start at multiples of what the network's sizes are multiples of, times these.
+_ALIGNMENTS = (1, 2, 4, 8, 16)
+#: Largest difference between tiled and whole, of the result's largest value, in float64 (rounding
+#: only: 2e-16 a call) and, for what does not run in float64, in float32.
+_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
+#: MACs up to which the proof's image is cut both ways; else two strips, each cut one way.
+_CHEAP = 4e9
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """What is known of a network's locality.
+
+    Attributes:
+        local: tiles with this halo give the whole image's result.
+        halo: LR pixels around a tile's kept part that it depends on; 0 if it is not local.
+        multiple: tiles must start at, and be, multiples of it.
+        reason: why it is not local, one line.
+        difference: the largest between tiled and whole in the proof, as a share of the result's
+            largest value; dtype: in which that was computed.
+        bit_equal: in float32 there was no difference at all. It holds for the proof's sizes: a
+            library may add in another order at others.
+        image, tile: LR height and width of the proof's image and tiles.
+    """
+
+    local: bool
+    halo: int = 0
+    multiple: int = 1
+    reason: str = ""
+    difference: float = 0.0
+    bit_equal: bool = False
+    dtype: str = ""
+    image: tuple[int, int] = (0, 0)
+    tile: tuple[int, int] = (0, 0)
+
+
+def locality(
+    module: nn.Module, channels: int | None = None, multiple: int | None = None
+) -> Locality:
+    """Find a network's halo and prove it; the network itself is left as it is.
+
+    A copy is run on the CPU in evaluation mode, in float32 and float64, on strips of a few
+    pixels' width: a second for an efficient network, five for EDSR's 43 million parameters.
+
+    Args:
+        module: a network of one image to one image.
+        channels: of its input; None tries 3, 1, and what its first convolution takes.
+        multiple: tiles start at multiples of this; None finds the smallest that will do.
+
+    Raises:
+        InputError: it takes no image of any size that was tried, or cannot be copied.
+    """
+    from srprof.tracing.isolation import isolated
+    from srprof.workload import copy_model
+
+    with isolated([]), torch.no_grad():
+        subject = find_subject(copy_model(module, "cpu").float().eval(), channels)
+        if not subject.rule.aligned:
+            return Locality(False, reason=_sizes_reason(subject.rule))
+        expected = kernels_reach(subject)
+        found = reach(subject, expected)
+        if isinstance(found, str):
+            return Locality(False, reason=found)
+        return _proved(subject, tuple(sorted({found, max(found, expected)})), multiple)
+
+
+def _sizes_reason(rule: SizeRule) -> str:
+    if rule.step is None:
+        return f"it takes images of {rule.least}x{rule.least} only"
+    return f"it takes sides of {rule.side(0)}, {rule.side(1)}, {rule.side(2)}, ... pixels only"
+
+
+def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> Locality:
+    """The first halo and smallest multiple with which tiles give the whole image's result.
+
+    A second halo is what the kernels reach, where a comparison hid the NaN from the first.
+    """
+    step = subject.rule.step or 1
+    multiples = (multiple,) if multiple is not None else tuple(step * a for a in _ALIGNMENTS)
+    closest = inf
+    for halo in halos:
+        for candidate in multiples:
+            found = _compare(subject, halo, candidate)
+            if found.local:
+                return found
+            closest = min(closest, found.difference)
+    why = _resizes(subject) or "the result depends on where a tile begins"
+    return Locality(
+        False,
+        reason=f"{why}; tiles with a halo of {halos[-1]} differ by {closest:.1e} of the largest "
+        "value",
+        difference=closest,
+    )
+
+
+def _compare(subject: Subject, halo: int, multiple: int) -> Locality:
+    """Tiled and whole on random images: cut both ways if that is cheap, else one after the other.
+
+    Two tiles along an axis; the second starts at an odd number of multiples.
+    """
+    tile = -(-2 * halo // multiple) * multiple + 3 * multiple
+    tile += max(0, -(-(subject.rule.least - tile) // multiple) * multiple)
+    length, across = tile + 3 * multiple, subject.rule.at_least(STRIP)
+    cost = _macs(subject, across) / across**2 * length**2
+    sizes = [(length, length)] if cost <= _CHEAP else [(length, across), (across, length)]
+    found = [_compare_on(subject, size, tile, halo, multiple) for size in sizes]
+    return max(found, key=lambda one: (not one.local, one.difference, not one.bit_equal))
+
+
+def _macs(subject: Subject, side: int) -> float:
+    from srprof.analysis import analyze
+
+    try:
+        image = (1, subject.channels, side, side)
+        return float(analyze(subject.model, image).complexity.macs)
+    except SrprofError:
+        return inf
+
+
+def _compare_on(
+    subject: Subject, size: tuple[int, int], tile: int, halo: int, multiple: int
+) -> Locality:
+    """One comparison: in float32, and where that rounds differently in float64."""
+    computed, difference, equal = torch.float32, inf, False
+    for dtype in (torch.float32, torch.float64):
+        try:
+            whole, tiled = _both(subject, size, tile, halo, multiple, dtype)
+        except SrprofError:
+            raise
+        except Exception:  # in float64 it mixes in tensors of its own
+            break
+        computed, difference = dtype, _difference(whole, tiled)
+        equal = dtype is torch.float32 and torch.equal(whole, tiled)
+        if equal:
+            break
+    return Locality(
+        local=difference <= _TOLERANCE[computed],
+        halo=halo,
+        multiple=multiple,
+        difference=difference,
+        bit_equal=equal,
+        dtype=str(computed).removeprefix("torch."),
+        image=size,
+        tile=(min(tile, size[0]), min(tile, size[1])),
+    )
+
+
+def _both(
+    subject: Subject,
+    size: tuple[int, int],
+    tile: int,
+    halo: int,
+    multiple: int,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """The whole image's result and that of its tiles."""
+    model = subject.model.to(dtype)
+    try:
+        image = subject.image(*size, dtype)
+        whole = model(image.clone())
+        return whole, Tiled(model, tile, halo, multiple)(image)
+    finally:
+        subject.model.to(torch.float32)
+
+
+def _difference(whole: Tensor, tiled: Tensor) -> float:
+    """The largest difference, as a share of the largest value; infinite if one is no number."""
+    largest = float(whole.abs().max())
+    difference = float((whole - tiled).abs().max())
+    return difference / (largest or 1.0) if isfinite(largest + difference) else inf
+
+
+def _resizes(subject: Subject) -> str:
+    """The first call that enlarges by no whole number, in words; "" if there is none."""
+    from srprof.analysis import trace
+
+    side = subject.rule.at_least(64)
+    for node in trace(subject.model, (1, subject.channels, side, side)).nodes:
+        if node.op.startswith("upsample") and node.inputs and len(node.shape) == 4:
+            small, large = node.inputs[0].shape[-2:], node.shape[-2:]
+            if any(b % a for a, b in zip(small, large, strict=True)):
+                where = f"{node.op} in {node.module}" if node.module else node.op
+                return (
+                    f"{where} resizes to the image's size ({small[0]}x{small[1]} to "
+                    f"{large[0]}x{large[1]} in an image of {side}x{side})"
+                )
+    return ""

@@ -1,0 +1,188 @@
+"""How far a result pixel looks: a NaN in one row spreads to what depends on that row.
+
+0 x NaN is NaN, so that real runs on the CPU give the distance whatever the network is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from srprof.errors import SrprofError
+from srprof.tiling.subject import Subject
+
+if TYPE_CHECKING:
+    from srprof.tracing.records import Trace
+
+#: Width of a strip, in LR pixels, where the network takes so little.
+STRIP = 8
+#: The NaN stands at most so far from a strip's end.
+FARTHEST = 256
+
+
+def reach(subject: Subject, begin: int) -> int | str:
+    """How far a result pixel looks, in LR pixels; or in words what makes it look everywhere.
+
+    Args:
+        begin: about the distance to expect; a strip's length follows from it.
+    """
+    distance = begin + 8
+    while True:
+        found = [_spread(subject, axis, distance) for axis in (-2, -1)]
+        if None not in found:
+            return max(one for one in found if one is not None)
+        culprit = _culprit(subject, distance)
+        if culprit.pooled or distance >= FARTHEST:
+            break
+        distance = min(FARTHEST, 4 * distance)
+    if culprit.op:
+        return f"{culprit.op} depends on the whole image"
+    return f"a result pixel depends on pixels more than {distance} away"
+
+
+def _poisoned(subject: Subject, axis: int, distance: int) -> tuple[Tensor, int]:
+    """A strip along an axis with one row (or column) of NaN in its middle, and its index."""
+    step = subject.rule.step or 1
+    unit = step if step % 8 == 0 else 8 * step
+    middle = -(-distance // unit) * unit
+    length, across = subject.rule.at_least(2 * middle), subject.rule.at_least(STRIP)
+    image = subject.image(length, across) if axis == -2 else subject.image(across, length)
+    image.select(axis, middle).fill_(torch.nan)
+    return image, middle
+
+
+def _spread(subject: Subject, axis: int, distance: int) -> int | None:
+    """How far from its row a NaN gets, in LR pixels; None if it gets to an end of the strip."""
+    image, middle = _poisoned(subject, axis, distance)
+    length = image.shape[axis]
+    result = subject.model(image)
+    scale = result.shape[axis] // length
+    spoiled = result.isnan().movedim(axis, 0).flatten(1).any(dim=1).nonzero().flatten()
+    if spoiled.numel() == 0:
+        return 0
+    first, last = int(spoiled[0]), int(spoiled[-1])
+    if first == 0 or last == scale * length - 1:
+        return None
+    return max(middle - first // scale, last // scale - middle)
+
+
+# -- what to expect --------------------------------------------------------------------------
+
+
+def kernels_reach(subject: Subject) -> int:
+    """How far the convolutions and pooling on the longest path look, in LR pixels.
+
+    It is no bound, since other calls look around too.
+    """
+    from srprof.analysis import trace
+
+    side = subject.rule.at_least(64)
+    try:
+        record = trace(subject.model, (1, subject.channels, side, side))
+    except SrprofError:
+        return 16
+    return ceil(_longest_path(record, side))
+
+
+def _longest_path(record: Trace, side: int) -> float:
+    lengths: dict[int, float] = {}
+    for node in record.nodes:
+        length = max((lengths.get(info.storage, 0.0) for info in node.inputs), default=0.0)
+        if node.inputs and len(node.inputs[0].shape) == 4:
+            pixels = _kernel_reach(node.op, node.arguments[0], node.inputs)
+            length += pixels * side / node.inputs[0].shape[-2]
+        for info in node.outputs:
+            lengths[info.storage] = max(lengths.get(info.storage, 0.0), length)
+    return max(lengths.values(), default=0.0)
+
+
+def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) -> float:
+    """Pixels of its input that a convolution or pooling looks to one side."""
+    if op == "convolution" and len(inputs[1].shape) == 4:
+        return (max(inputs[1].shape[-2:]) - 1) * max(arguments[5]) / 2
+    if "pool2d" in op and "adaptive" not in op:
+        return float(max(arguments[1])) / 2
+    return 0.0
+
+
+# -- who is to blame -------------------------------------------------------------------------
+
+
+def _culprit(subject: Subject, distance: int) -> _Spreading:
+    """The first call that spreads a NaN over all of its result."""
+    for axis in (-2, -1):
+        image, _ = _poisoned(subject, axis, distance)
+        with _modules(subject.model) as stack, _Spreading(stack) as spreading:
+            subject.model(image)
+        if spreading.op:
+            break
+    return spreading
+
+
+class _Spreading(TorchDispatchMode):
+    """Finds the call that gives nothing but NaN though none of its inputs was so.
+
+    Attributes:
+        op: the call and its module, "" if there is none; pooled: it gave one pixel.
+    """
+
+    def __init__(self, stack: list[str]) -> None:
+        super().__init__()
+        self._stack = stack
+        self.op = ""
+        self.pooled = False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        first = result[0] if isinstance(result, tuple) and result else result
+        if not self.op and isinstance(first, Tensor) and _all_nan(first):
+            read = [a for a in args if isinstance(a, Tensor) and a.is_floating_point()]
+            if any(map(_some_nan, read)) and not any(map(_all_nan, read)):
+                name, module = func.overloadpacket.__name__, "".join(self._stack[-1:])
+                self.op = f"{name} in {module}" if module else name
+                self.pooled = max(first.shape[2:], default=1) == 1
+        return result
+
+
+def _some_nan(tensor: Tensor) -> bool:
+    return tensor.numel() > 0 and bool(tensor.isnan().any())
+
+
+def _all_nan(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 0 and bool(tensor.isnan().all())
+
+
+@contextmanager
+def _modules(model: nn.Module) -> Iterator[list[str]]:
+    """The paths of the modules whose `forward` is running, the innermost last."""
+    paths = {module: path for path, module in model.named_modules()}
+    stack: list[str] = []
+
+    def enter(module: nn.Module, _: Any) -> None:
+        stack.append(paths.get(module, ""))
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    try:
+        yield stack
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,73 @@
+"""The network under test: a copy of its own, and the images that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from srprof.errors import InputError
+from srprof.tiling.sizes import SizeRule, size_rule
+from srprof.tracing.source import first_line
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network under test: a copy on the CPU in float32, and the sizes that it takes."""
+
+    model: nn.Module
+    channels: int
+    rule: SizeRule
+
+    def image(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The same random image each time, by size."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (1, self.channels, height, width)
+        return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def find_subject(model: nn.Module, channels: int | None) -> Subject:
+    """The network with what it takes, found on the meta device where that can run it."""
+    first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    tried = [channels] if channels is not None else list(dict.fromkeys((3, 1, first)))
+    error: Exception | None = None
+    for run in (_on_meta(model), model):
+        for count in tried:
+            takes = _Takes(run, count)
+            rule = size_rule(takes)
+            if rule is not None:
+                return Subject(model, count, rule)
+            error = error or takes.error
+    raise InputError(
+        f"{type(model).__name__} takes no image of {' or '.join(map(str, tried))} channels "
+        f"({first_line(error) if error else 'it gives none'}), so where its result depends on "
+        "what cannot be found out; give a halo"
+    )
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    from srprof.workload import copy_model
+
+    return copy_model(model, "meta")
+
+
+class _Takes:
+    """Whether a network takes a square image, and gives one that is larger by whole numbers."""
+
+    def __init__(self, model: nn.Module, channels: int) -> None:
+        self._model = model
+        self._channels = channels
+        self._device = next((p.device.type for p in model.parameters()), "cpu")
+        self.error: Exception | None = None
+
+    def __call__(self, side: int) -> bool:
+        try:
+            result = self._model(torch.zeros(1, self._channels, side, side, device=self._device))
+        except Exception as error:
+            self.error = self.error or error
+            return False
+        if not isinstance(result, Tensor) or result.dim() != 4:
+            return False
+        height, width = result.shape[-2:]
+        return height == width and height >= side and height % side == 0
