@@ -78,7 +78,9 @@ def restore(
         ) from error
     ours = json.loads(json.dumps(identity))  # tuples as lists
     different = [
-        f"{key} was {theirs.get(key)!r} and is {ours.get(key)!r}"
+        "its images were others"
+        if key == "images"
+        else f"{key} was {theirs.get(key)!r} and is {ours.get(key)!r}"
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
     ]

@@ -331,6 +331,14 @@ def test_a_checkpoint_of_another_configuration(tmp_path, capsys):
     assert (tmp_path / "run" / checkpoint.NAME).read_bytes() == before
 
 
+def test_a_checkpoint_of_other_images(tmp_path, capsys):
+    folder = images(tmp_path / "hr", (96, 96))
+    config = replaced(write_config(tmp_path), '"skimage"', f'"{folder}"')
+    assert main(["train", config]) == 0
+    (folder / "0.png").rename(folder / "1.png")
+    assert "of another configuration: its images were others;" in refused(config, capsys)
+
+
 def test_a_checkpoint_of_something_else(tmp_path, capsys):
     config = write_config(tmp_path)
     (tmp_path / "run").mkdir()
