@@ -34,7 +34,19 @@ def call_shapes(args: argparse.Namespace, spec: Spec) -> list[tuple[int, ...]]:
         InputError: one of them is no size, or too large for the dtype.
     """
     sizes = args.input or ["256x256"]
+    batch = getattr(args, "batch", None)
+    if batch is not None:
+        sizes = [_batched(size, batch, spec.channels) for size in sizes]
     return [check_shape(parse_size(size, spec.channels), args.dtype) for size in sizes]
+
+
+def _batched(size: str, batch: int, channels: int) -> str:
+    if batch < 1:
+        raise InputError(f"--batch {batch}: give a whole number of at least 1")
+    if size.count("x") == 3:
+        raise InputError(f"--input {size} has a batch of its own: leave --batch out, or write HxW")
+    parse_size(size, channels)
+    return f"{batch}x{channels}x{size}"
 
 
 def check_counts(args: argparse.Namespace, **least: int) -> None:

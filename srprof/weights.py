@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,19 @@ def write_state_dict(state: Mapping[str, Tensor], path: str) -> None:
         InputError: the system refuses.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    safe = path.endswith(".safetensors")
     with replacing(Path(path)) as temporary:
-        if path.endswith(".safetensors"):
-            _safetensors("save_file")(tensors, str(temporary))
-        else:
-            with temporary.open("wb") as file:  # torch refuses to make a hidden file itself
-                torch.save(tensors, file)
+        temporary.write_bytes(_safetensors("save")(tensors) if safe else torch_bytes(tensors))
+
+
+def torch_bytes(value: Any) -> memoryview:
+    """What `torch.save` would write.
+
+    Its own writer turns a full disk into errors that say nothing of a disk.
+    """
+    data = BytesIO()
+    torch.save(value, data)
+    return data.getbuffer()
 
 
 def load_weights(model: nn.Module, path: str) -> nn.Module:

@@ -48,6 +48,7 @@ class Workload:
         args, kwargs: the call's arguments; tensors as `TensorSpec` or example tensors.
         dtype: floating-point dtype of parameters, buffers and inputs.
         scale, width: upscaling factor and trunk channels where the zoo knows them.
+        training: the model is to be trained, and not only called.
         environment: gives the context in which the model's code finds its modules; active while
             it is built and run.
         forget: has that code imported anew for the next instance.
@@ -62,11 +63,12 @@ class Workload:
     channels_last: bool = False
     scale: int | None = None
     width: int | None = None
+    training: bool = False
     environment: Callable[[], AbstractContextManager[None]] = nullcontext
     forget: Callable[[], None] = lambda: None
 
     def instance(self, device: str) -> Instance:
-        """A fresh model in evaluation mode with its arguments, both on the device.
+        """A fresh model in its mode with its arguments, both on the device.
 
         "cuda-fake" must be asked for inside torch's fake-tensor mode: the model is built on the
         CPU and then moved, which makes its tensors fake.
@@ -79,7 +81,7 @@ class Workload:
     def prepare(self, model: nn.Module, device: str) -> Instance:
         """A model as it was built, made ready for the call on the device."""
         fake = device == "cuda-fake"
-        _evaluation_mode(model)
+        _set_mode(model, self.training)
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
             model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -259,13 +261,13 @@ def _weights(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _evaluation_mode(model: nn.Module) -> None:
-    """`model.eval()`; exported programs refuse it, and then only their parts are switched."""
+def _set_mode(model: nn.Module, training: bool) -> None:
+    """`model.train(training)`; exported programs refuse, and then only their parts are switched."""
     try:
-        model.eval()
+        model.train(training)
     except NotImplementedError:
         for module in model.modules():
-            module.training = False
+            module.training = training
 
 
 def copy_model(model: nn.Module, device: str) -> nn.Module:

@@ -63,6 +63,11 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
     finally:
         if collecting:
             gc.enable()
+    return list(labels.ops.values()), _sums(prof, labels)
+
+
+def _sums(prof: profile, labels: _Labels) -> list[int]:
+    """Bytes allocated since the profile began that live at the end of each labelled call."""
     ends: list[tuple[int, int]] = []
     changes: list[tuple[int, int]] = []
     for event in prof.profiler.kineto_results.events():
@@ -81,4 +86,89 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
             live += changes[position][1]
             position += 1
         found.append(live)
-    return list(labels.ops.values()), found
+    return found
+
+
+def live_bytes_of_step(
+    model: nn.Module, image: torch.Tensor, targets: list[torch.Tensor], ops: list[str]
+) -> list[int]:
+    """Bytes that live at the end of each of these calls of the second training step.
+
+    No dispatch mode is active: under one, autograd's engine adds gradients up out of place, and
+    some formulas take other ways. The profiler names every call with its time, composite ones and
+    those inside kernels too; `ops` says which of them are meant, in order.
+
+    Weights, image and targets, one for each tensor that the model gives, exist before and are not
+    in it; Adam's state, which the first step makes under the same profile, is.
+    """
+    model.train()
+    first = copy.deepcopy(model)
+    _train_once(first, torch.optim.Adam(first.parameters(), foreach=False), image, targets)
+    del first
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+            optimizer = torch.optim.Adam(model.parameters(), foreach=False)
+            _train_once(model, optimizer, image, targets)
+            optimizer.zero_grad()
+            with record_function(_LABEL):
+                pass
+            _train_once(model, optimizer, image, targets)
+    finally:
+        if collecting:
+            gc.enable()
+    events = prof.profiler.kineto_results.events()
+    start = next(e.start_ns() for e in events if e.name() == _LABEL)
+    ends = _ends_of([e for e in events if e.start_ns() > start], ops)
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    live, position, found = 0, 0, []
+    for end in ends:
+        while position < len(changes) and changes[position][0] <= end:
+            live += changes[position][1]
+            position += 1
+        found.append(live)
+    return found
+
+
+def _ends_of(events: list[Any], ops: list[str]) -> list[int]:
+    """When each of these calls ended: the next of its name that is in no call found before."""
+    found: list[int] = []
+    inside = 0
+    for event in sorted(events, key=lambda e: (e.start_ns(), -e.duration_ns())):
+        if len(found) == len(ops):
+            break
+        if event.start_ns() >= inside and event.name() == f"aten::{ops[len(found)]}":
+            inside = event.start_ns() + event.duration_ns()
+            found.append(inside)
+    assert len(found) == len(ops), f"no call of {ops[len(found)]} after {len(found)} calls"
+    return found
+
+
+def _train_once(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    image: torch.Tensor,
+    targets: list[torch.Tensor],
+) -> None:
+    optimizer.zero_grad()
+    loss = _loss(_flat(model(image)), targets)
+    loss.backward()
+    optimizer.step()
+
+
+def _loss(results: list[torch.Tensor], targets: list[torch.Tensor]) -> torch.Tensor:
+    loss, *others = (
+        torch.nn.functional.l1_loss(a, b) for a, b in zip(results, targets, strict=True)
+    )
+    for other in others:
+        loss = loss + other
+    return loss
+
+
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [tensor for item in items for tensor in _flat(item)]

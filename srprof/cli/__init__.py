@@ -37,6 +37,8 @@ COMMANDS = {
     "time": "srprof.cli.time",
     "validate": "srprof.cli.validate",
     "check": "srprof.cli.check",
+    "train": "srprof.cli.train",
+    "ablate": "srprof.cli.ablate",
 }
 
 _DESCRIPTION = (

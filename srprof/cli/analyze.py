@@ -50,6 +50,14 @@ def add_parser(commands: Any) -> None:
         help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
     )
     parser.add_argument(
+        "--batch", metavar="N", type=int, help="images of an --input HxW (default 1)"
+    )
+    parser.add_argument(
+        "--train",
+        action="store_true",
+        help="the memory of one training step instead: forward, L1 loss, backward, Adam",
+    )
+    parser.add_argument(
         "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
     )
     parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
@@ -138,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
     device = None if args.device is None else _device(args.device)
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
+    if args.train:
+        return _run_training(args, shapes)
 
     from srprof.analysis import analyze
 
@@ -170,6 +180,45 @@ def run(args: argparse.Namespace) -> int:
 
         write_figure(analysis, args.figure_kind, args.figure)
     write(render(analysis, args.format, options), args.output)
+    return 0
+
+
+#: Options that say nothing of a training step, with what they are when nobody gave them.
+_NOT_OF_TRAINING = {
+    "protocol": "single",
+    "repeat": 1,
+    "alloc_conf": None,
+    "workspace": None,
+    "device": None,
+    "view": "summary",
+    "figure": None,
+}
+
+
+def _run_training(args: argparse.Namespace, shapes: list[tuple[int, ...]]) -> int:
+    """Predict the memory of a training step and print it."""
+    for option, default in _NOT_OF_TRAINING.items():
+        if getattr(args, option) != default:
+            raise InputError(
+                f"--{option.replace('_', '-')} is of a forward pass: leave it out with --train"
+            )
+    if args.format not in ("text", "json"):
+        raise InputError(f"--format {args.format}: with --train there are text and json")
+
+    from srprof.render.training import training_json, training_text
+    from srprof.training.analysis import analyze_training
+
+    analysis = analyze_training(
+        args.spec,
+        *shapes,
+        weights=args.weights,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+        trace_on=args.trace_on,
+        granularity=args.granularity,
+    )
+    text = training_json(analysis) if args.format == "json" else training_text(analysis, args.top)
+    write(text, args.output)
     return 0
 
 

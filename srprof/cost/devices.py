@@ -7,8 +7,7 @@ own profile is a TOML file with one profile at its top level.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
@@ -18,11 +17,7 @@ from typing import Any, NoReturn
 
 from srprof.cost.classes import FAMILIES, TILES
 from srprof.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from srprof.toml import check_keys, read_toml
 
 #: Modes of arithmetic that a profile may give a peak for.
 MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -206,7 +201,7 @@ def load_device(name: str) -> Device:
 
 @cache
 def _packaged() -> Mapping[str, Mapping[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("devices.toml").read_text(encoding="utf-8"))
+    return read_toml(Path(__file__).with_name("devices.toml"), "profiles")
 
 
 @cache
@@ -215,13 +210,7 @@ def _packaged_device(name: str) -> Device:
 
 
 def _read(path: Path) -> Device:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read device profile {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = str(error).splitlines()[0]
-        raise InputError(f"device profile {path} is not valid TOML: {message}") from error
+    table = read_toml(path, "device profile")
     return parse_device(path.stem, table, where=f"device profile {path}")
 
 
@@ -237,7 +226,7 @@ def parse_device(name: str, table: Mapping[str, Any], where: str) -> Device:
         InputError: a value is missing, impossible, or has an unknown key; the message says
             which.
     """
-    _known(table, (*_FIGURES, *_TABLES, *_OTHERS), "", where)
+    check_keys(table, (*_FIGURES, *_TABLES, *_OTHERS), where)
     merged = _merged(table, where)
     values: dict[str, Any] = {}
     for key, (unit, scale) in _FIGURES.items():
@@ -356,7 +345,7 @@ def _texts(merged: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> dict[str, float]:
     if not isinstance(table, Mapping):
         _impossible(key, table, "a table", where)
-    _known(table, entries, f"{key}.", where)
+    check_keys(table, entries, where, f"{key}.")
     found = {}
     for entry in entries:
         if entry in table:
@@ -384,15 +373,6 @@ def _number(value: object, key: str, where: str, zero: bool = False) -> float:
     if not isfinite(value) or value < 0 or (value == 0 and not zero):
         _impossible(key, value, "a number of at least 0" if zero else "a positive number", where)
     return float(value)
-
-
-def _known(table: Mapping[str, Any], keys: Iterable[str], prefix: str, where: str) -> None:
-    keys = tuple(keys)
-    for key in table:
-        if key not in keys:
-            near = get_close_matches(key, keys, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(keys)}"
-            raise InputError(f"{where}: unknown key {prefix}{key}; {hint}")
 
 
 def _missing(key: str, what: str, where: str) -> NoReturn:

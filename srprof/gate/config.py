@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,7 @@ from srprof.gate.quantities import (
 )
 from srprof.inputs import RUN_DTYPES, parse_size
 from srprof.protocol import PROTOCOLS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from srprof.toml import read_toml
 
 FILE, PYPROJECT, BASELINE = "srprof.toml", "pyproject.toml", "srprof-baseline.json"
 
@@ -123,12 +118,7 @@ def load(path: Path) -> Config:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; {_HOW}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from error
+    return read_toml(path, "configuration", _HOW)
 
 
 def parse(data: Any, file: Path) -> Config:

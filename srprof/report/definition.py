@@ -11,10 +11,8 @@ other models than the report's. Nothing here loads torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,11 +20,7 @@ from typing import Any, NoReturn
 from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.inputs import parse_size
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from srprof.toml import check_keys, hint, read_toml
 
 #: What `sections` may name, in the order in which a report has them.
 SECTIONS = (
@@ -129,13 +123,7 @@ def read_definition(path: str) -> Definition:
     Raises:
         InputError: no such file, no TOML, or a key or value that cannot be; says which.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read report {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = str(error).splitlines()[0]
-        raise InputError(f"report {path} is not valid TOML: {message}") from error
+    table = read_toml(Path(path), "report")
     return parse_definition(table, where=f"report {path}")
 
 
@@ -148,7 +136,7 @@ def parse_definition(table: Mapping[str, Any], where: str) -> Definition:
     Raises:
         InputError: a key is unknown or missing, or a value cannot be; says which.
     """
-    _known(table, (*_KEYS, "tables", "figures"), where)
+    check_keys(table, (*_KEYS, "tables", "figures"), where)
     devices = _words(table, "devices", where)
     sections = _words(table, "sections", where, SECTIONS)
     if not sections:
@@ -180,7 +168,7 @@ def parse_definition(table: Mapping[str, Any], where: str) -> Definition:
 def _table(table: Mapping[str, Any], where: str) -> TableDefinition:
     from srprof.compare.published import MEASURES
 
-    _known(table, _TABLE_KEYS, where)
+    check_keys(table, _TABLE_KEYS, where)
     scales = table.get("scales", [])
     if not isinstance(scales, list) or any(type(scale) is not int for scale in scales):
         _impossible("scales", scales, "a list such as [2, 3, 4]", where)
@@ -198,7 +186,7 @@ def _table(table: Mapping[str, Any], where: str) -> TableDefinition:
 
 
 def _figure(table: Mapping[str, Any], where: str, timed: bool) -> FigureDefinition:
-    _known(table, _FIGURE_KEYS, where)
+    check_keys(table, _FIGURE_KEYS, where)
     name = _text(table, "name", where)
     if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
         _impossible("name", name, "letters, digits, - and _: it names files", where)
@@ -234,14 +222,14 @@ def _model(entry: object, where: str) -> Model:
         entry = {"spec": entry}
     if not isinstance(entry, Mapping):
         _impossible("models", entry, "of SPECs, or tables with name and spec", where)
-    _known(entry, _MODEL_KEYS, where, "models.")
+    check_keys(entry, _MODEL_KEYS, where, "models.")
     spec = _text(entry, "spec", where)
     published = entry.get("published", {})
     if not isinstance(published, Mapping):
         _impossible("published", published, "a table such as { time_ms = 46.1 }", where)
     from srprof.compare.published import MEASURES
 
-    _known(published, tuple(MEASURES), where, "published.")
+    check_keys(published, tuple(MEASURES), where, "published.")
     for measure, value in published.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
             _impossible(f"published.{measure}", value, "a number", where)
@@ -299,19 +287,8 @@ def _words(
     _different(words, key, where)
     for word in words:
         if known and word not in known:
-            raise InputError(f"{where}: unknown entry of {key} {word!r}; {_hint(word, known)}")
+            raise InputError(f"{where}: unknown entry of {key} {word!r}; {hint(word, known)}")
     return tuple(words)
-
-
-def _known(table: Mapping[str, Any], keys: Sequence[str], where: str, prefix: str = "") -> None:
-    for key in table:
-        if key not in keys:
-            raise InputError(f"{where}: unknown key {prefix}{key}; {_hint(key, keys)}")
-
-
-def _hint(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 
 
 def _impossible(key: str, value: object, wanted: str, where: str) -> NoReturn:

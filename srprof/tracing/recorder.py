@@ -187,6 +187,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         output = next(found, None)
         return None if output is None else TensorRef(node, output)
 
+    def place(self) -> tuple[str, str, int, str]:
+        """Module, file, line and function that a call is made for, while it is made."""
+        return self.module_stack[-1], *_user_line()
+
     # -- calls --------------------------------------------------------------------------------
 
     def __torch_dispatch__(
@@ -232,13 +236,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         for storage in {i.storage for i in inputs}.union(written):
             if 0 <= storage < first_new:
                 self.ledger.lifetimes[storage].uses.append(index)
-        file, line, function = _user_line()
+        module, file, line, function = self.place()
         self.nodes.append(
             Node(
                 index=index,
                 op=schema.op,
                 overload=schema.overload,
-                module=self.module_stack[-1],
+                module=module,
                 file=file,
                 line=line,
                 function=function,

@@ -196,6 +196,23 @@ OWN_KINDS = frozenset({"local", "argument", "attribute", "global"})
 UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a recorded training step has beside a forward pass.
+
+    Attributes:
+        backward, update: indices of the first nodes of backward and of the optimizer's step;
+            what stands before is forward and the loss.
+        gradients: storages of the parameters' gradients when backward has ended.
+        state: storages of the optimizer's state.
+    """
+
+    backward: int
+    update: int
+    gradients: frozenset[int]
+    state: frozenset[int]
+
+
 @dataclass(frozen=True)
 class Trace:
     """Everything that one run of a model revealed.
@@ -211,6 +228,7 @@ class Trace:
         fallback: why the meta device could not run it, "" if it could or was not asked to.
         builds_on_device: the model's constructor puts tensors on the GPU by itself.
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
+        step: of a training step, where its phases begin; None for a forward pass.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -230,6 +248,7 @@ class Trace:
     fallback: str = ""
     builds_on_device: bool = False
     carried: Mapping[int, int] = field(default_factory=dict)
+    step: Step | None = None
     notes: tuple[str, ...] = ()
 
     @property

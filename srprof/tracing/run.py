@@ -23,6 +23,7 @@ from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.records import Program, Trace
 from srprof.tracing.source import blame, first_line
+from srprof.tracing.step import TrainedInstance
 from srprof.workload import Instance, NotOnMetaError, Workload, moved
 
 #: Where a model is run for its trace.
@@ -68,12 +69,14 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
     notes: list[str] = []
     with _conditions(workload, trace_on, notes) as gpu:
         trace = _run_where_possible(workload, trace_on, gpu)
-        attends = _attends(trace)
+        attends = _attends(trace) and not workload.training
         with fused_attention() if attends else nullcontext():
             if attends:
                 trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
-            if holders:
+            if holders and not workload.training:
                 trace = _with_references(workload, trace)
+        if _attends(trace) and workload.training:
+            notes.append("attention is traced unfused, with its matrices of weights")
         if trace_on == "cpu":
             notes.extend(_other_calls_on_meta(workload, trace))
         if gpu is not None:
@@ -225,7 +228,8 @@ def _record_here(workload: Workload, device: str) -> Trace:
     instance = workload.instance(device)
     builds_on_device = times_put() > put
     try:
-        trace, ledger = _record_call(workload, device, instance, None)
+        record = _record_step if workload.training else _record_call
+        trace, ledger = record(workload, device, instance, None)
     finally:
         torch.set_rng_state(state)
     ledger.forget()
@@ -284,6 +288,27 @@ def _record_call(
     del result
     recorder.ledger.mark_caches()
     return _trace_of(workload, device, recorder, model, result_refs), recorder.ledger
+
+
+def _record_step(
+    workload: Workload, device: str, instance: Instance, _before: Ledger | None
+) -> tuple[Trace, Ledger]:
+    """Train an instance for three steps, the last two of them under recorders."""
+    recorder = Recorder(nn.Module(), DEVICE_TYPES[device])  # for errors before the second step
+    try:
+        trained = TrainedInstance(instance, DEVICE_TYPES[device])
+        first, state = trained.recorder()
+        recorder = first
+        trained.record(first, state)
+        recorder, state = trained.recorder(first)
+        step = trained.record(recorder, state)
+    except SrprofError as error:
+        raise type(error)(f"{workload.spec}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise explain(error, workload, device, recorder) from error
+    recorder.settle(None)
+    trace = _trace_of(workload, device, recorder, instance.model, None)
+    return replace(trace, step=step), recorder.ledger
 
 
 def _trace_of(

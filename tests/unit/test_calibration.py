@@ -18,11 +18,12 @@ from srprof.calibration.kinds import plan
 from srprof.calibration.run import WIDEST, Timed, calibrate, errors, run_calibration
 from srprof.calibration.stopwatch import BackendStopwatch
 from srprof.cli import main
-from srprof.cost.devices import load_device, parse_device, to_toml, tomllib
+from srprof.cost.devices import load_device, parse_device, to_toml
 from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
 from srprof.measuring import heap
 from srprof.measuring.base import Device as Hardware
+from srprof.toml import parse_toml
 from tests.fake_stopwatch import FakeStopwatch
 
 CPU = Hardware("cpu", "Made-up CPU", "AVX512")
@@ -95,7 +96,7 @@ def test_noise_is_evened_out_and_said():
 
 
 def test_the_profile_is_a_file_that_can_be_read_again(exact):
-    again = parse_device("mine", tomllib.loads(to_toml(exact.device)), "again")
+    again = parse_device("mine", parse_toml(to_toml(exact.device)), "again")
     assert again.command == "a command"
     assert again.fitted == exact.device.fitted
     for table in ("peak", "relative", "bandwidth_share", "layout", "spread"):

@@ -25,6 +25,7 @@ from srprof.gate.quantities import (
     parse_growth,
     parse_quantity,
 )
+from srprof.toml import parse_toml
 
 MIB = 2**20
 
@@ -121,7 +122,7 @@ def test_sentences_of_a_row():
 
 
 def parsed(text: str) -> config.Config:
-    return config.parse(config.tomllib.loads(text), Path("/p/srprof.toml"))
+    return config.parse(parse_toml(text), Path("/p/srprof.toml"))
 
 
 HEAD = '[[check]]\nmodel = "fmen_s"\ninput = "64x64"\n'

@@ -38,10 +38,10 @@ def test_sections_come_in_the_order_of_the_page():
             ["two models are called 'a'"],
         ),
         ({"models": [{"name": "a"}]}, ["spec is missing"]),
-        ({"models": [{"spec": "imdn", "nam": "a"}]}, ["models.nam", "did you mean name?"]),
+        ({"models": [{"spec": "imdn", "nam": "a"}]}, ["models.nam", "did you mean models.name?"]),
         (
             {"models": [{"spec": "imdn", "published": {"time": 3}}]},
-            ["published.time", "did you mean time_ms?"],
+            ["published.time", "did you mean published.time_ms?"],
         ),
         ({"models": [{"spec": "imdn", "published": {"time_ms": "3"}}]}, ["must be a number"]),
         ({"title": " "}, ["title = ' '"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,23 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         write_state_dict(Net().state_dict(), str(path))
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_full_disk_leaves_the_file_before(name, tmp_path):
+    """A limit on a file's size stands in for the disk; in a child, which keeps it."""
+    path = tmp_path / name
+    write_state_dict({"a": torch.zeros(10)}, str(path))
+    before = path.read_bytes()
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            write_state_dict({"a": torch.zeros(100_000)}, str(path))
+        except InputError as error:
+            os._exit(0 if "cannot be written" in str(error) else 3)
+        except BaseException:
+            os._exit(2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,60 @@
+"""`srprof ablate`: a study's variants trained alike, and one table of what they cost and give."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
+PSNR, with bicubic enlargement as the baseline. A study that was stopped goes on from there.
+
+reports/ablation/ has those of the FMEN paper, each in two sizes: NAME_tiny.toml takes minutes on a
+CPU, and NAME.toml is the paper's. A study is a TOML file:
+
+  title = "RB and ERB"
+  output = "runs/blocks"          a folder, in which each variant's run has one
+  input = "256x256"               LR size at which FLOPs and memory are taken
+  [training]                      the keys of srprof train, without model and output
+  [[variants]]                    name, model (a SPEC), and training = { ... } that differs
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "ablate",
+        help="train the variants of a study alike, and compare cost and PSNR",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the study's TOML file")
+    parser.add_argument(
+        "--format",
+        choices=("text", "markdown", "csv", "json"),
+        default="text",
+        help="default text",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study and print its table; 1 if merging changed a PSNR."""
+    from srprof.training.study import read_study
+
+    check_output(args.output)
+    study = read_study(args.config)
+
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.render.ablation import FORMATS
+    from srprof.training.ablation import ablate
+
+    with TerminalProgress(sys.stderr) as progress:
+        ablation = ablate(study, progress)
+    write(FORMATS[args.format](ablation), args.output)
+    merged = [outcome.merged for outcome in ablation.outcomes]
+    return 0 if all(m is None or m.agrees for m in merged) else 1

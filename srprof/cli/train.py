@@ -1,0 +1,64 @@
+"""`srprof train`: the paper's recipe on a network, resumable, with its memory said first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+Train a network by the recipe of the FMEN paper: L1, Adam, patches of HR images and their bicubic
+downsampling, mirrored and turned. A run is a TOML file:
+
+  model = "fmen_s(scale=2)"       a SPEC; FMEN in its training form, merged at the end
+  data = ["DIV2K_train_HR"]       folders of HR images, or "skimage": photographs it ships
+  output = "runs/fmen_s"          the run's folder; the same command goes on from there
+
+and, with the paper's values unless given: iterations, batch, patch, lr, halve_every, betas, eps,
+init, init_gain, seed, value_range (255 for networks that take 0..255, EDSR), device, validation,
+held_out, crop, cache, log ("tensorboard"), log_every, validate_every, checkpoint_every.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network by the paper's recipe, with its memory predicted first",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the run's TOML file")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and report; 1 if merging changed the PSNR."""
+    from srprof.training.config import read_training
+
+    check_output(args.output)
+    config = read_training(args.config)
+
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.render.training_run import plan_text, result_text
+    from srprof.training.plan import prepare
+    from srprof.training.run import run as run_plan
+
+    with TerminalProgress(sys.stderr) as progress:
+        plan = prepare(config, progress)
+    beginning = plan_text(plan)
+    if args.format == "text" and args.output is None:
+        write(beginning, None)
+        beginning = ""
+    with TerminalProgress(sys.stderr) as progress:
+        result = run_plan(plan, progress)
+    if args.format == "json":
+        write(json.dumps(result.to_dict(), indent=1) + "\n", args.output)
+    else:
+        write(beginning + result_text(result), args.output)
+    return 0 if result.merged is None or result.merged.agrees else 1

@@ -1,0 +1,131 @@
+"""What the memory of a training step is made of, at every node and at its peak.
+
+Pure functions of the trace of a step; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+from srprof.memory.model import GRANULARITY, Peak, counted, rounded
+
+if TYPE_CHECKING:
+    from srprof.tracing.records import Step, Storage, Trace
+
+Phase = Literal["forward", "backward", "update"]
+PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
+
+Kind = Literal["net", "state", "gradients", "images", "saved", "temporary"]
+#: What a storage of a step is there for: parameters and buffers; the optimizer's state; gradients
+#: of parameters; input and target; what forward leaves behind for backward; all else.
+KINDS: tuple[Kind, ...] = ("net", "state", "gradients", "images", "saved", "temporary")
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes referenced at the end of each node of a training step.
+
+    Attributes:
+        granularity: each storage counts as a multiple of this many bytes.
+        kinds: by node and by kind in the order of `KINDS`; they sum to what the program references.
+        peak: the most of all nodes; phases: the most of each phase.
+    """
+
+    granularity: int
+    kinds: tuple[tuple[int, ...], ...]
+    peak: Peak
+    phases: dict[Phase, Peak]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedLine:
+    """What one source line leaves behind for backward: bytes in so many storages, by its ops."""
+
+    file: str
+    line: int
+    function: str
+    ops: tuple[str, ...]
+    storages: int
+    nbytes: int
+
+
+def phase_of(step: Step, node: int) -> Phase:
+    """The phase that a node belongs to."""
+    if node < step.backward:
+        return "forward"
+    return "backward" if node < step.update else "update"
+
+
+def kind_of(storage: Storage, index: int, step: Step) -> Kind:
+    """What a storage of a step is there for."""
+    if index in step.state:
+        return "state"
+    if storage.resident:
+        return "net"
+    if index in step.gradients:
+        return "gradients"
+    if storage.role == "input":
+        return "images"
+    made_in_forward = 0 <= storage.birth < step.backward
+    return "saved" if made_in_forward and storage.death > step.backward else "temporary"
+
+
+def step_memory(trace: Trace, granularity: int = GRANULARITY) -> StepMemory:
+    """Kinds and peaks of the trace of a step; time linear in nodes and storages."""
+    step = trace.step
+    assert step is not None
+    count = len(trace.nodes)
+    changes = {kind: [0] * (count + 1) for kind in KINDS}
+    for index, storage in enumerate(trace.storages):
+        if not counted(storage):
+            continue
+        kind, size = kind_of(storage, index, step), rounded(storage.nbytes, granularity)
+        begin = max(storage.birth, 0)
+        end = count if storage.resident else max(min(storage.death, count), begin)
+        changes[kind][begin] += size
+        changes[kind][end] -= size
+    levels = zip(*(accumulate(changes[kind][:count]) for kind in KINDS), strict=True)
+    kinds = tuple(levels)
+    totals = [sum(node) for node in kinds]
+    spans = {
+        "forward": range(step.backward),
+        "backward": range(step.backward, step.update),
+        "update": range(step.update, count),
+    }
+    return StepMemory(
+        granularity=granularity,
+        kinds=kinds,
+        peak=_most(totals, range(count)),
+        phases={phase: _most(totals, spans[phase]) for phase in PHASES},
+    )
+
+
+def _most(totals: list[int], nodes: Iterable[int]) -> Peak:
+    """The most over the nodes, and the first that has it."""
+    node = max(nodes, key=lambda index: (totals[index], -index), default=None)
+    return Peak(0 if node is None else totals[node], node)
+
+
+def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tuple[SavedLine, ...]:
+    """What is saved for backward at a node, by the line that made it, the largest first."""
+    step = trace.step
+    assert step is not None
+    found: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
+    for index, storage in enumerate(trace.storages):
+        alive = counted(storage) and storage.birth <= node < storage.death
+        if alive and kind_of(storage, index, step) == "saved":
+            maker = trace.nodes[storage.birth]
+            item = (maker.op, rounded(storage.nbytes, granularity))
+            found.setdefault((maker.file, maker.line, maker.function), []).append(item)
+    lines = (
+        SavedLine(*place, tuple(sorted({op for op, _ in items})), len(items), _total(items))
+        for place, items in found.items()
+    )
+    return tuple(sorted(lines, key=lambda line: (-line.nbytes, line.file, line.line)))
+
+
+def _total(items: list[tuple[str, int]]) -> int:
+    return sum(nbytes for _, nbytes in items)

@@ -1,0 +1,106 @@
+"""The memory of a training step as text and JSON."""
+
+from __future__ import annotations
+
+import json
+
+from srprof.memory.training import KINDS, PHASES, Phase
+from srprof.paths import place
+from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.text import plain_sections
+from srprof.tracing.records import Node
+from srprof.training.analysis import TrainingAnalysis
+
+#: Rows of the table of saved activations, unless more are asked for.
+_ROWS = 10
+
+_PHASES: dict[Phase, str] = {
+    "forward": "forward and loss",
+    "backward": "backward",
+    "update": "Adam's update",
+}
+_MEANING = {
+    "net": "parameters and buffers",
+    "state": "Adam's two moments, from the second step on",
+    "gradients": "of the parameters",
+    "images": "LR input and HR target",
+    "saved": "activations that backward needs",
+    "temporary": "the rest: feature maps and their gradients on the way",
+}
+
+
+def training_text(analysis: TrainingAnalysis, top: int | None = None) -> str:
+    """The report for a person, ending with a newline; `top` rows of saved lines, 0 for all."""
+    found = [_headline(analysis), _parts(analysis), _saved(analysis, top)]
+    if analysis.trace.notes:
+        found.append(Section("Notes", analysis.trace.notes))
+    return plain_sections(found)
+
+
+def training_json(analysis: TrainingAnalysis) -> str:
+    """The object of the analysis; sizes in bytes."""
+    return json.dumps(analysis.to_dict(), indent=1) + "\n"
+
+
+def _headline(analysis: TrainingAnalysis) -> Section:
+    trace = analysis.trace
+    inputs = ", ".join(
+        f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs if "target" not in e.name
+    )
+    rows = []
+    for phase in PHASES:
+        peak = analysis.memory.phases[phase]
+        node = None if peak.node is None else _node(trace.nodes[peak.node])
+        mark = "the peak" if peak.node == analysis.memory.peak.node else ""
+        rows.append((_PHASES[phase], peak.nbytes, node, mark))
+    columns = (Column("phase"), Column("MiB", "mib"), Column("most at node"), Column(""))
+    lines = (
+        f"traced on {trace.device}, torch {trace.torch_version}; {trace.parameters:,} parameters",
+    )
+    after = (
+        "The second step, as every later one: L1 loss, Adam with foreach=False, gradients set to "
+        "None.",
+        "At the ends of ATen calls; what cuDNN or oneDNN takes inside one is not known and comes "
+        "on top.",
+    )
+    title = f"One training step of {trace.spec} at {inputs}: {mib(analysis.peak)} MiB"
+    return Section(title, lines, Table(columns, tuple(rows)), after)
+
+
+def _node(node: Node) -> str:
+    where = place(node.file, node.line)
+    inside = f" of {node.module}" if node.module else ""
+    return f"{node.index} {node.op}{inside}{f' ({where})' if where else ''}"
+
+
+def _parts(analysis: TrainingAnalysis) -> Section:
+    total = analysis.peak
+    rows = [
+        (kind, analysis.at_peak[kind], analysis.at_peak[kind] / total, _MEANING[kind])
+        for kind in KINDS
+    ]
+    columns = (Column("part"), Column("MiB", "mib"), Column("share", "share"), Column("what"))
+    return Section("What the peak is made of", (), Table(columns, tuple(rows)))
+
+
+def _saved(analysis: TrainingAnalysis, top: int | None) -> Section:
+    count = _ROWS if top is None else top or len(analysis.saved)
+    rows = [
+        (place(s.file, s.line) or "the loss", s.function, ", ".join(s.ops), s.storages, s.nbytes)
+        for s in analysis.saved[:count]
+    ]
+    columns = (
+        Column("made at"),
+        Column("function"),
+        Column("by"),
+        Column("tensors", "count"),
+        Column("MiB", "mib"),
+    )
+    rest = analysis.saved[count:]
+    after = (
+        (f"{len(rest)} more lines: {mib(sum(s.nbytes for s in rest))} MiB; --top 0 shows all",)
+        if rest
+        else ()
+    )
+    title = "Saved for backward at the peak, by source line"
+    return Section(title, (), Table(columns, tuple(rows)), after)

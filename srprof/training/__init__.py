@@ -1,0 +1,1 @@
+"""Training: what a step takes, and the paper's recipe run."""

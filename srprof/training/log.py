@@ -1,0 +1,77 @@
+"""The log of a run: `log.csv`, and TensorBoard's events beside it if they are asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.output import replacing
+
+NAME = "log.csv"
+COLUMNS = ("iteration", "lr", "loss", "validation_psnr", "validation_l1")
+
+
+class Log:
+    """Rows by iteration. A run that goes on drops those that its checkpoint does not know.
+
+    Args:
+        folder: of the run. iteration: where it goes on; rows up to it stay.
+        tensorboard: write events too.
+
+    Raises:
+        InputError: the file cannot be written, or the package tensorboard is missing.
+    """
+
+    def __init__(self, folder: Path, iteration: int, tensorboard: bool) -> None:
+        self._path = folder / NAME
+        self._events = _events(folder, iteration) if tensorboard else None
+        rows = [row for row in _rows(self._path) if int(row["iteration"]) <= iteration]
+        with replacing(self._path, "log") as temporary:
+            temporary.write_text(_written([dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; a value that is not given is left empty."""
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_written([row]))
+        except OSError as error:
+            raise InputError(f"log {self._path}: cannot be written: {error.strerror}") from error
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "iteration":
+                    self._events.add_scalar(name, value, row["iteration"])
+
+    def close(self) -> None:
+        """Have everything written."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a log, in order; none if there is no log."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1]  # a killed run may have left half a line
+    rows = csv.DictReader(io.StringIO(whole))
+    return [row for row in rows if (row.get("iteration") or "").isdecimal()]
+
+
+def _written(rows: list[Any]) -> str:
+    out = io.StringIO()
+    csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def _events(folder: Path, iteration: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "log = \"tensorboard\" needs a package: pip install 'srprof[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=iteration + 1)

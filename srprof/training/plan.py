@@ -1,0 +1,90 @@
+"""A training run before its first step: everything checked, and its memory predicted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from srprof import spec
+from srprof.errors import InputError, ModelError
+from srprof.measuring.progress import Progress, silent
+from srprof.training.analysis import TrainingAnalysis, analyze_training, training_spec
+from srprof.training.config import TrainingConfig
+from srprof.training.data import Dataset, load_dataset
+from srprof.training.validation import Score, score_bicubic
+from srprof.workload import Workload, resolve
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can begin: everything was checked.
+
+    Attributes:
+        memory: of one step, predicted. bicubic: score of bicubic enlargement.
+    """
+
+    config: TrainingConfig
+    workload: Workload
+    data: Dataset
+    memory: TrainingAnalysis
+    bicubic: Score
+
+
+def prepare(config: TrainingConfig, progress: Progress = silent) -> Plan:
+    """Check everything that can be checked before the first step, and predict its memory.
+
+    Raises:
+        InputError: the model, the images, the device or the folder cannot be.
+        ModelError: the model raised, or cannot be trained.
+    """
+    _check_device(config.device)
+    _check_folder(Path(config.output).absolute())
+    if spec.parse(config.model).channels != 3:
+        raise InputError(f"model {config.model} does not take RGB; train one that does")
+    granularity = 1 if config.device == "cpu" else 512
+    shape = (config.batch, 3, config.patch, config.patch)
+    memory = analyze_training(config.model, shape, granularity=granularity)
+    scale = scale_of(memory)
+    data = load_dataset(config, scale, progress)
+    workload = replace(resolve(training_spec(config.model), [shape]), training=True)
+    return Plan(config, workload, data, memory, score_bicubic(data.validation, scale))
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise InputError(f"device = {device!r}: torch sees no GPU here; take cpu")
+        if torch.device(device).index not in (None, *range(torch.cuda.device_count())):
+            raise InputError(f"device = {device!r}: there are {torch.cuda.device_count()} GPUs")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a run's folder that cannot be; none is made before the run begins."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"output {folder}: {there} is no folder; name another place")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"output {folder}: no permission to write there; name another place")
+
+
+def scale_of(memory: TrainingAnalysis) -> int:
+    """By how much a network enlarges, seen on the trace of its step.
+
+    Raises:
+        ModelError: it does not give one RGB image, or does not enlarge.
+    """
+    name = memory.trace.spec
+    (image, *targets) = (e.info.shape for e in memory.trace.inputs)
+    if len(targets) != 1 or len(targets[0]) != 4 or targets[0][:2] != image[:2]:
+        raise ModelError(f"{name} does not give one RGB image, and that is trained here")
+    height, width = targets[0][2:]
+    scale = height // image[2]
+    if (height, width) != (scale * image[2], scale * image[3]) or scale < 2:
+        raise ModelError(
+            f"{name} makes {height}x{width} of {image[2]}x{image[3]}, which is no enlargement by "
+            "2 or more"
+        )
+    return scale

@@ -1,0 +1,274 @@
+"""A training run: from its configuration to trained and merged weights."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srprof import registry, spec
+from srprof.errors import InputError, SrprofError
+from srprof.measuring.progress import Progress, silent
+from srprof.tracing.step import adam, training_step
+from srprof.training import checkpoint
+from srprof.training.config import TrainingConfig, read_training
+from srprof.training.data import batches
+from srprof.training.initialise import he_
+from srprof.training.log import Log
+from srprof.training.plan import Plan, prepare
+from srprof.training.validation import Score, score_dict, score_network, to_input
+from srprof.weights import write_state_dict
+
+MERGED = "merged.pth"
+#: The most by which merging may change the PSNR, in dB.
+MERGED_TOLERANCE = 1e-4
+
+
+class StoppedError(SrprofError):
+    """The user interrupted a run, which can go on."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The merged network's file and score.
+
+    `difference` is that of the PSNRs before images are rounded to 8 bits: a single pixel that
+    falls to the other side can move a small set's rounded PSNR by 1e-4 dB.
+    """
+
+    path: Path
+    score: Score
+    difference: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether merging left the PSNR as it was, within `MERGED_TOLERANCE`."""
+        return abs(self.difference) <= MERGED_TOLERANCE
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run gave.
+
+    Attributes:
+        started: the iteration where this part of the run began.
+        loss: mean of the last losses, up to `log_every`; None if no step was made.
+        score: on the validation images; bicubic: what enlargement alone gives there.
+        merged: the merged network; None if there is nothing to merge.
+    """
+
+    plan: Plan
+    started: int
+    loss: float | None
+    score: Score
+    checkpoint: Path
+    merged: Merged | None
+
+    @property
+    def bicubic(self) -> Score:
+        """The baseline's score."""
+        return self.plan.bicubic
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `srprof train --format json`."""
+        config, memory, merged = self.plan.config, self.plan.memory, self.merged
+        return {
+            "schema": 1,
+            "config": asdict(config),
+            "scale": self.plan.data.scale,
+            "params": memory.trace.parameters,
+            "predicted_peak": memory.peak,
+            "iterations": config.iterations,
+            "started": self.started,
+            "loss": self.loss,
+            "validation": score_dict(self.score),
+            "bicubic": score_dict(self.bicubic),
+            "checkpoint": str(self.checkpoint),
+            "merged": None
+            if merged is None
+            else {
+                "file": str(merged.path),
+                **score_dict(merged.score),
+                "difference_dB": merged.difference,
+                "agrees": merged.agrees,
+            },
+        }
+
+
+def train(config: TrainingConfig | str, progress: Progress = silent) -> TrainingResult:
+    """Train, from the beginning or from where the run's folder says; see `srprof train`.
+
+    Args:
+        config: the run, or the path of its TOML file.
+        progress: told what is done, how many steps of it, and of how many.
+
+    Raises:
+        InputError, ModelError: as `prepare`; or the checkpoint in the folder is of another run.
+        StoppedError: the user interrupted it.
+    """
+    found = read_training(config) if isinstance(config, str) else config
+    return run(prepare(found, progress), progress)
+
+
+def run(plan: Plan, progress: Progress = silent) -> TrainingResult:
+    """Make the steps that are left, validate and merge."""
+    config = plan.config
+    devices = [config.device] if config.device != "cpu" else []
+    with plan.workload.environment(), torch.random.fork_rng(devices=devices):
+        begun = _begin(plan)
+        try:
+            return _go_on(plan, begun, progress)
+        except KeyboardInterrupt:
+            raise StoppedError(_stopped(begun.path)) from None
+        finally:
+            begun.log.close()
+
+
+@dataclass
+class _Run:
+    """A run while it goes on; `losses` are those that are not in the log yet."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    path: Path
+    identity: dict[str, Any]
+    iteration: int
+    losses: list[Tensor | float]
+    log: Log
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        losses = [float(loss) for loss in self.losses]
+        made = (self.model, self.optimizer, self.iteration, losses, self.identity)
+        checkpoint.save(self.path, checkpoint.state_of(*made))
+
+
+def _stopped(path: Path) -> str:
+    if not path.exists():
+        return "stopped before the first checkpoint; the same command begins anew"
+    return f"stopped; the same command goes on from {path}"
+
+
+def _begin(plan: Plan) -> _Run:
+    """The run at its first step, or where its checkpoint left it."""
+    config, folder = plan.config, Path(plan.config.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output {folder}: cannot be made: {error.strerror}") from error
+    for left in folder.glob(".srprof-*"):  # by a run that was killed while it wrote
+        left.unlink(missing_ok=True)
+    torch.manual_seed(config.seed)
+    model = plan.workload.build("cpu")
+    if config.init == "he":
+        he_(model, config.init_gain)
+    model.to(config.device).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = adam(trained, config.lr, config.betas, config.eps)
+    identity = checkpoint.identity_of(config, plan.data.fingerprint)
+    path = folder / checkpoint.NAME
+    iteration, losses = 0, list[float]()
+    if path.exists():
+        iteration, losses = checkpoint.restore(path, model, optimizer, identity)
+    log = Log(folder, iteration, config.log == "tensorboard")
+    return _Run(model, optimizer, path, identity, iteration, [*losses], log)
+
+
+def _go_on(plan: Plan, state: _Run, progress: Progress) -> TrainingResult:
+    config, started = plan.config, state.iteration
+    if started > config.iterations:
+        raise InputError(
+            f"{state.path} has made {started} iterations already, and iterations = "
+            f"{config.iterations}: raise it, or name another output"
+        )
+    loss = score = None
+    say = _with_time_left(progress, config.iterations)
+    for iteration, lr, hr in batches(plan.data, config, range(started, config.iterations)):
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.lr_at(iteration)
+        image, target = (to_input(x, config.value_range, config.device) for x in (lr, hr))
+        step = training_step(state.model, state.optimizer, (image,), {}, (target,))
+        state.losses.append(step)
+        state.iteration = iteration + 1
+        at_end = state.iteration == config.iterations
+        row: dict[str, Any] = {}
+        if at_end or state.iteration % config.log_every == 0:
+            loss = row["loss"] = _mean_loss(state, config)
+        if at_end or state.iteration % config.validate_every == 0:
+            score = _score(plan, state.model)
+            row |= {"validation_psnr": score.psnr, "validation_l1": score.l1}
+        if row:
+            state.log.add({"iteration": state.iteration, "lr": config.lr_at(iteration), **row})
+        if at_end or state.iteration % config.checkpoint_every == 0:
+            state.save()
+        say(state.iteration, loss)
+    score = score or _score(plan, state.model)
+    merged = _merge(plan, state.model, score)
+    return TrainingResult(plan, started, loss, score, state.path, merged)
+
+
+def _mean_loss(state: _Run, config: TrainingConfig) -> float:
+    """Mean of the losses since the last row of the log, as a share of the range."""
+    losses = [float(loss) for loss in state.losses]
+    state.losses.clear()
+    mean = sum(losses) / len(losses) / config.value_range
+    if not isfinite(mean):
+        raise InputError(
+            f"the loss is {mean} after {state.iteration} iterations: lower lr or init_gain; "
+            f"{_stopped(state.path)}"
+        )
+    return mean
+
+
+def _score(plan: Plan, model: nn.Module) -> Score:
+    config, data = plan.config, plan.data
+    return score_network(model, data.validation, data.scale, config.value_range, config.device)
+
+
+def _merge(plan: Plan, model: nn.Module, score: Score) -> Merged | None:
+    """Merge the training form, write it and hold its score against the training form's."""
+    network = spec.parse(plan.config.model).network
+    if network is None or not network.merge:
+        return None
+    merge: Callable[[nn.Module], nn.Module] = registry.load(network.merge)
+    merged = merge(copy.deepcopy(model).cpu())
+    path = Path(plan.config.output) / MERGED
+    write_state_dict(merged.state_dict(), str(path))
+    found = _score(plan, merged.to(plan.config.device))
+    one, other = found.psnr_unrounded, score.psnr_unrounded
+    return Merged(path, found, 0.0 if one == other else one - other)  # inf is inf
+
+
+def _with_time_left(progress: Progress, total: int) -> Callable[[int, float | None], None]:
+    """A progress that says the loss and for how long the run will go on."""
+    began: list[tuple[int, float]] = []
+
+    def say(done: int, loss: float | None) -> None:
+        now = time.monotonic()
+        if not began:
+            began.append((done, now))
+        first, start = began[0]
+        words = ["training"] if loss is None else [f"training, loss {loss:.4f}"]
+        if done > first:
+            left = (now - start) / (done - first) * (total - done)
+            words.append(f"{_duration(left)} left")
+        progress(", ".join(words), done, total)
+
+    return say
+
+
+def _duration(seconds: float) -> str:
+    """`12 s`, `3 min`, `5.2 h` or `4.1 days`."""
+    for length, unit in ((86400, "days"), (3600, "h")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

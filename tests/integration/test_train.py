@@ -1,0 +1,394 @@
+"""`srprof train`: it learns, goes on where it was killed, and says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import srprof
+from srprof.cli import main
+from srprof.training import checkpoint, run
+from srprof.training.config import TrainingConfig
+
+TINY = """\
+model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))"
+data = "skimage"
+output = "{output}"
+crop = 96
+held_out = 32
+iterations = {iterations}
+batch = 2
+patch = 8
+log_every = 3
+validate_every = 4
+checkpoint_every = 4
+"""
+
+
+def write_config(folder: Path, name: str = "run", iterations: int = 10, more: str = "") -> str:
+    file = folder / f"{name}.toml"
+    file.write_text(TINY.format(output=folder / name, iterations=iterations) + more)
+    return str(file)
+
+
+def same(first: Path, second: Path) -> None:
+    """Two checkpoints are equal, bit for bit."""
+    one, other = (torch.load(f / checkpoint.NAME, weights_only=True) for f in (first, second))
+    assert one.keys() == other.keys()
+    compare(one, other)
+
+
+def compare(one: object, other: object) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            compare(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        for pair in zip(one, other, strict=True):
+            compare(*pair)
+    else:
+        assert one == other
+
+
+# -- it learns ------------------------------------------------------------------------------------
+
+
+def test_two_hundred_iterations_of_fmen_s(tmp_path):
+    """The loss falls by at least half, and merging leaves the PSNR as it is."""
+    result = srprof.train(
+        TrainingConfig(
+            model="fmen_s(scale=2)", output=str(tmp_path), data=("skimage",),
+            crop=160, held_out=48, iterations=200, batch=4, patch=12, log_every=20,
+        )
+    )  # fmt: skip
+    with (tmp_path / "log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 10
+    assert losses[-1] < losses[0] / 2
+    assert result.loss == losses[-1]
+    assert result.score.psnr > 25
+    assert result.merged.agrees and abs(result.merged.difference) <= 1e-4
+
+
+def test_merged_weights_are_the_trained_network(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config]) == 0
+    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1){})"
+    folder = tmp_path / "run"
+    shape = "1x3x16x16"
+    for form, name in ((", form='train'", "checkpoint.pth"), ("", "merged.pth")):
+        arguments = ["--weights", str(folder / name), "--input", shape, "--format", "json"]
+        capsys.readouterr()
+        assert main(["analyze", spec.format(form), *arguments]) == 0
+    again = tmp_path / "again.pth"
+    model = spec.format(", form='train'")
+    arguments = [str(folder / "checkpoint.pth"), "-o", str(again), "--model", model]
+    assert main(["merge", *arguments]) == 0
+    ours, theirs = (torch.load(f, weights_only=True) for f in (again, folder / "merged.pth"))
+    compare(dict(ours), dict(theirs))
+
+
+def test_the_step_s_memory_is_said_before_it_begins(tmp_path, capsys, monkeypatch):
+    config = write_config(tmp_path)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "training_step", stop)
+    assert main(["train", config]) == 130
+    captured = capsys.readouterr()
+    predicted = srprof.analyze_training(
+        "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))", (2, 3, 8, 8), granularity=1
+    )
+    assert f"predicted peak of a step: {predicted.peak / 2**20:.2f} MiB" in captured.out
+    assert "stopped before the first checkpoint" in captured.err
+
+
+def test_json(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1 and found["scale"] == 2 and found["iterations"] == 10
+    assert found["predicted_peak"] > 0 and found["loss"] > 0
+    assert found["merged"]["agrees"] is True
+    keys = {"psnr_dB", "psnr_unrounded_dB", "l1"}
+    assert set(found["validation"]) == set(found["bicubic"]) == keys
+
+
+def test_a_network_without_a_training_form(tmp_path, capsys):
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))\n"
+    )
+    config = Path(write_config(tmp_path))
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join([f'model = "{net}:Net"', *lines[1:]]))
+    assert main(["train", str(config), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["merged"] is None
+    assert not (tmp_path / "run" / "merged.pth").exists()
+
+
+# -- it goes on -----------------------------------------------------------------------------------
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    """SIGKILL at whatever moment; the checkpoint and log are those of a run that was left alone."""
+    more = 'init = "network"\n'
+    whole, killed = (write_config(tmp_path, n, 200, more) for n in ("whole", "killed"))
+    command = [sys.executable, "-m", "srprof", "train"]
+    process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
+    reached = tmp_path / "killed" / checkpoint.NAME
+    deadline = time.monotonic() + 60
+    while not reached.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    there = torch.load(reached, weights_only=True)["iteration"]
+    assert 0 < there < 200
+    assert main(["train", killed]) == 0
+    assert main(["train", whole]) == 0
+    same(tmp_path / "whole", tmp_path / "killed")
+    logs = [(tmp_path / n / "log.csv").read_text() for n in ("whole", "killed")]
+    assert logs[0] == logs[1] and logs[0].count("\n") > 90
+
+
+def test_a_run_that_was_killed_while_it_wrote(tmp_path, monkeypatch):
+    """Neither the checkpoint before nor the log suffers, and nothing is left behind."""
+    config, whole = write_config(tmp_path, "killed"), write_config(tmp_path, "whole")
+    monkeypatch.setattr(os, "fsync", lambda _file: os.kill(os.getpid(), signal.SIGKILL))
+    child = os.fork()
+    if child == 0:
+        main(["train", config])
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    monkeypatch.undo()
+    folder = tmp_path / "killed"
+    assert not (folder / checkpoint.NAME).exists() and list(folder.glob(".srprof-*"))
+    with (folder / "log.csv").open("a") as file:
+        file.write("7,0.00")  # half a row
+    assert main(["train", config]) == 0
+    assert not list(folder.glob(".srprof-*"))
+    assert main(["train", whole]) == 0
+    same(folder, tmp_path / "whole")
+    assert (folder / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+
+
+def test_a_finished_run_is_done(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert main(["train", config]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[3] == "iterations 10 to 10"
+    assert again[4:] == first[4:]
+
+
+def test_a_run_can_be_made_longer(tmp_path):
+    short, longer = write_config(tmp_path, "a", 5), write_config(tmp_path, "b", 10)
+    assert main(["train", short]) == 0
+    write_config(tmp_path, "a", 10)
+    assert main(["train", short]) == 0
+    assert main(["train", longer]) == 0
+    weights = [torch.load(tmp_path / n / checkpoint.NAME, weights_only=True) for n in "ab"]
+    compare(weights[0]["params"], weights[1]["params"])
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    assert main(["train", write_config(tmp_path, more='log = "tensorboard"\n')]) == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert [e.step for e in events.Scalars("loss")] == [3, 6, 9, 10]
+    assert [e.step for e in events.Scalars("validation_psnr")] == [4, 8, 10]
+
+
+def test_pixels_in_a_cache_are_the_same(tmp_path):
+    memory = write_config(tmp_path, "memory")
+    cached = write_config(tmp_path, "cached", more=f'cache = "{tmp_path / "pixels"}"\n')
+    assert main(["train", memory]) == main(["train", cached]) == 0
+    same(tmp_path / "memory", tmp_path / "cached")
+    assert len(list((tmp_path / "pixels").glob("*.npy"))) == 20
+
+
+def test_the_caller_s_random_numbers_are_his(tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    assert main(["train", write_config(tmp_path, iterations=1)]) == 0
+    assert torch.equal(torch.rand(3), expected)
+
+
+# -- what is wrong --------------------------------------------------------------------------------
+
+
+def refused(config: str, capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    capsys.readouterr()
+    assert main(["train", config]) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("srprof: ")
+    return error
+
+
+def replaced(config: str, old: str, new: str) -> str:
+    text = Path(config).read_text()
+    assert old in text
+    Path(config).write_text(text.replace(old, new))
+    return config
+
+
+def images(folder: Path, *sizes: tuple[int, int]) -> Path:
+    folder.mkdir()
+    for number, (height, width) in enumerate(sizes):
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("patch = 8", "pach = 8", "unknown key pach; did you mean patch?"),
+        ("patch = 8", "patch = 0", "it must be a whole number of at least 1"),
+        ("patch = 8", "patch = 8\nlr = true", "lr = True cannot be"),
+        ("patch = 8", 'patch = 8\ninit = "hee"', "did you mean he?"),
+        ("patch = 8", 'patch = 8\ndevice = "gpu"', "it must be cpu, cuda or cuda:N"),
+        ("patch = 8", "patch = 8\nbetas = [0.9, 1]", "two numbers of at least 0 and below 1"),
+        ('data = "skimage"', "", "data is missing"),
+        ('data = "skimage"', "data = []", "it must be a folder of HR images"),
+        ("held_out = 32", "held_out = 1", "leaves nothing to validate on"),
+        ('"skimage"', '"nowhere"', "data nowhere: cannot be read: No such file"),
+        ("patch = 8", "patch = 64", "smaller than an HR patch of 128x128 beside a held-out crop"),
+        ("fmen(", "fmenn(", "no network is called 'fmenn'"),
+        ("patch = 8", "patch = ", "is not valid TOML"),
+    ],
+)
+def test_a_configuration_that_cannot_be(old, new, message, tmp_path, capsys):
+    config = replaced(write_config(tmp_path), old, new)
+    assert message in refused(config, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [
+        ("srcnn", 2, "does not take RGB"),
+        ("bicubic(scale=2)", 3, "nothing to train"),
+    ],
+)
+def test_a_model_that_cannot_be_trained(model, code, message, tmp_path, capsys):
+    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))"
+    assert message in refused(replaced(write_config(tmp_path), spec, model), capsys, code)
+
+
+def test_no_such_file(tmp_path, capsys):
+    assert "cannot read training configuration" in refused(str(tmp_path / "no.toml"), capsys)
+
+
+def test_a_folder_without_images(tmp_path, capsys):
+    folder = tmp_path / "none"
+    folder.mkdir()
+    config = replaced(write_config(tmp_path), '"skimage"', f'"{folder}"')
+    assert f"data {folder} has no image" in refused(config, capsys)
+
+
+def test_the_image_that_is_too_small_is_named(tmp_path, capsys):
+    folder = images(tmp_path / "hr", (96, 96), (40, 40))
+    config = replaced(write_config(tmp_path), '"skimage"', f'"{folder}"')
+    assert f"{folder / '1.png'} is 40x40, smaller than" in refused(config, capsys)
+
+
+def test_a_damaged_image_is_named(tmp_path, capsys):
+    folder = images(tmp_path / "hr", (96, 96))
+    (folder / "1.png").write_bytes(b"no image")
+    config = replaced(write_config(tmp_path), '"skimage"', f'"{folder}"')
+    assert f"{folder / '1.png'} cannot be read as an image" in refused(config, capsys)
+
+
+def test_a_checkpoint_of_another_configuration(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config]) == 0
+    before = (tmp_path / "run" / checkpoint.NAME).read_bytes()
+    error = refused(replaced(config, "batch = 2", "batch = 3"), capsys)
+    assert "is of another configuration: batch was 2 and is 3; name another output" in error
+    assert (tmp_path / "run" / checkpoint.NAME).read_bytes() == before
+
+
+def test_a_checkpoint_of_other_images(tmp_path, capsys):
+    folder = images(tmp_path / "hr", (96, 96))
+    config = replaced(write_config(tmp_path), '"skimage"', f'"{folder}"')
+    assert main(["train", config]) == 0
+    (folder / "0.png").rename(folder / "1.png")
+    assert "of another configuration: its images were others;" in refused(config, capsys)
+
+
+def test_a_checkpoint_of_something_else(tmp_path, capsys):
+    config = write_config(tmp_path)
+    (tmp_path / "run").mkdir()
+    torch.save({"params": {}}, tmp_path / "run" / checkpoint.NAME)
+    assert "is no checkpoint of srprof train, or damaged" in refused(config, capsys)
+
+
+def test_fewer_iterations_than_were_made(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config]) == 0
+    error = refused(replaced(config, "iterations = 10", "iterations = 5"), capsys)
+    assert "has made 10 iterations already" in error
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """The limit on a file's size stands in for the disk: the write fails half-way."""
+    config = write_config(tmp_path, iterations=4)
+    assert main(["train", config]) == 0
+    folder = tmp_path / "run"
+    before = (folder / checkpoint.NAME).read_bytes()
+    write_config(tmp_path, iterations=8)
+    program = (
+        "import resource, sys\n"
+        "from srprof.cli import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2)\n"
+        f"sys.exit(main(['train', {config!r}]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert os.strerror(errno.EFBIG) in done.stderr and done.stderr.count("\n") == 1
+    assert "checkpoint" in done.stderr
+    assert (folder / checkpoint.NAME).read_bytes() == before
+    assert not list(folder.glob(".srprof-*"))
+    assert main(["train", config]) == 0
+
+
+def test_a_loss_that_explodes(tmp_path, capsys):
+    config = write_config(tmp_path, more="init_gain = 1e12\n")
+    assert "lower lr or init_gain" in refused(config, capsys)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "run").write_text("a file")
+    assert "is no folder; name another place" in refused(write_config(tmp_path), capsys)
+
+
+def test_no_gpu(tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    config = write_config(tmp_path, more='device = "cuda"\n')
+    assert "torch sees no GPU here" in refused(config, capsys)
