@@ -74,7 +74,9 @@ def capture(
     )
 
 
-def _export(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], any_size: bool) -> Any:
+def _export(
+    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], any_size: bool
+) -> Any:
     auto = torch.export.Dim.AUTO
     shapes = None
     if any_size:

@@ -218,5 +218,3 @@ def _exported(made: Lean, plan: Plan, args: Sequence[Any]) -> bytes:
     written = io.BytesIO()
     torch.export.save(program, written)
     return written.getvalue()
-
-

@@ -152,9 +152,7 @@ def _plan(
     )
 
 
-def _reader(
-    network: nn.Module, captured: Captured, leaves: list[Any]
-) -> Callable[[Any], Liveness]:
+def _reader(network: nn.Module, captured: Captured, leaves: list[Any]) -> Callable[[Any], Liveness]:
     """What reads steps and storages off a graph of this call."""
 
     def attribute(name: str) -> torch.Tensor:

@@ -143,4 +143,6 @@ class Program:
     def peak(self, order: Sequence[int] | None = None, *, in_place: bool = True) -> int:
         """Bytes at the most in this order, or in the given one."""
         order = range(len(self.steps)) if order is None else order
-        return max((move.peak for move in self.replay(order, in_place=in_place)), default=self.start)
+        return max(
+            (move.peak for move in self.replay(order, in_place=in_place)), default=self.start
+        )

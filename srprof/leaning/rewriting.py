@@ -192,5 +192,3 @@ class _Inserting:
             node.meta["val"] = target(*map_arg(args, lambda value: value.meta["val"]))
         node.meta.update(self.origin)
         return node
-
-

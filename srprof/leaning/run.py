@@ -7,11 +7,14 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from srprof.analysis import Analysis, analyze
+from srprof.errors import InputError
 from srprof.leaning.capture import Refusal
 from srprof.leaning.module import Lean
-from srprof.leaning.plan import capture_call, make_plan
 from srprof.leaning.passes import LEVELS, check_level
+from srprof.leaning.plan import capture_call, make_plan
 from srprof.tracing.run import run_trace
 from srprof.workload import Instance, NotOnMetaError, Workload, copy_model, resolve
 
@@ -67,9 +70,12 @@ def lean(
             error of some 1e-7 in float32), for a lower peak where the network has fusions.
         weights: a checkpoint for the network that a SPEC names.
         dtype: of parameters and inputs; the model's own by default, float32 for a SPEC.
+        tiles: run larger images in tiles of this LR height and width, halo included. The halo is
+            the network's own, and proved; a network that is not local is refused.
 
     Raises:
-        InputError: the SPEC, the level or the example is wrong.
+        InputError: the SPEC, the level or the example is wrong, or tiles are asked of a network
+            that is not local.
         ModelError: building the model raised.
     """
     check_level(level)
@@ -85,7 +91,17 @@ def lean(
             made.eval().prepare(*args, **kwargs)
         except Refusal as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
-    return made.train(mode=not isinstance(model, str) and model.training)
+    made.train(mode=not isinstance(model, str) and model.training)
+    if tiles is None:
+        return made
+    from srprof.tiling import Tiled, locality
+
+    found = locality(made.network)
+    if not found.local:
+        raise InputError(
+            f"{workload.name} cannot run in tiles with the same result: {found.reason}"
+        )
+    return Tiled(made, tiles, found.halo, found.multiple)
 
 
 def _made(workload: Workload, model: Any, level: str) -> Lean:

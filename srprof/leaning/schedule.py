@@ -117,9 +117,7 @@ def _take(program: Program, state: _State, number: int) -> _State:
     for follower in program.followers[number]:
         if not program.needs[follower] & ~done:
             ready |= 1 << follower
-    return _State(
-        max(state.peak, move.peak), move.live, done, ready, _Taken(number, state.order)
-    )
+    return _State(max(state.peak, move.peak), move.live, done, ready, _Taken(number, state.order))
 
 
 def _settle(program: Program, state: _State) -> _State:
