@@ -1,4 +1,4 @@
-"""A network as a graph of ATen calls, by `torch.export`, and the calls for which the graph holds."""
+"""A network as a graph of ATen calls, by `torch.export`, and for which calls the graph holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from srprof.errors import InputError
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
 
 
-class Refusal(InputError):
+class RefusedError(InputError):
     """A network, or a call of it, whose behaviour a lean one cannot keep; says why."""
 
 
@@ -54,13 +54,13 @@ def capture(
         any_size: let each size of each tensor vary where the code lets it; sizes of 1 never do.
 
     Raises:
-        Refusal: the call cannot be exported, or not be kept as a graph; with the reason.
+        RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     try:
         exported = _export(network, tuple(args), dict(kwargs), any_size)
     except Exception as error:
         if not any_size:
-            raise Refusal(f"torch.export fails: {_reason(error)}") from error
+            raise RefusedError(f"torch.export fails: {_reason(error)}") from error
         return capture(network, args, kwargs, any_size=False)
     module = exported.module(check_guards=False)
     conditions = _conditions(exported, module)
@@ -135,7 +135,7 @@ def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
                 conditions.append(f"{here} <= {allowed.upper}")
     guards = getattr(exported, "_guards_code", None)
     if guards is None and first:
-        raise Refusal("this torch does not tell for which sizes an exported graph holds")
+        raise RefusedError("this torch does not tell for which sizes an exported graph holds")
     return (*conditions, *(_in_names(guard) for guard in guards or ()))
 
 
@@ -154,17 +154,17 @@ def _check_kept(node: FxNode) -> None:
     if node.op in ("placeholder", "get_attr", "output"):
         return
     if node.op != "call_function" or not isinstance(node.target, Callable):  # type: ignore[arg-type]
-        raise Refusal(f"the graph calls {node.target}")
+        raise RefusedError(f"the graph calls {node.target}")
     if isinstance(node.target, torch._ops.OpOverload):
         name = str(node.target)
         if torch.Tag.data_dependent_output in node.target.tags or name.startswith("aten.item"):
-            raise Refusal(f"its code reads a value of a tensor ({name})")
+            raise RefusedError(f"its code reads a value of a tensor ({name})")
         if torch.Tag.dynamic_output_shape in node.target.tags:
-            raise Refusal(f"the size of a result depends on values ({name})")
+            raise RefusedError(f"the size of a result depends on values ({name})")
         if _trains(node):
-            raise Refusal(f"it trains: {name} changes running statistics")
+            raise RefusedError(f"it trains: {name} changes running statistics")
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
-        raise Refusal(f"the graph calls {node.target}")
+        raise RefusedError(f"the graph calls {node.target}")
 
 
 def _trains(node: FxNode) -> bool:

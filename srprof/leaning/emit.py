@@ -13,7 +13,7 @@ from torch import nn
 
 from srprof._version import __version__
 from srprof.errors import InputError
-from srprof.leaning.capture import Refusal
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import Plan, capture_call, make_plan, path
 from srprof.leaning.run import cheapest_instance, lean_form
@@ -54,7 +54,7 @@ def _any_batch(workload: Workload, made: Lean) -> Plan:
     two = replace(workload, args=tuple(pairs))
     try:
         one_image, two_images = (_as_it_is(call) for call in (workload, two))
-    except Refusal:
+    except RefusedError:
         return plan
     if one_image.lines != two_images.lines:
         return plan
@@ -154,12 +154,10 @@ def _members(made: Lean, plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> str:
-    lines = []
-    for line in plan.lines:
-        for name in plan.constants:
-            line = line.replace(f'constants["{name}"]', f"self.{_local(name)}")
-        lines.append(f"        {_indexed(line)}\n")
-    return "".join(lines)
+    text = "".join(f"        {_indexed(line)}\n" for line in plan.lines)
+    for name in plan.constants:
+        text = text.replace(f'constants["{name}"]', f"self.{_local(name)}")
+    return text
 
 
 def _indexed(text: str) -> str:

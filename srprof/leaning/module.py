@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.leaning.capture import Refusal
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.passes import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, make_plan
 
@@ -76,7 +76,7 @@ class Lean(nn.Module):
         """Make the plan for a call, if there is none yet.
 
         Raises:
-            Refusal: the network cannot be lean in this call; says why.
+            RefusedError: the network cannot be lean in this call; says why.
         """
         leaves, call = flatten(args, kwargs)
         reason = self._obstacle(args, kwargs)
@@ -84,7 +84,7 @@ class Lean(nn.Module):
             found = self._plan(leaves, call, args, kwargs)
             reason = None if isinstance(found, Plan) else found
         if reason is not None:
-            raise Refusal(reason)
+            raise RefusedError(reason)
 
     def train(self, mode: bool = True) -> Lean:
         super().train(mode)
@@ -118,7 +118,7 @@ class Lean(nn.Module):
                 args, kwargs = pytree.tree_map(_stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
                 plan = make_plan(self.network, captured, args, kwargs, self.passes)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             self._refused[key] = str(refusal)
             return str(refusal)
         self.plans = [*self.plans, plan][-PLANS:]

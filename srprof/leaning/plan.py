@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from srprof.leaning.capture import Captured, Refusal, capture
+from srprof.leaning.capture import Captured, RefusedError, capture
 from srprof.leaning.liveness import Liveness, liveness
 from srprof.leaning.passes import Arranged, arrange
 from srprof.leaning.source import body, name_of
@@ -96,7 +96,7 @@ def flatten(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], str
 
 
 def kinds(leaves: Sequence[Any]) -> tuple[Any, ...]:
-    """What a plan depends on beside sizes: dtypes, memory formats, and arguments without tensors."""
+    """What a plan depends on beside sizes: dtypes, memory formats, arguments that are no tensors."""
     return tuple(
         (leaf.dtype, _is_channels_last(leaf)) if isinstance(leaf, torch.Tensor) else leaf
         for leaf in leaves
@@ -115,14 +115,14 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]
     """A graph that holds for this call, and for as many others as the code lets it.
 
     Raises:
-        Refusal: the network's behaviour cannot be kept; says why.
+        RefusedError: the network's behaviour cannot be kept; says why.
     """
     leaves, call = flatten(args, kwargs)
     for any_size in (True, False):
         captured = capture(network, args, kwargs, any_size=any_size)
         if _plan(captured, ["pass"], leaves, call).holds(leaves, call):
             return captured
-    raise Refusal("torch.export gives a graph that does not hold for the call it was made for")
+    raise RefusedError("torch.export gives a graph that does not hold for the call it was made for")
 
 
 def make_plan(

@@ -95,7 +95,7 @@ def prove(
         full: at every size, and compare the allocator's peaks and the times too.
 
     Raises:
-        Refusal: the network cannot be lean.
+        RefusedError: the network cannot be lean.
         ModelError: the network raised at every size.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -11,7 +11,7 @@ from torch import nn
 
 from srprof.analysis import Analysis, analyze
 from srprof.errors import InputError
-from srprof.leaning.capture import Refusal
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.module import Lean
 from srprof.leaning.passes import LEVELS, check_level
 from srprof.leaning.plan import capture_call, make_plan
@@ -89,12 +89,13 @@ def lean(
         args, kwargs = workload.arguments(device)
         try:
             made.eval().prepare(*args, **kwargs)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
     made.train(mode=not isinstance(model, str) and model.training)
     if tiles is None:
         return made
-    from srprof.tiling import Tiled, locality
+    from srprof.tiling.locality import locality
+    from srprof.tiling.tiled import Tiled
 
     found = locality(made.network)
     if not found.local:
@@ -116,7 +117,7 @@ def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") ->
     """What each pass of a level saves.
 
     Raises:
-        Refusal: the network cannot be lean; says why.
+        RefusedError: the network cannot be lean; says why.
         InputError, ModelError: as `srprof.analyze`.
     """
     check_level(level)
@@ -142,7 +143,7 @@ def lean_form(workload: Workload, level: str, instance: Instance | None = None) 
         instance: the network to take over; a new one on the meta device by default.
 
     Raises:
-        Refusal: it cannot be lean; says why.
+        RefusedError: it cannot be lean; says why.
     """
     with workload.environment():
         model, args, kwargs = instance or cheapest_instance(workload)

@@ -14,7 +14,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
-from srprof.leaning.capture import Refusal
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.liveness import InPlace
 from srprof.tracing.source import is_user_file
 
@@ -112,7 +112,7 @@ class _Writer:
             value, (bool, int, float, str, torch.dtype, torch.layout, torch.memory_format)
         ):
             return repr(value)
-        raise Refusal(f"the graph holds a {type(value).__name__}")
+        raise RefusedError(f"the graph holds a {type(value).__name__}")
 
     def _result(self, result: pytree.TreeSpec) -> str:
         leaves = [self._text(value) for value in self.output.args[0]]  # type: ignore[union-attr]
@@ -135,7 +135,7 @@ def _container(value: Any) -> str:
         if type(value) is list:
             return f"[{inside}]"
         return f"({inside},)" if len(value) == 1 else f"({inside})"
-    raise Refusal(f"it returns a {type(value).__name__}; tuples, lists and dicts are kept")
+    raise RefusedError(f"it returns a {type(value).__name__}; tuples, lists and dicts are kept")
 
 
 def name_of(node: FxNode) -> str:
