@@ -25,6 +25,7 @@ COMMANDS = {
     "calibrate": "srprof.cli.calibrate",
     "devices": "srprof.cli.devices",
     "fit": "srprof.cli.fit",
+    "lean": "srprof.cli.lean",
     "list": "srprof.cli.list",
     "merge": "srprof.cli.merge",
     "rank": "srprof.cli.rank",

@@ -10,11 +10,12 @@ from typing import Any
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
-from srprof.errors import InputError
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.module import Lean
 from srprof.leaning.passes import LEVELS, check_level
 from srprof.leaning.plan import capture_call, make_plan
+from srprof.tiling.locality import Locality, locality
+from srprof.tiling.tiled import Tiled
 from srprof.tracing.run import run_trace
 from srprof.workload import Instance, NotOnMetaError, Workload, copy_model, resolve
 
@@ -39,14 +40,14 @@ class Savings:
     Attributes:
         stages: the network as it is, then one for each pass in order.
         before, after: analyses of the first and the last.
-        lean: the lean network, on the meta device.
+        tiling: what is known of the network's halo, if it was to run in tiles.
     """
 
     level: str
     stages: tuple[Stage, ...]
     before: Analysis
     after: Analysis
-    lean: Lean
+    tiling: Locality | None = None
 
 
 def lean(
@@ -94,14 +95,7 @@ def lean(
     made.train(mode=not isinstance(model, str) and model.training)
     if tiles is None:
         return made
-    from srprof.tiling.locality import locality
-    from srprof.tiling.tiled import Tiled
-
-    found = locality(made.network)
-    if not found.local:
-        raise InputError(
-            f"{workload.name} cannot run in tiles with the same result: {found.reason}"
-        )
+    found = _local(made.network, workload.name)
     return Tiled(made, tiles, found.halo, found.multiple)
 
 
@@ -113,16 +107,18 @@ def _made(workload: Workload, model: Any, level: str) -> Lean:
     return Lean(copied.requires_grad_(False), level)
 
 
-def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") -> Savings:
-    """What each pass of a level saves.
+def savings(
+    workload: Workload, level: str = "exact", tiles: tuple[int, int] | None = None
+) -> Savings:
+    """What each pass of a level saves, and running in tiles of this LR height and width.
 
     Raises:
-        RefusedError: the network cannot be lean; says why.
+        RefusedError: the network cannot be lean, or not run in tiles; says why.
         InputError, ModelError: as `srprof.analyze`.
     """
     check_level(level)
     passes = LEVELS[level]
-    before = analyze(run_trace(workload, trace_on))
+    before = after = analyze(run_trace(workload))
     stages = [Stage("eager", _peaks(before))]
     with workload.environment():
         model, args, kwargs = cheapest_instance(workload)
@@ -130,10 +126,25 @@ def savings(workload: Workload, level: str = "exact", trace_on: str = "auto") ->
     for count in range(1, len(passes) + 1):
         made = Lean(model, level, passes[:count])
         made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
-        run = replace(workload, build=lambda device, made=made: copy_model(made, device))
-        after = analyze(run_trace(run, trace_on))
+        after = _analyzed(workload, made)
         stages.append(Stage(passes[count - 1], _peaks(after)))
-    return Savings(level, tuple(stages), before, after, made)
+    if tiles is None:
+        return Savings(level, tuple(stages), before, after)
+    found = _local(model, workload.name)
+    after = _analyzed(workload, Tiled(made, tiles, found.halo, found.multiple))
+    return Savings(level, (*stages, Stage("tiles", _peaks(after))), before, after, found)
+
+
+def _analyzed(workload: Workload, made: nn.Module) -> Analysis:
+    """The analysis of another module in the workload's call."""
+    return analyze(run_trace(replace(workload, build=lambda device: copy_model(made, device))))
+
+
+def _local(network: nn.Module, name: str) -> Locality:
+    found = locality(network)
+    if not found.local:
+        raise RefusedError(f"{name} cannot run in tiles with the same result: {found.reason}")
+    return found
 
 
 def lean_form(workload: Workload, level: str, instance: Instance | None = None) -> Lean:

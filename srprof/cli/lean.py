@@ -1,0 +1,122 @@
+"""`srprof lean`: the same outputs in less memory, with the proof."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, parse_size
+from srprof.options import call_shapes
+from srprof.output import check_output, write
+
+_DESCRIPTION = """\
+Rewrite a network so that it computes the same in less memory, and prove it: values die after
+their last use, element-wise calls write in place, independent calls are put in the order with
+the lowest peak; with --level equivalent, concatenations before 1x1 convolutions are split too.
+
+  srprof lean e_rfdn --input 510x510                    peaks after each pass, and the proof
+  srprof lean e_rfdn --level equivalent --verify        outputs, allocator and time compared
+  srprof lean net.py:Net --weights net.pth --emit lean.pt2
+
+In Python: srprof.lean(network, (1, 3, 510, 510)) is the lean network.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "lean",
+        help="rewrite a network to the same outputs in less memory, and prove it",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    parser.add_argument(
+        "--input",
+        metavar="SIZE",
+        action="append",
+        help="LR input for which the peak is to be lowest: HxW, or NxCxHxW; again for each "
+        "further input (default 256x256)",
+    )
+    parser.add_argument(
+        "--level",
+        choices=("exact", "equivalent"),
+        default="exact",
+        help="exact: the same bits (default); equivalent: up to rounding, for a lower peak",
+    )
+    parser.add_argument(
+        "--tiles",
+        metavar="HxW",
+        help="run in overlapping tiles of this LR size; only for networks that are local",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare outputs at more sizes, and the CPU allocator's peaks and the times too",
+    )
+    parser.add_argument(
+        "--emit", metavar="FILE", help="write it: .pt2 (torch.export) or .py (readable, for torch)"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
+    )
+    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rewrite, prove, write and print; 1 if the proof fails."""
+    from srprof import spec
+
+    check_output(args.output)
+    _check_emit(args.emit)
+    parsed = spec.parse(args.spec)
+    shapes = call_shapes(args, parsed)
+    tiles = None if args.tiles is None else _tiles(args.tiles)
+
+    from srprof.leaning.emit import emit
+    from srprof.leaning.proof import prove
+    from srprof.leaning.run import savings
+    from srprof.measuring.progress import TerminalProgress
+    from srprof.render.lean import lean_json, lean_text
+    from srprof.workload import resolve
+
+    workload = resolve(
+        args.spec,
+        shapes,
+        weights=args.weights,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+    )
+    with TerminalProgress(sys.stderr) as progress:
+        progress("rewriting", 0, 1)
+        found = savings(workload, args.level, tiles)
+        proof = prove(workload, args.level, full=args.verify, progress=progress)
+    if args.emit is not None and proof.holds:
+        emit(workload, args.level, args.emit)
+    emitted = args.emit if proof.holds else None
+    form = lean_json if args.format == "json" else lean_text
+    write(form(found, proof, emitted), args.output)
+    return 0 if proof.holds else 1
+
+
+def _check_emit(target: str | None) -> None:
+    if target is None:
+        return
+    check_output(target, "--emit")
+    if not target.endswith((".pt2", ".py")):
+        raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
+
+
+def _tiles(text: str) -> tuple[int, int]:
+    sizes = parse_size(text)
+    if text.count("x") != 1:
+        raise InputError(f"--tiles {text}: give height and width, as 256x256")
+    return sizes[-2], sizes[-1]

@@ -1,0 +1,144 @@
+"""What a lean network saves, and the proof, as text and JSON."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+from srprof.leaning.passes import MEANING
+from srprof.leaning.proof import MEMORY_SIZE, TIME_SIZE, TOLERANCE, Proof
+from srprof.leaning.run import Savings
+from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.text import plain_sections
+
+_KINDS = ("planned", "eager", "allocated", "reserved")
+_MEANING = {
+    "eager": "the network as it is",
+    "tiles": "one overlapping tile after the other",
+    **MEANING,
+}
+
+
+def lean_text(savings: Savings, proof: Proof, emitted: str | None) -> str:
+    """Peaks after each pass, and the proof, ending with a newline."""
+    found = [_peaks(savings), _proof(proof)]
+    if emitted is not None:
+        found.append(Section(f"Written to {emitted}", ()))
+    return plain_sections(found)
+
+
+def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
+    """One object: before, after, what each pass saves, and the proof."""
+    stages = savings.stages
+    passes = [
+        {
+            "name": stage.name,
+            "peak": stage.peaks,
+            "saves": earlier.peaks["eager"] - stage.peaks["eager"],
+        }
+        for earlier, stage in pairwise(stages)
+    ]
+    trace = savings.before.trace
+    found: dict[str, Any] = {
+        "schema": 1,
+        "model": {"spec": trace.spec, "name": trace.name},
+        "inputs": [{"shape": list(e.info.shape), "dtype": e.info.dtype} for e in trace.inputs],
+        "level": savings.level,
+        "before": stages[0].peaks,
+        "after": stages[-1].peaks,
+        "passes": passes,
+        "max_relative_error": proof.error,
+        "identical": proof.identical,
+        "holds": proof.holds,
+        "outputs": [
+            {"image": o.image, "size": list(o.size), "identical": o.identical, "error": o.error}
+            for o in proof.outputs
+        ],
+        "measured_on_cpu": None,
+        "time_ratio": None,
+        "emitted": emitted,
+    }
+    if proof.measured is not None:
+        before, after = proof.measured
+        size = list(MEMORY_SIZE)
+        found["measured_on_cpu"] = {"size": size, "before": before, "after": after}
+    if proof.ratios is not None:
+        ratios = proof.ratios
+        found["time_ratio"] = {
+            "size": list(TIME_SIZE),
+            "median": ratios.median,
+            "q1": ratios.q1,
+            "q3": ratios.q3,
+            "pairs": ratios.count,
+        }
+    if savings.tiling is not None:
+        tiling = savings.tiling
+        found["tiles"] = {"halo": tiling.halo, "difference": tiling.difference}
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _peaks(savings: Savings) -> Section:
+    columns = (
+        Column("pass"),
+        *(Column(f"{kind} MiB", "mib") for kind in _KINDS),
+        Column("saves MiB", "mib"),
+        Column("what it does"),
+    )
+    rows: list[tuple[object, ...]] = []
+    earlier: int | None = None
+    for stage in savings.stages:
+        eager = stage.peaks["eager"]
+        saved = None if earlier is None else earlier - eager
+        peaks = (stage.peaks[kind] for kind in _KINDS)
+        rows.append((stage.name, *peaks, saved, _MEANING[stage.name]))
+        earlier = eager
+    trace = savings.before.trace
+    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
+    before, after = (savings.stages[i].peaks["eager"] for i in (0, -1))
+    share = 1 - after / before if before else 0.0
+    line = f"eager peak {mib(before)} MiB, lean {mib(after)} MiB, {share:.0%} less"
+    title = f"{trace.name} at {tensors}, level {savings.level}"
+    return Section(title, (line,), Table(columns, tuple(rows)), _tiles(savings))
+
+
+def _tiles(savings: Savings) -> tuple[str, ...]:
+    found = savings.tiling
+    if found is None:
+        return ()
+    same = "to the bit" if found.bit_equal else f"to {found.difference:.1e}"
+    return (
+        f"Tiles have a halo of {found.halo} pixels; random images gave in tiles what they give "
+        f"whole, {same}.",
+    )
+
+
+def _proof(proof: Proof) -> Section:
+    sizes = ", ".join(dict.fromkeys(f"{o.size[0]}x{o.size[1]}" for o in proof.outputs))
+    images = " and ".join(dict.fromkeys(o.image for o in proof.outputs))
+    if proof.identical:
+        said = "every output is the same to the bit"
+    else:
+        said = f"outputs differ by {proof.error:.1e} of the largest value at most"
+    lines = [f"{said}: {images} images of {sizes}, on the CPU"]
+    if not proof.holds:
+        promise = "identical outputs" if proof.level == "exact" else f"at most {TOLERANCE:.0e}"
+        lines.append(f"level {proof.level} promises {promise}: do not use it for this network")
+    if proof.untaken:
+        refused = ", ".join(f"{height}x{width}" for height, width in proof.untaken)
+        lines.append(f"not compared at {refused}, which the network does not take")
+    if proof.measured is not None:
+        before, after = proof.measured
+        height, width = MEMORY_SIZE
+        lines.append(
+            f"PyTorch's CPU allocator at {height}x{width}: {mib(before)} MiB at most in a run, "
+            f"lean {mib(after)} MiB"
+        )
+    if proof.ratios is not None:
+        height, width = TIME_SIZE
+        found = proof.ratios
+        lines.append(
+            f"time at {height}x{width}: {found.median:.3f} of the network's (median of "
+            f"{found.count} pairs, quartiles {found.q1:.3f} to {found.q3:.3f})"
+        )
+    return Section("Proof", tuple(lines))
