@@ -40,10 +40,7 @@ class Search:
             return batch, channels, *_size(rule, index, self.aspect)
 
         found = self._largest(row, 1 if rule.step is None else _END)
-        notes = []
-        if rule.step is None:
-            notes.append(f"{self._name} takes images of {rule.least}x{rule.least} only")
-        answer = self._answer("size", rule, row, found, notes)
+        answer = self._answer("size", rule, row, found)
         if image is None:
             return answer
         planned = self._image(image, rule)
@@ -56,7 +53,7 @@ class Search:
         def row(index: int) -> Shape:
             return index + 1, *rest
 
-        return self._answer("batch", None, row, self._largest(row, _END), [])
+        return self._answer("batch", None, row, self._largest(row, _END))
 
     @property
     def _name(self) -> str:
@@ -147,17 +144,16 @@ class Search:
             f"{'x'.join(map(str, smallest))}"
         )
 
-    def _answer(
-        self, grows: str, rule: SizeRule | None, row: Row, found: int, notes: list[str]
-    ) -> Fit:
+    def _answer(self, grows: str, rule: SizeRule | None, row: Row, found: int) -> Fit:
         """The largest call that fits and the one after it."""
         workload, device = self.probe.workload, self.probe.device
         following: Call | None = None
+        notes: tuple[str, ...] = ()
         if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
             following = self.probe.record_at(row(found + 1))
         elif row(found + 1) in self.probe.refused:
             size = "x".join(map(str, row(found + 1)))
-            notes = [*notes, f"nothing larger: at {size}, {self.probe.refused[row(found + 1)]}"]
+            notes = (f"nothing larger: at {size}, {self.probe.refused[row(found + 1)]}",)
         return Fit(
             spec=workload.spec,
             name=workload.name,
@@ -172,7 +168,7 @@ class Search:
             aspect=self.aspect,
             device="" if device is None else device.title,
             traces=self.probe.traces,
-            notes=tuple(notes),
+            notes=notes,
         )
 
     # -- one image ----------------------------------------------------------------------------

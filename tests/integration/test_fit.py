@@ -137,7 +137,7 @@ def test_of_an_aspect():
     found = srprof.fit("fmen_s", "12 MiB", memory="eager", aspect="16:9")
     fitting = [
         (round(w * 9 / 16), w)
-        for w in range(80, 190)
+        for w in range(100, 190)
         if srprof.analyze("fmen_s", (1, 3, round(w * 9 / 16), w)).memory.eager.nbytes <= 12 * MIB
     ]
 
