@@ -207,9 +207,23 @@ def _moves(current: Replay, peak: int, functions: Functions) -> Iterator[Candida
         if here is None:
             continue
         calls = calls_of(current, frame)
+        computing = _computing(current, block, calls)
         for first in range(here + 1):
-            for last in range(max(here, first + 1), len(block)):
+            for last in range(max(here, first + 1), len(block) - 1):
+                # what a statement without a node lets go is not told from what its neighbour does
+                if not computing.issuperset(range(first, last + 2)):
+                    break
                 yield from _moves_between(frame, block, first, last, calls)
+
+
+def _computing(replay: Replay, block: Sequence[Statement], calls: Sequence[int]) -> set[int]:
+    """Numbers of the statements that make a node in each of the calls."""
+    found = {s.number for s in block}
+    for call in calls:
+        frames = (replay.frame(i, call) for i in range(*replay.spans[call]))
+        lines = {frame.line for frame in frames if frame is not None}
+        found &= {s.number for s in block if any(map(s.holds, lines))}
+    return found
 
 
 def calls_of(replay: Replay, like: Frame) -> tuple[int, ...]:
