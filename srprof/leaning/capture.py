@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,8 @@ def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
         if node.op != "placeholder" or not isinstance(value, torch.Tensor):
             continue
         conditions.append(f"{node.target}.dim() == {value.dim()}")
-        for axis, size in enumerate(value.shape):
+        sizes: list[Any] = list(value.shape)  # numbers, and symbols where they may vary
+        for axis, size in enumerate(sizes):
             here = f"{node.target}.size({axis})"
             if isinstance(size, int):
                 conditions.append(f"{here} == {size}")
@@ -153,7 +154,7 @@ def _check_kept(node: FxNode) -> None:
     """Refuse what cannot be told by looking at its arguments and results."""
     if node.op in ("placeholder", "get_attr", "output"):
         return
-    if node.op != "call_function" or not isinstance(node.target, Callable):  # type: ignore[arg-type]
+    if node.op != "call_function":
         raise RefusedError(f"the graph calls {node.target}")
     if isinstance(node.target, torch._ops.OpOverload):
         name = str(node.target)

@@ -130,7 +130,8 @@ class _Reader:
         number = len(self.steps)
         arguments = node.all_input_nodes
         args, kwargs = map_arg((node.args, _meta_device(node.kwargs)), self.values.__getitem__)
-        created = self._put(node, node.target(*args, **kwargs))
+        target: Any = node.target
+        created = self._put(node, target(*args, **kwargs))
         for argument in arguments:
             if _may_share(node, argument):
                 self.storages[node] |= self.storages[argument]
@@ -163,9 +164,10 @@ class _Reader:
         if len(created) != 1 or self.storages[node] != frozenset(created):
             return
         for argument, call in _in_place_calls(node):
-            storages = self.storages[argument]
-            if len(storages) == 1 and self._alike(argument, node, *storages, *created):
-                yield next(iter(storages)), call
+            for storage in self.storages[argument]:
+                alone = len(self.storages[argument]) == 1
+                if alone and self._alike(argument, node, storage, created[0]):
+                    yield storage, call
 
     def _alike(self, argument: FxNode, node: FxNode, old: int, new: int) -> bool:
         """Whether the argument fills its storage just as the result does, at every size."""

@@ -127,7 +127,7 @@ class Lean(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Lean:
         """Convert as any module; plans stay if only the device changes."""
         before = self._weights()
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self._weights() != before:
             self.plans, self._refused = [], {}
         for plan in self.plans:

@@ -115,7 +115,7 @@ class _Writer:
         raise RefusedError(f"the graph holds a {type(value).__name__}")
 
     def _result(self, result: pytree.TreeSpec) -> str:
-        leaves = [self._text(value) for value in self.output.args[0]]  # type: ignore[union-attr]
+        leaves = [self._text(value) for value in self.output.args[0]]
         return _container(pytree.tree_unflatten([_Text(leaf) for leaf in leaves], result))
 
 
