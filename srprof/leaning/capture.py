@@ -5,17 +5,24 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
 from srprof.errors import InputError
+
+#: For so long a graph for all sizes is tried; expressions of windowed networks grow without end.
+#: After that the graph is of the one size, and each further size takes one of its own.
+SYMBOLIC_SECONDS = 15.0
 
 #: Nodes that check what `Captured.conditions` checks already.
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
@@ -90,9 +97,26 @@ def _export(
             name: pytree.tree_map(sizes, value)
             for name, value in _by_parameter(network, args, kwargs).items()
         }
-    with warnings.catch_warnings(), torch.no_grad():
+    limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
+    with warnings.catch_warnings(), torch.no_grad(), limit:
         warnings.simplefilter("ignore")
         return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise in the first module that is called when the time is over."""
+    end = monotonic() + seconds
+
+    def check(_module: nn.Module, _args: Any) -> None:
+        if monotonic() > end:
+            raise TimeoutError("its sizes take too long to follow as expressions")
+
+    hook = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _by_parameter(
@@ -160,12 +184,20 @@ def _check_kept(node: FxNode) -> None:
         name = str(node.target)
         if torch.Tag.data_dependent_output in node.target.tags or name.startswith("aten.item"):
             raise RefusedError(f"its code reads a value of a tensor ({name})")
-        if torch.Tag.dynamic_output_shape in node.target.tags:
+        if torch.Tag.dynamic_output_shape in node.target.tags and not _indexes_by_number(node):
             raise RefusedError(f"the size of a result depends on values ({name})")
         if _trains(node):
             raise RefusedError(f"it trains: {name} changes running statistics")
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
         raise RefusedError(f"the graph calls {node.target}")
+
+
+def _indexes_by_number(node: FxNode) -> bool:
+    """Whether it is `x[indices]`, whose size is that of the indices unless they are a mask."""
+    if node.target is not torch.ops.aten.index.Tensor:
+        return False
+    indices = [index for index in node.args[1] if isinstance(index, FxNode)]  # type: ignore[union-attr]
+    return all(index.meta["val"].dtype not in (torch.bool, torch.uint8) for index in indices)
 
 
 def _trains(node: FxNode) -> bool:
