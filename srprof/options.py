@@ -18,12 +18,34 @@ def add_real_run(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
     )
+    add_tensor_format(parser)
+    parser.add_argument(
+        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """A SPEC's checkpoint."""
+    parser.add_argument(
+        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
+    )
+
+
+def add_tensor_format(parser: argparse.ArgumentParser) -> None:
+    """The tensors' dtype and memory format."""
     parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
     parser.add_argument(
         "--channels-last", action="store_true", help="4-d tensors in channels-last format"
     )
+
+
+def add_trace_on(parser: argparse.ArgumentParser) -> None:
+    """Where the model is run, of commands that leave it to analyze to say what that means."""
     parser.add_argument(
-        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+        "--trace-on",
+        choices=("auto", "meta", "cpu", "cuda-fake"),
+        default="auto",
+        help="as for analyze (default auto)",
     )
 
 

@@ -81,7 +81,8 @@ def _write_stdout(content: str | bytes) -> None:
 def _write_file(content: str | bytes, target: Path) -> None:
     data = content if isinstance(content, bytes) else content.encode("utf-8", _ERRORS)
     if target.exists() and not target.is_file():
-        target.open("wb").write(data)
+        with target.open("wb") as file:  # closed here: what it refuses when it is closed is said
+            file.write(data)
         return
     with replacing(target) as temporary:
         temporary.write_bytes(data)

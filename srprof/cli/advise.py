@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from srprof.inputs import RUN_DTYPES
-from srprof.options import call_shapes
+from srprof.options import add_tensor_format, add_trace_on, add_weights, call_shapes
 from srprof.output import check_output, write
 
 _DESCRIPTION = """\
@@ -52,19 +51,9 @@ def add_parser(commands: Any) -> None:
         help="exact: only what leaves every bit of the results; equivalent (default): splits too, "
         "which change them by rounding",
     )
-    parser.add_argument(
-        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
-    )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
-    parser.add_argument(
-        "--trace-on",
-        choices=("auto", "meta", "cpu", "cuda-fake"),
-        default="auto",
-        help="as for analyze (default auto)",
-    )
+    add_weights(parser)
+    add_tensor_format(parser)
+    add_trace_on(parser)
     parser.add_argument(
         "--granularity",
         metavar="BYTES",

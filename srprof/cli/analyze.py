@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES
 from srprof.memory.model import GRANULARITY
-from srprof.options import call_shapes
+from srprof.options import add_tensor_format, add_weights, call_shapes
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
 from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
@@ -57,13 +56,8 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="the memory of one training step instead: forward, L1 loss, backward, Adam",
     )
-    parser.add_argument(
-        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
-    )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
+    add_weights(parser)
+    add_tensor_format(parser)
     parser.add_argument(
         "--trace-on",
         choices=("auto", "meta", "cpu", "cuda-fake"),

@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.inputs import check_shape, parse_size
+from srprof.options import add_tensor_format, add_weights
 from srprof.output import check_output, write
 from srprof.sizing.records import MEMORY
 
@@ -58,13 +59,8 @@ def add_parser(commands: Any) -> None:
         help="HxW or NxCxHxW: the size of --batch, else the channels and a size that the network "
         "takes; again for each further input, which stays as it is (default 256x256)",
     )
-    parser.add_argument(
-        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
-    )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
+    add_weights(parser)
+    add_tensor_format(parser)
     parser.add_argument(
         "--alloc-conf", metavar="SETTINGS", help="of CUDA's caching allocator, as for analyze"
     )

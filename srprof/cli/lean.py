@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, parse_size
-from srprof.options import call_shapes
+from srprof.inputs import parse_size
+from srprof.options import add_tensor_format, add_weights, call_shapes
 from srprof.output import check_output, write
 
 _DESCRIPTION = """\
@@ -59,13 +59,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--emit", metavar="FILE", help="write it: .pt2 (torch.export) or .py (readable, for torch)"
     )
-    parser.add_argument(
-        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
-    )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
+    add_weights(parser)
+    add_tensor_format(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
     parser.set_defaults(run=run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES
+from srprof.options import add_tensor_format, add_trace_on
 from srprof.output import check_output, write
 from srprof.render import ENDINGS
 
@@ -62,16 +62,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", metavar="PROFILE", help="predict latency_ms for it (srprof devices)"
     )
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
-    parser.add_argument(
-        "--trace-on",
-        choices=("auto", "meta", "cpu", "cuda-fake"),
-        default="auto",
-        help="as for analyze (default auto)",
-    )
+    add_tensor_format(parser)
+    add_trace_on(parser)
     parser.add_argument(
         "--jobs", metavar="N", type=int, help="processes (default: one for each processor)"
     )

@@ -225,8 +225,9 @@ def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entr
         )
     count = len(record.images)
     images = f"{count} image{'s' if count > 1 else ''} of {record.hr}"
-    weights = record.weights or "the weights that it was built with"
-    what = f"RGB, x{record.scale}, border of {record.scale}, {images}, with {weights}"
+    what = f"RGB, x{record.scale}, border of {record.scale}, {images}"
+    if trace.parameters:
+        what += f", with {record.weights or 'the weights that it was built with'}"
     cell = Cell(psnr, Origin("measured", what, record.device.name, path))
     return replace(entry, cells={**entry.cells, "psnr_dB": cell})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srprof.errors import InputError
-from srprof.measuring.codec import DecodeError, decode, encode
+from srprof.measuring.codec import decode_record, encode
 from srprof.measuring.statistics import Summary, summarize
 from srprof.tracing.records import External, Node, Trace
 
@@ -391,20 +391,7 @@ def from_json(text: str, source: str = "the record") -> Measurement:
         raise InputError(
             f"{source} is no measurement; `srprof measure SPEC --format json -o FILE` writes one"
         )
-    schema = value.get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        raise InputError(
-            f"{source} has schema {schema}, and this srprof reads up to {SCHEMA}: update srprof, "
-            "or measure again"
-        )
-    try:
-        if type(schema) is not int or schema != SCHEMA:
-            raise DecodeError(f"schema is {schema!r:.40}, not {SCHEMA}")
-        return decode(Measurement, value)
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"{source} is damaged: {error}; take another copy of it, or measure again"
-        ) from error
+    return decode_record(Measurement, value, SCHEMA, source, "measure again")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -12,6 +12,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from srprof.errors import InputError
+
 T = TypeVar("T")
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -49,6 +51,32 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise DecodeError(f"{place} is missing")
     return cls(**found)
+
+
+def decode_record(cls: type[T], value: Any, schema: int, source: str, again: str) -> T:
+    """A dataclass from the JSON object of a record with a `schema`.
+
+    Args:
+        schema: that this srprof reads. source: names the record in messages.
+        again: what makes another one, "measure again".
+
+    Raises:
+        InputError: it is damaged, or of a newer srprof.
+    """
+    theirs = value.get("schema")
+    if type(theirs) is int and theirs > schema:
+        raise InputError(
+            f"{source} has schema {theirs}, and this srprof reads up to {schema}: update srprof, "
+            f"or {again}"
+        )
+    try:
+        if type(theirs) is not int or theirs != schema:
+            raise DecodeError(f"schema is {theirs!r:.40}, not {schema}")
+        return decode(cls, value)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{source} is damaged: {error}; take another copy of it, or {again}"
+        ) from error
 
 
 @cache

@@ -82,10 +82,10 @@ def evaluate(
         )
     for pair in pairs:
         _check_sizes(pair, scale)
-    folder = None if save is None else _folder(os.fspath(save), pairs, scale)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
     upscaler = Upscaler(model, weights, dtype, found, scale, pixel_range, tile, halo, device)
+    folder = None if save is None else _folder(os.fspath(save), (lr, hr), pairs, scale)
     notes = weights_notes(model, weights, found.trace.parameters)
     with upscaler.running():
         images = _run(upscaler, pairs, scale, folder, notes, progress)
@@ -150,11 +150,20 @@ def _size(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
 
 
-def _folder(save: str, pairs: Sequence[Pair], scale: int) -> Path:
+def _folder(
+    save: str,
+    places: Sequence[str | os.PathLike[str] | None],
+    pairs: Sequence[Pair],
+    scale: int,
+) -> Path:
     """The folder for SR images, made if it is missing.
 
+    Args:
+        places: of the LR and HR images.
+
     Raises:
-        InputError: it cannot be made or written, or an image there would be one of the inputs.
+        InputError: it cannot be made or written, an image there would be one of the inputs, or
+            all would be among them.
     """
     folder = Path(save)
     try:
@@ -170,6 +179,12 @@ def _folder(save: str, pairs: Sequence[Pair], scale: int) -> Path:
         target = _saved(folder, pair, scale)
         if os.path.realpath(target) in inputs:
             raise InputError(f"--save {save} would replace {target}, an input; name another folder")
+    for place in places:
+        if place is not None and os.path.realpath(place) == os.path.realpath(save):
+            raise InputError(
+                f"--save {save} is a folder of images to evaluate, and the next run would take the "
+                "SR images for such; name another folder"
+            )
     return folder
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from srprof.errors import InputError
 from srprof.measuring.base import Device, Versions
-from srprof.measuring.codec import DecodeError, decode, encode
+from srprof.measuring.codec import decode_record, encode
 
 #: Version of the JSON object. Fields may be added within one; see `measuring.codec`.
 SCHEMA = 1
@@ -168,17 +167,4 @@ def load(path: str) -> Evaluation:
         InputError: it is damaged, or of a newer srprof.
     """
     value = json.loads(Path(path).read_text(encoding="utf-8"))
-    schema = value.get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        raise InputError(
-            f"{path} has schema {schema}, and this srprof reads up to {SCHEMA}: update srprof, "
-            "or evaluate again"
-        )
-    try:
-        if type(schema) is not int or schema != SCHEMA:
-            raise DecodeError(f"schema is {schema!r:.40}, not {SCHEMA}")
-        return decode(Evaluation, value)
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path} is damaged: {error}; take another copy of it, or evaluate again"
-        ) from error
+    return decode_record(Evaluation, value, SCHEMA, path, "evaluate again")

@@ -114,6 +114,6 @@ def _after(found: Evaluation) -> tuple[str, ...]:
     measured = "" if top.measured_peak is None else f", measured {mib(top.measured_peak)} MiB"
     return (
         f"Peak at {shape(top.lr_size)} ({top.name}): predicted {mib(top.predicted_peak)} MiB"
-        f"{measured}",
-        found.peak_is,
+        f"{measured}.",
+        f"{found.peak_is}.",
     )

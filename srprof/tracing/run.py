@@ -33,6 +33,7 @@ TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
 _NO_CUDA = re.compile(r"not linked with support for cuda", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
+_OVERWRITTEN = re.compile(r"gradient computation has been modified by an inplace operation")
 #: What helps against some of torch's errors.
 _HINTS = (
     (
@@ -371,6 +372,12 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             f"{message}); use --trace-on meta or cpu"
         )
     inside = f" (module {module})" if module else ""
+    if _OVERWRITTEN.search(message):
+        return ModelError(
+            f"{workload.spec} cannot be trained as it is: an in-place op overwrites what backward "
+            "needs; take the network's training form (form='train' in the zoo), or the op that is "
+            "not in place"
+        )
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
         op, shapes = recorder.failed_call

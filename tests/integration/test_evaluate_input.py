@@ -186,6 +186,15 @@ def test_saving_never_replaces_an_input(hr, tmp_path, capsys):
     assert (tmp_path / "lr" / "ax4.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("where", ["hr", "./hr/"])
+def test_saving_among_the_images_is_refused(where, hr, tmp_path, capsys):
+    """With --hr hr, the next run would evaluate hr/ax4.png."""
+    before = sorted((tmp_path / "hr").iterdir())
+    error = refused(capsys, "bicubic", "--hr", "hr", "--save", where)
+    assert f"--save {where} is a folder of images to evaluate" in error
+    assert sorted((tmp_path / "hr").iterdir()) == before
+
+
 def test_a_disk_that_fills_up(hr, tmp_path, capsys, monkeypatch):
     """The first image is whole, of the second nothing is there."""
     real = images.replacing

@@ -23,7 +23,7 @@ from srprof.training import checkpoint, run
 from srprof.training.config import TrainingConfig
 
 TINY = """\
-model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))"
+model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))"
 data = "skimage"
 output = "{output}"
 crop = 96
@@ -88,7 +88,7 @@ def test_two_hundred_iterations_of_fmen_s(tmp_path):
 def test_merged_weights_are_the_trained_network(tmp_path, capsys):
     config = write_config(tmp_path)
     assert main(["train", config]) == 0
-    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1){})"
+    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,){})"
     folder = tmp_path / "run"
     shape = "1x3x16x16"
     for form, name in ((", form='train'", "checkpoint.pth"), ("", "merged.pth")):
@@ -113,7 +113,7 @@ def test_the_step_s_memory_is_said_before_it_begins(tmp_path, capsys, monkeypatc
     assert main(["train", config]) == 130
     captured = capsys.readouterr()
     predicted = srprof.analyze_training(
-        "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))", (2, 3, 8, 8), granularity=1
+        "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))", (2, 3, 8, 8), granularity=1
     )
     assert f"predicted peak of a step: {predicted.peak / 2**20:.2f} MiB" in captured.out
     assert "stopped before the first checkpoint" in captured.err
@@ -152,7 +152,7 @@ def test_a_network_without_a_training_form(tmp_path, capsys):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     """SIGKILL at whatever moment; the checkpoint and log are those of a run that was left alone."""
     more = 'init = "network"\n'
-    whole, killed = (write_config(tmp_path, n, 200, more) for n in ("whole", "killed"))
+    whole, killed = (write_config(tmp_path, n, 80, more) for n in ("whole", "killed"))
     command = [sys.executable, "-m", "srprof", "train"]
     process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
     reached = tmp_path / "killed" / checkpoint.NAME
@@ -162,12 +162,12 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     there = torch.load(reached, weights_only=True)["iteration"]
-    assert 0 < there < 200
+    assert 0 < there < 80
     assert main(["train", killed]) == 0
     assert main(["train", whole]) == 0
     same(tmp_path / "whole", tmp_path / "killed")
     logs = [(tmp_path / n / "log.csv").read_text() for n in ("whole", "killed")]
-    assert logs[0] == logs[1] and logs[0].count("\n") > 90
+    assert logs[0] == logs[1] and logs[0].count("\n") > 35
 
 
 def test_a_run_that_was_killed_while_it_wrote(tmp_path, monkeypatch):
@@ -176,6 +176,7 @@ def test_a_run_that_was_killed_while_it_wrote(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _file: os.kill(os.getpid(), signal.SIGKILL))
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # OpenMP's threads did not come along: waiting for them hangs
         main(["train", config])
         os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -294,7 +295,7 @@ def test_a_configuration_that_cannot_be(old, new, message, tmp_path, capsys):
     ],
 )
 def test_a_model_that_cannot_be_trained(model, code, message, tmp_path, capsys):
-    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))"
+    spec = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))"
     assert message in refused(replaced(write_config(tmp_path), spec, model), capsys, code)
 
 

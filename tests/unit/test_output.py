@@ -165,3 +165,9 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path):
             check_output(str(locked / "result.txt"))
     finally:
         locked.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_device_that_is_full():
+    with pytest.raises(InputError, match="-o /dev/full: cannot be written: No space left"):
+        write("a report\n", "/dev/full")
