@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import re
 import warnings
@@ -57,7 +58,7 @@ def capture(
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     try:
-        exported = _export(network, tuple(args), dict(kwargs), any_size)
+        exported = _export(_twin(network), tuple(args), dict(kwargs), any_size)
     except Exception as error:
         if not any_size:
             raise RefusedError(f"torch.export fails: {_reason(error)}") from error
@@ -93,6 +94,12 @@ def _export(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+
+def _twin(network: nn.Module) -> nn.Module:
+    """The network with the same tensors, to export: what its code keeps on itself is lost."""
+    weights = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(weight): weight for weight in weights})
 
 
 def _by_parameter(

@@ -131,7 +131,8 @@ class Lean(nn.Module):
         if self._weights() != before:
             self.plans, self._refused = [], {}
         for plan in self.plans:
-            plan.constants.update({key: fn(value) for key, value in plan.constants.items()})
+            for key, value in plan.constants.items():  # no parameters: their dtypes stay
+                plan.constants[key] = value.to(fn(value).device)
         return self
 
     def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
