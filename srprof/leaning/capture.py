@@ -59,6 +59,8 @@ def capture(
     """
     try:
         exported = _export(_twin(network), tuple(args), dict(kwargs), any_size)
+    except RefusedError:
+        raise
     except Exception as error:
         if not any_size:
             raise RefusedError(f"torch.export fails: {_reason(error)}") from error
@@ -91,9 +93,13 @@ def _export(
             name: pytree.tree_map(sizes, value)
             for name, value in _by_parameter(network, args, kwargs).items()
         }
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always")
+        exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+    for warning in caught:
+        if kept := re.match(r"The tensor attributes? (.*) w\w+ assigned", str(warning.message)):
+            raise RefusedError(f"its code keeps tensors in attributes ({kept[1]})")
+    return exported
 
 
 def _twin(network: nn.Module) -> nn.Module:

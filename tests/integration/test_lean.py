@@ -40,6 +40,9 @@ PEAKS = {
     "rainbow": (307.69, 236.3, 210),
 }
 
+#: At which the CPU's allocator is asked.
+SHAPE = (1, 3, 128, 128)
+
 tabled = pytest.mark.parametrize("name", list(PEAKS))
 levels = pytest.mark.parametrize("level", ["exact", "equivalent"])
 listed = pytest.mark.parametrize("network", models.ZOO, ids=lambda network: network.name)
@@ -136,31 +139,27 @@ def test_the_issues_table(name: str, level: str):
 @tabled
 @levels
 def test_the_cpus_allocator_agrees(name: str, level: str):
-    """At 128x128: what the analysis says falls by as much as what is allocated."""
+    """At 128x128 the allocator's peak falls, and is the analysis' at op boundaries, to the byte.
+
+    Within a call it can be higher by what oneDNN takes for itself there.
+    """
     torch.manual_seed(0)
     network = load_factory(spec.parse(name))().eval()
-    lean = srprof.lean(network, (1, 3, 128, 128), level=level)
-    taken, said = [], []
+    lean = srprof.lean(network, SHAPE, level=level)
+    image = torch.rand(SHAPE)
+    taken, at_boundaries = [], []
     for module in (network, lean):
-        measured = srprof.measure(module, (1, 3, 128, 128), device="cpu", repeat=0)
-        assert measured.memory.warm.max_allocated is not None
-        taken.append(measured.memory.warm.max_allocated)
-        trace = srprof.trace(module, (1, 3, 128, 128), trace_on="cpu")
-        said.append(memory_model(trace, granularity=1).eager.nbytes)
-    assert said[1] < said[0]
+        measured = srprof.measure(module, SHAPE, device="cpu", repeat=0).memory.warm
+        assert measured.max_allocated is not None
+        taken.append(measured.max_allocated)
+        trace = srprof.trace(module, SHAPE, trace_on="cpu")
+        ops, live = live_bytes(copy.deepcopy(module), image)
+        assert [node.op for node in trace.nodes] == ops
+        assert [node.live - image.nbytes for node in trace.nodes] == live
+        at_boundaries.append(memory_model(trace, granularity=1).eager.nbytes)
+        assert at_boundaries[-1] == max(live) + image.nbytes <= taken[-1]
+    assert at_boundaries[1] < at_boundaries[0]
     assert taken[1] < taken[0]
-    assert taken[1] / taken[0] == pytest.approx(said[1] / said[0], abs=0.08), (taken, said)
-
-
-@pytest.mark.parametrize("name", ["e_rfdn", "neesr", "rainbow"])
-@levels
-def test_live_bytes_are_the_allocators_at_every_op(name: str, level: str):
-    lean = srprof.lean(name, (1, 3, 40, 40), level=level)
-    image = torch.rand(1, 3, 40, 40)
-    ops, live = live_bytes(copy.deepcopy(lean), image)
-    trace = srprof.trace(lean, (1, 3, 40, 40), trace_on="cpu")
-    assert [node.op for node in trace.nodes] == ops
-    assert [node.live - image.nbytes for node in trace.nodes] == live
 
 
 @listed
