@@ -59,13 +59,13 @@ def capture(
     """
     try:
         exported = _export(_twin(network), tuple(args), dict(kwargs), any_size)
+        module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
         if not any_size:
             raise RefusedError(f"torch.export fails: {_reason(error)}") from error
         return capture(network, args, kwargs, any_size=False)
-    module = exported.module(check_guards=False)
     conditions = _conditions(exported, module)
     for node in list(module.graph.nodes):
         if _is_check(node):
