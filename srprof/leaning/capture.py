@@ -187,13 +187,11 @@ def _trains(node: FxNode) -> bool:
 
 
 def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:
-    """Tensors that the graph names and the network has not."""
-    constants = {}
-    for node in module.graph.find_nodes(op="get_attr"):
-        try:
-            value = operator.attrgetter(node.target)(network)
-        except AttributeError:
-            value = None
-        if not isinstance(value, torch.Tensor):
-            constants[node.target] = operator.attrgetter(node.target)(module).detach()
-    return constants
+    """Tensors that the graph names and that are no parameters or buffers of the network."""
+    own = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    own.update(name for name, _ in network.named_buffers(remove_duplicate=False))
+    return {
+        node.target: operator.attrgetter(node.target)(module).detach()
+        for node in module.graph.find_nodes(op="get_attr")
+        if node.target not in own
+    }

@@ -47,8 +47,8 @@ def emit(workload: Workload, level: str, target: str) -> None:
 def _any_batch(workload: Workload, made: Lean) -> Plan:
     """The plan, for batches of every size if the code does the same with two images as with one.
 
-    Then it is made for two: what holds of every batch of them also holds of one image, but where
-    one image is as large as what is the same for all images, a batch is not.
+    Then it is made of the graph for any batch: in that for one image a result can look as large as
+    what is the same for all images.
     """
     plan = made.plans[0]
     pairs = [
@@ -65,7 +65,7 @@ def _any_batch(workload: Workload, made: Lean) -> Plan:
         as_it_is = make_plan(model, one_image, args, kwargs, ())
         if _unnumbered(as_it_is) != _unnumbered(make_plan(model, two_images, *two[1:], ())):
             return plan
-        batched = make_plan(model, two_images, *two[1:], made.passes)
+        batched = make_plan(model, two_images, args, kwargs, made.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
     batched = replace(
         batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None

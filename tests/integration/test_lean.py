@@ -79,6 +79,7 @@ class Coded(nn.Module):
         super().__init__()
         self.code = code
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.table = torch.tensor([0.5, -2.0, 3.0]).view(3, 1, 1)  # no buffer
         self.pos = nn.Parameter(torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8))
 
     def forward(self, x: Tensor) -> Any:
@@ -210,6 +211,7 @@ TRAPS = {
     )(net.conv(x)),
     "the input is changed": lambda net, x: net.conv(x.add_(1)) + x,
     "literals": lambda net, x: x * torch.tensor([1.0, -2.0, 3.0]).view(1, 3, 1, 1).abs(),
+    "a tensor that is no buffer": lambda net, x: net.conv(x) * net.table.abs(),
     "python numbers": lambda net, x: x * x.shape[2] / (x.shape[3] - 0.5) ** 2 + float("1e-30"),
     "integers": lambda net, x: (net.conv(x) > 0).long().cumsum(1).float() + x,
     "table enlarged": lambda net, x: net.conv(x) + F.interpolate(net.pos, size=x.shape[-2:]),
