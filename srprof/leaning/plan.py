@@ -96,7 +96,7 @@ def flatten(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], str
 
 
 def kinds(leaves: Sequence[Any]) -> tuple[Any, ...]:
-    """What a plan depends on beside sizes: dtypes, memory layouts, arguments that are no tensors."""
+    """What a plan depends on beside sizes: dtypes, layouts, arguments that are no tensors."""
     return tuple(
         (leaf.dtype, _layout(leaf)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
     )

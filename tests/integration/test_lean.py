@@ -196,19 +196,19 @@ def test_made_up_networks_stay_and_take_no_more(random: RandomNetwork):
 
 
 TRAPS = {
-    "transposed": lambda net, x: (lambda y: y + y.permute(0, 1, 3, 2))(net.conv(x)),
-    "part of itself": lambda net, x: (lambda y: y * y[:, :1])(net.conv(x)),
+    "transposed": lambda net, x: (y := net.conv(x)) + y.permute(0, 1, 3, 2),
+    "part of itself": lambda net, x: (y := net.conv(x)) * y[:, :1],
     "parameter": lambda net, x: x + torch.sigmoid(net.pos.view(3, 64)).sum(),
     "table at its size": lambda net, x: torch.sigmoid(
         net.pos[:, :, : x.shape[2], : x.shape[3]].reshape(1, 3, -1)
     ).sum() + x,
-    "two results": lambda net, x: (lambda y: (y, torch.relu(y), y[:, :1]))(net.conv(x)),
+    "two results": lambda net, x: (y := net.conv(x), torch.relu(y), y[:, :1]),
     "the input": lambda net, x: {"x": x, "relu": torch.relu(x)},
-    "a result twice": lambda net, x: (lambda y: [y, (y,)])(torch.relu(net.conv(x))),
-    "in place": lambda net, x: (lambda y: y.mul_(2).add_(y.chunk(3, 1)[1].clone()))(net.conv(x)),
+    "a result twice": lambda net, x: [y := torch.relu(net.conv(x)), (y,)],
+    "in place": lambda net, x: (y := net.conv(x)).mul_(2).add_(y.chunk(3, 1)[1].clone()),
     "written through a view": lambda net, x: (
-        lambda y: (y[:, :1].add_(1), torch.sigmoid(y), y.sum())[1:]
-    )(net.conv(x)),
+        (y := net.conv(x))[:, :1].add_(1), torch.sigmoid(y), y.sum()
+    )[1:],
     "the input is changed": lambda net, x: net.conv(x.add_(1)) + x,
     "literals": lambda net, x: x * torch.tensor([1.0, -2.0, 3.0]).view(1, 3, 1, 1).abs(),
     "a tensor that is no buffer": lambda net, x: net.conv(x) * net.table.abs(),

@@ -208,7 +208,7 @@ def test_an_argument_of_which_another_argument_is_a_view_is_not_overwritten(code
 
 
 def test_a_sum_of_a_value_with_itself_may_be_written_into_it():
-    found = read(lambda net, x: (lambda y: y + y)(net.conv(x)))
+    found = read(lambda net, x: (y := net.conv(x)) + y)
     assert list(found.in_place[-1]) == [made_by(found, "conv2d")]
 
 
