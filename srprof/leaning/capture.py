@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import re
 import warnings
@@ -64,12 +65,14 @@ def capture(
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     try:
-        exported = _export(network, tuple(args), dict(kwargs), any_size)
+        exported = _export(_twin(network), tuple(args), dict(kwargs), any_size)
+        module = exported.module(check_guards=False)
+    except RefusedError:
+        raise
     except Exception as error:
         if not any_size:
             raise RefusedError(f"torch.export fails: {_reason(error)}") from error
         return capture(network, args, kwargs, any_size=False)
-    module = exported.module(check_guards=False)
     conditions = _conditions(exported, module)
     for node in list(module.graph.nodes):
         if _is_check(node):
@@ -98,9 +101,19 @@ def _export(
             for name, value in _by_parameter(network, args, kwargs).items()
         }
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
-    with warnings.catch_warnings(), torch.no_grad(), limit:
-        warnings.simplefilter("ignore")
-        return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), limit:
+        warnings.simplefilter("always")
+        exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
+    for warning in caught:
+        if kept := re.match(r"The tensor attributes? (.*) w\w+ assigned", str(warning.message)):
+            raise RefusedError(f"its code keeps tensors in attributes ({kept[1]})")
+    return exported
+
+
+def _twin(network: nn.Module) -> nn.Module:
+    """The network with the same tensors, to export: what its code keeps on itself is lost."""
+    weights = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(weight): weight for weight in weights})
 
 
 @contextmanager
@@ -207,13 +220,11 @@ def _trains(node: FxNode) -> bool:
 
 
 def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:
-    """Tensors that the graph names and the network has not."""
-    constants = {}
-    for node in module.graph.find_nodes(op="get_attr"):
-        try:
-            value = operator.attrgetter(node.target)(network)
-        except AttributeError:
-            value = None
-        if not isinstance(value, torch.Tensor):
-            constants[node.target] = operator.attrgetter(node.target)(module).detach()
-    return constants
+    """Tensors that the graph names and that are no parameters or buffers of the network."""
+    own = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    own.update(name for name, _ in network.named_buffers(remove_duplicate=False))
+    return {
+        node.target: operator.attrgetter(node.target)(module).detach()
+        for node in module.graph.find_nodes(op="get_attr")
+        if node.target not in own
+    }

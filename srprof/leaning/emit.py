@@ -15,7 +15,7 @@ from srprof._version import __version__
 from srprof.errors import InputError
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.module import Lean
-from srprof.leaning.plan import Plan, capture_call, make_plan, path
+from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
 from srprof.leaning.run import cheapest_instance, lean_form
 from srprof.output import write
 from srprof.workload import Workload
@@ -45,28 +45,47 @@ def emit(workload: Workload, level: str, target: str) -> None:
 
 
 def _any_batch(workload: Workload, made: Lean) -> Plan:
-    """The plan, for batches of every size if the code does the same with two images as with one."""
+    """The plan, for batches of every size if the code does the same with two images as with one.
+
+    Then it is made of the graph for any batch: in that for one image a result can look as large as
+    what is the same for all images.
+    """
     plan = made.plans[0]
     pairs = [
         replace(a, shape=(2, *a.shape[1:])) if getattr(a, "shape", (0,))[0] == 1 else a
         for a in workload.args
     ]
-    two = replace(workload, args=tuple(pairs))
-    try:
-        one_image, two_images = (_as_it_is(call) for call in (workload, two))
-    except RefusedError:
-        return plan
-    if one_image.lines != two_images.lines:
-        return plan
-    sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
-    return replace(plan, conditions=tuple(sizes), _compiled=None)
-
-
-def _as_it_is(workload: Workload) -> Plan:
-    """A plan by no pass: the calls in the order of the code."""
     with workload.environment():
         model, args, kwargs = cheapest_instance(workload)
-        return make_plan(model, capture_call(model, args, kwargs), args, kwargs, ())
+        two = model, *replace(workload, args=tuple(pairs)).arguments(_device(model))
+        try:
+            one_image, two_images = capture_call(model, args, kwargs), capture_call(*two)
+        except RefusedError:
+            return plan
+        as_it_is = make_plan(model, one_image, args, kwargs, ())
+        if _unnumbered(as_it_is) != _unnumbered(make_plan(model, two_images, *two[1:], ())):
+            return plan
+        batched = make_plan(model, two_images, args, kwargs, made.passes)
+    sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
+    batched = replace(
+        batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None
+    )
+    same_constants = two_images.constants.keys() == plan.constants.keys()
+    return batched if same_constants and batched.holds(*flatten(args, kwargs)) else plan
+
+
+def _device(model: nn.Module) -> str:
+    return next((tensor.device.type for tensor in model.parameters()), "cpu")
+
+
+def _unnumbered(plan: Plan) -> list[str]:
+    """A plan's lines with values named by their place; a graph numbers sizes as it comes to."""
+    names: dict[str, str] = {}
+    for line in plan.lines:
+        if made := re.match(r"(\w+) = ", line):
+            names.setdefault(made[1], f"value{len(names)}")
+    value = re.compile(r'(?<![.\w"])\w+')
+    return [value.sub(lambda found: names.get(found[0], found[0]), line) for line in plan.lines]
 
 
 def source(made: Lean, plan: Plan, spec: str) -> str:

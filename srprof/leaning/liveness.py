@@ -77,7 +77,6 @@ class _Reader:
         self.call = iter(call)
         self.values: dict[FxNode, Any] = {}
         self.storages: dict[FxNode, frozenset[int]] = {}  # in which a node's value may lie
-        self.weights: set[int] = set()  # storages that are none of ours: parameters, constants
         self.numbers: dict[int, int] = {}  # of a storage, by its address
         self.sizes: list[int] = []
         self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
@@ -97,8 +96,7 @@ class _Reader:
                 self._put(node, _on_meta(next(self.call)))
                 given |= self.storages[node]
             elif node.op == "get_attr":
-                self.values[node] = _on_meta(self.attribute(node.target))
-                self.storages[node] = frozenset()
+                given |= self._weight(node)
             elif node.op == "call_function":
                 self._step(node)
                 nodes.append(node)
@@ -108,14 +106,18 @@ class _Reader:
         program = Program(tuple(self.steps), tuple(self.sizes), given, given | pinned)
         return Liveness(program, tuple(nodes), tuple(self.in_place))
 
+    def _weight(self, node: FxNode) -> frozenset[int]:
+        """A parameter, buffer or constant: it is there already and takes nothing of the call's."""
+        for storage in self._put(node, _on_meta(self.attribute(str(node.target)))):
+            self.sizes[storage] = 0
+        return self.storages[node]
+
     def _put(self, node: FxNode, value: Any) -> tuple[int, ...]:
         """Remember a value; gives the storages that are new with it."""
         self.values[node] = value
         found, new = set(), []
         for tensor in _tensors(value):
             address = tensor.untyped_storage()._cdata
-            if address in self.weights:
-                continue
             if address not in self.numbers:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
@@ -164,10 +166,13 @@ class _Reader:
         if len(created) != 1 or self.storages[node] != frozenset(created):
             return
         for argument, call in _in_place_calls(node):
-            for storage in self.storages[argument]:
-                alone = len(self.storages[argument]) == 1
-                if alone and self._alike(argument, node, storage, created[0]):
-                    yield storage, call
+            storages = self.storages[argument]
+            others = (other for other in node.all_input_nodes if other is not argument)
+            if len(storages) != 1 or any(storages & self.storages[other] for other in others):
+                continue  # of the latter, it would be read after it was written
+            (storage,) = storages
+            if self._alike(argument, node, storage, created[0]):
+                yield storage, call
 
     def _alike(self, argument: FxNode, node: FxNode, old: int, new: int) -> bool:
         """Whether the argument fills its storage just as the result does, at every size."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -93,7 +94,7 @@ class Lean(nn.Module):
 
     def _obstacle(self, args: Any, kwargs: Any) -> str | None:
         """Why the network must run as it is."""
-        if self.training or any(module.training for module in self.modules()):
+        if self.training or any(map(_trains, self.modules())):
             return "it is in training mode; call .eval()"
         if torch.is_grad_enabled() and any(
             tensor.requires_grad
@@ -131,7 +132,8 @@ class Lean(nn.Module):
         if self._weights() != before:
             self.plans, self._refused = [], {}
         for plan in self.plans:
-            plan.constants.update({key: fn(value) for key, value in plan.constants.items()})
+            for key, value in plan.constants.items():  # no parameters: their dtypes stay
+                plan.constants[key] = value.to(fn(value).device)
         return self
 
     def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
@@ -148,6 +150,16 @@ class Lean(nn.Module):
 
     def extra_repr(self) -> str:
         return f"lean, {self.level}: {', '.join(self.passes)}"
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether it is in training mode, and that may mean something.
+
+    Layers that only rearrange come out of a copy in training mode, whatever they were.
+    """
+    if not module.training:
+        return False
+    return isinstance(module, _DropoutNd) or any(True for _ in module.parameters())
 
 
 def _restore(network: nn.Module, level: str, passes: tuple[str, ...], plans: list[Plan]) -> Lean:

@@ -35,7 +35,7 @@ class Plan:
         lines: the function's body; parameters are attributes of `self`.
         constants: tensors that the code made of numbers.
         conditions: what must hold for a call, as `Captured.conditions`.
-        kinds: dtype and memory format of each input.
+        kinds: dtype and memory layout of each input.
         call: how tensors lie in the call's arguments, in words.
     """
 
@@ -96,19 +96,16 @@ def flatten(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], str
 
 
 def kinds(leaves: Sequence[Any]) -> tuple[Any, ...]:
-    """What a plan depends on beside sizes: dtypes, memory formats, values that are no tensors."""
+    """What a plan depends on beside sizes: dtypes, layouts, arguments that are no tensors."""
     return tuple(
-        (leaf.dtype, _is_channels_last(leaf)) if isinstance(leaf, torch.Tensor) else leaf
-        for leaf in leaves
+        (leaf.dtype, _layout(leaf)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
     )
 
 
-def _is_channels_last(tensor: torch.Tensor) -> bool:
-    return (
-        tensor.dim() == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
+def _layout(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Dimensions from the outermost in memory to the innermost."""
+    strides = tensor.stride()
+    return tuple(sorted(range(tensor.dim()), key=lambda axis: -strides[axis]))
 
 
 def capture_call(network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Captured:

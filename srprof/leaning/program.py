@@ -51,7 +51,7 @@ class Program:
 
     Attributes:
         sizes: bytes of each storage.
-        given: storages that exist from the start, the inputs of the call.
+        given: storages that exist from the start, the inputs of the call and the weights.
         pinned: storages that live to the end: the caller's, and those of results.
     """
 

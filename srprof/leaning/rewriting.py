@@ -53,12 +53,13 @@ def _split(concatenation: FxNode, convolution: FxNode) -> None:
     outputs, inputs = _sizes(weight)[:2]
     sums: FxNode | None = None
     start = 0
-    with _Inserting(convolution, before=_after(parts, convolution)) as add:
-        batch = add(aten.sym_size.int, parts[0], 0)
+    first = _earliest(parts)
+    with _Inserting(convolution, before=_after(first)) as add:  # so that no size keeps it alive
+        batch, height, width = (add(aten.sym_size.int, first, axis) for axis in (0, 2, 3))
+    with _Inserting(convolution, before=convolution) as add:
         matrix = add(aten.view.default, weight, [1, outputs, inputs])
-    for part in parts:
-        with _Inserting(convolution, before=convolution) as add:
-            stop = start + _sizes(part)[1]
+        for part in parts:
+            stop = start + int(_sizes(part)[1])
             columns = add(aten.slice.Tensor, matrix, 2, start, stop)
             columns = add(aten.expand.default, columns, [batch, -1, -1])
             pixels = add(aten.flatten.using_ints, part, 2)
@@ -70,9 +71,6 @@ def _split(concatenation: FxNode, convolution: FxNode) -> None:
                 column = add(aten.view.default, bias, [1, outputs, 1])
                 sums = add(aten.baddbmm.default, column, columns, pixels)
             start = stop
-    with _Inserting(convolution, before=convolution) as add:
-        height = add(aten.sym_size.int, parts[0], 2)
-        width = add(aten.sym_size.int, parts[0], 3)
         result = add(aten.view.default, sums, [batch, outputs, height, width])
     convolution.replace_all_uses_with(result)
     _erase(convolution)
@@ -86,8 +84,8 @@ def fold_batch_norm(graph: Graph) -> int:
     """
     folded = 0
     for norm in graph.find_nodes(op="call_function", target=aten.batch_norm.default):
-        convolution = norm.args[0]
-        if not _foldable(convolution):
+        convolution, mean, of_batch = norm.args[0], norm.args[3], norm.args[5]
+        if mean is None or of_batch or not _foldable(convolution):
             continue
         _fold(convolution, norm)
         folded += 1
@@ -115,9 +113,8 @@ def _fold(convolution: FxNode, norm: FxNode) -> None:
         scaled = add(aten.mul.Tensor, weight, add(aten.view.default, scale, [-1, 1, 1, 1]))
         shift = mean if bias is None else add(aten.sub.Tensor, mean, bias)
         shift = add(aten.mul.Tensor, shift, scale)
-        offset = add(aten.neg.default, shift)
-        if beta is not None:
-            offset = add(aten.sub.Tensor, beta, shift)
+        negative = beta is None
+        offset = add(aten.neg.default, shift) if negative else add(aten.sub.Tensor, beta, shift)
         result = add(
             aten.conv2d.default, convolution.args[0], scaled, offset, *convolution.args[3:]
         )
@@ -128,7 +125,18 @@ def _fold(convolution: FxNode, norm: FxNode) -> None:
 
 def _joins_channels(node: FxNode) -> bool:
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    return node.meta["val"].dim() == 4 and axis in (1, -3) and len(node.args[0]) > 1  # type: ignore[arg-type]
+    parts: Any = node.args[0]
+    return (
+        node.meta["val"].dim() == 4
+        and axis in (1, -3)
+        and len(parts) > 1
+        and all(_is_fixed(_sizes(part)[1]) for part in parts)
+    )
+
+
+def _is_fixed(size: Any) -> bool:
+    """Whether a size is the same in every call that the graph holds for."""
+    return isinstance(size, int) or bool(size.node.expr.is_number)
 
 
 def _is_pointwise(node: FxNode, source: FxNode) -> bool:
@@ -158,11 +166,17 @@ def _sizes(node: Any) -> list[Any]:
     return list(node.meta["val"].shape)
 
 
-def _after(nodes: list[FxNode], default: FxNode) -> FxNode:
-    """The node before which all that these need can stand."""
-    order = {node: position for position, node in enumerate(default.graph.nodes)}
-    following = min(nodes, key=order.__getitem__).next
-    return following if order[following] < order[default] else default
+def _earliest(nodes: list[FxNode]) -> FxNode:
+    order = {node: position for position, node in enumerate(nodes[0].graph.nodes)}
+    return min(nodes, key=order.__getitem__)
+
+
+def _after(node: FxNode) -> FxNode:
+    """The call that follows a node."""
+    following = node.next
+    while following.op in ("placeholder", "get_attr"):
+        following = following.next
+    return following
 
 
 def _erase(node: FxNode) -> None:

@@ -1,0 +1,178 @@
+"""Programs made by hand and by Hypothesis: what they hold at the most, and in which order least."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srprof.leaning.program import Move, Program, Step
+from srprof.leaning.schedule import best_order
+
+quick = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Up to seven steps that each take values made before and make one, two or none."""
+    sizes = [draw(st.integers(0, 9)) for _ in range(draw(st.integers(1, 2)))]
+    given_ = frozenset(range(len(sizes)))
+    makers: dict[int, int] = {}
+    steps = []
+    for number in range(draw(st.integers(0, 7))):
+        taken = draw(st.sets(st.sampled_from(range(len(sizes))), max_size=3))
+        needs = {makers[storage] for storage in taken if storage in makers}
+        if number:
+            needs |= draw(st.sets(st.integers(0, number - 1), max_size=1))
+        created = tuple(range(len(sizes), len(sizes) + draw(st.integers(0, 2))))
+        overwrites: tuple[int, ...] = ()
+        if len(created) == 1 and taken and draw(st.booleans()):
+            overwrites = (draw(st.sampled_from(sorted(taken))),)
+            sizes.append(sizes[overwrites[0]])
+        else:
+            sizes += [draw(st.integers(0, 9)) for _ in created]
+        makers.update(dict.fromkeys(created, number))
+        touched = frozenset(taken).union(created)
+        steps.append(Step(tuple(sorted(needs)), touched, created, overwrites))
+    results = draw(st.sets(st.sampled_from(range(len(sizes))), max_size=2))
+    return Program(tuple(steps), tuple(sizes), given_, given_ | results)
+
+
+def is_valid(program: Program, order: tuple[int, ...]) -> bool:
+    place = {number: position for position, number in enumerate(order)}
+    return sorted(order) == list(range(len(program.steps))) and all(
+        place[need] < place[number]
+        for number, step in enumerate(program.steps)
+        for need in step.needs
+    )
+
+
+def lowest(program: Program) -> int:
+    """The lowest peak of all valid orders, by trying each, with sums of what lives."""
+    orders = permutations(range(len(program.steps)))
+    return min(counted(program, order) for order in orders if is_valid(program, order))
+
+
+def counted(program: Program, order: tuple[int, ...]) -> int:
+    """The peak of an order, storage by storage: none of `Program`'s own sums."""
+    live = set(program.given)
+    peak = sum(program.sizes[storage] for storage in live)
+    for position, number in enumerate(order):
+        step = program.steps[number]
+        waiting = {
+            storage
+            for later in order[position + 1 :]
+            for storage in program.steps[later].touches.union(program.steps[later].creates)
+        }
+        during = live | set(step.creates)
+        free = [
+            storage
+            for storage in step.overwrites
+            if storage not in waiting and storage not in program.pinned
+        ]
+        if free:
+            during -= set(free[:1])
+        peak = max(peak, sum(program.sizes[storage] for storage in during))
+        involved = step.touches.union(step.creates)
+        live |= set(step.creates)
+        live -= {s for s in involved if s not in waiting and s not in program.pinned}
+    return peak
+
+
+@quick
+@given(programs())
+def test_the_exact_search_finds_the_lowest_peak_of_all_orders(program: Program):
+    order = best_order(program)
+    assert is_valid(program, order)
+    assert program.peak(order) == counted(program, order) == lowest(program)
+
+
+@quick
+@given(programs(), st.integers(0, 3), st.integers(1, 3))
+def test_the_beam_search_is_never_worse_than_the_given_order(program, states, beam):
+    order = best_order(program, states=states, beam=beam)
+    assert is_valid(program, order)
+    assert program.peak(order) == counted(program, order) <= program.peak()
+
+
+@quick
+@given(programs())
+def test_a_wide_beam_keeps_every_state(program: Program):
+    assert program.peak(best_order(program, states=0, beam=10**6)) == lowest(program)
+
+
+@quick
+@given(programs())
+def test_the_given_order_stays_where_none_is_lower(program: Program):
+    if program.peak() == lowest(program):
+        assert best_order(program) == tuple(range(len(program.steps)))
+
+
+@quick
+@given(programs())
+def test_writing_in_place_never_raises_a_peak(program: Program):
+    assert program.peak() <= program.peak(in_place=False)
+
+
+#: image (10) -> a (10), which could be written into it; a -> b (4); a, b -> c (10), into a.
+CHAIN = Program(
+    steps=(
+        Step((), frozenset({0, 1}), (1,), (0,)),
+        Step((0,), frozenset({1, 2}), (2,)),
+        Step((0, 1), frozenset({1, 2, 3}), (3,), (1,)),
+    ),
+    sizes=(10, 10, 4, 10),
+    given=frozenset({0}),
+    pinned=frozenset({0, 3}),
+)
+
+
+def test_moves_of_a_chain():
+    assert list(CHAIN.replay(range(3))) == [
+        Move(20, 20, None),  # the image is the caller's
+        Move(24, 24, None),
+        Move(24, 20, 1),  # into a, which dies, as b does
+    ]
+    assert list(CHAIN.replay(range(3), in_place=False))[-1] == Move(34, 20, None)
+    assert (CHAIN.peak(), CHAIN.peak(in_place=False), CHAIN.start) == (24, 34, 10)
+
+
+def test_an_argument_that_is_read_later_is_not_overwritten():
+    steps = (*CHAIN.steps, Step((0,), frozenset({1}), ()))
+    longer = Program(steps, CHAIN.sizes, CHAIN.given, CHAIN.pinned)
+    moves = list(longer.replay(range(4)))
+    assert moves[2] == Move(34, 30, None)
+    assert moves[3] == Move(30, 20, None)
+    assert longer.peak((0, 1, 3, 2)) == 24  # the other reader first
+
+
+def test_a_value_that_nobody_reads_dies_at_once():
+    program = Program((Step((), frozenset({0}), (0,)),), (7,), frozenset(), frozenset())
+    assert list(program.replay([0])) == [Move(7, 0, None)]
+
+
+def test_a_program_without_steps_holds_what_was_given():
+    program = Program((), (5,), frozenset({0}), frozenset({0}))
+    assert program.peak() == 5
+    assert best_order(program) == ()
+
+
+@pytest.mark.parametrize("states", [3000, 0])
+def test_a_branch_that_narrows_most_goes_first(states: int):
+    """One branch goes through 100 bytes and keeps 90, the other through 150 and keeps 1.
+
+    In the given order 90 wait while 150 and 1 are there; else 1 waits while 100 and 90 are.
+    """
+    steps = (
+        Step((), frozenset({0, 1}), (1,)),
+        Step((0,), frozenset({1, 2}), (2,)),
+        Step((), frozenset({0, 3}), (3,)),
+        Step((2,), frozenset({3, 4}), (4,)),
+        Step((1, 3), frozenset({2, 4, 5}), (5,)),
+    )
+    program = Program(steps, (1, 100, 90, 150, 1, 1), frozenset({0}), frozenset({0, 5}))
+    assert program.peak() == 1 + 90 + 150 + 1
+    assert best_order(program, states=states) == (2, 3, 0, 1, 4)
+    assert program.peak((2, 3, 0, 1, 4)) == 1 + 1 + 100 + 90
