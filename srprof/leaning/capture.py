@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
 from srprof.errors import InputError
+from srprof.tracing.source import blame, place
 
 #: Nodes that check what `Captured.conditions` checks already.
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
@@ -60,7 +64,7 @@ def capture(
         exported = _export(network, tuple(args), dict(kwargs), any_size)
     except Exception as error:
         if not any_size:
-            raise RefusedError(f"torch.export fails: {_reason(error)}") from error
+            raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
         return capture(network, args, kwargs, any_size=False)
     module = exported.module(check_guards=False)
     conditions = _conditions(exported, module)
@@ -90,7 +94,7 @@ def _export(
             name: pytree.tree_map(sizes, value)
             for name, value in _by_parameter(network, args, kwargs).items()
         }
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _quiet_torch():
         warnings.simplefilter("ignore")
         return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
 
@@ -105,8 +109,24 @@ def _by_parameter(
 
 
 def _reason(error: Exception) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first.strip()}" if first else type(error).__name__
+    where = blame(error)
+    if type(error).__name__ == "GuardOnDataDependentSymNode":
+        at = f" at {place(where.file, where.line)}" if where.file else ""
+        return f"the way its code takes depends on values of a tensor{at}"
+    return f"torch.export fails: {where.describe(error)}"
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Without what torch logs and prints of a call that it cannot export; the error says it."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:

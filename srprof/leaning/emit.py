@@ -39,9 +39,9 @@ def emit(workload: Workload, level: str, target: str) -> None:
     made = lean_form(workload, level, instance=instance)
     plan = _any_batch(workload, made)
     if target.endswith(".py"):
-        write(source(made, plan, workload.spec), target)
+        write(source(made, plan, workload.spec), target, "--emit")
         return
-    write(_exported(made, plan, instance.args), target)
+    write(_exported(made, plan, instance.args), target, "--emit")
 
 
 def _any_batch(workload: Workload, made: Lean) -> Plan:
