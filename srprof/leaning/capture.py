@@ -94,7 +94,7 @@ def _export(
             name: pytree.tree_map(sizes, value)
             for name, value in _by_parameter(network, args, kwargs).items()
         }
-    with warnings.catch_warnings(), torch.no_grad(), _quiet_torch():
+    with warnings.catch_warnings(), torch.no_grad(), quiet_torch():
         warnings.simplefilter("ignore")
         return torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
 
@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet_torch() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
     """Without what torch logs and prints of a call that it cannot export; the error says it."""
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = logger.level
