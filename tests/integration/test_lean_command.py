@@ -39,6 +39,22 @@ class Net(nn.Module):
         return F.pixel_shuffle(z + 1, 2)
 
 
+class Fusion(nn.Module):
+    "Four feature maps in a row, concatenated for a 1x1 convolution."
+
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.ModuleList(nn.Conv2d(i, 16, 3, padding=1) for i in (3, 16, 16, 16))
+        self.fusion = nn.Conv2d(64, 16, 1)
+
+    def forward(self, x):
+        features = []
+        for step in self.steps:
+            x = F.relu(step(x))
+            features.append(x)
+        return self.fusion(torch.cat(features, 1))
+
+
 class Branch(Net):
     def forward(self, x):
         y = self.body(x)
@@ -143,10 +159,11 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "every output is the same to the bit: random and natural images of 48x48" in out
 
 
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    found = lean_as_json(capsys, "imdn", "--input", "96x96", "--level", "equivalent")
-    before = srprof.analyze("imdn", (1, 3, 96, 96)).to_dict()["memory"]["peak"]
-    lean = srprof.lean("imdn", (1, 3, 96, 96), level="equivalent")
+def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "net.py:Fusion"
+    found = lean_as_json(capsys, spec, "--input", "96x96", "--level", "equivalent")
+    before = srprof.analyze(spec, (1, 3, 96, 96)).to_dict()["memory"]["peak"]
+    lean = srprof.lean(spec, (1, 3, 96, 96), level="equivalent")
     after = srprof.analyze(lean, (1, 3, 96, 96)).to_dict()["memory"]["peak"]
     passes = [entry["name"] for entry in found["passes"]]
 
@@ -176,9 +193,9 @@ def test_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < ratio["q1"] <= ratio["median"] <= ratio["q3"]
 
 
-def test_half_precision_is_equivalent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_precision_is_equivalent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = lean_as_json(
-        capsys, "imdn", "--input", "32x32", "--level", "equivalent", "--dtype", "bfloat16"
+        capsys, "net.py:Fusion", "--input", "32x32", "--level", "equivalent", "--dtype", "bfloat16"
     )
 
     assert 1e-5 < found["max_relative_error"] <= found["tolerance"]
@@ -246,7 +263,8 @@ def test_a_proof_that_fails_is_exit_1_and_writes_no_file(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(proof.TOLERANCE, "float32", 1e-12)
-    arguments = ["lean", "imdn", "--input", "32x32", "--level", "equivalent", "--emit", "lean.py"]
+    size = ["--input", "32x32"]
+    arguments = ["lean", "net.py:Fusion", *size, "--level", "equivalent", "--emit", "lean.py"]
 
     assert main(arguments) == 1
     assert "do not use it for this network" in capsys.readouterr().out
@@ -332,11 +350,11 @@ def test_an_emitted_program_has_the_weights(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    network = models.imdn().eval()
-    torch.save(network.state_dict(), "imdn.pth")
+    network = module_of(folder / "net.py").Fusion().eval()
+    torch.save(network.state_dict(), "net.pth")
     lean_as_json(
-        capsys, "imdn", "--weights", "imdn.pth", "--input", "32x32", "--level", "equivalent",
-        "--emit", "lean.pt2",
+        capsys, "net.py:Fusion", "--weights", "net.pth", "--input", "32x32",
+        "--level", "equivalent", "--emit", "lean.pt2",
     )  # fmt: skip
     lean = torch.export.load("lean.pt2").module()
     image = torch.rand(2, 3, 40, 36)
@@ -360,7 +378,7 @@ def test_an_emitted_program_of_two_inputs(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("net.py:Branch", 2, "depends on values of a tensor at net.py:20; srprof advise works"),
+        ("net.py:Branch", 2, "depends on values of a tensor at net.py:36; srprof advise works"),
         ("net.py:Branch --emit lean.py", 2, "depends on values of a tensor"),
         ("net.py:Trains", 2, "changes running statistics"),
         ("net.py:Fixed", 3, "net.py:"),
@@ -407,7 +425,7 @@ def test_advise_works_where_export_fails(
 
 def test_from_python_it_falls_back_with_a_warning(folder: Path) -> None:
     torch.manual_seed(0)
-    with pytest.warns(UserWarning, match="cannot be lean: .*a tensor at net.py:20"):
+    with pytest.warns(UserWarning, match="cannot be lean: .*a tensor at net.py:36"):
         made = srprof.lean("net.py:Branch", (1, 3, 32, 32))
     image = torch.rand(1, 3, 32, 32)
 
