@@ -19,7 +19,8 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
 from srprof.errors import InputError
-from srprof.tracing.source import blame, place
+from srprof.paths import place
+from srprof.tracing.source import blame
 
 #: Nodes that check what `Captured.conditions` checks already.
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
