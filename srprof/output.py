@@ -42,8 +42,8 @@ def check_output(path: str | None, option: str = "-o") -> None:
         raise InputError(f"{option} {path}: no permission to write there; choose another place")
 
 
-def write(content: str | bytes, path: str | None) -> None:
-    """Write text or bytes to the file, or to stdout if there is no path.
+def write(content: str | bytes, path: str | None, option: str = "-o") -> None:
+    """Write text or bytes to the file, or to stdout if there is no path; `option` named it.
 
     A file is written beside its place and then renamed, with the permissions of the file that it
     replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
@@ -56,11 +56,11 @@ def write(content: str | bytes, path: str | None) -> None:
         if path is None:
             _write_stdout(content)
         else:
-            _write_file(content, Path(path))
+            _write_file(content, Path(path), option)
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = "stdout" if path is None else f"-o {path}"
+        where = "stdout" if path is None else f"{option} {path}"
         raise InputError(f"{where}: cannot be written: {error.strerror}") from error
 
 
@@ -78,13 +78,13 @@ def _write_stdout(content: str | bytes) -> None:
     sys.stdout.flush()
 
 
-def _write_file(content: str | bytes, target: Path) -> None:
+def _write_file(content: str | bytes, target: Path, option: str) -> None:
     data = content if isinstance(content, bytes) else content.encode("utf-8", _ERRORS)
     if target.exists() and not target.is_file():
         with target.open("wb") as file:  # closed here: what it refuses when it is closed is said
             file.write(data)
         return
-    with replacing(target) as temporary:
+    with replacing(target, option) as temporary:
         temporary.write_bytes(data)
 
 

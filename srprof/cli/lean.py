@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.inputs import parse_size
 from srprof.options import add_tensor_format, add_weights, call_shapes
 from srprof.output import check_output, write
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof import spec
 
     check_output(args.output)
-    _check_emit(args.emit)
+    _check_emit(args)
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
     tiles = None if args.tiles is None else _tiles(args.tiles)
@@ -102,16 +102,27 @@ def run(args: argparse.Namespace) -> int:
     return 0 if proof.holds else 1
 
 
-def _check_emit(target: str | None) -> None:
+def _check_emit(args: argparse.Namespace) -> None:
+    target = args.emit
     if target is None:
         return
     check_output(target, "--emit")
     if not target.endswith((".pt2", ".py")):
         raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
+    if args.output is not None and os.path.realpath(target) == os.path.realpath(args.output):
+        raise InputError(f"--emit and -o both name {target}: give each a file of its own")
+    if args.tiles is not None:
+        raise InputError(
+            "--emit writes the network for whole images: leave --tiles out, or in Python save "
+            "srprof.lean(..., tiles=(H, W))"
+        )
 
 
 def _tiles(text: str) -> tuple[int, int]:
-    sizes = parse_size(text)
-    if text.count("x") != 1:
-        raise InputError(f"--tiles {text}: give height and width, as 256x256")
-    return sizes[-2], sizes[-1]
+    try:
+        height, width = (int(side) for side in text.split("x"))
+    except ValueError:
+        height = width = 0
+    if height < 1 or width < 1:
+        raise InputError(f"--tiles {text!r}: give LR height and width in pixels, as 256x256")
+    return height, width

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import logging
 import operator
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from time import monotonic
 from typing import Any
 
@@ -20,6 +22,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
 from srprof.errors import InputError
+from srprof.paths import place
+from srprof.tracing.source import blame
 
 #: For so long a graph for all sizes is tried; expressions of windowed networks grow without end.
 #: After that the graph is of the one size, and each further size takes one of its own.
@@ -71,7 +75,7 @@ def capture(
         raise
     except Exception as error:
         if not any_size:
-            raise RefusedError(f"torch.export fails: {_reason(error)}") from error
+            raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
         return capture(network, args, kwargs, any_size=False)
     conditions = _conditions(exported, module)
     for node in list(module.graph.nodes):
@@ -101,7 +105,7 @@ def _export(
             for name, value in _by_parameter(network, args, kwargs).items()
         }
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), limit:
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), quiet_torch(), limit:
         warnings.simplefilter("always")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
     for warning in caught:
@@ -142,8 +146,24 @@ def _by_parameter(
 
 
 def _reason(error: Exception) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first.strip()}" if first else type(error).__name__
+    where = blame(error)
+    if type(error).__name__ == "GuardOnDataDependentSymNode":
+        at = f" at {place(where.file, where.line)}" if where.file else ""
+        return f"the way its code takes depends on values of a tensor{at}"
+    return f"torch.export fails: {where.describe(error)}"
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Without what torch logs and prints of a call that it cannot export; the error says it."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:

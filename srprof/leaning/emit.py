@@ -13,11 +13,12 @@ from torch import nn
 
 from srprof._version import __version__
 from srprof.errors import InputError
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import RefusedError, quiet_torch
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
 from srprof.leaning.run import cheapest_instance, lean_form
 from srprof.output import write
+from srprof.tracing.source import first_line
 from srprof.workload import Workload
 
 ENDINGS = (".pt2", ".py")
@@ -39,9 +40,9 @@ def emit(workload: Workload, level: str, target: str) -> None:
     made = lean_form(workload, level, instance=instance)
     plan = _any_batch(workload, made)
     if target.endswith(".py"):
-        write(source(made, plan, workload.spec), target)
+        write(source(made, plan, workload.spec), target, "--emit")
         return
-    write(_exported(made, plan, instance.args), target)
+    write(_exported(made, plan, instance.args, target), target, "--emit")
 
 
 def _any_batch(workload: Workload, made: Lean) -> Plan:
@@ -216,22 +217,39 @@ class _Program(nn.Module):
         return self.plan.run(self, leaves)
 
 
-def _exported(made: Lean, plan: Plan, args: Sequence[Any]) -> bytes:
+def _exported(made: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes:
+    growing = _of_any_batch(plan)
     example = [
-        torch.empty((2, *a.shape[1:]), dtype=a.dtype)
-        if f"{name}.size(0) >= 1" in plan.conditions
-        else a
+        torch.empty((2, *a.shape[1:]), dtype=a.dtype) if name in growing else a
         for name, a in zip(plan.inputs, args, strict=True)
     ]
     auto = torch.export.Dim.AUTO
     shapes = [{axis: auto for axis, size in enumerate(a.shape) if size > 1} for a in example]
-    with torch.no_grad():
-        program = torch.export.export(
-            _Program(made, plan).eval(),
-            tuple(example),
-            dynamic_shapes={"leaves": tuple(shapes)},
-            strict=False,
-        )
+    try:
+        with torch.no_grad(), quiet_torch():
+            program = torch.export.export(
+                _Program(made, plan).eval(),
+                tuple(example),
+                dynamic_shapes={"leaves": tuple(shapes)},
+                strict=False,
+            )
+    except Exception as error:
+        raise InputError(
+            f"--emit {target}: torch.export fails on the lean network "
+            f"({type(error).__name__}: {first_line(error)}); name a .py"
+        ) from error
     written = io.BytesIO()
     torch.export.save(program, written)
     return written.getvalue()
+
+
+def _of_any_batch(plan: Plan) -> set[str]:
+    """The inputs whose first size may be anything, or is what such an input's is."""
+    free = {name for name in plan.inputs if f"{name}.size(0) >= 1" in plan.conditions}
+    bound = {
+        name
+        for name in plan.inputs
+        for other in free
+        if f"{name}.size(0) == {other}.size(0)" in plan.conditions
+    }
+    return free | bound

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
+from srprof.leaning.comparison import Size
 from srprof.leaning.passes import MEANING
-from srprof.leaning.proof import MEMORY_SIZE, TIME_SIZE, TOLERANCE, Proof
+from srprof.leaning.proof import Proof
 from srprof.leaning.run import Savings
 from srprof.render.tables import Column, Section, Table, mib, shape
 from srprof.render.text import plain_sections
@@ -48,11 +50,17 @@ def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
         "before": stages[0].peaks,
         "after": stages[-1].peaks,
         "passes": passes,
-        "max_relative_error": proof.error,
+        "max_relative_error": _finite(proof.error),
+        "tolerance": 0.0 if savings.level == "exact" else proof.tolerance,
         "identical": proof.identical,
         "holds": proof.holds,
         "outputs": [
-            {"image": o.image, "size": list(o.size), "identical": o.identical, "error": o.error}
+            {
+                "image": o.image,
+                "size": o.size and list(o.size),
+                "identical": o.identical,
+                "error": _finite(o.error),
+            }
             for o in proof.outputs
         ],
         "measured_on_cpu": None,
@@ -60,13 +68,16 @@ def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
         "emitted": emitted,
     }
     if proof.measured is not None:
-        before, after = proof.measured
-        size = list(MEMORY_SIZE)
-        found["measured_on_cpu"] = {"size": size, "before": before, "after": after}
-    if proof.ratios is not None:
-        ratios = proof.ratios
+        peaks = proof.measured
+        found["measured_on_cpu"] = {
+            "size": peaks.size and list(peaks.size),
+            "before": peaks.before,
+            "after": peaks.after,
+        }
+    if proof.timed is not None:
+        ratios = proof.timed.ratios
         found["time_ratio"] = {
-            "size": list(TIME_SIZE),
+            "size": proof.timed.size and list(proof.timed.size),
             "median": ratios.median,
             "q1": ratios.q1,
             "q3": ratios.q3,
@@ -114,7 +125,7 @@ def _tiles(savings: Savings) -> tuple[str, ...]:
 
 
 def _proof(proof: Proof) -> Section:
-    sizes = ", ".join(dict.fromkeys(f"{o.size[0]}x{o.size[1]}" for o in proof.outputs))
+    sizes = ", ".join(dict.fromkeys(_size(o.size) for o in proof.outputs))
     images = " and ".join(dict.fromkeys(o.image for o in proof.outputs))
     if proof.identical:
         said = "every output is the same to the bit"
@@ -122,23 +133,30 @@ def _proof(proof: Proof) -> Section:
         said = f"outputs differ by {proof.error:.1e} of the largest value at most"
     lines = [f"{said}: {images} images of {sizes}, on the CPU"]
     if not proof.holds:
-        promise = "identical outputs" if proof.level == "exact" else f"at most {TOLERANCE:.0e}"
+        promise = "identical outputs" if proof.level == "exact" else f"at most {proof.tolerance:g}"
         lines.append(f"level {proof.level} promises {promise}: do not use it for this network")
     if proof.untaken:
-        refused = ", ".join(f"{height}x{width}" for height, width in proof.untaken)
+        refused = ", ".join(map(_size, proof.untaken))
         lines.append(f"not compared at {refused}, which the network does not take")
     if proof.measured is not None:
-        before, after = proof.measured
-        height, width = MEMORY_SIZE
+        found = proof.measured
         lines.append(
-            f"PyTorch's CPU allocator at {height}x{width}: {mib(before)} MiB at most in a run, "
-            f"lean {mib(after)} MiB"
+            f"PyTorch's CPU allocator at {_size(found.size)}: {mib(found.before)} MiB at most in "
+            f"a run, lean {mib(found.after)} MiB"
         )
-    if proof.ratios is not None:
-        height, width = TIME_SIZE
-        found = proof.ratios
+    if proof.timed is not None:
+        ratios = proof.timed.ratios
         lines.append(
-            f"time at {height}x{width}: {found.median:.3f} of the network's (median of "
-            f"{found.count} pairs, quartiles {found.q1:.3f} to {found.q3:.3f})"
+            f"time at {_size(proof.timed.size)}: {ratios.median:.3f} of the network's (median of "
+            f"{ratios.count} pairs, quartiles {ratios.q1:.3f} to {ratios.q3:.3f})"
         )
     return Section("Proof", tuple(lines))
+
+
+def _size(size: Size | None) -> str:
+    return "the given shape" if size is None else f"{size[0]}x{size[1]}"
+
+
+def _finite(error: float) -> float | None:
+    """JSON has no infinity."""
+    return error if isfinite(error) else None
