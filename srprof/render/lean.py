@@ -142,7 +142,7 @@ def _proof(proof: Proof) -> Section:
         found = proof.measured
         lines.append(
             f"PyTorch's CPU allocator at {_size(found.size)}: {mib(found.before)} MiB at most in "
-            f"a run, lean {mib(found.after)} MiB"
+            f"a run, lean {mib(found.after)} MiB, scratch inside convolutions included"
         )
     if proof.timed is not None:
         ratios = proof.timed.ratios
