@@ -117,8 +117,8 @@ def resized(args: Sequence[Any], size: Size) -> tuple[Any, ...]:
     images = [i for i, a in enumerate(args) if isinstance(a, TensorSpec) and len(a.shape) == 4]
     if len(images) != 1:
         raise InputError(
-            f"only a call that takes one image can be made at other sizes (--protocol ntire, "
-            f"srprof lean --verify), and this one takes {len(images)}"
+            f"--protocol ntire runs images of many sizes, and this call takes {len(images)}; "
+            "analyze it with --protocol single"
         )
     image = args[images[0]]
     shape = (*image.shape[:2], *size)
