@@ -152,7 +152,7 @@ def test_a_network_without_a_training_form(tmp_path, capsys):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     """SIGKILL at whatever moment; the checkpoint and log are those of a run that was left alone."""
     more = 'init = "network"\n'
-    whole, killed = (write_config(tmp_path, n, 80, more) for n in ("whole", "killed"))
+    whole, killed = (write_config(tmp_path, n, 200, more) for n in ("whole", "killed"))
     command = [sys.executable, "-m", "srprof", "train"]
     process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
     reached = tmp_path / "killed" / checkpoint.NAME
@@ -162,7 +162,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     there = torch.load(reached, weights_only=True)["iteration"]
-    assert 0 < there < 80
+    assert 0 < there < 200
     assert main(["train", killed]) == 0
     assert main(["train", whole]) == 0
     same(tmp_path / "whole", tmp_path / "killed")
