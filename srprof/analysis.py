@@ -265,19 +265,10 @@ class Analysis:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `srprof analyze --format json`; sizes in bytes."""
         trace, memory, counts = self.trace, self.memory, self.complexity
-        tensors = [
-            {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
-            for e in trace.inputs
-        ]
+        tensors = inputs_of(trace)
         maps = self.feature_map
         return {
-            "schema": SCHEMA,
-            "srprof": __version__,
-            "torch": trace.torch_version,
-            "traced_on": trace.device,
-            "fallback": trace.fallback or None,
-            "notes": list(trace.notes),
-            "model": {"spec": trace.spec, "name": trace.name, "scale": trace.scale},
+            **heading(trace),
             "input": {key: tensors[0][key] for key in ("shape", "dtype")} if tensors else None,
             "inputs": tensors,
             "complexity": {
@@ -464,6 +455,26 @@ class Analysis:
         from srprof.render.html import HtmlRenderer
 
         return HtmlRenderer().render(self, Options())
+
+
+def heading(trace: Trace) -> dict[str, Any]:
+    """What a JSON object on a trace begins with: versions, where it ran, the model."""
+    return {
+        "schema": SCHEMA,
+        "srprof": __version__,
+        "torch": trace.torch_version,
+        "traced_on": trace.device,
+        "fallback": trace.fallback or None,
+        "notes": list(trace.notes),
+        "model": {"spec": trace.spec, "name": trace.name, "scale": trace.scale},
+    }
+
+
+def inputs_of(trace: Trace) -> list[dict[str, Any]]:
+    """The tensors of a trace's call, as JSON has them."""
+    return [
+        {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype} for e in trace.inputs
+    ]
 
 
 def bytes_moved(node: Node) -> int:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from srprof._version import __version__
-from srprof.analysis import SCHEMA
+from srprof.analysis import heading, inputs_of
 from srprof.errors import InputError
 from srprof.memory.model import GRANULARITY
 from srprof.memory.training import (
@@ -72,17 +71,8 @@ class TrainingAnalysis:
         """The object of `srprof analyze --train --format json`."""
         trace = self.trace
         return {
-            "schema": SCHEMA,
-            "srprof": __version__,
-            "torch": trace.torch_version,
-            "traced_on": trace.device,
-            "fallback": trace.fallback or None,
-            "notes": list(trace.notes),
-            "model": {"spec": trace.spec, "name": trace.name, "scale": trace.scale},
-            "inputs": [
-                {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
-                for e in trace.inputs
-            ],
+            **heading(trace),
+            "inputs": inputs_of(trace),
             "training": dict(RECIPE),
             "params": trace.parameters,
             "granularity": self.granularity,
