@@ -12,15 +12,20 @@ from srprof.spec import Spec
 def add_real_run(parser: argparse.ArgumentParser) -> None:
     """SPEC, its call and the device, of commands that run a model for real."""
     parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
+    add_input(parser)
+    add_tensor_format(parser)
+    parser.add_argument(
+        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
+    )
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Sizes of the call's inputs, as `call_shapes` reads them."""
     parser.add_argument(
         "--input",
         metavar="SIZE",
         action="append",
         help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
-    )
-    add_tensor_format(parser)
-    parser.add_argument(
-        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
     )
 
 

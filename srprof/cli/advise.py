@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from srprof.options import add_tensor_format, add_trace_on, add_weights, call_shapes
+from srprof.options import add_input, add_tensor_format, add_trace_on, add_weights, call_shapes
 from srprof.output import check_output, write
 
 _DESCRIPTION = """\
@@ -27,12 +27,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
-    parser.add_argument(
-        "--input",
-        metavar="SIZE",
-        action="append",
-        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
-    )
+    add_input(parser)
     parser.add_argument(
         "--memory",
         choices=("eager", "planned", "allocated"),

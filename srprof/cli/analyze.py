@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.memory.model import GRANULARITY
-from srprof.options import add_tensor_format, add_weights, call_shapes
+from srprof.options import add_input, add_tensor_format, add_weights, call_shapes
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
 from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
@@ -42,12 +42,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("spec", metavar="SPEC", help="the model")
-    parser.add_argument(
-        "--input",
-        metavar="SIZE",
-        action="append",
-        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
-    )
+    add_input(parser)
     parser.add_argument(
         "--batch", metavar="N", type=int, help="images of an --input HxW (default 1)"
     )
