@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import operator
 import re
@@ -47,13 +48,12 @@ class Captured:
         constants: tensors that the code made of numbers, by the name that the graph has for them.
         conditions: Python expressions in the placeholders' names; the graph holds for a call for
             which all are true.
-        call, result: how the tensors lie in the call's and the result's containers.
+        result: how the tensors lie in the result's containers.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     conditions: tuple[str, ...]
-    call: pytree.TreeSpec
     result: pytree.TreeSpec
 
 
@@ -83,9 +83,7 @@ def capture(
             module.graph.erase_node(node)
         else:
             _check_kept(node)
-    return Captured(
-        module.graph, _constants(network, module), conditions, module._in_spec, module._out_spec
-    )
+    return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
 def _export(
@@ -140,8 +138,6 @@ def _by_parameter(
     network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """The call's arguments by the names that `forward` has for them."""
-    import inspect
-
     return dict(inspect.signature(network.forward).bind(*args, **kwargs).arguments)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from srprof._version import __version__
 from srprof.errors import InputError
 from srprof.leaning.capture import RefusedError, quiet_torch
-from srprof.leaning.module import Lean
+from srprof.leaning.module import Lean, share_contents
 from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
 from srprof.leaning.run import cheapest_instance, lean_form
 from srprof.output import write
@@ -207,10 +207,7 @@ class _Program(nn.Module):
 
     def __init__(self, made: Lean, plan: Plan) -> None:
         super().__init__()
-        self._parameters = made._parameters
-        self._buffers = made._buffers
-        self._modules = made._modules
-        self._non_persistent_buffers_set = made._non_persistent_buffers_set
+        share_contents(made, self)
         self.plan = plan
 
     def forward(self, *leaves: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx import Graph
@@ -18,9 +18,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from srprof.leaning.program import Program, Step
-
-#: As CUDA hands memory out; srprof's peaks count storages so.
-GRANULARITY = 512
+from srprof.memory.model import rounded
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -33,11 +31,12 @@ _MAY_BE_INPUT = frozenset(
 _COMMUTATIVE = frozenset(("aten.add.Tensor", "aten.mul.Tensor"))
 
 
-class InPlace:
-    """How a step writes into one of its arguments: the call that does, and which argument it is."""
+class Call(NamedTuple):
+    """A call as a node has it, or one that writes its result into the first argument."""
 
-    def __init__(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.target, self.args, self.kwargs = target, args, kwargs
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Liveness:
 
     program: Program
     nodes: tuple[FxNode, ...]
-    in_place: tuple[dict[int, InPlace], ...]
+    in_place: tuple[dict[int, Call], ...]
 
 
 def liveness(
@@ -82,7 +81,7 @@ class _Reader:
         self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
         self.steps: list[Step] = []
         self.step_of: dict[FxNode, int] = {}
-        self.in_place: list[dict[int, InPlace]] = []
+        self.in_place: list[dict[int, Call]] = []
         self.readers: dict[int, list[int]] = {}
         self.writer: dict[int, int] = {}
         self.chain: int | None = None  # the last step that draws random numbers
@@ -121,8 +120,7 @@ class _Reader:
             if address not in self.numbers:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
-                size = tensor.untyped_storage().nbytes()
-                self.sizes.append(-(-size // GRANULARITY) * GRANULARITY)
+                self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
                 self.extents.append(_extent(node))
             found.add(self.numbers[address])
         self.storages[node] = frozenset(found)
@@ -159,9 +157,7 @@ class _Reader:
         self.in_place.append(in_place)
         self.step_of[node] = number
 
-    def _overwritable(
-        self, node: FxNode, created: tuple[int, ...]
-    ) -> Iterator[tuple[int, InPlace]]:
+    def _overwritable(self, node: FxNode, created: tuple[int, ...]) -> Iterator[tuple[int, Call]]:
         """Storages of arguments that the node's result could be written into, bit for bit."""
         if len(created) != 1 or self.storages[node] != frozenset(created):
             return
@@ -205,11 +201,7 @@ def _meta_device(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _extent(node: FxNode) -> str:
     """The elements of a storage that a node makes, as an expression of the call's sizes."""
-    return "+".join(_product(value) for value in _tensors(node.meta.get("val")))
-
-
-def _product(value: torch.Tensor) -> str:
-    return str(value.numel())
+    return "+".join(str(value.numel()) for value in _tensors(node.meta.get("val")))
 
 
 def _shape(node: FxNode) -> list[str]:
@@ -257,7 +249,7 @@ def _is_random(node: FxNode) -> bool:
     )
 
 
-def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, InPlace]]:
+def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, Call]]:
     """The calls that compute the node's value in one of its arguments, by that argument."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:
@@ -267,9 +259,9 @@ def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, InPlace]]:
         return
     args, kwargs = node.args, node.kwargs
     if isinstance(args[0], FxNode):
-        yield args[0], InPlace(changed, args, kwargs)
+        yield args[0], Call(changed, args, kwargs)
     if str(target) in _COMMUTATIVE and not kwargs and isinstance(args[1], FxNode):
-        yield args[1], InPlace(changed, (args[1], args[0]), kwargs)
+        yield args[1], Call(changed, (args[1], args[0]), kwargs)
 
 
 def _in_place_target(target: Any) -> Any:

@@ -43,10 +43,7 @@ class Lean(nn.Module):
         """Take over the network's own containers; give a copy of what is to stay as it is."""
         super().__init__()
         check_level(level)
-        self._parameters = network._parameters
-        self._buffers = network._buffers
-        self._modules = network._modules
-        self._non_persistent_buffers_set = network._non_persistent_buffers_set
+        share_contents(network, self)
         self.training = network.training
         self._network = (network,)  # in a tuple, as it is no submodule: it has the same names
         self.level = level
@@ -150,6 +147,14 @@ class Lean(nn.Module):
 
     def extra_repr(self) -> str:
         return f"lean, {self.level}: {', '.join(self.passes)}"
+
+
+def share_contents(network: nn.Module, other: nn.Module) -> None:
+    """Give another module the network's own parameters, buffers and modules, under their names."""
+    other._parameters = network._parameters
+    other._buffers = network._buffers
+    other._modules = network._modules
+    other._non_persistent_buffers_set = network._non_persistent_buffers_set
 
 
 def _trains(module: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 
 from srprof.errors import InputError
-from srprof.leaning.liveness import InPlace, Liveness
+from srprof.leaning.liveness import Call, Liveness
 from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
@@ -39,7 +39,7 @@ class Arranged:
     """A graph, its calls in order, and how each that writes into an argument does."""
 
     graph: Graph
-    order: tuple[tuple[FxNode, InPlace | None], ...]
+    order: tuple[tuple[FxNode, Call | None], ...]
 
 
 def check_level(level: str) -> None:

@@ -15,7 +15,7 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
 from srprof.leaning.capture import RefusedError
-from srprof.leaning.liveness import InPlace
+from srprof.leaning.liveness import Call
 from srprof.tracing.source import is_user_file
 
 _INFIX = {
@@ -34,7 +34,7 @@ _RESERVED = frozenset("self aten torch operator math".split())
 
 def body(
     graph: Graph,
-    order: Sequence[tuple[FxNode, InPlace | None]],
+    order: Sequence[tuple[FxNode, Call | None]],
     attribute: Callable[[str], str],
     result: pytree.TreeSpec,
 ) -> list[str]:
@@ -55,7 +55,7 @@ class _Writer:
         self.attribute = attribute
 
     def lines(
-        self, order: Sequence[tuple[FxNode, InPlace | None]], result: pytree.TreeSpec
+        self, order: Sequence[tuple[FxNode, Call | None]], result: pytree.TreeSpec
     ) -> Iterator[str]:
         dying = self._last_uses([node for node, _ in order])
         origin = ""
@@ -63,7 +63,7 @@ class _Writer:
             if (came := _origin(node)) != origin and came:
                 origin = came
                 yield f"# {origin}"
-            call = in_place or InPlace(node.target, node.args, node.kwargs)
+            call = in_place or Call(node.target, node.args, node.kwargs)
             text = self._call(call)
             yield f"{name_of(node)} = {text}" if node.users else text
             if dead := dying.get(node):
@@ -84,7 +84,7 @@ class _Writer:
                 dying.setdefault(user, []).append(value)
         return dying
 
-    def _call(self, call: InPlace) -> str:
+    def _call(self, call: Call) -> str:
         target, args = call.target, call.args
         if target is operator.getitem:
             return f"{self._text(args[0])}[{self._text(args[1])}]"
