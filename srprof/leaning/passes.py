@@ -74,27 +74,31 @@ def _split_where_it_saves(
     passes: tuple[str, ...],
     read: Callable[[Graph], Liveness],
 ) -> Arranged:
-    """The fewest fusions split with which the peak is what it is with all of them split.
+    """The fewest summands with which the peak is what it is if each part is one.
 
-    A sum takes more time than one convolution, so a fusion away from the peak stays whole.
+    A sum takes more time than one convolution, so a fusion away from the peak stays whole, and
+    parts that may die later together are joined.
     """
 
-    def split(chosen: list[int]) -> tuple[Arranged, int]:
+    def split(summands: list[int]) -> tuple[Arranged, int]:
         copied = _copy(graph)
-        found = fusions(copied)
-        for number in chosen:
-            split_fusion(found[number])
+        for fusion, number in zip(fusions(copied), summands, strict=True):
+            if number > 1:
+                split_fusion(fusion, number)
         return _ordered(copied, read(copied), passes)
 
-    chosen = list(range(len(fusions(graph))))
+    ways = [fusion.ways for fusion in fusions(graph)]
+    chosen = [numbers[-1] for numbers in ways]
     best, lowest = split(chosen)
     if lowest >= peak:
         return whole
-    for number in list(chosen):
-        fewer = [other for other in chosen if other != number]
-        tried, reached = split(fewer)
-        if reached <= lowest:
-            chosen, best = fewer, tried
+    for position, numbers in enumerate(ways):
+        for number in numbers[:-1]:
+            fewer = [*chosen[:position], number, *chosen[position + 1 :]]
+            tried, reached = split(fewer)
+            if reached <= lowest:
+                chosen, best, lowest = fewer, tried, reached
+                break
     return best
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, pairwise, takewhile
 from typing import Any
 
 import torch
@@ -25,6 +26,17 @@ class Fusion:
     concatenation: FxNode
     convolutions: tuple[FxNode, ...]
 
+    @property
+    def parts(self) -> list[FxNode]:
+        """What is joined."""
+        return list(self.concatenation.args[0])  # type: ignore[arg-type]
+
+    @property
+    def ways(self) -> list[int]:
+        """Of how many summands a sum may be: 1 (not split), 2, 4 and so on, and one per part."""
+        most = len(self.parts)
+        return [*takewhile(most.__gt__, (2**power for power in count())), most]
+
 
 def fusions(graph: Graph) -> list[Fusion]:
     """Concatenations of channels that nothing but 1x1 convolutions read."""
@@ -36,41 +48,48 @@ def fusions(graph: Graph) -> list[Fusion]:
     return found
 
 
-def split_fusion(fusion: Fusion) -> None:
+def split_fusion(fusion: Fusion, summands: int) -> None:
     """Make a sum of partial convolutions of it, so that its 2N feature maps never exist.
 
-    Each part is multiplied by its columns of the weight and added to the sum in place
-    (`baddbmm_`), so that a part can die as soon as it was added.
+    Parts next to each other are joined, so that there are as many as `summands`. The first gives a
+    convolution; each further one is multiplied by its columns of the weight and added in place
+    (`baddbmm_`), so that it can die as soon as it was added.
     """
+    parts = _joined(fusion, summands)
     for convolution in fusion.convolutions:
-        _split(fusion.concatenation, convolution)
+        _split(parts, convolution)
     _erase(fusion.concatenation)
 
 
-def _split(concatenation: FxNode, convolution: FxNode) -> None:
-    parts = list(concatenation.args[0])  # type: ignore[arg-type]
+def _joined(fusion: Fusion, summands: int) -> list[FxNode]:
+    """The parts, or where there are more than that, groups of neighbours of them, each joined."""
+    parts, before = fusion.parts, fusion.concatenation
+    bounds = [len(parts) * number // summands for number in range(summands + 1)]
+    groups = [parts[start:stop] for start, stop in pairwise(bounds)]
+    with _Inserting(before, before=before) as add:
+        return [
+            group[0] if len(group) == 1 else add(aten.cat.default, group, 1) for group in groups
+        ]
+
+
+def _split(parts: list[FxNode], convolution: FxNode) -> None:
+    first, *others = parts
     weight, bias = convolution.args[1], _argument(convolution, "bias")
     outputs, inputs = _sizes(weight)[:2]
-    sums: FxNode | None = None
-    start = 0
-    first = _earliest(parts)
+    stop = int(_sizes(first)[1])
     with _Inserting(convolution, before=_after(first)) as add:  # so that no size keeps it alive
         batch, height, width = (add(aten.sym_size.int, first, axis) for axis in (0, 2, 3))
     with _Inserting(convolution, before=convolution) as add:
         matrix = add(aten.view.default, weight, [1, outputs, inputs])
-        for part in parts:
-            stop = start + int(_sizes(part)[1])
+        columns = add(aten.slice.Tensor, weight, 1, 0, stop)
+        image = add(aten.conv2d.default, first, columns, bias)
+        sums = add(aten.flatten.using_ints, image, 2)
+        for part in others:
+            start, stop = stop, stop + int(_sizes(part)[1])
             columns = add(aten.slice.Tensor, matrix, 2, start, stop)
             columns = add(aten.expand.default, columns, [batch, -1, -1])
             pixels = add(aten.flatten.using_ints, part, 2)
-            if sums is not None:
-                sums = add(aten.baddbmm_.default, sums, columns, pixels)
-            elif bias is None:
-                sums = add(aten.bmm.default, columns, pixels)
-            else:
-                column = add(aten.view.default, bias, [1, outputs, 1])
-                sums = add(aten.baddbmm.default, column, columns, pixels)
-            start = stop
+            sums = add(aten.baddbmm_.default, sums, columns, pixels)
         result = add(aten.view.default, sums, [batch, outputs, height, width])
     convolution.replace_all_uses_with(result)
     _erase(convolution)
@@ -164,11 +183,6 @@ def _argument(node: FxNode, name: str) -> Any:
 
 def _sizes(node: Any) -> list[Any]:
     return list(node.meta["val"].shape)
-
-
-def _earliest(nodes: list[FxNode]) -> FxNode:
-    order = {node: position for position, node in enumerate(nodes[0].graph.nodes)}
-    return min(nodes, key=order.__getitem__)
 
 
 def _after(node: FxNode) -> FxNode:

@@ -79,23 +79,50 @@ def ops(module: GraphModule) -> list[str]:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("readers", [1, 3])
+@pytest.mark.parametrize("summands", [2, 3])
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_split_fusion_computes_the_same(bias, readers, shape, layout):
+def test_a_split_fusion_computes_the_same(bias, readers, summands, shape, layout):
     torch.manual_seed(0)
     network = Fused(bias, readers).double().eval()
     x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
     changed = captured(network, x)
     (found,) = fusions(changed.graph)
     assert len(found.convolutions) == readers
-    split_fusion(found)
+    split_fusion(found, summands)
     assert difference(network, changed, x) < 1e-12
-    assert "aten.cat.default" not in ops(changed)
-    assert ops(changed).count("aten.conv2d.default") == 3
-    assert ops(changed).count("aten.baddbmm_.default") == readers * 2
+    assert ops(changed).count("aten.cat.default") == 3 - summands  # one for all readers
+    assert ops(changed).count("aten.conv2d.default") == 3 + readers
+    assert ops(changed).count("aten.baddbmm_.default") == readers * (summands - 1)
     for size in ((shape[0], 4, 5, 7), (shape[0], 4, 16, 4)):
         other = torch.randn(size, dtype=torch.float64).contiguous(memory_format=layout)
         assert difference(network, changed, other) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("parts", "ways"),
+    [(2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6]), (9, [1, 2, 4, 8, 9])],
+)
+def test_every_way_to_split_a_fusion_of_many_parts_computes_the_same(parts, ways):
+    torch.manual_seed(0)
+
+    class Many(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.widths = [1 + n % 3 for n in range(parts)]
+            self.fuse = nn.Conv2d(sum(self.widths), 5, 1)
+
+        def forward(self, x):
+            return self.fuse(torch.cat([x[:, :w] * i for i, w in enumerate(self.widths)], 1))
+
+    network = Many().double().eval()
+    x = torch.randn(2, 4, 6, 8, dtype=torch.float64)
+    assert fusions(captured(network, x).graph)[0].ways == ways
+    for summands in ways[1:]:
+        changed = captured(network, x)
+        split_fusion(fusions(changed.graph)[0], summands)
+        assert difference(network, changed, x) < 1e-12
+        assert ops(changed).count("aten.baddbmm_.default") == summands - 1
 
 
 def test_a_map_that_is_joined_twice_counts_twice():
@@ -114,7 +141,7 @@ def test_a_map_that_is_joined_twice_counts_twice():
     x = torch.randn(2, 4, 6, 8, dtype=torch.float64)
     changed = captured(network, x)
     (found,) = fusions(changed.graph)
-    split_fusion(found)
+    split_fusion(found, 3)
     assert difference(network, changed, x) < 1e-12
 
 
@@ -135,7 +162,7 @@ def test_parts_that_views_give_need_not_be_contiguous():
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     changed = captured(network, x)
     (found,) = fusions(changed.graph)
-    split_fusion(found)
+    split_fusion(found, 3)
     assert difference(network, changed, x) < 1e-12
 
 
@@ -162,7 +189,7 @@ def test_what_is_no_fusion_stays_whole(network):
     for fusion in found:  # `padding="same"` of a 1x1 convolution is none: it may be split
         assert network.reader.padding == "same"
         changed = captured(network.double(), x.double())
-        split_fusion(fusions(changed.graph)[0])
+        split_fusion(fusions(changed.graph)[0], 2)
         assert difference(network, changed, x.double()) < 1e-12
         assert fusion.convolutions
 
@@ -172,7 +199,7 @@ def test_channels_are_counted_from_either_end(axis):
     network = Joined(nn.Conv2d(8, 6, 1), axis=axis).double().eval()
     x = torch.randn(2, 4, 6, 8, dtype=torch.float64)
     changed = captured(network, x)
-    split_fusion(fusions(changed.graph)[0])
+    split_fusion(fusions(changed.graph)[0], 2)
     assert difference(network, changed, x) < 1e-12
 
 
@@ -255,5 +282,5 @@ def test_a_fold_before_a_fusion():
     changed = captured(network, x)
     assert fold_batch_norm(changed.graph) == 2
     for fusion in fusions(changed.graph):
-        split_fusion(fusion)
+        split_fusion(fusion, 2)
     assert difference(network, changed, x) < 1e-12
