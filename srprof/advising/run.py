@@ -16,6 +16,7 @@ from srprof.advising.search import Search, Step
 from srprof.advising.source import Function, read_functions
 from srprof.errors import InputError
 from srprof.gate.quantities import parse_quantity
+from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
 from srprof.memory.simulation import simulate
 from srprof.tracing.records import Frame, Node, Trace
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Peaks that can be lowered.
 MEMORIES = ("eager", "planned", "allocated")
-
-#: What an edit may do to the results: nothing, or change them by rounding.
-LEVELS = ("exact", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,7 @@ def advise(
 
     if memory not in MEMORIES:
         raise InputError(f"memory {memory!r} is not one of {', '.join(MEMORIES)}")
-    if level not in LEVELS:
-        raise InputError(f"level {level!r} is not one of {', '.join(LEVELS)}")
+    check_level(level)
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     nbytes = parse_budget(budget)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from srprof.leaning.levels import LEVELS
 from srprof.options import add_input, add_tensor_format, add_trace_on, add_weights, call_shapes
 from srprof.output import check_output, write
 
@@ -41,7 +42,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--level",
-        choices=("exact", "equivalent"),
+        choices=tuple(LEVELS),
         default="equivalent",
         help="exact: only what leaves every bit of the results; equivalent (default): splits too, "
         "which change them by rounding",

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.leaning.levels import LEVELS
 from srprof.options import add_tensor_format, add_weights, call_shapes
 from srprof.output import check_output, write
 
@@ -42,7 +43,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--level",
-        choices=("exact", "equivalent"),
+        choices=tuple(LEVELS),
         default="exact",
         help="exact: the same bits (default); equivalent: up to rounding, for a lower peak",
     )
@@ -76,13 +77,15 @@ def run(args: argparse.Namespace) -> int:
     shapes = call_shapes(args, parsed)
     tiles = None if args.tiles is None else _tiles(args.tiles)
 
-    from srprof.leaning.emit import emit
+    from srprof.leaning.emit import check_target, emit
     from srprof.leaning.proof import prove
     from srprof.leaning.run import savings
     from srprof.measuring.progress import TerminalProgress
     from srprof.render.lean import lean_json, lean_text
     from srprof.workload import resolve
 
+    if args.emit is not None:
+        check_target(args.emit)
     workload = resolve(
         args.spec,
         shapes,
@@ -93,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
     with TerminalProgress(sys.stderr) as progress:
         progress("rewriting", 0, 1)
         found = savings(workload, args.level, tiles)
-        proof = prove(workload, args.level, full=args.verify, progress=progress)
+        proof = prove(workload, found.made, full=args.verify, progress=progress)
     if args.emit is not None and proof.holds:
-        emit(workload, args.level, args.emit)
+        emit(workload, found.made, args.emit)
     emitted = args.emit if proof.holds else None
     form = lean_json if args.format == "json" else lean_text
     write(form(found, proof, emitted), args.output)
@@ -107,8 +110,6 @@ def _check_emit(args: argparse.Namespace) -> None:
     if target is None:
         return
     check_output(target, "--emit")
-    if not target.endswith((".pt2", ".py")):
-        raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
     if args.output is not None and os.path.realpath(target) == os.path.realpath(args.output):
         raise InputError(f"--emit and -o both name {target}: give each a file of its own")
     if args.tiles is not None:

@@ -74,9 +74,7 @@ def capture(
     except RefusedError:
         raise
     except Exception as error:
-        if not any_size:
-            raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
-        return capture(network, args, kwargs, any_size=False)
+        raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
     for node in list(module.graph.nodes):
         if _is_check(node):

@@ -16,67 +16,66 @@ from srprof.errors import InputError
 from srprof.leaning.capture import RefusedError, quiet_torch
 from srprof.leaning.module import Lean, share_contents
 from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
-from srprof.leaning.run import cheapest_instance, lean_form
 from srprof.output import write
 from srprof.tracing.source import first_line
 from srprof.workload import Workload
 
-ENDINGS = (".pt2", ".py")
+
+def check_target(target: str) -> None:
+    """Raise `InputError` unless the file's ending says what to write."""
+    if not target.endswith((".pt2", ".py")):
+        raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
 
 
-def emit(workload: Workload, level: str, target: str) -> None:
-    """Write the lean form of the workload's network.
+def emit(workload: Workload, made: Lean, target: str) -> None:
+    """Write a lean form of the workload's network.
 
     `.pt2` is a `torch.export` program with the weights; `.py` defines a module that needs only
     torch and takes the network's state dict. Both take any input for which the code goes the same
     way as for the workload's.
 
+    Args:
+        made: on the CPU, ready for the workload's call.
+
     Raises:
         InputError: the file's ending is neither, or the network cannot be written so.
     """
-    if not target.endswith(ENDINGS):
-        raise InputError(f"--emit {target}: name a file that ends in {' or '.join(ENDINGS)}")
-    instance = workload.instance("cpu")
-    made = lean_form(workload, level, instance=instance)
-    plan = _any_batch(workload, made)
-    if target.endswith(".py"):
-        write(source(made, plan, workload.spec), target, "--emit")
-        return
-    write(_exported(made, plan, instance.args, target), target, "--emit")
+    check_target(target)
+    with workload.environment():
+        args, kwargs = workload.arguments("cpu")
+        plan = _any_batch(workload, made, args, kwargs)
+        if target.endswith(".py"):
+            write(source(made, plan, workload.spec), target, "--emit")
+        else:
+            write(_exported(made, plan, args, target), target, "--emit")
 
 
-def _any_batch(workload: Workload, made: Lean) -> Plan:
+def _any_batch(workload: Workload, made: Lean, args: Sequence[Any], kwargs: dict[str, Any]) -> Plan:
     """The plan, for batches of every size if the code does the same with two images as with one.
 
     Then it is made of the graph for any batch: in that for one image a result can look as large as
     what is the same for all images.
     """
-    plan = made.plans[0]
+    plan, network = made.plans[0], made.network
     pairs = [
         replace(a, shape=(2, *a.shape[1:])) if getattr(a, "shape", (0,))[0] == 1 else a
         for a in workload.args
     ]
-    with workload.environment():
-        model, args, kwargs = cheapest_instance(workload)
-        two = model, *replace(workload, args=tuple(pairs)).arguments(_device(model))
-        try:
-            one_image, two_images = capture_call(model, args, kwargs), capture_call(*two)
-        except RefusedError:
-            return plan
-        as_it_is = make_plan(model, one_image, args, kwargs, ())
-        if _unnumbered(as_it_is) != _unnumbered(make_plan(model, two_images, *two[1:], ())):
-            return plan
-        batched = make_plan(model, two_images, args, kwargs, made.passes)
+    two = replace(workload, args=tuple(pairs)).arguments("cpu")
+    try:
+        one_image, two_images = capture_call(network, args, kwargs), capture_call(network, *two)
+    except RefusedError:
+        return plan
+    as_it_is = make_plan(network, one_image, args, kwargs, ())
+    if _unnumbered(as_it_is) != _unnumbered(make_plan(network, two_images, *two, ())):
+        return plan
+    batched = make_plan(network, two_images, args, kwargs, made.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
     batched = replace(
         batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None
     )
     same_constants = two_images.constants.keys() == plan.constants.keys()
     return batched if same_constants and batched.holds(*flatten(args, kwargs)) else plan
-
-
-def _device(model: nn.Module) -> str:
-    return next((tensor.device.type for tensor in model.parameters()), "cpu")
 
 
 def _unnumbered(plan: Plan) -> list[str]:

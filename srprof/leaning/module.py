@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.leaning.capture import RefusedError
-from srprof.leaning.passes import LEVELS, check_level
+from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, make_plan
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.

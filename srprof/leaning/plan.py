@@ -116,10 +116,15 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]
     """
     leaves, call = flatten(args, kwargs)
     for any_size in (True, False):
-        captured = capture(network, args, kwargs, any_size=any_size)
+        try:
+            captured = capture(network, args, kwargs, any_size=any_size)
+        except RefusedError as refusal:
+            reason = refusal
+            continue
         if _plan(captured, ["pass"], leaves, call).holds(leaves, call):
             return captured
-    raise RefusedError("torch.export gives a graph that does not hold for the call it was made for")
+        reason = RefusedError("torch.export's graph does not hold for the call it was made for")
+    raise reason
 
 
 def make_plan(

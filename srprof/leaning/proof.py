@@ -15,7 +15,6 @@ from srprof.errors import ModelError
 from srprof.inputs import TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
 from srprof.leaning.module import Lean
-from srprof.leaning.run import lean_form
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.progress import Progress, silent
 from srprof.measuring.run import measure
@@ -92,31 +91,29 @@ class Proof:
 
 
 def prove(
-    workload: Workload, level: str, *, full: bool = False, progress: Progress = silent
+    workload: Workload, made: Lean, *, full: bool = False, progress: Progress = silent
 ) -> Proof:
-    """Run the network and its lean form on the CPU and compare.
+    """Run a lean form of the workload's network and the network itself on the CPU, and compare.
 
     A network that takes none of the sizes is run at the workload's own.
 
     Args:
+        made: on the CPU; with its `network`'s weights.
         full: at every size, and compare the allocator's peaks and the times too.
 
     Raises:
-        RefusedError: the network cannot be lean.
         ModelError: the network raised at its own size, or the lean one where the network did not.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    network = made.network
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), workload.environment():
         torch.manual_seed(0)
-        instance = workload.instance("cpu")
-        network, made = instance.model, lean_form(workload, level, instance=instance)
-        with workload.environment():
-            proof = _outputs(workload, network, made, SIZES if full else SIZES[:1], progress)
-            if full:
-                proof = replace(
-                    proof,
-                    measured=_allocated(workload, network, made, progress),
-                    timed=_times(workload, network, made, progress),
-                )
+        proof = _outputs(workload, network, made, SIZES if full else SIZES[:1], progress)
+        if full:
+            proof = replace(
+                proof,
+                measured=_allocated(workload, network, made, progress),
+                timed=_times(workload, network, made, progress),
+            )
     return proof
 
 

@@ -7,17 +7,18 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
 from srprof.leaning.capture import RefusedError
+from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
-from srprof.leaning.passes import LEVELS, check_level
 from srprof.leaning.plan import capture_call, make_plan
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled
 from srprof.tracing.run import run_trace
-from srprof.workload import Instance, NotOnMetaError, Workload, copy_model, resolve
+from srprof.workload import Workload, copy_model, resolve
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Savings:
     Attributes:
         stages: the network as it is, then one for each pass in order.
         before, after: analyses of the first and the last.
+        made: the lean network, on the CPU; without tiles.
         tiling: what is known of the network's halo, if it was to run in tiles.
     """
 
-    level: str
     stages: tuple[Stage, ...]
     before: Analysis
     after: Analysis
+    made: Lean
     tiling: Locality | None = None
 
 
@@ -120,19 +122,20 @@ def savings(
     passes = LEVELS[level]
     before = after = analyze(run_trace(workload))
     stages = [Stage("eager", _peaks(before))]
-    with workload.environment():
-        model, args, kwargs = cheapest_instance(workload)
-        captured = capture_call(model, args, kwargs)
+    with workload.environment(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, args, kwargs = workload.instance("cpu")
+        captured = capture_call(model.requires_grad_(False), args, kwargs)
     for count in range(1, len(passes) + 1):
         made = Lean(model, level, passes[:count])
         made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
         after = _analyzed(workload, made)
         stages.append(Stage(passes[count - 1], _peaks(after)))
     if tiles is None:
-        return Savings(level, tuple(stages), before, after)
+        return Savings(tuple(stages), before, after, made)
     found = _local(model, workload.name)
     after = _analyzed(workload, Tiled(made, tiles, found.halo, found.multiple))
-    return Savings(level, (*stages, Stage("tiles", _peaks(after))), before, after, found)
+    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, found)
 
 
 def _analyzed(workload: Workload, made: nn.Module) -> Analysis:
@@ -145,30 +148,6 @@ def _local(network: nn.Module, name: str) -> Locality:
     if not found.local:
         raise RefusedError(f"{name} cannot run in tiles with the same result: {found.reason}")
     return found
-
-
-def lean_form(workload: Workload, level: str, instance: Instance | None = None) -> Lean:
-    """The workload's network in lean form, ready for its call.
-
-    Args:
-        instance: the network to take over; a new one on the meta device by default.
-
-    Raises:
-        RefusedError: it cannot be lean; says why.
-    """
-    with workload.environment():
-        model, args, kwargs = instance or cheapest_instance(workload)
-        made = Lean(model.requires_grad_(False), level)
-        made.prepare(*args, **kwargs)
-    return made
-
-
-def cheapest_instance(workload: Workload) -> Instance:
-    """The network without data, or with it if it must be."""
-    try:
-        return workload.instance("meta")
-    except NotOnMetaError:
-        return workload.instance("cpu")
 
 
 def _peaks(analysis: Analysis) -> dict[str, int]:

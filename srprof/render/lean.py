@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from srprof.leaning.comparison import Size
-from srprof.leaning.passes import MEANING
+from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
 from srprof.leaning.run import Savings
 from srprof.render.tables import Column, Section, Table, mib, shape
@@ -46,12 +46,12 @@ def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
         "schema": 1,
         "model": {"spec": trace.spec, "name": trace.name},
         "inputs": [{"shape": list(e.info.shape), "dtype": e.info.dtype} for e in trace.inputs],
-        "level": savings.level,
+        "level": savings.made.level,
         "before": stages[0].peaks,
         "after": stages[-1].peaks,
         "passes": passes,
         "max_relative_error": _finite(proof.error),
-        "tolerance": 0.0 if savings.level == "exact" else proof.tolerance,
+        "tolerance": 0.0 if savings.made.level == "exact" else proof.tolerance,
         "identical": proof.identical,
         "holds": proof.holds,
         "outputs": [
@@ -109,7 +109,7 @@ def _peaks(savings: Savings) -> Section:
     before, after = (savings.stages[i].peaks["eager"] for i in (0, -1))
     share = 1 - after / before if before else 0.0
     line = f"eager peak {mib(before)} MiB, lean {mib(after)} MiB, {share:.0%} less"
-    title = f"{trace.name} at {tensors}, level {savings.level}"
+    title = f"{trace.name} at {tensors}, level {savings.made.level}"
     return Section(title, (line,), Table(columns, tuple(rows)), _tiles(savings))
 
 

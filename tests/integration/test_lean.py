@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 
 import srprof
 from srprof import models, spec
+from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
-from srprof.leaning.passes import LEVELS
 from srprof.leaning.run import savings
 from srprof.loading import load_factory
 from srprof.memory.model import memory_model

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 import srprof
 from srprof.leaning.emit import emit
+from srprof.leaning.run import savings
 from srprof.workload import resolve
 
 NETWORKS = '''
@@ -129,7 +130,8 @@ def emitted(folder: Path, spec: str, shape: tuple[int, ...], level: str, ending:
     network = workload.instance("cpu").model
     state = folder / "weights.pt"
     torch.save(network.state_dict(), state)
-    emit(resolve(spec, [shape], weights=str(state)), level, str(target))
+    given = resolve(spec, [shape], weights=str(state))
+    emit(given, savings(given, level).made, str(target))
     return target, network
 
 
