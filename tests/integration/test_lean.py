@@ -29,16 +29,18 @@ from tests.random_networks import RandomNetwork, random_networks
 
 MIB = 2**20
 
-#: MiB at LR 510x510: the network as it is, and the most at each level.
+#: MiB at LR 510x510: the network as it is, and the most at each level, which is what was reached.
+#: The limits that were set are higher: 303, 354, 291, 243 and 210 at `equivalent` for E-RFDN, IMDN,
+#: Super, MegSR and rainbow, 170.8 for NEESR; elsewhere they are these, rounded up.
 PEAKS = {
-    "e_rfdn": (788.13, 451.2, 303),
-    "imdn": (466.78, 403.3, 354),
-    "fmen_s": (202.74, 169.1, 169.1),
-    "rlfn": (375.68, 190.8, 190.8),  # ByteESR
-    "neesr": (572.42, 170.8, 170.8),
-    "repafdn": (662.70, 432.9, 291),  # Super
-    "megsr": (638.76, 361.4, 243),
-    "rainbow": (307.69, 236.3, 210),
+    "e_rfdn": (788.13, 451.16, 252.72),
+    "imdn": (466.78, 403.28, 292.15),
+    "fmen_s": (202.74, 169.00, 169.00),
+    "rlfn": (375.68, 190.74, 190.74),  # ByteESR
+    "neesr": (572.42, 158.85, 158.85),
+    "repafdn": (662.70, 432.89, 242.39),  # Super
+    "megsr": (638.76, 361.32, 202.57),
+    "rainbow": (307.69, 236.25, 176.72),
 }
 
 #: At which the CPU's allocator is asked.
@@ -131,7 +133,7 @@ def test_the_issues_table(name: str, level: str):
     eager, exact, equivalent = PEAKS[name]
     peaks = [stage.peaks["eager"] for stage in found.stages]
     assert round(peaks[0] / MIB, 2) == eager
-    assert peaks[-1] <= (exact if level == "exact" else equivalent) * MIB
+    assert round(peaks[-1] / MIB, 2) <= (exact if level == "exact" else equivalent)
     assert peaks == sorted(peaks, reverse=True)  # no pass raises the peak
     assert [stage.name for stage in found.stages] == ["eager", *LEVELS[level]]
     assert peaks[0] == found.before.memory.eager.nbytes
