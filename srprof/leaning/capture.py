@@ -69,7 +69,7 @@ def capture(
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     try:
-        exported = _export(_twin(network), tuple(args), dict(kwargs), any_size)
+        exported = _export(_twin(network), *_unmarked((tuple(args), dict(kwargs))), any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
@@ -114,6 +114,11 @@ def _twin(network: nn.Module) -> nn.Module:
     """The network with the same tensors, to export: what its code keeps on itself is lost."""
     weights = (*network.parameters(), *network.buffers())
     return copy.deepcopy(network, {id(weight): weight for weight in weights})
+
+
+def _unmarked(call: Any) -> Any:
+    """The call's tensors as new objects: an export that fails leaves its marks on those it had."""
+    return pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
 
 
 @contextmanager

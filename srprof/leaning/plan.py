@@ -23,7 +23,15 @@ from srprof.leaning.source import body, name_of
 _numbers = count()
 
 #: What conditions on sizes may name beside the inputs.
-_FUNCTIONS = {"max": max, "min": min, "math": math, "abs": abs, "int": int, "round": round}
+_FUNCTIONS = {
+    "max": max,
+    "min": min,
+    "math": math,
+    "abs": abs,
+    "int": int,
+    "round": round,
+    "torch": torch,
+}
 
 
 @dataclass

@@ -29,7 +29,7 @@ _INFIX = {
 }
 
 #: Names that the text uses, which no value may take.
-_RESERVED = frozenset("self aten torch operator math".split())
+_RESERVED = frozenset("self aten torch operator math device".split())
 
 
 def body(
@@ -50,6 +50,7 @@ def body(
 
 class _Writer:
     def __init__(self, graph: Graph, attribute: Callable[[str], str]) -> None:
+        self.graph = graph
         self.inputs = [node for node in graph.nodes if node.op == "placeholder"]
         self.output = next(node for node in graph.nodes if node.op == "output")
         self.attribute = attribute
@@ -59,6 +60,8 @@ class _Writer:
     ) -> Iterator[str]:
         dying = self._last_uses([node for node, _ in order])
         origin = ""
+        if any(map(_names_device, self.graph.nodes)):  # an input may be gone when it is needed
+            yield f"device = {name_of(self.inputs[0])}.device"
         for node, in_place in order:
             if (came := _origin(node)) != origin and came:
                 origin = came
@@ -105,7 +108,7 @@ class _Writer:
             inside = ", ".join(texts) + comma
             return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
         if isinstance(value, torch.device):  # where the call's tensors are
-            return f"{name_of(self.inputs[0])}.device"
+            return "device"
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         if value is None or isinstance(
@@ -142,6 +145,10 @@ def name_of(node: FxNode) -> str:
     """The variable of a value; inputs keep the names that the network has for them."""
     name = str(node.target) if node.op == "placeholder" else node.name
     return f"{name}_" if name in _RESERVED else name
+
+
+def _names_device(node: FxNode) -> bool:
+    return any(isinstance(value, torch.device) for value in (*node.args, *node.kwargs.values()))
 
 
 def _function(target: Any) -> str:

@@ -145,6 +145,9 @@ def _image(path: Path, crop: int, scale: int) -> Pixels:
     from srprof.quality.metrics import modcrop
 
     pixels = read_image(path).bits8
+    if min(pixels.shape[:2]) < scale:
+        height, width = pixels.shape[:2]
+        raise InputError(f"{path} is {height}x{width}, too small for x{scale}: leave it out")
     if crop:
         top, left = (max(side - crop, 0) // 2 for side in pixels.shape[:2])
         pixels = pixels[top : top + crop, left : left + crop]

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 import srprof
 from srprof import models, spec
+from srprof.leaning import capture
 from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
 from srprof.leaning.run import savings
@@ -224,6 +225,9 @@ TRAPS = {
     "table enlarged": lambda net, x: net.conv(x) + F.interpolate(net.pos, size=x.shape[-2:]),
     "sorted": lambda net, x: torch.topk(net.conv(x), 2, dim=1).values * 2,
     "whole by slices": lambda net, x: torch.sigmoid(net.conv(x)[:, :, 0:, : x.shape[3]]) * 2,
+    "made where the input is": lambda net, x: (
+        torch.sigmoid(net.conv(x)) * torch.arange(3.0, device=x.device).view(1, 3, 1, 1)
+    ),
     "shared": lambda net, x: net.conv(torch.relu(net.conv(x)) + net.conv(x)),
 }  # fmt: skip
 
@@ -492,6 +496,15 @@ def test_a_plan_for_each_way_that_the_code_takes(network, level: str):
               (1, 3, 24, 24), (1, 3, 11, 30), (1, 3, 8, 8), (1, 3, 10, 20)]  # fmt: skip
     assert compare(plain, lean, *shapes, *shapes) == 0
     assert len(lean.plans) < len(shapes)
+
+
+def test_a_network_whose_sizes_take_too_long_to_follow(monkeypatch):
+    """Each size takes a plan; what the first attempt marked on the tensors does not stay."""
+    monkeypatch.setattr(capture, "SYMBOLIC_SECONDS", 0.0)
+    lean = srprof.lean(small(), (1, 3, 16, 16))
+    assert "x.size(2) == 16" in lean.plans[0].conditions
+    assert compare(small(), lean, (1, 3, 16, 16), (1, 3, 33, 7), (1, 3, 16, 16)) == 0
+    assert len(lean.plans) == 2
 
 
 class Keeps(nn.Module):
