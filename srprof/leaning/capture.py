@@ -68,8 +68,9 @@ def capture(
     Raises:
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
+    call: tuple[tuple[Any, ...], dict[str, Any]] = _unmarked((tuple(args), dict(kwargs)))
     try:
-        exported = _export(_twin(network), *_unmarked((tuple(args), dict(kwargs))), any_size)
+        exported = _export(_twin(network), *call, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
