@@ -16,7 +16,7 @@ from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, make_plan
 from srprof.tiling.locality import Locality, locality
-from srprof.tiling.tiled import Tiled
+from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload, copy_model, resolve
 
@@ -59,6 +59,7 @@ def lean(
     weights: str | None = None,
     dtype: str | None = None,
     tiles: tuple[int, int] | None = None,
+    progress: TileProgress | None = None,
 ) -> nn.Module:
     """A module with the model's call, state dict and outputs, and a lower peak.
 
@@ -75,6 +76,7 @@ def lean(
         dtype: of parameters and inputs; the model's own by default, float32 for a SPEC.
         tiles: run larger images in tiles of this LR height and width, halo included. The halo is
             the network's own, and proved; a network that is not local is refused.
+        progress: called after each tile, with how many are done and of how many.
 
     Raises:
         InputError: the SPEC, the level or the example is wrong, or tiles are asked of a network
@@ -98,7 +100,7 @@ def lean(
     if tiles is None:
         return made
     found = _local(made.network, workload.name)
-    return Tiled(made, tiles, found.halo, found.multiple)
+    return Tiled(made, tiles, found.halo, found.multiple, progress)
 
 
 def _made(workload: Workload, model: Any, level: str) -> Lean:

@@ -507,6 +507,17 @@ def test_a_network_whose_sizes_take_too_long_to_follow(monkeypatch):
     assert len(lean.plans) == 2
 
 
+def test_in_tiles_with_progress():
+    network = nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.ReLU(), nn.PixelShuffle(2)).eval()
+    told: list[tuple[int, int]] = []
+    tiled = srprof.lean(
+        network, (1, 3, 40, 40), tiles=(24, 24), progress=lambda done, of: told.append((done, of))
+    )
+    assert compare(network, tiled, (1, 3, 40, 37)) == 0
+    assert told == [(number, 4) for number in (1, 2, 3, 4)]
+    assert tiled.state_dict().keys() == network.state_dict().keys()
+
+
 class Keeps(nn.Module):
     """Keeps feature maps on itself, and uses those of the call before."""
 
