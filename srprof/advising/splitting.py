@@ -24,7 +24,7 @@ class Split:
         early: each part is added as soon as it has been made, not when all have been.
         statements: of that function, those that have no blocks of their own.
         named: the sum gets the convolution's own name, and lives as long as that did; else it has
-            a name of its own, until the function returns.
+            a name of its own, which is let go (`del`) after the statement that reads it last.
     """
 
     fusions: tuple[tuple[int, int, int], ...]
@@ -206,13 +206,20 @@ class _Rebuilding:
     def _sum(self, storage: Storage, born: int, at: dict[tuple[str, int], int]) -> Storage:
         """The convolution's result, which now is the sum from its first part on."""
         added = {index for (op, _), index in at.items() if op == "add_"}
-        end = 0 if self.named else self.starts[self.replay.spans[self.call][1]]
+        end = 0 if self.named else self.starts[self._let_go()]
         return replace(
             storage,
             birth=born,
             uses=tuple(sorted(added.union(storage.uses))),
             death=max(storage.death, end),
         )
+
+    def _let_go(self) -> int:
+        """The old node before which a sum with a name of its own is let go."""
+        trace = self.replay.trace
+        fused = trace.storages[trace.nodes[self.convolution].created[0]]
+        last = max((self.convolution, *fused.uses))
+        return _statement_end(self.replay, last, self.call, self.statements)
 
     def _frames(self) -> tuple[Frame, ...]:
         """The frames of the function itself, as they are at the concatenation."""

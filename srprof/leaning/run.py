@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import Captured, RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, make_plan
@@ -127,7 +127,7 @@ def savings(
     with workload.environment(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
-        captured = capture_call(model.requires_grad_(False), args, kwargs)
+        captured = _captured(workload, model.requires_grad_(False), args, kwargs)
     for count in range(1, len(passes) + 1):
         made = Lean(model, level, passes[:count])
         made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
@@ -138,6 +138,13 @@ def savings(
     found = _local(model, workload.name)
     after = _analyzed(workload, Tiled(made, tiles, found.halo, found.multiple))
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, found)
+
+
+def _captured(workload: Workload, model: nn.Module, args: Any, kwargs: Any) -> Captured:
+    try:
+        return capture_call(model, args, kwargs)
+    except RefusedError as refusal:
+        raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
 
 
 def _analyzed(workload: Workload, made: nn.Module) -> Analysis:

@@ -14,8 +14,8 @@ from srprof.render.text import plain_sections
 _SPLIT = (
     "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
     "part, with w the 1x1 convolution's weight;",
-    "the parts, and variables that share their memory, are let go (del) after their last use. "
-    "Results differ by rounding.",
+    "the parts, variables that share their memory, and a name that is new are let go (del) after "
+    "their last use. Results differ by rounding.",
 )
 _IN_PLACE = "in-place: for inference; autograd may need what is overwritten."
 
@@ -89,8 +89,8 @@ def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
     said = f"the peak is then at {node.op}{inside}" + (f", {where}" if where else "")
     if advice.held:
         said += (
-            f"; {mib(advice.held)} MiB of it is dead, but no edit of one line lets go of it: it is "
-            "the argument of a call that still runs, say"
+            f"; {mib(advice.held)} MiB of it is dead, but no edit of one line lets go of it, as "
+            "where it is the argument of a call that still runs"
         )
     return (said,)
 

@@ -164,6 +164,28 @@ def test_a_split_fusion_has_the_predicted_peak(tmp_path):
     assert_equivalent(outputs(after, shape), outputs(spec, shape))
 
 
+def test_a_sum_with_a_name_of_its_own_is_let_go(tmp_path):
+    """The fusion's result has no name in the source; what follows is larger than the fusion."""
+    source = FUSION.replace("y = self.fuse(torch.cat([a, b, c], dim=1))", "y = TOTAL + self.bias")
+    source = source.replace(
+        "        self.fuse =",
+        "        self.bias = nn.Parameter(torch.ones(1))\n        self.fuse =",
+    ).replace("return torch.relu(y)", "return torch.relu(y).repeat(1, 4, 1, 1).mean(1, True) + y")
+    start, stop = source.index("        a = self.one"), source.index("        y = TOTAL")
+    (tmp_path / "net.py").write_text(
+        source.replace("TOTAL", "self.fuse(torch.cat([a, b, c], dim=1))")
+    )
+    split = SPLIT.replace("y = F", "total = F").replace("y +=", "total +=")
+    edited = (source[:start] + split + source[stop:]).replace("TOTAL", "total")
+    last = "        y = total + self.bias\n"
+    (tmp_path / "after.py").write_text(edited.replace(last, f"{last}        del total\n"))
+    spec, after, shape = f"{tmp_path}/net.py:Net", f"{tmp_path}/after.py:Net", (1, 3, 40, 40)
+    advice = srprof.advise(spec, shape, granularity=1)
+    assert [s.candidate.kind for s in advice.steps] == ["split"]
+    assert peak(after, shape) == advice.peak_after < advice.peak
+    assert_equivalent(outputs(after, shape), outputs(spec, shape))
+
+
 @pytest.mark.parametrize("name", ["e_rfdn", "imdn", "latticenet", "rlfn", "carn", "memnet"])
 def test_zoo_networks_edited_as_advised_have_the_predicted_peak(name, tmp_path):
     network = registry.find(name)
