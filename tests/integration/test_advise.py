@@ -166,11 +166,13 @@ def test_a_split_fusion_has_the_predicted_peak(tmp_path):
 
 def test_a_sum_with_a_name_of_its_own_is_let_go(tmp_path):
     """The fusion's result has no name in the source; what follows is larger than the fusion."""
-    source = FUSION.replace("y = self.fuse(torch.cat([a, b, c], dim=1))", "y = TOTAL + self.bias")
-    source = source.replace(
-        "        self.fuse =",
-        "        self.bias = nn.Parameter(torch.ones(1))\n        self.fuse =",
-    ).replace("return torch.relu(y)", "return torch.relu(y).repeat(1, 4, 1, 1).mean(1, True) + y")
+    source = FUSION
+    for old, new in (
+        ("y = self.fuse(torch.cat([a, b, c], dim=1))", "y = TOTAL + self.bias"),
+        ("        self.fuse", "        self.bias = nn.Parameter(torch.ones(1))\n        self.fuse"),
+        ("return torch.relu(y)", "return torch.relu(y).repeat(1, 4, 1, 1).mean(1, True) + y"),
+    ):
+        source = source.replace(old, new)
     start, stop = source.index("        a = self.one"), source.index("        y = TOTAL")
     (tmp_path / "net.py").write_text(
         source.replace("TOTAL", "self.fuse(torch.cat([a, b, c], dim=1))")
