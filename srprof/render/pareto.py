@@ -133,7 +133,7 @@ def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure
         getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
         values = [row[axis.metric] for members in by_input.values() for row in members]
         if len(by_input) > 1 and 0 < 20 * min(values) < max(values):
-            getattr(axes, f"set_{way}scale")("log")
+            _logarithmic(axes, way)
     count = sum(map(len, by_input.values()))
     axes.set_title(
         f"{plan.spec}: {count} configurations; joined: none other has {_better(chosen)}",
@@ -145,6 +145,16 @@ def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure
     if by_input:
         axes.legend(fontsize=9, frameon=False, title="LR input", title_fontsize=9)
     return figure
+
+
+def _logarithmic(axes: Axes, way: str) -> None:
+    """Powers of ten and what lies between, as plain numbers: 4 and not 4 x 10^0."""
+    from matplotlib.ticker import LogFormatter
+
+    getattr(axes, f"set_{way}scale")("log")
+    scale = getattr(axes, f"{way}axis")
+    scale.set_major_formatter(LogFormatter())
+    scale.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def _better(chosen: tuple[Axis, Axis]) -> str:
