@@ -41,6 +41,8 @@ _ALIGN = {
 _BUBBLE = 900.0
 #: Variables that the figure of held memory shows for a model; the page and data.json have all.
 _MOST_HELD = 8
+#: Letters of a name that a figure shows.
+_LONGEST = 48
 
 Drawing = Callable[[], "Figure"]
 
@@ -110,8 +112,12 @@ def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Fi
 
 
 def text(name: str) -> str:
-    """A name as matplotlib shows it as it is: `$` would begin a formula."""
-    return name.replace("$", r"\$")
+    """A name as matplotlib shows it as it is: `$` would begin a formula.
+
+    Of a longer one, such as a SPEC with its path, the end is shown: axes would have no room.
+    """
+    shown = name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
+    return shown.replace("$", r"\$")
 
 
 # -- memory over nodes ----------------------------------------------------------------------------

@@ -209,11 +209,13 @@ def test_an_empty_folder_is_free(tmp_path):
 
 
 def test_a_network_of_no_nodes_and_one_of_no_parameters(tmp_path):
-    (tmp_path / "net.py").write_text(
+    folder = tmp_path / ("far_away_" * 20)  # its name leaves figures their room
+    folder.mkdir()
+    (folder / "net.py").write_text(
         "from torch import nn\nclass Same(nn.Module):\n    def forward(self, x): return x\n"
     )
     (tmp_path / "r.toml").write_text(
-        f'title = "t"\nmodels = ["{tmp_path}/net.py:Same"]\ninput = "16x16"\n'
+        f'title = "t"\nmodels = ["{folder}/net.py:Same"]\ninput = "16x16"\n'
         'devices = ["gtx1080ti"]\n[[tables]]\ntitle = "T"\nmodels = ["bicubic"]\n'
         'measures = ["params_K", "time_ms"]\n'
     )
