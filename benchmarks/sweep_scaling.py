@@ -6,7 +6,9 @@
 Each run is a whole program, `srprof sweep fmen ...` from its start to its end. The counts, and one
 process and two, take turns, so that a machine that slows down slows them alike; medians are
 compared. Linear means that twice the configurations take no more than twice the time, and less
-where starting is a part of it: the growth per configuration is given for each step.
+where starting is a part of it: the growth per configuration is given for each step. Starting, which
+is importing torch, takes as long with two processes as with one. Two sweeps of one process each, at
+once and with nothing in common, say how much the machine gives to two programs.
 """
 
 from __future__ import annotations
@@ -23,31 +25,34 @@ from statistics import median
 COUNTS = (52, 100, 200)
 
 
-def seconds(count: int, jobs: int) -> float:
-    """Wall time of a sweep of so many configurations."""
+def command(count: int, jobs: int) -> list[str]:
+    """A sweep of so many configurations."""
     last = 16 + count // 4
-    command = [
+    return [
         sys.executable, "-m", "srprof", "sweep", "fmen", "--input", "256x256",
         "--set", f"n_feats=17..{last}", "--set", "mid_feats=13..16",
         "--format", "csv", "--jobs", str(jobs),
     ]  # fmt: skip
+
+
+def seconds(count: int, jobs: int) -> float:
+    """Wall time of a sweep of so many configurations."""
     start = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command(count, jobs), check=True, capture_output=True, text=True)
     elapsed = time.perf_counter() - start
     rows = done.stdout.splitlines()[1:]
     assert len(rows) == count and all(row.endswith(",") for row in rows), "rows, none failed"
     return elapsed
 
 
-SPIN = "x = 0\nfor i in range(25_000_000): x += i"
-
-
-def spinning(processes: int) -> float:
-    """Wall time of so many Python programs at once that only count: what the machine allows."""
+def seconds_of_two(count: int) -> float:
+    """Wall time until two programs, each a sweep of so many configurations, have both ended."""
     start = time.perf_counter()
-    running = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(processes)]
-    for program in running:
-        program.wait()
+    running = [
+        subprocess.Popen(command(count, 1), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [program.wait() for program in running] == [0, 0]
     return time.perf_counter() - start
 
 
@@ -56,13 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="of each (default 5)")
     runs = parser.parse_args().runs
-    cases = [(count, 1) for count in COUNTS] + [(COUNTS[-1], 2)]
+    cases = [(count, 1) for count in COUNTS] + [(count, 2) for count in COUNTS[1:]]
     times: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
     free = []
     for _ in range(runs):
         for case in cases:
             times[case].append(seconds(*case))
-        free.append(2 * spinning(1) / spinning(2))
+        free.append(2 * times[COUNTS[-1], 1][-1] / seconds_of_two(COUNTS[-1]))
     processors = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
@@ -73,9 +78,11 @@ def main() -> None:
             f"{count:>14}  {jobs:>9}  {median(found):>15.2f} {min(found):>8.2f} {max(found):>8.2f}"
         )
     middle = {case: median(found) for case, found in times.items()}
-    for small, large in pairwise(COUNTS):
-        each = (middle[large, 1] - middle[small, 1]) / (large - small)
-        print(f"{small} to {large}: {1e3 * each:.1f} ms for each further configuration")
+    for (small, jobs), (large, other) in pairwise(cases):
+        if jobs == other:
+            each = (middle[large, jobs] - middle[small, jobs]) / (large - small)
+            what = "process" if jobs == 1 else "processes"
+            print(f"{small} to {large}, {jobs} {what}: {1e3 * each:.1f} ms for each further one")
     pairs = zip(times[COUNTS[-1], 1], times[COUNTS[-1], 2], strict=True)
     ratios = sorted(one / two for one, two in pairs)
     print(
@@ -83,8 +90,8 @@ def main() -> None:
         f"(pair by pair {ratios[0]:.2f} to {ratios[-1]:.2f})"
     )
     print(
-        f"two programs that only count get {median(free):.2f} times the work of one done meanwhile "
-        f"({min(free):.2f} to {max(free):.2f}): less than 2 where others use the machine"
+        f"two such programs at once get {median(free):.2f} times the work of one done meanwhile "
+        f"({min(free):.2f} to {max(free):.2f})"
     )
 
 
