@@ -36,10 +36,13 @@ def arrange(
     Args:
         read: steps and storages of a graph, at the call for which memory is to be lowest.
     """
-    if "fold-bn" in passes:
-        graph = _copy(graph)
-        fold_batch_norm(graph)
     arranged, peak = _ordered(graph, read(graph), passes)
+    if "fold-bn" in passes:
+        folded = _copy(graph)
+        if fold_batch_norm(folded):
+            tried, reached = _ordered(folded, read(folded), passes)
+            if reached <= peak:  # the folded weights take room while a convolution runs
+                graph, arranged, peak = folded, tried, reached
     if "split-fusion" in passes:
         return _split_where_it_saves(graph, arranged, peak, passes, read)
     return arranged

@@ -203,6 +203,19 @@ def test_made_up_networks_stay_and_take_no_more(random: RandomNetwork):
         assert srprof.analyze(lean, random.shape).memory.eager.nbytes <= before, random.source
 
 
+def test_folding_never_raises_the_peak():
+    """The folded weights of these would stand beside two feature maps as large as before."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1)]
+    for _ in range(3):
+        layers += [nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
+    network = nn.Sequential(*layers).eval()
+    shape = (1, 3, 24, 24)
+    exact, equivalent = (srprof.lean(network, shape, level=level) for level in LEVELS)
+    peaks = [srprof.analyze(m, shape).memory.eager.nbytes for m in (network, exact, equivalent)]
+    assert peaks[0] >= peaks[1] >= peaks[2]
+    assert compare(network, equivalent, shape, (2, 3, 40, 31)) <= 1e-5
+
+
 TRAPS = {
     "transposed": lambda net, x: (y := net.conv(x)) + y.permute(0, 1, 3, 2),
     "part of itself": lambda net, x: (y := net.conv(x)) * y[:, :1],
