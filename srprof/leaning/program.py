@@ -88,6 +88,18 @@ class Program:
         """Bytes before the first step."""
         return sum(self.sizes[storage] for storage in self.given)
 
+    @property
+    def least(self) -> int:
+        """Bytes below which no order's peak can be: what is always there, and a step's own."""
+        always = self.given & self.pinned
+        base = sum(self.sizes[storage] for storage in always)
+        steps = (
+            sum(self.sizes[storage] for storage in step.touches - always - set(step.creates))
+            + (0 if step.overwrites else sum(self.sizes[storage] for storage in step.creates))
+            for step in self.steps
+        )
+        return max(self.start, base + max(steps, default=0))
+
     @cached_property
     def neighbours(self) -> tuple[int, ...]:
         """For each step those that share a storage with it, as bits."""

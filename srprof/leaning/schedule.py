@@ -26,12 +26,16 @@ BEAM = 16
 
 
 class _State(NamedTuple):
-    """A set of steps that are done (bits), those that may come next, and the order so far."""
+    """A set of steps that are done (bits), those that may come next, and the order so far.
+
+    `dear` are steps of which it is known that they would leave more live than now.
+    """
 
     peak: int
     live: int
     done: int
     ready: int
+    dear: int
     order: _Taken | None
 
 
@@ -50,6 +54,8 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     """
     given = tuple(range(len(program.steps)))
     limit = program.peak(given)
+    if limit <= program.least:
+        return given
     try:
         return _exact(program, limit, states) or given
     except _TooManyError:
@@ -102,7 +108,7 @@ def _beam(program: Program, width: int) -> tuple[int, ...]:
 
 def _first(program: Program) -> _State:
     ready = sum(1 << number for number, need in enumerate(program.needs) if not need)
-    return _settle(program, _State(program.start, program.start, 0, ready, None))
+    return _settle(program, _State(program.start, program.start, 0, ready, 0, None))
 
 
 def _following(program: Program, state: _State) -> Iterator[_State]:
@@ -117,18 +123,22 @@ def _take(program: Program, state: _State, number: int) -> _State:
     for follower in program.followers[number]:
         if not program.needs[follower] & ~done:
             ready |= 1 << follower
-    return _State(max(state.peak, move.peak), move.live, done, ready, _Taken(number, state.order))
+    dear = state.dear & ~program.neighbours[number]  # only who shares a storage can change
+    order = _Taken(number, state.order)
+    return _State(max(state.peak, move.peak), move.live, done, ready, dear, order)
 
 
 def _settle(program: Program, state: _State) -> _State:
     """Take every step that costs nothing."""
-    waiting = state.ready
+    waiting = state.ready & ~state.dear
     while waiting:
         lowest = waiting & -waiting
         waiting ^= lowest
         number = lowest.bit_length() - 1
         move = program.move(number, state.done, state.live)
-        if move.live <= state.live and move.peak <= state.peak:
+        if move.live > state.live:
+            state = state._replace(dear=state.dear | lowest)
+        elif move.peak <= state.peak:
             before = state.ready
             state = _take(program, state, number)
             # a step can have become costless only if it shares a storage, or was not ready

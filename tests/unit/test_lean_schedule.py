@@ -112,6 +112,12 @@ def test_the_given_order_stays_where_none_is_lower(program: Program):
 
 @quick
 @given(programs())
+def test_no_order_is_below_the_least(program: Program):
+    assert program.start <= program.least <= lowest(program)
+
+
+@quick
+@given(programs())
 def test_writing_in_place_never_raises_a_peak(program: Program):
     assert program.peak() <= program.peak(in_place=False)
 
