@@ -77,11 +77,13 @@ def capture(
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
+    devices = {t.device.type for t in pytree.tree_leaves(call) if isinstance(t, torch.Tensor)}
     for node in list(module.graph.nodes):
         if _is_check(node):
             module.graph.erase_node(node)
         else:
             _check_kept(node)
+            _check_devices(node, devices)
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
@@ -223,6 +225,13 @@ def _check_kept(node: FxNode) -> None:
             raise RefusedError(f"it trains: {name} changes running statistics")
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
         raise RefusedError(f"the graph calls {node.target}")
+
+
+def _check_devices(node: FxNode, devices: set[str]) -> None:
+    """Refuse a device that is named and is not the call's; a plan's devices are its inputs'."""
+    for value in (*node.args, *node.kwargs.values()):
+        if isinstance(value, torch.device) and devices != {value.type}:
+            raise RefusedError(f"its code moves tensors to {value.type} ({node.target})")
 
 
 def _indexes_by_number(node: FxNode) -> bool:

@@ -17,8 +17,10 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
+from srprof.tracing.source import first_line
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -129,9 +131,14 @@ class _Reader:
     def _step(self, node: FxNode) -> None:
         number = len(self.steps)
         arguments = node.all_input_nodes
-        args, kwargs = map_arg((node.args, _meta_device(node.kwargs)), self.values.__getitem__)
+        args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
         target: Any = node.target
-        created = self._put(node, target(*args, **kwargs))
+        try:
+            result = target(*map(_meta_device, args), **_on_meta_device(kwargs))
+        except Exception as error:
+            reason = f"{target} does not run on meta tensors ({first_line(error)})"
+            raise RefusedError(reason) from error
+        created = self._put(node, result)
         for argument in arguments:
             if _may_share(node, argument):
                 self.storages[node] |= self.storages[argument]
@@ -195,8 +202,12 @@ def _on_meta(value: Any) -> Any:
         return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
-def _meta_device(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {k: torch.device("meta") if k == "device" and v else v for k, v in kwargs.items()}
+def _on_meta_device(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: _meta_device(value) for name, value in kwargs.items()}
+
+
+def _meta_device(value: Any) -> Any:
+    return torch.device("meta") if isinstance(value, torch.device) else value
 
 
 def _extent(node: FxNode) -> str:

@@ -241,6 +241,9 @@ TRAPS = {
     "made where the input is": lambda net, x: (
         torch.sigmoid(net.conv(x)) * torch.arange(3.0, device=x.device).view(1, 3, 1, 1)
     ),
+    "moved to where the input is": lambda net, x: (
+        torch.sigmoid(net.conv(x)) * net.table.to(x.device, non_blocking=True).to(x)
+    ),
     "shared": lambda net, x: net.conv(torch.relu(net.conv(x)) + net.conv(x)),
 }  # fmt: skip
 
@@ -405,6 +408,13 @@ class Statistics(nn.Module):
         return F.batch_norm(x, self.mean, self.variance, training=True)
 
 
+class Elsewhere(nn.Module):
+    """Has a result that is on another device than its input."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x * 2, torch.zeros(3, device="meta")
+
+
 @pytest.mark.parametrize(
     "network, reason",
     [
@@ -427,6 +437,14 @@ def test_networks_that_cannot_be_lean(network, reason: str):
     assert len(caught) == 1
     for key, tensor in lean.state_dict().items():
         assert torch.equal(tensor, expected.state_dict()[key])
+
+
+def test_a_network_that_puts_a_result_elsewhere_is_left_as_it_is():
+    with pytest.warns(UserWarning, match="its code moves tensors to meta"):
+        lean = srprof.lean(Elsewhere(), (1, 3, 8, 8))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        assert lean(torch.rand(1, 3, 8, 8))[1].is_meta
 
 
 def test_training_mode_runs_the_network():

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srprof.leaning.capture import capture
+from srprof.leaning.capture import RefusedError, capture
 from srprof.leaning.liveness import Liveness, liveness
 
 
@@ -294,3 +294,10 @@ def test_random_numbers_are_drawn_in_the_order_of_the_code():
     found = read(code)
     first, second = named(found, "rand_like")
     assert first in found.program.steps[second].needs
+
+
+def test_what_does_not_run_without_data_is_refused():
+    graph = torch.fx.Graph()
+    graph.output(graph.call_function(torch.ops.aten.nonzero.default, (graph.placeholder("x"),)))
+    with pytest.raises(RefusedError, match=r"aten\.nonzero\.default does not run on meta tensors"):
+        liveness(graph, lambda name: torch.empty(0), [torch.rand(3)])
