@@ -1,14 +1,14 @@
 """A graph's steps and storages, as evidence shows them: it is run once on meta tensors.
 
-Which values share a storage is what torch did in that run, and also what an operator's schema
-says may be shared, so that a `reshape` that copied here counts as the view that it may be at
-another size.
+Which values share a storage is what torch did in that run. For what may be overwritten and in which
+order, an operator's schema counts too, so that a `reshape` that copied here is the view that it
+may be at another size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +78,7 @@ class _Reader:
         self.call = iter(call)
         self.values: dict[FxNode, Any] = {}
         self.storages: dict[FxNode, frozenset[int]] = {}  # in which a node's value may lie
+        self.actual: dict[FxNode, frozenset[int]] = {}  # in which it lies in this call
         self.numbers: dict[int, int] = {}  # of a storage, by its address
         self.sizes: list[int] = []
         self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
@@ -91,6 +92,7 @@ class _Reader:
     def read(self) -> Liveness:
         given: frozenset[int] = frozenset()
         pinned: frozenset[int] = frozenset()
+        kept: frozenset[int] = frozenset()  # results may lie there
         nodes = []
         for node in self.graph.nodes:
             if node.op == "placeholder":
@@ -103,8 +105,13 @@ class _Reader:
                 nodes.append(node)
             else:
                 for result in node.all_input_nodes:
-                    pinned |= self.storages[result]
-        program = Program(tuple(self.steps), tuple(self.sizes), given, given | pinned)
+                    pinned |= self.actual[result]
+                    kept |= self.storages[result]
+        steps = tuple(
+            replace(step, overwrites=tuple(s for s in step.overwrites if s not in kept))
+            for step in self.steps
+        )
+        program = Program(steps, tuple(self.sizes), given, given | pinned)
         return Liveness(program, tuple(nodes), tuple(self.in_place))
 
     def _weight(self, node: FxNode) -> frozenset[int]:
@@ -125,7 +132,7 @@ class _Reader:
                 self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
                 self.extents.append(_extent(node))
             found.add(self.numbers[address])
-        self.storages[node] = frozenset(found)
+        self.storages[node] = self.actual[node] = frozenset(found)
         return tuple(new)
 
     def _step(self, node: FxNode) -> None:
@@ -158,8 +165,15 @@ class _Reader:
             needs |= {self.chain} if self.chain is not None else set()
             self.chain = number
         in_place = dict(self._overwritable(node, created))
+        touches = self.actual[node].union(*(self.actual[argument] for argument in arguments))
         self.steps.append(
-            Step(tuple(sorted(needs)), read | self.storages[node], created, tuple(in_place))
+            Step(
+                tuple(sorted(needs)),
+                touches,
+                created,
+                tuple(in_place),
+                may_touch=(read | self.storages[node]) - touches,
+            )
         )
         self.in_place.append(in_place)
         self.step_of[node] = number

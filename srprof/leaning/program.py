@@ -23,12 +23,15 @@ class Step:
         creates: storages that it makes.
         overwrites: storages that it could write its one result into, best first, if they are
             needed no longer; each has exactly the bytes of what it makes.
+        may_touch: further storages, in which an argument or result lies in other calls, of other
+            sizes. They may die, as in this call, but must not be overwritten.
     """
 
     needs: tuple[int, ...]
     touches: frozenset[int]
     creates: tuple[int, ...] = ()
     overwrites: tuple[int, ...] = ()
+    may_touch: frozenset[int] = frozenset()
 
 
 class Move(NamedTuple):
@@ -70,6 +73,15 @@ class Program:
         return tuple(users)
 
     @cached_property
+    def _possible_users(self) -> tuple[int, ...]:
+        """For each storage the steps that touch it in this call or another, as bits."""
+        users = list(self.users)
+        for number, step in enumerate(self.steps):
+            for storage in step.may_touch:
+                users[storage] |= 1 << number
+        return tuple(users)
+
+    @cached_property
     def needs(self) -> tuple[int, ...]:
         """For each step the steps it must follow, as bits."""
         return tuple(sum(1 << need for need in set(step.needs)) for step in self.steps)
@@ -102,12 +114,12 @@ class Program:
 
     @cached_property
     def neighbours(self) -> tuple[int, ...]:
-        """For each step those that share a storage with it, as bits."""
+        """For each step those that share a storage with it, or may, as bits."""
         found = []
         for step in self.steps:
             bits = 0
-            for storage in step.touches.union(step.creates):
-                bits |= self.users[storage]
+            for storage in step.touches.union(step.creates, step.may_touch):
+                bits |= self._possible_users[storage]
             found.append(bits)
         return tuple(found)
 
@@ -122,7 +134,7 @@ class Program:
                     for storage in step.touches.union(step.creates) - self.pinned
                 ),
                 overwrites=tuple(
-                    (self.users[storage], storage)
+                    (self._possible_users[storage], storage)
                     for storage in step.overwrites
                     if storage not in self.pinned
                 ),

@@ -97,8 +97,15 @@ def test_a_view_lies_in_the_storage_that_it_shows(view):
 )
 def test_what_may_share_counts_as_sharing(maybe):
     found = read(lambda net, x: maybe(net.conv(x)) * 2)
-    (product,) = named(found, "mul")
-    assert made_by(found, "conv2d") in found.program.steps[product].touches
+    product = found.program.steps[last(found, "mul")]
+    assert made_by(found, "conv2d") in product.touches | product.may_touch
+
+
+def test_what_is_copied_in_this_call_may_die():
+    found = read(lambda net, x: net.conv(x).permute(0, 1, 3, 2).reshape(2, 4, 36) * 2)
+    product = found.program.steps[last(found, "mul")]
+    assert made_by(found, "conv2d") in product.may_touch
+    assert product.touches == {made_by(found, "reshape"), *product.creates}
 
 
 def test_a_copy_that_may_be_a_view_is_not_overwritten_while_its_source_is_read():
