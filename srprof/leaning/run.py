@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
-from srprof.leaning.capture import Captured, RefusedError
+from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, make_plan
@@ -127,10 +129,12 @@ def savings(
     with workload.environment(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
-        captured = _captured(workload, model.requires_grad_(False), args, kwargs)
+        with _naming(workload):
+            captured = capture_call(model.requires_grad_(False), args, kwargs)
     for count in range(1, len(passes) + 1):
         made = Lean(model, level, passes[:count])
-        made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
+        with _naming(workload):
+            made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
         after = _analyzed(workload, made)
         stages.append(Stage(passes[count - 1], _peaks(after)))
     if tiles is None:
@@ -140,9 +144,11 @@ def savings(
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, found)
 
 
-def _captured(workload: Workload, model: nn.Module, args: Any, kwargs: Any) -> Captured:
+@contextmanager
+def _naming(workload: Workload) -> Iterator[None]:
+    """Refusals begin with the network's name."""
     try:
-        return capture_call(model, args, kwargs)
+        yield
     except RefusedError as refusal:
         raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
 
