@@ -1,0 +1,593 @@
+"""Everything that only a GPU can say, in one call, within minutes.
+
+    python benchmarks/gpu_session.py OUT [--device cuda] [--quick] [--only STAGE ...]
+
+First the stages that measure memory, side by side; then those that take time, one after another.
+Each writes into the folder OUT: what it printed as STAGE.log, and what it found. A stage that
+fails or runs out of time does not stop the others. `--device cpu --quick` tries the script out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+TABLE_4 = ("e_rfdn", "fmen_s", "imdn", "megsr", "neesr", "rainbow", "repafdn", "rlfn")
+#: Networks that take seconds for a pass at 2040x2040.
+HEAVY = ("drcn", "drrn", "memnet", "vdsr")
+#: Seconds that each stage may take.
+LIMITS = {
+    "tests": 150,
+    "heavy": 120,
+    "lean": 150,
+    "layouts": 120,
+    "attention": 60,
+    "training": 90,
+    "history": 90,
+    "plain": 100,
+    "commands": 100,
+    "calibrate": 100,
+    "records": 170,
+    "kernels": 60,
+    "lean_time": 60,
+}
+TIMED = ("records", "kernels", "calibrate", "lean_time")
+
+
+def main() -> int:
+    """Run the stages, or one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="small images and few networks")
+    parser.add_argument("--seconds", type=float, default=480, help="for all stages together")
+    parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS))
+    parser.add_argument("--stage", choices=LIMITS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out = args.out.resolve()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.stage:
+        warnings.simplefilter("ignore")
+        STAGES[args.stage](args)
+        return 0
+    deadline = time.monotonic() + args.seconds
+    together = [_started(stage, args) for stage in args.only if stage not in TIMED]
+    for stage, process, began in together:
+        _ended(stage, process, began, deadline)
+    for stage in (stage for stage in TIMED if stage in args.only):
+        _ended(*_started(stage, args), deadline)
+    return 0
+
+
+def _started(stage: str, args: argparse.Namespace) -> tuple[str, subprocess.Popen[bytes], float]:
+    command = [sys.executable, __file__, str(args.out), "--stage", stage, "--device", args.device]
+    command += ["--quick"] if args.quick else []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    with open(args.out / f"{stage}.log", "wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    return stage, process, time.monotonic()
+
+
+def _ended(stage: str, process: subprocess.Popen[bytes], began: float, deadline: float) -> None:
+    limit = min(LIMITS[stage], deadline - began)
+    for left, how in ((limit - (time.monotonic() - began), signal.SIGINT), (10, signal.SIGKILL)):
+        try:
+            process.wait(max(left, 0.1))
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, how)
+    seconds = time.monotonic() - began
+    print(f"{stage:10} exit {process.wait()} after {seconds:.0f} s", flush=True)
+
+
+# -- stages ---------------------------------------------------------------------------------------
+
+
+def _srprof(*words: str) -> None:
+    from srprof.cli import main as srprof
+
+    print("srprof", *words, flush=True)
+    print("exit code", srprof(list(words)), flush=True)
+
+
+def _sizes(args: argparse.Namespace, *sizes: str) -> list[str]:
+    return [word for size in (["32x32"] if args.quick else sizes) for word in ("--input", size)]
+
+
+def _write(args: argparse.Namespace, name: str, data: Any) -> None:
+    (args.out / name).write_text(json.dumps(data))
+
+
+def _tests(args: argparse.Namespace) -> None:
+    import pytest
+
+    files = [f for f in (ROOT / "tests").rglob("test_*.py") if "mark.cuda" in f.read_text()]
+    pytest.main(["-m", "cuda", "-q", "-p", "no:cacheprovider", *map(str, files)])
+
+
+def _heavy(args: argparse.Namespace) -> None:
+    types = ["--dtype", "float32", "--dtype", "float16"]
+    names = HEAVY[:1] if args.quick else HEAVY
+    sizes = _sizes(args, "256x256", "510x510")
+    save = str(args.out / "memory")
+    _srprof("validate", *names, "--device", args.device, *sizes, *types, "--save", save)
+
+
+def _records(args: argparse.Namespace) -> None:
+    """The networks of Table 4 first, and at the size of the published runtimes too."""
+    from srprof import registry
+
+    rest = [n.name for n in registry.networks() if n.name not in (*TABLE_4, *HEAVY)]
+    common = ["--device", args.device, "--repeat", "20"]
+    names = TABLE_4[:2] if args.quick else (*TABLE_4, *rest)
+    types = ["--dtype", "float32", "--dtype", "float16"]
+    sizes = _sizes(args, "256x256", "510x510")
+    save = str(args.out / "timed")
+    _srprof("validate", *names, *common, *sizes, *types, "--save", save)
+    if args.quick:
+        return
+    from fit_ntire2022 import NETWORKS, NOT_FITTED
+
+    save = str(args.out / "published")
+    names = (*NETWORKS, *NOT_FITTED, "fmen(block='rb')")
+    _srprof("validate", *names, *common, "--input", "339x510", "--save", save)
+
+
+def _plain(args: argparse.Namespace) -> None:
+    """Without TF32, as GPUs before Ampere compute."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    save = str(args.out / "without_tf32")
+    names = TABLE_4[:1] if args.quick else TABLE_4
+    sizes = _sizes(args, "256x256", "510x510")
+    _srprof("validate", *names, "--device", args.device, *sizes, "--save", save)
+    torch.backends.cudnn.allow_tf32 = True
+    save = str(args.out / "channels_last")
+    types = ["--dtype", "float32", "--dtype", "float16", "--dtype", "bfloat16"]
+    sizes = _sizes(args, "256x256")
+    more = [*sizes, *types, "--channels-last", "--save", save]
+    _srprof("validate", *names, "--device", args.device, *more)
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    quick = ["--quick"] if args.quick else []
+    made = str(args.out / "calibrated.toml")
+    _srprof("calibrate", "--device", args.device, "-o", made, "--format", "json", *quick)
+
+
+def _commands(args: argparse.Namespace) -> None:
+    """Each command that runs on a device, as a user would."""
+    import numpy as np
+    from PIL import Image
+
+    images = args.out / "scratch" / "hr"
+    images.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
+    Image.fromarray(noise).resize((384, 384), Image.Resampling.BICUBIC).save(images / "a.png")
+    _srprof("time", "fmen_s", "--device", args.device, *_sizes(args, "256x256"), "--repeat", "20")
+    _srprof("measure", "e_rfdn", "--device", args.device, *_sizes(args, "256x256"), "--repeat", "5")
+    for more in ([], ["--tile", "48"], ["--dtype", "float16"]):
+        _srprof("evaluate", "e_rfdn", "--hr", str(images), "--device", args.device, *more)
+    run = args.out / "scratch" / "run.toml"
+    run.write_text(
+        f'model = "fmen_s(scale=2)"\ndata = ["{images}"]\noutput = "{args.out}/scratch/run"\n'
+        f'iterations = 20\nbatch = 2\npatch = 24\nlog_every = 5\ndevice = "{args.device}"\n'
+    )
+    _srprof("train", str(run))
+
+
+def _lean(args: argparse.Namespace) -> None:
+    """Whether lean networks give the same bits, and their peaks by the allocator."""
+    import torch
+
+    import srprof
+    from srprof import models, registry
+    from srprof.leaning.comparison import compare
+
+    found = []
+    shape, other = (32, 40) if args.quick else (256, 256), (36, 28) if args.quick else (200, 264)
+    names = [n.name for n in registry.networks() if n.name not in HEAVY]
+    for name in names[:2] if args.quick else names:
+        channels = registry.find(name).channels
+        for dtype in (torch.float32, torch.float16):
+            for level in ("exact", "equivalent") if dtype is torch.float32 else ("exact",):
+                torch.manual_seed(0)
+                network = getattr(models, name)().eval().to(args.device, dtype)
+                row: dict[str, Any] = {"network": name, "dtype": str(dtype), "level": level}
+                try:
+                    made = srprof.lean(network, (1, channels, *shape), level=level)
+                    row["outputs"] = []
+                    with torch.no_grad():
+                        for size in (shape, other):
+                            image = torch.rand((1, channels, *size)).to(args.device, dtype)
+                            result = compare("random", size, network(image), made(image))
+                            again = compare("random", size, network(image), network(image))
+                            row["outputs"].append(
+                                [result.identical, result.error, again.identical, again.error]
+                            )
+                        image = torch.rand((1, channels, *shape)).to(args.device, dtype)
+                        row["eager"] = _peaks(args, network, image)
+                        row["lean"] = _peaks(args, made, image)
+                    row["predicted"] = [
+                        srprof.analyze(
+                            module.cpu().float(), (1, channels, *shape), dtype=str(dtype)[6:]
+                        ).memory.eager.nbytes
+                        for module in (network, made)
+                    ]
+                except Exception as error:
+                    row["failed"] = f"{type(error).__name__}: {error}"
+                print(row, flush=True)
+                found.append(row)
+    _write(args, "lean.json", found)
+
+
+def _peaks(args: argparse.Namespace, module: Any, image: Any) -> dict[str, int]:
+    """Of a cold and of a warm call, above what was there before; requested and allocated."""
+    import torch
+
+    if args.device == "cpu":
+        return {}
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    peaks = {}
+    for run in ("cold", "warm"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_stats()
+        module(image)
+        after = torch.cuda.memory_stats()
+        for kind in ("requested", "allocated"):
+            start = before[f"{kind}_bytes.all.current"]
+            peaks[f"{run}_{kind}"] = after[f"{kind}_bytes.all.peak"] - start
+    return peaks
+
+
+def _lean_time(args: argparse.Namespace) -> None:
+    """Time of lean networks over that of the networks, in pairs, by CUDA events."""
+    import torch
+
+    import srprof
+    from srprof import models
+
+    found = []
+    shape = (1, 3, 32, 32) if args.quick else (1, 3, 256, 256)
+    for name in TABLE_4[:2] if args.quick else TABLE_4:
+        for dtype in (torch.float32, torch.float16):
+            torch.manual_seed(0)
+            network = getattr(models, name)().eval().to(args.device, dtype)
+            image = torch.rand(shape).to(args.device, dtype)
+            for level in ("exact", "equivalent"):
+                made = srprof.lean(network, shape, level=level)
+                with torch.no_grad():
+                    for module in (network, made) * 3:
+                        _milliseconds(args, module, image)
+                    pairs = []
+                    for turn in range(15):
+                        order = (network, made) if turn % 2 else (made, network)
+                        times = {m is made: _milliseconds(args, m, image) for m in order}
+                        pairs.append((times[False], times[True]))
+                row = {"network": name, "dtype": str(dtype), "level": level, "pairs": pairs}
+                print(row, flush=True)
+                found.append(row)
+    _write(args, "lean_time.json", found)
+
+
+def _milliseconds(args: argparse.Namespace, module: Any, image: Any) -> float:
+    import torch
+
+    if args.device == "cpu":
+        start = time.perf_counter()
+        module(image)
+        return 1e3 * (time.perf_counter() - start)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    module(image)
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end)
+
+
+def _layouts(args: argparse.Namespace) -> None:
+    """Strides of every node in channels-last, as the GPU has them and as the trace does."""
+    import torch
+
+    import srprof
+    from srprof import registry
+    from srprof.measuring.metering import new_instance, recorder_for, run_recorded
+    from srprof.workload import resolve
+
+    found = []
+    names = [n.name for n in registry.networks() if n.name not in HEAVY]
+    cases: list[tuple[str, Any, tuple[int, ...]]] = [
+        (name, name, (1, registry.find(name).channels, 64, 64))
+        for name in (names[:2] if args.quick else names)
+    ]
+    cases += [(str(module), module, shape) for module, shape in _convolutions()]
+    for label, model, shape in cases:
+        for dtype in ("float32", "float16"):
+            for last in (True, False):
+                row: dict[str, Any] = {"network": label, "dtype": dtype, "channels_last": last}
+                try:
+                    call = resolve(model, [shape], dtype=dtype, channels_last=last)
+                    instance = new_instance(call, args.device, run=1)
+                    recorder = recorder_for(instance, torch.device(args.device).type)
+                    real = run_recorded(call, instance, recorder)
+                    on = "cpu" if args.device == "cpu" else "auto"
+                    traced = srprof.trace(
+                        model, shape, dtype=dtype, channels_last=last, trace_on=on
+                    ).nodes
+                    row["ops equal"] = [n.op for n in real] == [n.op for n in traced]
+                    row["nodes"] = len(real)
+                    row["differing"] = [
+                        [
+                            a.index,
+                            a.op,
+                            b.op,
+                            [o[1::3] for o in a.outputs],
+                            [o[1::3] for o in b.outputs],
+                        ]
+                        for a, b in zip(real, traced, strict=False)
+                        if [o[1::3] for o in a.outputs] != [o[1::3] for o in b.outputs]
+                    ][:10]
+                except Exception as error:
+                    row["failed"] = f"{type(error).__name__}: {error}"
+                print(row, flush=True)
+                found.append(row)
+    _write(args, "layouts.json", found)
+
+
+def _convolutions() -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """Single convolutions, dense and not, in front of an operation that keeps their layout."""
+    from torch import nn
+
+    for inner, outer, kernel, options in (
+        (1, 16, 3, {}),
+        (16, 1, 3, {}),
+        (16, 16, 1, {}),
+        (16, 16, 3, {"stride": 2}),
+        (16, 16, 3, {"groups": 16}),
+        (16, 32, 3, {"groups": 16}),
+        (16, 16, 3, {"groups": 4}),
+        (16, 16, 3, {"dilation": 2}),
+    ):
+        model = nn.Sequential(nn.Conv2d(inner, outer, kernel, **options), nn.ReLU())  # type: ignore[arg-type]
+        yield model.eval(), (1, inner, 32, 32)
+    for transposed in ({"stride": 2}, {"stride": 2, "groups": 16}):
+        up = nn.ConvTranspose2d(16, 16, 4, **transposed)  # type: ignore[arg-type]
+        yield nn.Sequential(up, nn.ReLU()).eval(), (1, 16, 32, 32)
+
+
+def _attention(args: argparse.Namespace) -> None:
+    """Calls and bytes of attention on a GPU against the trace's."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    import srprof
+    from srprof.compare.validate import validate
+    from srprof.measuring.base import from_json
+
+    class Attention(nn.Module):
+        def __init__(self, mask: str, causal: bool, width: int, keys: int) -> None:
+            super().__init__()
+            self.mask, self.causal, self.width, self.keys = mask, causal, width, keys
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q = x[..., : self.width] * 1
+            k = x[:, :, : self.keys, : self.width] * 2
+            v = x[:, :, : self.keys, : self.width] * 3
+            mask = None
+            if self.mask == "bool":
+                mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=x.device)
+            elif self.mask == "float":
+                mask = torch.zeros(
+                    q.shape[0], q.shape[1], q.shape[-2], k.shape[-2], device=x.device, dtype=x.dtype
+                )
+            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal) + 1
+
+    found = []
+    for dtype in ("float32", "float16", "bfloat16"):
+        for mask, causal in (("", False), ("", True), ("bool", False), ("float", False)):
+            for width in (15, 16, 30, 32, 64, 128, 256, 272):
+                for length, keys in ((64, 64), (250, 250), (1024, 77)):
+                    if args.quick and (width, length) != (16, 64):
+                        continue
+                    if causal and keys != length:
+                        continue
+                    shape = (2, 6, length, width)
+                    row: dict[str, Any] = {
+                        "dtype": dtype,
+                        "mask": mask,
+                        "causal": causal,
+                        "width": width,
+                        "length": length,
+                        "keys": keys,
+                    }
+                    model = Attention(mask, causal, width, keys).eval()
+                    try:
+                        measured = srprof.measure(
+                            model, shape, device=args.device, dtype=dtype, repeat=0
+                        )
+                        on = "cpu" if args.device == "cpu" else "auto"
+                        trace = srprof.trace(model, shape, dtype=dtype, trace_on=on)
+                        row["measured"] = [
+                            [n.op, list(n.shape), n.retained, n.workspace] for n in measured.nodes
+                        ]
+                        row["traced"] = [[n.op, list(n.shape), n.live] for n in trace.nodes]
+                        checked = validate(measured, trace)
+                        row["failures"] = checked.failures
+                        row["worst"] = [[c.op, c.predicted, c.measured] for c in checked.worst]
+                        row["peaks"] = [[p.name, p.predicted, p.measured] for p in checked.peaks]
+                        assert from_json(measured.to_json()) == measured
+                    except Exception as error:
+                        row["failed"] = f"{type(error).__name__}: {error}"
+                    found.append(row)
+    _write(args, "attention.json", found)
+    bad = [row for row in found if row.get("failed") or row.get("failures")]
+    print(len(found), "cases,", len(bad), "differ")
+    for row in bad[:40]:
+        print(row)
+
+
+def _training(args: argparse.Namespace) -> None:
+    """What the allocator has at most in the second training step, against the prediction."""
+    import torch
+
+    import srprof
+    from srprof.training.analysis import training_spec
+    from srprof.workload import resolve
+
+    found = []
+    batch = (2, 3, 24, 24) if args.quick else (16, 3, 64, 64)
+    for name in ("fmen_s", "e_rfdn", "imdn", "fmen", "rlfn", "edsr_baseline", "rfdn", "carn"):
+        row: dict[str, Any] = {"network": name, "shape": batch}
+        try:
+            analysis = srprof.analyze_training(name, batch)
+            row["predicted"] = analysis.peak
+            row["parts"] = analysis.at_peak
+            row["params"] = analysis.trace.parameters
+            model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
+            image = torch.rand(batch, device=args.device)
+            with torch.no_grad():
+                outputs = model(image)
+            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+            targets = [torch.zeros_like(o) for o in outputs]
+            del outputs
+            optimizer = torch.optim.Adam(model.parameters(), foreach=False)
+            for step in range(3):
+                if args.device != "cpu":
+                    torch.cuda.synchronize()
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
+                    before = torch.cuda.memory_stats()
+                optimizer.zero_grad()
+                given = model(image)
+                given = given if isinstance(given, (list, tuple)) else [given]
+                loss = sum(
+                    torch.nn.functional.l1_loss(o, t) for o, t in zip(given, targets, strict=True)
+                )
+                del given
+                loss.backward()
+                optimizer.step()
+                if args.device != "cpu":
+                    after = torch.cuda.memory_stats()
+                    row[f"step {step}"] = {
+                        f"{kind} {when}": stats[f"{kind}_bytes.all.{when}"]
+                        for kind in ("requested", "allocated")
+                        for when, stats in (("current", before), ("peak", after))
+                    }
+                del loss
+        except Exception as error:
+            row["failed"] = f"{type(error).__name__}: {error}"
+        print(row, flush=True)
+        found.append(row)
+    _write(args, "training.json", found)
+
+
+def _history(args: argparse.Namespace) -> None:
+    """`max_memory_allocated` after DIV2K's 100 test images and the largest one, in that order."""
+    import torch
+    from table4_memory import LARGEST, SIZES
+
+    from srprof import models
+
+    if args.device == "cpu":
+        return
+    sizes = [tuple(size) for size in json.loads(SIZES.read_text())["hw"]]
+    found = []
+    for tf32 in (True, False):
+        torch.backends.cudnn.allow_tf32 = tf32
+        for name in TABLE_4:
+            for history in (sizes, []):
+                torch.cuda.empty_cache()
+                network = getattr(models, name)().eval().to(args.device)
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                with torch.no_grad():
+                    for size in [*history, LARGEST]:
+                        network(torch.rand(1, 3, *size, device=args.device))
+                row = {
+                    "network": name,
+                    "tf32": tf32,
+                    "images": len(history) + 1,
+                    "before": before,
+                    "allocated": torch.cuda.max_memory_allocated(),
+                    "reserved": torch.cuda.max_memory_reserved(),
+                    "requested": torch.cuda.memory_stats()["requested_bytes.all.peak"],
+                }
+                print(row, flush=True)
+                found.append(row)
+                del network
+    _write(args, "history.json", found)
+
+
+def _kernels(args: argparse.Namespace) -> None:
+    """Every kernel of one warm pass with its ATen call and its time, for the latency model."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from srprof import models
+
+    found = []
+    size = (32, 32) if args.quick else (339, 510)
+    for name in (*TABLE_4, "fmen", "edsr_baseline", "latticenet"):
+        for dtype in (torch.float32, torch.float16):
+            network = getattr(models, name)().eval().to(args.device, dtype)
+            image = torch.rand(1, 3, *size).to(args.device, dtype)
+            kinds = [ProfilerActivity.CPU]
+            kinds += [ProfilerActivity.CUDA] if args.device != "cpu" else []
+            with torch.no_grad():
+                for _ in range(3):
+                    network(image)
+                with profile(activities=kinds, record_shapes=True) as prof:
+                    network(image)
+            calls = []
+            for event in prof.events():
+                if not event.name.startswith("aten::") or not event.kernels:
+                    continue
+                outer = event
+                while outer.cpu_parent is not None and outer.cpu_parent.name.startswith("aten::"):
+                    outer = outer.cpu_parent
+                kernels = [[k.name[:120], k.duration] for k in event.kernels]
+                calls.append([event.time_range.start, outer.name, event.name, kernels])
+            calls.sort(key=lambda call: call[0])
+            found.append({"network": name, "dtype": str(dtype), "size": size, "calls": calls})
+            total = sum(k[1] for call in calls for k in call[3])
+            print(name, dtype, len(calls), "calls with kernels", total, "us", flush=True)
+    _write(args, "kernels.json", found)
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "tests": _tests,
+    "heavy": _heavy,
+    "lean": _lean,
+    "layouts": _layouts,
+    "attention": _attention,
+    "training": _training,
+    "history": _history,
+    "plain": _plain,
+    "commands": _commands,
+    "calibrate": _calibrate,
+    "records": _records,
+    "kernels": _kernels,
+    "lean_time": _lean_time,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
