@@ -16,6 +16,9 @@ from srprof.memory.simulation import simulate
 from srprof.memory.workspace import BLAS_OPS, WorkspaceTable, blas_workspace, call_key
 from srprof.tracing.records import Node, Trace
 
+#: The call that a batch norm becomes: torch's own and cuDNN's.
+_BATCH_NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm"})
+
 
 @dataclass(frozen=True, slots=True)
 class NodeCheck:
@@ -181,22 +184,36 @@ def _missing(
     traced = {node.index for node, _ in pairs}
     measured = {fact.index for _, fact in pairs}
     for node in nodes:
-        if node.index not in traced:
+        if node.index not in traced and not _holds_nothing(node):
             yield f"{node.op} of node {node.index} only traced"
     for fact in facts:
-        if fact.index not in measured:
+        if fact.index not in measured and not _holds_nothing(fact):
             yield f"{fact.op} of node {fact.index} only measured"
 
 
+def _holds_nothing(node: Node | NodeFacts) -> bool:
+    """An empty tensor: torch's own batch norm has one where cuDNN's has not."""
+    return node.op == "empty" and tuple(node.shape) == (0,)
+
+
 def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple[Node, NodeFacts]]:
-    """Traced and measured nodes of the same call, where composite calls differ by device."""
-    ours = [(node.op, node.shape) for node in nodes]
-    theirs = [(fact.op, tuple(fact.shape)) for fact in facts]
+    """Traced and measured nodes of the same call, where composite calls differ by device.
+
+    A batch norm is one whichever library computes it: a trace on meta has torch's own op where a
+    GPU has cuDNN's, with the bytes of cuDNN's.
+    """
+    ours = [_call(node) for node in nodes]
+    theirs = [_call(fact) for fact in facts]
     if ours == theirs:
         yield from zip(nodes, facts, strict=True)
         return
     for first, second, length in SequenceMatcher(None, ours, theirs, False).get_matching_blocks():
         yield from zip(nodes[first : first + length], facts[second : second + length], strict=True)
+
+
+def _call(node: Node | NodeFacts) -> tuple[str, tuple[int, ...]]:
+    op = "batch_norm" if node.op in _BATCH_NORMS else node.op
+    return op, tuple(node.shape)
 
 
 def _check_nodes(

@@ -10,6 +10,7 @@ plain, or wrong, goes to torch, whose answer and whose error message count: `sho
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import ge
 from typing import Any
 
 import torch
@@ -38,12 +39,19 @@ def _is_nchw(tensor: Any) -> bool:
     return bool(tensor.stride()[1:] == (height * width, width, 1))
 
 
-def _is_nhwc(tensor: Any) -> bool:
-    """A plain 4-d tensor with the strides of channels-last that NCHW cannot have."""
-    if not _plain(tensor) or tensor.dim() != 4 or tensor.shape[1] == 1:
-        return False
-    channels, _, width = tensor.shape[1:]
-    return bool(tensor.stride()[1:] == (1, width * channels, channels))
+def _suggests_channels_last(tensor: Tensor) -> bool:
+    """Whether torch takes a 4-d tensor for channels-last (its `suggest_memory_format`).
+
+    The strides must ascend from channels over width and height to the batch; a part of the
+    channels will do. Of one channel, only a stride says which format was meant.
+    """
+    least = 0
+    for side in (1, 3, 2, 0):
+        stride = tensor.stride(side)
+        if stride < least or not tensor.shape[side] or (side == 0 and least == tensor.stride(1)):
+            return False
+        least = stride * tensor.shape[side]
+    return tensor.stride(1) != 0
 
 
 def _like_first(first: Any, *others: Any, **options: Any) -> Any:
@@ -90,36 +98,77 @@ def _convolution(
 ) -> Any:
     """A valid 2-d convolution; channels-last if either operand is, as oneDNN and cuDNN have it.
 
-    torch's own kernel for meta tensors always answers NCHW. That is right for depthwise
-    convolutions, which CUDA runs by a kernel of its own, and those are left to it.
+    torch's own kernel for meta tensors always answers NCHW. That is right for float64, which cuDNN
+    computes in NCHW only.
     """
-    channels_last = _is_nhwc(image) or _is_nhwc(weight)
-    if transposed or not all(_is_nchw(t) or _is_nhwc(t) for t in (image, weight)):
+    if not (_plain(image) and _plain(weight) and image.dim() == weight.dim() == 4):
         return NotImplemented
-    if weight.dtype != image.dtype:
-        return NotImplemented
-    batch, channels, *size = image.shape
-    out_channels, group_channels, *kernel = weight.shape
-    if groups < 1 or channels != group_channels * groups or out_channels % groups:
-        return NotImplemented
-    if channels_last and groups == channels:
-        return NotImplemented
-    if bias is not None and not (_plain(bias) and bias.shape == (out_channels,)):
+    channels_last = any(map(_suggests_channels_last, (image, weight)))
+    if weight.dtype != image.dtype or (channels_last and image.dtype is torch.float64):
         return NotImplemented
     if not len(stride) == len(padding) == len(dilation) == 2 or min(*stride, *dilation) < 1:
         return NotImplemented
-    out = [
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-        for i in range(2)
-    ]
-    if min(padding) < 0 or min(batch, *out, *kernel) < 1:
+    batch, channels, *size = image.shape
+    first, second, *kernel = weight.shape
+    channels_in, channels_out = (first, second * groups) if transposed else (second * groups, first)
+    if groups < 1 or channels != channels_in or first % groups:
         return NotImplemented
-    shape = (batch, out_channels, *out)
+    if bias is not None and not (_plain(bias) and bias.shape == (channels_out,)):
+        return NotImplemented
+    if transposed:
+        if len(output_padding) != 2 or any(map(ge, output_padding, map(max, stride, dilation))):
+            return NotImplemented
+        out = [
+            (size[i] - 1) * stride[i]
+            - 2 * padding[i]
+            + dilation[i] * (kernel[i] - 1)
+            + output_padding[i]
+            + 1
+            for i in range(2)
+        ]
+    else:
+        out = [
+            (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+            for i in range(2)
+        ]
+    if min(*padding, *output_padding) < 0 or min(batch, channels_out, *size, *out, *kernel) < 1:
+        return NotImplemented
+    shape = (batch, channels_out, *out)
     if not channels_last:
         return image.new_empty(shape)
     height, width = out
-    row = out_channels * width
-    return image.new_empty_strided(shape, (row * height, 1, row, out_channels))
+    row = channels_out * width
+    return image.new_empty_strided(shape, (row * height, 1, row, channels_out))
+
+
+#: Of cuDNN's batch norm outside of training: images in a batch, and elements, from torch 2.11.
+_MOST_IMAGES, _MOST_ELEMENTS = 65535, 2**31 - 1
+
+
+def _batch_norm(
+    image: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    *_: Any,
+) -> Any:
+    """Batch norm as cuDNN's: outside of training it saves no statistics, as on the CPU.
+
+    torch's own CUDA kernels, which float16 and bfloat16 get, save two for each channel, and so
+    does its kernel for meta tensors.
+    """
+    if training or not all(map(_plain, (image, weight, bias, mean, variance))):
+        return NotImplemented
+    if image.dtype not in (torch.float32, torch.float64) or image.dim() != 4:
+        return NotImplemented
+    if image.shape[0] > _MOST_IMAGES or image.numel() >= _MOST_ELEMENTS:
+        return NotImplemented
+    result = _like_first(image)
+    if result is NotImplemented:
+        return NotImplemented
+    return result, image.new_empty(0), image.new_empty(0)
 
 
 def _upsample(image: Tensor, size: Any, *_: Any) -> Any:
@@ -211,6 +260,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     **{packet.Tensor: _in_first for packet in _BINARY_INPLACE},
     **{packet.default: _in_first for packet in _UNARY_INPLACE},
     _aten.convolution.default: _convolution,
+    _aten.native_batch_norm.default: _batch_norm,
     _aten.upsample_bilinear2d.vec: _upsample,
     _aten.upsample_bilinear2d.default: _upsample,
     _aten.upsample_bicubic2d.vec: _upsample,
