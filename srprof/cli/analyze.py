@@ -92,7 +92,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--workspace",
         metavar="FILE",
-        help="scratch inside nodes: a table that `srprof validate --save DIR` wrote on the device",
+        help="scratch inside nodes: a table that `srprof validate --save DIR` wrote on the device, "
+        "or tensor-cores, what cuDNN copies on GPUs that have them (float32 as TF32)",
     )
     parser.add_argument(
         "--device",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ of them is beyond the tolerance.
 #: Images that are measured if none is named; the CPU takes seconds for the large ones.
 _DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
 
+#: The table of scratch beside the records that are kept.
+_SCRATCH = "workspace.json"
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
@@ -41,7 +44,8 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a record that `srprof measure --format json` wrote; the device is not needed",
+        help="a record that `srprof measure --format json` wrote, or a folder that --save filled; "
+        "the device is not needed",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     parser.add_argument(
@@ -120,7 +124,7 @@ def _measurements(
     if args.record:
         from srprof.measuring.base import load
 
-        for path in args.record:
+        for path in _records(args.record):
             yield load(path)
         return
     from srprof import registry, spec
@@ -157,6 +161,18 @@ def _measurements(
                 yield found
 
 
+def _records(paths: Sequence[str]) -> Iterator[str]:
+    """These files, and those of these folders but for the table of scratch."""
+    for path in paths:
+        if not Path(path).is_dir():
+            yield path
+            continue
+        found = [file for file in sorted(Path(path).glob("*.json")) if file.name != _SCRATCH]
+        if not found:
+            raise InputError(f"--record {path}: there is no record in it; `--save` writes some")
+        yield from map(str, found)
+
+
 def _validate(measurement: Measurement, tolerance: float) -> Validation:
     from srprof.compare.validate import trace_of, validate
 
@@ -170,4 +186,4 @@ def _save_workspaces(found: list[Validation], folder: Path) -> None:
     table = WorkspaceTable()
     for validation in found:
         table = table.joined(validation.workspaces)
-    write(table.to_json(), str(folder / "workspace.json"))
+    write(table.to_json(), str(folder / _SCRATCH))

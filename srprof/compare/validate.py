@@ -5,15 +5,21 @@ A record of a measurement is enough: the device is not needed again. Pure but fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from srprof.errors import InputError
 from srprof.measuring.base import Measurement, NodeFacts
 from srprof.memory.settings import Settings
-from srprof.memory.simulation import simulate
-from srprof.memory.workspace import BLAS_OPS, WorkspaceTable, blas_workspace, call_key
+from srprof.memory.simulation import Simulation, simulate
+from srprof.memory.workspace import (
+    BLAS_OPS,
+    WorkspaceTable,
+    blas_workspace,
+    call_key,
+    tensor_core_workspaces,
+)
 from srprof.tracing.records import Node, Trace
 
 #: The call that a batch norm becomes: torch's own and cuDNN's.
@@ -51,12 +57,14 @@ class PeakCheck:
         name: "max_allocated" or "max_reserved", cold.
         predicted: with the scratch that the measurement found inside nodes.
         without_workspace: what is predicted where no scratch is known.
+        by_rule: with the scratch of the rule for tensor cores; None where they are not used.
     """
 
     name: str
     predicted: int
     without_workspace: int
     measured: int
+    by_rule: int | None = None
 
     @property
     def error(self) -> float:
@@ -67,6 +75,11 @@ class PeakCheck:
     def error_without_workspace(self) -> float:
         """The same without any knowledge of scratch."""
         return self.without_workspace / self.measured - 1
+
+    @property
+    def error_by_rule(self) -> float | None:
+        """The same with the rule for tensor cores."""
+        return None if self.by_rule is None else self.by_rule / self.measured - 1
 
 
 @dataclass(frozen=True)
@@ -247,27 +260,50 @@ def _peaks(
     assert cold is not None
     if measurement.device.kind == "cpu":
         requested = _requested_peaks(measurement, trace, table)
-        found = [("max_allocated", *requested, cold.max_allocated)]
-    else:
-        environment = measurement.flags.environment
-        settings = settings or Settings.from_environment(environment)
-        capability = measurement.device.capability or ""
-        major, _, minor = capability.partition(".")
-        blas = blas_workspace(
-            (int(major), int(minor)) if minor.isdigit() else None,
-            environment.get("CUBLAS_WORKSPACE_CONFIG", ""),
-        )
-        with_ = simulate([trace], settings, workspace=table.at_least, blas_workspace=blas)
-        without = simulate([trace], settings, blas_workspace=blas)
-        found = [
-            ("max_allocated", with_.peak_allocated, without.peak_allocated, cold.max_allocated),
-            ("max_reserved", with_.peak_reserved, without.peak_reserved, cold.max_reserved),
-        ]
-    return tuple(
-        PeakCheck(name, predicted, without, measured)
-        for name, predicted, without, measured in found
-        if measured
-    )
+        return (PeakCheck("max_allocated", *requested, cold.max_allocated),)
+    environment = measurement.flags.environment
+    settings = settings or Settings.from_environment(environment)
+    capability = _capability(measurement)
+    blas = blas_workspace(capability, environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
+
+    def run(known: Callable[[Node], int] | None) -> Simulation:
+        return simulate([trace], settings, workspace=known, blas_workspace=blas)
+
+    with_, without = run(table.at_least), run(None)
+    ruled = None
+    if _on_tensor_cores(measurement, capability):
+        ruled = run(tensor_core_workspaces().at_least)
+    found = [
+        PeakCheck(
+            "max_allocated",
+            with_.peak_allocated,
+            without.peak_allocated,
+            cold.max_allocated,
+            None if ruled is None else ruled.peak_allocated,
+        ),
+        PeakCheck(
+            "max_reserved",
+            with_.peak_reserved,
+            without.peak_reserved,
+            cold.max_reserved,
+            None if ruled is None else ruled.peak_reserved,
+        ),
+    ]
+    return tuple(peak for peak in found if peak.measured)
+
+
+def _capability(measurement: Measurement) -> tuple[int, int] | None:
+    major, _, minor = (measurement.device.capability or "").partition(".")
+    return (int(major), int(minor)) if minor.isdigit() else None
+
+
+def _on_tensor_cores(measurement: Measurement, capability: tuple[int, int] | None) -> bool:
+    """Whether cuDNN could use them: Volta's in half precision, from Ampere on TF32 too."""
+    if capability is None or not measurement.flags.cudnn_enabled:
+        return False
+    if measurement.dtype == "float32":
+        return capability >= (8, 0) and bool(measurement.flags.tf32_cudnn)
+    return capability >= (7, 0)
 
 
 def _requested_peaks(

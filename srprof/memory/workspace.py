@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.memory.cudnn import SOURCE, TENSOR_CORES, copied_for_tensor_cores
 from srprof.tracing.records import Node, TensorInfo, TensorRef
 
 KIB = 2**10
@@ -98,21 +99,25 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class WorkspaceTable:
-    """Scratch by call, as measured.
+    """Scratch by call, as measured or by a rule.
 
     Attributes:
         source: the device and versions that it holds for; "" if nothing was measured.
         kind: "cuda" or "cpu".
         entries: bytes by `call_key`.
+        rule: bytes of a node that `entries` has not; None where it does not know them.
     """
 
     source: str = ""
     kind: str = "cuda"
     entries: Mapping[str, int] = field(default_factory=dict)
+    rule: Callable[[Node], int | None] | None = None
 
     def scratch(self, node: Node) -> int | None:
         """Bytes of scratch while the node runs; None if neither measurement nor rule says."""
         known = self.entries.get(call_key(node)) if self.entries else None
+        if known is None and self.rule is not None:
+            known = self.rule(node)
         if known is None and (node.is_view or node.op in _NO_SCRATCH):
             return 0
         return known
@@ -172,15 +177,19 @@ _KIND = "srprof workspace"
 
 
 def load_workspaces(path: str) -> WorkspaceTable:
-    """The table of a GPU in a file that `srprof validate --save DIR` wrote.
+    """The table of a GPU in a file that `srprof validate --save DIR` wrote, or `TENSOR_CORES`.
 
     Raises:
         InputError: it cannot be read, is no such table, or is of a CPU.
     """
+    if path == TENSOR_CORES:
+        return tensor_core_workspaces()
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: name a table of workspaces") from error
+        raise InputError(
+            f"{path} cannot be read: name a table of workspaces, or {TENSOR_CORES}"
+        ) from error
     table = WorkspaceTable.from_json(text, path)
     if table.kind != "cuda":
         raise InputError(
@@ -188,3 +197,8 @@ def load_workspaces(path: str) -> WorkspaceTable:
             "GPU, from `srprof validate --device cuda --save DIR`"
         )
     return table
+
+
+def tensor_core_workspaces() -> WorkspaceTable:
+    """What cuDNN copies on a GPU with tensor cores, by rule."""
+    return WorkspaceTable(SOURCE, rule=copied_for_tensor_cores)

@@ -197,10 +197,11 @@ def _scratch(analysis: Analysis) -> str:
     if not source:
         return (
             f"The scratch that libraries take inside {unknown} nodes is not known here and comes "
-            "on top; --workspace gives a measured table."
+            "on top; --workspace gives a measured table, or a rule for GPUs with tensor cores."
         )
     rest = f"; that of {unknown} nodes is not known and comes on top" if unknown else ""
-    return f"With the scratch that was measured on {source}{rest}."
+    known = source if analysis.workspaces.rule else f"the scratch that was measured on {source}"
+    return f"With {known}{rest}."
 
 
 def _at(node: Node | None) -> str | None:

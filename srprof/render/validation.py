@@ -41,6 +41,7 @@ def _overview(found: Sequence[Validation]) -> Section:
                 peak.predicted if peak else None,
                 peak.measured if peak else None,
                 f"{peak.error:+.2%}" if peak else None,
+                _percent(peak.error_by_rule) if peak else None,
                 f"{peak.error_without_workspace:+.2%}" if peak else None,
                 f"{len(validation.nodes) - len(validation.worst)} of {len(validation.nodes)}",
                 "holds" if validation.holds else "FAILS",
@@ -54,16 +55,22 @@ def _overview(found: Sequence[Validation]) -> Section:
         Column("predicted MiB", "mib"),
         Column("measured MiB", "mib"),
         Column("error", "number"),
+        Column("by rule", "number"),
         Column("without scratch", "number"),
         Column("nodes equal", "number"),
         Column("verdict"),
     )
     title = f"Peak memory, predicted and measured (tolerance {found[0].tolerance:.2%})"
     after = (
-        "error: of the predicted peak, with the scratch that was measured inside nodes; without "
-        "scratch: where none is known. nodes equal: live bytes at the node's end, to the byte.",
+        "error: of the predicted peak, with the scratch that was measured inside nodes; by rule: "
+        "with that of --workspace tensor-cores, where the GPU has them; without scratch: where none "
+        "is known. nodes equal: live bytes at the node's end, to the byte.",
     )
     return Section(title, (), Table(columns, tuple(rows)), after)
+
+
+def _percent(part: float | None) -> str | None:
+    return None if part is None else f"{part:+.2%}"
 
 
 def _details(validation: Validation) -> Section:
@@ -128,9 +135,11 @@ def _as_dict(validation: Validation) -> dict[str, Any]:
             {
                 "name": peak.name,
                 "predicted": peak.predicted,
+                "by_rule": peak.by_rule,
                 "without_workspace": peak.without_workspace,
                 "measured": peak.measured,
                 "error": peak.error,
+                "error_by_rule": peak.error_by_rule,
                 "error_without_workspace": peak.error_without_workspace,
             }
             for peak in validation.peaks

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import srprof
 from srprof.errors import InputError
+from srprof.memory.cudnn import copied_for_tensor_cores
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import (
     WorkspaceTable,
@@ -70,6 +72,53 @@ def test_unknown_is_none_and_rules_are_zero(trace):
 def test_a_measurement_goes_before_the_rule(trace):
     node = next(node for node in trace.nodes if node.op == "leaky_relu")
     assert WorkspaceTable("gpu", "cuda", {call_key(node): 7}).scratch(node) == 7
+
+
+#: Convolutions with the scratch that an H100 took (benchmarks/records/nvidia-h100): channels in and
+#: out, kernel, stride, transposed, side, dtype, bytes. The allocator rounds to 512.
+TAKEN = [
+    (50, 50, 3, 1, False, 510, "float32", 108_299_091),
+    (64, 64, 3, 1, False, 1020, "float32", 532_832_403),
+    (16, 50, 3, 1, False, 510, "float32", 70_777_168),
+    (64, 64, 4, 2, True, 510, "float32", 333_190_291),
+    (64, 3, 3, 1, False, 2040, "float32", 1_115_315_728),
+    (64, 1, 3, 1, False, 2040, "float32", 1_065_371_920),
+    (3, 50, 3, 1, False, 510, "float32", 0),
+    (200, 50, 1, 1, False, 510, "float32", 400),
+    (50, 50, 3, 1, False, 510, "float16", 58_318_995),
+    (42, 48, 3, 1, False, 510, "float16", 49_980_819),
+    (64, 256, 3, 1, False, 1020, "float16", 666_151_059),
+    (576, 64, 1, 1, False, 2040, "float32", 10_653_696_256),
+    (512, 64, 1, 1, False, 2040, "float32", 0),
+]
+
+
+@pytest.mark.parametrize("inner, outer, kernel, stride, transposed, side, dtype, taken", TAKEN)
+def test_scratch_on_tensor_cores(inner, outer, kernel, stride, transposed, side, dtype, taken):
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    model = kind(inner, outer, kernel, stride, padding=(kernel - 1) // 2, device="meta")
+    (node,) = srprof.trace(model, (1, inner, side, side), dtype=dtype).nodes
+    assert abs(copied_for_tensor_cores(node) - taken) <= 512
+
+
+def test_nothing_is_copied_that_is_so_already():
+    for channels, copies in ((64, False), (50, True)):
+        model = torch.nn.Conv2d(channels, channels, 3, device="meta")
+        (node,) = srprof.trace(model, (1, channels, 64, 64), channels_last=True).nodes
+        assert bool(copied_for_tensor_cores(node)) is copies
+
+
+def test_tensor_cores_say_nothing_of_what_was_not_seen():
+    for model in (
+        torch.nn.Conv2d(64, 64, 3, groups=4, device="meta"),
+        torch.nn.ConvTranspose2d(64, 1, 4, stride=2, device="meta"),
+    ):
+        (node,) = srprof.trace(model, (1, 64, 32, 32)).nodes
+        assert copied_for_tensor_cores(node) is None
+    table = load_workspaces("tensor-cores")
+    nodes = srprof.trace("fmen_s", "32x32").nodes
+    assert not table.unknown(nodes)
+    assert all(table.scratch(node) == 0 for node in nodes if node.op == "leaky_relu")
 
 
 def test_json_round_trip(tmp_path: Path):
