@@ -63,8 +63,8 @@ def _overview(found: Sequence[Validation]) -> Section:
     title = f"Peak memory, predicted and measured (tolerance {found[0].tolerance:.2%})"
     after = (
         "error: of the predicted peak, with the scratch that was measured inside nodes; by rule: "
-        "with that of --workspace tensor-cores, where the GPU has them; without scratch: where none "
-        "is known. nodes equal: live bytes at the node's end, to the byte.",
+        "with that of --workspace tensor-cores, where the GPU has them; without scratch: where "
+        "none is known. nodes equal: live bytes at the node's end, to the byte.",
     )
     return Section(title, (), Table(columns, tuple(rows)), after)
 
