@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ TABLE_4 = ("e_rfdn", "fmen_s", "imdn", "megsr", "neesr", "rainbow", "repafdn", "
 HEAVY = ("drcn", "drrn", "memnet", "vdsr")
 #: Seconds that each stage may take.
 LIMITS = {
-    "tests": 150,
+    "tests": 170,
     "heavy": 120,
     "lean": 150,
     "layouts": 120,
-    "attention": 60,
+    "attention": 150,
     "training": 90,
     "history": 90,
     "plain": 100,
@@ -41,7 +41,7 @@ LIMITS = {
     "calibrate": 100,
     "records": 170,
     "kernels": 60,
-    "lean_time": 60,
+    "lean_time": 80,
 }
 TIMED = ("records", "kernels", "calibrate", "lean_time")
 
@@ -116,7 +116,8 @@ def _tests(args: argparse.Namespace) -> None:
     import pytest
 
     files = [f for f in (ROOT / "tests").rglob("test_*.py") if "mark.cuda" in f.read_text()]
-    pytest.main(["-m", "cuda", "-q", "-p", "no:cacheprovider", *map(str, files)])
+    workers = ["-n", "4", "--dist", "worksteal", "--durations", "8"]
+    pytest.main(["-m", "cuda", "-q", "-p", "no:cacheprovider", *workers, *map(str, files)])
 
 
 def _heavy(args: argparse.Namespace) -> None:
@@ -199,41 +200,47 @@ def _lean(args: argparse.Namespace) -> None:
     from srprof import models, registry
     from srprof.leaning.comparison import compare
 
-    found = []
-    shape, other = (32, 40) if args.quick else (256, 256), (36, 28) if args.quick else (200, 264)
-    names = [n.name for n in registry.networks() if n.name not in HEAVY]
+    shape, other = ((32, 40), (36, 28)) if args.quick else ((256, 256), (200, 264))
+    names = (*TABLE_4, "fmen", "edsr_baseline", "rfdn", "imdn_715k", "latticenet", "drrn")
+    cases = [("float32", "exact"), ("float32", "equivalent"), ("float16", "exact")]
     for name in names[:2] if args.quick else names:
         channels = registry.find(name).channels
-        for dtype in (torch.float32, torch.float16):
-            for level in ("exact", "equivalent") if dtype is torch.float32 else ("exact",):
-                torch.manual_seed(0)
-                network = getattr(models, name)().eval().to(args.device, dtype)
-                row: dict[str, Any] = {"network": name, "dtype": str(dtype), "level": level}
-                try:
-                    made = srprof.lean(network, (1, channels, *shape), level=level)
-                    row["outputs"] = []
+        sizes = [(1, channels, *size) for size in (shape, other)]
+        for dtype, level in cases:
+            torch.manual_seed(0)
+            network = getattr(models, name)().eval().to(args.device, getattr(torch, dtype))
+            row: dict[str, Any] = {"network": name, "dtype": dtype, "level": level}
+            began = time.monotonic()
+            try:
+                made = srprof.lean(network, sizes[0], level=level)
+                row["seconds"] = time.monotonic() - began
+                for tf32 in (True, False):
+                    torch.backends.cudnn.allow_tf32 = tf32
+                    found = row[f"tf32 {tf32}"] = {}
                     with torch.no_grad():
-                        for size in (shape, other):
-                            image = torch.rand((1, channels, *size)).to(args.device, dtype)
-                            result = compare("random", size, network(image), made(image))
-                            again = compare("random", size, network(image), network(image))
-                            row["outputs"].append(
-                                [result.identical, result.error, again.identical, again.error]
-                            )
-                        image = torch.rand((1, channels, *shape)).to(args.device, dtype)
-                        row["eager"] = _peaks(args, network, image)
-                        row["lean"] = _peaks(args, made, image)
-                    row["predicted"] = [
-                        srprof.analyze(
-                            module.cpu().float(), (1, channels, *shape), dtype=str(dtype)[6:]
-                        ).memory.eager.nbytes
-                        for module in (network, made)
-                    ]
-                except Exception as error:
-                    row["failed"] = f"{type(error).__name__}: {error}"
-                print(row, flush=True)
-                found.append(row)
-    _write(args, "lean.json", found)
+                        images = [torch.rand(s).to(network_device(network)) for s in sizes]
+                        results = [
+                            compare("random", None, network(image), made(image)) for image in images
+                        ]
+                        found["identical"] = [result.identical for result in results]
+                        found["error"] = [result.error for result in results]
+                        found["eager"] = _peaks(args, network, images[0])
+                        found["lean"] = _peaks(args, made, images[0])
+            except Exception as error:
+                row["failed"] = f"{type(error).__name__}: {error}"
+            _add(args, "lean.jsonl", row)
+
+
+def network_device(network: Any) -> Any:
+    """A parameter, whose device and dtype an image shall have."""
+    return next(network.parameters())
+
+
+def _add(args: argparse.Namespace, name: str, row: dict[str, Any]) -> None:
+    """A line more, at once: a stage that is ended keeps what it has found."""
+    print(row, flush=True)
+    with open(args.out / name, "a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _peaks(args: argparse.Namespace, module: Any, image: Any) -> dict[str, int]:
@@ -263,10 +270,9 @@ def _lean_time(args: argparse.Namespace) -> None:
     import srprof
     from srprof import models
 
-    found = []
-    shape = (1, 3, 32, 32) if args.quick else (1, 3, 256, 256)
+    shape = (1, 3, 32, 32) if args.quick else (1, 3, 510, 510)
     for name in TABLE_4[:2] if args.quick else TABLE_4:
-        for dtype in (torch.float32, torch.float16):
+        for dtype in (torch.float32,):
             torch.manual_seed(0)
             network = getattr(models, name)().eval().to(args.device, dtype)
             image = torch.rand(shape).to(args.device, dtype)
@@ -281,9 +287,7 @@ def _lean_time(args: argparse.Namespace) -> None:
                         times = {m is made: _milliseconds(args, m, image) for m in order}
                         pairs.append((times[False], times[True]))
                 row = {"network": name, "dtype": str(dtype), "level": level, "pairs": pairs}
-                print(row, flush=True)
-                found.append(row)
-    _write(args, "lean_time.json", found)
+                _add(args, "lean_time.jsonl", row)
 
 
 def _milliseconds(args: argparse.Namespace, module: Any, image: Any) -> float:
@@ -317,10 +321,10 @@ def _layouts(args: argparse.Namespace) -> None:
         (name, name, (1, registry.find(name).channels, 64, 64))
         for name in (names[:2] if args.quick else names)
     ]
-    cases += [(str(module), module, shape) for module, shape in _convolutions()]
+    cases += [(repr(options), model, shape) for options, model, shape in _convolutions()]
     for label, model, shape in cases:
         for dtype in ("float32", "float16"):
-            for last in (True, False):
+            for last in (True,):
                 row: dict[str, Any] = {"network": label, "dtype": dtype, "channels_last": last}
                 try:
                     call = resolve(model, [shape], dtype=dtype, channels_last=last)
@@ -331,45 +335,39 @@ def _layouts(args: argparse.Namespace) -> None:
                     traced = srprof.trace(
                         model, shape, dtype=dtype, channels_last=last, trace_on=on
                     ).nodes
-                    row["ops equal"] = [n.op for n in real] == [n.op for n in traced]
-                    row["nodes"] = len(real)
-                    row["differing"] = [
-                        [
-                            a.index,
-                            a.op,
-                            b.op,
-                            [o[1::3] for o in a.outputs],
-                            [o[1::3] for o in b.outputs],
-                        ]
-                        for a, b in zip(real, traced, strict=False)
-                        if [o[1::3] for o in a.outputs] != [o[1::3] for o in b.outputs]
-                    ][:10]
+                    row["calls"] = _strides(real)
+                    row["equal"] = _strides(traced) == row["calls"]
                 except Exception as error:
                     row["failed"] = f"{type(error).__name__}: {error}"
-                print(row, flush=True)
+                print({key: value for key, value in row.items() if key != "calls"}, flush=True)
                 found.append(row)
     _write(args, "layouts.json", found)
 
 
-def _convolutions() -> Iterator[tuple[Any, tuple[int, ...]]]:
+def _strides(nodes: Sequence[Any]) -> list[Any]:
+    return [[n.op, [[list(o.shape), list(o.strides)] for o in n.outputs]] for n in nodes]
+
+
+def _convolutions() -> Iterator[tuple[dict[str, Any], Any, tuple[int, ...]]]:
     """Single convolutions, dense and not, in front of an operation that keeps their layout."""
     from torch import nn
 
-    for inner, outer, kernel, options in (
-        (1, 16, 3, {}),
-        (16, 1, 3, {}),
-        (16, 16, 1, {}),
-        (16, 16, 3, {"stride": 2}),
-        (16, 16, 3, {"groups": 16}),
-        (16, 32, 3, {"groups": 16}),
-        (16, 16, 3, {"groups": 4}),
-        (16, 16, 3, {"dilation": 2}),
+    for options in (
+        {"in_channels": 1, "out_channels": 16, "kernel_size": 3},
+        {"in_channels": 16, "out_channels": 1, "kernel_size": 3},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 1},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "stride": 2},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "groups": 16},
+        {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "groups": 16},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "groups": 4},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "dilation": 2},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 4, "stride": 2, "transposed": 1},
+        {"in_channels": 16, "out_channels": 16, "kernel_size": 4, "groups": 16, "transposed": 1},
     ):
-        model = nn.Sequential(nn.Conv2d(inner, outer, kernel, **options), nn.ReLU())  # type: ignore[arg-type]
-        yield model.eval(), (1, inner, 32, 32)
-    for transposed in ({"stride": 2}, {"stride": 2, "groups": 16}):
-        up = nn.ConvTranspose2d(16, 16, 4, **transposed)  # type: ignore[arg-type]
-        yield nn.Sequential(up, nn.ReLU()).eval(), (1, 16, 32, 32)
+        rest: dict[str, Any] = {k: v for k, v in options.items() if k != "transposed"}
+        kind = nn.ConvTranspose2d if "transposed" in options else nn.Conv2d
+        model = nn.Sequential(kind(**rest), nn.ReLU()).eval()
+        yield options, model, (1, options["in_channels"], 32, 32)
 
 
 def _attention(args: argparse.Namespace) -> None:
@@ -403,8 +401,8 @@ def _attention(args: argparse.Namespace) -> None:
     found = []
     for dtype in ("float32", "float16", "bfloat16"):
         for mask, causal in (("", False), ("", True), ("bool", False), ("float", False)):
-            for width in (15, 16, 30, 32, 64, 128, 256, 272):
-                for length, keys in ((64, 64), (250, 250), (1024, 77)):
+            for width in (15, 16, 30, 64, 256, 272):
+                for length, keys in ((64, 64), (250, 77)):
                     if args.quick and (width, length) != (16, 64):
                         continue
                     if causal and keys != length:
@@ -437,7 +435,8 @@ def _attention(args: argparse.Namespace) -> None:
                     except Exception as error:
                         row["failed"] = f"{type(error).__name__}: {error}"
                     found.append(row)
-    _write(args, "attention.json", found)
+                    with open(args.out / "attention.jsonl", "a") as file:
+                        file.write(json.dumps(row) + "\n")
     bad = [row for row in found if row.get("failed") or row.get("failures")]
     print(len(found), "cases,", len(bad), "differ")
     for row in bad[:40]:
@@ -445,58 +444,73 @@ def _attention(args: argparse.Namespace) -> None:
 
 
 def _training(args: argparse.Namespace) -> None:
-    """What the allocator has at most in the second training step, against the prediction."""
+    """What the allocator has in a training step, at most and between its phases."""
     import torch
 
     import srprof
     from srprof.training.analysis import training_spec
     from srprof.workload import resolve
 
-    found = []
     batch = (2, 3, 24, 24) if args.quick else (16, 3, 64, 64)
     for name in ("fmen_s", "e_rfdn", "imdn", "fmen", "rlfn", "edsr_baseline", "rfdn", "carn"):
         row: dict[str, Any] = {"network": name, "shape": batch}
         try:
-            analysis = srprof.analyze_training(name, batch)
+            analysis = srprof.analyze_training(name, batch, granularity=1)
+            step = analysis.trace.step
             row["predicted"] = analysis.peak
-            row["parts"] = analysis.at_peak
-            row["params"] = analysis.trace.parameters
-            model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
-            image = torch.rand(batch, device=args.device)
-            with torch.no_grad():
-                outputs = model(image)
-            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-            targets = [torch.zeros_like(o) for o in outputs]
-            del outputs
-            optimizer = torch.optim.Adam(model.parameters(), foreach=False)
-            for step in range(3):
-                if args.device != "cpu":
-                    torch.cuda.synchronize()
-                    torch.cuda.empty_cache()
-                    torch.cuda.reset_peak_memory_stats()
-                    before = torch.cuda.memory_stats()
-                optimizer.zero_grad()
-                given = model(image)
-                given = given if isinstance(given, (list, tuple)) else [given]
-                loss = sum(
-                    torch.nn.functional.l1_loss(o, t) for o, t in zip(given, targets, strict=True)
-                )
-                del given
-                loss.backward()
-                optimizer.step()
-                if args.device != "cpu":
-                    after = torch.cuda.memory_stats()
-                    row[f"step {step}"] = {
-                        f"{kind} {when}": stats[f"{kind}_bytes.all.{when}"]
-                        for kind in ("requested", "allocated")
-                        for when, stats in (("current", before), ("peak", after))
-                    }
-                del loss
+            row["ends"] = [sum(kinds) for kinds in analysis.memory.kinds]
+            row["ops"] = [node.op for node in analysis.trace.nodes]
+            row["phases"] = [step.backward, step.update]
+            for tf32 in (True, False):
+                torch.backends.cudnn.allow_tf32 = tf32
+                model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
+                row[f"tf32 {tf32}"] = _steps(args, model, torch.rand(batch, device=args.device))
         except Exception as error:
             row["failed"] = f"{type(error).__name__}: {error}"
-        print(row, flush=True)
+        print({key: value for key, value in row.items() if key not in ("ends", "ops")})
+        with open(args.out / "training.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _steps(args: argparse.Namespace, model: Any, image: Any) -> list[dict[str, int]]:
+    """Three steps by the recipe of `srprof train`: bytes requested after each phase, at most."""
+    import torch
+
+    def requested(when: str = "current") -> int:
+        if args.device == "cpu":
+            return 0
+        return int(torch.cuda.memory_stats()[f"requested_bytes.all.{when}"])
+
+    with torch.no_grad():
+        outputs = model(image)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    targets = [torch.zeros_like(o) for o in outputs]
+    del outputs
+    optimizer = torch.optim.Adam(model.parameters(), foreach=False)
+    found = []
+    for _ in range(3):
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        row = {"before": requested()}
+        optimizer.zero_grad()
+        row["cleared"] = requested()
+        given = model(image)
+        given = given if isinstance(given, (list, tuple)) else [given]
+        row["forward"] = requested()
+        row["forward peak"] = requested("peak")
+        loss = sum(torch.nn.functional.l1_loss(o, t) for o, t in zip(given, targets, strict=True))
+        del given
+        row["loss"] = requested()
+        loss.backward()
+        row["backward"] = requested()
+        optimizer.step()
+        row["step"] = requested()
+        row["peak"] = requested("peak")
+        del loss
         found.append(row)
-    _write(args, "training.json", found)
+    return found
 
 
 def _history(args: argparse.Namespace) -> None:
