@@ -29,11 +29,10 @@ TABLE_4 = ("e_rfdn", "fmen_s", "imdn", "megsr", "neesr", "rainbow", "repafdn", "
 HEAVY = ("drcn", "drrn", "memnet", "vdsr")
 #: Seconds that each stage may take.
 LIMITS = {
-    "tests": 170,
+    "tests": 210,
     "heavy": 120,
     "lean": 150,
     "layouts": 120,
-    "attention": 150,
     "training": 90,
     "history": 90,
     "plain": 100,
@@ -116,7 +115,7 @@ def _tests(args: argparse.Namespace) -> None:
     import pytest
 
     files = [f for f in (ROOT / "tests").rglob("test_*.py") if "mark.cuda" in f.read_text()]
-    workers = ["-n", "4", "--dist", "worksteal", "--durations", "8"]
+    workers = ["-n", "5", "--dist", "worksteal", "--durations", "8", "--tb", "short"]
     pytest.main(["-m", "cuda", "-q", "-p", "no:cacheprovider", *workers, *map(str, files)])
 
 
@@ -370,79 +369,6 @@ def _convolutions() -> Iterator[tuple[dict[str, Any], Any, tuple[int, ...]]]:
         yield options, model, (1, options["in_channels"], 32, 32)
 
 
-def _attention(args: argparse.Namespace) -> None:
-    """Calls and bytes of attention on a GPU against the trace's."""
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
-
-    import srprof
-    from srprof.compare.validate import validate
-    from srprof.measuring.base import from_json
-
-    class Attention(nn.Module):
-        def __init__(self, mask: str, causal: bool, width: int, keys: int) -> None:
-            super().__init__()
-            self.mask, self.causal, self.width, self.keys = mask, causal, width, keys
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            q = x[..., : self.width] * 1
-            k = x[:, :, : self.keys, : self.width] * 2
-            v = x[:, :, : self.keys, : self.width] * 3
-            mask = None
-            if self.mask == "bool":
-                mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=x.device)
-            elif self.mask == "float":
-                mask = torch.zeros(
-                    q.shape[0], q.shape[1], q.shape[-2], k.shape[-2], device=x.device, dtype=x.dtype
-                )
-            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal) + 1
-
-    found = []
-    for dtype in ("float32", "float16", "bfloat16"):
-        for mask, causal in (("", False), ("", True), ("bool", False), ("float", False)):
-            for width in (15, 16, 30, 64, 256, 272):
-                for length, keys in ((64, 64), (250, 77)):
-                    if args.quick and (width, length) != (16, 64):
-                        continue
-                    if causal and keys != length:
-                        continue
-                    shape = (2, 6, length, width)
-                    row: dict[str, Any] = {
-                        "dtype": dtype,
-                        "mask": mask,
-                        "causal": causal,
-                        "width": width,
-                        "length": length,
-                        "keys": keys,
-                    }
-                    model = Attention(mask, causal, width, keys).eval()
-                    try:
-                        measured = srprof.measure(
-                            model, shape, device=args.device, dtype=dtype, repeat=0
-                        )
-                        on = "cpu" if args.device == "cpu" else "auto"
-                        trace = srprof.trace(model, shape, dtype=dtype, trace_on=on)
-                        row["measured"] = [
-                            [n.op, list(n.shape), n.retained, n.workspace] for n in measured.nodes
-                        ]
-                        row["traced"] = [[n.op, list(n.shape), n.live] for n in trace.nodes]
-                        checked = validate(measured, trace)
-                        row["failures"] = checked.failures
-                        row["worst"] = [[c.op, c.predicted, c.measured] for c in checked.worst]
-                        row["peaks"] = [[p.name, p.predicted, p.measured] for p in checked.peaks]
-                        assert from_json(measured.to_json()) == measured
-                    except Exception as error:
-                        row["failed"] = f"{type(error).__name__}: {error}"
-                    found.append(row)
-                    with open(args.out / "attention.jsonl", "a") as file:
-                        file.write(json.dumps(row) + "\n")
-    bad = [row for row in found if row.get("failed") or row.get("failures")]
-    print(len(found), "cases,", len(bad), "differ")
-    for row in bad[:40]:
-        print(row)
-
-
 def _training(args: argparse.Namespace) -> None:
     """What the allocator has in a training step, at most and between its phases."""
     import torch
@@ -591,7 +517,6 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "heavy": _heavy,
     "lean": _lean,
     "layouts": _layouts,
-    "attention": _attention,
     "training": _training,
     "history": _history,
     "plain": _plain,

@@ -582,7 +582,8 @@ def analyze(
         repeat: how often the list and the input are gone through.
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
-        workspace: file with the scratch that was measured on a device (`srprof validate --save`).
+        workspace: file with the scratch that was measured on a device (`srprof validate --save`),
+            or "tensor-cores" (see `srprof.memory.cudnn`).
         device: predict the latency on it: the name of a profile that comes with srprof, a path
             to a user's own (`.toml`), or a profile; None predicts none.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
