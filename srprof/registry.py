@@ -12,7 +12,6 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from srprof.errors import InputError
@@ -124,6 +123,8 @@ def index(networks: Iterable[Network]) -> dict[str, Network]:
 @cache
 def networks() -> tuple[Network, ...]:
     """Every network of every installed zoo, in the order in which the zoos list them."""
+    from importlib.metadata import entry_points
+
     found: list[Network] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:

@@ -69,8 +69,8 @@ class _Help(argparse.HelpFormatter):
         self._action_max_length = 2 * self._indent_increment + max(map(len, COMMANDS))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser with every command, or with one: importing the others takes as long as it."""
     parser = _Parser(
         prog="srprof",
         description=_DESCRIPTION,
@@ -79,8 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in COMMANDS.values():
-        importlib.import_module(module).add_parser(commands)
+    for name in COMMANDS if command is None else (command,):
+        importlib.import_module(COMMANDS[name]).add_parser(commands)
     return parser
 
 
@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = build_parser()
+    first = next(iter(sys.argv[1:] if argv is None else argv), None)
+    parser = build_parser(first if first in COMMANDS else None)
     try:
         args = parser.parse_args(argv)
     except SystemExit as done:  # --help and --version have printed

@@ -4,8 +4,9 @@ torch answers most calls on meta tensors in Python, by reference implementations
 imports sympy and torch._dynamo (about a second), and a bilinear interpolation takes 5 ms each
 time. For plain cases of a few ops the answer is simple, and is given here. Whatever is not
 plain, or wrong, goes to torch, whose answer and whose error message count: `shortcut` gives
-`NotImplemented`. A test holds every shortcut against torch's own kernel and against the CPU; two
-give what CUDA and the CPU do where torch's own for meta does not (formats, a batch norm's statistics).
+`NotImplemented`. A test holds every shortcut against torch's own kernel and against the CPU. Two
+give what CUDA and the CPU do where torch's own for meta does not: a convolution's format, and the
+statistics that a batch norm saves.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             asked.append(group)
             return list(announced)
 
-        monkeypatch.setattr(registry, "entry_points", entry_points)
+        monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
         registry.networks.cache_clear()
 
     yield put
