@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 
 from srprof.errors import InputError
 from srprof.measuring.base import Measurement, NodeFacts
+from srprof.memory.cudnn import on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
 from srprof.memory.workspace import (
@@ -263,7 +264,7 @@ def _peaks(
         return (PeakCheck("max_allocated", *requested, cold.max_allocated),)
     environment = measurement.flags.environment
     settings = settings or Settings.from_environment(environment)
-    capability = _capability(measurement)
+    flags, capability = measurement.flags, measurement.device.compute_capability
     blas = blas_workspace(capability, environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
 
     def run(known: Callable[[Node], int] | None) -> Simulation:
@@ -271,7 +272,8 @@ def _peaks(
 
     with_, without = run(table.at_least), run(None)
     ruled = None
-    if _on_tensor_cores(measurement, capability):
+    tf32 = bool(flags.tf32_cudnn)
+    if flags.cudnn_enabled and on_tensor_cores(capability, measurement.dtype, tf32):
         ruled = run(tensor_core_workspaces().at_least)
     found = [
         PeakCheck(
@@ -290,20 +292,6 @@ def _peaks(
         ),
     ]
     return tuple(peak for peak in found if peak.measured)
-
-
-def _capability(measurement: Measurement) -> tuple[int, int] | None:
-    major, _, minor = (measurement.device.capability or "").partition(".")
-    return (int(major), int(minor)) if minor.isdigit() else None
-
-
-def _on_tensor_cores(measurement: Measurement, capability: tuple[int, int] | None) -> bool:
-    """Whether cuDNN could use them: Volta's in half precision, from Ampere on TF32 too."""
-    if capability is None or not measurement.flags.cudnn_enabled:
-        return False
-    if measurement.dtype == "float32":
-        return capability >= (8, 0) and bool(measurement.flags.tf32_cudnn)
-    return capability >= (7, 0)
 
 
 def _requested_peaks(

@@ -70,6 +70,12 @@ class Device:
     memory: int | None = None
     driver: str | None = None
 
+    @property
+    def compute_capability(self) -> tuple[int, int] | None:
+        """Of a GPU, (9, 0) for "9.0"."""
+        major, _, minor = (self.capability or "").partition(".")
+        return (int(major), int(minor)) if minor.isdigit() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Versions:

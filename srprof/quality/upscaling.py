@@ -21,6 +21,8 @@ from srprof.measuring.base import fingerprint
 from srprof.measuring.cpu import CpuBackend, most_allocated
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.memory.cudnn import on_tensor_cores
+from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import luma, luma8
 from srprof.quality.resize import Array, bicubic
@@ -247,13 +249,25 @@ class Upscaler:
             workload = self._resolve(shape)
             if self._tile is not None:
                 workload = resolve(self._model, [shape], dtype=self._dtype)
-            analysis = Analysis(run_trace(workload, holders=False))
+            analysis = Analysis(run_trace(workload, holders=False), workspaces=self._scratch)
             self._predicted[shape] = (
                 analysis.requested.eager.nbytes
                 if self._gpu is None
                 else analysis.cold.peak_allocated
             )
         return self._predicted[shape]
+
+    @cached_property
+    def _scratch(self) -> WorkspaceTable:
+        """What cuDNN takes on this device, as far as a rule says."""
+        if self._gpu is not None:
+            flags = self._gpu.flags()
+            capability = self._gpu.device().compute_capability
+            if flags.cudnn_enabled and on_tensor_cores(
+                capability, self._dtype, bool(flags.tf32_cudnn)
+            ):
+                return tensor_core_workspaces()
+        return WorkspaceTable()
 
     def measured_on_cpu(self, lr: Array) -> int:
         """Bytes at the peak of one more pass, by PyTorch's CPU allocator."""
