@@ -259,39 +259,51 @@ def _peaks(
 ) -> tuple[PeakCheck, ...]:
     cold = measurement.memory.cold
     assert cold is not None
+    found: list[tuple[str, int, int, int | None, int | None]]
     if measurement.device.kind == "cpu":
         requested = _requested_peaks(measurement, trace, table)
-        return (PeakCheck("max_allocated", *requested, cold.max_allocated),)
-    environment = measurement.flags.environment
-    settings = settings or Settings.from_environment(environment)
+        found = [("max_allocated", *requested, None, cold.max_allocated)]
+    else:
+        with_, without, ruled = _simulated(measurement, trace, table, settings)
+        found = [
+            (
+                "max_allocated",
+                with_.peak_allocated,
+                without.peak_allocated,
+                None if ruled is None else ruled.peak_allocated,
+                cold.max_allocated,
+            ),
+            (
+                "max_reserved",
+                with_.peak_reserved,
+                without.peak_reserved,
+                None if ruled is None else ruled.peak_reserved,
+                cold.max_reserved,
+            ),
+        ]
+    return tuple(
+        PeakCheck(name, predicted, without_workspace, measured, by_rule)
+        for name, predicted, without_workspace, by_rule, measured in found
+        if measured
+    )
+
+
+def _simulated(
+    measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
+) -> tuple[Simulation, Simulation, Simulation | None]:
+    """Runs on a GPU: with the scratch that was measured, with none, and with the rule's."""
     flags, capability = measurement.flags, measurement.device.compute_capability
-    blas = blas_workspace(capability, environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
+    settings = settings or Settings.from_environment(flags.environment)
+    blas = blas_workspace(capability, flags.environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
 
     def run(known: Callable[[Node], int] | None) -> Simulation:
         return simulate([trace], settings, workspace=known, blas_workspace=blas)
 
-    with_, without = run(table.at_least), run(None)
     ruled = None
     tf32 = bool(flags.tf32_cudnn)
     if flags.cudnn_enabled and on_tensor_cores(capability, measurement.dtype, tf32):
         ruled = run(tensor_core_workspaces().at_least)
-    found = [
-        PeakCheck(
-            "max_allocated",
-            with_.peak_allocated,
-            without.peak_allocated,
-            cold.max_allocated,
-            None if ruled is None else ruled.peak_allocated,
-        ),
-        PeakCheck(
-            "max_reserved",
-            with_.peak_reserved,
-            without.peak_reserved,
-            cold.max_reserved,
-            None if ruled is None else ruled.peak_reserved,
-        ),
-    ]
-    return tuple(peak for peak in found if peak.measured)
+    return run(table.at_least), run(None), ruled
 
 
 def _requested_peaks(
