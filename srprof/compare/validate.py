@@ -23,8 +23,11 @@ from srprof.memory.workspace import (
 )
 from srprof.tracing.records import Node, Trace
 
-#: The call that a batch norm becomes: torch's own and cuDNN's.
-_BATCH_NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm"})
+#: Calls that go to another library on some devices, with the names that they have there.
+_ONE_CALL = {
+    "cudnn_batch_norm": "native_batch_norm",
+    "_scaled_dot_product_cudnn_attention": "_scaled_dot_product_flash_attention",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple
     """Traced and measured nodes of the same call, where composite calls differ by device.
 
     A batch norm is one whichever library computes it: a trace on meta has torch's own op where a
-    GPU has cuDNN's, with the bytes of cuDNN's.
+    GPU has cuDNN's, with the bytes of cuDNN's. So is attention in half precision on Hopper.
     """
     ours = [_call(node) for node in nodes]
     theirs = [_call(fact) for fact in facts]
@@ -226,8 +229,7 @@ def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple
 
 
 def _call(node: Node | NodeFacts) -> tuple[str, tuple[int, ...]]:
-    op = "batch_norm" if node.op in _BATCH_NORMS else node.op
-    return op, tuple(node.shape)
+    return _ONE_CALL.get(node.op, node.op), tuple(node.shape)
 
 
 def _check_nodes(

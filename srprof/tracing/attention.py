@@ -24,14 +24,17 @@ from srprof.tracing.autocast import emulation
 UNFUSED = "_safe_softmax"
 
 NOTE = (
-    "attention is traced as CUDA's fused kernels; where a GPU or a head size does not allow them, "
-    "its matrices of weights come on top"
+    "attention is traced as CUDA's fused kernels, as a GPU from Ampere on takes them (Hopper has "
+    "cuDNN's in half precision); on other GPUs its matrices of weights may come on top"
 )
 
 _ORIGINAL = F.scaled_dot_product_attention
 _HALF = (torch.float16, torch.bfloat16)
-#: Flash attention's widest head.
-_FLASH_WIDTH = 256
+#: Flash attention's widest head, and what a width must be a multiple of, else it is filled up.
+_FLASH_WIDTH, _FLASH_MULTIPLE = 256, 8
+#: What heads of the memory-efficient kernel must be a multiple of, from Ampere on; a mask's rows.
+_WIDTH_MULTIPLE = {torch.float32: 4, torch.float16: 8, torch.bfloat16: 8}
+_MASK_MULTIPLE = 8
 
 
 def _attention(
@@ -44,7 +47,10 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """The fused kernel that CUDA prefers for these operands, or torch's own choice."""
+    """The fused kernel that CUDA prefers for these operands, or torch's own choice.
+
+    Calls and bytes are as an H100 was seen to make them (tests/integration/test_random_cuda.py).
+    """
     fusible = query.device.type == "meta" and query.dim() == key.dim() == value.dim() == 4
     if not fusible or enable_gqa or dropout_p or (is_causal and attn_mask is not None):
         return _ORIGINAL(
@@ -53,20 +59,56 @@ def _attention(
     cast = emulation()
     if cast is not None:
         query, key, value, attn_mask = cast.cast_to_lower(query, key, value, attn_mask)
-    aten = torch.ops.aten
     same_batch = query.shape[:2] == key.shape[:2] == value.shape[:2]
-    if not same_batch or query.shape[-1] != key.shape[-1]:
-        return _ORIGINAL(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-    if attn_mask is None and query.dtype in _HALF and query.shape[-1] <= _FLASH_WIDTH:
-        flash = aten._scaled_dot_product_flash_attention
-        return flash(query, key, value, 0.0, is_causal, False, scale=scale)[0]  # type: ignore[no-any-return]
-    if attn_mask is not None:
-        if attn_mask.dtype is torch.bool:
-            bias = torch.zeros_like(attn_mask, dtype=query.dtype)
-            attn_mask = bias.masked_fill_(attn_mask.logical_not(), float("-inf"))
-        attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
-    efficient = aten._scaled_dot_product_efficient_attention
-    return efficient(query, key, value, attn_mask, False, 0.0, is_causal, scale=scale)[0]  # type: ignore[no-any-return]
+    width = query.shape[-1]
+    if same_batch and width == key.shape[-1]:
+        flash = query.dtype in _HALF and width == value.shape[-1] <= _FLASH_WIDTH
+        if attn_mask is None and flash:
+            return _flash(query, key, value, is_causal, scale)
+        multiple = _WIDTH_MULTIPLE.get(query.dtype, 0)
+        if multiple and not width % multiple and not value.shape[-1] % multiple:
+            return _efficient(query, key, value, attn_mask, is_causal, scale)
+    return _ORIGINAL(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, is_causal: bool, scale: float | None
+) -> Tensor:
+    """Flash attention, the heads filled up to a multiple of eight."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention
+    width = query.shape[-1]
+    missing = -width % _FLASH_MULTIPLE
+    if not missing:
+        return kernel(query, key, value, 0.0, is_causal, False, scale=scale)[0]  # type: ignore[no-any-return]
+    scale = width**-0.5 if scale is None else scale
+    filled = [F.pad(part, (0, missing)) for part in (query, key, value)]
+    result: Tensor = kernel(*filled, 0.0, is_causal, False, scale=scale)[0]
+    return result[..., :width]
+
+
+def _efficient(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+) -> Tensor:
+    """The memory-efficient kernel, which takes a mask in the operands' dtype and aligned."""
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    if mask is not None:
+        if mask.dtype is torch.bool:
+            zero, never = (
+                torch.scalar_tensor(number, dtype=query.dtype, device=mask.device)
+                for number in (0.0, float("-inf"))
+            )
+            mask = torch.where(mask, zero, never)
+            del zero, never
+        if any(stride % _MASK_MULTIPLE for stride in mask.stride()[:-1]) or mask.stride(-1) != 1:
+            length = mask.shape[-1]
+            mask = F.pad(mask, (0, _MASK_MULTIPLE - length % _MASK_MULTIPLE))[..., :length]
+        mask = mask.expand(*query.shape[:-1], key.shape[-2])
+    return kernel(query, key, value, mask, False, 0.0, is_causal, scale=scale)[0]  # type: ignore[no-any-return]
 
 
 @contextmanager

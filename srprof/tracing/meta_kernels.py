@@ -231,6 +231,13 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return first.new_empty(shape)
 
 
+def _efficient_attention(*args: Any, **options: Any) -> Any:
+    """Torch's answer, but the seed and offset of dropout are in main memory, as from CUDA's."""
+    kernel = _aten._scaled_dot_product_efficient_attention.default
+    result, logarithms, *state = kernel(*args, **options)
+    return result, logarithms, *(torch.empty((), dtype=part.dtype) for part in state)
+
+
 #: Calls whose result is just like their first operand.
 _UNARY = (
     _aten.relu,
@@ -270,6 +277,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     _aten.pixel_shuffle.default: _pixel_shuffle,
     _aten.max_pool2d_with_indices.default: _max_pool2d,
     _aten.cat.default: _cat,
+    _aten._scaled_dot_product_efficient_attention.default: _efficient_attention,
 }
 
 

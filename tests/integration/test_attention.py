@@ -71,6 +71,66 @@ def test_masks(mask):
     assert trace.nodes[-1].outputs[0].shape == cpu.nodes[-1].outputs[0].shape
 
 
+class Operands(nn.Module):
+    """Attention of operands of any width, with a mask of any kind."""
+
+    def __init__(self, keys: int = 64, mask: str = "", causal: bool = False):
+        super().__init__()
+        self.keys, self.mask, self.causal = keys, mask, causal
+
+    def forward(self, x):
+        key = x[:, :, : self.keys]
+        mask = None
+        if self.mask:
+            mask = x.new_zeros(x.shape[-2], self.keys)
+            mask = mask.bool() if self.mask == "bool" else mask
+        return F.scaled_dot_product_attention(x, key, key, mask, is_causal=self.causal)
+
+
+def calls_of(model, width, dtype="float32"):
+    """Its ops without the aliases that the operands are."""
+    trace = srprof.trace(model, (2, 6, 64, width), dtype=dtype)
+    return [node.op for node in trace.nodes if node.op not in ("slice", "new_zeros", "alias")]
+
+
+EFFICIENT = "_scaled_dot_product_efficient_attention"
+FLASH = "_scaled_dot_product_flash_attention"
+
+
+def test_heads_are_filled_up_for_flash():
+    """As an H100 does it; its own kernel there for the others is cuDNN's."""
+    assert calls_of(Operands(), 30, "float16") == [*["constant_pad_nd"] * 3, FLASH]
+    assert calls_of(Operands(), 64, "float16") == [FLASH]
+    assert calls_of(Operands(), 272, "bfloat16") == [EFFICIENT]
+    (padded,) = (
+        node for node in srprof.trace(Operands(), (2, 6, 64, 30), dtype="float16").nodes
+        if node.op == FLASH
+    )  # fmt: skip
+    assert padded.shape == (2, 6, 64, 32)
+
+
+@pytest.mark.parametrize("width, dtype", [(30, "float32"), (15, "float32")])
+@pytest.mark.parametrize("causal", [False, True])
+def test_widths_that_no_fused_kernel_takes(width, dtype, causal):
+    found = calls_of(Operands(causal=causal), width, dtype)
+    assert "bmm" in found and EFFICIENT not in found
+
+
+def test_a_mask_is_made_a_number_and_aligned():
+    number = ["scalar_tensor", "scalar_tensor", "where"]
+    assert calls_of(Operands(mask="bool"), 32)[1:] == [*number, "expand", EFFICIENT]
+    padded = calls_of(Operands(keys=37, mask="float"), 32)
+    assert padded == ["constant_pad_nd", "expand", EFFICIENT]
+    assert calls_of(Operands(mask="float"), 32) == ["expand", EFFICIENT]
+    assert "bmm" in calls_of(Operands(mask="float"), 30, "float16")
+
+
+def test_the_state_of_dropout_is_in_main_memory():
+    trace = srprof.trace(Operands(), (2, 6, 64, 32))
+    made = 2 * 6 * 64 * 32 * 4
+    assert trace.nodes[-1].live == 2 * made
+
+
 def test_fake_cuda_shows_the_unfused_path():
     analysis = srprof.analyze(Heads(), (1, 4, 512, 16), trace_on="cuda-fake")
     assert analysis.memory.eager.nbytes >= 2 * WEIGHTS

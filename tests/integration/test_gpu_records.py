@@ -6,13 +6,18 @@ node hands out its results and its scratch, and which algorithm cuDNN picks.
 
 from __future__ import annotations
 
+import ast
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 import srprof
+from srprof import registry
 from srprof.cli import main
 from srprof.compare.validate import trace_of, validate
 from srprof.measuring.base import load
@@ -115,3 +120,69 @@ def test_a_folder_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.count("holds") == 16
     assert main(["validate", "--record", str(tmp_path)]) == 2
     assert "no record in it" in capsys.readouterr().err
+
+
+TRAINING = json.loads((RECORDS / "training.json").read_text())
+
+
+@pytest.mark.parametrize("row", TRAINING, ids=lambda row: row["network"])
+def test_a_training_step_has_the_gpus_bytes_between_its_phases(row: dict[str, Any]):
+    """After the loss, and at the end; its peak is at least the predicted one, scratch on top."""
+    analysis = srprof.analyze_training(row["network"], tuple(row["shape"]), granularity=1)
+    live = [sum(kinds) for kinds in analysis.memory.kinds]
+    step = analysis.trace.step
+    assert step is not None
+    for measured in (row["with_tf32"], row["without_tf32"]):
+        gradient = 4  # of the loss itself, which the first call of backward makes
+        assert live[step.backward] == measured["loss"] + gradient
+        assert live[-1] == measured["step"]
+        assert analysis.peak <= measured["peak"]
+
+
+LAYOUTS = json.loads((RECORDS / "layouts.json").read_text())
+
+
+@pytest.mark.parametrize("row", LAYOUTS, ids=lambda row: row["network"])
+def test_channels_last_has_the_gpus_strides(row: dict[str, Any]):
+    """Of every result of every call, where sides are longer than 1: the zoo, and convolutions."""
+    if row["network"].startswith("{"):
+        options = ast.literal_eval(row["network"])
+        kind = nn.ConvTranspose2d if options.pop("transposed", None) else nn.Conv2d
+        model: Any = nn.Sequential(kind(**options), nn.ReLU()).eval()
+        shape = (1, options["in_channels"], 32, 32)
+    else:
+        model, shape = row["network"], (1, registry.find(row["network"]).channels, 64, 64)
+    trace = srprof.trace(model, shape, channels_last=True)
+    ours = [(n.op, [(o.shape, layout(o.shape, o.strides)) for o in n.outputs]) for n in trace.nodes]
+    theirs = [
+        (op, [(tuple(shape), layout(shape, strides)) for shape, strides in outputs])
+        for op, outputs in row["calls"]
+    ]
+    assert ours == theirs
+
+
+def layout(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    return [stride for side, stride in zip(shape, strides, strict=True) if side > 1]
+
+
+LEAN = json.loads((RECORDS / "lean.json").read_text())
+
+
+@pytest.mark.parametrize("row", LEAN, ids=lambda row: f"{row['network']}-{row['level']}")
+def test_lean_networks_have_the_gpus_peak(row: dict[str, Any]):
+    """By the analysis, without TF32; outputs were the same bits at level `exact`.
+
+    To the byte, but for the copy that cuDNN makes of a part of a fusion's weights.
+    """
+    shape = (1, 3, 256, 256)
+    lean = srprof.lean(row["network"], shape, level=row["level"])
+    analysis = srprof.analyze(lean, shape, granularity=1)
+    resident = sum(t.nbytes for t in (*lean.parameters(), *lean.buffers()))
+    image = 3 * 256 * 256 * 4
+    for kind in ("without_tf32", "with_tf32"):
+        assert all(row[kind]["identical"]) or row["level"] == "equivalent"
+        assert row[kind]["lean"]["cold_requested"] <= row[kind]["eager"]["cold_requested"]
+    assert max(row["without_tf32"]["error"]) < 1e-5
+    measured = row["without_tf32"]["lean"]["cold_requested"]
+    copied = measured - (analysis.memory.eager.nbytes - resident - image)
+    assert copied == 0 if row["level"] == "exact" else 0 <= copied <= 50 * 50 * 4
