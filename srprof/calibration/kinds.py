@@ -30,9 +30,9 @@ _SHARES = (
     *("elementwise", "movement", "reduction", "resample", "norm"),
 )
 
-#: Sides of the maps that tell a GPU's bandwidths: small ones for the launches, and maps of 50 MiB
-#: and more, which its cache does not hold.
-_TRAFFIC = (128, 512, 1024)
+#: Sides of the maps that tell a GPU's bandwidths: small ones for what the host needs, and maps of
+#: 50 and 112 MiB, which a cache does not hold: in one of them shares come out above 1.
+_TRAFFIC = (128, 512, 768)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
             )
         )
     sizes = (256,) if quick else (128, 256, 512)
-    benched = benches(sizes, tuple(dtypes)[:2], (512,) if quick else _TRAFFIC)
+    benched = benches(sizes, tuple(dtypes)[:2], _TRAFFIC[1:2] if quick else _TRAFFIC)
     tensor = ("tensor",) if len(dtypes) > 1 else ()
     tiles = [
         _parameter(f"compute.{kind}_{tile}", prior)
