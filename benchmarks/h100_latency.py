@@ -3,7 +3,7 @@
     python benchmarks/h100_latency.py            # the tables, from benchmarks/records/nvidia-h100
     python benchmarks/h100_latency.py --refit    # first fit calibrated.toml to calibrate.json anew
 
-The records are those of `srprof validate --device cuda` (benchmarks/gpu_session.py); each runtime is
+The records are those of `srprof validate --device cuda` (benchmarks/gpu_session.py), each runtime
 the median of 20 passes. Profiles: `h100`, a datasheet with shares that were set with the kernels of
 eleven networks in sight, and `calibrated.toml`, which saw the benches of `srprof calibrate` alone.
 `calibrate.json` is what `srprof calibrate --device cuda --format json` printed on the card, all
