@@ -258,11 +258,12 @@ def _gathered(node: Node) -> int:
     for kind, support in _SUPPORT.items():
         if node.op.endswith(f"_{kind}"):
             return support * results
-    kernel = _argument(node, 1, ())
-    if node.op.startswith(("max_pool", "avg_pool")) and kernel:
-        return results * prod(kernel) ** (1 if len(kernel) > 1 else len(node.shape) - 2)
+    if node.op.startswith(("max_pool", "avg_pool")):
+        kernel = tuple(_argument(node, 1, (1,)))
+        window: tuple[int, ...] = kernel if len(kernel) > 1 else kernel * (len(node.shape) - 2)
+        return results * prod(window)
     # Adaptive pooling: every value goes into one result, or a few.
-    return max(results, prod(node.inputs[0].shape)) if node.inputs else results
+    return max(results, *(prod(info.shape) for info in node.inputs))
 
 
 def _argument(node: Node, position: int, default: Any) -> Any:

@@ -338,7 +338,9 @@ def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
         # What is said of a fit holds for that profile only.
         layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})
     defaults = [_packaged()["default"]]
-    if any(TENSOR_MODES & {*_table(layer, "peak")} for layer in layers):
+    # A CPU may compute in bfloat16 too; its library has a layout of its own.
+    blocked = any(_table(layer, "layout") for layer in layers)
+    if not blocked and any(TENSOR_MODES & {*_table(layer, "peak")} for layer in layers):
         defaults.append(_packaged()["tensor_cores"])
     merged: dict[str, Any] = {}
     for layer in (*defaults, *layers):

@@ -212,6 +212,12 @@ def test_a_profile_with_tensor_cores_has_their_defaults():
         load_device("tensor_cores")
 
 
+def test_a_cpu_that_computes_in_bfloat16_has_none():
+    layout = {"block": 16, "compute": 0.9, "bandwidth": 0.5}
+    cpu = plain_device(peak={"float32": 1, "bfloat16": 2}, layout=layout)
+    assert (cpu.gap, cpu.tensor) == (None, {})
+
+
 def test_the_profile_is_a_file_that_can_be_read_again():
     again = parse_device("again", parse_toml(to_toml(GPU)), "again")
     assert (again.gap, again.wave, again.gather) == (GPU.gap, GPU.wave, GPU.gather)
