@@ -2,6 +2,7 @@
 
     python benchmarks/h100_latency.py            # the tables, from benchmarks/records/nvidia-h100
     python benchmarks/h100_latency.py --refit    # first fit calibrated.toml to calibrate.json anew
+    python benchmarks/h100_latency.py --refit calibrate.log    # and take the samples from a new run
 
 The records are those of `srprof validate --device cuda` (benchmarks/gpu_session.py), each runtime
 the median of 20 passes. Profiles: `h100`, a datasheet with shares that were set with the kernels of
@@ -146,6 +147,13 @@ class _Samples:
         return next(self._rest[bench.name])
 
 
+def keep(log: Path) -> None:
+    """Keep the JSON that `srprof calibrate --format json` printed, with other lines around it."""
+    text = log.read_text(encoding="utf-8")
+    data, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
+    (RECORDS / "calibrate.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
 def refit() -> None:
     """Fit a profile to the samples of the benches that were timed, and write it."""
     data = json.loads((RECORDS / "calibrate.json").read_text(encoding="utf-8"))
@@ -179,8 +187,10 @@ def tables() -> tuple[str, str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--refit", action="store_true")
-    if parser.parse_args().refit:
+    parser.add_argument("--refit", nargs="?", type=Path, const=RECORDS / "calibrate.json")
+    log = parser.parse_args().refit
+    if log is not None:
+        keep(log)
         refit()
     print(*tables(), sep="\n\n")
 

@@ -116,7 +116,7 @@ def tensor_benches(size: int, dtypes: Sequence[str]) -> list[Bench]:
         for dtype in dtypes
         for channels in _DENSE_IN_TENSOR_CORES
     ]
-    small = (1, 3, size // 4, size // 4)
+    small = (1, 16, size // 4, size // 4)
     name = f"bicubic by 4 at {size}x{size}"
     return [*found, Bench(name, "resample", _Call(_bicubic), (small,), dtypes[0])]
 
