@@ -70,11 +70,16 @@ def roofs(size: int, width: int, copied: int, modes: Mapping[str, str]) -> list[
     return [*found, Bench(copy, "bandwidth", _Call(torch.clone), ((copied,),))]
 
 
-def benches(sizes: Sequence[int], dtypes: Sequence[str] = ("float32",)) -> list[Bench]:
+def benches(
+    sizes: Sequence[int],
+    dtypes: Sequence[str] = ("float32",),
+    traffic: Sequence[int] | None = None,
+) -> list[Bench]:
     """All benches at maps of these sides, and the launches.
 
     Args:
         dtypes: of the convolutions and products; all else is in the first.
+        traffic: sides of the maps of what hardly computes; None for `sizes`.
     """
     found = [
         bench
@@ -82,12 +87,14 @@ def benches(sizes: Sequence[int], dtypes: Sequence[str] = ("float32",)) -> list[
         for dtype in dtypes
         for bench in (*_convolutions(size, dtype), *_products(size, dtype))
     ]
-    found += [bench for size in sizes for bench in _traffic(size, dtypes[0])]
+    found += [bench for size in traffic or sizes for bench in _traffic(size, dtypes[0])]
     return found + list(_launches(dtypes[0]))
 
 
 #: Input and output channels: multiples of a tile and not, narrow and wide, an image's three.
 _DENSE = ((3, 50), (16, 16), (16, 50), (32, 32), (50, 16), (50, 48), (50, 50), (64, 64))
+#: More of what tensor cores' tiles make of widths.
+_DENSE_IN_TENSOR_CORES = ((36, 36), (40, 40), (48, 48), (52, 52), (64, 32), (64, 48))
 _POINTWISE = ((16, 50), (48, 12), (50, 25), (50, 50), (64, 64), (200, 50))
 
 
@@ -100,6 +107,18 @@ def _convolution(
     parts = f" in {groups}" if 1 < groups < inner else ""
     name = f"{kind} {inner} to {outer}{parts} at {size}x{size}"
     return Bench(_named(name, dtype), group, model, ((1, inner, size, size),), dtype)
+
+
+def tensor_benches(size: int, dtypes: Sequence[str]) -> list[Bench]:
+    """More benches for a device with tensor cores, at maps of this side."""
+    found = [
+        _convolution("dense", size, dtype, channels, 3)
+        for dtype in dtypes
+        for channels in _DENSE_IN_TENSOR_CORES
+    ]
+    small = (1, 16, size // 4, size // 4)
+    name = f"bicubic by 4 at {size}x{size}"
+    return [*found, Bench(name, "resample", _Call(_bicubic), (small,), dtypes[0])]
 
 
 def _named(name: str, dtype: str) -> str:
@@ -157,6 +176,10 @@ def _traffic(size: int, dtype: str) -> Iterator[Bench]:
 
 def _bilinear(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
+
+
+def _bicubic(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=4, mode="bicubic", align_corners=False)
 
 
 #: Calls in a row, so that a GPU's launches are as far apart as in a network.

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from srprof.calibration.benches import Bench, benches, call, roofs
+from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
 from srprof.cost.devices import Device, parse_device
 from srprof.cost.fitting import Parameter
 from srprof.measuring.base import Device as Hardware
@@ -29,6 +29,10 @@ _SHARES = (
     *("conv", "conv1x1", "grouped", "depthwise", "matmul"),
     *("elementwise", "movement", "reduction", "resample", "norm"),
 )
+
+#: Sides of the maps that tell a GPU's bandwidths: small ones for what the host needs, and maps of
+#: 50 and 112 MiB, which a cache does not hold: in one of them shares come out above 1.
+_TRAFFIC = (128, 512, 768)
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,22 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
                 "product of 8192x8192, tf32", "peak tf32", call(_tf32_product), ((8192, 8192),) * 2
             )
         )
+    sizes = (256,) if quick else (128, 256, 512)
+    benched = benches(sizes, tuple(dtypes)[:2], _TRAFFIC[1:2] if quick else _TRAFFIC)
     tensor = ("tensor",) if len(dtypes) > 1 else ()
     tiles = [
         _parameter(f"compute.{kind}_{tile}", prior)
         for kind in ("tile", *tensor)
         for tile, prior in ((32, 0.5), (64, 0.7), (128, 0.8))
     ]
+    if tensor:
+        benched += tensor_benches(sizes[-1], tuple(dtypes)[:2])
+        tiles += [
+            _parameter("tensor.transpose", 0.7, upper=5.0),
+            _parameter("tensor.unaligned", 0.5),
+            _parameter("wave", 1e-6, 1e-8, 1e-4),
+            _parameter("gather", 5e11, 1e9, 1e14),
+        ]
     index = int(cuda.current_device())
     properties = cuda.get_device_properties(index)
     cache = getattr(properties, "L2_cache_size", 0)
@@ -168,7 +182,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
     read = "torch.cuda.get_device_properties"
     return Plan(
         roofs=tuple(found),
-        benches=tuple(benches((256,) if quick else (128, 256, 512), tuple(dtypes)[:2])),
+        benches=tuple(benched),
         parameters=(*_common(5e-6), _parameter("relative.grouped", 0.7), *tiles),
         table={
             "title": f"{hardware.name}, calibrated",
@@ -178,6 +192,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
             "source": {
                 **dict.fromkeys(("cache", "memory", "sms"), read),
                 **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), fitted),
+                **(dict.fromkeys(("tensor", "wave", "gather"), fitted) if tensor else {}),
             },
         },
     )

@@ -24,7 +24,10 @@ class Stopwatch(Protocol):
         """Entered around everything that is timed."""
 
     def seconds(self, bench: Bench, call: Callable[[], object]) -> float:
-        """How long one call of a bench takes, by a sample of several if it is short."""
+        """How long one call of a bench takes, by a sample of several in a row if it is short.
+
+        In a row, so a device that runs behind its host takes the longer of both, as in a network.
+        """
 
 
 class BackendStopwatch:

@@ -118,6 +118,9 @@ class NodeCost:
         product: where there is one; None for depthwise convolutions.
         taps: of a convolution, the kernel's area; the product's depth is so many times its
             channels.
+        channels: of a convolution, all of its input's and of its output's.
+        channels_last: a convolution's input has the channels innermost in memory.
+        gathered: values that a resampling or pooling reads, each as often as it is read.
         row: elements over which one result of a layer norm is computed, else 0.
     """
 
@@ -135,6 +138,9 @@ class NodeCost:
     bias: int = 0
     product: Product | None = None
     taps: int = 1
+    channels: tuple[int, int] = (0, 0)
+    channels_last: bool = False
+    gathered: int = 0
     row: int = 0
 
     @property
@@ -188,6 +194,7 @@ def node_cost(node: Node, storages: Sequence[Storage]) -> NodeCost:
         written=written,
         writes=node.created or node.written,
         strided=_strided(node) if family in {"elementwise", "movement"} else 0,
+        gathered=_gathered(node) if family == "resample" else 0,
         row=row,
     )
 
@@ -239,6 +246,24 @@ def _strided(node: Node) -> int:
         and info.shape[-1 - follows] > 1
         and _grain(info) != follows
     )
+
+
+#: Values that one result of an interpolation is made of, by what the op's name says.
+_SUPPORT = {"nearest1d": 1, "nearest2d": 1, "linear1d": 2, "bilinear2d": 4, "bicubic2d": 16}
+
+
+def _gathered(node: Node) -> int:
+    """Values that a resampling or pooling reads for all its results together."""
+    results = prod(node.shape)
+    for kind, support in _SUPPORT.items():
+        if node.op.endswith(f"_{kind}"):
+            return support * results
+    if node.op.startswith(("max_pool", "avg_pool")):
+        kernel = tuple(_argument(node, 1, (1,)))
+        window: tuple[int, ...] = kernel if len(kernel) > 1 else kernel * (len(node.shape) - 2)
+        return results * prod(window)
+    # Adaptive pooling: every value goes into one result, or a few.
+    return max(results, *(prod(info.shape) for info in node.inputs))
 
 
 def _argument(node: Node, position: int, default: Any) -> Any:
@@ -295,6 +320,8 @@ def _convolution(
         bias=bias,
         product=product,
         taps=1 if transposed else prod(kernel),
+        channels=(channels, node.shape[-len(kernel) - 1]),
+        channels_last=channels > 1 and _grain(info) == len(kernel),
     )
 
 

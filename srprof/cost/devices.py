@@ -32,6 +32,9 @@ RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
 SHARE_KEYS = (*FAMILIES, "strided")
 #: Of a library that computes convolutions in blocks of channels.
 LAYOUT_KEYS = ("block", "compute", "bandwidth")
+#: Modes that tensor cores compute in, and what a profile says of convolutions in them.
+TENSOR_MODES = frozenset({"tf32", "float16", "bfloat16"})
+TENSOR_KEYS = ("transpose", "unaligned")
 SPREAD_KEYS = ("common", *FAMILIES, "strided", "launch")
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "peak": MODES,
@@ -39,6 +42,7 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "relative": RELATIVE_KEYS,
     "bandwidth_share": SHARE_KEYS,
     "layout": LAYOUT_KEYS,
+    "tensor": TENSOR_KEYS,
     "spread": SPREAD_KEYS,
 }
 #: Single figures: the unit that the file is in, and its value in SI units.
@@ -49,14 +53,21 @@ _FIGURES: Mapping[str, tuple[str, float]] = {
     "memory": ("GiB", 2**30),
     "sms": ("", 1),
     "launch": ("us", 1e-6),
+    "gap": ("us", 1e-6),
+    "wave": ("us", 1e-6),
+    "gather": ("10^9/s", 1e9),
     "held_out_error": ("", 1),
     "held_out_rms": ("", 1),
 }
-_OPTIONAL = frozenset({"cache_bandwidth", "held_out_error", "held_out_rms"})
-_MAY_BE_ZERO = frozenset({"launch", "cache", "held_out_error", "held_out_rms"})
+_OPTIONAL = frozenset(
+    {"cache_bandwidth", "gap", "wave", "gather", "held_out_error", "held_out_rms"}
+)
+_MAY_BE_ZERO = frozenset({"launch", "gap", "wave", "cache", "held_out_error", "held_out_rms"})
+#: Tables of the packaged file that are no devices.
+_LAYERS = frozenset({"default", "tensor_cores"})
 _TEXTS = ("command", "note")
-_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", *_TEXTS})
-_OTHERS = ("title", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
+_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", "names", *_TEXTS})
+_OTHERS = ("title", "names", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,13 @@ class Device:
         cache: bytes of the last-level cache. cache_bandwidth: bytes a second from it, None if
             no public figure exists; then the cache is left out of the estimate.
         memory: bytes. sms: streaming multiprocessors (a CPU's cores).
-        launch: seconds that each kernel costs beyond its work.
+        launch: seconds that each kernel costs beyond its work; with a `gap`, of the host's time
+            instead, for each operation and for each kernel.
+        gap: seconds from one kernel to the next while the host is ahead of the device; None if
+            the device waits for each launch.
+        wave: seconds that a wave of tiles takes beyond its arithmetic: until its first data has
+            come, and to write its last; None to count the arithmetic alone.
+        gather: values a second that resampling and pooling read; None to count bytes alone.
         bias_pass: a convolution's bias is added in a kernel of its own.
         compute: share of the peak reached by tiles of 32, 64 and 128 output channels (`tile_`
             outside tensor cores, `tensor_` in them) and by depthwise convolutions.
@@ -82,6 +99,10 @@ class Device:
             CPU: `block`, channels in one; `compute`, share of the peak reached in it; `bandwidth`,
             share reached by the copies into that layout and back. Empty if there is none; with
             it, `relative` is the share of the peak itself for what is not computed in blocks.
+        tensor: of convolutions in tensor cores, which take maps with the channels innermost:
+            `transpose`, share of the bandwidth reached by the copies of plain maps into that
+            layout and back; `unaligned`, what is reached of a tile's share where a pixel's
+            channels are no multiple of 32 bytes. Empty if there are no tensor cores.
         spread: relative standard deviation of a family's time, `common` for all together.
         held_out_error: mean relative error on networks that a fit did not see, None if not
             fitted. held_out_rms: root mean square of the same, for the uncertainty.
@@ -102,8 +123,12 @@ class Device:
     bandwidth_share: Mapping[str, float]
     spread: Mapping[str, float]
     layout: Mapping[str, float] = field(default_factory=dict)
+    tensor: Mapping[str, float] = field(default_factory=dict)
     bias_pass: bool = True
     cache_bandwidth: float | None = None
+    gap: float | None = None
+    wave: float | None = None
+    gather: float | None = None
     held_out_error: float | None = None
     held_out_rms: float | None = None
     fitted: tuple[str, ...] = ()
@@ -149,7 +174,7 @@ class Device:
 
 def device_names() -> tuple[str, ...]:
     """Names of the profiles that come with srprof, also those without figures of their own."""
-    return tuple(name for name in _packaged() if name != "default")
+    return tuple(name for name in _packaged() if name not in _LAYERS)
 
 
 def device_titles() -> Mapping[str, str]:
@@ -165,11 +190,15 @@ def needs_calibration(name: str) -> bool:
 def device_like(hardware: str) -> str | None:
     """The packaged profile of a device that calls itself so; None if there is none for sure.
 
-    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`.
+    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`, and
+    `NVIDIA H100 PCIe` is no `NVIDIA H100 80GB HBM3`.
+
+    Args:
+        hardware: as `torch.cuda.get_device_properties(0).name` has it.
     """
     wanted = hardware.casefold()
-    for name, title in device_titles().items():
-        if f"{title.casefold()} ".startswith(f"{wanted} ") and not needs_calibration(name):
+    for name in device_names():
+        if wanted in (known.casefold() for known in _packaged()[name].get("names", ())):
             return name
     return None
 
@@ -308,14 +337,24 @@ def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
             _impossible("base", base, f"a known device{f' ({near[0]}?)' if near else ''}", where)
         # What is said of a fit holds for that profile only.
         layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})
+    defaults = [_packaged()["default"]]
+    # A CPU may compute in bfloat16 too; its library has a layout of its own.
+    blocked = any(_table(layer, "layout") for layer in layers)
+    if not blocked and any(TENSOR_MODES & {*_table(layer, "peak")} for layer in layers):
+        defaults.append(_packaged()["tensor_cores"])
     merged: dict[str, Any] = {}
-    for layer in (_packaged()["default"], *layers):
+    for layer in (*defaults, *layers):
         for key, value in layer.items():
             if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
                 merged[key] = {**merged[key], **value}
             else:
                 merged[key] = value
     return merged
+
+
+def _table(layer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = layer.get(key)
+    return table if isinstance(table, Mapping) else {}
 
 
 def _texts(merged: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
@@ -360,9 +399,11 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
 
 def _most_share(table: str, entry: str) -> float:
     """The largest share that is physically possible; infinite for what is no share."""
-    if table == "bandwidth_share" or (table, entry) == ("layout", "bandwidth"):
+    copies = {("layout", "bandwidth"), ("tensor", "transpose")}
+    if table == "bandwidth_share" or (table, entry) in copies:
         return 5.0  # what a cache serves is faster than the memory
-    if table in {"compute", "relative"} or (table, entry) == ("layout", "compute"):
+    shares = {("layout", "compute"), ("tensor", "unaligned")}
+    if table in {"compute", "relative"} or (table, entry) in shares:
         return 1.5  # a card's clock may run above the boost clock that its datasheet's peak is at
     return float("inf")
 

@@ -12,25 +12,39 @@ networks meet them all the time:
 - A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
   channels-last and a plain map) uses a few bytes of each sector that it fetches.
 
+A GPU with tensor cores differs in five, each seen in the kernels of an H100 (docs/latency.md):
+
+- Its convolutions take maps with the channels innermost: plain maps are copied into that layout
+  and back, 64 bytes of a pixel's channels at a time. Below 16 input channels they stay outside
+  tensor cores; a 1x1 convolution is a product of the maps as they are.
+- Channels that are no multiple of 32 bytes are fetched in small pieces, and columns that do not
+  fill tiles of 64 go in tiles of 32.
+- Each wave of tiles waits for its first data and its last: `wave`. A narrow convolution is little
+  else.
+- Resampling and pooling take as long as their reads from the caches: `gather`.
+- The host runs ahead of the device. Kernels follow each other at a short `gap`, and a network takes
+  the longer of two: what the device needs, and what the host needs to launch it.
+
 A CPU differs in two: oneDNN computes convolutions in blocks of channels, as many as fit in a
 vector register, and copies their maps into that layout and back; 1x1 convolutions of one image
 are plain matrix products.
 
-What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), a host too slow to keep
-the device fed, and what a library's version does badly. Linear layers on permuted maps, attention
-on windows and depthwise convolutions rest on assumed shares: of published runtimes, those of
-networks made of them are underestimated, by up to three times.
+What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), which of its kernels a
+library picks where several would do, and what a library's version does badly. Linear layers on
+permuted maps, attention on windows and depthwise convolutions rest on assumed shares: of published
+runtimes, those of networks made of them are underestimated, by up to three times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal, TypeVar
 
 from srprof.cost.classes import TILES, NodeCost, Product, node_costs
-from srprof.cost.devices import Device
+from srprof.cost.devices import TENSOR_MODES, Device
+from srprof.inputs import ITEMSIZE
 from srprof.tracing.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]
@@ -43,7 +57,17 @@ _FEWEST_ROWS = 32
 #: Families that a library with a layout of its own computes in it. oneDNN takes inputs of fewer
 #: channels as they are.
 _BLOCKED = frozenset({"conv", "grouped"})
+_PRODUCTS = frozenset({*_BLOCKED, "depthwise", "conv1x1", "matmul"})
 _FEWEST_CHANNELS = 4
+#: Input channels below which cuDNN leaves a convolution to the other cores.
+_FEWEST_IN_TENSOR_CORES = 16
+#: Bytes of a pixel's channels, of maps with the channels innermost: handled at once; filled up to
+#: with zeros; and a multiple of which is fetched at full speed.
+_PIECE = 64
+_FILLED = 16
+_ALIGNED = 32
+#: Bytes of an element as PyTorch's kernels that take one at a time see it: a half is no faster.
+_WORD = 4
 #: Threads that PyTorch's layer norm gives to each row, so a shorter row leaves some idle.
 _NORM_THREADS = 256
 
@@ -59,6 +83,7 @@ class NodeEstimate:
         bias: the pass over the output that adds a convolution's bias.
         layout: the copies that bring a convolution's maps into the library's layout and back.
         overhead: of its kernel launches.
+        host: what the host needs to launch it, on a device that it runs ahead of; else 0.
         seconds: the longer of `compute` and `memory`, plus `bias`, `layout` and `overhead`.
         bound: what most of `seconds` is: "compute", "memory" (`bias` and `layout` are memory
             traffic too), "launch", or "free" for a node that launches nothing.
@@ -70,6 +95,7 @@ class NodeEstimate:
     bias: float
     layout: float
     overhead: float
+    host: float
     seconds: float
     bound: Bound
 
@@ -98,7 +124,8 @@ class Estimate:
     Attributes:
         device: the profile that was used.
         nodes: one for each node of the trace.
-        seconds: their sum. overhead: the launches' part of it.
+        seconds: their sum. overhead: the launches' part of it, or the gaps between kernels and
+            the time that the device waits for its host.
         by_class: seconds by operation class, longest first.
         by_module: seconds by module path, each module with all that is inside it; "" is all.
         uncertainty: one standard deviation of `seconds`, in seconds; see `uncertainty`.
@@ -175,16 +202,17 @@ def estimate(trace: Trace, device: Device) -> Estimate:
 
 def estimate_costs(costs: Sequence[NodeCost], device: Device) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
-    nodes = []
+    nodes = _waited(
+        [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
+    )
     by_class: dict[str, float] = {}
     by_module: dict[str, float] = {"": 0.0}
     overhead = 0.0
-    for index, cost in enumerate(costs):
-        node = estimate_node(cost, device, _cached(costs, index, device))
-        nodes.append(node)
+    for node in nodes:
         overhead += node.overhead
         if node.bound == "free":
             continue
+        cost = node.cost
         by_class[cost.op_class] = by_class.get(cost.op_class, 0.0) + node.seconds
         path = cost.module
         while path:
@@ -204,10 +232,24 @@ def estimate_costs(costs: Sequence[NodeCost], device: Device) -> Estimate:
     )
 
 
+def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
+    """The nodes with the time that the device waits for the host, if the host needs longer.
+
+    Each node waits for its share of what the host does.
+    """
+    host = sum(node.host for node in nodes)
+    wait = host - sum(node.seconds for node in nodes)
+    if wait <= 0:
+        return nodes
+    return [
+        _summed(replace(node, overhead=node.overhead + wait * node.host / host)) for node in nodes
+    ]
+
+
 def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
-        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
+        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
     share = device.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -216,18 +258,47 @@ def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstima
     memory += _strided(cost, device)
     if cached and device.cache_bandwidth:
         memory += cached / (device.cache_bandwidth * share)
-    compute = _compute(cost, device)
-    bias, launches = 0.0, 1 + (cost.copied > 0)
+    if device.gather:
+        memory = max(memory, cost.gathered / device.gather)
+    compute, layout, copies = _compute(cost, device)
+    operations, kernels = 1, 1 + copies + (cost.copied > 0)
+    bias = 0.0
     if cost.bias and device.bias_pass:
-        bias = 2 * cost.bias / (device.bandwidth * device.bandwidth_share["elementwise"])
-        launches += 1
-    overhead = launches * device.launch
-    layout = _layout(cost, device)
-    seconds = max(compute, memory) + bias + layout + overhead
-    traffic = bias + layout + (memory if memory >= compute else 0.0)
-    worst = max(compute if compute > memory else 0.0, traffic, overhead)
+        bias = _bias(cost, device)
+        operations, kernels = operations + 1, kernels + 1
+    ahead = device.gap is not None
+    return _summed(
+        NodeEstimate(
+            cost=cost,
+            compute=compute,
+            memory=memory,
+            bias=bias,
+            layout=layout,
+            overhead=kernels * (device.launch if device.gap is None else device.gap),
+            host=(operations + kernels) * device.launch if ahead else 0.0,
+            seconds=0.0,
+            bound="free",
+        )
+    )
+
+
+def _summed(node: NodeEstimate) -> NodeEstimate:
+    """The node with its sum, and what most of it is."""
+    if node.cost.family == "view":
+        return node
+    compute, memory = node.compute, node.memory
+    seconds = max(compute, memory) + node.bias + node.layout + node.overhead
+    traffic = node.bias + node.layout + (memory if memory >= compute else 0.0)
+    worst = max(compute if compute > memory else 0.0, traffic, node.overhead)
     bound: Bound = "memory" if worst == traffic else "compute" if worst == compute else "launch"
-    return NodeEstimate(cost, compute, memory, bias, layout, overhead, seconds, bound)
+    return replace(node, seconds=seconds, bound=bound)
+
+
+def _bias(cost: NodeCost, device: Device) -> float:
+    """Seconds of the pass that adds a bias in place, one element at a time."""
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    nbytes = cost.bias * max(size, _WORD) / size
+    return 2 * nbytes / (device.bandwidth * device.bandwidth_share["elementwise"])
 
 
 def _strided(cost: NodeCost, device: Device) -> float:
@@ -235,33 +306,70 @@ def _strided(cost: NodeCost, device: Device) -> float:
     return cost.strided / (device.bandwidth * device.bandwidth_share["strided"])
 
 
-def _compute(cost: NodeCost, device: Device) -> float:
-    """Seconds of arithmetic, in the tile and mode that are fastest on this device."""
-    if not cost.flops:
-        return 0.0
-    if cost.product is None:
-        (mode,) = device.modes(cost.dtype, "matmul")
-        peak = device.peak[mode]
-        return cost.flops / (peak * device.compute["depthwise"])
+def _compute(cost: NodeCost, device: Device) -> tuple[float, float, int]:
+    """Seconds of arithmetic, seconds of the copies that its layout needs, and their kernels.
+
+    Of the tiles and modes, the fastest with its copies is taken.
+    """
+    ways = []
+    for mode in _modes(cost, device):
+        compute = _arithmetic(cost, device, mode)
+        layout, kernels = _layout(cost, device, mode)
+        ways.append((compute + layout + kernels * (device.gap or 0.0), compute, layout, kernels))
+    return min(ways)[1:] if ways else (0.0, 0.0, 0)
+
+
+def _modes(cost: NodeCost, device: Device) -> tuple[str, ...]:
+    """The modes that a library may compute a node in; none if there is nothing to compute."""
+    if not cost.flops and cost.family not in _PRODUCTS:
+        return ()
+    outside = cost.product is None or device.layout
+    modes = device.modes(cost.dtype, "matmul" if outside else cost.family)
+    narrow = cost.product and cost.product.depth < _FEWEST_IN_TENSOR_CORES * cost.taps
+    if device.tensor and (outside or (narrow and cost.family in _BLOCKED)):
+        return ("float32" if modes[0] in TENSOR_MODES and "float32" in device.peak else modes[0],)
+    return modes
+
+
+def _arithmetic(cost: NodeCost, device: Device, mode: str) -> float:
+    """Seconds in this mode, in the fastest tile."""
+    product = cost.product
+    if product is None:
+        return cost.flops / (device.peak[mode] * device.compute["depthwise"])
     if device.layout:
-        return _blocked(cost, cost.product, device)
-    relative = device.relative.get(cost.family, 1.0)
-    speeds = [
-        (device.peak[mode] * relative, "tile" if mode in {"float32", "float64"} else "tensor")
-        for mode in device.modes(cost.dtype, cost.family)
-    ]
-    batch, rows, columns, depth = cost.product
-    height = min(_ROWS, -(-rows // _FEWEST_ROWS) * _FEWEST_ROWS)
-    blocks = batch * -(-rows // height)
-    sms = device.sms
-    fastest = float("inf")
-    for tile in TILES:
-        # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
-        waves = -(-blocks * -(-columns // tile) // sms)
-        work = 2.0 * waves * sms * height * tile * depth
-        for peak, kind in speeds:
-            fastest = min(fastest, work / (peak * device.compute[f"{kind}_{tile}"]))
-    return fastest
+        return _blocked(cost, product, device)
+    return min(_tiled(cost, product, device, mode, tile) for tile in TILES)
+
+
+def _tiled(cost: NodeCost, product: Product, device: Device, mode: str, tile: int) -> float:
+    """Seconds of a product in tiles of so many columns; infinite if a library takes none."""
+    batch, rows, columns, depth = product
+    kind = "tensor" if mode in TENSOR_MODES else "tile"
+    speed = device.peak[mode] * device.relative.get(cost.family, 1.0)
+    speed *= device.compute[f"{kind}_{tile}"]
+    if kind == "tensor" and device.tensor and cost.family in _BLOCKED:
+        if columns % tile and tile > TILES[0]:
+            return float("inf")  # cuDNN leaves no part of a wide tile empty
+        depth, share = _in_pieces(cost, depth, device)
+        speed *= share
+    height = min(_ROWS, _up(rows, _FEWEST_ROWS))
+    # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
+    waves = -(-batch * -(-rows // height) * -(-columns // tile) // device.sms)
+    work = 2.0 * waves * device.sms * height * tile * depth
+    return waves * (device.wave or 0.0) + work / speed
+
+
+def _in_pieces(cost: NodeCost, depth: int, device: Device) -> tuple[int, float]:
+    """A product's depth with its channels in whole pieces, and the share of the speed reached."""
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    nbytes = depth // cost.taps * size
+    aligned = _up(nbytes, _FILLED) % _ALIGNED == 0
+    return cost.taps * _up(nbytes, _PIECE) // size, 1.0 if aligned else device.tensor["unaligned"]
+
+
+def _up(number: int, step: int) -> int:
+    """The next multiple of a step."""
+    return step * -(-number // step)
 
 
 def _blocked(cost: NodeCost, product: Product, device: Device) -> float:
@@ -278,19 +386,38 @@ def _blocked(cost: NodeCost, product: Product, device: Device) -> float:
         speed *= device.layout["compute"]
         channels = depth // cost.taps
         if channels >= _FEWEST_CHANNELS:
-            depth = cost.taps * block * -(-channels // block)
-        columns = block * -(-columns // block)
+            depth = cost.taps * _up(channels, block)
+        columns = _up(columns, block)
     return 2.0 * batch * rows * columns * depth / speed
 
 
-def _layout(cost: NodeCost, device: Device) -> float:
-    """Seconds of copying a convolution's maps into blocks of channels and back."""
+def _layout(cost: NodeCost, device: Device, mode: str) -> tuple[float, int]:
+    """Seconds of copying a convolution's maps into the library's layout and back, and kernels."""
+    if device.tensor and mode in TENSOR_MODES and cost.family in _BLOCKED:
+        return (0.0, 0) if cost.channels_last else _transposed(cost, device)
     if not device.layout or cost.family not in {*_BLOCKED, "depthwise"}:
-        return 0.0
+        return 0.0, 0
     image = cost.reads[0][1]
     if cost.product is not None and cost.product.depth < _FEWEST_CHANNELS * cost.taps:
         image = 0  # an image's three channels are taken as they are
-    return 2 * (image + cost.written) / (device.bandwidth * device.layout["bandwidth"])
+    seconds = 2 * (image + cost.written) / (device.bandwidth * device.layout["bandwidth"])
+    return seconds, 0
+
+
+def _transposed(cost: NodeCost, device: Device) -> tuple[float, int]:
+    """Seconds and kernels of the copies between plain maps and those with channels innermost.
+
+    The image, the filters and the result are copied, in whole pieces; what the kernel counts with
+    is set to zero first. If a pixel of the image has channels to be filled up, its copy is too.
+    """
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    inner, outer = (size * channels for channels in cost.channels)
+    image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
+    nbytes = 2 * (image * _up(inner, _PIECE) + result * _up(outer, _PIECE))
+    seconds = nbytes / (device.bandwidth * device.tensor["transpose"])
+    if inner % _FILLED == 0:
+        return seconds, 4
+    return seconds + image * _up(inner, _FILLED) / device.bandwidth, 6
 
 
 def _cached(costs: Sequence[NodeCost], index: int, device: Device) -> int:

@@ -115,6 +115,7 @@ def details(device: Device) -> list[Section]:
 def _figures(device: Device) -> list[tuple[str, str, str]]:
     """Key of the source, name and value of the hardware's figures."""
     cache_bandwidth = device.cache_bandwidth
+    gap, wave, gather = device.gap, device.wave, device.gather
     return [
         *(
             ("peak", f"peak, {mode}", f"{peak / 1e12:,.4g} TFLOP/s")
@@ -130,6 +131,9 @@ def _figures(device: Device) -> list[tuple[str, str, str]]:
         ("memory", "memory", f"{device.memory / 2**30:,.4g} GiB"),
         ("sms", "multiprocessors", f"{device.sms:,}"),
         ("launch", "overhead of a launch", f"{1e6 * device.launch:.3g} us"),
+        *([("gap", "between two kernels", f"{1e6 * gap:.3g} us")] if gap is not None else []),
+        *([("wave", "latency of a wave", f"{1e6 * wave:.3g} us")] if wave is not None else []),
+        *([("gather", "values gathered", f"{gather / 1e9:,.4g} x 10^9/s")] if gather else []),
     ]
 
 
@@ -139,6 +143,7 @@ def _efficiencies(device: Device) -> Section:
         "compute": ("share of the peak", device.compute),
         "relative": ("of a tile's share", device.relative),
         "bandwidth_share": ("share of the bandwidth", device.bandwidth_share),
+        "tensor": ("of convolutions in tensor cores", device.tensor),
         "spread": ("assumed spread", device.spread),
     }
     columns = (Column("class"), Column("figure"), Column("value", "share"))

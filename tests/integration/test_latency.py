@@ -6,6 +6,7 @@ After a change of a format that is meant: `python tests/integration/test_latency
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import re
@@ -338,16 +339,18 @@ def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
 # -- the page -------------------------------------------------------------------------------------
 
 
-def test_the_tables_of_the_page_are_what_the_command_prints(monkeypatch):
+@pytest.mark.parametrize(
+    "script, imported", [("latency_tables", ("fit_ntire2022",)), ("h100_latency", ())]
+)
+def test_the_tables_of_the_page_are_what_the_command_prints(script, imported, monkeypatch):
     root = Path(__file__).parents[2]
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    for name in ("latency_tables", "fit_ntire2022"):
+    for name in (script, *imported):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import latency_tables
-
+    made = importlib.import_module(script)
     page = (root / "docs" / "latency.md").read_text(encoding="utf-8")
-    shown = re.search(r"latency_tables: begin -->\n(.*?)\n<!--", page, flags=re.DOTALL).group(1)
-    assert shown == "\n\n".join(latency_tables.tables())
+    shown = re.search(rf"{script}: begin -->\n(.*?)\n<!--", page, flags=re.DOTALL).group(1)
+    assert shown == "\n\n".join(made.tables())
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from srprof.cli import main
-from srprof.cost.devices import device_like, device_names, device_titles
+from srprof.cost.devices import device_like, device_names, load_device, needs_calibration
 from srprof.measuring import cpu, run
 
+ROOT = Path(__file__).parents[2]
 OWN = """\
 title = "My processor"
 bandwidth = 10
@@ -106,11 +108,31 @@ def test_what_time_refuses(clock, capsys, change, named):
     assert captured.out == ""
 
 
-def test_a_gpu_is_known_by_its_name_and_a_variant_is_not():
-    assert device_like("NVIDIA GeForce GTX 1080 Ti") == "gtx1080ti"
-    assert device_like("NVIDIA H200") == "h200"
-    assert device_like("NVIDIA GeForce RTX 3090") == "rtx3090"
-    for unknown in ("NVIDIA GeForce RTX 3090 Ti", "NVIDIA H20", "This machine's CPU"):
-        assert device_like(unknown) is None
-    for name in device_names():
-        assert device_like(device_titles()[name]) in {name, None}
+@pytest.mark.parametrize(
+    "hardware, name",
+    [
+        ("NVIDIA GeForce GTX 1080 Ti", "gtx1080ti"),
+        ("NVIDIA TITAN Xp", "titanxp"),
+        ("NVIDIA GeForce RTX 2080 Ti", "rtx2080ti"),
+        ("NVIDIA GeForce RTX 3090", "rtx3090"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA A100-SXM4-40GB", None),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H20", None),
+        ("This machine's CPU", None),
+    ],
+)
+def test_a_gpu_is_known_by_its_name_and_a_variant_is_not(hardware, name):
+    assert device_like(hardware) == name
+
+
+def test_no_two_profiles_are_of_one_name():
+    """And the measured card of `benchmarks/records` has one."""
+    found = [load_device(name) for name in device_names() if not needs_calibration(name)]
+    assert len({device.title for device in found}) == len(found)
+    record = next((ROOT / "benchmarks/records/nvidia-h100/published").glob("imdn_*.json"))
+    assert device_like(json.loads(record.read_text())["device"]["name"]) == "h100"

@@ -24,7 +24,7 @@ from srprof.errors import BusyError, InputError
 from srprof.measuring import heap
 from srprof.measuring.base import Device as Hardware
 from srprof.toml import parse_toml
-from tests.fake_stopwatch import FakeStopwatch
+from tests.fake_stopwatch import FakeStopwatch, bench_costs
 
 CPU = Hardware("cpu", "Made-up CPU", "AVX512")
 GPU = Hardware("cuda", "Made-up GPU", "9.0", memory=2**30)
@@ -169,12 +169,43 @@ def test_a_gpu_as_the_model_has_it_is_predicted():
         assert predicted == pytest.approx(estimate(trace, truth).seconds, rel=0.1)
 
 
+def test_what_tensor_cores_need_is_recovered():
+    truth = load_device("h100").with_values(
+        {"tensor.transpose": 0.4, "tensor.unaligned": 0.25, "wave": 2e-6, "launch": 3e-6}
+    )
+    chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
+    found = run_calibration(chosen, FakeStopwatch(truth), "h100_here").device
+    copies, wanted = (d.tensor["transpose"] * d.bandwidth for d in (found, truth))
+    assert copies == pytest.approx(wanted, rel=0.15)
+    assert found.tensor["unaligned"] == pytest.approx(0.25, rel=0.1)
+    assert found.launch == pytest.approx(3e-6, rel=0.1)
+    assert found.wave == pytest.approx(2e-6, rel=0.3)
+    assert found.gather == pytest.approx(truth.gather, rel=0.1)
+    for figure in ("tensor", "wave", "gather"):
+        assert found.source[figure] == "Fitted to the benches"
+    assert "H100" in found.source["gap"]  # no bench tells it
+
+
+def test_maps_that_tell_a_bandwidth_do_not_fit_in_a_cache():
+    chosen = plan(GPU, quick=False, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
+    moved = [
+        bench_costs(bench)[0]
+        for bench in chosen.benches
+        if bench.group == "element-wise" and "128x128" not in bench.name
+    ]
+    assert moved and all(cost.written >= 50 * 2**20 for cost in moved)
+    names = [bench.name for bench in chosen.benches]
+    assert len(set(names)) == len(names)
+
+
 def test_an_old_gpu_has_float32_alone():
     chosen = plan(replace(GPU, capability="6.1"), True, 1, fake_cuda())
     assert {bench.dtype for bench in chosen.benches} == {"float32"}
     assert [bench.group for bench in chosen.roofs] == ["peak float32", "bandwidth"]
     found = run_calibration(chosen, FakeStopwatch(load_device("gtx1080ti")), "old")
     assert set(found.device.peak) == {"float32"}
+    assert not found.device.tensor
+    assert {"tensor.transpose", "wave"}.isdisjoint(found.fit.values)
 
 
 # -- clocks ---------------------------------------------------------------------------------------

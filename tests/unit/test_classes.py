@@ -195,6 +195,35 @@ def test_the_row_of_a_layer_norm():
     assert (found.family, found.row) == ("norm", 40)
 
 
+@pytest.mark.parametrize(
+    "op, image, output, arguments, values",
+    [
+        ("upsample_nearest2d", (1, 3, 4, 4), (1, 3, 8, 8), (), 192),
+        ("upsample_bilinear2d", (1, 3, 4, 4), (1, 3, 8, 8), (), 4 * 192),
+        ("upsample_bicubic2d", (1, 3, 4, 4), (1, 3, 8, 8), (), 16 * 192),
+        ("max_pool2d_with_indices", (1, 3, 9, 9), (1, 3, 3, 3), (None, (7, 7), (1, 1)), 49 * 27),
+        ("avg_pool2d", (1, 3, 9, 9), (1, 3, 3, 3), (None, (3,)), 9 * 27),
+        ("_adaptive_avg_pool2d", (1, 3, 9, 9), (1, 3, 1, 1), (), 243),
+    ],
+)
+def test_what_a_resampling_gathers(op, image, output, arguments, values):
+    found = cost_of(op, [tensor(0, *image)], [tensor(1, *output)], *arguments)
+    assert (found.family, found.gathered) == ("resample", values)
+
+
+def test_arithmetic_gathers_nothing():
+    assert cost_of("add", [tensor(0, 4), tensor(1, 4)], [tensor(2, 4)]).gathered == 0
+
+
+def test_a_convolution_tells_its_channels_and_whether_they_are_innermost():
+    plain = convolution((1, 6, 8, 8), (9, 6, 3, 3), (1, 9, 8, 8))
+    last = convolution((1, 6, 8, 8), (9, 6, 3, 3), (1, 9, 8, 8), strides=(384, 1, 48, 6))
+    assert (plain.channels, last.channels) == ((6, 9), (6, 9))
+    assert (plain.channels_last, last.channels_last) == (False, True)
+    up = convolution((1, 6, 8, 8), (6, 2, 4, 4), (1, 2, 32, 32), transposed=True)
+    assert up.channels == (6, 2)
+
+
 def test_foreach_ops_that_return_nothing_move_their_operands():
     x, y = tensor(0, 4, 4), tensor(1, 4, 4)
     found = cost_of("_foreach_add_", [x, y], [], written=(0,))

@@ -100,15 +100,18 @@ def test_families_in_the_same_tiles_may_reach_less():
 
 def test_tensor_cores_have_shares_of_their_own():
     device = plain_device(
-        peak={"float32": 1.0, "tf32": 8.0}, compute={"tensor_32": 0.25, "tile_32": 0.5}
+        peak={"float32": 1.0, "tf32": 8.0},
+        compute={"tensor_32": 0.25, "tile_32": 0.5},
+        wave=0,
     )
-    product = Product(1, 1280, 16, 1000)
-    conv = estimate_node(cost("conv", product=product), device).compute
+    product = Product(1, 1280, 16, 1024)
+    node = cost("conv", product=product, channels_last=True)
+    conv = estimate_node(node, device).compute
     linear = estimate_node(cost("matmul", product=product), device).compute
     assert linear == pytest.approx(4 * conv)  # 8 x 0.25 against 1 x 0.5
     weak = device.with_values({"compute.tensor_32": 0.01, "compute.tensor_64": 0.01})
     weak = weak.with_values({"compute.tensor_128": 0.01})
-    slow = estimate_node(cost("conv", product=product), weak).compute
+    slow = estimate_node(node, weak).compute
     assert slow == pytest.approx(linear)  # TF32 is allowed, not forced
 
 
