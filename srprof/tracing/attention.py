@@ -82,8 +82,9 @@ def _flash(
         return kernel(query, key, value, 0.0, is_causal, False, scale=scale)[0]  # type: ignore[no-any-return]
     scale = width**-0.5 if scale is None else scale
     filled = [F.pad(part, (0, missing)) for part in (query, key, value)]
-    result: Tensor = kernel(*filled, 0.0, is_causal, False, scale=scale)[0]
-    return result[..., :width]
+    results = kernel(*filled, 0.0, is_causal, False, scale=scale)  # all held until it returns
+    cropped: Tensor = results[0][..., :width]
+    return cropped
 
 
 def _efficient(
@@ -96,19 +97,25 @@ def _efficient(
 ) -> Tensor:
     """The memory-efficient kernel, which takes a mask in the operands' dtype and aligned."""
     kernel = torch.ops.aten._scaled_dot_product_efficient_attention
-    if mask is not None:
-        if mask.dtype is torch.bool:
-            zero, never = (
-                torch.scalar_tensor(number, dtype=query.dtype, device=mask.device)
-                for number in (0.0, float("-inf"))
-            )
-            mask = torch.where(mask, zero, never)
-            del zero, never
-        if any(stride % _MASK_MULTIPLE for stride in mask.stride()[:-1]) or mask.stride(-1) != 1:
-            length = mask.shape[-1]
-            mask = F.pad(mask, (0, _MASK_MULTIPLE - length % _MASK_MULTIPLE))[..., :length]
-        mask = mask.expand(*query.shape[:-1], key.shape[-2])
-    return kernel(query, key, value, mask, False, 0.0, is_causal, scale=scale)[0]  # type: ignore[no-any-return]
+    bias = mask
+    if mask is not None and mask.dtype is torch.bool:
+        zero, never = (
+            torch.scalar_tensor(number, dtype=query.dtype, device=mask.device)
+            for number in (0.0, float("-inf"))
+        )
+        bias = torch.where(mask, zero, never)
+        del zero, never
+    aligned = None if bias is None else _aligned(bias).expand(*query.shape[:-1], key.shape[-2])
+    return kernel(query, key, value, aligned, False, 0.0, is_causal, scale=scale)[0]  # type: ignore[no-any-return]
+
+
+def _aligned(bias: Tensor) -> Tensor:
+    """A mask whose rows begin at multiples of eight elements; the one given is held meanwhile."""
+    strides = bias.stride()
+    if strides[-1] == 1 and not any(stride % _MASK_MULTIPLE for stride in strides[:-1]):
+        return bias
+    length = bias.shape[-1]
+    return F.pad(bias, (0, _MASK_MULTIPLE - length % _MASK_MULTIPLE))[..., :length]
 
 
 @contextmanager

@@ -125,6 +125,20 @@ def test_a_mask_is_made_a_number_and_aligned():
     assert "bmm" in calls_of(Operands(mask="float"), 30, "float16")
 
 
+def test_what_the_call_holds_until_it_returns():
+    """Logarithms of flash attention's sums beside its crop; a mask as a number beside its pad."""
+    trace = srprof.trace(Operands(), (2, 6, 64, 30), dtype="float16")
+    *_, flash, crop = trace.nodes
+    assert (flash.op, crop.op) == (FLASH, "slice")
+    filled = 2 * 6 * 64 * 32 * 2
+    assert crop.live == flash.live
+    assert flash.live == 2 * 6 * 64 * 30 * 2 + 4 * filled + 2 * 6 * 64 * 4 + 24
+    trace = srprof.trace(Operands(keys=37, mask="bool"), (2, 6, 64, 32))
+    numbers = {node.op: node for node in trace.nodes}
+    assert numbers["expand"].live == numbers["constant_pad_nd"].live
+    assert numbers["constant_pad_nd"].live - numbers["where"].live == 64 * 40 * 4 - 8
+
+
 def test_the_state_of_dropout_is_in_main_memory():
     trace = srprof.trace(Operands(), (2, 6, 64, 32))
     made = 2 * 6 * 64 * 32 * 4

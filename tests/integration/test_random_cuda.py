@@ -88,9 +88,12 @@ CASES = [
 
 @pytest.mark.parametrize("dtype, mask, causal, width, keys", CASES)
 def test_attention(dtype: str, mask: str, causal: bool, width: int, keys: int):
-    """On Hopper cuDNN's kernel takes masks as they are in half precision; all else is alike."""
+    """On Hopper cuDNN's kernel is taken in half precision, which keeps no logarithms of sums."""
     hopper = torch.cuda.get_device_capability() >= (9, 0)
-    if hopper and mask and dtype != "float32" and not width % 8 and width <= 256:
-        pytest.skip("cuDNN's on Hopper")
+    cudnn = hopper and dtype != "float32" and not width % 8 and width <= 256
+    if cudnn and mask:
+        pytest.skip("cuDNN's takes masks as they are")
     found = compared(Attention(mask, causal, keys).eval(), (2, 6, 64, width), dtype)
-    assert not differences(found)
+    assert not found.missing
+    logarithms = 2 * 6 * 64 * 4 + 8 if cudnn else 0
+    assert {check.difference for check in found.worst} <= {logarithms}

@@ -108,9 +108,8 @@ def test_golden_trace(name: str):
     """
     norms = 0
     for (node, live), (_, op, shapes, recorded) in steps(name):
-        if op == "native_batch_norm":
-            shapes = [shapes[0], [0], [0]]
-        assert [node.op, [list(o.shape) for o in node.outputs]] == [op, shapes]
+        made = [shapes[0], [0], [0]] if op == "native_batch_norm" else shapes
+        assert [node.op, [list(o.shape) for o in node.outputs]] == [op, made]
         if norms == 0:
             assert mib(live) == recorded
         else:
