@@ -23,7 +23,7 @@ from torch import Tensor
 
 from srprof.tracing.isolation import replaced
 
-NOTE = "torch.autocast for CUDA is emulated: its casts follow CUDA's lists, unchecked on a GPU"
+NOTE = "torch.autocast for CUDA is emulated: its casts follow CUDA's lists"
 
 Policy = Literal["lower", "float32", "float32_result", "float32_norm", "promote", "banned"]
 
