@@ -28,10 +28,13 @@ def validation_text(found: Sequence[Validation], errors: Sequence[str]) -> str:
 
 
 def _overview(found: Sequence[Validation]) -> Section:
+    peaks = [validation.peaks[0] if validation.peaks else None for validation in found]
+    ruled = any(peak is not None and peak.by_rule is not None for peak in peaks)
     rows = []
-    for validation in found:
+    for validation, peak in zip(found, peaks, strict=True):
         measurement = validation.measurement
-        peak = validation.peaks[0] if validation.peaks else None
+        errors = (peak.error, peak.error_by_rule, peak.error_without_workspace) if peak else ()
+        known, by_rule, unknown = map(_percent, errors or (None, None, None))
         rows.append(
             (
                 measurement.spec,
@@ -40,9 +43,9 @@ def _overview(found: Sequence[Validation]) -> Section:
                 measurement.device.kind,
                 peak.predicted if peak else None,
                 peak.measured if peak else None,
-                f"{peak.error:+.2%}" if peak else None,
-                _percent(peak.error_by_rule) if peak else None,
-                f"{peak.error_without_workspace:+.2%}" if peak else None,
+                known,
+                *((by_rule,) if ruled else ()),
+                unknown,
                 f"{len(validation.nodes) - len(validation.worst)} of {len(validation.nodes)}",
                 "holds" if validation.holds else "FAILS",
             )
@@ -55,16 +58,17 @@ def _overview(found: Sequence[Validation]) -> Section:
         Column("predicted MiB", "mib"),
         Column("measured MiB", "mib"),
         Column("error", "number"),
-        Column("by rule", "number"),
+        *((Column("by rule", "number"),) if ruled else ()),
         Column("without scratch", "number"),
         Column("nodes equal", "number"),
         Column("verdict"),
     )
     title = f"Peak memory, predicted and measured (tolerance {found[0].tolerance:.2%})"
+    rule = "by rule: with that of --workspace tensor-cores, where the GPU has them; "
     after = (
-        "error: of the predicted peak, with the scratch that was measured inside nodes; by rule: "
-        "with that of --workspace tensor-cores, where the GPU has them; without scratch: where "
-        "none is known. nodes equal: live bytes at the node's end, to the byte.",
+        "error: of the predicted peak, with the scratch that was measured inside nodes; "
+        f"{rule if ruled else ''}without scratch: where none is known. nodes equal: live bytes at "
+        "the node's end, to the byte.",
     )
     return Section(title, (), Table(columns, tuple(rows)), after)
 
