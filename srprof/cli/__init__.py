@@ -70,7 +70,7 @@ class _Help(argparse.HelpFormatter):
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser with every command, or with one: importing the others takes as long as it."""
+    """The parser with every command, or with one alone, for whose call nothing else is imported."""
     parser = _Parser(
         prog="srprof",
         description=_DESCRIPTION,
