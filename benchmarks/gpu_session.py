@@ -21,10 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from table4_memory import LARGEST, PUBLISHED, SIZES
 
-TABLE_4 = ("e_rfdn", "fmen_s", "imdn", "megsr", "neesr", "rainbow", "repafdn", "rlfn")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+TABLE_4 = tuple(sorted(PUBLISHED))
 #: Networks that take seconds for a pass at 2040x2040.
 HEAVY = ("drcn", "drrn", "memnet", "vdsr")
 #: Seconds that each stage may take.
@@ -42,6 +44,8 @@ LIMITS = {
     "kernels": 60,
     "lean_time": 80,
 }
+#: Key of a row: whether cuDNN may compute float32 as TF32.
+TF32 = {"with_tf32": True, "without_tf32": False}
 TIMED = ("records", "kernels", "calibrate", "lean_time")
 
 
@@ -109,6 +113,13 @@ def _sizes(args: argparse.Namespace, *sizes: str) -> list[str]:
 
 def _write(args: argparse.Namespace, name: str, data: Any) -> None:
     (args.out / name).write_text(json.dumps(data))
+
+
+def _add(args: argparse.Namespace, name: str, found: list[Any], row: dict[str, Any]) -> None:
+    """Write with one row more, at once: a stage that is ended keeps what it has found."""
+    print(row, flush=True)
+    found.append(row)
+    _write(args, name, found)
 
 
 def _tests(args: argparse.Namespace) -> None:
@@ -199,47 +210,28 @@ def _lean(args: argparse.Namespace) -> None:
     from srprof import models, registry
     from srprof.leaning.comparison import compare
 
-    shape, other = ((32, 40), (36, 28)) if args.quick else ((256, 256), (200, 264))
+    found = []
+    sizes = ((32, 40), (36, 28)) if args.quick else ((256, 256), (200, 264))
     names = (*TABLE_4, "fmen")
-    cases = [("float32", "exact"), ("float32", "equivalent")]
     for name in names[:2] if args.quick else names:
-        channels = registry.find(name).channels
-        sizes = [(1, channels, *size) for size in (shape, other)]
-        for dtype, level in cases:
+        shapes = [(1, registry.find(name).channels, *size) for size in sizes]
+        for level in ("exact", "equivalent"):
             torch.manual_seed(0)
-            network = getattr(models, name)().eval().to(args.device, getattr(torch, dtype))
-            row: dict[str, Any] = {"network": name, "dtype": dtype, "level": level}
-            began = time.monotonic()
-            try:
-                made = srprof.lean(network, sizes[0], level=level)
-                row["seconds"] = time.monotonic() - began
-                for tf32 in (True, False):
-                    torch.backends.cudnn.allow_tf32 = tf32
-                    found = row[f"tf32 {tf32}"] = {}
-                    with torch.no_grad():
-                        images = [torch.rand(s).to(network_device(network)) for s in sizes]
-                        results = [
-                            compare("random", None, network(image), made(image)) for image in images
-                        ]
-                        found["identical"] = [result.identical for result in results]
-                        found["error"] = [result.error for result in results]
-                        found["eager"] = _peaks(args, network, images[0])
-                        found["lean"] = _peaks(args, made, images[0])
-            except Exception as error:
-                row["failed"] = f"{type(error).__name__}: {error}"
-            _add(args, "lean.jsonl", row)
-
-
-def network_device(network: Any) -> Any:
-    """A parameter, whose device and dtype an image shall have."""
-    return next(network.parameters())
-
-
-def _add(args: argparse.Namespace, name: str, row: dict[str, Any]) -> None:
-    """A line more, at once: a stage that is ended keeps what it has found."""
-    print(row, flush=True)
-    with open(args.out / name, "a") as file:
-        file.write(json.dumps(row) + "\n")
+            network = getattr(models, name)().eval().to(args.device)
+            made = srprof.lean(network, shapes[0], level=level)
+            row: dict[str, Any] = {"network": name, "level": level}
+            for key, tf32 in TF32.items():
+                torch.backends.cudnn.allow_tf32 = tf32
+                with torch.no_grad():
+                    images = [torch.rand(shape).to(args.device) for shape in shapes]
+                    results = [compare("random", None, network(i), made(i)) for i in images]
+                    row[key] = {
+                        "identical": [result.identical for result in results],
+                        "error": [result.error for result in results],
+                        "eager": _peaks(args, network, images[0]),
+                        "lean": _peaks(args, made, images[0]),
+                    }
+            _add(args, "lean.json", found, row)
 
 
 def _peaks(args: argparse.Namespace, module: Any, image: Any) -> dict[str, int]:
@@ -269,24 +261,24 @@ def _lean_time(args: argparse.Namespace) -> None:
     import srprof
     from srprof import models
 
+    found: list[Any] = []
     shape = (1, 3, 32, 32) if args.quick else (1, 3, 510, 510)
     for name in TABLE_4[:2] if args.quick else TABLE_4:
-        for dtype in (torch.float32,):
-            torch.manual_seed(0)
-            network = getattr(models, name)().eval().to(args.device, dtype)
-            image = torch.rand(shape).to(args.device, dtype)
-            for level in ("exact", "equivalent"):
-                made = srprof.lean(network, shape, level=level)
-                with torch.no_grad():
-                    for module in (network, made) * 3:
-                        _milliseconds(args, module, image)
-                    pairs = []
-                    for turn in range(15):
-                        order = (network, made) if turn % 2 else (made, network)
-                        times = {m is made: _milliseconds(args, m, image) for m in order}
-                        pairs.append((times[False], times[True]))
-                row = {"network": name, "dtype": str(dtype), "level": level, "pairs": pairs}
-                _add(args, "lean_time.jsonl", row)
+        torch.manual_seed(0)
+        network = getattr(models, name)().eval().to(args.device)
+        image = torch.rand(shape).to(args.device)
+        for level in ("exact", "equivalent"):
+            made = srprof.lean(network, shape, level=level)
+            with torch.no_grad():
+                for module in (network, made) * 3:
+                    _milliseconds(args, module, image)
+                pairs = []
+                for turn in range(15):
+                    order = (network, made) if turn % 2 else (made, network)
+                    times = {m is made: _milliseconds(args, m, image) for m in order}
+                    pairs.append((times[False], times[True]))
+            row = {"network": name, "level": level, "pairs": pairs}
+            _add(args, "lean_time.json", found, row)
 
 
 def _milliseconds(args: argparse.Namespace, module: Any, image: Any) -> float:
@@ -322,24 +314,14 @@ def _layouts(args: argparse.Namespace) -> None:
     ]
     cases += [(repr(options), model, shape) for options, model, shape in _convolutions()]
     for label, model, shape in cases:
-        for dtype in ("float32", "float16"):
-            for last in (True,):
-                row: dict[str, Any] = {"network": label, "dtype": dtype, "channels_last": last}
-                try:
-                    call = resolve(model, [shape], dtype=dtype, channels_last=last)
-                    instance = new_instance(call, args.device, run=1)
-                    recorder = recorder_for(instance, torch.device(args.device).type)
-                    real = run_recorded(call, instance, recorder)
-                    on = "cpu" if args.device == "cpu" else "auto"
-                    traced = srprof.trace(
-                        model, shape, dtype=dtype, channels_last=last, trace_on=on
-                    ).nodes
-                    row["calls"] = _strides(real)
-                    row["equal"] = _strides(traced) == row["calls"]
-                except Exception as error:
-                    row["failed"] = f"{type(error).__name__}: {error}"
-                print({key: value for key, value in row.items() if key != "calls"}, flush=True)
-                found.append(row)
+        call = resolve(model, [shape], channels_last=True)
+        instance = new_instance(call, args.device, run=1)
+        recorder = recorder_for(instance, torch.device(args.device).type)
+        real = _strides(run_recorded(call, instance, recorder))
+        on = "cpu" if args.device == "cpu" else "auto"
+        traced = _strides(srprof.trace(model, shape, channels_last=True, trace_on=on).nodes)
+        print(label, "equal" if real == traced else "DIFFERS", flush=True)
+        found.append({"network": label, "calls": real})
     _write(args, "layouts.json", found)
 
 
@@ -373,33 +355,22 @@ def _training(args: argparse.Namespace) -> None:
     """What the allocator has in a training step, at most and between its phases."""
     import torch
 
-    import srprof
     from srprof.training.analysis import training_spec
     from srprof.workload import resolve
 
+    found: list[Any] = []
     batch = (2, 3, 24, 24) if args.quick else (16, 3, 64, 64)
     for name in ("fmen_s", "e_rfdn", "imdn", "fmen", "rlfn", "edsr_baseline", "rfdn", "carn"):
         row: dict[str, Any] = {"network": name, "shape": batch}
-        try:
-            analysis = srprof.analyze_training(name, batch, granularity=1)
-            step = analysis.trace.step
-            row["predicted"] = analysis.peak
-            row["ends"] = [sum(kinds) for kinds in analysis.memory.kinds]
-            row["ops"] = [node.op for node in analysis.trace.nodes]
-            row["phases"] = [step.backward, step.update]
-            for tf32 in (True, False):
-                torch.backends.cudnn.allow_tf32 = tf32
-                model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
-                row[f"tf32 {tf32}"] = _steps(args, model, torch.rand(batch, device=args.device))
-        except Exception as error:
-            row["failed"] = f"{type(error).__name__}: {error}"
-        print({key: value for key, value in row.items() if key not in ("ends", "ops")})
-        with open(args.out / "training.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        for key, tf32 in TF32.items():
+            torch.backends.cudnn.allow_tf32 = tf32
+            model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
+            row[key] = _third_step(args, model, torch.rand(batch, device=args.device))
+        _add(args, "training.json", found, row)
 
 
-def _steps(args: argparse.Namespace, model: Any, image: Any) -> list[dict[str, int]]:
-    """Three steps by the recipe of `srprof train`: bytes requested after each phase, at most."""
+def _third_step(args: argparse.Namespace, model: Any, image: Any) -> dict[str, int]:
+    """By the recipe of `srprof train`: bytes requested after each phase, and at most."""
     import torch
 
     def requested(when: str = "current") -> int:
@@ -413,7 +384,6 @@ def _steps(args: argparse.Namespace, model: Any, image: Any) -> list[dict[str, i
     targets = [torch.zeros_like(o) for o in outputs]
     del outputs
     optimizer = torch.optim.Adam(model.parameters(), foreach=False)
-    found = []
     for _ in range(3):
         if args.device != "cpu":
             torch.cuda.synchronize()
@@ -435,14 +405,12 @@ def _steps(args: argparse.Namespace, model: Any, image: Any) -> list[dict[str, i
         row["step"] = requested()
         row["peak"] = requested("peak")
         del loss
-        found.append(row)
-    return found
+    return row
 
 
 def _history(args: argparse.Namespace) -> None:
     """`max_memory_allocated` after DIV2K's 100 test images and the largest one, in that order."""
     import torch
-    from table4_memory import LARGEST, SIZES
 
     from srprof import models
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from srprof.errors import InputError
-from srprof.measuring.base import Measurement, NodeFacts
-from srprof.memory.cudnn import on_tensor_cores
+from srprof.measuring.base import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
 from srprof.memory.workspace import (
@@ -261,49 +260,47 @@ def _peaks(
 ) -> tuple[PeakCheck, ...]:
     cold = measurement.memory.cold
     assert cold is not None
-    found: list[tuple[str, int, int, int | None, int | None]]
     if measurement.device.kind == "cpu":
         requested = _requested_peaks(measurement, trace, table)
-        found = [("max_allocated", *requested, None, cold.max_allocated)]
+        found = [PeakCheck("max_allocated", *requested, cold.max_allocated or 0)]
     else:
-        with_, without, ruled = _simulated(measurement, trace, table, settings)
+        with_, without, rule = _simulated(measurement, trace, table, settings)
+        ruled = (None, None) if rule is None else (rule.peak_allocated, rule.peak_reserved)
         found = [
-            (
+            PeakCheck(
                 "max_allocated",
                 with_.peak_allocated,
                 without.peak_allocated,
-                None if ruled is None else ruled.peak_allocated,
-                cold.max_allocated,
+                cold.max_allocated or 0,
+                ruled[0],
             ),
-            (
+            PeakCheck(
                 "max_reserved",
                 with_.peak_reserved,
                 without.peak_reserved,
-                None if ruled is None else ruled.peak_reserved,
-                cold.max_reserved,
+                cold.max_reserved or 0,
+                ruled[1],
             ),
         ]
-    return tuple(
-        PeakCheck(name, predicted, without_workspace, measured, by_rule)
-        for name, predicted, without_workspace, by_rule, measured in found
-        if measured
-    )
+    return tuple(peak for peak in found if peak.measured)
 
 
 def _simulated(
     measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
 ) -> tuple[Simulation, Simulation, Simulation | None]:
     """Runs on a GPU: with the scratch that was measured, with none, and with the rule's."""
-    flags, capability = measurement.flags, measurement.device.compute_capability
+    flags = measurement.flags
     settings = settings or Settings.from_environment(flags.environment)
-    blas = blas_workspace(capability, flags.environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
+    blas = blas_workspace(
+        measurement.device.compute_capability,
+        flags.environment.get("CUBLAS_WORKSPACE_CONFIG", ""),
+    )
 
     def run(known: Callable[[Node], int] | None) -> Simulation:
         return simulate([trace], settings, workspace=known, blas_workspace=blas)
 
     ruled = None
-    tf32 = bool(flags.tf32_cudnn)
-    if flags.cudnn_enabled and on_tensor_cores(capability, measurement.dtype, tf32):
+    if on_tensor_cores(measurement.device, flags, measurement.dtype):
         ruled = run(tensor_core_workspaces().at_least)
     return run(table.at_least), run(None), ruled
 

@@ -111,6 +111,16 @@ class Flags:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def on_tensor_cores(device: Device, flags: Flags, dtype: str) -> bool:
+    """Whether cuDNN computes in this dtype on tensor cores; float32 as TF32, from Ampere on."""
+    capability = device.compute_capability
+    if capability is None or not flags.cudnn_enabled:
+        return False
+    if dtype == "float32":
+        return bool(flags.tf32_cudnn) and capability >= (8, 0)
+    return dtype in ("float16", "bfloat16") and capability >= (7, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Bytes:
     """Bytes allocated when a call began, when it ended, and at most in between."""

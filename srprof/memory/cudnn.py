@@ -28,18 +28,6 @@ _ALIGNMENT = 147
 _MOST_ELEMENTS = 2**31 - 1
 
 
-def on_tensor_cores(capability: tuple[int, int] | None, dtype: str, tf32: bool) -> bool:
-    """Whether cuDNN computes in this dtype on a GPU's tensor cores.
-
-    Args:
-        capability: of the GPU, (9, 0) is Hopper; None if it is not known.
-        tf32: whether torch lets cuDNN compute float32 as TF32, from Ampere on.
-    """
-    if capability is None or dtype not in _DTYPES:
-        return False
-    return tf32 and capability >= (8, 0) if dtype == "float32" else capability >= (7, 0)
-
-
 def copied_for_tensor_cores(node: Node) -> int | None:
     """Bytes of scratch of a convolution on tensor cores; None where the rule does not know.
 

@@ -17,11 +17,10 @@ from srprof import spec as specs
 from srprof.analysis import Analysis
 from srprof.errors import DeviceMemoryError, InputError, ModelError
 from srprof.measuring.backend import Backend
-from srprof.measuring.base import fingerprint
+from srprof.measuring.base import fingerprint, on_tensor_cores
 from srprof.measuring.cpu import CpuBackend, most_allocated
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
-from srprof.memory.cudnn import on_tensor_cores
 from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import luma, luma8
@@ -260,13 +259,9 @@ class Upscaler:
     @cached_property
     def _scratch(self) -> WorkspaceTable:
         """What cuDNN takes on this device, as far as a rule says."""
-        if self._gpu is not None:
-            flags = self._gpu.flags()
-            capability = self._gpu.device().compute_capability
-            if flags.cudnn_enabled and on_tensor_cores(
-                capability, self._dtype, bool(flags.tf32_cudnn)
-            ):
-                return tensor_core_workspaces()
+        gpu = self._gpu
+        if gpu is not None and on_tensor_cores(gpu.device(), gpu.flags(), self._dtype):
+            return tensor_core_workspaces()
         return WorkspaceTable()
 
     def measured_on_cpu(self, lr: Array) -> int:
