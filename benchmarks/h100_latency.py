@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tabulate import tabulate
+from latency_tables import table
 
 from srprof import trace
 from srprof.calibration.benches import Bench
@@ -100,7 +100,7 @@ def errors_table() -> str:
         for column in shown.values():
             row += column.get(spec, ("",) * (1 + len(PROFILES)))
         rows.append(row)
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
 def summary_table() -> str:
@@ -117,16 +117,11 @@ def summary_table() -> str:
         rows.append(row)
     headers = ["size", "networks", "of these *"]
     headers += [f"{p}: {what}" for p in PROFILES for what in ("error", "of *", "Spearman")]
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
 def _mean(found: Any, profile: str) -> str:
     return f"{mean_error([r.predicted[profile] for r in found], [r.measured for r in found]):.1%}"
-
-
-def _table(headers: list[str], rows: list[list[str]]) -> str:
-    align = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
 
 
 class _Samples:

@@ -8,6 +8,7 @@ that no fit saw; and what changes in a network cost, as Tables 1 and 2 have it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from fit_ntire2022 import NETWORKS, NOT_FITTED, SIZE
@@ -59,7 +60,7 @@ def runtimes(published: dict[str, float]) -> str:
     errors = (f"{mean_error(predicted[p], measured):.1%}" for p in PROFILES)
     ranks = (f"{spearman(predicted[p], measured):.3f}" for p in PROFILES)
     rows += [("mean error", "", *errors), ("Spearman", "", *ranks)]
-    return _table(("ms at 339x510", "published", *PROFILES), rows)
+    return table(("ms at 339x510", "published", *PROFILES), rows)
 
 
 def changes() -> str:
@@ -72,10 +73,11 @@ def changes() -> str:
         )
         for what, new, old, after, before in CHANGES
     ]
-    return _table(("change", "published", *PROFILES), rows)
+    return table(("change", "published", *PROFILES), rows)
 
 
-def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, with figures as they are given and to the right."""
     align = ("left", *["right"] * (len(headers) - 1))
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
 

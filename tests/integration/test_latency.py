@@ -340,7 +340,8 @@ def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
 
 
 @pytest.mark.parametrize(
-    "script, imported", [("latency_tables", ("fit_ntire2022",)), ("h100_latency", ())]
+    "script, imported",
+    [("latency_tables", ("fit_ntire2022",)), ("h100_latency", ("latency_tables", "fit_ntire2022"))],
 )
 def test_the_tables_of_the_page_are_what_the_command_prints(script, imported, monkeypatch):
     root = Path(__file__).parents[2]
