@@ -27,8 +27,8 @@ from srprof.errors import BusyError
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.statistics import summarize
+from srprof.records import Trace
 from srprof.tracing.recorder import call_model
-from srprof.tracing.records import Trace
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
 

@@ -19,7 +19,7 @@ from srprof.cost.devices import load_device
 from srprof.cost.fitting import mean_error, spearman
 from srprof.cost.roofline import estimate
 from srprof.models import ZOO
-from srprof.tracing.records import Trace
+from srprof.records import Trace
 
 PROFILES = ("gtx1080ti", "titanxp", "ntire2022")
 

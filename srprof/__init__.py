@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from srprof.measuring.run import measure
     from srprof.quality.evaluating import evaluate
     from srprof.quality.evaluation import Evaluation
+    from srprof.records import Trace
     from srprof.sizing.records import Fit
     from srprof.sizing.run import fit
     from srprof.sweeping.run import sweep
-    from srprof.tracing.records import Trace
     from srprof.training.analysis import TrainingAnalysis, analyze_training
     from srprof.training.config import TrainingConfig
     from srprof.training.run import train
@@ -66,7 +66,7 @@ _LAZY = {
     "Fit": "srprof.sizing.records",
     "Lean": "srprof.leaning.module",
     "Measurement": "srprof.measuring.base",
-    "Trace": "srprof.tracing.records",
+    "Trace": "srprof.records",
     "TrainingAnalysis": "srprof.training.analysis",
     "TrainingConfig": "srprof.training.config",
     "advise": "srprof.advising.run",

@@ -31,7 +31,7 @@ from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
-from srprof.tracing.records import Node, Program, Reference, Trace
+from srprof.records import Node, Program, Reference, Trace
 
 if TYPE_CHECKING:
     import pandas

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.words import shape_text
 
 #: Bytes of one element.
 ITEMSIZE = {
@@ -47,7 +48,7 @@ class TensorSpec:
     dtype: str
 
     def __str__(self) -> str:
-        return f"{'x'.join(map(str, self.shape))} {self.dtype}"
+        return f"{shape_text(self.shape)} {self.dtype}"
 
 
 def parse_tolerance(text: str) -> float:

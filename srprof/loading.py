@@ -8,7 +8,6 @@ leaves none behind.
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -27,6 +26,7 @@ from srprof.errors import InputError
 from srprof.registry import Network
 from srprof.spec import Spec
 from srprof.weights import read_state_dict
+from srprof.words import did_you_mean
 
 #: Never looked for among the user's files.
 _OURS = frozenset({"srprof", "torch"})
@@ -180,10 +180,9 @@ def _missing_factory(spec: Spec, module: ModuleType) -> str:
         and getattr(value, "__module__", None) == module.__name__
         and (inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module)))
     ]
-    near = difflib.get_close_matches(spec.factory, there, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
     listed = ", ".join(there[:20]) or "no class or function of its own"
-    return f"{spec.location} has no {spec.factory!r}; it has {listed}.{hint}"
+    near = did_you_mean(spec.factory, there)
+    return f"{spec.location} has no {spec.factory!r}; it has {listed}{near and f'; {near}'}"
 
 
 def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:

@@ -7,7 +7,6 @@ No torch is loaded here: a network names its factory, and only the one that is w
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.words import did_you_mean, one_line
 
 GROUP = "srprof.models"
 
@@ -133,7 +133,7 @@ def networks() -> tuple[Network, ...]:
             if strange is not None:
                 raise TypeError(f"it lists {strange!r}, which is no srprof.registry.Network")
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise InputError(
                 f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair or "
                 "uninstall the package that announces it"
@@ -156,9 +156,8 @@ def find(name: str) -> Network:
             f"no network is called {name!r}: no zoo is installed; install srprof with pip "
             "(`pip install -e .`), or give file.py:Factory"
         )
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), by_name, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`srprof list` names them all."
+    near = did_you_mean(name.lower().replace("-", "_"), by_name, count=3, cutoff=0.5)
     raise InputError(
-        f"no network is called {name!r}: {hint} A network of your own is file.py:Factory or "
-        "package.module:Factory"
+        f"no network is called {name!r}: {near or '`srprof list` names them all.'} "
+        "A network of your own is file.py:Factory or package.module:Factory"
     )

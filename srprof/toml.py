@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.words import hint
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["check_keys", "hint", "parse_toml", "read_toml"]
+__all__ = ["check_keys", "parse_toml", "read_toml"]
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -52,10 +52,3 @@ def check_keys(table: Mapping[str, Any], keys: Iterable[str], where: str, prefix
     for key in table:
         if key not in keys:
             raise InputError(f"{where}: unknown key {prefix}{key}; {hint(key, keys, prefix)}")
-
-
-def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """`did you mean X?`, or all that there is."""
-    known = tuple(known)
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"

@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from srprof import spec as specs
+from srprof.blame import blame, first_line
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
-from srprof.tracing.source import blame, first_line
 from srprof.weights import load_weights
 
 

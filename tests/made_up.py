@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srprof.tracing.records import External, Node, Reference, Storage, TensorInfo, Trace
+from srprof.records import External, Node, Reference, Storage, TensorInfo, Trace
 
 
 def made_up_trace(

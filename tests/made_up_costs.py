@@ -8,7 +8,7 @@ from typing import Any
 from srprof.cost.classes import NodeCost, Product
 from srprof.cost.devices import Device, parse_device
 from srprof.inputs import ITEMSIZE
-from srprof.tracing.records import Node, Storage, TensorInfo, Trace
+from srprof.records import Node, Storage, TensorInfo, Trace
 
 
 def tensor(storage: int, *shape: int, dtype: str = "float32", strides=()) -> TensorInfo:

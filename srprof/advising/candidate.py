@@ -8,7 +8,7 @@ from typing import Literal
 
 from srprof.advising.replay import Edit
 from srprof.advising.source import Function
-from srprof.tracing.records import Frame
+from srprof.records import Frame
 
 Kind = Literal["del", "in-place", "order", "split"]
 

@@ -20,7 +20,7 @@ from srprof.advising.source import (
 )
 from srprof.advising.splitting import Split, is_fusion
 from srprof.memory.model import alive_at, part_of
-from srprof.tracing.records import Frame, Reference
+from srprof.records import Frame, Reference
 
 
 class Holder(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from srprof.advising.candidate import Candidate, Functions
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.source import Function, Place, expression
-from srprof.tracing.records import Frame
+from srprof.records import Frame
 
 #: Element-wise calls that have a method `x.op_()`.
 _METHODS = frozenset(

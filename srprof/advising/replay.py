@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from srprof.advising.source import Place, Statement
 from srprof.memory.model import last_needed
-from srprof.tracing.records import Frame, Node, Storage, TensorInfo, TensorRef, Trace
+from srprof.records import Frame, Node, Storage, TensorInfo, TensorRef, Trace
 
 
 @dataclass(frozen=True)

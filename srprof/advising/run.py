@@ -15,11 +15,11 @@ from srprof.advising.replay import Replay, settled
 from srprof.advising.search import Search, Step
 from srprof.advising.source import Function, read_functions
 from srprof.errors import InputError
-from srprof.gate.quantities import parse_quantity
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
 from srprof.memory.simulation import simulate
-from srprof.tracing.records import Frame, Node, Trace
+from srprof.quantities import parse_quantity
+from srprof.records import Frame, Node, Trace
 
 if TYPE_CHECKING:
     from srprof.workload import Workload

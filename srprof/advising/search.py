@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from srprof.advising.candidate import STAGES, Candidate
 from srprof.advising.replay import Move, Replay, settled
-from srprof.tracing.records import Trace
+from srprof.records import Trace
 
 #: Bytes at each node of a record.
 Levels = Callable[[Trace], Sequence[int]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from srprof.advising.replay import Replay, renumbered
 from srprof.advising.source import Statement
-from srprof.tracing.records import Frame, Node, Storage, TensorInfo, Trace
+from srprof.records import Frame, Node, Storage, TensorInfo, Trace
 
 
 @dataclass(frozen=True)

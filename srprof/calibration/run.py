@@ -21,8 +21,8 @@ from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
-from srprof.measuring.progress import Progress, silent
 from srprof.measuring.statistics import quantile
+from srprof.progress import Progress, silent
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from srprof._version import __version__
 from srprof.errors import InputError, SrprofError
+from srprof.words import one_line
 
 #: Commands in the order in which the help lists them; each a module here.
 COMMANDS = {
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except SrprofError as error:
-        print(f"srprof: {_one_line(error)}", file=sys.stderr)
+        print(f"srprof: {one_line(error)}", file=sys.stderr)
         _drop_stdout()
         return error.exit_code
     except BrokenPipeError:  # the reader (`| head`) has all that it wanted
@@ -114,11 +115,6 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     code: int = args.run(args)
     return code
-
-
-def _one_line(error: Exception) -> str:
-    """The message on one line, without what would colour or clear a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
 
 
 def _drop_stdout() -> None:

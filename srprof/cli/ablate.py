@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output)
     study = read_study(args.config)
 
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.render.ablation import FORMATS
     from srprof.training.ablation import ablate
 

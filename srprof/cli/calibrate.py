@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.calibration.run import calibrate
     from srprof.cost.devices import to_toml
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.render.calibration import calibration_json, calibration_text
 
     with TerminalProgress(sys.stderr) as progress:

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.halo is not None and (args.tile is None or args.halo < 0):
         raise InputError(f"--halo {args.halo}: give a whole number of at least 0, with --tile")
 
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.quality.evaluating import evaluate
     from srprof.render.evaluation import FORMATS
 

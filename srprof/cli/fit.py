@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = args.input or ["256x256"]
     shapes = [check_shape(parse_size(size, parsed.channels), args.dtype) for size in sizes]
 
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.sizing.run import fit
 
     with TerminalProgress(sys.stderr) as progress:

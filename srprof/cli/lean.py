@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.leaning.emit import check_target, emit
     from srprof.leaning.proof import prove
     from srprof.leaning.run import savings
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.render.lean import lean_json, lean_text
     from srprof.workload import resolve
 

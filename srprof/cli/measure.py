@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
 
-    from srprof.measuring.progress import TerminalProgress
     from srprof.measuring.run import Interrupted, measure
+    from srprof.progress import TerminalProgress
 
     code = 0
     try:

@@ -161,7 +161,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _rows(asked: Plan, journal: Journal, args: argparse.Namespace) -> list[Row]:
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.sweeping.run import rows_of
 
     jobs = args.jobs or _processors()

@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     shapes = call_shapes(args, parsed)
 
     from srprof.cost.roofline import estimate
-    from srprof.measuring.progress import TerminalProgress
     from srprof.measuring.run import time_model
+    from srprof.progress import TerminalProgress
     from srprof.render.timing import Timing, timing_json, timing_text
     from srprof.tracing.run import run_trace
     from srprof.workload import resolve

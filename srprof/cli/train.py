@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output)
     config = read_training(args.config)
 
-    from srprof.measuring.progress import TerminalProgress
+    from srprof.progress import TerminalProgress
     from srprof.render.training_run import plan_text, result_text
     from srprof.training.plan import prepare
     from srprof.training.run import run as run_plan

@@ -128,8 +128,8 @@ def _measurements(
             yield load(path)
         return
     from srprof import registry, spec
-    from srprof.measuring.progress import TerminalProgress
     from srprof.measuring.run import measure
+    from srprof.progress import TerminalProgress
 
     specs = [n.name for n in registry.networks()] if args.all else args.specs
     sizes = args.input or [_DEFAULT_INPUT["cpu" if args.device == "cpu" else "cuda"]]

@@ -16,8 +16,7 @@ from typing import Any, Literal
 from srprof.analysis import SCHEMA
 from srprof.errors import InputError
 from srprof.paths import short_path
-
-MIB = 2**20
+from srprof.words import mib, mib_size, shape_text, signed_size
 
 #: Peaks in the order of a report, and the counts beside them.
 PEAKS = ("planned", "eager", "allocated", "reserved")
@@ -221,7 +220,7 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
 
 
 def _side(data: Mapping[str, Any]) -> Side:
-    inputs = ", ".join(f"{'x'.join(map(str, t['shape']))} {t['dtype']}" for t in data["inputs"])
+    inputs = ", ".join(f"{shape_text(t['shape'])} {t['dtype']}" for t in data["inputs"])
     return Side(data["model"]["spec"], inputs, data["memory"]["granularity"], data["torch"])
 
 
@@ -320,16 +319,9 @@ def _referenced(data: Mapping[str, Any], node: Mapping[str, Any]) -> int:
 # -- in words -------------------------------------------------------------------------------------
 
 
-def signed(nbytes: int) -> str:
-    """`+49.61 MiB`; bytes where MiB would show nothing."""
-    if nbytes and abs(nbytes) < MIB / 200:
-        return f"{nbytes:+,} B"
-    return f"{nbytes / MIB:+.2f} MiB"
-
-
 def explain(found: Diff) -> tuple[str, ...]:
     """The differences at the eager peak, one sentence each, the largest first."""
-    net = (f"parameters and buffers: {signed(found.net.difference)}",)
+    net = (f"parameters and buffers: {signed_size(found.net.difference)}",)
     return (
         explain_peak(found.peak("eager")),
         *(net if found.net.difference else ()),
@@ -342,11 +334,11 @@ def explain_peak(peak: PeakChange) -> str:
     name, change = peak.change.name, peak.change
     if change.difference:
         text = (
-            f"the {name} peak went from {change.before / MIB:.2f} to {change.after / MIB:.2f} MiB, "
-            f"{signed(change.difference)}"
+            f"the {name} peak went from {mib(change.before)} to {mib_size(change.after)}, "
+            f"{signed_size(change.difference)}"
         )
     else:
-        text = f"the {name} peak is {change.after / MIB:.2f} MiB as before"
+        text = f"the {name} peak is {mib_size(change.after)} as before"
     if peak.moved:
         return f"{text}; it moved from {peak.before or 'no node'} to {peak.after or 'no node'}"
     return f"{text}; at {peak.after}" if peak.after else text
@@ -358,7 +350,7 @@ def explain_tensor(change: TensorChange) -> str:
     name = f"`{live.variable}`" if live.named else f"the result of {live.made_by or 'the caller'}"
     where = f" in {live.function}" if live.named else ""
     where += f", line {live.line}," if live.line else ""
-    size = signed(change.difference)
+    size = signed_size(change.difference)
     if change.before is None:
         alive = "held" if live.part == "held" else f"alive ({live.part})"
         return f"{name}{where} is now {alive} at the peak, {size}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.errors import InputError
 from srprof.inputs import check_shape
+from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -143,7 +144,7 @@ def predicted(model: Model, device: Device, memory: str) -> Entry:
 
 
 def _shape(model: Model, what: str) -> str:
-    return "x".join(map(str, model.shapes[what]))
+    return shape_text(model.shapes[what])
 
 
 def _peaks(analysis: Analysis) -> dict[str, int]:
@@ -182,7 +183,7 @@ def measured(
     shapes = tuple(tensor.shape for tensor in record.inputs)
     takes = [what for what in ("runtime", "memory") if (model.shapes[what],) == shapes]
     if not takes:
-        at = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        at = ", ".join(shape_text(shape) for shape in shapes)
         raise InputError(
             f"--record {path} is of {at}, and this table has runtime at {_shape(model, 'runtime')} "
             f"and memory at {_shape(model, 'memory')}: give --input with the record's size"

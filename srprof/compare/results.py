@@ -7,7 +7,6 @@ says beside them is left out. An empty cell (JSON: null) is not known.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from srprof.compare.ranking import METRICS, RANKED, Cell, Entry, Origin
 from srprof.errors import InputError
+from srprof.words import did_you_mean, one_line
 
 _DATA = Path(__file__).parents[1] / "data"
 
@@ -44,9 +44,8 @@ def load_reference(name: str) -> tuple[Entry, ...]:
         InputError: there is none of that name.
     """
     if name not in REFERENCES:
-        near = difflib.get_close_matches(name.lower(), REFERENCES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"--with {name}: {hint}there is {', '.join(REFERENCES)}")
+        near = did_you_mean(name.lower(), REFERENCES, cutoff=0.4)
+        raise InputError(one_line(f"--with {name}: {near} there is {', '.join(REFERENCES)}"))
     title, path = REFERENCES[name]
     data = json.loads(path.read_text(encoding="utf-8"))
     origin = Origin("published", source=data["source"])

@@ -11,7 +11,6 @@ challenge's repository (github.com/Amazingren/NTIRE2024_ESR, NTIRE2025_ESR, NTIR
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from math import exp
 
 from srprof.compare.ranking import RANKED, Entry, RankTable, ranks
 from srprof.errors import InputError
+from srprof.words import did_you_mean, one_line
 
 GROUP = "srprof.scorings"
 
@@ -152,7 +152,7 @@ def scorings() -> Mapping[str, Scoring]:
             if not isinstance(scoring, Scoring):
                 raise TypeError(f"it is {scoring!r}, which is no srprof.compare.scoring.Scoring")
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise InputError(
                 f"the scoring {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair "
                 "or uninstall the package that announces it"
@@ -175,9 +175,8 @@ def find(name: str) -> Scoring:
     known = scorings()
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise InputError(f"there is no scoring {name!r}: {hint}there is {', '.join(known)}")
+    near = did_you_mean(name.lower(), known, count=2, cutoff=0.5)
+    raise InputError(one_line(f"there is no scoring {name!r}: {near} there is {', '.join(known)}"))
 
 
 @dataclass(frozen=True)

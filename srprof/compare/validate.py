@@ -20,7 +20,8 @@ from srprof.memory.workspace import (
     call_key,
     tensor_core_workspaces,
 )
-from srprof.tracing.records import Node, Trace
+from srprof.records import Node, Trace
+from srprof.words import mib_size
 
 #: Calls that go to another library on some devices, with the names that they have there.
 _ONE_CALL = {
@@ -112,8 +113,8 @@ class Validation:
     def failures(self) -> tuple[str, ...]:
         """What is beyond tolerance, one line each."""
         found = [
-            f"{peak.name}: predicted {_mib(peak.predicted)}, measured {_mib(peak.measured)} "
-            f"({peak.error:+.2%})"
+            f"{peak.name}: predicted {mib_size(peak.predicted)}, "
+            f"measured {mib_size(peak.measured)} ({peak.error:+.2%})"
             for peak in self.peaks
             if peak.name == "max_allocated" and abs(peak.error) > self.tolerance
         ]
@@ -123,8 +124,8 @@ class Validation:
             first = beyond[0]
             found.append(
                 f"live bytes at {len(beyond)} nodes, most at node {first.node} {first.op} in "
-                f"{first.module or 'the model'}: predicted {_mib(first.predicted)}, measured "
-                f"{_mib(first.measured)}"
+                f"{first.module or 'the model'}: predicted {mib_size(first.predicted)}, measured "
+                f"{mib_size(first.measured)}"
             )
         if self.measurement.deterministic is False:
             found += [n for n in self.measurement.notes if "not deterministic" in n]
@@ -136,10 +137,6 @@ class Validation:
     def holds(self) -> bool:
         """Whether everything is within tolerance."""
         return not self.failures
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / 2**20:.2f} MiB"
 
 
 def trace_of(measurement: Measurement) -> Trace:

@@ -12,7 +12,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from srprof.cost.macs import RULES
-from srprof.tracing.records import Node, Storage, TensorInfo, Trace
+from srprof.records import Node, Storage, TensorInfo, Trace
+from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
 TILES = (32, 64, 128)
@@ -298,7 +299,7 @@ def _convolution(
         family = "conv"
         width = node.shape[-len(kernel) - 1]
         tile = next((str(t) for t in TILES if width <= t), "wide")
-        op_class = f"conv{'x'.join(map(str, kernel))}/{tile}"
+        op_class = f"conv{shape_text(kernel)}/{tile}"
     # cuDNN takes channels-last inputs as they are; PyTorch's own depthwise kernel does not.
     info = node.inputs[0]
     along = _grain(info) == 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 
 from srprof.cost.macs import macs
-from srprof.tracing.records import ModuleCall, Trace
+from srprof.records import ModuleCall, Trace
 
 _CONVOLUTIONS = frozenset({"Conv2d", "ConvTranspose2d"})
 _ACTIVATIONS = frozenset({"ReLU", "ReLU6", "PReLU", "ELU", "LeakyReLU"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 from srprof.cost.classes import FAMILIES, TILES
 from srprof.errors import InputError
 from srprof.toml import check_keys, read_toml
+from srprof.words import did_you_mean
 
 #: Modes of arithmetic that a profile may give a peak for.
 MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -215,11 +215,9 @@ def load_device(name: str) -> Device:
     if name.endswith(".toml"):
         return _read(Path(name))
     if name not in device_names():
-        near = get_close_matches(name, device_names(), cutoff=0.4)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(device_names())}"
-        )
-        raise InputError(f"unknown device {name!r}: {hint} A file's name must end in .toml")
+        near = did_you_mean(name, device_names(), count=3, cutoff=0.4)
+        known = near or f"known: {', '.join(device_names())}."
+        raise InputError(f"unknown device {name!r}: {known} A file's name must end in .toml")
     if needs_calibration(name):
         raise InputError(
             f"device {name} has no datasheet: run `srprof calibrate --device {name} -o "
@@ -333,8 +331,8 @@ def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     while "base" in layers[0]:
         base = layers[0]["base"]
         if base not in device_names() or needs_calibration(base):
-            near = get_close_matches(str(base), device_names(), cutoff=0.4)
-            _impossible("base", base, f"a known device{f' ({near[0]}?)' if near else ''}", where)
+            near = did_you_mean(str(base), device_names(), cutoff=0.4)
+            _impossible("base", base, f"a known device; {near}".rstrip("; "), where)
         # What is said of a fit holds for that profile only.
         layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})
     defaults = [_packaged()["default"]]

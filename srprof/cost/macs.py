@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from math import prod
 
-from srprof.tracing.records import Node
+from srprof.records import Node
 
 #: Op to its MACs.
 RULES: dict[str, Callable[[Node], int]] = {}

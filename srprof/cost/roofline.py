@@ -45,7 +45,7 @@ from typing import Literal, TypeVar
 from srprof.cost.classes import TILES, NodeCost, Product, node_costs
 from srprof.cost.devices import TENSOR_MODES, Device
 from srprof.inputs import ITEMSIZE
-from srprof.tracing.records import Trace
+from srprof.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]
 

@@ -19,8 +19,8 @@ from zlib import crc32
 from srprof.compare.diff import COUNTS, diff
 from srprof.errors import InputError
 from srprof.gate.config import Settings
-from srprof.gate.quantities import METRICS
 from srprof.output import replacing
+from srprof.quantities import METRICS
 
 #: Version of the file.
 SCHEMA = 1

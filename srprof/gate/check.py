@@ -13,14 +13,15 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from srprof._version import __version__
-from srprof.compare.diff import MIB, Diff, diff, explain_peak, explain_tensor, signed
+from srprof.compare.diff import Diff, diff, explain_peak, explain_tensor
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, described
 from srprof.gate.config import Check, Config, Settings
-from srprof.gate.quantities import METRICS, PEAKS, Growth, Kind, format_quantity
 from srprof.inputs import check_shape, parse_size
 from srprof.paths import place, working_in
+from srprof.quantities import METRICS, PEAKS, Growth, Kind, format_quantity
+from srprof.words import MIB, signed_size
 
 UPDATE = "run `srprof check --update` and commit the baseline"
 
@@ -413,7 +414,7 @@ def explain_peaks(found: Diff, metrics: Sequence[str]) -> list[str]:
     names = [n for n in ("planned", "allocated") if n in changed and found.peak(n).moved]
     lines = [explain_peak(found.peak(name)) for name in ("eager", *names)]
     if found.net.difference:
-        lines.append(f"parameters and buffers: {signed(found.net.difference)}")
+        lines.append(f"parameters and buffers: {signed_size(found.net.difference)}")
     return [*lines, *_first([explain_tensor(change) for change in found.tensors], "tensors")]
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.gate.quantities import (
+from srprof.inputs import RUN_DTYPES, parse_size
+from srprof.protocol import PROTOCOLS
+from srprof.quantities import (
     METRICS,
     Growth,
     metric_kind,
-    near,
     parse_growth,
     parse_quantity,
 )
-from srprof.inputs import RUN_DTYPES, parse_size
-from srprof.protocol import PROTOCOLS
 from srprof.toml import read_toml
+from srprof.words import hint
 
 FILE, PYPROJECT, BASELINE = "srprof.toml", "pyproject.toml", "srprof-baseline.json"
 
@@ -131,7 +131,7 @@ def parse(data: Any, file: Path) -> Config:
         raise InputError("srprof is not a table: write [[tool.srprof.check]]")
     for key in data:
         if key not in _TOP_KEYS:
-            raise InputError(f"unknown key {key!r}: {near(key, _TOP_KEYS)}")
+            raise InputError(f"unknown key {key!r}: {hint(key, _TOP_KEYS)}")
     tables = data.get("check", [])
     if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
         raise InputError("`check` is not a list of tables: write [[check]], in double brackets")
@@ -161,7 +161,7 @@ def _check(table: Mapping[str, Any], top: Mapping[str, Any]) -> Check:
     for name in limits:
         if name not in METRICS:
             raise InputError(
-                f"unknown key or metric {name!r}: {near(name, (*METRICS, *_CHECK_KEYS))}"
+                f"unknown key or metric {name!r}: {hint(name, (*METRICS, *_CHECK_KEYS))}"
             )
     settings = _settings(flat)
     for where in ("latency" in limits, "latency" in _names(flat, top)):
@@ -197,7 +197,7 @@ def _settings(flat: Mapping[str, Any]) -> Settings:
         parse_size(size)
     for key, known in (("dtype", RUN_DTYPES), ("protocol", PROTOCOLS), ("trace_on", _TRACE_ON)):
         if key in flat and flat[key] not in known:
-            raise InputError(f"{key} {flat[key]!r}: {near(flat[key], known)}")
+            raise InputError(f"{key} {flat[key]!r}: {hint(flat[key], known)}")
     if not isinstance(flat.get("channels_last", False), bool):
         raise InputError("channels_last is true or false")
     if "sizes" in flat and flat.get("protocol") != "ntire":
@@ -206,7 +206,7 @@ def _settings(flat: Mapping[str, Any]) -> Settings:
         from srprof.cost.devices import device_names
 
         if not flat["device"].endswith(".toml") and flat["device"] not in device_names():
-            raise InputError(f"unknown device {flat['device']!r}: {near(*_devices(flat))}")
+            raise InputError(f"unknown device {flat['device']!r}: {hint(*_devices(flat))}")
     rest = {k: v for k, v in flat.items() if k not in {"name", "input", "metrics", "growth"}}
     return Settings(inputs=tuple(inputs), **rest)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from srprof.errors import InputError, SrprofError
 from srprof.paths import working_in
+from srprof.words import one_line
 
 SIZE = "256x256"
 
@@ -57,7 +58,7 @@ def _try(spec: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    text = one_line(error)
     return text if len(text) < 160 else text[:157] + "..."
 
 

@@ -101,7 +101,7 @@ class Srprof:
         __tracebackhide__ = True
         from srprof.errors import SrprofError
         from srprof.gate.check import check_model, describe
-        from srprof.gate.quantities import parse_quantity
+        from srprof.quantities import parse_quantity
 
         try:
             limit = max if type(max) is int else parse_quantity(max, "bytes")

@@ -22,9 +22,9 @@ from torch.fx import Node as FxNode
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
+from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
-from srprof.tracing.source import blame
 
 #: For so long a graph for all sizes is tried; expressions of windowed networks grow without end.
 #: After that the graph is of the one size, and each further size takes one of its own.

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from srprof._version import __version__
+from srprof.blame import first_line
 from srprof.errors import InputError
 from srprof.leaning.capture import RefusedError, quiet_torch
 from srprof.leaning.module import Lean, share_contents
 from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
 from srprof.output import write
-from srprof.tracing.source import first_line
 from srprof.workload import Workload
 
 

@@ -17,10 +17,10 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from srprof.blame import first_line
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
-from srprof.tracing.source import first_line
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from srprof.blame import blame
 from srprof.errors import ModelError
 from srprof.inputs import TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
 from srprof.leaning.module import Lean
 from srprof.measuring.heap import keep_freed_memory
-from srprof.measuring.progress import Progress, silent
 from srprof.measuring.run import measure
 from srprof.measuring.statistics import Summary, summarize
-from srprof.tracing.source import blame
+from srprof.progress import Progress, silent
 from srprof.workload import Workload
 
 #: LR sizes at which outputs are compared: square, oblong, and odd.

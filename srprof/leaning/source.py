@@ -14,9 +14,9 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.utils import _pytree as pytree
 
+from srprof.blame import is_user_file
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.liveness import Call
-from srprof.tracing.source import is_user_file
 
 _INFIX = {
     operator.add: "+",

@@ -18,7 +18,7 @@ from srprof.measuring.base import (
     TensorFacts,
     Versions,
 )
-from srprof.measuring.progress import Progress
+from srprof.progress import Progress
 
 if TYPE_CHECKING:
     from srprof.workload import Instance, Workload

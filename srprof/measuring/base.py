@@ -13,10 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from srprof.codec import decode_record, encode
 from srprof.errors import InputError
-from srprof.measuring.codec import decode_record, encode
 from srprof.measuring.statistics import Summary, summarize
-from srprof.tracing.records import External, Node, Trace
+from srprof.records import External, Node, Trace
+from srprof.words import shape_text
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
 SCHEMA = 1
@@ -328,7 +329,7 @@ class Measurement:
         traced = tuple(TensorFacts(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
         if self.inputs != traced:
             here, there = (
-                ", ".join(f"{'x'.join(map(str, t.shape))} {t.dtype}" for t in tensors)
+                ", ".join(f"{shape_text(t.shape)} {t.dtype}" for t in tensors)
                 for tensors in (self.inputs, traced)
             )
             raise InputError(f"{what} at {here}, not at {there}; give that input, or measure this")

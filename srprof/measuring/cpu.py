@@ -40,9 +40,9 @@ from srprof.measuring.metering import (
     run_plain,
     run_recorded,
 )
-from srprof.measuring.progress import Progress
 from srprof.measuring.settings import read_cpu, read_flags, read_versions
-from srprof.tracing.records import Node
+from srprof.progress import Progress
+from srprof.records import Node
 from srprof.workload import Instance, Workload
 
 _COLD = "srprof cold run"

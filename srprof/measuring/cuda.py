@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from srprof.blame import blame, first_line
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Draft
 from srprof.measuring.base import Bytes, Device, DeviceState, Flags, Memory, RunPeaks, Versions
@@ -29,12 +30,12 @@ from srprof.measuring.metering import (
     run_recorded,
 )
 from srprof.measuring.nvml import Nvml, open_nvml
-from srprof.measuring.progress import Progress
 from srprof.measuring.settings import read_flags, read_versions
 from srprof.paths import place
+from srprof.progress import Progress
+from srprof.records import Node
 from srprof.tracing.recorder import Recorder
-from srprof.tracing.records import Node
-from srprof.tracing.source import blame, first_line
+from srprof.words import mib_size
 from srprof.workload import Instance, Workload
 
 _DEVICE = re.compile(r"cuda(?::(\d+))?")
@@ -236,7 +237,7 @@ class CudaBackend:
         asked = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
         text = (
             f"{workload.name} does not fit into the memory of {self._properties.name} "
-            f"({_mib(self._properties.total_memory)})"
+            f"({mib_size(self._properties.total_memory)})"
         )
         where = blame(error)
         op = module = ""
@@ -246,7 +247,7 @@ class CudaBackend:
             at = f" at {place(where.file, where.line)}" if where.file else ""
             text += f": node {len(recorder.nodes)} {op} in {module or 'the model'}{at}"
             text += f" asked for {asked.group(1)} more" if asked else " asked for more"
-        text += f" when {_mib(allocated)} were allocated; give a smaller --input"
+        text += f" when {mib_size(allocated)} were allocated; give a smaller --input"
         return DeviceMemoryError(
             text, op=op, module=module, file=where.file, line=where.line, allocated=allocated
         )
@@ -308,7 +309,3 @@ def _find(device: str, cuda: Any) -> int:
     if index >= cuda.device_count():
         raise InputError(f"there is no {device}: torch sees {cuda.device_count()} CUDA device(s)")
     return index
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / 2**20:.2f} MiB"

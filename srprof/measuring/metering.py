@@ -9,14 +9,15 @@ from itertools import accumulate
 
 import torch
 
+from srprof.blame import blame
 from srprof.errors import ModelError, SrprofError
 from srprof.measuring.backend import Draft
 from srprof.measuring.base import Bytes, NodeFacts, TensorFacts, fingerprint
 from srprof.paths import place
+from srprof.records import RESIDENT_ROLES, Node
 from srprof.tracing.recorder import Recorder, call_model, recording
-from srprof.tracing.records import RESIDENT_ROLES, Node
 from srprof.tracing.run import explain
-from srprof.tracing.source import blame
+from srprof.words import shape_text
 from srprof.workload import Instance, Workload
 
 #: What torch raises where a GPU's memory is too small.
@@ -175,7 +176,7 @@ def _call(node: Node) -> tuple[object, ...]:
 
 
 def _say(node: Node) -> str:
-    shape = "x".join(map(str, node.shape)) or "a scalar"
+    shape = shape_text(node.shape) or "a scalar"
     at = f" at {place(node.file, node.line)}" if node.file else ""
     return f"{node.op} to {shape} in {node.module or 'the model'}{at}"
 

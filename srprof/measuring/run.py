@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from srprof.blame import first_line
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.base import PROTOCOLS, Device, Latency, Measurement, Protocol
@@ -18,11 +19,11 @@ from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
-from srprof.measuring.progress import Progress, silent
 from srprof.measuring.search import largest_image
+from srprof.progress import Progress, silent
 from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import call_model
-from srprof.tracing.source import first_line
+from srprof.words import shape_text
 from srprof.workload import Instance, Workload, resolve
 
 
@@ -278,6 +279,6 @@ def _with_largest(
 
     failure.largest = largest_image(workload.args, fits)
     if failure.largest is not None:
-        size = "x".join(map(str, failure.largest))
+        size = shape_text(failure.largest)
         failure.args = (f"{failure}; the largest of these proportions that fits is {size}",)
     return failure

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import prod
 
-from srprof.tracing.records import Node, TensorInfo
+from srprof.records import Node, TensorInfo
 
 #: What a user gives for a table of workspaces to have this rule.
 TENSOR_CORES = "tensor-cores"

@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from srprof.tracing.records import Storage, Trace
+    from srprof.records import Storage, Trace
 
 #: CUDA's caching allocator hands out memory in multiples of this many bytes, so that a tensor
 #: of one float takes 512. The published figures contain it; `granularity=1` leaves it out.

@@ -17,7 +17,7 @@ from srprof.memory.model import (
     part_of,
     rounded,
 )
-from srprof.tracing.records import OWN_KINDS, Reference, Trace
+from srprof.records import OWN_KINDS, Reference, Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage,
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import BLAS_OPS
-from srprof.tracing.records import External, Node, Trace
+from srprof.records import External, Node, Trace
 
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
 Workspace = Callable[[Node], int]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from srprof.memory.model import GRANULARITY, Peak, counted, rounded
 
 if TYPE_CHECKING:
-    from srprof.tracing.records import Step, Storage, Trace
+    from srprof.records import Step, Storage, Trace
 
 Phase = Literal["forward", "backward", "update"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "update")

@@ -14,7 +14,8 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.memory.cudnn import SOURCE, TENSOR_CORES, copied_for_tensor_cores
-from srprof.tracing.records import Node, TensorInfo, TensorRef
+from srprof.records import Node, TensorInfo, TensorRef
+from srprof.words import shape_text
 
 KIB = 2**10
 
@@ -84,7 +85,7 @@ def _word(value: Any, operands: Any) -> str:
 def _operand(info: TensorInfo | None) -> str:
     if info is None:
         return "?"
-    text = f"{'x'.join(map(str, info.shape)) or 'scalar'} {info.dtype}"
+    text = f"{shape_text(info.shape) or 'scalar'} {info.dtype}"
     dense = _contiguous(info.shape)
     return text if info.strides in ((), dense) else f"{text} {'/'.join(map(str, info.strides))}"
 

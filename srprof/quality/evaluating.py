@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from srprof.errors import InputError, ModelError
-from srprof.measuring.progress import Progress, silent
+from srprof.progress import Progress, silent
 from srprof.quality.doubts import doubts, weights_notes
 from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
@@ -25,6 +25,7 @@ from srprof.quality.metrics import luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
 from srprof.quality.resize import bicubic
 from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
+from srprof.words import shape_text
 
 
 def evaluate(
@@ -147,7 +148,7 @@ def _check_sizes(pair: Pair, scale: int) -> None:
 
 
 def _size(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size))
+    return shape_text(size)
 
 
 def _folder(

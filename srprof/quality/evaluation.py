@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from srprof.codec import decode_record, encode
 from srprof.measuring.base import Device, Versions
-from srprof.measuring.codec import decode_record, encode
 
 #: Version of the JSON object. Fields may be added within one; see `measuring.codec`.
 SCHEMA = 1

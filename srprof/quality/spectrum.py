@@ -8,7 +8,6 @@ shared out among frequencies.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from srprof.measuring.metering import model_errors, new_instance
 from srprof.quality.images import Picture, read_image
 from srprof.quality.metrics import luma
 from srprof.tracing.isolation import isolated
+from srprof.words import did_you_mean
 from srprof.workload import resolve
 
 Array = NDArray[np.float64]
@@ -235,9 +235,8 @@ def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         fitting = [name for name in kinds if name == pattern or fnmatchcase(name, pattern)]
         if not fitting:
-            near = difflib.get_close_matches(pattern, kinds, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else _some(kinds)
-            raise InputError(f"--module {pattern}: {type(model).__name__} has none, {hint}")
+            near = did_you_mean(pattern, kinds, count=3, cutoff=0.5) or _some(kinds)
+            raise InputError(f"--module {pattern}: {type(model).__name__} has none, {near}")
         chosen |= dict.fromkeys(fitting)
     return list(chosen)
 

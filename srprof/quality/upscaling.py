@@ -25,9 +25,10 @@ from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import luma, luma8
 from srprof.quality.resize import Array, bicubic
+from srprof.records import TensorRef, Trace
 from srprof.tracing.isolation import isolated
-from srprof.tracing.records import TensorRef, Trace
 from srprof.tracing.run import run_trace
+from srprof.words import shape_text
 from srprof.workload import Workload, resolve
 
 #: LR height and width of the run that finds out what the network takes and gives.
@@ -91,7 +92,7 @@ def _factor(trace: Trace, channels: int) -> int:
     height, width = _PROBE
     factor = shape[-1] // width if len(shape) == 4 else 0
     if factor < 1 or shape != (1, channels, factor * height, factor * width):
-        what = "x".join(map(str, shape)) or f"a {type(result).__name__}"
+        what = shape_text(shape) or f"a {type(result).__name__}"
         raise InputError(
             f"{trace.spec} gives {what} for 1x{channels}x{height}x{width}; only a network that "
             "gives one image, a whole number of times as large, can be evaluated"
@@ -226,8 +227,8 @@ class Upscaler:
         shape = (1, self._channels, *(self.scale * side for side in size))
         if tuple(result.shape) != shape:
             raise InputError(
-                f"the network gives {'x'.join(map(str, result.shape))} and not "
-                f"{'x'.join(map(str, shape))}; give images of sizes that it can take"
+                f"the network gives {shape_text(result.shape)} and not "
+                f"{shape_text(shape)}; give images of sizes that it can take"
             )
         pixels = result[0].to("cpu", torch.float64).numpy() * (255 / self._range)
         if not np.isfinite(pixels).all():

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from srprof.advising.run import Advice
 from srprof.paths import place
 from srprof.render.markdown import markdown_sections
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import mib, shape_text
 
 _SPLIT = (
     "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
@@ -22,7 +23,7 @@ _IN_PLACE = "in-place: for inference; autograd may need what is overwritten."
 
 def sections(advice: Advice) -> list[Section]:
     """What a person reads of it."""
-    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in advice.trace.inputs)
+    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in advice.trace.inputs)
     found = [Section(f"{advice.trace.name} at {tensors}", (_summary(advice),))]
     if advice.steps:
         found.append(_steps(advice))

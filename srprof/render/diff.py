@@ -14,12 +14,12 @@ from srprof.compare.diff import (
     explain,
     explain_peak,
     explain_tensor,
-    signed,
 )
 from srprof.paths import place
 from srprof.render.markdown import markdown_sections
 from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import signed_size
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -51,7 +51,7 @@ def _peaks(found: Diff, _: int | None) -> Section:
             peak.change.name,
             peak.change.before,
             peak.change.after,
-            signed(peak.change.difference),
+            signed_size(peak.change.difference),
             _share(peak.change.relative),
         )
         for peak in found.peaks
@@ -107,7 +107,7 @@ def _tensors(found: Diff, top: int | None) -> Section | None:
 
 def _net(found: Diff) -> tuple[str, ...]:
     change = found.net.difference
-    return (f"beside {signed(change)} of parameters and buffers",) if change else ()
+    return (f"beside {signed_size(change)} of parameters and buffers",) if change else ()
 
 
 def _tensor(change: TensorChange) -> tuple[Any, ...]:
@@ -122,7 +122,7 @@ def _tensor(change: TensorChange) -> tuple[Any, ...]:
         after.part if after else None,
         before.nbytes if before else None,
         after.nbytes if after else None,
-        signed(change.difference),
+        signed_size(change.difference),
     )
 
 
@@ -155,7 +155,7 @@ def _node(change: NodeChange) -> tuple[Any, ...]:
         place(change.place.file, change.place.line),
         change.before_bytes,
         change.after_bytes,
-        only if change.difference is None else signed(change.difference),
+        only if change.difference is None else signed_size(change.difference),
     )
 
 

@@ -9,8 +9,9 @@ from math import inf
 
 from srprof.quality.evaluation import Evaluation, ImageResult, Means
 from srprof.render.markdown import markdown_sections
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import mib, shape_text
 
 
 def evaluation_text(found: Evaluation) -> str:
@@ -81,7 +82,7 @@ _WRITTEN = ("{:.2f}", "{:.4f}", "{:.2f}", "{:.4f}", "{:.2f}", "{:.2f}", "{:.1f}"
 
 def _sections(found: Evaluation) -> list[Section]:
     rows = [
-        (image.name, shape(image.lr_size), *_written(image), image.predicted_peak)
+        (image.name, shape_text(image.lr_size), *_written(image), image.predicted_peak)
         for image in found.images
     ]
     rows.append(("mean", None, *_written(found.mean), None))
@@ -101,7 +102,7 @@ def _lines(found: Evaluation) -> tuple[str, ...]:
     lr = f"LR images of {found.lr}" if found.lr else "LR images by bicubic from the HR images"
     how = [lr, f"values 0 to {found.pixel_range}", found.dtype, f"on {found.device.name}"]
     if found.tile is not None:
-        how.insert(1, f"in tiles of {shape(found.tile)}")
+        how.insert(1, f"in tiles of {shape_text(found.tile)}")
     return (
         ", ".join(how),
         f"PSNR in dB of 8 bits without a border of {found.scale}: RGB as the challenge, Y (BT.601) "
@@ -113,7 +114,7 @@ def _after(found: Evaluation) -> tuple[str, ...]:
     top = found.largest
     measured = "" if top.measured_peak is None else f", measured {mib(top.measured_peak)} MiB"
     return (
-        f"Peak at {shape(top.lr_size)} ({top.name}): predicted {mib(top.predicted_peak)} MiB"
+        f"Peak at {shape_text(top.lr_size)} ({top.name}): predicted {mib(top.predicted_peak)} MiB"
         f"{measured}.",
         f"{found.peak_is}.",
     )

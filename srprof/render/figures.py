@@ -17,7 +17,7 @@ from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
 from srprof.output import replacing
 from srprof.render.latency import predicted
-from srprof.render.tables import shape
+from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, A
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     found = predicted(analysis)
-    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
+    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
     axes.set_title(
         f"{analysis.trace.name} at {tensors}: {what}\n"
         f"{1e3 * found.seconds:.2f} ms predicted on {found.device.title}",

@@ -6,7 +6,8 @@ from srprof.analysis import Analysis
 from srprof.cost.roofline import ClassTotal, Estimate
 from srprof.paths import place
 from srprof.render.base import Options
-from srprof.render.tables import Column, Section, Table, shape
+from srprof.render.tables import Column, Section, Table
+from srprof.words import shape_text
 
 
 def latency_section(analysis: Analysis, _: Options) -> Section:
@@ -59,7 +60,7 @@ def slowest_section(analysis: Analysis, options: Options) -> Section:
             nodes[i].op,
             nodes[i].module,
             place(nodes[i].file, nodes[i].line),
-            shape(nodes[i].shape),
+            shape_text(nodes[i].shape),
             found.nodes[i].cost.op_class,
             1e6 * found.nodes[i].seconds,
             found.share(found.nodes[i].seconds),

@@ -11,8 +11,9 @@ from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
 from srprof.leaning.run import Savings
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import mib, shape_text
 
 _KINDS = ("planned", "eager", "allocated", "reserved")
 _MEANING = {
@@ -105,7 +106,7 @@ def _peaks(savings: Savings) -> Section:
         rows.append((stage.name, *peaks, saved, _MEANING[stage.name]))
         earlier = eager
     trace = savings.before.trace
-    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
+    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
     before, after = (savings.stages[i].peaks["eager"] for i in (0, -1))
     share = 1 - after / before if before else 0.0
     line = f"eager peak {mib(before)} MiB, lean {mib(after)} MiB, {share:.0%} less"

@@ -12,8 +12,9 @@ from srprof.measuring.base import (
 )
 from srprof.measuring.statistics import DOUBTS, written
 from srprof.paths import place
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import mib, shape_text
 
 
 def measurement_text(measurement: Measurement) -> str:
@@ -31,7 +32,7 @@ def measurement_text(measurement: Measurement) -> str:
 
 def _memory(measurement: Measurement) -> Section:
     memory, device = measurement.memory, measurement.device
-    inputs = ", ".join(f"{shape(t.shape)} {t.dtype}" for t in measurement.inputs)
+    inputs = ", ".join(f"{shape_text(t.shape)} {t.dtype}" for t in measurement.inputs)
     versions = measurement.versions
     libraries = [f"torch {versions.torch}"]
     if device.kind == "cuda":

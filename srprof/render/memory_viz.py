@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from srprof.memory.allocator import SegmentInfo
 from srprof.memory.simulation import Event
 from srprof.paths import short_path
+from srprof.records import Trace
 from srprof.render.base import Options, Renderer
-from srprof.tracing.records import Trace
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
 from srprof.render.base import Options, Renderer
-from srprof.render.tables import shape
+from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -60,7 +60,7 @@ def _nodes(analysis: Analysis) -> Iterator[dict[str, Any]]:
                 "node": node.index,
                 "module": node.module,
                 "line": place(node.file, node.line),
-                "shape": shape(node.shape),
+                "shape": shape_text(node.shape),
                 "eager": parts.eager,
                 "planned": parts.planned,
             },

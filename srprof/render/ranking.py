@@ -16,7 +16,7 @@ from srprof._version import __version__
 from srprof.compare.entries import devices_of
 from srprof.compare.ranking import METRICS, Entry, Mark, Metric, Origin, memory_orders
 from srprof.compare.scoring import Placement, Standing, find, placements
-from srprof.render.tables import mib
+from srprof.words import mib, one_line
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -68,7 +68,7 @@ def grid(found: Standing, options: RankingOptions) -> Grid:
     columns: list[tuple[Shown, list[Shown]]] = []
     places = found.scoring.places(table)
     columns.append((Shown("#"), [Shown(_count(place)) for place in places]))
-    names = [Shown(_line(e.name), note=notes.of_row(e)) for e in entries]
+    names = [Shown(one_line(e.name), note=notes.of_row(e)) for e in entries]
     columns.append((Shown("Model"), names))
     for metric in METRICS.values():
         head = Shown(f"{metric.title} {metric.unit}".strip(), note=notes.of_column(metric.name))
@@ -159,7 +159,7 @@ def origin_text(origin: Origin) -> str:
     )
     what = f": {origin.what}" if origin.what else ""
     source = f" ({origin.source})" if origin.source else ""
-    return _line(f"{kind}{where}{what}{source}")
+    return one_line(f"{kind}{where}{what}{source}")
 
 
 def _notes(found: Standing, with_ranks: bool) -> list[str]:
@@ -195,7 +195,7 @@ def memory_lines(entries: Sequence[Entry]) -> list[str]:
     if len({tuple(name for name, _ in order) for order in orders.values()}) < 2:
         return []
     return [
-        f"By memory, {way}: " + ", ".join(f"{_line(name)} {mib(size)}" for name, size in order)
+        f"By memory, {way}: " + ", ".join(f"{one_line(name)} {mib(size)}" for name, size in order)
         for way, order in orders.items()
     ]
 
@@ -204,7 +204,7 @@ def placement_text(placement: Placement, ranked: int) -> str:
     """`net would be 3rd in memory, 11th in params`."""
     parts = [f"{ordinal(r)} in {_spoken(METRICS[m].title)}" for m, r in placement.ranks.items()]
     parts += [f"{ordinal(r)} in {find(name).title}" for name, r in placement.tracks.items()]
-    return f"{_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
+    return f"{one_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
 
 
 def _spoken(title: str) -> str:
@@ -225,11 +225,6 @@ def _models(count: int) -> str:
 
 def _count(place: int | None) -> str:
     return "-" if place is None else str(place)
-
-
-def _line(text: str) -> str:
-    """Text without what would break a line or colour a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 # -- formats --------------------------------------------------------------------------------------

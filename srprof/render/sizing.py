@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
 from srprof.sizing.records import MEMORY, Call, Fit, Image
 from srprof.tiling.sizes import SizeRule
+from srprof.words import mib, shape_text
 
 
 def fit_json(found: Fit) -> str:
@@ -32,7 +33,7 @@ def _columns(found: Fit, first: str) -> tuple[Column, ...]:
 def _row(found: Fit, what: str, call: Call) -> tuple[object, ...]:
     peaks = (call.peaks[name] for name in MEMORY)
     predicted = (call.predicted_ms,) if found.device else ()
-    return (what, shape(call.shape), shape(call.result) or "-", *peaks, *predicted)
+    return (what, shape_text(call.shape), shape_text(call.result) or "-", *peaks, *predicted)
 
 
 def _largest(found: Fit) -> Section:

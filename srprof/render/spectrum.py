@@ -10,8 +10,9 @@ from typing import Any
 
 from srprof._version import __version__
 from srprof.quality.spectrum import HIGH, ModuleSpectra, Spectra, Spectrum
-from srprof.render.tables import Column, Section, Table, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import shape_text
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -47,7 +48,7 @@ def spectrum_text(found: Spectra) -> str:
     weights = f" with {found.weights}" if found.weights else ""
     sections = [
         Section(
-            f"{found.spec}{weights} on {found.image}, {shape(found.shape)}",
+            f"{found.spec}{weights} on {found.image}, {shape_text(found.shape)}",
             ("the mean feature map over the channels, before and after each module",),
             Table(_COLUMNS, rows),
             (
@@ -67,7 +68,7 @@ def title(item: ModuleSpectra) -> str:
 
 
 def _map(spectrum: Spectrum) -> str:
-    return shape((spectrum.channels, *spectrum.mean.shape))
+    return shape_text((spectrum.channels, *spectrum.mean.shape))
 
 
 def spectrum_json(found: Spectra) -> str:

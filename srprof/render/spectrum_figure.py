@@ -12,7 +12,7 @@ from srprof.output import replacing
 from srprof.quality.spectrum import ModuleSpectra, Spectra, Spectrum
 from srprof.render.figures import SETTINGS
 from srprof.render.spectrum import title
-from srprof.render.tables import shape
+from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +58,8 @@ def draw(found: Spectra) -> Figure:
         )
     figure = Figure(figsize=(_WIDTH, 1.3 + _ROW * count), layout="constrained")
     figure.suptitle(
-        f"{found.spec} on {Path(found.image).name}, {shape(found.shape)}: mean feature maps, their "
-        "power spectra (log), power by frequency",
+        f"{found.spec} on {Path(found.image).name}, {shape_text(found.shape)}: "
+        "mean feature maps, their power spectra (log), power by frequency",
         fontsize=10,
         x=0.01,
         ha="left",

@@ -14,12 +14,11 @@ from srprof.compare.published import MEASURES, Comparison
 from srprof.cost.roofline import Estimate
 from srprof.memory.model import Peak
 from srprof.paths import place
+from srprof.records import Node, Reference
 from srprof.render.base import Options, View
-from srprof.tracing.records import Node, Reference
+from srprof.words import mib, shape_text
 
 Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share"]
-
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,6 @@ class Section:
     after: tuple[str, ...] = ()
 
 
-def mib(nbytes: int) -> str:
-    """Bytes as MiB with two decimals."""
-    return f"{nbytes / MIB:.2f}"
-
-
 _WRITE: dict[Kind, Callable[[Any], str]] = {
     "text": str,
     "number": str,
@@ -76,11 +70,6 @@ def written(table: Table) -> list[list[str]]:
 def where(reference: Reference) -> str:
     """The place of a reference, or the module that has the attribute."""
     return place(reference.file, reference.line) or reference.function
-
-
-def shape(sizes: Iterable[int]) -> str:
-    """`1x50x256x256`."""
-    return "x".join(map(str, sizes))
 
 
 def sections(analysis: Analysis, options: Options) -> list[Section]:
@@ -116,7 +105,7 @@ def main_table(analysis: Analysis, options: Options) -> Table:
 
 def _headline(analysis: Analysis, _: Options) -> Section:
     trace, memory = analysis.trace, analysis.memory
-    tensors = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
+    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
     on = {
         "meta": "traced on meta: nothing was allocated",
         "cpu": "traced in one real run on the CPU",
@@ -146,7 +135,7 @@ def _headline(analysis: Analysis, _: Options) -> Section:
     columns = (
         Column("peak"),
         Column("MiB", "mib"),
-        *(() if unit is None else (Column(f"maps of {shape(unit)}"),)),
+        *(() if unit is None else (Column(f"maps of {shape_text(unit)}"),)),
         Column("at node"),
         Column("meaning"),
     )
@@ -256,7 +245,7 @@ def _node_table(analysis: Analysis, indices: Iterable[int]) -> Table:
             nodes[i].op,
             nodes[i].module,
             place(nodes[i].file, nodes[i].line),
-            shape(nodes[i].shape),
+            shape_text(nodes[i].shape),
             parts[i].eager,
             parts[i].input,
             parts[i].output,
@@ -364,7 +353,7 @@ def _live_row(analysis: Analysis, live: LiveStorage) -> tuple[Any, ...]:
         variable, function, bound = reference.variable, reference.function, where(reference)
     held_by_caller = analysis.trace.storages[live.storage].role == "input"
     last = "the caller" if held_by_caller else _last_use(analysis, live.last_use)
-    return live.part, live.nbytes, shape(live.shape), variable, function, bound, made, last
+    return live.part, live.nbytes, shape_text(live.shape), variable, function, bound, made, last
 
 
 def _modules(analysis: Analysis, options: Options) -> Section:

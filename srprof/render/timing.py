@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from srprof.codec import encode
 from srprof.cost.roofline import Estimate
 from srprof.measuring.base import Device, Latency
-from srprof.measuring.codec import encode
 from srprof.measuring.statistics import DOUBTS, written
-from srprof.render.tables import Column, Section, Table, shape
+from srprof.records import Trace
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
-from srprof.tracing.records import Trace
+from srprof.words import shape_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Timing:
 def timing_text(found: Timing) -> str:
     """The median with its spread, and the prediction beside it, ending with a newline."""
     latency, summary = found.latency, found.latency.summary
-    inputs = ", ".join(f"{shape(e.info.shape)} {e.info.dtype}" for e in found.trace.inputs)
+    inputs = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in found.trace.inputs)
     count = latency.flags.threads
     threads = f", {count} thread{'s' if count > 1 else ''}" if found.device.kind == "cpu" else ""
     spread = f"quartiles {written(summary.q1, 3)} to {written(summary.q3, 3)}"

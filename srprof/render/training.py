@@ -6,10 +6,11 @@ import json
 
 from srprof.memory.training import KINDS, PHASES, Phase
 from srprof.paths import place
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.records import Node
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
-from srprof.tracing.records import Node
 from srprof.training.analysis import TrainingAnalysis
+from srprof.words import mib, shape_text
 
 #: Rows of the table of saved activations, unless more are asked for.
 _ROWS = 10
@@ -45,7 +46,7 @@ def training_json(analysis: TrainingAnalysis) -> str:
 def _headline(analysis: TrainingAnalysis) -> Section:
     trace = analysis.trace
     inputs = ", ".join(
-        f"{shape(e.info.shape)} {e.info.dtype}" for e in trace.inputs if "target" not in e.name
+        f"{shape_text(e.info.shape)} {e.info.dtype}" for e in trace.inputs if "target" not in e.name
     )
     rows = []
     for phase in PHASES:

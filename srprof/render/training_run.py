@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from srprof.render.tables import mib
 from srprof.training.plan import Plan
 from srprof.training.run import MERGED_TOLERANCE, TrainingResult
 from srprof.training.validation import Score
+from srprof.words import mib
 
 
 def plan_text(plan: Plan) -> str:

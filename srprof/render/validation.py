@@ -9,8 +9,9 @@ from typing import Any
 from srprof.compare.validate import NodeCheck, Validation
 from srprof.measuring.base import OpWorkspace, workspace_by_op
 from srprof.paths import place
-from srprof.render.tables import Column, Section, Table, mib, shape
+from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
+from srprof.words import mib, shape_text
 
 #: Nodes and ops listed of each validation that does not hold.
 _LISTED = 5
@@ -38,7 +39,7 @@ def _overview(found: Sequence[Validation]) -> Section:
         rows.append(
             (
                 measurement.spec,
-                ", ".join(shape(t.shape) for t in measurement.inputs),
+                ", ".join(shape_text(t.shape) for t in measurement.inputs),
                 measurement.dtype,
                 measurement.device.kind,
                 peak.predicted if peak else None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srprof.compare.results import load_reference
-from srprof.render.tables import MIB
+from srprof.words import MIB
 
 #: Where a name may stand, in the words of Plotly, as steps to the right and up.
 PLACES: Mapping[str, tuple[float, float]] = {

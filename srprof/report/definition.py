@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.inputs import parse_size
-from srprof.toml import check_keys, hint, read_toml
+from srprof.toml import check_keys, read_toml
+from srprof.words import hint
 
 #: What `sections` may name, in the order in which a report has them.
 SECTIONS = (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
 from srprof.render.figures import LOOKS, SETTINGS
-from srprof.render.tables import MIB
 from srprof.report.bubbles import predicted_points, published_points
+from srprof.words import MIB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import Any
 
 from srprof.compare.published import MEASURES
 from srprof.paths import place
-from srprof.render.tables import mib
+from srprof.words import mib
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from srprof.errors import InputError
-from srprof.gate.quantities import parse_quantity
+from srprof.quantities import parse_quantity
 
 _ASPECT = re.compile(r"(\d{1,6}):(\d{1,6})")
 

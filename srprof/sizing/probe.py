@@ -10,11 +10,11 @@ from srprof.analysis import Analysis
 from srprof.cost.devices import Device
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import TensorSpec, check_shape
-from srprof.measuring.progress import Progress, silent
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import WorkspaceTable
+from srprof.progress import Progress, silent
+from srprof.records import TensorRef, Trace
 from srprof.sizing.records import MEMORY, Call
-from srprof.tracing.records import TensorRef, Trace
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 

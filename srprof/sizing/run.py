@@ -9,9 +9,9 @@ from typing import Any
 from srprof.cost.devices import Device, load_device
 from srprof.errors import InputError
 from srprof.inputs import check_shape
-from srprof.measuring.progress import Progress, silent
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import WorkspaceTable, load_workspaces
+from srprof.progress import Progress, silent
 from srprof.sizing.arguments import parse_aspect, parse_budget
 from srprof.sizing.probe import Probe
 from srprof.sizing.records import MEMORY, Fit

@@ -15,6 +15,7 @@ from srprof.tiling.locality import Locality, locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace
+from srprof.words import shape_text
 
 #: No side and no batch is tried beyond this index.
 _END = 2**24
@@ -141,7 +142,7 @@ class Search:
         return InputError(
             f"a budget of {self.budget / 2**20:.2f} MiB is {weights}: the least that is possible "
             f"is {least} of {self.probe.memory} memory, for an input of "
-            f"{'x'.join(map(str, smallest))}"
+            f"{shape_text(smallest)}"
         )
 
     def _answer(self, grows: str, rule: SizeRule | None, row: Row, found: int) -> Fit:
@@ -152,7 +153,7 @@ class Search:
         if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
             following = self.probe.record_at(row(found + 1))
         elif row(found + 1) in self.probe.refused:
-            size = "x".join(map(str, row(found + 1)))
+            size = shape_text(row(found + 1))
             notes = (f"nothing larger: at {size}, {self.probe.refused[row(found + 1)]}",)
         return Fit(
             spec=workload.spec,

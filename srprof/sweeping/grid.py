@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.gate.quantities import near
 from srprof.inputs import parse_size
 from srprof.spec import Spec
+from srprof.words import hint, shape_text
 
 #: Metrics by name, with their units.
 METRICS: Mapping[str, str] = {
@@ -61,7 +61,7 @@ class Configuration:
     @property
     def key(self) -> str:
         """What tells it from every other configuration."""
-        return f"{self.spec} at {'x'.join(map(str, self.shape))}"
+        return f"{self.spec} at {shape_text(self.shape)}"
 
 
 def configurations(
@@ -123,7 +123,7 @@ def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
                 raise InputError(f"--input {text!r}: a size is HxW, NxCxHxW, or H for a square")
             for chosen in product(*sides):
                 square = chosen * 2 if len(chosen) == 1 else chosen
-                found["x".join(map(str, square))] = None
+                found[shape_text(square)] = None
                 if len(found) > MOST_CONFIGURATIONS:
                     raise InputError(f"--input {text!r}: these are too many sizes")
     for size in found:
@@ -236,7 +236,7 @@ def parse_metrics(texts: Sequence[str], device: object | None) -> tuple[str, ...
     for name in names:
         known = "latency_ms" if name == "latency" else name
         if known not in METRICS:
-            raise InputError(f"--metric {name!r} is unknown: {near(name, METRICS)}")
+            raise InputError(f"--metric {name!r} is unknown: {hint(name, METRICS)}")
         if known in OF_A_DEVICE and device is None:
             raise InputError(f"--metric {name} is predicted for a device: give --device too")
         found[known] = None

@@ -14,7 +14,7 @@ from srprof import spec as specs
 from srprof._version import __version__
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, check_shape
-from srprof.measuring.progress import Progress, silent
+from srprof.progress import Progress, silent
 from srprof.sweeping.grid import (
     Configuration,
     check_arguments,

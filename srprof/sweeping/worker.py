@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srprof.sweeping.grid import Configuration
+from srprof.words import one_line
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def _compute(task: Task, configuration: Configuration) -> Result:
     try:
         values = _values(task, configuration)
     except SrprofError as raised:
-        error, code = " ".join(str(raised).split()), raised.exit_code
+        error, code = one_line(raised), raised.exit_code
     except Exception as raised:  # the model's, wherever it came from: one row, not the sweep
-        error, code = f"{type(raised).__name__}: {' '.join(str(raised).split())}", 3
+        error, code = f"{type(raised).__name__}: {one_line(raised)}", 3
     return Result(configuration.key, values, error, code, (__version__, str(torch.__version__)))
 
 

@@ -22,7 +22,7 @@ from srprof.errors import SrprofError
 from srprof.tiling.subject import Subject
 
 if TYPE_CHECKING:
-    from srprof.tracing.records import Trace
+    from srprof.records import Trace
 
 #: Width of a strip, in LR pixels, where the network takes so little.
 STRIP = 8

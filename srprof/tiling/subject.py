@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from srprof.blame import first_line
 from srprof.errors import InputError
 from srprof.tiling.sizes import SizeRule, size_rule
-from srprof.tracing.source import first_line
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srprof.errors import InputError
 from srprof.tiling.grid import Tile, grid
+from srprof.words import shape_text
 
 #: Called with the number of tiles that are done and the number of all.
 TileProgress = Callable[[int, int], None]
@@ -163,7 +164,7 @@ def _scale(part: Tensor, tile: Tile) -> int:
         or shape[2] % height
         or shape[2] * width != shape[3] * height
     ):
-        what = "x".join(map(str, shape)) if shape else type(part).__name__
+        what = shape_text(shape) if shape else type(part).__name__
         raise InputError(
             f"the network gives {what} for a tile of {height}x{width}; in tiles runs only what "
             "gives one image, a whole number of times as high and wide as its input"

@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import nn
 
+from srprof.blame import function_name, is_user_file
+from srprof.records import Frame, Trace
 from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
-from srprof.tracing.records import Frame, Trace
-from srprof.tracing.source import function_name, is_user_file
 from srprof.workload import Workload
 
 

@@ -10,7 +10,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from srprof.tracing.records import Node, TensorInfo, TensorRef, Trace
+from srprof.records import Node, TensorInfo, TensorRef, Trace
 
 
 def build_graph(trace: Trace) -> Graph:

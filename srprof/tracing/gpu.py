@@ -19,10 +19,10 @@ from weakref import WeakSet
 import torch
 from torch.overrides import TorchFunctionMode
 
+from srprof.blame import is_user_file
 from srprof.paths import place
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.isolation import replaced
-from srprof.tracing.source import is_user_file
 
 _autocast = torch.amp.autocast_mode.autocast
 _CUDA = re.compile(r"cuda(:\d+)?")

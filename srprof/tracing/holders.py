@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from srprof.blame import function_name, is_engine_file, is_user_file
+from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
-from srprof.tracing.records import Reference, ReferenceKind, Trace
-from srprof.tracing.source import function_name, is_engine_file, is_user_file
 from srprof.workload import Workload
 
 #: How deep containers and objects are searched from a variable.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from srprof.tracing.records import RESIDENT_ROLES, Role, Storage
+from srprof.records import RESIDENT_ROLES, Role, Storage
 
 #: Roles whose storages come and go with the run.
 _TRANSIENT = frozenset({"activation", "input"})

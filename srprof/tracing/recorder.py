@@ -25,10 +25,8 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from srprof.tracing.autocast import emulation
-from srprof.tracing.ledger import Ledger
-from srprof.tracing.meta_kernels import shortcut
-from srprof.tracing.records import (
+from srprof.blame import function_name, is_user_file
+from srprof.records import (
     External,
     ModuleCall,
     Node,
@@ -37,7 +35,9 @@ from srprof.tracing.records import (
     TensorInfo,
     TensorRef,
 )
-from srprof.tracing.source import function_name, is_user_file
+from srprof.tracing.autocast import emulation
+from srprof.tracing.ledger import Ledger
+from srprof.tracing.meta_kernels import shortcut
 
 #: Checks that an exported program carries; they hold for the device it was exported on only.
 _EXPORT_CHECKS = frozenset({"aten::_assert_tensor_metadata"})

@@ -13,17 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from srprof.blame import blame, first_line
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
+from srprof.records import Program, Trace
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
 from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
 from srprof.tracing.holders import find_references
 from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
-from srprof.tracing.records import Program, Trace
-from srprof.tracing.source import blame, first_line
 from srprof.tracing.step import TrainedInstance
+from srprof.words import shape_text
 from srprof.workload import Instance, NotOnMetaError, Workload, moved
 
 #: Where a model is run for its trace.
@@ -381,7 +382,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
         op, shapes = recorder.failed_call
-        text += f", in {op} of {', '.join('x'.join(map(str, s)) or 'a scalar' for s in shapes)}"
+        text += f", in {op} of {', '.join(shape_text(s) or 'a scalar' for s in shapes)}"
         if op == "convolution" and not recorder.nodes and shapes[0][1:2] != shapes[1][1:2]:
             text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
     text += next((hint for pattern, hint in _HINTS if pattern.search(message)), "")

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srprof.errors import ModelError
+from srprof.records import Step
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
-from srprof.tracing.records import Step
 from srprof.workload import Instance
 
 #: Adam as the FMEN paper has it: momenta and the constant of the denominator.

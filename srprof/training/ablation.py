@@ -10,7 +10,7 @@ from typing import Any
 from srprof._version import __version__
 from srprof.analysis import SCHEMA, analyze
 from srprof.errors import InputError, SrprofError
-from srprof.measuring.progress import Progress, silent
+from srprof.progress import Progress, silent
 from srprof.training.analysis import analyze_training
 from srprof.training.plan import scale_of
 from srprof.training.run import Merged, TrainingResult, train

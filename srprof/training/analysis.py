@@ -18,7 +18,7 @@ from srprof.memory.training import (
     saved_lines,
     step_memory,
 )
-from srprof.tracing.records import Trace
+from srprof.records import Trace
 
 if TYPE_CHECKING:
     from srprof.memory.model import Peak

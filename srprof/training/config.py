@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.toml import check_keys, hint, read_toml
+from srprof.toml import check_keys, read_toml
+from srprof.words import hint
 
 #: The name of the images that scikit-image ships, where a folder may stand.
 BUNDLED = "skimage"

@@ -10,7 +10,7 @@ import torch
 
 from srprof import spec
 from srprof.errors import InputError, ModelError
-from srprof.measuring.progress import Progress, silent
+from srprof.progress import Progress, silent
 from srprof.training.analysis import TrainingAnalysis, analyze_training, training_spec
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, load_dataset

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from srprof import registry, spec
 from srprof.errors import InputError, SrprofError
-from srprof.measuring.progress import Progress, silent
+from srprof.progress import Progress, silent
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training

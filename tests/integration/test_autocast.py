@@ -334,7 +334,7 @@ def test_random_networks_make_the_calls_of_torchs_cuda_kernels(
     assert [call(node) for node in ours.nodes] == [call(node) for node in theirs.nodes]
 
 
-def call(node: srprof.tracing.records.Node) -> tuple[Any, ...]:
+def call(node: srprof.records.Node) -> tuple[Any, ...]:
     operands = [(i.dtype, i.shape) for i in node.inputs]
     results = [(o.dtype, o.shape) for o in node.outputs]
     return node.op, operands, results, node.live
@@ -379,7 +379,7 @@ class InRegion(nn.Module):
         return first, second
 
 
-def nodes_of(model: nn.Module, image: torch.Tensor) -> tuple[srprof.tracing.records.Node, ...]:
+def nodes_of(model: nn.Module, image: torch.Tensor) -> tuple[srprof.records.Node, ...]:
     """One real run on the CPU, recorded."""
     model.eval()
     recorder = Recorder(model, "cpu")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import srprof
-from srprof.render.tables import MIB
+from srprof.words import MIB
 
 
 def line_of(file: str, text: str) -> int:

@@ -17,7 +17,7 @@ from torch import nn
 import srprof
 from srprof.analysis import Analysis
 from srprof.memory.simulation import simulate
-from srprof.tracing.records import Program, Trace
+from srprof.records import Program, Trace
 from srprof.tracing.run import run_program
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes

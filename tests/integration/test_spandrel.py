@@ -20,7 +20,7 @@ from torch import nn
 
 import srprof
 from srprof.memory.model import memory_model
-from srprof.tracing.records import TensorInfo, TensorRef, Trace
+from srprof.records import TensorInfo, TensorRef, Trace
 from tests import spandrel_zoo
 from tests.spandrel_zoo import ENTRIES, Entry
 

@@ -152,7 +152,7 @@ def test_live_bytes_are_the_cpu_allocators(name: str, device: str):
     assert [node.live + wrapped(trace, node) - image.nbytes for node in trace.nodes] == live
 
 
-def wrapped(trace: srprof.Trace, node: srprof.tracing.records.Node) -> int:
+def wrapped(trace: srprof.Trace, node: srprof.records.Node) -> int:
     """Bytes of numbers wrapped in tensors for a call: in main memory, so not the device's."""
     return sum(
         s.nbytes

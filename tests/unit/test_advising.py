@@ -17,7 +17,7 @@ from srprof.advising.source import (
     read_functions,
 )
 from srprof.memory.model import memory_model
-from srprof.tracing.records import Frame, Storage
+from srprof.records import Frame, Storage
 from tests.made_up import feature, image, made_up_trace, weight
 
 SOURCE = """\

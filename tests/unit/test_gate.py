@@ -17,7 +17,7 @@ from srprof.gate.check import DEPENDS, Row, describe
 from srprof.gate.formats.github import command
 from srprof.gate.formats.markdown import plain
 from srprof.gate.init import factories
-from srprof.gate.quantities import (
+from srprof.quantities import (
     METRICS,
     UNITS,
     Growth,

@@ -38,7 +38,6 @@ from srprof.measuring.base import (
 )
 from srprof.measuring.metering import first_difference, levels
 from srprof.measuring.nvml import throttles
-from srprof.measuring.progress import TerminalProgress
 from srprof.measuring.search import largest_image, largest_that_fits
 from srprof.measuring.statistics import (
     DOUBTS,
@@ -48,6 +47,7 @@ from srprof.measuring.statistics import (
     summarize,
     written,
 )
+from srprof.progress import TerminalProgress
 from srprof.render.measurement import measurement_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"

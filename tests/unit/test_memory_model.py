@@ -18,7 +18,7 @@ from srprof.memory.model import (
     part_of,
     rounded,
 )
-from srprof.tracing.records import Storage
+from srprof.records import Storage
 from tests.made_up import feature, image, made_up_trace, weight
 
 

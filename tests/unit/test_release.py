@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from srprof.memory.model import memory_model
 from srprof.memory.release import held_at_peak, releases
-from srprof.tracing.records import Reference
+from srprof.records import Reference
 from tests.made_up import feature, image, made_up_trace
 
 

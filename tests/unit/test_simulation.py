@@ -15,7 +15,7 @@ from srprof.memory.allocator import Usage
 from srprof.memory.model import memory_model
 from srprof.memory.settings import MIB, Settings
 from srprof.memory.simulation import loading_order, simulate
-from srprof.tracing.records import External, Storage, TensorInfo
+from srprof.records import External, Storage, TensorInfo
 from tests.made_up import feature, image, made_up_trace, weight
 from tests.unit.test_memory_model import random_traces
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from srprof.memory.training import KINDS, kind_of, phase_of, saved_lines, step_memory
-from srprof.tracing.records import Step, Storage
+from srprof.records import Step, Storage
 from srprof.training.analysis import TrainingAnalysis
 from tests.made_up import feature, image, made_up_trace, weight
 

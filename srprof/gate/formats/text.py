@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srprof.gate.check import UPDATE, Report, Result, Row
-from srprof.gate.quantities import format_quantity
+from srprof.quantities import format_quantity
 from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
 

@@ -10,19 +10,25 @@ import os
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from types import CodeType
-
-import torch
 
 from srprof.paths import place
 
-_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ZOO = _ENGINE + "models" + os.sep
-_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 #: Libraries that only rearrange tensors on behalf of the line that called them.
 _HELPERS = tuple(f"{package}einops{os.sep}" for package in _PACKAGES)
+
+
+@cache
+def _torch_folder() -> str:
+    """Where torch is; it is found and not imported."""
+    spec = find_spec("torch")
+    assert spec is not None and spec.origin is not None
+    return os.path.dirname(os.path.abspath(spec.origin)) + os.sep
 
 
 @cache
@@ -34,7 +40,7 @@ def is_engine_file(filename: str) -> bool:
 @cache
 def is_user_file(filename: str) -> bool:
     """Whether code of this file belongs to the network rather than to what runs it."""
-    if filename.startswith(_TORCH) or is_engine_file(filename):
+    if filename.startswith(_torch_folder()) or is_engine_file(filename):
         return False
     if filename.startswith(_STDLIB) and not any(part in filename for part in _PACKAGES):
         return False

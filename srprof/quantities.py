@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from typing import Literal
 
 from srprof.errors import InputError
+from srprof.words import MIB, hint
 
 Kind = Literal["bytes", "count", "time"]
 
@@ -53,12 +53,6 @@ _QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([A-Za-z]*)\s
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*%\s*")
 
 
-def near(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
-    """`did you mean X?`, or all that there is."""
-    found = get_close_matches(name, list(known), n=1)
-    return f"did you mean {found[0]!r}?" if found else f"known: {', '.join(filter(None, known))}"
-
-
 def metric_kind(name: str) -> Kind:
     """The kind of a metric.
 
@@ -66,7 +60,7 @@ def metric_kind(name: str) -> Kind:
         InputError: there is no such metric; the nearest that there is.
     """
     if name not in METRICS:
-        raise InputError(f"unknown metric {name!r}: {near(name, METRICS)}")
+        raise InputError(f"unknown metric {name!r}: {hint(name, METRICS)}")
     return METRICS[name]
 
 
@@ -89,8 +83,8 @@ def parse_quantity(value: object, kind: Kind) -> int:
         what = f"unknown unit {unit!r}" if unit else "the unit is missing"
         known = tuple(u for u in units if u)
         folded = next((u for u in known if u.lower() == unit.lower()), None)
-        hint = f"did you mean {folded!r}?" if folded else near(unit, known)
-        raise InputError(f"{value!r}: {what} of a {_NOUNS[kind]}; {hint}")
+        meant = f"did you mean {folded}?" if folded else hint(unit, known)
+        raise InputError(f"{value!r}: {what} of a {_NOUNS[kind]}; {meant}")
     return round(Fraction(number if number[-1] != "." else number[:-1]) * units[unit])
 
 
@@ -102,7 +96,7 @@ def format_quantity(value: int, kind: Kind, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if kind == "count":
         return f"{value:{plus},}"
-    scale, unit = (2**20, "MiB") if kind == "bytes" else (10**6, "ms")
+    scale, unit = (MIB, "MiB") if kind == "bytes" else (10**6, "ms")
     if value and abs(value) < scale / 200:
         return f"{value:{plus},} {'B' if kind == 'bytes' else 'ns'}"
     return f"{value / scale:{plus}.2f} {unit}"

@@ -1,0 +1,52 @@
+"""How a person reads sizes, shapes, names and foreign text: each said in one way, here.
+
+Nothing of srprof is imported, so that every part can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MIB = 2**20
+
+
+def mib(nbytes: float) -> str:
+    """Bytes as MiB with two decimals, for where the unit stands elsewhere: `49.61`."""
+    return f"{nbytes / MIB:.2f}"
+
+
+def mib_size(nbytes: float) -> str:
+    """`49.61 MiB`."""
+    return f"{mib(nbytes)} MiB"
+
+
+def signed_size(nbytes: int) -> str:
+    """`+49.61 MiB`; bytes where MiB would show nothing."""
+    if nbytes and abs(nbytes) < MIB / 200:
+        return f"{nbytes:+,} B"
+    return f"{nbytes / MIB:+.2f} MiB"
+
+
+def shape_text(sides: Iterable[int]) -> str:
+    """`1x50x256x256`; "" for a scalar."""
+    return "x".join(map(str, sides))
+
+
+def one_line(text: object) -> str:
+    """Text on one line, without what would colour or clear a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def did_you_mean(
+    word: str, known: Iterable[str], prefix: str = "", count: int = 1, cutoff: float = 0.6
+) -> str:
+    """`did you mean X or Y?` of the known words that look most like one; "" if none does."""
+    near = get_close_matches(word, list(known), n=count, cutoff=cutoff)
+    return f"did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
+
+
+def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """`did you mean X?`, or all that there is."""
+    known = tuple(filter(None, known))
+    return did_you_mean(word, known, prefix) or f"known: {', '.join(known)}"
