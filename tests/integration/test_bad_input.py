@@ -213,7 +213,7 @@ def test_missing_factory_lists_those_there(refused: Refused):
     assert "'Zork'" in line
     for name in ("Net", "Needs", "number", "bad_constructor"):
         assert re.search(rf"\b{name}\b", line)
-    assert "Did you mean Net?" in refused("analyze", "net.py:Nett")
+    assert "did you mean Net?" in refused("analyze", "net.py:Nett")
 
 
 def test_missing_factory_of_a_module(refused: Refused):

@@ -110,7 +110,7 @@ def test_load_factory_gives_a_new_model_each_time(folder: Path):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ("Nat", "no 'Nat'; it has make, Net. Did you mean Net"),
+        ("Nat", "no 'Nat'; it has make, Net; did you mean Net"),
         ("make", "missing a required argument: 'nf'"),
         ("make(3, size=2)", "unexpected keyword argument 'size'"),
         ("make(3, 4)", "too many positional arguments"),

@@ -159,7 +159,7 @@ def test_metrics():
     assert parse_metrics([], "h100")[-1] == "latency_ms"
     assert parse_metrics(["eager,params", "eager"], None) == ("eager", "params")
     assert parse_metrics(["latency"], "h100") == ("latency_ms",)
-    with pytest.raises(InputError, match="did you mean 'planned'"):
+    with pytest.raises(InputError, match="did you mean planned"):
         parse_metrics(["planed"], None)
     with pytest.raises(InputError, match="give --device too"):
         parse_metrics(["latency"], None)
