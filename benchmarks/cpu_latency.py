@@ -20,8 +20,8 @@ from statistics import median
 import torch
 
 from srprof.calibration.run import calibrate
-from srprof.cost.devices import Device, load_device
 from srprof.cost.fitting import spearman
+from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import estimate
 from srprof.errors import BusyError
 from srprof.measuring.cpu import CpuBackend
@@ -65,7 +65,7 @@ def timed(sizes: list[int], backend: CpuBackend, repeat: int) -> list[Run]:
     return runs
 
 
-def report(runs: list[Run], device: Device) -> bool:
+def report(runs: list[Run], device: Profile) -> bool:
     """Print the comparison; whether the goals are met."""
     print("network   size  measured  spread predicted   error")
     measured, predicted = [], []
@@ -106,7 +106,7 @@ def main() -> int:
         runs = timed(arguments.sizes, backend, arguments.repeat)
     keep_freed_memory()
     if arguments.profile:
-        device = load_device(arguments.profile)
+        device = load_profile(arguments.profile)
     else:
         calibration = calibrate("cpu", threads=arguments.threads)
         device = calibration.device

@@ -20,8 +20,8 @@ from dataclasses import replace
 
 from srprof import trace
 from srprof.cost.classes import node_costs
-from srprof.cost.devices import Device, load_device, to_toml
 from srprof.cost.fitting import Fit, Parameter, Sample, fit, mean_error, rms_error, spearman
+from srprof.cost.profiles import Profile, load_profile, to_toml
 from srprof.cost.roofline import estimate, estimate_costs
 from srprof.models import ZOO
 
@@ -110,11 +110,11 @@ def report(title: str, found: Fit) -> None:
 
 def datasheet(runs: list[Sample], name: str) -> list[float]:
     """Seconds by the profile of a datasheet, with the priors alone."""
-    card = load_device(name)
+    card = load_profile(name)
     return [estimate_costs(run.costs, card).seconds for run in runs]
 
 
-def others(device: Device) -> None:
+def others(device: Profile) -> None:
     """Print the networks that no fit saw."""
     seconds = [estimate(trace(spec, (1, 3, *SIZE)), device).seconds for spec in NOT_FITTED]
     measured = [1e-3 * published for published in NOT_FITTED.values()]
@@ -125,7 +125,7 @@ def others(device: Device) -> None:
     print(f"mean error {error:.1%}, Spearman {rank:.3f}")
 
 
-def mean_over_sizes(name: str, device: Device) -> float:
+def mean_over_sizes(name: str, device: Profile) -> float:
     """Mean seconds of a network over the DIV2K test images."""
     total = sum(
         images * estimate(trace(name, (1, 3, height, width)), device).seconds
@@ -135,7 +135,7 @@ def mean_over_sizes(name: str, device: Device) -> float:
 
 
 def main() -> None:
-    """Fit, print the figures by network, and the profile for `devices.toml`."""
+    """Fit, print the figures by network, and the profile for `profiles.toml`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all-sizes", action="store_true", help="check the mean over all sizes")
     arguments = parser.parse_args()
@@ -147,13 +147,13 @@ def main() -> None:
         plain = datasheet(runs, name)
         error, rank = mean_error(plain, measured), spearman(plain, measured)
         print(f"{name}, datasheet and priors alone: mean error {error:.1%}, Spearman {rank:.3f}")
-        fits[name] = fit(runs, load_device(name), PARAMETERS)
+        fits[name] = fit(runs, load_profile(name), PARAMETERS)
         report(f"{name}, fitted", fits[name])
     best, plain = fits["gtx1080ti"], datasheet(runs, "gtx1080ti")
     print("\nms       published  datasheet     fitted   left out")
     for name, *row in zip(NETWORKS, measured, plain, best.predicted, best.left_out, strict=True):
         print(f"{name:7s}" + "".join(f"{1e3 * seconds:11.2f}" for seconds in row))
-    others(load_device("gtx1080ti"))
+    others(load_profile("gtx1080ti"))
     others(replace(best.device, name="fitted"))
     if arguments.all_sizes:
         print("\nmean over the test sizes against the fit's one size:")
@@ -166,7 +166,7 @@ def main() -> None:
         command=COMMAND,
         source=dict.fromkeys(("compute", "bandwidth_share", "launch"), fitted_to),
     )
-    print(f"\n{to_toml(profile, load_device('gtx1080ti'), 'ntire2022')}", end="")
+    print(f"\n{to_toml(profile, load_profile('gtx1080ti'), 'ntire2022')}", end="")
 
 
 if __name__ == "__main__":

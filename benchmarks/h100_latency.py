@@ -29,8 +29,8 @@ from srprof import trace
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import plan
 from srprof.calibration.run import run_calibration
-from srprof.cost.devices import load_device, to_toml
 from srprof.cost.fitting import mean_error, spearman
+from srprof.cost.profiles import load_profile, to_toml
 from srprof.cost.roofline import estimate
 from srprof.measuring.base import Device as Hardware
 from srprof.measuring.statistics import summarize
@@ -79,7 +79,7 @@ def runs(size: str, dtype: str, folder: str) -> tuple[Run, ...]:
                 record["spec"],
                 summarize(record["latency"]["samples_ms"]).median,
                 {
-                    name: 1e3 * estimate(traced, load_device(profile)).seconds
+                    name: 1e3 * estimate(traced, load_profile(profile)).seconds
                     for name, profile in PROFILES.items()
                 },
             )

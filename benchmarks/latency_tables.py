@@ -15,8 +15,8 @@ from fit_ntire2022 import NETWORKS, NOT_FITTED, SIZE
 from tabulate import tabulate
 
 from srprof import trace
-from srprof.cost.devices import load_device
 from srprof.cost.fitting import mean_error, spearman
+from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import estimate
 from srprof.models import ZOO
 from srprof.records import Trace
@@ -46,7 +46,7 @@ def traced(spec: str) -> Trace:
 
 def milliseconds(spec: str, profile: str) -> float:
     """What a profile predicts."""
-    return 1e3 * estimate(traced(spec), load_device(profile)).seconds
+    return 1e3 * estimate(traced(spec), load_profile(profile)).seconds
 
 
 def runtimes(published: dict[str, float]) -> str:

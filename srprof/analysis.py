@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof._version import __version__
 from srprof.cost.complexity import Complexity, complexity
-from srprof.cost.devices import Device, load_device
+from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
 from srprof.inputs import ITEMSIZE
@@ -81,7 +81,7 @@ class Analysis:
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     published: tuple[Comparison, ...] = ()
     program: Program | None = None
-    device: Device | None = None
+    device: Profile | None = None
 
     @cached_property
     def memory(self) -> MemoryModel:
@@ -570,7 +570,7 @@ def analyze(
     repeat: int = 1,
     allocator: str | None = None,
     workspace: str | None = None,
-    device: str | Device | None = None,
+    device: str | Profile | None = None,
 ) -> Analysis:
     """Explain the memory and complexity of a model at an input, and predict its latency.
 
@@ -599,7 +599,7 @@ def analyze(
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     if repeat < 1:
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
-    profile = load_device(device) if isinstance(device, str) else device
+    profile = load_profile(device) if isinstance(device, str) else device
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     settings = parsed or Settings.parse(allocator or "")
     table = WorkspaceTable() if workspace is None else load_workspaces(workspace)

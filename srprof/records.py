@@ -197,7 +197,7 @@ UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What a recorded training step has beside a forward pass.
 
     Attributes:
@@ -248,7 +248,7 @@ class Trace:
     fallback: str = ""
     builds_on_device: bool = False
     carried: Mapping[int, int] = field(default_factory=dict)
-    step: Step | None = None
+    step: TrainingStep | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -9,7 +9,7 @@ from random import Random
 
 from srprof.calibration.benches import Bench
 from srprof.cost.classes import NodeCost, node_costs
-from srprof.cost.devices import Device
+from srprof.cost.profiles import Profile
 from srprof.cost.roofline import estimate_costs
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
@@ -33,7 +33,7 @@ class FakeStopwatch:
 
     def __init__(
         self,
-        device: Device,
+        device: Profile,
         noise: float = 0.0,
         interference: float = 0.0,
         busy: int = 10**9,

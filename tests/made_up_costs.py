@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from srprof.cost.classes import NodeCost, Product
-from srprof.cost.devices import Device, parse_device
+from srprof.cost.profiles import Profile, parse_device
 from srprof.inputs import ITEMSIZE
 from srprof.records import Node, Storage, TensorInfo, Trace
 
@@ -90,7 +90,7 @@ def cost(
     return NodeCost(**{**fields, **other})
 
 
-def plain_device(**changes: Any) -> Device:
+def plain_device(**changes: Any) -> Profile:
     """1 TFLOP/s, 100 GB/s, 10 multiprocessors, 1 us a launch, every share 1."""
     table = {
         "title": "made up",

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
-from srprof.cost.devices import Device, parse_device
 from srprof.cost.fitting import Parameter
+from srprof.cost.profiles import Profile, parse_device
 from srprof.measuring.base import Device as Hardware
 
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
@@ -36,7 +36,7 @@ _TRAFFIC = (128, 512, 768)
 
 
 @dataclass(frozen=True)
-class Plan:
+class CalibrationPlan:
     """What to run on a kind of device.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
     parameters: tuple[Parameter, ...]
     table: Mapping[str, Any]
 
-    def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Device:
+    def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Profile:
         """The profile before the fit: measured roofs, and the priors.
 
         Args:
@@ -77,7 +77,7 @@ def _mode(group: str) -> str:
     return group.removeprefix("peak ")
 
 
-def plan(hardware: Hardware, quick: bool, threads: int, cuda: Any = torch.cuda) -> Plan:
+def plan(hardware: Hardware, quick: bool, threads: int, cuda: Any = torch.cuda) -> CalibrationPlan:
     """What to run on this device.
 
     Args:
@@ -100,7 +100,7 @@ def _common(launch: float) -> Iterator[Parameter]:
     yield from (_parameter(f"relative.{family}", 0.5) for family in ("conv1x1", "matmul"))
 
 
-def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> Plan:
+def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> CalibrationPlan:
     block = _VECTOR.get(hardware.capability or "", 0)
     layout: dict[str, float] = {}
     if block:
@@ -112,7 +112,7 @@ def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> Plan:
     else:
         shapes = [_parameter("compute", 1.0)]
     fitted = "Fitted to the benches"
-    return Plan(
+    return CalibrationPlan(
         roofs=tuple(roofs(1024, 256, 2**24, {"float32": "float32"})),
         benches=tuple(benches((128,) if quick else (96, 192, 320))),
         parameters=(*_common(2e-6), _parameter("relative.grouped", 0.7), *shapes),
@@ -145,7 +145,7 @@ def _cpu_cache() -> float:
     return found
 
 
-def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
+def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
     capability = tuple(int(part) for part in (hardware.capability or "0.0").split("."))
     dtypes = {"float32": "float32"}
     if capability >= (7, 0):
@@ -180,7 +180,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> Plan:
     cache = getattr(properties, "L2_cache_size", 0)
     fitted = "Fitted to the benches"
     read = "torch.cuda.get_device_properties"
-    return Plan(
+    return CalibrationPlan(
         roofs=tuple(found),
         benches=tuple(benched),
         parameters=(*_common(5e-6), _parameter("relative.grouped", 0.7), *tiles),

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from srprof.calibration.benches import Bench
-from srprof.calibration.kinds import Plan, plan
+from srprof.calibration.kinds import CalibrationPlan, plan
 from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
 from srprof.cost.classes import FAMILIES, NodeCost, node_costs
-from srprof.cost.devices import Device
 from srprof.cost.fitting import Fit, Sample, fit, rms_error
+from srprof.cost.profiles import Profile
 from srprof.errors import BusyError
 from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend
@@ -78,7 +78,7 @@ class Calibration:
     rounds: int
 
     @property
-    def device(self) -> Device:
+    def device(self) -> Profile:
         """The profile."""
         return self.fit.device
 
@@ -128,7 +128,7 @@ def calibrate(
 
 
 def run_calibration(
-    chosen: Plan,
+    chosen: CalibrationPlan,
     stopwatch: Stopwatch,
     name: str,
     command: str = "",

@@ -17,7 +17,7 @@ from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
-    from srprof.cost.devices import Device
+    from srprof.cost.profiles import Profile
     from srprof.spec import Spec
 
 _DESCRIPTION = """\
@@ -212,10 +212,10 @@ def _run_training(args: argparse.Namespace, shapes: list[tuple[int, ...]]) -> in
     return 0
 
 
-def _device(name: str) -> Device:
-    from srprof.cost.devices import load_device
+def _device(name: str) -> Profile:
+    from srprof.cost.profiles import load_profile
 
-    return load_device(name)
+    return load_profile(name)
 
 
 def _check_figure(args: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--threads {args.threads}: give a whole number of at least 1")
 
     from srprof.calibration.run import calibrate
-    from srprof.cost.devices import to_toml
+    from srprof.cost.profiles import to_toml
     from srprof.progress import TerminalProgress
     from srprof.render.calibration import calibration_json, calibration_text
 

@@ -28,13 +28,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the profiles."""
-    from srprof.cost.devices import device_names, device_titles, load_device, needs_calibration
+    from srprof.cost.profiles import device_names, device_titles, load_profile, needs_calibration
     from srprof.render.devices import devices_report
 
     check_output(args.output)
     names = device_names() if args.name is None else (args.name,)
     without = {name: device_titles()[name] for name in names if needs_calibration(name)}
-    devices = [load_device(name) for name in names if name not in without]
+    devices = [load_profile(name) for name in names if name not in without]
     write(
         devices_report(devices, without, args.format, detailed=args.name is not None), args.output
     )

@@ -177,10 +177,10 @@ def _models(
         InputError: two SPECs are one model, or a record is of none of them.
     """
     from srprof.compare.entries import evaluated, measured, predicted, trace_model
-    from srprof.cost.devices import load_device
+    from srprof.cost.profiles import load_profile
     from srprof.quality.evaluation import Evaluation
 
-    profile = load_device(device)
+    profile = load_profile(device)
     entries: dict[str, Entry] = {}
     unused = dict(records)
     for text in specs:

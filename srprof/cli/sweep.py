@@ -15,7 +15,7 @@ from srprof.render import ENDINGS
 
 if TYPE_CHECKING:
     from srprof.sweeping.journal import Journal, Row
-    from srprof.sweeping.run import Plan
+    from srprof.sweeping.run import SweepPlan
 
 _DESCRIPTION = """\
 Analyze a network at every combination of arguments and inputs, in several processes or on a Dask
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> SweepPlan:
     from srprof.sweeping.grid import parse_set
     from srprof.sweeping.run import plan
 
@@ -160,7 +160,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _rows(asked: Plan, journal: Journal, args: argparse.Namespace) -> list[Row]:
+def _rows(asked: SweepPlan, journal: Journal, args: argparse.Namespace) -> list[Row]:
     from srprof.progress import TerminalProgress
     from srprof.sweeping.run import rows_of
 

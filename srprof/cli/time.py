@@ -10,7 +10,7 @@ from srprof.options import add_real_run, call_shapes, check_counts
 from srprof.output import check_output, write
 
 if TYPE_CHECKING:
-    from srprof.cost.devices import Device
+    from srprof.cost.profiles import Profile
 
 _DESCRIPTION = """\
 Time a model on this machine's GPU or CPU: the median of some passes and their spread, beside what
@@ -47,11 +47,11 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Time and print."""
     from srprof import spec
-    from srprof.cost.devices import load_device
+    from srprof.cost.profiles import load_profile
 
     check_output(args.output)
     check_counts(args, repeat=1, warmup=0, threads=1)
-    profile = None if args.profile is None else load_device(args.profile)
+    profile = None if args.profile is None else load_profile(args.profile)
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
 
@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _packaged(kind: str, name: str, dtype: str) -> Device | None:
+def _packaged(kind: str, name: str, dtype: str) -> Profile | None:
     """The profile that comes with srprof for this GPU, if it has the dtype."""
-    from srprof.cost.devices import device_like, load_device
+    from srprof.cost.profiles import device_like, load_profile
 
     found = device_like(name) if kind == "cuda" else None
     if found is None:
         return None
-    device = load_device(found)
+    device = load_profile(found)
     return device if dtype in device.peak else None

@@ -17,7 +17,7 @@ from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
-    from srprof.cost.devices import Device
+    from srprof.cost.profiles import Profile
     from srprof.measuring.base import Measurement
     from srprof.quality.evaluation import Evaluation
     from srprof.spec import Spec
@@ -104,7 +104,7 @@ def _name(parsed: Spec) -> str:
     return parsed.network.name + bracket + call
 
 
-def predicted(model: Model, device: Device, memory: str) -> Entry:
+def predicted(model: Model, device: Profile, memory: str) -> Entry:
     """A model's row: counts, predicted runtime and memory, and its published PSNR if it has one.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srprof.cost.classes import FAMILIES, NodeCost
-from srprof.cost.devices import Device
+from srprof.cost.profiles import Profile
 from srprof.cost.roofline import estimate_costs
 from srprof.errors import InputError
 
@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A figure of a profile to fit, by its key for `Device.with_values`.
+    """A figure of a profile to fit, by its key for `Profile.with_values`.
 
     Attributes:
         prior: its value without data. spread: relative standard deviation of that belief.
@@ -64,7 +64,7 @@ class Fit:
         left_out: seconds predicted for each sample by a fit that did not see it.
     """
 
-    device: Device
+    device: Profile
     values: dict[str, float]
     measured: tuple[float, ...]
     predicted: tuple[float, ...]
@@ -83,7 +83,7 @@ class Fit:
 
 def fit(
     samples: Sequence[Sample],
-    device: Device,
+    device: Profile,
     parameters: Sequence[Parameter],
     noise: float = 0.04,
     folds: int | None = None,
@@ -131,7 +131,7 @@ def fit(
 
 
 def _solve(
-    samples: Sequence[Sample], device: Device, parameters: Sequence[Parameter], noise: float
+    samples: Sequence[Sample], device: Profile, parameters: Sequence[Parameter], noise: float
 ) -> dict[str, float]:
     """The parameters that explain the samples best, given the priors, by key."""
     prior = np.log([p.prior for p in parameters])
@@ -218,11 +218,11 @@ def _ranks(values: Sequence[float]) -> Vector:
     return np.asarray(below + (ties - 1) / 2, dtype=float)
 
 
-def _predict(samples: Sequence[Sample], device: Device) -> list[float]:
+def _predict(samples: Sequence[Sample], device: Profile) -> list[float]:
     return [estimate_costs(sample.costs, device).seconds for sample in samples]
 
 
-def _seen(samples: Sequence[Sample], device: Device) -> tuple[str, ...]:
+def _seen(samples: Sequence[Sample], device: Profile) -> tuple[str, ...]:
     """The families that take a share of the samples' time worth fitting."""
     seconds = dict.fromkeys(FAMILIES, 0.0)
     for sample in samples:

@@ -43,7 +43,7 @@ from math import sqrt
 from typing import Literal, TypeVar
 
 from srprof.cost.classes import TILES, NodeCost, Product, node_costs
-from srprof.cost.devices import TENSOR_MODES, Device
+from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
 from srprof.records import Trace
 
@@ -132,7 +132,7 @@ class Estimate:
         uncertainty_from: how that was computed, in words.
     """
 
-    device: Device
+    device: Profile
     nodes: tuple[NodeEstimate, ...]
     seconds: float
     overhead: float
@@ -191,7 +191,7 @@ def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
-def estimate(trace: Trace, device: Device) -> Estimate:
+def estimate(trace: Trace, device: Profile) -> Estimate:
     """Predict the latency of a trace.
 
     Raises:
@@ -200,7 +200,7 @@ def estimate(trace: Trace, device: Device) -> Estimate:
     return estimate_costs(node_costs(trace), device)
 
 
-def estimate_costs(costs: Sequence[NodeCost], device: Device) -> Estimate:
+def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
     nodes = _waited(
         [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
@@ -246,7 +246,7 @@ def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
     ]
 
 
-def estimate_node(cost: NodeCost, device: Device, cached: int = 0) -> NodeEstimate:
+def estimate_node(cost: NodeCost, device: Profile, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
         return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
@@ -294,19 +294,19 @@ def _summed(node: NodeEstimate) -> NodeEstimate:
     return replace(node, seconds=seconds, bound=bound)
 
 
-def _bias(cost: NodeCost, device: Device) -> float:
+def _bias(cost: NodeCost, device: Profile) -> float:
     """Seconds of the pass that adds a bias in place, one element at a time."""
     size = ITEMSIZE.get(cost.dtype, _WORD)
     nbytes = cost.bias * max(size, _WORD) / size
     return 2 * nbytes / (device.bandwidth * device.bandwidth_share["elementwise"])
 
 
-def _strided(cost: NodeCost, device: Device) -> float:
+def _strided(cost: NodeCost, device: Profile) -> float:
     """Seconds of the reads across the grain."""
     return cost.strided / (device.bandwidth * device.bandwidth_share["strided"])
 
 
-def _compute(cost: NodeCost, device: Device) -> tuple[float, float, int]:
+def _compute(cost: NodeCost, device: Profile) -> tuple[float, float, int]:
     """Seconds of arithmetic, seconds of the copies that its layout needs, and their kernels.
 
     Of the tiles and modes, the fastest with its copies is taken.
@@ -319,7 +319,7 @@ def _compute(cost: NodeCost, device: Device) -> tuple[float, float, int]:
     return min(ways)[1:] if ways else (0.0, 0.0, 0)
 
 
-def _modes(cost: NodeCost, device: Device) -> tuple[str, ...]:
+def _modes(cost: NodeCost, device: Profile) -> tuple[str, ...]:
     """The modes that a library may compute a node in; none if there is nothing to compute."""
     if not cost.flops and cost.family not in _PRODUCTS:
         return ()
@@ -331,7 +331,7 @@ def _modes(cost: NodeCost, device: Device) -> tuple[str, ...]:
     return modes
 
 
-def _arithmetic(cost: NodeCost, device: Device, mode: str) -> float:
+def _arithmetic(cost: NodeCost, device: Profile, mode: str) -> float:
     """Seconds in this mode, in the fastest tile."""
     product = cost.product
     if product is None:
@@ -341,7 +341,7 @@ def _arithmetic(cost: NodeCost, device: Device, mode: str) -> float:
     return min(_tiled(cost, product, device, mode, tile) for tile in TILES)
 
 
-def _tiled(cost: NodeCost, product: Product, device: Device, mode: str, tile: int) -> float:
+def _tiled(cost: NodeCost, product: Product, device: Profile, mode: str, tile: int) -> float:
     """Seconds of a product in tiles of so many columns; infinite if a library takes none."""
     batch, rows, columns, depth = product
     kind = "tensor" if mode in TENSOR_MODES else "tile"
@@ -359,7 +359,7 @@ def _tiled(cost: NodeCost, product: Product, device: Device, mode: str, tile: in
     return waves * (device.wave or 0.0) + work / speed
 
 
-def _in_pieces(cost: NodeCost, depth: int, device: Device) -> tuple[int, float]:
+def _in_pieces(cost: NodeCost, depth: int, device: Profile) -> tuple[int, float]:
     """A product's depth with its channels in whole pieces, and the share of the speed reached."""
     size = ITEMSIZE.get(cost.dtype, _WORD)
     nbytes = depth // cost.taps * size
@@ -372,7 +372,7 @@ def _up(number: int, step: int) -> int:
     return step * -(-number // step)
 
 
-def _blocked(cost: NodeCost, product: Product, device: Device) -> float:
+def _blocked(cost: NodeCost, product: Product, device: Profile) -> float:
     """Seconds of a product by a library that computes convolutions in blocks of channels.
 
     Both the output's and the input's channels are filled up to whole blocks. What is no
@@ -391,7 +391,7 @@ def _blocked(cost: NodeCost, product: Product, device: Device) -> float:
     return 2.0 * batch * rows * columns * depth / speed
 
 
-def _layout(cost: NodeCost, device: Device, mode: str) -> tuple[float, int]:
+def _layout(cost: NodeCost, device: Profile, mode: str) -> tuple[float, int]:
     """Seconds of copying a convolution's maps into the library's layout and back, and kernels."""
     if device.tensor and mode in TENSOR_MODES and cost.family in _BLOCKED:
         return (0.0, 0) if cost.channels_last else _transposed(cost, device)
@@ -404,7 +404,7 @@ def _layout(cost: NodeCost, device: Device, mode: str) -> tuple[float, int]:
     return seconds, 0
 
 
-def _transposed(cost: NodeCost, device: Device) -> tuple[float, int]:
+def _transposed(cost: NodeCost, device: Profile) -> tuple[float, int]:
     """Seconds and kernels of the copies between plain maps and those with channels innermost.
 
     The image, the filters and the result are copied, in whole pieces; what the kernel counts with
@@ -420,7 +420,7 @@ def _transposed(cost: NodeCost, device: Device) -> tuple[float, int]:
     return seconds + image * _up(inner, _FILLED) / device.bandwidth, 6
 
 
-def _cached(costs: Sequence[NodeCost], index: int, device: Device) -> int:
+def _cached(costs: Sequence[NodeCost], index: int, device: Profile) -> int:
     """Bytes that a node finds in the cache: what the kernel just before it wrote.
 
     Bounded twice: nothing unless all that the earlier node read and wrote fits in the cache
@@ -440,7 +440,7 @@ def _cached(costs: Sequence[NodeCost], index: int, device: Device) -> int:
     return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
 
 
-def uncertainty(nodes: Sequence[NodeEstimate], device: Device) -> tuple[float, str]:
+def uncertainty(nodes: Sequence[NodeEstimate], device: Profile) -> tuple[float, str]:
     """One standard deviation of the sum, in seconds, and how it was computed.
 
     Each family's time is off by the profile's `spread`, independently of the others, and so

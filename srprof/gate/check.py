@@ -295,10 +295,10 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
     metrics |= {"net": data["memory"]["net"]}
     metrics |= {name: counts[name] for name in METRICS if name in counts}
     if settings.device is not None:
-        from srprof.cost.devices import load_device
+        from srprof.cost.profiles import load_profile
         from srprof.cost.roofline import estimate
 
-        seconds = estimate(analysis.trace, load_device(settings.device)).seconds
+        seconds = estimate(analysis.trace, load_profile(settings.device)).seconds
         metrics["latency"] = round(seconds * 1e9)
     return Observation({name: metrics[name] for name in METRICS if name in metrics}, data)
 

@@ -203,7 +203,7 @@ def _settings(flat: Mapping[str, Any]) -> Settings:
     if "sizes" in flat and flat.get("protocol") != "ntire":
         raise InputError('sizes belong to protocol = "ntire": give both')
     if "device" in flat:
-        from srprof.cost.devices import device_names
+        from srprof.cost.profiles import device_names
 
         if not flat["device"].endswith(".toml") and flat["device"] not in device_names():
             raise InputError(f"unknown device {flat['device']!r}: {hint(*_devices(flat))}")
@@ -212,7 +212,7 @@ def _settings(flat: Mapping[str, Any]) -> Settings:
 
 
 def _devices(flat: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    from srprof.cost.devices import device_names
+    from srprof.cost.profiles import device_names
 
     return flat["device"], device_names()
 

@@ -33,7 +33,7 @@ _MAY_BE_INPUT = frozenset(
 _COMMUTATIVE = frozenset(("aten.add.Tensor", "aten.mul.Tensor"))
 
 
-class Call(NamedTuple):
+class GraphCall(NamedTuple):
     """A call as a node has it, or one that writes its result into the first argument."""
 
     target: Any
@@ -52,7 +52,7 @@ class Liveness:
 
     program: Program
     nodes: tuple[FxNode, ...]
-    in_place: tuple[dict[int, Call], ...]
+    in_place: tuple[dict[int, GraphCall], ...]
 
 
 def liveness(
@@ -84,7 +84,7 @@ class _Reader:
         self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
         self.steps: list[Step] = []
         self.step_of: dict[FxNode, int] = {}
-        self.in_place: list[dict[int, Call]] = []
+        self.in_place: list[dict[int, GraphCall]] = []
         self.readers: dict[int, list[int]] = {}
         self.writer: dict[int, int] = {}
         self.chain: int | None = None  # the last step that draws random numbers
@@ -178,7 +178,9 @@ class _Reader:
         self.in_place.append(in_place)
         self.step_of[node] = number
 
-    def _overwritable(self, node: FxNode, created: tuple[int, ...]) -> Iterator[tuple[int, Call]]:
+    def _overwritable(
+        self, node: FxNode, created: tuple[int, ...]
+    ) -> Iterator[tuple[int, GraphCall]]:
         """Storages of arguments that the node's result could be written into, bit for bit."""
         if len(created) != 1 or self.storages[node] != frozenset(created):
             return
@@ -274,7 +276,7 @@ def _is_random(node: FxNode) -> bool:
     )
 
 
-def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, Call]]:
+def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
     """The calls that compute the node's value in one of its arguments, by that argument."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:
@@ -284,9 +286,9 @@ def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, Call]]:
         return
     args, kwargs = node.args, node.kwargs
     if isinstance(args[0], FxNode):
-        yield args[0], Call(changed, args, kwargs)
+        yield args[0], GraphCall(changed, args, kwargs)
     if str(target) in _COMMUTATIVE and not kwargs and isinstance(args[1], FxNode):
-        yield args[1], Call(changed, (args[1], args[0]), kwargs)
+        yield args[1], GraphCall(changed, (args[1], args[0]), kwargs)
 
 
 def _in_place_target(target: Any) -> Any:

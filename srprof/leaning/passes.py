@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch.fx import Graph
 from torch.fx import Node as FxNode
 
-from srprof.leaning.liveness import Call, Liveness
+from srprof.leaning.liveness import GraphCall, Liveness
 from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
@@ -23,7 +23,7 @@ class Arranged:
     """A graph, its calls in order, and how each that writes into an argument does."""
 
     graph: Graph
-    order: tuple[tuple[FxNode, Call | None], ...]
+    order: tuple[tuple[FxNode, GraphCall | None], ...]
 
 
 def arrange(

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from srprof.blame import is_user_file
 from srprof.leaning.capture import RefusedError
-from srprof.leaning.liveness import Call
+from srprof.leaning.liveness import GraphCall
 
 _INFIX = {
     operator.add: "+",
@@ -34,7 +34,7 @@ _RESERVED = frozenset("self aten torch operator math device".split())
 
 def body(
     graph: Graph,
-    order: Sequence[tuple[FxNode, Call | None]],
+    order: Sequence[tuple[FxNode, GraphCall | None]],
     attribute: Callable[[str], str],
     result: pytree.TreeSpec,
 ) -> list[str]:
@@ -56,7 +56,7 @@ class _Writer:
         self.attribute = attribute
 
     def lines(
-        self, order: Sequence[tuple[FxNode, Call | None]], result: pytree.TreeSpec
+        self, order: Sequence[tuple[FxNode, GraphCall | None]], result: pytree.TreeSpec
     ) -> Iterator[str]:
         dying = self._last_uses([node for node, _ in order])
         origin = ""
@@ -66,7 +66,7 @@ class _Writer:
             if (came := _origin(node)) != origin and came:
                 origin = came
                 yield f"# {origin}"
-            call = in_place or Call(node.target, node.args, node.kwargs)
+            call = in_place or GraphCall(node.target, node.args, node.kwargs)
             text = self._call(call)
             yield f"{name_of(node)} = {text}" if node.users else text
             if dead := dying.get(node):
@@ -87,7 +87,7 @@ class _Writer:
                 dying.setdefault(user, []).append(value)
         return dying
 
-    def _call(self, call: Call) -> str:
+    def _call(self, call: GraphCall) -> str:
         target, args = call.target, call.args
         if target is operator.getitem:
             return f"{self._text(args[0])}[{self._text(args[1])}]"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from srprof.memory.model import GRANULARITY, Peak, counted, rounded
 
 if TYPE_CHECKING:
-    from srprof.records import Step, Storage, Trace
+    from srprof.records import Storage, Trace, TrainingStep
 
 Phase = Literal["forward", "backward", "update"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
@@ -52,14 +52,14 @@ class SavedLine:
     nbytes: int
 
 
-def phase_of(step: Step, node: int) -> Phase:
+def phase_of(step: TrainingStep, node: int) -> Phase:
     """The phase that a node belongs to."""
     if node < step.backward:
         return "forward"
     return "backward" if node < step.update else "update"
 
 
-def kind_of(storage: Storage, index: int, step: Step) -> Kind:
+def kind_of(storage: Storage, index: int, step: TrainingStep) -> Kind:
     """What a storage of a step is there for."""
     if index in step.state:
         return "state"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from srprof.cost.devices import Device
+from srprof.cost.profiles import Profile
 from srprof.render.markdown import markdown_sections
 from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
@@ -17,7 +17,7 @@ CALIBRATE = "srprof calibrate --device {name} -o {name}.toml"
 
 
 def devices_report(
-    devices: Sequence[Device],
+    devices: Sequence[Profile],
     uncalibrated: Mapping[str, str],
     form: str,
     detailed: bool,
@@ -42,7 +42,7 @@ def devices_report(
     return markdown_sections(found) if form == "markdown" else plain_sections(found)
 
 
-def _data(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> list[dict[str, Any]]:
+def _data(devices: Sequence[Profile], uncalibrated: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every field in SI units; profiles without figures have only what they need to get them."""
     return [asdict(device) for device in devices] + [
         {"name": name, "title": title, "calibrate": CALIBRATE.format(name=name)}
@@ -54,7 +54,7 @@ def _without(name: str) -> str:
     return f"no figures yet: {CALIBRATE.format(name=name)}"
 
 
-def overview(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> Section:
+def overview(devices: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Section:
     """One line for each profile: its key figures, and how good it is known to be."""
     columns = (
         Column("name"),
@@ -77,7 +77,7 @@ def overview(devices: Sequence[Device], uncalibrated: Mapping[str, str]) -> Sect
     return Section("Device profiles", (), Table(columns, tuple(rows)), after)
 
 
-def _row(device: Device) -> tuple[str | None, ...]:
+def _row(device: Profile) -> tuple[str | None, ...]:
     fastest = max(device.peak, key=lambda mode: device.peak[mode])
     tera = {mode: f"{peak / 1e12:,.4g}" for mode, peak in device.peak.items()}
     return (
@@ -93,13 +93,13 @@ def _row(device: Device) -> tuple[str | None, ...]:
     )
 
 
-def _quality(device: Device) -> str:
+def _quality(device: Profile) -> str:
     if device.held_out_error is None:
         return "datasheet, assumed efficiencies"
     return f"fitted; held-out error {device.held_out_error:.1%}"
 
 
-def details(device: Device) -> list[Section]:
+def details(device: Profile) -> list[Section]:
     """All figures of one profile with their sources."""
     lines = [_quality(device)]
     lines += [f"made by: {device.command}"] if device.command else []
@@ -112,7 +112,7 @@ def details(device: Device) -> list[Section]:
     ]
 
 
-def _figures(device: Device) -> list[tuple[str, str, str]]:
+def _figures(device: Profile) -> list[tuple[str, str, str]]:
     """Key of the source, name and value of the hardware's figures."""
     cache_bandwidth = device.cache_bandwidth
     gap, wave, gather = device.gap, device.wave, device.gather
@@ -137,7 +137,7 @@ def _figures(device: Device) -> list[tuple[str, str, str]]:
     ]
 
 
-def _efficiencies(device: Device) -> Section:
+def _efficiencies(device: Profile) -> Section:
     """What classes of operations reach, the sources under the table."""
     tables = {
         "compute": ("share of the peak", device.compute),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.analysis import Analysis
-from srprof.cost.devices import Device
+from srprof.cost.profiles import Profile
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
 from srprof.output import replacing
@@ -173,7 +173,7 @@ def roofline(analysis: Analysis) -> Figure:
     return figure
 
 
-def _limits(intensities: Sequence[float], device: Device) -> tuple[float, float]:
+def _limits(intensities: Sequence[float], device: Profile) -> tuple[float, float]:
     """The range of the intensity axis: all points, and the ridge of the lowest peak."""
     ridge = min(device.peak.values()) / device.bandwidth
     return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)

@@ -10,7 +10,7 @@ from srprof.errors import InputError
 from srprof.output import replacing
 from srprof.render.figures import SETTINGS
 from srprof.sweeping.grid import METRICS, parse_metrics
-from srprof.sweeping.run import Plan
+from srprof.sweeping.run import SweepPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def front(points: Sequence[Point]) -> list[int]:
     return found
 
 
-def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
+def write_pareto(plan: SweepPlan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
     """Draw the rows that did not fail, in the format that the file's name ends in.
 
     Raises:
@@ -116,7 +116,7 @@ def write_pareto(plan: Plan, rows: Sequence[Row], axes: tuple[Axis, Axis], path:
             figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
 
 
-def pareto(plan: Plan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
+def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
     """A point for each configuration; one front for each input, as no two images compare."""
     from matplotlib.figure import Figure
 
@@ -166,7 +166,7 @@ def _better(chosen: tuple[Axis, Axis]) -> str:
 
 def _draw(
     axes: Axes,
-    plan: Plan,
+    plan: SweepPlan,
     size: str,
     rows: Sequence[Row],
     chosen: tuple[Axis, Axis],

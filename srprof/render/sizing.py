@@ -6,7 +6,7 @@ import json
 
 from srprof.render.tables import Column, Section, Table
 from srprof.render.text import plain_sections
-from srprof.sizing.records import MEMORY, Call, Fit, Image
+from srprof.sizing.records import MEMORY, Fit, Image, SizedCall
 from srprof.tiling.sizes import SizeRule
 from srprof.words import mib, shape_text
 
@@ -30,7 +30,7 @@ def _columns(found: Fit, first: str) -> tuple[Column, ...]:
     return (Column(first), Column("input"), Column("result"), *peaks, *predicted)
 
 
-def _row(found: Fit, what: str, call: Call) -> tuple[object, ...]:
+def _row(found: Fit, what: str, call: SizedCall) -> tuple[object, ...]:
     peaks = (call.peaks[name] for name in MEMORY)
     predicted = (call.predicted_ms,) if found.device else ()
     return (what, shape_text(call.shape), shape_text(call.result) or "-", *peaks, *predicted)

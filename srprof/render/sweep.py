@@ -14,7 +14,7 @@ from srprof.errors import InputError
 from srprof.render.tables import Column, Kind, Section, Table
 from srprof.render.text import plain_sections
 from srprof.sweeping.grid import METRICS
-from srprof.sweeping.run import Plan
+from srprof.sweeping.run import SweepPlan
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +27,7 @@ SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".txt": "text
 _KINDS: Mapping[str, Kind] = {"count": "count", "bytes": "mib", "ms": "time"}
 
 
-def frame(plan: Plan, rows: Sequence[Row]) -> pandas.DataFrame:
+def frame(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:
     """A row for each configuration; what could not be computed is missing."""
     import pandas
 
@@ -37,7 +37,7 @@ def frame(plan: Plan, rows: Sequence[Row]) -> pandas.DataFrame:
     return found.astype(kinds)
 
 
-def _flat(plan: Plan, rows: Sequence[Row]) -> pandas.DataFrame:
+def _flat(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:
     """The frame with values of several kinds, or lists, as Python writes them."""
     found = frame(plan, rows)
     for name in plan.arguments:
@@ -47,7 +47,7 @@ def _flat(plan: Plan, rows: Sequence[Row]) -> pandas.DataFrame:
     return found
 
 
-def _csv(plan: Plan, rows: Sequence[Row]) -> str:
+def _csv(plan: SweepPlan, rows: Sequence[Row]) -> str:
     """Without pandas, whose loading takes as long as many rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -56,7 +56,7 @@ def _csv(plan: Plan, rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _json(plan: Plan, rows: Sequence[Row]) -> str:
+def _json(plan: SweepPlan, rows: Sequence[Row]) -> str:
     data = {
         "schema": 1,
         "srprof": __version__,
@@ -71,7 +71,7 @@ def _json(plan: Plan, rows: Sequence[Row]) -> str:
     return json.dumps(data, indent=1) + "\n"
 
 
-def _parquet(plan: Plan, rows: Sequence[Row]) -> bytes:
+def _parquet(plan: SweepPlan, rows: Sequence[Row]) -> bytes:
     check_parquet()
     buffer = io.BytesIO()
     _flat(plan, rows).to_parquet(buffer, index=False)
@@ -88,7 +88,7 @@ def check_parquet() -> None:
         raise InputError("Parquet needs the package pyarrow: pip install 'srprof[parquet]'")
 
 
-def _text(plan: Plan, rows: Sequence[Row]) -> str:
+def _text(plan: SweepPlan, rows: Sequence[Row]) -> str:
     failed = any(row["error"] for row in rows)
     kinds: dict[str, Kind] = {name: _KINDS[METRICS[name]] for name in plan.metrics}
     columns = [Column(name) for name in (*plan.arguments, "input")]
@@ -101,7 +101,7 @@ def _text(plan: Plan, rows: Sequence[Row]) -> str:
     return plain_sections([Section(f"{plan.spec}: {count}", (), table)])
 
 
-FORMATS: Mapping[str, Callable[[Plan, Sequence[Row]], str | bytes]] = {
+FORMATS: Mapping[str, Callable[[SweepPlan, Sequence[Row]], str | bytes]] = {
     "text": _text,
     "csv": _csv,
     "json": _json,

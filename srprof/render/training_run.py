@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from srprof.training.plan import Plan
+from srprof.training.plan import TrainingPlan
 from srprof.training.run import MERGED_TOLERANCE, TrainingResult
 from srprof.training.validation import Score
 from srprof.words import mib
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: TrainingPlan) -> str:
     """What is known before the first step, ending with a newline."""
     config, data, memory = plan.config, plan.data, plan.memory
     saved = memory.at_peak["saved"] / memory.peak

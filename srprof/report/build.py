@@ -54,9 +54,9 @@ def _standing(definition: Definition) -> Standing:
     from srprof.compare import scoring
     from srprof.compare.entries import CHALLENGE, predicted, trace_model
     from srprof.compare.results import load_reference
-    from srprof.cost.devices import load_device
+    from srprof.cost.profiles import load_profile
 
-    device = load_device(definition.devices[0] if definition.devices else "ntire2022")
+    device = load_profile(definition.devices[0] if definition.devices else "ntire2022")
     own = [
         replace(predicted(trace_model(m.spec, CHALLENGE), device, "allocated"), name=m.name)
         for m in definition.models

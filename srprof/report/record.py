@@ -18,7 +18,7 @@ from typing import Any
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
 from srprof.compare.published import MEASURES, compare, printed
-from srprof.cost.devices import Device, load_device
+from srprof.cost.profiles import Profile, load_profile
 from srprof.inputs import ITEMSIZE, parse_size
 from srprof.paths import short_path
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
@@ -55,7 +55,7 @@ def make_record(definition: Definition, command: str) -> dict[str, Any]:
         InputError: a SPEC or a device is wrong. ModelError: a model raised.
     """
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
-    devices = [load_device(name) for name in definition.devices]
+    devices = [load_profile(name) for name in definition.devices]
     detailed = bool(DETAILED & set(definition.sections))
     shown = [_model(m, definition.input, devices, detailed) for m in definition.models]
     return {
@@ -95,7 +95,7 @@ def _version(package: str) -> str | None:
 
 
 def _model(
-    model: Model, size: str, devices: Iterable[Device], detailed: bool = True
+    model: Model, size: str, devices: Iterable[Profile], detailed: bool = True
 ) -> dict[str, Any]:
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
@@ -206,7 +206,7 @@ def _digits(value: float) -> float:
 # -- a table of published figures -----------------------------------------------------------------
 
 
-def _table(table: TableDefinition, devices: Sequence[Device]) -> dict[str, Any]:
+def _table(table: TableDefinition, devices: Sequence[Profile]) -> dict[str, Any]:
     """Published figures beside ours, one row a model and scale."""
     rows = []
     for model in table.models:
@@ -299,7 +299,7 @@ def _cell(
     }
 
 
-def _predicted(model: Model, size: str, device: Device) -> dict[str, Any]:
+def _predicted(model: Model, size: str, device: Profile) -> dict[str, Any]:
     """The predicted time, which no published figure can equal but by chance."""
     found = replace(_analysis(model.spec, size), device=device).latency
     assert found is not None
@@ -314,7 +314,7 @@ def _predicted(model: Model, size: str, device: Device) -> dict[str, Any]:
 # -- a paper's figure -----------------------------------------------------------------------------
 
 
-def _figure(figure: FigureDefinition, devices: Sequence[Device]) -> dict[str, Any]:
+def _figure(figure: FigureDefinition, devices: Sequence[Profile]) -> dict[str, Any]:
     """A figure with models of its own."""
     nodes = figure.kind == "memory"
     return {

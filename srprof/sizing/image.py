@@ -14,7 +14,7 @@ from srprof.inputs import ITEMSIZE
 from srprof.memory.budget import largest_growing
 from srprof.memory.model import rounded
 from srprof.sizing.probe import Probe
-from srprof.sizing.records import Call, Image, Tiling
+from srprof.sizing.records import Image, SizedCall, Tiling
 from srprof.tiling.grid import Tile, grid, least_tile, spans, tile_for
 from srprof.tiling.locality import Locality
 from srprof.tiling.sizes import SizeRule
@@ -48,7 +48,7 @@ class Planner:
     rule: SizeRule
     locality: Locality
     budget: int
-    whole: Call
+    whole: SizedCall
 
     @property
     def height(self) -> int:
@@ -129,7 +129,7 @@ class Planner:
             if high == self._least:
                 return
 
-    def _run(self, cut: Cut) -> Call:
+    def _run(self, cut: Cut) -> SizedCall:
         """The image's run in these tiles: peaks of the first, latency for all of them."""
         halo, multiple = self.locality.halo, self.locality.multiple
         tiles = grid(self.height, self.width, cut.tile, halo, multiple)
@@ -145,7 +145,7 @@ class Planner:
             return found
         return replace(found, predicted_ms=found.predicted_ms * len(tiles) / len(sample))
 
-    def _tiling(self, cut: Cut, call: Call) -> Tiling:
+    def _tiling(self, cut: Cut, call: SizedCall) -> Tiling:
         found = self.locality
         return Tiling(
             tile=(min(cut.tile[0], self.height), min(cut.tile[1], self.width)),

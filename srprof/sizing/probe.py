@@ -7,14 +7,14 @@ from math import inf
 from typing import Any
 
 from srprof.analysis import Analysis
-from srprof.cost.devices import Device
+from srprof.cost.profiles import Profile
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import TensorSpec, check_shape
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import WorkspaceTable
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
-from srprof.sizing.records import MEMORY, Call
+from srprof.sizing.records import MEMORY, SizedCall
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 
@@ -38,7 +38,7 @@ class Probe:
     memory: str
     settings: Settings
     workspaces: WorkspaceTable
-    device: Device | None = None
+    device: Profile | None = None
     progress: Progress = silent
     traces: int = 0
     error: ModelError | None = None
@@ -138,18 +138,18 @@ class Probe:
             record, allocator=self.settings, workspaces=self.workspaces, device=self.device
         )
 
-    def record(self, workload: Workload, shape: Shape) -> Call:
+    def record(self, workload: Workload, shape: Shape) -> SizedCall:
         """All peaks of a call, and its latency."""
         analysis = self._analysis(self.trace(workload))
         latency = analysis.latency
-        return Call(
+        return SizedCall(
             shape=shape,
             result=result_shape(analysis.trace),
             peaks=peaks(analysis),
             predicted_ms=None if latency is None else 1e3 * latency.seconds,
         )
 
-    def record_at(self, shape: Shape) -> Call:
+    def record_at(self, shape: Shape) -> SizedCall:
         """All peaks of the network at an image of this shape, and its latency."""
         return self.record(self.call(shape), shape)
 

@@ -17,7 +17,7 @@ MEMORY = ("planned", "eager", "allocated", "reserved")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SizedCall:
     """One call of the network and the memory that it takes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Tiling:
     recomputed: float
     difference: float
     bit_equal: bool
-    call: Call
+    call: SizedCall
 
     @property
     def count(self) -> int:
@@ -97,7 +97,7 @@ class Image:
         tiled: None if that is not needed, or not possible: `reason` says why, in one line.
     """
 
-    whole: Call
+    whole: SizedCall
     whole_fits: bool
     tiled: Tiling | None = None
     reason: str = ""
@@ -136,8 +136,8 @@ class Fit:
     budget: int
     memory: str
     grows: str
-    largest: Call
-    following: Call | None
+    largest: SizedCall
+    following: SizedCall | None
     rule: SizeRule | None
     aspect: tuple[int, int]
     image: Image | None = None

@@ -6,7 +6,7 @@ import os
 from math import gcd
 from typing import Any
 
-from srprof.cost.devices import Device, load_device
+from srprof.cost.profiles import Profile, load_profile
 from srprof.errors import InputError
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
@@ -31,7 +31,7 @@ def fit(
     channels_last: bool = False,
     allocator: str | None = None,
     workspace: str | None = None,
-    device: str | Device | None = None,
+    device: str | Profile | None = None,
     progress: Progress = silent,
 ) -> Fit:
     """The largest input of a network that takes no more memory than a budget.
@@ -79,7 +79,7 @@ def fit(
         memory=memory,
         settings=parsed or Settings.parse(allocator or ""),
         workspaces=WorkspaceTable() if workspace is None else load_workspaces(workspace),
-        device=load_device(device) if isinstance(device, str) else device,
+        device=load_profile(device) if isinstance(device, str) else device,
         progress=progress,
     )
     search = Search(probe, available, ratio)

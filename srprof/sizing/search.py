@@ -10,7 +10,7 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
 from srprof.sizing.probe import Probe, Shape
-from srprof.sizing.records import Call, Fit, Image
+from srprof.sizing.records import Fit, Image, SizedCall
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
@@ -148,7 +148,7 @@ class Search:
     def _answer(self, grows: str, rule: SizeRule | None, row: Row, found: int) -> Fit:
         """The largest call that fits and the one after it."""
         workload, device = self.probe.workload, self.probe.device
-        following: Call | None = None
+        following: SizedCall | None = None
         notes: tuple[str, ...] = ()
         if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
             following = self.probe.record_at(row(found + 1))

@@ -20,7 +20,7 @@ from srprof.sweeping.server import can_fork, start_server
 from srprof.sweeping.worker import Result, Task, begin, compute
 
 if TYPE_CHECKING:
-    from srprof.sweeping.run import Plan
+    from srprof.sweeping.run import SweepPlan
 
 #: Most configurations of one task.
 _CHUNK = 4
@@ -53,7 +53,7 @@ class Pool:
         self._executor = executor
         self._jobs = jobs
 
-    def results(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def results(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         """Results as they come."""
         left = {c.key: c for c in some}
         size = min(_CHUNK, max(1, len(some) // (8 * self._jobs)))
@@ -68,7 +68,9 @@ class Pool:
                     del left[result.key]
                     yield result
 
-    def _parallel(self, asked: Plan, some: Sequence[Configuration], size: int) -> Iterator[Result]:
+    def _parallel(
+        self, asked: SweepPlan, some: Sequence[Configuration], size: int
+    ) -> Iterator[Result]:
         tasks = [asked.task(some[i : i + size]) for i in range(0, len(some), size)]
         executor = self._executor(self._jobs)
         waiting: set[Future[list[Result]]] = set()
@@ -93,7 +95,7 @@ class Pool:
         """End an executor; without waiting, what runs may still run for a while."""
         executor.shutdown(wait=wait, cancel_futures=True)
 
-    def _one_by_one(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def _one_by_one(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         for configuration in some:
             executor = self._executor(1)
             try:
@@ -137,7 +139,7 @@ class _DaskPool(Pool):
         """End an executor, which Dask's client outlives."""
         executor.shutdown(wait=wait and self._client.status == "running")
 
-    def results(self, asked: Plan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def results(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         """Results as they come."""
         try:
             yield from super().results(asked, some)

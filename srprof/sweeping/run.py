@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is computed, all of it checked.
 
     Attributes:
@@ -77,7 +77,7 @@ def plan(
     dtype: str = "float32",
     channels_last: bool = False,
     trace_on: str = "auto",
-) -> Plan:
+) -> SweepPlan:
     """Check what a sweep is asked for; no model is imported.
 
     Raises:
@@ -94,9 +94,9 @@ def plan(
     for point in grid[: len(sizes)]:
         check_shape(point.shape, dtype)
     if device is not None:
-        from srprof.cost.devices import load_device
+        from srprof.cost.profiles import load_profile
 
-        load_device(device)
+        load_profile(device)
     basis = {
         "srprof": __version__,
         "torch": _torch_version(),
@@ -105,7 +105,7 @@ def plan(
         "dtype": [dtype, channels_last, trace_on],
         "definition of the network": _definition(parsed),
     }
-    return Plan(
+    return SweepPlan(
         spec=spec,
         configurations=grid,
         arguments=tuple(arguments),
@@ -198,7 +198,7 @@ def sweep(
 
 
 def rows_of(
-    asked: Plan,
+    asked: SweepPlan,
     journal: Journal,
     *,
     jobs: int = 1,
@@ -248,7 +248,7 @@ def _how_to_go_on(journal: Journal) -> str:
     )
 
 
-def _check_versions(asked: Plan, result: Result) -> None:
+def _check_versions(asked: SweepPlan, result: Result) -> None:
     """Rows of a cluster's workers must be what this machine's would be."""
     here = (asked.basis["srprof"], asked.basis["torch"])
     there = (result.versions[0], result.versions[1].partition("+")[0])

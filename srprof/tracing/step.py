@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srprof.errors import ModelError
-from srprof.records import Step
+from srprof.records import TrainingStep
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
 from srprof.workload import Instance
@@ -198,7 +198,7 @@ class TrainedInstance:
             recorder.add_external(target, f"target_{number}" if number else "target", "input")
         return recorder, state
 
-    def record(self, recorder: StepRecorder, state: frozenset[int]) -> Step:
+    def record(self, recorder: StepRecorder, state: frozenset[int]) -> TrainingStep:
         """Make a step under the recorder."""
         marks: dict[str, int] = {}
         gradients: set[int] = set()
@@ -212,7 +212,7 @@ class TrainedInstance:
 
         with recording(recorder, grad=True):
             self._step(begins)
-        return Step(marks["backward"], marks["update"], frozenset(gradients), state)
+        return TrainingStep(marks["backward"], marks["update"], frozenset(gradients), state)
 
 
 def _targets(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:

@@ -19,7 +19,7 @@ from srprof.workload import Workload, resolve
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A run that can begin: everything was checked.
 
     Attributes:
@@ -33,7 +33,7 @@ class Plan:
     bicubic: Score
 
 
-def prepare(config: TrainingConfig, progress: Progress = silent) -> Plan:
+def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan:
     """Check everything that can be checked before the first step, and predict its memory.
 
     Raises:
@@ -50,7 +50,7 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> Plan:
     scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
     workload = replace(resolve(training_spec(config.model), [shape]), training=True)
-    return Plan(config, workload, data, memory, score_bicubic(data.validation, scale))
+    return TrainingPlan(config, workload, data, memory, score_bicubic(data.validation, scale))
 
 
 def _check_device(device: str) -> None:

@@ -22,7 +22,7 @@ from srprof.training.config import TrainingConfig, read_training
 from srprof.training.data import batches
 from srprof.training.initialise import he_
 from srprof.training.log import Log
-from srprof.training.plan import Plan, prepare
+from srprof.training.plan import TrainingPlan, prepare
 from srprof.training.validation import Score, score_dict, score_network, to_input
 from srprof.weights import write_state_dict
 
@@ -66,7 +66,7 @@ class TrainingResult:
         merged: the merged network; None if there is nothing to merge.
     """
 
-    plan: Plan
+    plan: TrainingPlan
     started: int
     loss: float | None
     score: Score
@@ -119,7 +119,7 @@ def train(config: TrainingConfig | str, progress: Progress = silent) -> Training
     return run(prepare(found, progress), progress)
 
 
-def run(plan: Plan, progress: Progress = silent) -> TrainingResult:
+def run(plan: TrainingPlan, progress: Progress = silent) -> TrainingResult:
     """Make the steps that are left, validate and merge."""
     config = plan.config
     devices = [config.device] if config.device != "cpu" else []
@@ -158,7 +158,7 @@ def _stopped(path: Path) -> str:
     return f"stopped; the same command goes on from {path}"
 
 
-def _begin(plan: Plan) -> _Run:
+def _begin(plan: TrainingPlan) -> _Run:
     """The run at its first step, or where its checkpoint left it."""
     config, folder = plan.config, Path(plan.config.output)
     try:
@@ -183,7 +183,7 @@ def _begin(plan: Plan) -> _Run:
     return _Run(model, optimizer, path, identity, iteration, [*losses], log)
 
 
-def _go_on(plan: Plan, state: _Run, progress: Progress) -> TrainingResult:
+def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResult:
     config, started = plan.config, state.iteration
     if started > config.iterations:
         raise InputError(
@@ -229,12 +229,12 @@ def _mean_loss(state: _Run, config: TrainingConfig) -> float:
     return mean
 
 
-def _score(plan: Plan, model: nn.Module) -> Score:
+def _score(plan: TrainingPlan, model: nn.Module) -> Score:
     config, data = plan.config, plan.data
     return score_network(model, data.validation, data.scale, config.value_range, config.device)
 
 
-def _merge(plan: Plan, model: nn.Module, score: Score) -> Merged | None:
+def _merge(plan: TrainingPlan, model: nn.Module, score: Score) -> Merged | None:
     """Merge the training form, write it and hold its score against the training form's."""
     network = spec.parse(plan.config.model).network
     if network is None or not network.merge:

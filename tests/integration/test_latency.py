@@ -20,7 +20,7 @@ import pytest
 import srprof
 from srprof.cli import main
 from srprof.cost.classes import FAMILIES
-from srprof.cost.devices import device_names, load_device, needs_calibration
+from srprof.cost.profiles import device_names, load_profile, needs_calibration
 from srprof.errors import InputError
 from srprof.render import FIGURES, FORMATS, VIEWS, Options, render
 from srprof.render.figures import LOOKS, module_times, points, roofline
@@ -304,7 +304,7 @@ def test_devices_as_json_are_in_si_units(capsys):
     assert main(["devices", "--format", "json"]) == 0
     found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert set(found) == set(device_names())
-    assert found["a100"]["bandwidth"] == load_device("a100").bandwidth == 2039e9
+    assert found["a100"]["bandwidth"] == load_profile("a100").bandwidth == 2039e9
     assert "calibrate" in found["cpu"]
 
 
@@ -312,7 +312,7 @@ def test_devices_as_json_are_in_si_units(capsys):
 def test_a_device_is_shown_with_its_sources(name, capsys):
     assert main(["devices", name]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for source in load_device(name).source.values():
+    for source in load_profile(name).source.values():
         assert " ".join(source.split()) in text
     assert main(["devices", name, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == name

@@ -19,7 +19,7 @@ from srprof.cli import main
 from srprof.compare import scoring
 from srprof.compare.entries import CHALLENGE, MEMORY, predicted, trace_model
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
-from srprof.cost.devices import load_device
+from srprof.cost.profiles import load_profile
 from srprof.registry import find
 from srprof.render.ranking import (
     RankingOptions,
@@ -215,7 +215,7 @@ def test_complaints(arguments, message, tmp_path, monkeypatch, capsys):
 
 
 def test_psnr_is_of_the_published_network_only():
-    device = load_device("ntire2022")
+    device = load_profile("ntire2022")
     for spec, known in (("imdn", True), ("imdn(nf=32)", False), ("fmen_s(scale=2)", False)):
         entry = predicted(trace_model(spec, CHALLENGE), device, "eager")
         assert ("psnr_dB" in entry.cells) == known

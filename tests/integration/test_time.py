@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from srprof.cli import main
-from srprof.cost.devices import device_like, device_names, load_device, needs_calibration
+from srprof.cost.profiles import device_like, device_names, load_profile, needs_calibration
 from srprof.measuring import cpu, run
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +132,7 @@ def test_a_gpu_is_known_by_its_name_and_a_variant_is_not(hardware, name):
 
 def test_no_two_profiles_are_of_one_name():
     """And the measured card of `benchmarks/records` has one."""
-    found = [load_device(name) for name in device_names() if not needs_calibration(name)]
+    found = [load_profile(name) for name in device_names() if not needs_calibration(name)]
     assert len({device.title for device in found}) == len(found)
     record = next((ROOT / "benchmarks/records/nvidia-h100/published").glob("imdn_*.json"))
     assert device_like(json.loads(record.read_text())["device"]["name"]) == "h100"

@@ -18,7 +18,7 @@ from srprof.calibration.kinds import plan
 from srprof.calibration.run import WIDEST, Timed, calibrate, errors, run_calibration
 from srprof.calibration.stopwatch import BackendStopwatch
 from srprof.cli import main
-from srprof.cost.devices import load_device, parse_device, to_toml
+from srprof.cost.profiles import load_profile, parse_device, to_toml
 from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
 from srprof.measuring import heap
@@ -158,7 +158,7 @@ def fake_cuda(**properties: int) -> SimpleNamespace:
 
 
 def test_a_gpu_as_the_model_has_it_is_predicted():
-    truth = load_device("h200")
+    truth = load_profile("h200")
     chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
     found = run_calibration(chosen, FakeStopwatch(truth), "h200_here")
     assert set(found.device.peak) == {"float32", "tf32", "float16", "bfloat16"}
@@ -170,7 +170,7 @@ def test_a_gpu_as_the_model_has_it_is_predicted():
 
 
 def test_what_tensor_cores_need_is_recovered():
-    truth = load_device("h100").with_values(
+    truth = load_profile("h100").with_values(
         {"tensor.transpose": 0.4, "tensor.unaligned": 0.25, "wave": 2e-6, "launch": 3e-6}
     )
     chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
@@ -202,7 +202,7 @@ def test_an_old_gpu_has_float32_alone():
     chosen = plan(replace(GPU, capability="6.1"), True, 1, fake_cuda())
     assert {bench.dtype for bench in chosen.benches} == {"float32"}
     assert [bench.group for bench in chosen.roofs] == ["peak float32", "bandwidth"]
-    found = run_calibration(chosen, FakeStopwatch(load_device("gtx1080ti")), "old")
+    found = run_calibration(chosen, FakeStopwatch(load_profile("gtx1080ti")), "old")
     assert set(found.device.peak) == {"float32"}
     assert not found.device.tensor
     assert {"tensor.transpose", "wave"}.isdisjoint(found.fit.values)

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from srprof.cost.classes import FAMILIES
-from srprof.cost.devices import (
+from srprof.cost.profiles import (
     COMPUTE_KEYS,
     RELATIVE_KEYS,
     SHARE_KEYS,
     SPREAD_KEYS,
     device_names,
     device_titles,
-    load_device,
+    load_profile,
     needs_calibration,
     parse_device,
     to_toml,
@@ -52,7 +52,7 @@ def test_the_promised_devices_are_there():
 
 @pytest.mark.parametrize("name", WITH_FIGURES)
 def test_every_figure_has_its_source(name):
-    device = load_device(name)
+    device = load_profile(name)
     for figure in FIGURES:
         assert len(device.source[figure]) > 10, figure
     if device.cache_bandwidth is not None:
@@ -61,7 +61,7 @@ def test_every_figure_has_its_source(name):
 
 @pytest.mark.parametrize("name", WITH_FIGURES)
 def test_every_profile_is_complete_and_plausible(name):
-    device = load_device(name)
+    device = load_profile(name)
     assert set(device.compute) == set(COMPUTE_KEYS)
     assert set(device.relative) == set(RELATIVE_KEYS)
     assert set(device.bandwidth_share) == set(SHARE_KEYS) == {*FAMILIES, "strided"}
@@ -76,7 +76,7 @@ def test_every_profile_is_complete_and_plausible(name):
 
 
 def test_figures_are_in_si_units():
-    card = load_device("gtx1080ti")
+    card = load_profile("gtx1080ti")
     assert card.peak == pytest.approx({"float32": 11.34e12})
     assert (card.bandwidth, card.launch) == pytest.approx((484e9, 5e-6))
     assert card.sms == 28
@@ -84,17 +84,17 @@ def test_figures_are_in_si_units():
 
 
 def test_the_fitted_profile_says_how_good_it_is():
-    card = load_device("ntire2022")
+    card = load_profile("ntire2022")
     assert 0 < card.held_out_error < 0.10
     assert card.command == "python benchmarks/fit_ntire2022.py"
     assert "conv" in card.fitted
-    assert card.peak == load_device("gtx1080ti").peak
+    assert card.peak == load_profile("gtx1080ti").peak
 
 
 def test_cpu_is_calibrated_on_the_spot():
     assert needs_calibration("cpu")
     with pytest.raises(InputError, match=r"srprof calibrate --device cpu -o cpu\.toml") as error:
-        load_device("cpu")
+        load_profile("cpu")
     assert "\n" not in str(error.value)
 
 
@@ -104,37 +104,37 @@ def test_cpu_is_calibrated_on_the_spot():
 )
 def test_an_unknown_device_names_the_nearest(name, hint):
     with pytest.raises(InputError, match=f"unknown device '{name}'.*{hint}"):
-        load_device(name)
+        load_profile(name)
 
 
 def test_an_unknown_device_like_none_lists_all():
     with pytest.raises(InputError, match="known: gtx1080ti"):
-        load_device("???")
+        load_profile("???")
 
 
 def test_the_defaults_are_no_device():
     with pytest.raises(InputError, match="unknown device 'default'"):
-        load_device("default")
+        load_profile("default")
 
 
 def test_a_file_of_ones_own(tmp_path):
-    card = load_device(own(tmp_path, OWN))
+    card = load_profile(own(tmp_path, OWN))
     assert (card.name, card.title) == ("mine", "My card")
     assert card.peak == {"float32": 5e12}
-    assert card.compute == load_device("gtx1080ti").compute  # the defaults
+    assert card.compute == load_profile("gtx1080ti").compute  # the defaults
 
 
 def test_a_file_may_start_from_a_known_device(tmp_path):
-    card = load_device(own(tmp_path, 'base = "rtx3090"\nlaunch = 3\n[peak]\nfloat32 = 30'))
+    card = load_profile(own(tmp_path, 'base = "rtx3090"\nlaunch = 3\n[peak]\nfloat32 = 30'))
     assert card.launch == pytest.approx(3e-6)
-    assert card.bandwidth == load_device("rtx3090").bandwidth
+    assert card.bandwidth == load_profile("rtx3090").bandwidth
     assert card.peak["float32"] == 30e12
-    assert card.peak["tf32"] == load_device("rtx3090").peak["tf32"]
+    assert card.peak["tf32"] == load_profile("rtx3090").peak["tf32"]
 
 
 def test_a_fit_of_the_base_is_not_inherited(tmp_path):
     """What holds for the fitted figures need not hold when some are replaced."""
-    card = load_device(own(tmp_path, 'base = "ntire2022"\nbandwidth = 100'))
+    card = load_profile(own(tmp_path, 'base = "ntire2022"\nbandwidth = 100'))
     assert (card.held_out_error, card.fitted, card.command) == (None, (), "")
 
 
@@ -161,7 +161,10 @@ def test_a_fit_of_the_base_is_not_inherited(tmp_path):
         (("sms = 20", "sms = 20\nfitted = 1"), r"fitted = 1 is impossible; give a list"),
         (("sms = 20", 'sms = 20\nfitted = ["c"]'), r"fitted = 'c' is impossible; give one of"),
         (("sms = 20", "sms = 20\nsource = 1"), r"source = 1 is impossible; give a table"),
-        (("sms = 20", 'sms = 20\nbase = "h10"'), r"base = 'h10' is impossible; .*did you mean h100\?"),
+        (
+            ("sms = 20", 'sms = 20\nbase = "h10"'),
+            r"base = 'h10' is impossible; .*did you mean h100\?",
+        ),
         (("sms = 20", "sms = 20\nbase = 7"), r"base = 7 is impossible; give a known device"),
         (("sms = 20", "sms = 20\nbase = []"), r"base = \[\] is impossible"),
         (("sms = 20", 'sms = 20\nbase = "cpu"'), r"base = 'cpu' is impossible"),
@@ -172,25 +175,25 @@ def test_a_fit_of_the_base_is_not_inherited(tmp_path):
 def test_what_is_wrong_with_a_profile(tmp_path, change, message):
     path = own(tmp_path, OWN.replace(*change))
     with pytest.raises(InputError, match=message) as error:
-        load_device(path)
+        load_profile(path)
     assert "\n" not in str(error.value)
     assert "mine.toml" in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"cannot read device profile .*no\.toml: No such file"):
-        load_device(str(tmp_path / "no.toml"))
+        load_profile(str(tmp_path / "no.toml"))
 
 
 def test_a_file_that_is_not_text(tmp_path):
     path = tmp_path / "bytes.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="is not valid TOML"):
-        load_device(str(path))
+        load_profile(str(path))
 
 
 def test_the_mode_of_arithmetic():
-    old, new = load_device("gtx1080ti"), load_device("rtx3090")
+    old, new = load_profile("gtx1080ti"), load_profile("rtx3090")
     assert old.modes("float32", "conv") == ("float32",)
     assert new.modes("float32", "conv") == ("float32", "tf32")
     assert new.modes("float32", "matmul") == ("float32",)
@@ -200,11 +203,11 @@ def test_the_mode_of_arithmetic():
 def test_a_dtype_that_the_device_lacks():
     message = "device gtx1080ti has no peak for bfloat16; it has float32: choose"
     with pytest.raises(InputError, match=message):
-        load_device("gtx1080ti").modes("bfloat16", "conv")
+        load_profile("gtx1080ti").modes("bfloat16", "conv")
 
 
 def test_values_replaced_by_key():
-    card = load_device("gtx1080ti")
+    card = load_profile("gtx1080ti")
     changed = card.with_values({"compute": 2.0, "compute.tile_32": 0.1, "launch": 1e-6})
     assert changed.compute["tile_32"] == pytest.approx(0.2)  # entries first, then factors
     assert changed.compute["tile_64"] == pytest.approx(2 * card.compute["tile_64"])
@@ -214,7 +217,7 @@ def test_values_replaced_by_key():
 
 @pytest.mark.parametrize("name", WITH_FIGURES)
 def test_a_profile_survives_being_written(name):
-    card = load_device(name)
+    card = load_profile(name)
     again = parse_device(name, parse_toml(to_toml(card)), "again")
     assert again.title == card.title
     assert again.source == card.source
@@ -227,7 +230,7 @@ def test_a_profile_survives_being_written(name):
 
 
 def test_only_what_differs_from_the_base_is_written():
-    base = load_device("h100")
+    base = load_profile("h100")
     text = to_toml(base.with_values({"launch": 2e-6}), base, "mine")
     assert text.splitlines() == [
         "[mine]",
@@ -239,7 +242,7 @@ def test_only_what_differs_from_the_base_is_written():
 
 def test_no_torch_is_needed():
     code = (
-        "import sys; from srprof.cost.devices import load_device; load_device('h100'); "
+        "import sys; from srprof.cost.profiles import load_profile; load_profile('h100'); "
         "import srprof.cost.roofline; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import srprof
 from srprof.cost.classes import Product
-from srprof.cost.devices import load_device
 from srprof.cost.fitting import (
     Parameter,
     Sample,
@@ -22,6 +21,7 @@ from srprof.cost.fitting import (
     rms_error,
     spearman,
 )
+from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import estimate, estimate_costs
 from srprof.errors import InputError
 from tests.made_up_costs import cost, plain_device
@@ -150,13 +150,13 @@ def test_too_little_to_fit():
 
 
 def test_the_stored_fit_is_what_the_command_gives(monkeypatch):
-    """`devices.toml` says that this benchmark made its `ntire2022`; the goals are issue 5's."""
+    """`profiles.toml` says that this benchmark made its `ntire2022`; the goals are issue 5's."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.delitem(sys.modules, "fit_ntire2022", raising=False)
     import fit_ntire2022
 
-    found = fit(fit_ntire2022.samples(), load_device("gtx1080ti"), fit_ntire2022.PARAMETERS)
-    stored = load_device("ntire2022")
+    found = fit(fit_ntire2022.samples(), load_profile("gtx1080ti"), fit_ntire2022.PARAMETERS)
+    stored = load_profile("ntire2022")
     for table in ("compute", "bandwidth_share"):
         assert getattr(stored, table) == pytest.approx(getattr(found.device, table), rel=2e-3)
     assert stored.launch == pytest.approx(found.device.launch, rel=2e-3)
@@ -170,7 +170,7 @@ def test_the_stored_fit_is_what_the_command_gives(monkeypatch):
 
 def test_tables_1_and_2_in_sign():
     """FMEN's authors: attention costs time, and an ERB takes less than a residual block."""
-    device = load_device("ntire2022")
+    device = load_profile("ntire2022")
 
     def seconds(spec):
         return estimate(srprof.trace(spec, (1, 3, 339, 510)), device).seconds

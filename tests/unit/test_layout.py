@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from srprof.cost.classes import Product
-from srprof.cost.devices import parse_device, to_toml
+from srprof.cost.profiles import parse_device, to_toml
 from srprof.cost.roofline import estimate_node
 from srprof.errors import InputError
 from srprof.toml import parse_toml

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import srprof
 from srprof.cost.classes import FAMILIES, Product
-from srprof.cost.devices import load_device
+from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from tests.made_up_costs import cost, plain_device
@@ -301,7 +301,7 @@ def test_the_uncertainty_is_of_the_size_of_the_estimate(nodes):
 
 def test_table_4_in_order():
     """Published runtimes of the extremes: ByteESR 27 ms, E-RFDN 42 ms, IMDN 51 ms."""
-    device = load_device("ntire2022")
+    device = load_profile("ntire2022")
     names = ("rlfn", "e_rfdn", "imdn")
     found = [estimate(srprof.trace(name, (1, 3, 339, 510)), device) for name in names]
     assert [e.seconds for e in found] == pytest.approx([0.0271, 0.0420, 0.0509], rel=0.15)

@@ -8,7 +8,7 @@ import pytest
 
 import srprof
 from srprof.cost.classes import Product
-from srprof.cost.devices import load_device, parse_device, to_toml
+from srprof.cost.profiles import load_profile, parse_device, to_toml
 from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.toml import parse_toml
@@ -201,7 +201,7 @@ def test_without_a_gap_each_launch_is_added():
 
 
 def test_a_profile_with_tensor_cores_has_their_defaults():
-    h100, old = load_device("h100"), load_device("gtx1080ti")
+    h100, old = load_profile("h100"), load_profile("gtx1080ti")
     assert h100.gap and h100.wave and h100.gather and set(h100.tensor) == {"transpose", "unaligned"}
     assert (old.gap, old.wave, old.gather, old.tensor) == (None, None, None, {})
     own = {"title": "t", "base": "gtx1080ti", "peak": {"float16": 20}, "wave": 7}
@@ -209,7 +209,7 @@ def test_a_profile_with_tensor_cores_has_their_defaults():
     assert mine.tensor == h100.tensor
     assert mine.wave == pytest.approx(7 * US)
     with pytest.raises(InputError, match="unknown device 'tensor_cores'"):
-        load_device("tensor_cores")
+        load_profile("tensor_cores")
 
 
 def test_a_cpu_that_computes_in_bfloat16_has_none():
@@ -233,7 +233,7 @@ def test_a_share_that_is_none():
 
 
 def test_channels_last_networks_copy_nothing():
-    device = load_device("h100")
+    device = load_profile("h100")
     plain, last = (
         estimate(srprof.trace("imdn", "64x64", channels_last=flag), device)
         for flag in (False, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from srprof.memory.training import KINDS, kind_of, phase_of, saved_lines, step_memory
-from srprof.records import Step, Storage
+from srprof.records import Storage, TrainingStep
 from srprof.training.analysis import TrainingAnalysis
 from tests.made_up import feature, image, made_up_trace, weight
 
@@ -21,7 +21,7 @@ STORAGES = [
     feature(7, 5, 6),  # 7: in the update
     Storage(4, "constant", -1, 99, (), host=True),  # 8: a counter in main memory
 ]
-STEP = Step(backward=3, update=5, gradients=frozenset({6}), state=frozenset({1, 8}))
+STEP = TrainingStep(backward=3, update=5, gradients=frozenset({6}), state=frozenset({1, 8}))
 TRACE = replace(
     made_up_trace(STORAGES, ["conv", "relu", "loss", "relu_backward", "conv_backward", "addcdiv_"]),
     step=STEP,

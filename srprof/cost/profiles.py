@@ -1,6 +1,6 @@
 """Device profiles: what a device can do, as its datasheet, a fit or a calibration says.
 
-The profiles that come with srprof are in `devices.toml`, each figure with its source; a user's
+The profiles that come with srprof are in `profiles.toml`, each figure with its source; a user's
 own profile is a TOML file with one profile at its top level.
 """
 
@@ -71,7 +71,7 @@ _OTHERS = ("title", "names", "base", "bias_pass", "fitted", *_TEXTS, "source", "
 
 
 @dataclass(frozen=True)
-class Device:
+class Profile:
     """What a device can do, in SI units.
 
     Attributes:
@@ -152,7 +152,7 @@ class Device:
             return dtype, "tf32"
         return (dtype,)
 
-    def with_values(self, values: Mapping[str, float]) -> Device:
+    def with_values(self, values: Mapping[str, float]) -> Profile:
         """This device with some figures replaced, by dotted key.
 
         Args:
@@ -203,7 +203,7 @@ def device_like(hardware: str) -> str | None:
     return None
 
 
-def load_device(name: str) -> Device:
+def load_profile(name: str) -> Profile:
     """A device profile by name, or from a user's own TOML file.
 
     Args:
@@ -228,20 +228,20 @@ def load_device(name: str) -> Device:
 
 @cache
 def _packaged() -> Mapping[str, Mapping[str, Any]]:
-    return read_toml(Path(__file__).with_name("devices.toml"), "profiles")
+    return read_toml(Path(__file__).with_name("profiles.toml"), "profiles")
 
 
 @cache
-def _packaged_device(name: str) -> Device:
+def _packaged_device(name: str) -> Profile:
     return parse_device(name, _packaged()[name], where=f"profile {name}")
 
 
-def _read(path: Path) -> Device:
+def _read(path: Path) -> Profile:
     table = read_toml(path, "device profile")
     return parse_device(path.stem, table, where=f"device profile {path}")
 
 
-def parse_device(name: str, table: Mapping[str, Any], where: str) -> Device:
+def parse_device(name: str, table: Mapping[str, Any], where: str) -> Profile:
     """Validate a profile.
 
     Args:
@@ -272,7 +272,7 @@ def parse_device(name: str, table: Mapping[str, Any], where: str) -> Device:
         _missing("peak", "a table of TFLOP/s by mode, such as float32 = 11.3", where)
     values["peak"] = {mode: 1e12 * peak for mode, peak in values["peak"].items()}
     _check_layout(values["layout"], where)
-    return Device(name=name, **values, **_texts(merged, name, where))
+    return Profile(name=name, **values, **_texts(merged, name, where))
 
 
 def _check_layout(layout: Mapping[str, float], where: str) -> None:
@@ -285,8 +285,8 @@ def _check_layout(layout: Mapping[str, float], where: str) -> None:
         _impossible("layout.block", layout["block"], "a whole number of channels", where)
 
 
-def to_toml(device: Device, base: Device | None = None, table: str = "") -> str:
-    """A profile as TOML, in the units of `devices.toml`.
+def to_toml(device: Profile, base: Profile | None = None, table: str = "") -> str:
+    """A profile as TOML, in the units of `profiles.toml`.
 
     Args:
         base: a packaged profile; only what differs from it is written.
