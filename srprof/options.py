@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+from collections.abc import Mapping
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.output import write
+from srprof.render.document import Document
+from srprof.render.writers import Style, by_suffix, formats, render
 from srprof.spec import Spec
+
+
+def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
+    """How and where the result is written, the same for every command that prints tables.
+
+    Args:
+        more: formats that only this command has, each with how names of such files end.
+    """
+    more = more or {}
+    parser.add_argument(
+        "--format",
+        choices=(*formats(), *more),
+        help="default: as the name after -o ends, else text",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.set_defaults(more_formats=more)
+
+
+def format_of(args: argparse.Namespace) -> str:
+    """The format that is asked for: by name, by the file's ending, else text."""
+    if args.format is not None:
+        return str(args.format)
+    if args.output is None:
+        return "rich" if sys.stdout.isatty() else "text"
+    own = (name for name, suffix in args.more_formats.items() if args.output.endswith(suffix))
+    return next(own, None) or by_suffix(args.output) or "text"
+
+
+def show(args: argparse.Namespace, document: Document) -> None:
+    """Write a command's result as `add_output`'s options say."""
+    style = Style(width=shutil.get_terminal_size((100, 24)).columns)
+    write(render(document, format_of(args), style), args.output)
 
 
 def add_real_run(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 
 
 def add_parser(commands: Any) -> None:
@@ -19,23 +20,18 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a device, or a profile of your own (.toml)"
     )
-    parser.add_argument(
-        "--format", choices=("text", "json", "markdown"), default="text", help="default text"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the profiles."""
     from srprof.cost.profiles import device_names, device_titles, load_profile, needs_calibration
-    from srprof.render.devices import devices_report
+    from srprof.render.views.devices import document
 
     check_output(args.output)
     names = device_names() if args.name is None else (args.name,)
     without = {name: device_titles()[name] for name in names if needs_calibration(name)}
-    devices = [load_profile(name) for name in names if name not in without]
-    write(
-        devices_report(devices, without, args.format, detailed=args.name is not None), args.output
-    )
+    profiles = [load_profile(name) for name in names if name not in without]
+    show(args, document(profiles, without, detailed=args.name is not None))
     return 0

@@ -1,0 +1,137 @@
+"""What is shown, before it is drawn: sections of lines and tables, with raw values.
+
+Views make documents of records, writers draw them; neither knows the other. Nothing of srprof is
+imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share", "scaled"]
+Mark = Literal["best", "second", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: its heading for a person.
+        kind: how its values are written for a person; all but text stand to the right.
+        key: its heading for a program, "" to make one of the name and the kind.
+        factor, decimals: of the kind `scaled`: a value is divided by the one and has so many.
+    """
+
+    name: str
+    kind: Kind = "text"
+    key: str = ""
+    factor: float = 1
+    decimals: int = 2
+
+    @property
+    def right(self) -> bool:
+        """Whether its cells stand to the right."""
+        return self.kind != "text"
+
+    def written(self, value: Any) -> str:
+        """A value as a person reads it; unknown is a dash."""
+        if value is None:
+            return "-"
+        if self.kind == "scaled":
+            return f"{value / self.factor:,.{self.decimals}f}"
+        return _WRITE[self.kind](value)
+
+
+_WRITE: dict[Kind, Callable[[Any], str]] = {
+    "text": str,
+    "number": str,
+    "count": "{:,}".format,
+    "mib": lambda value: f"{value / 2**20:.2f}",
+    "giga": lambda value: f"{value / 1e9:.4f}",
+    "mega": lambda value: f"{value / 1e6:.4f}",
+    "time": "{:.2f}".format,
+    "share": "{:.1%}".format,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value that is written otherwise than its column's, or stands out.
+
+    Attributes:
+        value: for programs. text: for a person, None to write it as its column does.
+        mark: that it is the best or the second best of its column. note: letter of a footnote.
+    """
+
+    value: Any
+    text: str | None = None
+    mark: Mark = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of raw values: bytes, counts, texts, times in the column's unit; None is unknown.
+
+    A value may be a `Cell`. `notes` are letters of footnotes by column.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether a cell stands out."""
+        return any(isinstance(cell, Cell) and cell.mark for row in self.rows for cell in row)
+
+    def heads(self) -> list[Cell]:
+        """The columns' headings."""
+        notes = self.notes or ("",) * len(self.columns)
+        return [Cell(c.key, c.name, note=n) for c, n in zip(self.columns, notes, strict=True)]
+
+    def cells(self) -> Iterator[list[Cell]]:
+        """The rows, every cell with its text."""
+        for row in self.rows:
+            yield [_cell(c, value) for c, value in zip(self.columns, row, strict=True)]
+
+
+def _cell(column: Column, value: Any) -> Cell:
+    cell = value if isinstance(value, Cell) else Cell(value)
+    text = column.written(cell.value) if cell.text is None else cell.text
+    return Cell(cell.value, text, cell.mark, cell.note)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with lines, a table, its footnotes (letter and text), and lines under it."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    table: Table | None = None
+    after: tuple[str, ...] = ()
+    footnotes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A result before it is drawn.
+
+    Attributes:
+        sections: in reading order.
+        data: gives the object of `--format json`.
+        main: the table of formats that hold just one; None is the first section's that has one.
+    """
+
+    sections: tuple[Section, ...]
+    data: Callable[[], Any] = dict
+    main: Table | None = None
+
+    @property
+    def table(self) -> Table:
+        """The one table of formats that hold just one."""
+        tables = (section.table for section in self.sections if section.table is not None)
+        return self.main or next(tables, Table((), ()))

@@ -1,0 +1,1 @@
+"""Views: a record as a document, one file for each kind of record."""

@@ -1,0 +1,33 @@
+"""CSV: the document's main table, raw values in bytes and counts, for pandas and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from srprof.render.document import Cell, Column, Document
+from srprof.render.writers import Style
+
+SUFFIX = ".csv"
+
+
+def write(document: Document, style: Style) -> str:
+    """One line a row under a line of names; unknown is empty."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(map(_header, document.table.columns))
+    rows.writerows(map(_raw, row) for row in document.table.rows)
+    return out.getvalue()
+
+
+def _raw(value: object) -> object:
+    value = value.value if isinstance(value, Cell) else value
+    return "" if value is None else value
+
+
+def _header(column: Column) -> str:
+    """The column's name with the unit of the raw value: bytes for MiB, MACs for GMACs."""
+    if column.key:
+        return column.key
+    name = column.name.removesuffix(" MiB").replace("MiB", "size").replace("GMACs", "macs")
+    return f"{name} bytes".replace(" ", "_") if column.kind == "mib" else name.replace(" ", "_")

@@ -1,0 +1,39 @@
+"""HTML by jinja2, which escapes by itself: a page of its own, or a notebook's cell."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from srprof.render.document import Document
+from srprof.render.writers import Style
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+SUFFIX = ".html"
+
+
+def write(document: Document, style: Style) -> str:
+    """A self-contained page."""
+    return _template("page.html").render(document=document) + "\n"
+
+
+def fragment(document: Document) -> str:
+    """The sections without scripts or styles of their own, for a notebook's theme."""
+    return _template("sections.html").render(document=document) + "\n"
+
+
+@cache
+def _template(name: str) -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("srprof.render", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)

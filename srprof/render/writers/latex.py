@@ -1,0 +1,73 @@
+r"""LaTeX: one booktabs table for each section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from srprof.render.document import Cell, Document, Section, Table
+from srprof.render.writers import Style
+
+SUFFIX = ".tex"
+
+_PACKAGES = r"% \usepackage[T1]{fontenc}, \usepackage{booktabs}, \usepackage{graphicx}"
+_WRAP = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
+_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def escaped(text: str) -> str:
+    """Text without LaTeX's own signs."""
+    return "".join(_SIGNS.get(sign, sign) for sign in text)
+
+
+def write(document: Document, style: Style) -> str:
+    """A table for each section that has one; sections of lines are comments."""
+    parts = [_PACKAGES]
+    for section in document.sections:
+        parts += _drawn(section, section.table) if section.table is not None else _lines(section)
+    return "\n".join(parts) + "\n"
+
+
+def _lines(section: Section) -> list[str]:
+    texts = (section.title, *section.lines, *section.after)
+    return [f"% {' '.join(text.split())}" for text in texts]
+
+
+def _drawn(section: Section, table: Table) -> list[str]:
+    best = r". \textbf{Best}, \underline{second best}." if table.marked else ""
+    under = [rf"\textsuperscript{{{note}}}~{escaped(text)}." for note, text in section.footnotes]
+    under += map(escaped, (*section.lines, *section.after))
+    return [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escaped(section.title)}{best}}}",
+        r"  \resizebox{\linewidth}{!}{%",
+        rf"  \begin{{tabular}}{{{''.join('r' if c.right else 'l' for c in table.columns)}}}",
+        r"    \toprule",
+        _row(table.heads()),
+        r"    \midrule",
+        *map(_row, table.cells()),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        *([r"  \par\smallskip\raggedright\footnotesize"] if under else []),
+        *(f"  {line}" for line in under),
+        r"\end{table}",
+    ]
+
+
+def _row(cells: Iterable[Cell]) -> str:
+    return "    " + " & ".join(map(_cell, cells)) + r" \\"
+
+
+def _cell(cell: Cell) -> str:
+    note = rf"\textsuperscript{{{cell.note}}}" if cell.note else ""
+    return _WRAP[cell.mark] % escaped(cell.text or "") + note
