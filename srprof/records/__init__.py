@@ -263,7 +263,7 @@ class Trace:
     @cached_property
     def graph(self) -> Graph:
         """The run as a `torch.fx.Graph` of ATen calls; built at first use."""
-        from srprof.tracing.fxgraph import build_graph
+        from srprof.records.fxgraph import build_graph
 
         return build_graph(self)
 
