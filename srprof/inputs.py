@@ -36,7 +36,7 @@ _LARGEST = 2**63 - 1
 #: More digits than a 64-bit integer has.
 _MOST_DIGITS = 19
 
-_SIZE = re.compile(r"\d+x\d+|\d+x\d+x\d+x\d+")
+_SIZE = re.compile(r"\d+(x\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +68,38 @@ def parse_tolerance(text: str) -> float:
 
 
 def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
-    """`HxW` or `NxCxHxW` as a shape (n, c, h, w).
+    """A size as people write it: everywhere the same.
+
+    `256` is a square image and `HxW` an image, both of shape (1, channels, h, w); with three sides
+    and more it is the shape itself, as `NxCxHxW` or `1x5x3x64x64`.
 
     Raises:
         InputError: the text is not a size; the message says which forms there are.
     """
     if not _SIZE.fullmatch(text):
         raise InputError(
-            f"--input {text!r} is not a size: write HxW (256x256) or NxCxHxW (1x3x256x256), "
-            "positive whole numbers"
+            f"{text!r} is not a size: write HxW (256x256), H for a square, or a whole shape "
+            "NxCxHxW (1x3x256x256), positive whole numbers"
         )
     parts = text.split("x")
     if max(map(len, parts)) > _MOST_DIGITS:
         shown = text if len(text) < 60 else text[:57] + "..."
-        raise InputError(f"--input {shown!r} overflows what torch can count; give a smaller size")
+        raise InputError(f"size {shown!r} overflows what torch can count; give a smaller one")
     numbers = tuple(map(int, parts))
-    shape = numbers if len(numbers) == 4 else (1, channels, *numbers)
-    return check_shape(shape, what=f"--input {text!r}")
+    shape = (1, channels, numbers[0], numbers[-1]) if len(numbers) <= 2 else numbers
+    return check_shape(shape, what=f"size {text!r}")
+
+
+def parse_sides(text: str) -> tuple[int, int]:
+    """`HxW` or `H` as height and width in pixels, where an image or a tile is meant.
+
+    Raises:
+        InputError: the text is neither.
+    """
+    shape = parse_size(text)
+    if text.count("x") > 1:
+        raise InputError(f"{text!r}: give a height and a width only, as 256x256")
+    return shape[-2], shape[-1]
 
 
 def check_shape(shape: Sequence[int], dtype: str = "float32", what: str = "") -> tuple[int, ...]:

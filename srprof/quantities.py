@@ -88,6 +88,21 @@ def parse_quantity(value: object, kind: Kind) -> int:
     return round(Fraction(number if number[-1] != "." else number[:-1]) * units[unit])
 
 
+def parse_budget(value: str | int) -> int:
+    """`4GiB`, `512 MiB`, `800MB` or, as a number, bytes.
+
+    Raises:
+        InputError: it is none of these, or nothing.
+    """
+    try:
+        nbytes = value if isinstance(value, int) else parse_quantity(value, "bytes")
+    except InputError as error:
+        raise InputError(f"budget {error}") from error
+    if isinstance(value, bool) or nbytes < 1:
+        raise InputError(f"budget {value!r}: give a size of at least one byte, as 4GiB")
+    return nbytes
+
+
 _NOUNS: Mapping[Kind, str] = {"bytes": "size", "count": "count", "time": "time"}
 
 

@@ -13,6 +13,7 @@ from srprof.inputs import (
     TensorSpec,
     check_shape,
     is_shape,
+    parse_sides,
     parse_size,
     read_inputs,
 )
@@ -27,6 +28,9 @@ from srprof.inputs import (
         ("4x3x64x48", (4, 3, 64, 48)),
         ("1x1x8x8", (1, 1, 8, 8)),
         ("007x8", (1, 3, 7, 8)),
+        ("256", (1, 3, 256, 256)),
+        ("3x64x48", (3, 64, 48)),
+        ("1x5x3x64x64", (1, 5, 3, 64, 64)),
     ],
 )
 def test_parse_size(text: str, shape: tuple[int, ...]):
@@ -39,12 +43,19 @@ def test_parse_size_with_channels_of_the_network():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "256", "x256", "256x", "256x256x", "1x256x256", "-1x3", "+1x3", "8 x 8", "8X8"]
+    "text", ["", "x256", "256x", "256x256x", "x", "2.5", "-1x3", "+1x3", "8 x 8", "8X8"]
 )
 def test_parse_size_refuses(text: str):
     with pytest.raises(InputError, match="HxW") as raised:
         parse_size(text)
     assert repr(text) in str(raised.value)
+
+
+def test_sides_are_a_height_and_a_width():
+    assert parse_sides("720x1280") == (720, 1280)
+    assert parse_sides("64") == (64, 64)
+    with pytest.raises(InputError, match="height and a width only"):
+        parse_sides("1x3x64x64")
 
 
 @pytest.mark.parametrize("text", ["0x256", "256x0", "1x0x8x8", "0x3x8x8"])
@@ -133,7 +144,7 @@ def test_read_inputs_of_nothing():
 
 
 def test_read_inputs_refuses_impossible_shapes():
-    for value in ((1, 3, 0, 8), [(1, 3, 8, -8)], {"mask": (0,)}, "8", {"mask": "8"}):
+    for value in ((1, 3, 0, 8), [(1, 3, 8, -8)], {"mask": (0,)}, "8x", {"mask": "8x"}):
         with pytest.raises(InputError):
             read_inputs([value], "float32")
 

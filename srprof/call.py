@@ -1,0 +1,31 @@
+"""What is run, as a value: a model, its inputs, and the format of its tensors. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+TraceOn = Literal["auto", "meta", "cpu", "cuda-fake"]
+
+#: Where a call is traced: `auto` is meta, and the CPU where meta cannot.
+TRACE_ON: tuple[TraceOn, ...] = get_args(TraceOn)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one model.
+
+    Attributes:
+        spec: a SPEC string, or from Python an `nn.Module`, a `GraphModule` or an exported program.
+        inputs: as for `srprof.trace`: shapes, sizes, tensors, or mappings of keyword arguments.
+        weights: a checkpoint to load into the model that a SPEC names.
+        dtype: of parameters and inputs. channels_last: 4-d tensors are in that memory format.
+        trace_on: where it is run on the way to its record.
+    """
+
+    spec: Any
+    inputs: tuple[Any, ...] = ()
+    weights: str | None = None
+    dtype: str = "float32"
+    channels_last: bool = False
+    trace_on: str = "auto"
