@@ -154,7 +154,7 @@ def test_the_table_in_every_format(tmp_path, capsys):
         ("fmen(scale=2", "fmen(scale=3", "the variants enlarge differently (FMEN x3, Baseline"),
         ("fmen(", "fmenn(", "variant 'FMEN': no network is called 'fmenn'"),
         ('"skimage"', '"nowhere"', "variant 'FMEN': data nowhere: cannot be read"),
-        ('input = "32x32"', 'input = "32"', "is not a size"),
+        ('input = "32x32"', 'input = "32x"', "is not a size"),
     ],
 )
 def test_a_study_that_cannot_be(old, new, message, tmp_path, capsys):

@@ -168,7 +168,7 @@ def test_a_configuration():
         (HEAD + HEAD, "two checks are called 'fmen_s 64x64'"),
         ('[[check]]\ninput = "64x64"', "model is missing"),
         ('[[check]]\nmodel = "fmen_s"', "input is missing"),
-        ('[[check]]\nmodel = "fmen_s"\ninput = "64"', "is not a size"),
+        ('[[check]]\nmodel = "fmen_s"\ninput = "64x"', "is not a size"),
         (HEAD + "model_ = 3", "did you mean model"),
         ("baseline = true\n" + HEAD, "false for limits alone"),
     ],
