@@ -1,0 +1,329 @@
+"""The record of an analysis: the object of `analyze --format json`, field for field.
+
+Sizes are in bytes and times in milliseconds, unless a name says `us`. No torch here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Annotated
+
+from srprof.codec import Key, decode_record
+from srprof.errors import InputError
+from srprof.inputs import ITEMSIZE, TensorSpec
+from srprof.records import Reference
+
+#: Version of the object.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What was run: the SPEC that the user wrote, and the model's name and factor."""
+
+    spec: str
+    name: str
+    scale: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """A tensor's shape and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComplexityRecord:
+    """The challenge's counts, the true MACs, and ops that have no rule with their calls."""
+
+    params: int
+    flops_ntire: int
+    macs: int
+    activations: int
+    convs: int
+    uncounted: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRecord:
+    """The memory model in the exact bytes of each storage."""
+
+    net: int
+    planned: int
+    eager: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorRecord:
+    """What the prediction of `max_memory_allocated` is made of.
+
+    Attributes:
+        images: that the program runs. peak_image: which of them needs the most, None if the
+            constructor needs more.
+        requested, rounding, unsplit: of the peak, which is their sum with the scratch.
+        workspace: scratch of the peak's node, None if it is not known. workspace_unknown: nodes
+            of which it is not. workspace_source: where it was measured.
+        fragmentation: reserved at the peak, and not allocated.
+        construction: the most that the constructor allocates, None if it left the device alone.
+        cold: the same peak of a fresh program's first image.
+        range: bytes between which it lies whatever ran before, without scratch.
+        not_simulated: settings that were given and are left out.
+    """
+
+    images: int
+    peak_image: int | None
+    requested: int
+    rounding: int
+    unsplit: int
+    workspace: int | None
+    workspace_unknown: int
+    workspace_source: str | None
+    fragmentation: int
+    construction: int | None
+    cold: int
+    range: tuple[int, int]
+    not_simulated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMapsRecord:
+    """Peaks without the network's own bytes, in feature maps `of` C x H x W."""
+
+    of: tuple[int, int, int]
+    planned: float
+    eager: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRecord:
+    """A storage that nothing needs at the eager peak, and the variable to name for it.
+
+    Attributes:
+        variable: all variables of that function that reference it. references: of anything.
+        last_use: node that needed it last.
+    """
+
+    variable: str
+    function: str
+    file: str
+    line: int
+    kind: str
+    bytes: int
+    last_use: int
+    storage: int
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRecord:
+    """A storage alive at the eager peak.
+
+    Attributes:
+        part: of the memory model: input, output, kept or held.
+        variable, function, file, line, kind: of its first reference.
+        birth: node that made it, -1 if it was there before. last_use: that needs it last.
+    """
+
+    storage: int
+    part: str
+    variable: str
+    function: str
+    file: str
+    line: int
+    kind: str
+    shape: tuple[int, ...]
+    bytes: int
+    birth: int
+    last_use: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRecord:
+    """What a variable holds at the eager peak though it is dead.
+
+    Attributes:
+        elsewhere: something outside that function references it too.
+        saving: by how much the eager peak falls if only this lets go in time.
+        peak_after: the eager peak once this and all before it have let go.
+    """
+
+    variable: str
+    function: str
+    file: str
+    line: int
+    kind: str
+    elsewhere: bool
+    bytes: int
+    last_use: int
+    saving: int
+    peak_after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRecord:
+    """Memory: the peaks by name, where they are, and what is alive at the eager one."""
+
+    net: int
+    granularity: int
+    requested: RequestedRecord
+    peak: Mapping[str, int]
+    peak_node: Mapping[str, int | None]
+    allocator: AllocatorRecord
+    peak_feature_maps: FeatureMapsRecord | None
+    held_at_peak: tuple[HeldRecord, ...]
+    live_at_peak: tuple[LiveRecord, ...]
+    releases: tuple[ReleaseRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRecord:
+    """The nodes of one operation class together; what bounds most of their time."""
+
+    op_class: Annotated[str, Key("class")]
+    nodes: int
+    ms: float
+    share: float
+    bound: str
+    bound_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRecord:
+    """The latency that is predicted for a device; see `srprof.cost.roofline.Estimate`."""
+
+    device: str
+    title: str
+    predicted_ms: float
+    uncertainty_ms: float
+    uncertainty_from: str
+    held_out_error: float | None
+    overhead_ms: float
+    overhead_share: float
+    by_bound: Mapping[str, float]
+    by_class: tuple[ClassRecord, ...]
+    by_module: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One published figure and ours.
+
+    Attributes:
+        measure: its name in `srprof.compare.published.MEASURES`. scale, row: of the table.
+        published: as printed, in the measure's unit.
+        ours: in that unit, not rounded; None if srprof cannot say it.
+        difference: ours against the published figure, as a fraction of it.
+        agrees: ours prints as the published digits; None if there is none of ours.
+        reproducible: False if no known convention gives the published digits.
+        how: what was counted, and where.
+    """
+
+    measure: str
+    scale: int
+    row: str
+    published: float
+    ours: float | None
+    difference: float | None
+    agrees: bool | None
+    reproducible: bool
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """One node; None is not known.
+
+    Attributes:
+        input, output, kept, held: the memory model's parts. workspace: scratch inside it.
+        allocated: what the allocator has handed out at its end.
+        bytes_moved: that it reads and writes at least.
+        op_class, predicted_us, bound: of the predicted latency.
+    """
+
+    index: int
+    op: str
+    module: str
+    file: str
+    line: int
+    inplace: bool
+    shape: tuple[int, ...]
+    input: int
+    output: int
+    kept: int
+    held: int
+    workspace: int | None
+    allocated: int | None
+    macs: int | None
+    bytes_moved: int
+    op_class: str | None = None
+    predicted_us: float | None = None
+    bound: str | None = None
+
+    @property
+    def referenced(self) -> int:
+        """Bytes of the run, without the network's own, that are referenced at its end."""
+        return self.input + self.output + self.kept + self.held
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What a JSON object on a trace begins with: versions, where it ran, the model."""
+
+    schema: int
+    srprof: str
+    torch: str
+    traced_on: str
+    fallback: str | None = None
+    notes: tuple[str, ...] = ()
+    model: ModelRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisRecord(Heading):
+    """All that srprof says about one run."""
+
+    input: TensorRecord | None = None
+    inputs: tuple[TensorSpec, ...]
+    complexity: ComplexityRecord
+    memory: MemoryRecord
+    latency: LatencyRecord | None = None
+    published: tuple[Comparison, ...] = ()
+    nodes: tuple[NodeRecord, ...]
+
+    @property
+    def feature_map_bytes(self) -> int | None:
+        """Bytes of one of the paper's feature maps, for the batch; None without a trunk."""
+        maps = self.memory.peak_feature_maps
+        if maps is None:
+            return None
+        image = next(tensor for tensor in self.inputs if len(tensor.shape) == 4)
+        return image.shape[0] * prod(maps.of) * ITEMSIZE[image.dtype]
+
+    def node(self, index: int | None) -> NodeRecord | None:
+        """A node by its index; None for none, and for one of another image's run."""
+        return None if index is None or index >= len(self.nodes) else self.nodes[index]
+
+
+def load(path: str) -> AnalysisRecord:
+    """The record of a file that `srprof analyze --format json` wrote.
+
+    Raises:
+        InputError: it cannot be read, is no analysis, is damaged, or of a newer srprof.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not whole JSON ({error}); analyze again") from error
+    if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
+        raise InputError(
+            f"{path} is no analysis; `srprof analyze SPEC --format json -o FILE` writes one"
+        )
+    return decode_record(AnalysisRecord, data, SCHEMA, path, "analyze again")
