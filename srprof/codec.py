@@ -1,7 +1,9 @@
 """Frozen dataclasses to JSON and back, each value checked against the field's type.
 
 A reader ignores keys that it does not know, and a field with a default may be missing: so fields
-can be added without a new schema number.
+can be added without a new schema number. A field whose name in the file is not its own says so:
+
+    class_: Annotated[str, Key("class")]
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from srprof.errors import InputError
 
@@ -23,10 +35,56 @@ class DecodeError(ValueError):
     """A value is not of its field's type; the message says which value and what it should be."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """How a field stands in the file.
+
+    Attributes:
+        name: its key there; the field's own if "".
+        sparse: it is left out where it is the field's default.
+    """
+
+    name: str = ""
+    sparse: bool = False
+
+
+class _Field(NamedTuple):
+    """A field: its name, its key in the file, its type, and what it is where it is missing."""
+
+    name: str
+    key: str
+    kind: Any
+    default: Any
+    sparse: bool
+    required: bool
+
+
+@cache
+def _fields(cls: type) -> tuple[_Field, ...]:
+    kinds = get_type_hints(cls, include_extras=True)
+    return tuple(
+        _field(field, kinds[field.name])
+        for field in dataclasses.fields(cls)
+    )
+
+
+def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    key = next((note for note in notes if isinstance(note, Key)), Key())
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
+    required = default is dataclasses.MISSING
+    return _Field(field.name, key.name or field.name, kind, default, key.sparse, required)
+
+
 def encode(value: Any) -> Any:
     """What `json` would read back: dataclasses and mappings as dicts, tuples as lists."""
     if dataclasses.is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            field.key: encode(item)
+            for field in _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
+            if (item := getattr(value, field.name)) != field.default or not field.sparse
+        }
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -42,15 +100,14 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
     """
     if not isinstance(value, dict):
         raise DecodeError(f"{where or 'the record'} is not an object")
-    kinds = _types(cls)  # type: ignore[arg-type]  # a class is hashable
-    found = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # T is a dataclass
-        place = f"{where}.{field.name}" if where else field.name
-        if field.name in value:
-            found[field.name] = _decode(kinds[field.name], value[field.name], place)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+    read = {}
+    for field in _fields(cls):  # type: ignore[arg-type]  # a class is hashable
+        place = f"{where}.{field.key}" if where else field.key
+        if field.key in value:
+            read[field.name] = _decode(field.kind, value[field.key], place)
+        elif field.required:
             raise DecodeError(f"{place} is missing")
-    return cls(**found)
+    return cls(**read)
 
 
 def decode_record(cls: type[T], value: Any, schema: int, source: str, again: str) -> T:
@@ -79,11 +136,6 @@ def decode_record(cls: type[T], value: Any, schema: int, source: str, again: str
         ) from error
 
 
-@cache
-def _types(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
 def _decode(kind: Any, value: Any, where: str) -> Any:
     generic = _GENERIC.get(get_origin(kind))
     if generic is not None:
@@ -99,6 +151,10 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 
 def _mismatch(where: str, value: Any, wanted: str) -> DecodeError:
     return DecodeError(f"{where} is {value!r:.40}, not {wanted}")
+
+
+def _decode_annotated(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    return _decode(kinds[0], value, where)
 
 
 def _decode_optional(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -132,6 +188,7 @@ def _decode_mapping(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 _GENERIC: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    Annotated: _decode_annotated,
     Union: _decode_optional,
     UnionType: _decode_optional,
     Literal: _decode_literal,
