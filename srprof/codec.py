@@ -62,10 +62,7 @@ class _Field(NamedTuple):
 @cache
 def _fields(cls: type) -> tuple[_Field, ...]:
     kinds = get_type_hints(cls, include_extras=True)
-    return tuple(
-        _field(field, kinds[field.name])
-        for field in dataclasses.fields(cls)
-    )
+    return tuple(_field(field, kinds[field.name]) for field in dataclasses.fields(cls))
 
 
 def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
