@@ -141,6 +141,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return decode(kind, value, where)  # type: ignore[arg-type]
     if kind is float and type(value) is int:
         return float(value)
+    if kind is Any:
+        return value
     if type(value) is not kind:  # exactly: Python takes True for the whole number 1
         raise _mismatch(where, value, _NAMES[kind])
     return value

@@ -6,7 +6,7 @@ Sizes are in bytes and times in milliseconds, unless a name says `us`. No torch 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -266,6 +266,11 @@ class NodeRecord:
     bound: str | None = None
 
     @property
+    def step(self) -> str:
+        """`convolution in body.0`: what it is, wherever it is in the run."""
+        return f"{self.op} in {self.module or 'the model'}"
+
+    @property
     def referenced(self) -> int:
         """Bytes of the run, without the network's own, that are referenced at its end."""
         return self.input + self.output + self.kept + self.held
@@ -298,16 +303,21 @@ class AnalysisRecord(Heading):
 
     @property
     def feature_map_bytes(self) -> int | None:
-        """Bytes of one of the paper's feature maps, for the batch; None without a trunk."""
+        """Bytes of one of the paper's feature maps; None if the network has no trunk."""
         maps = self.memory.peak_feature_maps
-        if maps is None:
-            return None
-        image = next(tensor for tensor in self.inputs if len(tensor.shape) == 4)
-        return image.shape[0] * prod(maps.of) * ITEMSIZE[image.dtype]
+        return None if maps is None else feature_map_bytes(maps.of, self.inputs)
 
     def node(self, index: int | None) -> NodeRecord | None:
-        """A node by its index; None for none, and for one of another image's run."""
-        return None if index is None or index >= len(self.nodes) else self.nodes[index]
+        """A node by its index; None for what no node of this run is."""
+        if index is None or not 0 <= index < len(self.nodes):
+            return None
+        return self.nodes[index]
+
+
+def feature_map_bytes(unit: tuple[int, int, int], tensors: Iterable[TensorSpec]) -> int:
+    """Bytes of a map of C x H x W for each image of the call's batch, in the image's dtype."""
+    image = next(tensor for tensor in tensors if len(tensor.shape) == 4)
+    return image.shape[0] * prod(unit) * ITEMSIZE[image.dtype]
 
 
 def load(path: str) -> AnalysisRecord:

@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from srprof._version import __version__
+from srprof.analysis import compute
+from srprof.analysis.compute import LiveStorage
+from srprof.analysis.record import AnalysisRecord, feature_map_bytes
+from srprof.codec import encode
 from srprof.cost.complexity import Complexity, complexity
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
-from srprof.inputs import ITEMSIZE
-from srprof.memory.model import (
-    GRANULARITY,
-    MemoryModel,
-    Parts,
-    alive_at,
-    last_needed,
-    memory_model,
-    part_of,
-    rounded,
-)
+from srprof.memory.model import GRANULARITY, MemoryModel, Parts, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
-from srprof.records import Node, Program, Reference, Trace
+from srprof.records import Node, Program, Trace
 
 if TYPE_CHECKING:
     import pandas
 
-    from srprof.compare.published import Comparison
     from srprof.workload import Workload
-
-#: Version of the JSON object.
-SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class LiveStorage:
-    """One storage alive at the eager peak, and the part of the memory model it belongs to."""
-
-    storage: int
-    part: str
-    references: tuple[Reference, ...]
-    nbytes: int
-    birth: int
-    last_use: int
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +41,6 @@ class Analysis:
         repeat: how often history and this run are gone through.
         allocator: settings of CUDA's caching allocator.
         workspaces: scratch inside nodes, where it was measured.
-        published: the network's published figures beside ours, where somebody compared them.
         program: in the place of history and repeat, one instance of a network that keeps something
             between calls or builds itself on the GPU.
         device: the profile by which latency is predicted; None if it was not asked for.
@@ -79,7 +52,6 @@ class Analysis:
     repeat: int = 1
     allocator: Settings = field(default_factory=Settings)
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
-    published: tuple[Comparison, ...] = ()
     program: Program | None = None
     device: Profile | None = None
 
@@ -198,227 +170,32 @@ class Analysis:
     @cached_property
     def live_at_peak(self) -> tuple[LiveStorage, ...]:
         """Every storage of the run that is alive at the eager peak, largest first."""
-        node = self.memory.eager.node
-        if node is None:
-            return ()
-        trace, end = self.trace, len(self.trace.nodes)
-        found = []
-        for index in alive_at(trace, node):
-            storage = trace.storages[index]
-            found.append(
-                LiveStorage(
-                    storage=index,
-                    part=part_of(storage, node, end),
-                    references=trace.references_of(index),
-                    nbytes=rounded(storage.nbytes, self.granularity),
-                    birth=storage.birth,
-                    last_use=min(last_needed(storage, end), end - 1),
-                    shape=self._shape_of(index),
-                )
-            )
-        return tuple(sorted(found, key=lambda s: (-s.nbytes, s.storage)))
-
-    def _shape_of(self, storage: int) -> tuple[int, ...]:
-        birth = self.trace.storages[storage].birth
-        outputs = (
-            self.trace.nodes[birth].outputs
-            if birth >= 0
-            else tuple(external.info for external in self.trace.externals)
-        )
-        return next((o.shape for o in outputs if o.storage == storage), ())
+        return compute.live_at_peak(self.trace, self.memory)
 
     # -- the paper's unit ---------------------------------------------------------------------
 
     @cached_property
     def feature_map(self) -> tuple[int, int, int] | None:
-        """C, H, W of the paper's unit: the trunk's width at the input's resolution.
-
-        The width is the zoo's where it knows it, else the commonest number of channels among
-        the convolutions' outputs at the input's resolution; None if there is no such output.
-        """
-        image = next((e.info.shape for e in self.trace.inputs if len(e.info.shape) == 4), None)
-        if image is None:
-            return None
-        height, width = image[-2:]
-        if self.trace.width is not None:
-            return self.trace.width, height, width
-        counts = Counter(
-            node.shape[1]
-            for node in self.trace.nodes
-            if node.op == "convolution" and len(node.shape) == 4 and node.shape[2:] == image[2:]
-        )
-        if not counts:
-            return None
-        most = max(counts.values())
-        return max(c for c, n in counts.items() if n == most), height, width
+        """C, H, W of the paper's unit; None if the network has no trunk."""
+        return compute.feature_map(self.trace)
 
     def feature_maps(self, nbytes: int) -> float | None:
         """Bytes without the network's own, in feature maps of C x H x W."""
         if self.feature_map is None:
             return None
-        image = next(e.info for e in self.trace.inputs if len(e.info.shape) == 4)
-        one = image.shape[0] * prod(self.feature_map) * ITEMSIZE[image.dtype]
+        one = feature_map_bytes(self.feature_map, compute.input_records(self.trace))
         return (nbytes - self.memory.net) / one
 
     # -- machine formats ----------------------------------------------------------------------
 
+    @cached_property
+    def record(self) -> AnalysisRecord:
+        """All of it as frozen data: what JSON, comparisons and reports are made of."""
+        return compute.analysis_record(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `srprof analyze --format json`; sizes in bytes."""
-        trace, memory, counts = self.trace, self.memory, self.complexity
-        tensors = inputs_of(trace)
-        maps = self.feature_map
-        return {
-            **heading(trace),
-            "input": {key: tensors[0][key] for key in ("shape", "dtype")} if tensors else None,
-            "inputs": tensors,
-            "complexity": {
-                "params": counts.parameters,
-                "flops_ntire": counts.flops_ntire,
-                "macs": counts.macs,
-                "activations": counts.activations,
-                "convs": counts.convolutions,
-                "uncounted": dict(counts.uncounted),
-            },
-            "memory": {
-                "net": memory.net,
-                "granularity": memory.granularity,
-                "requested": {
-                    "net": self.requested.net,
-                    "planned": self.requested.planned.nbytes,
-                    "eager": self.requested.eager.nbytes,
-                },
-                "peak": {
-                    "planned": memory.planned.nbytes,
-                    "eager": memory.eager.nbytes,
-                    "allocated": self.simulation.peak_allocated,
-                    "reserved": self.simulation.peak_reserved,
-                },
-                "peak_node": {
-                    "planned": memory.planned.node,
-                    "eager": memory.eager.node,
-                    "allocated": self.simulation.peak_node,
-                },
-                "allocator": self._allocator(),
-                "peak_feature_maps": None
-                if maps is None
-                else {
-                    "of": list(maps),
-                    "planned": self.feature_maps(memory.planned.nbytes),
-                    "eager": self.feature_maps(memory.eager.nbytes),
-                },
-                "held_at_peak": [
-                    {
-                        **_reference(held.holder),
-                        "variable": held.variable,
-                        "bytes": held.nbytes,
-                        "last_use": held.last_use,
-                        "storage": held.storage,
-                        "references": [_reference(r) for r in held.references],
-                    }
-                    for held in self.held_at_peak
-                ],
-                "live_at_peak": [
-                    {
-                        "storage": live.storage,
-                        "part": live.part,
-                        **_reference(live.references[0]),
-                        "shape": list(live.shape),
-                        "bytes": live.nbytes,
-                        "birth": live.birth,
-                        "last_use": live.last_use,
-                    }
-                    for live in self.live_at_peak
-                ],
-                "releases": [
-                    {
-                        **_reference(release.holder),
-                        "variable": release.variable,
-                        "elsewhere": release.elsewhere,
-                        "bytes": release.nbytes,
-                        "last_use": release.last_use,
-                        "saving": release.saving,
-                        "peak_after": release.peak_after,
-                    }
-                    for release in self.releases
-                ],
-            },
-            "latency": None if self.latency is None else _latency(self.latency),
-            "published": [
-                {
-                    "measure": c.measure,
-                    "scale": c.scale,
-                    "row": c.row,
-                    "published": c.published,
-                    "ours": c.ours,
-                    "difference": c.difference,
-                    "agrees": c.agrees,
-                    "reproducible": c.reproducible,
-                    "how": c.how,
-                }
-                for c in self.published
-            ],
-            "nodes": list(self._rows()),
-        }
-
-    def _allocator(self) -> dict[str, Any]:
-        """What the prediction of `max_memory_allocated` is made of; scratch is not known."""
-        simulation, usage = self.simulation, self.simulation.at_peak
-        return {
-            "images": len(simulation.images),
-            "peak_image": simulation.peak_image,
-            "requested": usage.requested,
-            "rounding": usage.rounding,
-            "unsplit": usage.unsplit,
-            "workspace": self._peak_workspace(),
-            "workspace_unknown": len(self.unknown_workspace),
-            "workspace_source": self.workspaces.source or None,
-            "fragmentation": usage.fragmentation,
-            "construction": None
-            if simulation.construction is None
-            else simulation.construction.peaks.allocated,
-            "cold": self.cold.peak_allocated,
-            "range": list(self.allocated_range),
-            "not_simulated": list(simulation.not_simulated),
-        }
-
-    def _peak_workspace(self) -> int | None:
-        """Scratch of the node at the allocator's peak; None if it is not known."""
-        image, node = self.simulation.peak_image, self.simulation.peak_node
-        if image is None or node is None:
-            return None
-        return self.workspaces.scratch(self.runs[image].nodes[node])
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        """One mapping per node, as in the JSON object."""
-        unknown = (None,) * len(self.trace.nodes)
-        for node, parts, macs, allocated, predicted in zip(
-            self.trace.nodes,
-            self.memory.parts,
-            self.complexity.node_macs,
-            self.last_image.allocated,
-            unknown if self.latency is None else self.latency.nodes,
-            strict=True,
-        ):
-            yield {
-                "index": node.index,
-                "op": node.op,
-                "module": node.module,
-                "file": node.file,
-                "line": node.line,
-                "inplace": node.inplace,
-                "shape": list(node.shape),
-                "input": parts.input,
-                "output": parts.output,
-                "kept": parts.kept,
-                "held": parts.held,
-                "workspace": self.workspaces.scratch(node),
-                "allocated": allocated,
-                "macs": macs,
-                "bytes_moved": bytes_moved(node),
-                "op_class": None if predicted is None else predicted.cost.op_class,
-                "predicted_us": None if predicted is None else 1e6 * predicted.seconds,
-                "bound": None if predicted is None else predicted.bound,
-            }
+        return dict(encode(self.record))
 
     def to_frame(self) -> pandas.DataFrame:
         """One row per node, with `planned` and `eager` beside the JSON object's columns.
@@ -427,7 +204,7 @@ class Analysis:
         """
         import pandas
 
-        frame = pandas.DataFrame(list(self._rows()))
+        frame = pandas.DataFrame(encode(tuple(compute.node_records(self))))
         if frame.empty:
             return frame
         frame = frame.set_index("index")
@@ -455,70 +232,6 @@ class Analysis:
         from srprof.render.html import HtmlRenderer
 
         return HtmlRenderer().render(self, Options())
-
-
-def heading(trace: Trace) -> dict[str, Any]:
-    """What a JSON object on a trace begins with: versions, where it ran, the model."""
-    return {
-        "schema": SCHEMA,
-        "srprof": __version__,
-        "torch": trace.torch_version,
-        "traced_on": trace.device,
-        "fallback": trace.fallback or None,
-        "notes": list(trace.notes),
-        "model": {"spec": trace.spec, "name": trace.name, "scale": trace.scale},
-    }
-
-
-def inputs_of(trace: Trace) -> list[dict[str, Any]]:
-    """The tensors of a trace's call, as JSON has them."""
-    return [
-        {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype} for e in trace.inputs
-    ]
-
-
-def bytes_moved(node: Node) -> int:
-    """Bytes that a node reads and writes at least: each operand once; 0 for a view."""
-    if node.is_view:
-        return 0
-    return sum(i.nbytes for i in node.inputs) + sum(o.nbytes for o in node.outputs)
-
-
-def _reference(reference: Reference) -> dict[str, Any]:
-    return {
-        "variable": reference.variable,
-        "function": reference.function,
-        "file": reference.file,
-        "line": reference.line,
-        "kind": reference.kind,
-    }
-
-
-def _latency(found: Estimate) -> dict[str, Any]:
-    """What the JSON object says of the predicted latency; times in milliseconds."""
-    return {
-        "device": found.device.name,
-        "title": found.device.title,
-        "predicted_ms": 1e3 * found.seconds,
-        "uncertainty_ms": 1e3 * found.uncertainty,
-        "uncertainty_from": found.uncertainty_from,
-        "held_out_error": found.device.held_out_error,
-        "overhead_ms": 1e3 * found.overhead,
-        "overhead_share": found.overhead_share,
-        "by_bound": {bound: 1e3 * seconds for bound, seconds in found.by_bound.items()},
-        "by_class": [
-            {
-                "class": total.op_class,
-                "nodes": total.nodes,
-                "ms": 1e3 * total.seconds,
-                "share": total.share,
-                "bound": total.bound,
-                "bound_share": total.bound_share,
-            }
-            for total in found.classes
-        ],
-        "by_module": {path: 1e3 * seconds for path, seconds in found.by_module.items()},
-    }
 
 
 def trace(
@@ -609,23 +322,25 @@ def analyze(
     from srprof.workload import resolve
 
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
-    record = run_trace(workload, trace_on)
+    recorded = run_trace(workload, trace_on)
     history: tuple[Trace, ...] = ()
     images: Sequence[tuple[int, int]] = ()
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
-        images = given or read_sizes(sizes if isinstance(sizes, str) else None, record.scale)
-    builds = record.builds_on_device and protocol == "ntire"
-    if builds or (len(images) + repeat > 1 and any(s.cached for s in record.storages)):
+        images = given or read_sizes(sizes if isinstance(sizes, str) else None, recorded.scale)
+    builds = recorded.builds_on_device and protocol == "ntire"
+    if builds or (len(images) + repeat > 1 and any(s.cached for s in recorded.storages)):
         calls = [replace(workload, args=resized(workload.args, size)) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
         program = program if builds else replace(program, construction=None)
-        analysis = Analysis(record, granularity, (), repeat, settings, table, device=profile)
+        analysis = Analysis(recorded, granularity, (), repeat, settings, table, device=profile)
         return _checked(replace(analysis, program=program))
     if images:
         runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
         history = tuple(runs[size] for size in images)
-    return _checked(Analysis(record, granularity, history, repeat, settings, table, device=profile))
+    return _checked(
+        Analysis(recorded, granularity, history, repeat, settings, table, device=profile)
+    )
 
 
 def _checked(analysis: Analysis) -> Analysis:

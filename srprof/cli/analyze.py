@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
@@ -17,6 +16,7 @@ from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
+    from srprof.analysis.record import Comparison
     from srprof.cost.profiles import Profile
     from srprof.spec import Spec
 
@@ -156,14 +156,14 @@ def run(args: argparse.Namespace) -> int:
         workspace=args.workspace,
         device=device,
     )
-    if args.view == "summary" or args.format == "json":
-        analysis = _with_published(analysis, parsed)
+    compared = args.view == "summary" or args.format == "json"
     terminal = args.output is None and sys.stdout.isatty()
     options = Options(
         view=args.view,
         top=args.top,
         color=terminal,
         width=shutil.get_terminal_size((100, 24)).columns,
+        published=_published(analysis, parsed) if compared else (),
     )
     if args.figure is not None:
         from srprof.render.figures import write_figure
@@ -229,19 +229,18 @@ def _check_figure(args: argparse.Namespace) -> None:
         raise InputError("--figure draws the predicted latency: give --device too (srprof devices)")
 
 
-def _with_published(analysis: Analysis, parsed: Spec) -> Analysis:
-    """The analysis with its network's published figures, if they are of this variant."""
+def _published(analysis: Analysis, parsed: Spec) -> tuple[Comparison, ...]:
+    """The network's published figures beside ours, if they are of this variant."""
     from srprof.compare.published import compare
 
-    network = parsed.network
+    network, scale = parsed.network, analysis.trace.scale
     if network is None or parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs)):
-        return analysis
-    scale = analysis.trace.scale
+        return ()
     if scale is None or scale not in network.published:
-        return analysis
+        return ()
     same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
     images = [e.info for e in analysis.trace.inputs]
     same = same and all(
         i.dtype == "float32" and i.shape[:2] == (1, network.channels) for i in images
     )
-    return replace(analysis, published=tuple(compare(network, scale, [analysis] if same else [])))
+    return tuple(compare(network, scale, [analysis] if same else []))

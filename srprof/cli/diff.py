@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.output import check_output, write
 from srprof.paths import working_in
+
+if TYPE_CHECKING:
+    from srprof.analysis import AnalysisRecord
 
 _DESCRIPTION = """\
 Compare the memory and complexity of two models: how the peaks changed and where they moved, which
@@ -60,11 +64,12 @@ def run(args: argparse.Namespace) -> int:
     if args.after is None and not args.input_b:
         raise InputError("there is nothing to compare with: give B, or --input-b")
 
-    from srprof.compare.diff import diff, load_analysis
+    from srprof.analysis.record import load
+    from srprof.compare.diff import diff
 
     texts = (args.before, args.after or args.before)
     sizes = (args.input, args.input_b or args.input)
-    loaded = [load_analysis(t) if t.endswith(".json") else None for t in texts]
+    loaded = [load(t) if t.endswith(".json") else None for t in texts]
     for text, given, file in zip(texts, (args.input, args.input_b), loaded, strict=True):
         if file is not None and given and (all(loaded) or given is args.input_b):
             raise InputError(f"{text} was analyzed already: leave its input out")
@@ -81,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _analysis(
-    text: str, sizes: Sequence[str] | None, dtype: str, other: dict[str, Any] | None
-) -> dict[str, Any]:
+    text: str, sizes: Sequence[str] | None, dtype: str, other: AnalysisRecord | None
+) -> AnalysisRecord:
     """The analysis of a SPEC; without sizes, at the inputs of the other one, if that is a file."""
     from srprof import revision
     from srprof.compare.diff import relocated
@@ -91,21 +96,21 @@ def _analysis(
     if revised is None:
         return _traced(text, sizes, dtype, other)
     with revision.laid_out(revised) as tree, working_in(tree.folder):
-        data = _traced(tree.spec, sizes, dtype, other)
-    data = relocated(data, tree.root, f"{revised.revision}:")
-    return {**data, "model": {**data["model"], "spec": text}}
+        record = _traced(tree.spec, sizes, dtype, other)
+    record = relocated(record, tree.root, f"{revised.revision}:")
+    return replace(record, model=replace(record.model, spec=text))
 
 
 def _traced(
-    text: str, sizes: Sequence[str] | None, dtype: str, other: dict[str, Any] | None
-) -> dict[str, Any]:
+    text: str, sizes: Sequence[str] | None, dtype: str, other: AnalysisRecord | None
+) -> AnalysisRecord:
     from srprof import spec
     from srprof.analysis import analyze
 
     parsed = spec.parse(text)
     channels = parsed.channels
     if sizes is None and other is not None:
-        shapes = [tuple(tensor["shape"]) for tensor in other["inputs"]]
+        shapes = [tensor.shape for tensor in other.inputs]
     else:
         shapes = [check_shape(parse_size(s, channels), dtype) for s in sizes or ["256x256"]]
-    return analyze(text, *shapes, dtype=dtype).to_dict()
+    return analyze(text, *shapes, dtype=dtype).record

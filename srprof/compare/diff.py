@@ -1,22 +1,21 @@
 """What changed between two analyses: peaks, where they are, what is alive there, nodes, counts.
 
-Pure functions of the objects that `srprof analyze --format json` prints, so that an analysis of
+Pure functions of the records that `srprof analyze --format json` writes, so that an analysis of
 today compares with a file of last year. Nothing here runs a model.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import SequenceMatcher
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
-from srprof.analysis import SCHEMA
-from srprof.errors import InputError
+from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
 from srprof.paths import short_path
-from srprof.words import mib, mib_size, shape_text, signed_size
+from srprof.words import mib, mib_size, signed_size
+
+T = TypeVar("T")
 
 #: Peaks in the order of a report, and the counts beside them.
 PEAKS = ("planned", "eager", "allocated", "reserved")
@@ -202,60 +201,92 @@ class Diff:
         return next(peak for peak in self.peaks if peak.change.name == name)
 
 
-def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
-    """Compare two analyses, each as `Analysis.to_dict()` gives it."""
-    nodes, same = _node_changes(before, after)
-    return Diff(
-        before=_side(before),
-        after=_side(after),
-        peaks=tuple(_peak_change(name, before, after) for name in PEAKS),
-        net=Change("net", before["memory"]["net"], after["memory"]["net"]),
-        tensors=_tensor_changes(_live(before), _live(after)),
-        nodes=nodes,
-        same_nodes=same,
-        counts=tuple(
-            Change(name, before["complexity"][name], after["complexity"][name]) for name in COUNTS
-        ),
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node of a run, and the bytes referenced at its end."""
+
+    place: Place
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """As much of an analysis as is compared; a gate's baseline keeps no more.
+
+    Attributes:
+        side: what was analyzed. net: the network's own bytes.
+        peaks: bytes by name. peak_places: the nodes that have them, where they are known.
+        live: storages at the eager peak, in the order in which they were made.
+        steps: the nodes in order. counts: by `COUNTS`.
+    """
+
+    side: Side
+    net: int
+    peaks: Mapping[str, int]
+    peak_places: Mapping[str, Place]
+    live: tuple[Live, ...]
+    steps: tuple[Step, ...]
+    counts: Mapping[str, int]
+
+
+def sketch(record: AnalysisRecord) -> Sketch:
+    """What of a record is compared."""
+    memory = record.memory
+    nodes = {name: record.node(index) for name, index in memory.peak_node.items()}
+    live = sorted(memory.live_at_peak, key=lambda s: (s.birth, s.storage))
+    inputs = ", ".join(map(str, record.inputs))
+    return Sketch(
+        side=Side(record.model.spec, inputs, memory.granularity, record.torch),
+        net=memory.net,
+        peaks=memory.peak,
+        peak_places={name: _place(node) for name, node in nodes.items() if node is not None},
+        live=tuple(_live(item, record) for item in live),
+        steps=tuple(Step(_place(node), memory.net + node.referenced) for node in record.nodes),
+        counts={name: getattr(record.complexity, name) for name in COUNTS},
     )
 
 
-def _side(data: Mapping[str, Any]) -> Side:
-    inputs = ", ".join(f"{shape_text(t['shape'])} {t['dtype']}" for t in data["inputs"])
-    return Side(data["model"]["spec"], inputs, data["memory"]["granularity"], data["torch"])
+def _place(node: NodeRecord) -> Place:
+    return Place(node.index, node.op, node.module, node.file, node.line)
 
 
-def _place(data: Mapping[str, Any], index: int | None) -> Place | None:
-    if index is None:
-        return None
-    node = data["nodes"][index]
-    return Place(node["index"], node["op"], node["module"], node["file"], node["line"])
+def _live(storage: LiveRecord, record: AnalysisRecord) -> Live:
+    maker = record.node(storage.birth)
+    return Live(
+        variable=storage.variable,
+        function=storage.function,
+        file=storage.file,
+        line=storage.line,
+        part=storage.part,
+        nbytes=storage.bytes,
+        shape=storage.shape,
+        made_by="" if maker is None else maker.step,
+    )
 
 
-def _peak_change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> PeakChange:
-    sides = (before, after)
-    sizes = (side["memory"]["peak"][name] for side in sides)
-    places = (_place(side, side["memory"]["peak_node"].get(name)) for side in sides)
-    return PeakChange(Change(name, *sizes), *places)
+def diff(before: AnalysisRecord, after: AnalysisRecord) -> Diff:
+    """Compare two analyses."""
+    return difference(sketch(before), sketch(after))
 
 
-def _live(data: Mapping[str, Any]) -> list[Live]:
-    """Storages at the eager peak in the order in which they were made."""
-    found = []
-    for item in sorted(data["memory"]["live_at_peak"], key=lambda s: (s["birth"], s["storage"])):
-        maker = _place(data, item["birth"] if item["birth"] >= 0 else None)
-        found.append(
-            Live(
-                variable=item["variable"],
-                function=item["function"],
-                file=item["file"],
-                line=item["line"],
-                part=item["part"],
-                nbytes=item["bytes"],
-                shape=tuple(item["shape"]),
-                made_by=f"{maker.op} in {maker.module or 'the model'}" if maker else "",
-            )
-        )
-    return found
+def difference(before: Sketch, after: Sketch) -> Diff:
+    """Compare two sketches."""
+    nodes, same = _step_changes(before.steps, after.steps)
+    return Diff(
+        before=before.side,
+        after=after.side,
+        peaks=tuple(_peak_change(name, before, after) for name in PEAKS),
+        net=Change("net", before.net, after.net),
+        tensors=_tensor_changes(before.live, after.live),
+        nodes=nodes,
+        same_nodes=same,
+        counts=tuple(Change(name, before.counts[name], after.counts[name]) for name in COUNTS),
+    )
+
+
+def _peak_change(name: str, before: Sketch, after: Sketch) -> PeakChange:
+    change = Change(name, before.peaks[name], after.peaks[name])
+    return PeakChange(change, before.peak_places.get(name), after.peak_places.get(name))
 
 
 def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[TensorChange, ...]:
@@ -280,40 +311,30 @@ def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[Tens
     return tuple(sorted([*changed, *came, *went], key=lambda c: -abs(c.difference)))
 
 
-def _node_changes(
-    before: Mapping[str, Any], after: Mapping[str, Any]
+def _step_changes(
+    before: Sequence[Step], after: Sequence[Step]
 ) -> tuple[tuple[NodeChange, ...], int]:
     """Align the runs by op and module, and compare the bytes referenced at each node's end."""
-    sides = (before["nodes"], after["nodes"])
-    keys = [[(node["op"], node["module"]) for node in nodes] for nodes in sides]
-    sizes = [[_referenced(data, node) for node in data["nodes"]] for data in (before, after)]
+    keys = [[(step.place.op, step.place.module) for step in steps] for steps in (before, after)]
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     both: list[NodeChange] = []
     one: list[NodeChange] = []
     same = 0
     for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
+        pair = before[start:stop], after[start_after:stop_after]
         if tag == "equal":
-            for i, j in zip(range(start, stop), range(start_after, stop_after), strict=True):
-                if sizes[0][i] == sizes[1][j]:
-                    same += 1
-                else:
-                    both.append(
-                        NodeChange(_place(before, i), _place(after, j), sizes[0][i], sizes[1][j])
-                    )
-            continue
-        one += [NodeChange(_place(before, i), None, sizes[0][i], None) for i in range(start, stop)]
-        one += [
-            NodeChange(None, _place(after, j), None, sizes[1][j])
-            for j in range(start_after, stop_after)
-        ]
+            steps = [
+                NodeChange(b.place, a.place, b.nbytes, a.nbytes) for b, a in zip(*pair, strict=True)
+            ]
+            changed = [step for step in steps if step.difference]
+            both += changed
+            same += len(steps) - len(changed)
+        else:
+            one += [NodeChange(step.place, None, step.nbytes, None) for step in pair[0]]
+            one += [NodeChange(None, step.place, None, step.nbytes) for step in pair[1]]
     both.sort(key=lambda change: -abs(change.difference or 0))
     one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))
     return (*both, *one), same
-
-
-def _referenced(data: Mapping[str, Any], node: Mapping[str, Any]) -> int:
-    parts = ("input", "output", "kept", "held")
-    return int(data["memory"]["net"] + sum(node[part] for part in parts))
 
 
 # -- in words -------------------------------------------------------------------------------------
@@ -367,52 +388,17 @@ def explain_tensor(change: TensorChange) -> str:
     )
 
 
-# -- files ----------------------------------------------------------------------------------------
+# -- revisions ------------------------------------------------------------------------------------
 
 
-def load_analysis(path: str) -> dict[str, Any]:
-    """The object of a file that `srprof analyze --format json` wrote.
-
-    Raises:
-        InputError: it cannot be read, or is no analysis.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not whole JSON ({error}); analyze again") from error
-    problem = _problem(data)
-    if problem:
-        raise InputError(
-            f"{path} {problem}; `srprof analyze SPEC --format json -o FILE` writes an analysis"
-        )
-    return dict(data)
-
-
-def _problem(data: Any) -> str:
-    """Why it cannot be compared, or ""."""
-    if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
-        return "is no analysis"
-    if data.get("schema") != SCHEMA:
-        return f"has schema {data.get('schema')!r:.20}, not {SCHEMA}"
-    try:
-        diff(data, data)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        return f"is damaged: {type(error).__name__} {error}"
-    return ""
-
-
-def relocated(data: dict[str, Any], folder: str, prefix: str) -> dict[str, Any]:
-    """The analysis with files of a folder named from `prefix`, as `HEAD~1:net.py`."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: _file(v) if key == "file" else moved(v) for key, v in value.items()}
-        return [moved(item) for item in value] if isinstance(value, list) else value
-
-    def _file(path: Any) -> Any:
-        inside = isinstance(path, str) and path.startswith(folder)
-        return prefix + path[len(folder) :].lstrip("/\\") if inside else path
-
-    return dict(moved(data))
+def relocated(record: T, folder: str, prefix: str) -> T:
+    """A record with files of a folder named from `prefix`, as `HEAD~1:net.py`."""
+    if isinstance(record, tuple):
+        return type(record)(relocated(item, folder, prefix) for item in record)
+    if not is_dataclass(record) or isinstance(record, type):
+        return record
+    changes = {f.name: relocated(getattr(record, f.name), folder, prefix) for f in fields(record)}
+    file = changes.get("file")
+    if isinstance(file, str) and file.startswith(folder):
+        changes["file"] = prefix + file[len(folder) :].lstrip("/\\")
+    return replace(record, **changes)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from srprof.analysis import Analysis
+from srprof.analysis.record import Comparison
+from srprof.analysis.run import Analysis
 from srprof.registry import Convention, Network
 
 Count = Callable[[Analysis], float]
@@ -139,34 +140,6 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One published figure and ours.
-
-    Attributes:
-        measure: its name in `MEASURES`; scale, row: of the table that has it.
-        published: as printed, in the measure's unit.
-        ours: in that unit, not rounded; None if srprof cannot say it.
-        agrees: ours prints as the published digits; None if there is none of ours.
-        reproducible: False if no known convention gives the published digits.
-        how: what was counted, and where.
-    """
-
-    measure: str
-    scale: int
-    row: str
-    published: float
-    ours: float | None
-    agrees: bool | None
-    reproducible: bool
-    how: str
-
-    @property
-    def difference(self) -> float | None:
-        """Ours against the published figure, as a fraction of it."""
-        return None if self.ours is None else self.ours / self.published - 1
-
-
 def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> list[Comparison]:
     """A network's published figures at a scale, with ours.
 
@@ -212,6 +185,7 @@ def _comparison(
         row=network.row,
         published=published,
         ours=ours,
+        difference=None if ours is None else ours / published - 1,
         agrees=agrees,
         reproducible=convention.reproducible,
         how=convention.text or measure.how,

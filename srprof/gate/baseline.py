@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
-from srprof.compare.diff import COUNTS, diff
+from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
+from srprof.codec import Key, decode, encode
+from srprof.compare.diff import COUNTS, Live, Place, Side, Sketch, difference
 from srprof.errors import InputError
 from srprof.gate.config import Settings
 from srprof.output import replacing
@@ -32,18 +34,62 @@ _UPDATE = "run `srprof check --update`"
 _MARKER = re.compile(r"^(<{7} |={7}$|>{7} |\|{7} )")
 
 
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """A storage alive at the eager peak; `at` is `file:line`, `made_by` the step of its node."""
+
+    variable: str
+    function: str
+    at: str
+    part: str
+    bytes: int
+    made_by: Annotated[str, Key(sparse=True)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node worth naming: `step` is its op and module, `bytes` what is referenced at its end."""
+
+    index: int
+    step: str
+    at: str
+    bytes: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What of an analysis explains a change.
+
+    Attributes:
+        peak_node: index by peak, where there is one. live: at the eager peak, oldest first.
+        nodes: the peaks' and the largest. steps: the digests of all, one after the other.
+    """
+
+    traced_on: str
+    peak_node: Mapping[str, int]
+    live: tuple[LiveRow, ...]
+    nodes: tuple[NodeRow, ...]
+    steps: str
+
+    @property
+    def digests(self) -> list[str]:
+        """The digest of every step, in order."""
+        return [self.steps[i : i + 4] for i in range(0, len(self.steps), 4)]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One check's figures and the excerpt of its trace.
 
     Attributes:
         settings: what was run, as in the file: without what is as by default.
-        metrics: by name, in the smallest unit of each. excerpt: see `excerpt`.
+        metrics: by name, in the smallest unit of each. trace: what explains a change.
     """
 
     settings: Mapping[str, Any]
     metrics: Mapping[str, int]
-    excerpt: Mapping[str, Any]
+    trace: Excerpt
 
 
 @dataclass(frozen=True)
@@ -64,63 +110,46 @@ def described(settings: Settings) -> dict[str, Any]:
 # -- an excerpt of an analysis ----------------------------------------------------------------
 
 
-def excerpt(data: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """What of an analysis (`Analysis.to_dict()`) explains a change; files as from `root`."""
-    memory, nodes = data["memory"], data["nodes"]
-    peak_node = {name: i for name, i in memory["peak_node"].items() if i is not None}
-    live = sorted(memory["live_at_peak"], key=lambda s: (s["birth"], s["storage"]))
-    kept = set(peak_node.values())
-    for size in (_referenced, lambda node: node["macs"] or 0):
-        kept |= {n["index"] for n in sorted(nodes, key=size, reverse=True)[:LARGEST]}
-    return {
-        "traced_on": data["traced_on"],
-        "peak_node": peak_node,
-        "live": [
-            {
-                "variable": item["variable"],
-                "function": item["function"],
-                "at": _at(item, root),
-                "part": item["part"],
-                "bytes": item["bytes"],
-                **({"made_by": _step(nodes[item["birth"]])} if item["birth"] >= 0 else {}),
-            }
-            for item in live
-        ],
-        "nodes": [
-            {
-                "index": index,
-                "step": _step(nodes[index]),
-                "at": _at(nodes[index], root),
-                "bytes": _referenced(nodes[index]),
-                "macs": nodes[index]["macs"],
-            }
-            for index in sorted(kept)
-        ],
-        "steps": "".join(digest(_step(node)) for node in nodes),
-    }
+def excerpt(record: AnalysisRecord, root: str) -> Excerpt:
+    """What of an analysis explains a change; files as from `root`."""
+    nodes = record.nodes
+    peak_node = {name: i for name, i in record.memory.peak_node.items() if i is not None}
+    live = sorted(record.memory.live_at_peak, key=lambda s: (s.birth, s.storage))
+    worth = set(peak_node.values())
+    for size in (lambda node: node.referenced, lambda node: node.macs or 0):
+        worth |= {node.index for node in sorted(nodes, key=size, reverse=True)[:LARGEST]}
+    return Excerpt(
+        traced_on=record.traced_on,
+        peak_node=peak_node,
+        live=tuple(_live_row(item, nodes, root) for item in live),
+        nodes=tuple(_node_row(nodes[index], root) for index in sorted(worth)),
+        steps="".join(digest(step(node)) for node in nodes),
+    )
 
 
-def digest(step: str) -> str:
+def _live_row(item: LiveRecord, nodes: tuple[NodeRecord, ...], root: str) -> LiveRow:
+    made_by = step(nodes[item.birth]) if item.birth >= 0 else ""
+    at = _at(item.file, item.line, root)
+    return LiveRow(item.variable, item.function, at, item.part, item.bytes, made_by)
+
+
+def _node_row(node: NodeRecord, root: str) -> NodeRow:
+    at = _at(node.file, node.line, root)
+    return NodeRow(node.index, step(node), at, node.referenced, node.macs)
+
+
+def digest(text: str) -> str:
     """Four hexadecimal digits of a step: enough to align two runs by."""
-    return f"{crc32(step.encode()) & 0xFFFF:04x}"
+    return f"{crc32(text.encode()) & 0xFFFF:04x}"
 
 
-def steps(found: Mapping[str, Any]) -> list[str]:
-    """The digests of an excerpt's steps, in order."""
-    text = found["steps"]
-    return [text[i : i + 4] for i in range(0, len(text), 4)]
+def step(node: NodeRecord) -> str:
+    """`convolution body.0`: a node's op and module."""
+    return f"{node.op} {node.module}".rstrip()
 
 
-def _step(node: Mapping[str, Any]) -> str:
-    return f"{node['op']} {node['module']}".rstrip()
-
-
-def _referenced(node: Mapping[str, Any]) -> int:
-    return int(sum(node[part] for part in ("input", "output", "kept", "held")))
-
-
-def _at(item: Mapping[str, Any], root: str) -> str:
-    return f"{portable(item['file'], root)}:{item['line']}" if item["file"] else ""
+def _at(file: str, line: int, root: str) -> str:
+    return f"{portable(file, root)}:{line}" if file else ""
 
 
 def portable(path: str, root: str) -> str:
@@ -134,50 +163,31 @@ def portable(path: str, root: str) -> str:
     return Path(real).relative_to(top).as_posix()
 
 
-def analysis_of(entry: Entry, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The part of `Analysis.to_dict()` that `compare.diff.diff` reads, from an entry.
-
-    Its nodes are those of the excerpt only, so of a diff only peaks, tensors and counts count.
-    """
-    found, metrics = entry.excerpt, entry.metrics
-    net = metrics["net"]
-    nodes = [
-        {**_place(row["step"], row["at"]), "index": row["index"], "output": row["bytes"]}
-        for row in found["nodes"]
-    ]
-    positions = {row["index"]: i for i, row in enumerate(found["nodes"])}
-    live = []
-    for storage, item in enumerate(found["live"]):
-        file, line = _split(item["at"])
-        birth = -1
-        if "made_by" in item:
-            birth = len(nodes)
-            nodes.append({**_place(item["made_by"], ""), "index": birth, "output": 0})
-        part = {key: item[key] for key in ("variable", "function", "part", "bytes")}
-        live.append(
-            {**part, "file": file, "line": line, "storage": storage, "birth": birth, "shape": []}
-        )
-    return {
-        "torch": environment.get("torch", ""),
-        "model": {"spec": entry.settings["model"]},
-        "inputs": [],
-        "complexity": {name: metrics[name] for name in COUNTS},
-        "memory": {
-            "net": net,
-            "granularity": 0,
-            "peak": {n.partition(".")[2]: v for n, v in metrics.items() if n.startswith("peak.")},
-            "peak_node": {name: positions[i] for name, i in found["peak_node"].items()},
-            "live_at_peak": live,
-        },
-        "nodes": nodes,
-    }
+def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:
+    """What of an entry is compared; of its steps there are none."""
+    trace, metrics = entry.trace, entry.metrics
+    places = {row.index: _place(row.step, row.at, row.index) for row in trace.nodes}
+    return Sketch(
+        side=Side(entry.settings["model"], "", 0, environment.get("torch", "")),
+        net=metrics["net"],
+        peaks={n.partition(".")[2]: v for n, v in metrics.items() if n.startswith("peak.")},
+        peak_places={name: places[index] for name, index in trace.peak_node.items()},
+        live=tuple(map(_live, trace.live)),
+        steps=(),
+        counts={name: metrics[name] for name in COUNTS},
+    )
 
 
-def _place(step: str, at: str) -> dict[str, Any]:
-    op, _, module = step.partition(" ")
-    file, line = _split(at)
-    parts = dict.fromkeys(("input", "kept", "held"), 0)
-    return {"op": op, "module": module, "file": file, "line": line, **parts}
+def _live(row: LiveRow) -> Live:
+    file, line = _split(row.at)
+    op, _, module = row.made_by.partition(" ")
+    made_by = f"{op} in {module or 'the model'}" if op else ""
+    return Live(row.variable, row.function, file, line, row.part, row.bytes, (), made_by)
+
+
+def _place(text: str, at: str, index: int) -> Place:
+    op, _, module = text.partition(" ")
+    return Place(index, op, module, *_split(at))
 
 
 def _split(at: str) -> tuple[str, int]:
@@ -193,14 +203,7 @@ def dumps(baseline: Baseline) -> str:
     data = {
         "schema": SCHEMA,
         "environment": dict(baseline.environment),
-        "entries": {
-            name: {
-                "settings": dict(entry.settings),
-                "metrics": dict(entry.metrics),
-                "trace": dict(entry.excerpt),
-            }
-            for name, entry in baseline.entries.items()
-        },
+        "entries": encode(baseline.entries),
     }
     return _json(data, depth=4) + "\n"
 
@@ -280,25 +283,14 @@ def loads(text: str, name: str) -> Baseline:
     return Baseline(environment, entries)
 
 
-def _entry(row: Mapping[str, Any], environment: Mapping[str, str]) -> Entry:
+def _entry(row: Any, environment: Mapping[str, str]) -> Entry:
     """An entry that can be compared with; anything else raises."""
-    entry = Entry(row["settings"], _whole(row["metrics"].items()), row["trace"])
-    data = analysis_of(entry, environment)
-    for text in (entry.excerpt["traced_on"], *steps(entry.excerpt)):
+    entry = decode(Entry, row)
+    for text in (entry.trace.traced_on, *entry.trace.digests):
         text.encode()
-    for node in entry.excerpt["nodes"]:
-        _whole({name: node[name] or 0 for name in ("macs", "index")}.items(), needed=())
-    diff(data, data)
+    missing = [name for name in METRICS if name not in entry.metrics and name != "latency"]
+    if missing:
+        raise ValueError(f"metric {missing[0]}")
+    read = sketch(entry, environment)
+    difference(read, read)
     return entry
-
-
-def _whole(
-    items: Iterable[tuple[str, Any]], needed: Iterable[str] = tuple(METRICS)
-) -> dict[str, int]:
-    """The items, if all are whole numbers and none that is needed is missing."""
-    found = dict(items)
-    wrong = [n for n, v in found.items() if not isinstance(v, int) or isinstance(v, bool)]
-    missing = [n for n in needed if n not in found and n != "latency"]
-    if wrong or missing:
-        raise ValueError(f"metric {(wrong or missing)[0]}")
-    return found

@@ -13,15 +13,23 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from srprof._version import __version__
-from srprof.compare.diff import Diff, diff, explain_peak, explain_tensor
+from srprof.analysis.record import AnalysisRecord, NodeRecord
+from srprof.compare.diff import (
+    COUNTS,
+    Diff,
+    difference,
+    explain_peak,
+    explain_tensor,
+    sketch,
+)
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.gate import baseline as baselines
-from srprof.gate.baseline import Baseline, Entry, described
+from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
 from srprof.inputs import check_shape, parse_size
 from srprof.paths import place, working_in
 from srprof.quantities import METRICS, PEAKS, Growth, Kind, format_quantity
-from srprof.words import MIB, signed_size
+from srprof.words import mib_size, signed_size
 
 UPDATE = "run `srprof check --update` and commit the baseline"
 
@@ -57,11 +65,11 @@ class Observation:
     """What a check's model gave now.
 
     Attributes:
-        metrics: in the smallest unit of each. data: `Analysis.to_dict()`.
+        metrics: in the smallest unit of each.
     """
 
     metrics: Mapping[str, int]
-    data: Mapping[str, Any]
+    record: AnalysisRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,20 +245,20 @@ def update(config: Config) -> tuple[Report, Baseline | None]:
     root = str(config.folder)
     entries = {
         check.name: Entry(
-            described(check.settings), seen.metrics, baselines.excerpt(seen.data, root)
+            described(check.settings), seen.metrics, baselines.excerpt(seen.record, root)
         )
         for check, seen in pairs
     }
-    made = Baseline(versions(pairs[0][1]), entries)
+    baseline = Baseline(versions(pairs[0][1]), entries)
     results = tuple(judge(check, seen, None, {}) for check, seen in pairs)
-    return Report(results), made
+    return Report(results), baseline
 
 
 def versions(seen: Observation) -> dict[str, str]:
     """The versions and variables that figures depend on; torch's without its build."""
     cublas = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
-    found = {"srprof": __version__, "torch": str(seen.data["torch"]).partition("+")[0]}
-    return {**found, **({"CUBLAS_WORKSPACE_CONFIG": cublas} if cublas else {})}
+    own = {"srprof": __version__, "torch": seen.record.torch.partition("+")[0]}
+    return {**own, **({"CUBLAS_WORKSPACE_CONFIG": cublas} if cublas else {})}
 
 
 def observe_all(config: Config) -> list[Observation | Result]:
@@ -288,19 +296,19 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
             for name in ("dtype", "protocol", "sizes", "weights", "allocator", "channels_last")
         }
         analysis = analyze(settings.model, *shapes, trace_on=settings.trace_on, **options)
-        traced[key] = (analysis, analysis.to_dict())
-    analysis, data = traced[key]
-    metrics = {f"peak.{name}": value for name, value in data["memory"]["peak"].items()}
-    counts = data["complexity"]
-    metrics |= {"net": data["memory"]["net"]}
-    metrics |= {name: counts[name] for name in METRICS if name in counts}
+        traced[key] = analysis
+    analysis = traced[key]
+    record = analysis.record
+    metrics = {f"peak.{name}": value for name, value in record.memory.peak.items()}
+    metrics |= {"net": record.memory.net}
+    metrics |= {name: getattr(record.complexity, name) for name in COUNTS}
     if settings.device is not None:
         from srprof.cost.profiles import load_profile
         from srprof.cost.roofline import estimate
 
         seconds = estimate(analysis.trace, load_profile(settings.device)).seconds
         metrics["latency"] = round(seconds * 1e9)
-    return Observation({name: metrics[name] for name in METRICS if name in metrics}, data)
+    return Observation({name: metrics[name] for name in METRICS if name in metrics}, record)
 
 
 # -- judging --------------------------------------------------------------------------------------
@@ -349,8 +357,8 @@ def differences(
     now: Mapping[str, str],
 ) -> dict[str, tuple[str, str]]:
     """What a baseline's entry was made with otherwise than now: its value and ours."""
-    was = {**entry.settings, **before, "traced_on": entry.excerpt["traced_on"]}
-    ours = {**described(settings), **now, "traced_on": seen.data["traced_on"]}
+    was = {**entry.settings, **before, "traced_on": entry.trace.traced_on}
+    ours = {**described(settings), **now, "traced_on": seen.record.traced_on}
     keys = [key for key in DEPENDS if was.get(key) != ours.get(key)]
     keys += sorted(k for k in was if k not in DEPENDS and was[k] != ours.get(k))
     return {key: (_shown(was.get(key)), _shown(ours.get(key))) for key in keys}
@@ -386,102 +394,96 @@ def _explained(
     places: list[tuple[str, int]] = []
     moved = [row for row in result.rows if row.grew or row.shrank]
     if before is not None and moved:
-        found = diff(baselines.analysis_of(*before), seen.data)
+        changes = difference(baselines.sketch(*before), sketch(seen.record))
         peaks = [row.metric for row in moved if row.metric in PEAKS]
         if peaks:
-            lines += explain_peaks(found, peaks)
-            live = [t.live for t in found.tensors if t.difference > 0]
+            lines += explain_peaks(changes, peaks)
+            live = [t.live for t in changes.tensors if t.difference > 0]
             places += [(tensor.file, tensor.line) for tensor in live]
         if any(row.metric not in (*PEAKS, "net") for row in moved):
-            steps = explain_steps(before[0], seen.data)
+            steps = explain_steps(before[0].trace, seen.record)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
-        places += _peak_places(found, peaks)
+        places += _peak_places(changes, peaks)
     over = [row.metric for row in result.rows if row.over and row.metric in PEAKS]
     if over and not lines:
-        lines += explain_now(seen.data, over[0])
-        held = seen.data["memory"]["held_at_peak"]
-        places += [(item["file"], item["line"]) for item in held]
-        node = _peak_node(seen.data, over[0])
-        places += [(node["file"], node["line"])] if node else []
+        lines += explain_now(seen.record, over[0])
+        places += [(held.file, held.line) for held in seen.record.memory.held_at_peak]
+        node = _peak_node(seen.record, over[0])
+        places += [(node.file, node.line)] if node else []
     file, line = next(((f, n) for f, n in places if f and n), ("", 0))
     return replace(result, explanation=tuple(lines), file=file, line=line)
 
 
-def explain_peaks(found: Diff, metrics: Sequence[str]) -> list[str]:
+def explain_peaks(changes: Diff, metrics: Sequence[str]) -> list[str]:
     """How peaks changed, and what came to the eager peak and went from it."""
     changed = {name.partition(".")[2] for name in metrics}
-    names = [n for n in ("planned", "allocated") if n in changed and found.peak(n).moved]
-    lines = [explain_peak(found.peak(name)) for name in ("eager", *names)]
-    if found.net.difference:
-        lines.append(f"parameters and buffers: {signed_size(found.net.difference)}")
-    return [*lines, *_first([explain_tensor(change) for change in found.tensors], "tensors")]
+    names = [n for n in ("planned", "allocated") if n in changed and changes.peak(n).moved]
+    lines = [explain_peak(changes.peak(name)) for name in ("eager", *names)]
+    if changes.net.difference:
+        lines.append(f"parameters and buffers: {signed_size(changes.net.difference)}")
+    return [*lines, *_first([explain_tensor(change) for change in changes.tensors], "tensors")]
 
 
-def _peak_places(found: Diff, metrics: Sequence[str]) -> list[tuple[str, int]]:
-    after = [found.peak(name.partition(".")[2]).after for name in metrics]
+def _peak_places(changes: Diff, metrics: Sequence[str]) -> list[tuple[str, int]]:
+    after = [changes.peak(name.partition(".")[2]).after for name in metrics]
     return [(node.file, node.line) for node in after if node is not None]
 
 
-def explain_steps(entry: Entry, data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+def explain_steps(excerpt: Excerpt, record: AnalysisRecord) -> list[tuple[str, str, int]]:
     """Steps that came and went, and large ones that cost otherwise: a sentence, its file, line."""
-    nodes = data["nodes"]
-    now = [f"{node['op']} {node['module']}".rstrip() for node in nodes]
-    before, after = baselines.steps(entry.excerpt), [baselines.digest(step) for step in now]
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    came: list[int] = []
+    nodes = record.nodes
+    after = [baselines.digest(baselines.step(node)) for node in nodes]
+    matcher = SequenceMatcher(None, excerpt.digests, after, autojunk=False)
+    came: list[NodeRecord] = []
     went = 0
-    same: dict[int, int] = {}
+    same: dict[int, NodeRecord] = {}
     for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
         if tag == "equal":
-            same.update(zip(range(start, stop), range(start_after, stop_after), strict=True))
+            same.update(zip(range(start, stop), nodes[start_after:stop_after], strict=True))
         else:
-            came += range(start_after, stop_after)
+            came += nodes[start_after:stop_after]
             went += stop - start
-    came.sort(key=lambda i: -(nodes[i]["macs"] or 0))
-    lines = [(f"new: {_node(nodes[i])}", nodes[i]["file"], nodes[i]["line"]) for i in came[:_MOST]]
+    came.sort(key=lambda node: -(node.macs or 0))
+    lines = [(f"new: {_node(node)}", node.file, node.line) for node in came[:_MOST]]
     if len(came) > _MOST:
         lines.append((f"and {len(came) - _MOST} more new steps", "", 0))
     if went:
         lines.append((f"{went} steps of the baseline are no longer there", "", 0))
-    for row in entry.excerpt["nodes"]:
-        node = nodes[same[row["index"]]] if row["index"] in same else None
-        if node is not None and node["macs"] != row["macs"]:
-            text = f"{_node(node)}, was {row['macs'] or 0:,}"
-            lines.append((text, node["file"], node["line"]))
+    for row in excerpt.nodes:
+        node = same.get(row.index)
+        if node is not None and node.macs != row.macs:
+            lines.append((f"{_node(node)}, was {row.macs or 0:,}", node.file, node.line))
     return lines
 
 
-def _node(node: Mapping[str, Any]) -> str:
-    where = place(node["file"], node["line"])
+def _node(node: NodeRecord) -> str:
+    where = place(node.file, node.line)
     at = f", {where}" if where else ""
-    macs = f", {node['macs']:,} MACs" if node["macs"] else ""
-    return f"node {node['index']} {node['op']} in {node['module'] or 'the model'}{at}{macs}"
+    macs = f", {node.macs:,} MACs" if node.macs else ""
+    return f"node {node.index} {node.step}{at}{macs}"
 
 
-def explain_now(data: Mapping[str, Any], metric: str = "peak.eager") -> list[str]:
+def explain_now(record: AnalysisRecord, metric: str = "peak.eager") -> list[str]:
     """Where a peak is, what is held at the eager one, and what letting that go would save."""
-    memory = data["memory"]
-    node = _peak_node(data, metric)
+    node = _peak_node(record, metric)
     lines = [f"the peak is at {_node(node)}"] if node else []
-    held = [
-        f"`{item['variable']}` in {item['function']}, line {item['line']}, is held at the peak "
-        f"though nothing needs it any more, {item['bytes'] / MIB:.2f} MiB"
-        for item in memory["held_at_peak"]
+    sentences = [
+        f"`{held.variable}` in {held.function}, line {held.line}, is held at the peak "
+        f"though nothing needs it any more, {mib_size(held.bytes)}"
+        for held in record.memory.held_at_peak
     ]
-    lines += _first(held, "variables")
-    best = max(memory["releases"], key=lambda release: release["saving"], default=None)
-    if best is not None and best["saving"] > 0:
+    lines += _first(sentences, "variables")
+    best = max(record.memory.releases, key=lambda release: release.saving, default=None)
+    if best is not None and best.saving > 0:
         lines.append(
-            f"releasing `{best['variable']}` after its last use would save "
-            f"{best['saving'] / MIB:.2f} MiB"
+            f"releasing `{best.variable}` after its last use would save {mib_size(best.saving)}"
         )
     return lines
 
 
-def _peak_node(data: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
-    index = data["memory"]["peak_node"].get(metric.partition(".")[2])
-    return None if index is None else data["nodes"][index]
+def _peak_node(record: AnalysisRecord, metric: str) -> NodeRecord | None:
+    return record.node(record.memory.peak_node.get(metric.partition(".")[2]))
 
 
 def _first(lines: Sequence[str], noun: str) -> list[str]:
@@ -502,6 +504,6 @@ def check_model(
         raise InputError(f"memory {metric.partition('.')[2]!r} is not one of {known}")
     from srprof.analysis import analyze
 
-    data = analyze(model, *inputs, **options).to_dict()
-    row = Row(metric, None, data["memory"]["peak"][metric.partition(".")[2]], limit)
-    return row, tuple(explain_now(data, metric)) if row.over else ()
+    record = analyze(model, *inputs, **options).record
+    row = Row(metric, None, record.memory.peak[metric.partition(".")[2]], limit)
+    return row, tuple(explain_now(record, metric)) if row.over else ()

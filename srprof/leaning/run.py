@@ -166,5 +166,4 @@ def _local(network: nn.Module, name: str) -> Locality:
 
 
 def _peaks(analysis: Analysis) -> dict[str, int]:
-    peaks: dict[str, int] = analysis.to_dict()["memory"]["peak"]
-    return peaks
+    return dict(analysis.record.memory.peak)

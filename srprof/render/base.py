@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
+    from srprof.analysis.record import Comparison
 
 View = Literal["summary", "nodes", "peak", "modules"]
 
@@ -24,12 +25,14 @@ class Options:
         top: rows of each long table, the largest; 0 is all. None is 10 in the summary and all in
             the other views.
         color: the text is for a terminal; width: of that terminal, in columns.
+        published: the network's published figures beside ours, where somebody compared them.
     """
 
     view: View = "summary"
     top: int | None = None
     color: bool = False
     width: int = 100
+    published: tuple[Comparison, ...] = ()
 
     @property
     def rows(self) -> int | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from srprof.codec import encode
 from srprof.render.base import Options, Renderer
 
 if TYPE_CHECKING:
@@ -18,4 +20,5 @@ class JsonRenderer(Renderer):
     extension = ".json"
 
     def render(self, analysis: Analysis, options: Options) -> str:
-        return json.dumps(analysis.to_dict(), indent=1) + "\n"
+        record = replace(analysis.record, published=options.published)
+        return json.dumps(encode(record), indent=1) + "\n"

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from srprof.analysis import Analysis, LiveStorage
-from srprof.compare.published import MEASURES, Comparison
+from srprof.analysis import Analysis
+from srprof.analysis.compute import LiveStorage
+from srprof.analysis.record import Comparison
+from srprof.compare.published import MEASURES
 from srprof.cost.roofline import Estimate
 from srprof.memory.model import Peak
 from srprof.paths import place
@@ -420,11 +422,11 @@ def _complexity(analysis: Analysis, _: Options) -> Section:
     return Section("Complexity", (), Table(columns, rows), after)
 
 
-def _published(analysis: Analysis, _: Options) -> Section | None:
-    if not analysis.published:
+def _published(_: Analysis, options: Options) -> Section | None:
+    if not options.published:
         return None
-    title = f"Published figures ({analysis.published[0].row})"
-    return Section(title, (), published_table(analysis.published))
+    title = f"Published figures ({options.published[0].row})"
+    return Section(title, (), published_table(options.published))
 
 
 def published_table(comparisons: Sequence[Comparison]) -> Table:

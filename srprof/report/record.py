@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from math import prod
 from typing import Any
 
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
+from srprof.analysis.record import NodeRecord
+from srprof.codec import encode
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
-from srprof.inputs import ITEMSIZE, parse_size
+from srprof.inputs import parse_size
 from srprof.paths import short_path
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
 
@@ -99,19 +100,18 @@ def _model(
 ) -> dict[str, Any]:
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
-    data = analysis.to_dict()
-    memory = data["memory"]
+    record, memory = analysis.record, analysis.record.memory
     found = {
         "name": model.name,
         "spec": model.spec,
-        "inputs": data["inputs"],
-        "traced_on": data["traced_on"],
-        "notes": data["notes"],
-        "complexity": data["complexity"],
-        "net": memory["net"],
-        "map": feature_map_bytes(analysis),
-        "peak": memory["peak"],
-        "peak_node": memory["peak_node"],
+        "inputs": encode(record.inputs),
+        "traced_on": record.traced_on,
+        "notes": list(record.notes),
+        "complexity": encode(record.complexity),
+        "net": memory.net,
+        "map": record.feature_map_bytes,
+        "peak": dict(memory.peak),
+        "peak_node": dict(memory.peak_node),
         "published": _published(model, analysis),
         "devices": [_timed(replace(analysis, device=device), detailed) for device in devices],
     }
@@ -120,17 +120,17 @@ def _model(
     return found | {
         "held": [
             {
-                "variable": release["variable"],
-                "function": release["function"],
-                "file": short_path(release["file"]),
-                "line": release["line"],
-                "bytes": release["bytes"],
-                "saving": release["saving"],
-                "peak_after": release["peak_after"],
+                "variable": release.variable,
+                "function": release.function,
+                "file": short_path(release.file),
+                "line": release.line,
+                "bytes": release.bytes,
+                "saving": release.saving,
+                "peak_after": release.peak_after,
             }
-            for release in memory["releases"]
+            for release in memory.releases
         ],
-        "nodes": {"columns": list(NODE_COLUMNS), "rows": [_row(n) for n in data["nodes"]]},
+        "nodes": {"columns": list(NODE_COLUMNS), "rows": [_row(n) for n in record.nodes]},
     }
 
 
@@ -145,16 +145,9 @@ def _published(model: Model, analysis: Analysis) -> dict[str, float]:
     return {**known, **model.published}
 
 
-def _row(node: dict[str, Any]) -> list[Any]:
-    return [short_path(node[key]) if key == "file" else node[key] for key in NODE_COLUMNS]
-
-
-def feature_map_bytes(analysis: Analysis) -> int | None:
-    """Bytes of one of the paper's feature maps; None if the network has no trunk."""
-    if analysis.feature_map is None:
-        return None
-    image = next(e.info for e in analysis.trace.inputs if len(e.info.shape) == 4)
-    return image.shape[0] * prod(analysis.feature_map) * ITEMSIZE[image.dtype]
+def _row(node: NodeRecord) -> list[Any]:
+    row = encode(node)
+    return [short_path(node.file) if key == "file" else row[key] for key in NODE_COLUMNS]
 
 
 def _timed(analysis: Analysis, detailed: bool) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from srprof.analysis import heading, inputs_of
+from srprof.analysis.compute import headed, input_records
+from srprof.analysis.record import Heading
+from srprof.codec import encode
 from srprof.errors import InputError
 from srprof.memory.model import GRANULARITY
 from srprof.memory.training import (
@@ -71,8 +73,8 @@ class TrainingAnalysis:
         """The object of `srprof analyze --train --format json`."""
         trace = self.trace
         return {
-            **heading(trace),
-            "inputs": inputs_of(trace),
+            **encode(headed(Heading, trace)),
+            "inputs": encode(input_records(trace)),
             "training": dict(RECIPE),
             "params": trace.parameters,
             "granularity": self.granularity,

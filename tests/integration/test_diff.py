@@ -50,8 +50,8 @@ MAP = 8 * 64 * 64 * 4
 
 def compare(before: str, after: str, shape=SHAPE, shape_after=None) -> Diff:
     return diff(
-        srprof.analyze(before, shape).to_dict(),
-        srprof.analyze(after, shape_after or shape).to_dict(),
+        srprof.analyze(before, shape).record,
+        srprof.analyze(after, shape_after or shape).record,
     )
 
 
@@ -110,8 +110,9 @@ def test_paths_of_a_revision_are_from_here_or_from_the_root(repository, monkeypa
         (["fmen_s", "nowhere.json"], "nowhere.json: cannot be read"),
         (["fmen_s", "bad.json"], "bad.json is no analysis"),
         (["fmen_s", "half.json"], "half.json is not whole JSON"),
-        (["fmen_s", "old.json"], "old.json has schema 0, not 1"),
-        (["fmen_s", "torn.json"], "torn.json is damaged: KeyError"),
+        (["fmen_s", "old.json"], "old.json is damaged: schema is 0, not 1"),
+        (["fmen_s", "new.json"], "new.json has schema 2, and this srprof reads up to 1: update"),
+        (["fmen_s", "torn.json"], "torn.json is damaged: srprof is missing"),
         (["fmen_s", "fmen_s", "--top", "-1"], "--top -1"),
     ],
 )
@@ -119,6 +120,7 @@ def test_complaints(repository, capsys, arguments, message):
     Path("bad.json").write_text("{}")
     Path("half.json").write_text("{")
     Path("old.json").write_text('{"schema": 0, "nodes": [], "memory": {}}')
+    Path("new.json").write_text('{"schema": 2, "nodes": [], "memory": {}}')
     Path("torn.json").write_text('{"schema": 1, "nodes": [], "memory": {}}')
     assert main(["diff", *arguments]) == 2
     error = capsys.readouterr().err

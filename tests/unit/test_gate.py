@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from srprof.errors import InputError
 from srprof.gate import config
-from srprof.gate.baseline import Baseline, Entry, dumps, loads, portable
+from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
 from srprof.gate.check import DEPENDS, Row, describe
 from srprof.gate.formats.github import command
 from srprof.gate.formats.markdown import plain
@@ -178,7 +178,7 @@ def test_complaints_of_a_configuration(text, message):
         parsed(text)
 
 
-EXCERPT = {"traced_on": "meta", "peak_node": {}, "live": [], "nodes": [], "steps": "00ff"}
+EXCERPT = Excerpt("meta", peak_node={}, live=(), nodes=(), steps="00ff")
 FIGURES = dict.fromkeys((name for name in METRICS if name != "latency"), 1)
 
 

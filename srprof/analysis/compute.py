@@ -1,0 +1,332 @@
+"""The record of an analysis from its trace, memory model, simulation and estimate; no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from srprof._version import __version__
+from srprof.analysis.record import (
+    SCHEMA,
+    AllocatorRecord,
+    AnalysisRecord,
+    ClassRecord,
+    ComplexityRecord,
+    FeatureMapsRecord,
+    Heading,
+    HeldRecord,
+    LatencyRecord,
+    LiveRecord,
+    MemoryRecord,
+    ModelRecord,
+    NodeRecord,
+    ReleaseRecord,
+    RequestedRecord,
+    TensorRecord,
+)
+from srprof.inputs import TensorSpec
+from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
+from srprof.memory.release import HeldStorage, Release
+from srprof.records import Node, Reference, Trace
+
+if TYPE_CHECKING:
+    from srprof.analysis.run import Analysis
+    from srprof.cost.complexity import Complexity
+    from srprof.cost.roofline import Estimate
+
+H = TypeVar("H", bound=Heading)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStorage:
+    """One storage alive at the eager peak, and the part of the memory model it belongs to."""
+
+    storage: int
+    part: str
+    references: tuple[Reference, ...]
+    nbytes: int
+    birth: int
+    last_use: int
+    shape: tuple[int, ...]
+
+
+def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[LiveStorage, ...]:
+    """Every storage of the run that is alive at the eager peak, largest first."""
+    node = memory.eager.node
+    alive = () if node is None else alive_at(trace, node)
+    live = (_live_storage(trace, memory, index) for index in alive)
+    return tuple(sorted(live, key=lambda s: (-s.nbytes, s.storage)))
+
+
+def _live_storage(trace: Trace, memory: MemoryModel, index: int) -> LiveStorage:
+    storage, end = trace.storages[index], len(trace.nodes)
+    assert memory.eager.node is not None
+    return LiveStorage(
+        storage=index,
+        part=part_of(storage, memory.eager.node, end),
+        references=trace.references_of(index),
+        nbytes=rounded(storage.nbytes, memory.granularity),
+        birth=storage.birth,
+        last_use=min(last_needed(storage, end), end - 1),
+        shape=_shape_of(trace, index),
+    )
+
+
+def _shape_of(trace: Trace, storage: int) -> tuple[int, ...]:
+    birth = trace.storages[storage].birth
+    outputs = (
+        trace.nodes[birth].outputs
+        if birth >= 0
+        else tuple(external.info for external in trace.externals)
+    )
+    return next((o.shape for o in outputs if o.storage == storage), ())
+
+
+def feature_map(trace: Trace) -> tuple[int, int, int] | None:
+    """C, H, W of the paper's unit: the trunk's width at the input's resolution.
+
+    The width is the zoo's where it knows it, else the commonest number of channels among the
+    convolutions' outputs at the input's resolution; None if there is no such output.
+    """
+    image = next((e.info.shape for e in trace.inputs if len(e.info.shape) == 4), None)
+    if image is None:
+        return None
+    height, width = image[-2:]
+    if trace.width is not None:
+        return trace.width, height, width
+    counts = Counter(
+        node.shape[1]
+        for node in trace.nodes
+        if node.op == "convolution" and len(node.shape) == 4 and node.shape[2:] == image[2:]
+    )
+    if not counts:
+        return None
+    most = max(counts.values())
+    return max(c for c, n in counts.items() if n == most), height, width
+
+
+def bytes_moved(node: Node) -> int:
+    """Bytes that a node reads and writes at least: each operand once; 0 for a view."""
+    if node.is_view:
+        return 0
+    return sum(i.nbytes for i in node.inputs) + sum(o.nbytes for o in node.outputs)
+
+
+# -- the record -----------------------------------------------------------------------------------
+
+
+def analysis_record(analysis: Analysis) -> AnalysisRecord:
+    """All that an analysis says, without the published figures."""
+    tensors = input_records(analysis.trace)
+    return headed(
+        AnalysisRecord,
+        analysis.trace,
+        input=TensorRecord(tensors[0].shape, tensors[0].dtype) if tensors else None,
+        inputs=tensors,
+        complexity=_complexity(analysis.complexity),
+        memory=_memory(analysis),
+        latency=None if analysis.latency is None else _latency(analysis.latency),
+        nodes=tuple(node_records(analysis)),
+    )
+
+
+def headed(cls: type[H], trace: Trace, **fields: Any) -> H:
+    """A record on a trace: its heading, and its own fields."""
+    return cls(
+        schema=SCHEMA,
+        srprof=__version__,
+        torch=trace.torch_version,
+        traced_on=trace.device,
+        fallback=trace.fallback or None,
+        notes=trace.notes,
+        model=ModelRecord(trace.spec, trace.name, trace.scale),
+        **fields,
+    )
+
+
+def input_records(trace: Trace) -> tuple[TensorSpec, ...]:
+    """The tensors of a trace's call."""
+    return tuple(TensorSpec(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
+
+
+def _complexity(counts: Complexity) -> ComplexityRecord:
+    return ComplexityRecord(
+        params=counts.parameters,
+        flops_ntire=counts.flops_ntire,
+        macs=counts.macs,
+        activations=counts.activations,
+        convs=counts.convolutions,
+        uncounted=dict(counts.uncounted),
+    )
+
+
+def _memory(analysis: Analysis) -> MemoryRecord:
+    memory, requested = analysis.memory, analysis.requested
+    simulation = analysis.simulation
+    return MemoryRecord(
+        net=memory.net,
+        granularity=memory.granularity,
+        requested=RequestedRecord(requested.net, requested.planned.nbytes, requested.eager.nbytes),
+        peak={
+            "planned": memory.planned.nbytes,
+            "eager": memory.eager.nbytes,
+            "allocated": simulation.peak_allocated,
+            "reserved": simulation.peak_reserved,
+        },
+        peak_node={
+            "planned": memory.planned.node,
+            "eager": memory.eager.node,
+            "allocated": simulation.peak_node,
+        },
+        allocator=_allocator(analysis),
+        peak_feature_maps=_feature_maps(analysis),
+        held_at_peak=tuple(map(_held, analysis.held_at_peak)),
+        live_at_peak=tuple(map(_live, analysis.live_at_peak)),
+        releases=tuple(map(_release, analysis.releases)),
+    )
+
+
+def _feature_maps(analysis: Analysis) -> FeatureMapsRecord | None:
+    unit, memory = analysis.feature_map, analysis.memory
+    planned = analysis.feature_maps(memory.planned.nbytes)
+    eager = analysis.feature_maps(memory.eager.nbytes)
+    if unit is None or planned is None or eager is None:
+        return None
+    return FeatureMapsRecord(unit, planned, eager)
+
+
+def _allocator(analysis: Analysis) -> AllocatorRecord:
+    simulation, usage = analysis.simulation, analysis.simulation.at_peak
+    construction = simulation.construction
+    return AllocatorRecord(
+        images=len(simulation.images),
+        peak_image=simulation.peak_image,
+        requested=usage.requested,
+        rounding=usage.rounding,
+        unsplit=usage.unsplit,
+        workspace=_peak_workspace(analysis),
+        workspace_unknown=len(analysis.unknown_workspace),
+        workspace_source=analysis.workspaces.source or None,
+        fragmentation=usage.fragmentation,
+        construction=None if construction is None else construction.peaks.allocated,
+        cold=analysis.cold.peak_allocated,
+        range=analysis.allocated_range,
+        not_simulated=simulation.not_simulated,
+    )
+
+
+def _peak_workspace(analysis: Analysis) -> int | None:
+    """Scratch of the node at the allocator's peak; None if it is not known."""
+    image, node = analysis.simulation.peak_image, analysis.simulation.peak_node
+    if image is None or node is None:
+        return None
+    return analysis.workspaces.scratch(analysis.runs[image].nodes[node])
+
+
+def _held(held: HeldStorage) -> HeldRecord:
+    holder = held.holder
+    return HeldRecord(
+        variable=held.variable,
+        function=holder.function,
+        file=holder.file,
+        line=holder.line,
+        kind=holder.kind,
+        bytes=held.nbytes,
+        last_use=held.last_use,
+        storage=held.storage,
+        references=held.references,
+    )
+
+
+def _live(live: LiveStorage) -> LiveRecord:
+    first = live.references[0]
+    return LiveRecord(
+        storage=live.storage,
+        part=live.part,
+        variable=first.variable,
+        function=first.function,
+        file=first.file,
+        line=first.line,
+        kind=first.kind,
+        shape=live.shape,
+        bytes=live.nbytes,
+        birth=live.birth,
+        last_use=live.last_use,
+    )
+
+
+def _release(release: Release) -> ReleaseRecord:
+    holder = release.holder
+    return ReleaseRecord(
+        variable=release.variable,
+        function=holder.function,
+        file=holder.file,
+        line=holder.line,
+        kind=holder.kind,
+        elsewhere=release.elsewhere,
+        bytes=release.nbytes,
+        last_use=release.last_use,
+        saving=release.saving,
+        peak_after=release.peak_after,
+    )
+
+
+def _latency(estimate: Estimate) -> LatencyRecord:
+    return LatencyRecord(
+        device=estimate.device.name,
+        title=estimate.device.title,
+        predicted_ms=1e3 * estimate.seconds,
+        uncertainty_ms=1e3 * estimate.uncertainty,
+        uncertainty_from=estimate.uncertainty_from,
+        held_out_error=estimate.device.held_out_error,
+        overhead_ms=1e3 * estimate.overhead,
+        overhead_share=estimate.overhead_share,
+        by_bound={bound: 1e3 * seconds for bound, seconds in estimate.by_bound.items()},
+        by_class=tuple(
+            ClassRecord(
+                op_class=total.op_class,
+                nodes=total.nodes,
+                ms=1e3 * total.seconds,
+                share=total.share,
+                bound=total.bound,
+                bound_share=total.bound_share,
+            )
+            for total in estimate.classes
+        ),
+        by_module={path: 1e3 * seconds for path, seconds in estimate.by_module.items()},
+    )
+
+
+def node_records(analysis: Analysis) -> Iterator[NodeRecord]:
+    """One record per node, in order."""
+    unknown = (None,) * len(analysis.trace.nodes)
+    for node, parts, macs, allocated, predicted in zip(
+        analysis.trace.nodes,
+        analysis.memory.parts,
+        analysis.complexity.node_macs,
+        analysis.last_image.allocated,
+        unknown if analysis.latency is None else analysis.latency.nodes,
+        strict=True,
+    ):
+        yield NodeRecord(
+            index=node.index,
+            op=node.op,
+            module=node.module,
+            file=node.file,
+            line=node.line,
+            inplace=node.inplace,
+            shape=node.shape,
+            input=parts.input,
+            output=parts.output,
+            kept=parts.kept,
+            held=parts.held,
+            workspace=analysis.workspaces.scratch(node),
+            allocated=allocated,
+            macs=macs,
+            bytes_moved=bytes_moved(node),
+            op_class=None if predicted is None else predicted.cost.op_class,
+            predicted_us=None if predicted is None else 1e6 * predicted.seconds,
+            bound=None if predicted is None else predicted.bound,
+        )
