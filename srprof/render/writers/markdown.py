@@ -56,7 +56,7 @@ def piped(table: Table) -> str:
     return tabulate(
         [list(map(_cell, row)) for row in table.cells()],
         headers=list(map(_cell, table.heads())),
-        tablefmt="github",
+        tablefmt="pipe",
         colalign=["right" if column.right else "left" for column in table.columns],
         disable_numparse=True,
     )
