@@ -33,9 +33,14 @@ def shape_text(sides: Iterable[int]) -> str:
     return "x".join(map(str, sides))
 
 
+def printable(text: object) -> str:
+    """Text without line ends and without what would colour or clear a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
 def one_line(text: object) -> str:
-    """Text on one line, without what would colour or clear a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    """The same with one space between words."""
+    return " ".join(printable(text).split())
 
 
 def did_you_mean(

@@ -27,11 +27,15 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the profiles."""
     from srprof.cost.profiles import device_names, device_titles, load_profile, needs_calibration
-    from srprof.render.views.devices import document
+    from srprof.render.views.devices import overview, without_figures
 
     check_output(args.output)
-    names = device_names() if args.name is None else (args.name,)
-    without = {name: device_titles()[name] for name in names if needs_calibration(name)}
-    profiles = [load_profile(name) for name in names if name not in without]
-    show(args, document(profiles, without, detailed=args.name is not None))
+    if args.name is None:
+        without = {n: title for n, title in device_titles().items() if needs_calibration(n)}
+        profiles = [load_profile(name) for name in device_names() if name not in without]
+        show(args, overview(profiles, without))
+    elif needs_calibration(args.name):
+        show(args, without_figures(args.name, device_titles()[args.name]))
+    else:
+        show(args, load_profile(args.name).document())
     return 0

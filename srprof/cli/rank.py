@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.inputs import parse_size
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 
 if TYPE_CHECKING:
     from srprof.compare.entries import Sizes
@@ -94,10 +93,7 @@ def add_parser(commands: Any) -> None:
         help="measured runtime and memory of a model, or its PSNR: what `srprof measure` or "
         "`srprof evaluate` wrote with --format json",
     )
-    parser.add_argument(
-        "--format", choices=("text", "markdown", "latex", "json", "csv"), default="text"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -109,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.compare.entries import CHALLENGE, Sizes
     from srprof.compare.results import load_reference, load_results
 
-    found = scoring.find(args.scoring)
+    how = scoring.find(args.scoring)
     given = [entry for path in args.results for entry in load_results(path)]
     field = load_reference(args.reference) if args.reference else ()
     sizes = CHALLENGE if args.input is None else Sizes.all_at(_size(args.input))
@@ -119,16 +115,11 @@ def run(args: argparse.Namespace) -> int:
         specs = DEFAULT
     own = _models(specs, records, sizes, args.device, args.memory)
     notes = _beside_published(args) if field else []
-    standing = scoring.standing([*own, *given, *field], found, notes)
+    standing = scoring.standing([*own, *given, *field], how, notes)
 
-    from srprof.render.ranking import FORMATS, RankingOptions
+    from srprof.render.views.ranking import document
 
-    options = RankingOptions(
-        ranks=args.ranks,
-        color=args.output is None and sys.stdout.isatty(),
-        width=shutil.get_terminal_size((120, 24)).columns,
-    )
-    write(FORMATS[args.format](standing, options), args.output)
+    show(args, document(standing, args.ranks))
     return 0
 
 

@@ -19,6 +19,7 @@ from math import exp
 
 from srprof.compare.ranking import RANKED, Entry, RankTable, ranks
 from srprof.errors import InputError
+from srprof.shown import Shown
 from srprof.words import did_you_mean, one_line
 
 GROUP = "srprof.scorings"
@@ -179,8 +180,8 @@ def find(name: str) -> Scoring:
     raise InputError(one_line(f"there is no scoring {name!r}: {near} there is {', '.join(known)}"))
 
 
-@dataclass(frozen=True)
-class Standing:
+@dataclass(frozen=True, repr=False)
+class Standing(Shown):
     """A table in the order of a scoring.
 
     Attributes:
@@ -188,6 +189,8 @@ class Standing:
         table: its rows from the first place to the last, then those without a place.
         notes: what a reader must know of how the rows came about, one line each.
     """
+
+    view = "ranking"
 
     scoring: Scoring
     table: RankTable
@@ -223,11 +226,11 @@ class Placement:
     tracks: Mapping[str, int]
 
 
-def placements(found: Standing) -> tuple[Placement, ...]:
+def placements(standing: Standing) -> tuple[Placement, ...]:
     """The user's own rows among all ranked ones, in the order of the table."""
-    table = found.table
+    table = standing.table
     ranked = {metric: table.ranks(metric) for metric in RANKED}
-    tracks = {scoring.name: scoring.places(table) for scoring in found.scorings(tracks=True)}
+    tracks = {scoring.name: scoring.places(table) for scoring in standing.scorings(tracks=True)}
     return tuple(
         Placement(
             entry.name,

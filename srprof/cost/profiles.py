@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from srprof.cost.classes import FAMILIES, TILES
 from srprof.errors import InputError
+from srprof.shown import Shown
 from srprof.toml import check_keys, read_toml
 from srprof.words import did_you_mean
 
@@ -70,8 +71,8 @@ _OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", "names", *_TE
 _OTHERS = ("title", "names", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
     """What a device can do, in SI units.
 
     Attributes:
@@ -109,6 +110,8 @@ class Profile:
         fitted: the families that the fit saw.
         command: what made a fitted profile. source: where each figure comes from.
     """
+
+    view = "devices"
 
     name: str
     title: str

@@ -6,12 +6,16 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share", "scaled"]
+Kind = Literal[
+    "text", "number", "count", "mib", "giga", "mega", "time", "share", "change", "scaled"
+]
 Mark = Literal["best", "second", ""]
+
+LEGEND = "Letters, at a value, else its row, else its column, say where it comes from:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ _WRITE: dict[Kind, Callable[[Any], str]] = {
     "mega": lambda value: f"{value / 1e6:.4f}",
     "time": "{:.2f}".format,
     "share": "{:.1%}".format,
+    "change": "{:+.2%}".format,
 }
 
 
@@ -82,6 +87,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
+        """A table for programs, a column for each key of the first row."""
+        columns = tuple(Column(key, key=key) for row in rows[:1] for key in row)
+        return cls(columns, tuple(tuple(row.values()) for row in rows))
 
     @property
     def marked(self) -> bool:
@@ -123,12 +134,18 @@ class Document:
     Attributes:
         sections: in reading order.
         data: gives the object of `--format json`.
+        appendix: gives further sections, for formats that are read as a page, not in a terminal.
         main: the table of formats that hold just one; None is the first section's that has one.
     """
 
     sections: tuple[Section, ...]
     data: Callable[[], Any] = dict
+    appendix: Callable[[], tuple[Section, ...]] = tuple
     main: Table | None = None
+
+    def page(self) -> tuple[Section, ...]:
+        """All sections, those of the appendix last."""
+        return (*self.sections, *self.appendix())
 
     @property
     def table(self) -> Table:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,28 @@ def build(definition: Definition, command: str) -> Report:
     record = make_record(definition, command)
     if "ranking" not in definition.sections:
         return Report(record, None)
-    from srprof.render.ranking import RankingOptions, as_rows, grid
-
     standing = _standing(definition)
-    drawn = asdict(grid(standing, RankingOptions(ranks=True)))
-    return Report(record | {"ranking": {**drawn, "values": as_rows(standing)}}, standing)
+    return Report(record | {"ranking": _ranking(standing)}, standing)
+
+
+def _ranking(standing: Standing) -> dict[str, Any]:
+    """The cells as they are shown, and their values."""
+    from srprof.render.views.ranking import as_rows, section
+
+    shown = section(standing, ranks=True)
+    assert shown.table is not None
+    cells = [
+        [{"text": cell.text, "mark": cell.mark, "note": cell.note} for cell in row]
+        for row in (shown.table.heads(), *shown.table.cells())
+    ]
+    return {
+        "title": shown.title,
+        "head": cells[0],
+        "rows": cells[1:],
+        "footnotes": shown.footnotes,
+        "notes": shown.after,
+        "values": as_rows(standing),
+    }
 
 
 def _standing(definition: Definition) -> Standing:
@@ -70,7 +87,8 @@ def _standing(definition: Definition) -> Standing:
 
 def markdown(report: Report) -> str:
     """The report's tables for a README."""
-    from srprof.render.ranking import RankingOptions, ranking_markdown
+    from srprof.render.views.ranking import section
+    from srprof.render.writers.markdown import drawn
     from srprof.report.figures import drawings
     from srprof.report.tables import (
         comparison_table,
@@ -86,7 +104,7 @@ def markdown(report: Report) -> str:
         blocks.append(record["note"] + "\n")
     if report.standing is not None:
         blocks.append("## Ranking\n")
-        blocks.append(ranking_markdown(report.standing, RankingOptions(ranks=True)))
+        blocks.append(drawn(section(report.standing, ranks=True), "###"))
     for table in record["tables"] if "tables" in record["sections"] else ():
         blocks.append(f"## {markdown_escaped(table['title'])}\n")
         if table["note"]:
@@ -105,7 +123,8 @@ def markdown(report: Report) -> str:
 
 def latex(report: Report) -> str:
     """The report's tables for a paper."""
-    from srprof.render.ranking import RankingOptions, ranking_latex
+    from srprof.render.views.ranking import document
+    from srprof.render.writers import render
     from srprof.report.tables import comparison_table, how_lines, latex_table, peaks_table
 
     record = report.record
@@ -114,7 +133,7 @@ def latex(report: Report) -> str:
         "% \\usepackage{graphicx}\n"
     ]
     if report.standing is not None:
-        blocks.append(ranking_latex(report.standing, RankingOptions(ranks=True)))
+        blocks.append(render(document(report.standing, ranks=True), "latex"))
     for table in record["tables"] if "tables" in record["sections"] else ():
         blocks.append(latex_table(comparison_table(table), table["title"], how_lines(table)))
     if "peaks" in record["sections"]:

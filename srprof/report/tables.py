@@ -9,6 +9,7 @@ from typing import Any
 
 from srprof.compare.published import MEASURES
 from srprof.paths import place
+from srprof.render.writers.latex import escaped
 from srprof.words import mib
 
 
@@ -175,16 +176,15 @@ def markdown_table(table: TextTable) -> str:
 
 def latex_table(table: TextTable, caption: str, notes: Sequence[str] = ()) -> str:
     """A booktabs table, made as narrow as the text's width."""
-    from srprof.render.ranking import latex_escaped
 
     def line(cells: Sequence[str]) -> str:
-        return "    " + " & ".join(map(_symbols, map(latex_escaped, cells))) + r" \\"
+        return "    " + " & ".join(map(escaped, cells)) + r" \\"
 
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{_symbols(latex_escaped(caption))}}}",
+            rf"  \caption{{{escaped(caption)}}}",
             r"  \resizebox{\linewidth}{!}{%",
             rf"  \begin{{tabular}}{{{''.join('r' if n else 'l' for n in table.numbers)}}}",
             r"    \toprule",
@@ -194,12 +194,8 @@ def latex_table(table: TextTable, caption: str, notes: Sequence[str] = ()) -> st
             r"    \bottomrule",
             r"  \end{tabular}}",
             *([r"  \par\smallskip\raggedright\footnotesize"] if notes else []),
-            *(f"  {_symbols(latex_escaped(note))}." for note in notes),
+            *(f"  {escaped(note)}." for note in notes),
             r"\end{table}",
             "",
         ]
     )
-
-
-def _symbols(text: str) -> str:
-    return text.replace("±", r"$\pm$")

@@ -21,15 +21,9 @@ from srprof.compare.entries import CHALLENGE, MEMORY, predicted, trace_model
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.cost.profiles import load_profile
 from srprof.registry import find
-from srprof.render.ranking import (
-    RankingOptions,
-    grid,
-    latex_escaped,
-    ordinal,
-    ranking_latex,
-    ranking_markdown,
-    ranking_text,
-)
+from srprof.render.views.ranking import document, ordinal
+from srprof.render.writers import Style, render
+from srprof.render.writers.latex import escaped as latex_escaped
 from tests.integration.test_rendering import GOLDEN, ROOT, squeezed
 
 RECORDS = ROOT / "benchmarks" / "records" / "cpu-amd-epyc"
@@ -236,8 +230,8 @@ def made_up(*names: str) -> scoring.Standing:
 
 
 def test_names_cannot_break_a_table():
-    text = ranking_text(made_up(ODD, "b"), RankingOptions())
-    page = ranking_markdown(made_up(ODD, "b"), RankingOptions())
+    text = render(document(made_up(ODD, "b")))
+    page = render(document(made_up(ODD, "b")), "markdown")
     assert "\x1b" not in text + page
     assert "<script" not in page
     lines = [line for line in page.splitlines() if line.startswith("|")]
@@ -246,17 +240,24 @@ def test_names_cannot_break_a_table():
 
 
 def test_every_cell_has_a_footnote_at_its_value_row_or_column():
-    drawn = grid(made_up("a", "b"), RankingOptions())
-    letters = {letter for letter, _ in drawn.footnotes}
+    (section,) = document(made_up("a", "b")).sections
+    letters = {letter for letter, _ in section.footnotes}
     assert letters == {"a"}
-    assert all(row[1].note == "a" for row in drawn.rows)
+    assert all(row[1].note == "a" for row in section.table.rows)
 
 
-def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch):
-    found = made_up("a", "b")
-    coloured = ranking_text(found, RankingOptions(color=True, width=200))
+def test_a_terminal_gets_colour():
+    ranking = made_up("a", "b")
+    coloured = render(document(ranking), "rich", Style(width=200))
     assert "\x1b[1;32m" in coloured and "\x1b[4;36m" in coloured
-    assert "1.00*" in ranking_text(found, RankingOptions())
+    assert "1.00*" in render(document(ranking))
+
+
+def test_a_standing_shows_itself():
+    ranking = made_up("a", "b")
+    assert repr(ranking) == "<Standing of 2 models by main track: by runtime>"
+    assert str(ranking) == render(document(ranking)).rstrip("\n")
+    assert '<span class="best">' in ranking._repr_html_()
 
 
 def test_later_years_say_what_their_scores_are_not(capsys: pytest.CaptureFixture[str]):
@@ -269,7 +270,7 @@ def test_latex_compiles(tmp_path: Path):
     engine = next((e for e in ("tectonic", "pdflatex", "lualatex") if shutil.which(e)), None)
     if engine is None:
         pytest.skip("no TeX is installed: none of tectonic, pdflatex, lualatex")
-    table = ranking_latex(made_up(ODD, "b"), RankingOptions(ranks=True))
+    table = render(document(made_up(ODD, "b"), ranks=True), "latex")
     packages = "".join(rf"\usepackage{p}" for p in ("[T1]{fontenc}", "{booktabs}", "{graphicx}"))
     document = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
     (tmp_path / "table.tex").write_text(document, encoding="utf-8")
@@ -281,7 +282,7 @@ def test_latex_compiles(tmp_path: Path):
 
 
 def test_latex_is_balanced_and_escaped():
-    table = ranking_latex(made_up(ODD, "b"), RankingOptions(ranks=True))
+    table = render(document(made_up(ODD, "b"), ranks=True), "latex")
     body = table.partition("\n")[2]  # after the comment that names the packages
     plain = re.sub(r"\\.", "", body)
     assert plain.count("{") == plain.count("}")

@@ -4,57 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from srprof.cost.profiles import Profile
-from srprof.render.document import Column, Document, Section, Table
+from srprof.render.document import Cell, Column, Document, Section, Table
 
 #: How a profile without figures gets them.
 CALIBRATE = "srprof calibrate --device {name} -o {name}.toml"
 
 
-def document(
-    profiles: Sequence[Profile], uncalibrated: Mapping[str, str], detailed: bool = False
-) -> Document:
-    """A line for each profile, then all figures of each; `detailed` leaves the lines out.
+def document(profile: Profile) -> Document:
+    """All figures of one profile with their sources; as JSON in SI units."""
+    return Document(_details(profile), lambda: asdict(profile))
+
+
+def without_figures(name: str, title: str) -> Document:
+    """A profile that has to be made on the device, and how."""
+    return Document((_without(name, title),), lambda: _data_without(name, title))
+
+
+def overview(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Document:
+    """A line for each profile; pages have all figures of each too.
 
     Args:
         uncalibrated: titles by name of those that have no figures yet.
     """
-    figures = [section for profile in profiles for section in details(profile)]
-    without = [Section(f"{n}: {title}", (_without(n),)) for n, title in uncalibrated.items()]
-    sections = [*figures, *without] if detailed else [overview(profiles, uncalibrated)]
-
-    def data() -> Any:
-        """Every field in SI units; profiles without figures have what they need to get them."""
-        rows = [*map(asdict, profiles)] + [
-            {"name": name, "title": title, "calibrate": CALIBRATE.format(name=name)}
-            for name, title in uncalibrated.items()
-        ]
-        return rows[0] if detailed else rows
-
-    return Document(tuple(sections), data)
+    return Document(
+        (_lines(profiles, uncalibrated),),
+        lambda: [*map(asdict, profiles), *(_data_without(*item) for item in uncalibrated.items())],
+        lambda: tuple(
+            [section for profile in profiles for section in _details(profile)]
+            + [_without(*item) for item in uncalibrated.items()]
+        ),
+    )
 
 
-def _without(name: str) -> str:
+def _without(name: str, title: str) -> Section:
+    return Section(f"{name}: {title}", (_no_figures(name),))
+
+
+def _no_figures(name: str) -> str:
     return f"no figures yet: {CALIBRATE.format(name=name)}"
 
 
-def overview(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Section:
-    """One line for each profile: its key figures, and how good it is known to be."""
+def _data_without(name: str, title: str) -> dict[str, str]:
+    return {"name": name, "title": title, "calibrate": CALIBRATE.format(name=name)}
+
+
+def _lines(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Section:
+    """Key figures, and how good the profile is known to be."""
     columns = (
         Column("name"),
         Column("device"),
-        Column("TFLOP/s, float32", "number"),
-        Column("fastest", "number"),
-        Column("GB/s", "number"),
-        Column("cache MiB", "number"),
-        Column("memory GiB", "number"),
-        Column("launch us", "number"),
+        Column("TFLOP/s, float32", "number", "float32_flops_per_s"),
+        Column("fastest", "number", "fastest_flops_per_s"),
+        Column("GB/s", "number", "bytes_per_s"),
+        Column("cache MiB", "number", "cache_bytes"),
+        Column("memory GiB", "number", "memory_bytes"),
+        Column("launch us", "number", "launch_s"),
         Column("figures"),
     )
     rows = [*map(_row, profiles)]
-    rows += [(name, title, *[None] * 6, _without(name)) for name, title in uncalibrated.items()]
+    rows += [(name, title, *[None] * 6, _no_figures(name)) for name, title in uncalibrated.items()]
     after = (
         "srprof devices NAME has every figure with its source; predict with srprof analyze SPEC "
         "--device NAME.",
@@ -63,20 +73,24 @@ def overview(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Se
     return Section("Device profiles", (), Table(columns, tuple(rows)), after)
 
 
-def _row(profile: Profile) -> tuple[str | None, ...]:
-    fastest = max(profile.peak, key=lambda mode: profile.peak[mode])
-    tera = {mode: f"{peak / 1e12:,.4g}" for mode, peak in profile.peak.items()}
+def _row(profile: Profile) -> tuple[str | Cell | None, ...]:
+    fastest, peak = max(profile.peak.items(), key=lambda item: item[1])
     return (
         profile.name,
         profile.title,
-        tera.get("float32"),
-        f"{tera[fastest]} {fastest}" if fastest != "float32" else None,
-        f"{profile.bandwidth / 1e9:,.4g}",
-        f"{profile.cache / 2**20:,.4g}",
-        f"{profile.memory / 2**30:,.4g}",
-        f"{1e6 * profile.launch:.3g}",
+        _in("", 1e12, profile.peak.get("float32")),
+        _in(fastest, 1e12, peak) if fastest != "float32" else None,
+        _in("", 1e9, profile.bandwidth),
+        _in("", 2**20, profile.cache),
+        _in("", 2**30, profile.memory),
+        _in("", 1e-6, profile.launch, 3),
         _quality(profile),
     )
+
+
+def _in(unit: str, factor: float, value: float | None, digits: int = 4) -> Cell | None:
+    """A value in SI, which a person sees in this unit."""
+    return None if value is None else Cell(value, f"{value / factor:,.{digits}g} {unit}".rstrip())
 
 
 def _quality(profile: Profile) -> str:
@@ -85,41 +99,35 @@ def _quality(profile: Profile) -> str:
     return f"fitted; held-out error {profile.held_out_error:.1%}"
 
 
-def details(profile: Profile) -> list[Section]:
+def _details(profile: Profile) -> tuple[Section, Section]:
     """All figures of one profile with their sources."""
-    lines = [_quality(profile)]
-    lines += [f"made by: {profile.command}"] if profile.command else []
-    lines += [profile.note] if profile.note else []
-    columns = (Column("figure"), Column("value", "number"), Column("source"))
-    rows = tuple((name, value, profile.source.get(key)) for key, name, value in _figures(profile))
-    return [
-        Section(f"{profile.name}: {profile.title}", tuple(lines), Table(columns, rows)),
-        _efficiencies(profile),
-    ]
+    lines = (_quality(profile), profile.command and f"made by: {profile.command}", profile.note)
+    columns = (Column("figure"), Column("value", "number", "value_si"), Column("source"))
+    rows = tuple(
+        (name, value, profile.source.get(key))
+        for key, name, value in _figures(profile)
+        if value is not None
+    )
+    title = f"{profile.name}: {profile.title}"
+    return Section(title, tuple(filter(None, lines)), Table(columns, rows)), _efficiencies(profile)
 
 
-def _figures(profile: Profile) -> list[tuple[str, str, str]]:
+def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
     """Key of the source, name and value of the hardware's figures."""
-    cache_bandwidth = profile.cache_bandwidth
-    gap, wave, gather = profile.gap, profile.wave, profile.gather
     return [
         *(
-            ("peak", f"peak, {mode}", f"{peak / 1e12:,.4g} TFLOP/s")
+            ("peak", f"peak, {mode}", _in("TFLOP/s", 1e12, peak))
             for mode, peak in profile.peak.items()
         ),
-        ("bandwidth", "bandwidth", f"{profile.bandwidth / 1e9:,.4g} GB/s"),
-        ("cache", "last-level cache", f"{profile.cache / 2**20:,.4g} MiB"),
-        *(
-            [("cache_bandwidth", "bandwidth of the cache", f"{cache_bandwidth / 1e9:,.4g} GB/s")]
-            if cache_bandwidth is not None
-            else []
-        ),
-        ("memory", "memory", f"{profile.memory / 2**30:,.4g} GiB"),
-        ("sms", "multiprocessors", f"{profile.sms:,}"),
-        ("launch", "overhead of a launch", f"{1e6 * profile.launch:.3g} us"),
-        *([("gap", "between two kernels", f"{1e6 * gap:.3g} us")] if gap is not None else []),
-        *([("wave", "latency of a wave", f"{1e6 * wave:.3g} us")] if wave is not None else []),
-        *([("gather", "values gathered", f"{gather / 1e9:,.4g} x 10^9/s")] if gather else []),
+        ("bandwidth", "bandwidth", _in("GB/s", 1e9, profile.bandwidth)),
+        ("cache", "last-level cache", _in("MiB", 2**20, profile.cache)),
+        ("cache_bandwidth", "bandwidth of the cache", _in("GB/s", 1e9, profile.cache_bandwidth)),
+        ("memory", "memory", _in("GiB", 2**30, profile.memory)),
+        ("sms", "multiprocessors", Cell(profile.sms, f"{profile.sms:,}")),
+        ("launch", "overhead of a launch", _in("us", 1e-6, profile.launch, 3)),
+        ("gap", "between two kernels", _in("us", 1e-6, profile.gap, 3)),
+        ("wave", "latency of a wave", _in("us", 1e-6, profile.wave, 3)),
+        ("gather", "values gathered", _in("x 10^9/s", 1e9, profile.gather)),
     ]
 
 

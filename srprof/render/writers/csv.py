@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from srprof.render.document import Cell, Column, Document
 from srprof.render.writers import Style
@@ -26,8 +27,8 @@ def _raw(value: object) -> object:
 
 
 def _header(column: Column) -> str:
-    """The column's name with the unit of the raw value: bytes for MiB, MACs for GMACs."""
+    """The column's name as one word with the raw value's unit: bytes for MiB, MACs for GMACs."""
     if column.key:
         return column.key
     name = column.name.removesuffix(" MiB").replace("MiB", "size").replace("GMACs", "macs")
-    return f"{name} bytes".replace(" ", "_") if column.kind == "mib" else name.replace(" ", "_")
+    return re.sub(r"\W+", "_", f"{name} bytes" if column.kind == "mib" else name).strip("_")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from srprof.render.document import Document
+from srprof.render.document import LEGEND, Document, Section
 from srprof.render.writers import Style
 
 if TYPE_CHECKING:
@@ -16,12 +16,16 @@ SUFFIX = ".html"
 
 def write(document: Document, style: Style) -> str:
     """A self-contained page."""
-    return _template("page.html").render(document=document) + "\n"
+    return _drawn("page.html", document.page())
 
 
 def fragment(document: Document) -> str:
     """The sections without scripts or styles of their own, for a notebook's theme."""
-    return _template("sections.html").render(document=document) + "\n"
+    return _drawn("sections.html", document.sections)
+
+
+def _drawn(template: str, sections: tuple[Section, ...]) -> str:
+    return _template(template).render(sections=sections, legend=LEGEND) + "\n"
 
 
 @cache

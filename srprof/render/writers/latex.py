@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from srprof.render.document import Cell, Document, Section, Table
 from srprof.render.writers import Style
+from srprof.words import one_line
 
 SUFFIX = ".tex"
 
@@ -25,8 +26,8 @@ _SIGNS = {
 
 
 def escaped(text: str) -> str:
-    """Text without LaTeX's own signs."""
-    return "".join(_SIGNS.get(sign, sign) for sign in text)
+    """Text on one line without LaTeX's own signs."""
+    return "".join(_SIGNS.get(sign, sign) for sign in one_line(text))
 
 
 def write(document: Document, style: Style) -> str:
@@ -39,7 +40,7 @@ def write(document: Document, style: Style) -> str:
 
 def _lines(section: Section) -> list[str]:
     texts = (section.title, *section.lines, *section.after)
-    return [f"% {' '.join(text.split())}" for text in texts]
+    return [f"% {one_line(text)}" for text in texts]
 
 
 def _drawn(section: Section, table: Table) -> list[str]:

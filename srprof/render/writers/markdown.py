@@ -6,41 +6,41 @@ import re
 
 from tabulate import tabulate
 
-from srprof.render.document import Cell, Document, Section, Table
+from srprof.render.document import LEGEND, Cell, Document, Section, Table
 from srprof.render.writers import Style
+from srprof.words import one_line
 
 SUFFIX = ".md"
 
 _WRAP = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
 #: Names in backticks are code already, and stay.
 _CODE = re.compile(r"((?<!`)`[^`|\n]+`(?!`))")
-_SPECIAL = re.compile(r"([\\`*\[\]<>|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;))")
-_LEADING = re.compile(r"^(\s*)([#>+-]|\d+[.)])(?=\s)")
+_SPECIAL = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;)")
+_LEADING = re.compile(r"^(\d*)([#>+.)-])(?=\s)")
 
 
 def escaped(text: str) -> str:
     """Text on one line that opens no tag, cell, list, heading or emphasis."""
-    parts = _CODE.split(" ".join(text.split()))
-    safe = "".join(p if i % 2 else _SPECIAL.sub(r"\\\1", p) for i, p in enumerate(parts))
-    return _LEADING.sub(lambda match: f"{match[1]}{match[2][:-1]}\\{match[2][-1]}", safe)
+    parts = _CODE.split(one_line(text))
+    parts[::2] = (_SPECIAL.sub(r"\\\g<0>", part).replace("<", "&lt;") for part in parts[::2])
+    safe = "".join(parts)
+    return _LEADING.sub(r"\1\\\2", safe)
 
 
 def write(document: Document, style: Style) -> str:
     """The sections; the first's title is the page's."""
-    blocks = [
-        block
-        for level, section in enumerate(document.sections)
-        for block in _blocks(section, "#" if level == 0 else "##")
-    ]
-    return "\n\n".join(blocks) + "\n"
+    sections = enumerate(document.page())
+    return "\n".join(drawn(section, "##" if level else "#") for level, section in sections)
 
 
-def _blocks(section: Section, heading: str) -> list[str]:
+def drawn(section: Section, heading: str) -> str:
+    """One section under a heading of this level; ends with a newline."""
     blocks = [f"{heading} {escaped(section.title)}", *map(escaped, section.lines)]
     if section.table is not None:
         blocks.append(piped(section.table))
-        if section.table.marked:
-            blocks.append("**Best**, <u>second best</u>.")
+        marks = ["**Best**, <u>second best</u>."] if section.table.marked else []
+        marks += [f"{LEGEND[:-1]}."] if section.footnotes else []
+        blocks += [" ".join(marks)] if marks else []
     if section.footnotes:
         notes = (f"- <sup>{letter}</sup> {escaped(text)}" for letter, text in section.footnotes)
         blocks.append("\n".join(notes))
@@ -48,7 +48,7 @@ def _blocks(section: Section, heading: str) -> list[str]:
         blocks.append("\n".join(f"- {escaped(line)}" for line in section.after))
     elif section.after:
         blocks.append(" ".join(map(escaped, section.after)))
-    return blocks
+    return "\n\n".join(blocks) + "\n"
 
 
 def piped(table: Table) -> str:
@@ -56,7 +56,7 @@ def piped(table: Table) -> str:
     return tabulate(
         [list(map(_cell, row)) for row in table.cells()],
         headers=list(map(_cell, table.heads())),
-        tablefmt="github",
+        tablefmt="pipe",
         colalign=["right" if column.right else "left" for column in table.columns],
         disable_numparse=True,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
-from srprof.render.document import Cell, Document, Section, Table
+from srprof.render.document import LEGEND, Document, Section, Table
 from srprof.render.writers import Style
 from srprof.render.writers import text as plain
+from srprof.words import printable
 
 SUFFIX = ".ansi"
 
@@ -26,51 +28,49 @@ def write(document: Document, style: Style) -> str:
         file=out, force_terminal=True, width=style.width, highlight=False, markup=False, emoji=False
     )
     for section in document.sections:
-        console.print(section.title, style="bold")
+        console.print(printable(section.title), style="bold")
         for line in section.lines:
-            console.print(line, style="dim")
+            console.print(printable(line), style="dim")
         if section.table is not None:
-            console.print(_table(section.table))
-        _footnotes(console.print, section)
+            console.print(_table(section.table, style.width))
+        for note in _footnotes(section):
+            console.print(note)
         for line in section.after:
-            console.print(line)
+            console.print(printable(line))
         console.print()
     return out.getvalue()
 
 
-def _table(table: Table) -> object:
+def _table(table: Table, width: int) -> object:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    rows = [list(map(plain.noted, cells)) for cells in (table.heads(), *table.cells())]
+    longest = [max(map(len, cells)) + 1 for cells in zip(*rows, strict=True)]
+    right = [column.right for column in table.columns]
+    # numbers stay whole while they leave room for texts; else all wrap, rather than be cut
+    whole = sum(n for n, is_right in zip(longest, right, strict=True) if is_right) < 0.8 * width
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for column, head in zip(table.columns, table.heads(), strict=True):
+    for head, is_right in zip(rows[0], right, strict=True):
         drawn.add_column(
-            Text(_noted(head)),
-            justify="right" if column.right else "left",
-            no_wrap=column.right,
+            Text(head),
+            justify="right" if is_right else "left",
+            no_wrap=is_right and whole,
             overflow="fold",
         )
-    for row in table.cells():
-        cells = [Text(_noted(cell), style=_MARKS[cell.mark]) for cell in row]
-        drawn.add_row(*cells, style=_ROWS.get(row[0].text or ""))
+    for row, cells in zip(rows[1:], table.cells(), strict=True):
+        marked = [Text(t, style=_MARKS[c.mark]) for t, c in zip(row, cells, strict=True)]
+        drawn.add_row(*marked, style=_ROWS.get(row[0]))
     return drawn
 
 
-def _noted(cell: Cell) -> str:
-    return f"{cell.text} [{cell.note}]" if cell.note else cell.text or ""
-
-
-def _footnotes(draw: object, section: Section) -> None:
+def _footnotes(section: Section) -> Iterator[object]:
     from rich.text import Text
 
-    assert callable(draw)
-    if not section.footnotes:
-        return
-    if section.table is not None and section.table.marked:
-        best, second = Text("best", _MARKS["best"]), Text("second best", _MARKS["second"])
-        draw(best, second, Text(plain.LEGEND), sep="  ")
-    else:
-        draw(plain.LEGEND)
+    if section.footnotes:
+        best = (("best", _MARKS["best"]), "  ", ("second best", _MARKS["second"]), "  ")
+        marked = section.table is not None and section.table.marked
+        yield Text.assemble(*(best if marked else ()), LEGEND)
     for letter, text in section.footnotes:
-        draw(f"[{letter}] {text}", style="dim")
+        yield Text(f"[{letter}] {printable(text)}", style="dim")

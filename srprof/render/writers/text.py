@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.document import LEGEND, Cell, Column, Document, Section, Table
 from srprof.render.writers import Style
+from srprof.words import printable
 
 SUFFIX = ".txt"
 
 _SIGNS = {"best": "*", "second": "+", "": " "}
-LEGEND = "Letters, at a value, else its row, else its column, say where it comes from:"
 
 
 def write(document: Document, style: Style) -> str:
@@ -19,16 +19,14 @@ def write(document: Document, style: Style) -> str:
 
 
 def _section(section: Section) -> str:
-    lines = [section.title, *section.lines]
-    if section.table is not None:
-        lines += ["", aligned(section.table)]
-    notes = [f"[{letter}] {text}" for letter, text in section.footnotes]
+    table, notes = section.table, [f"[{letter}] {text}" for letter, text in section.footnotes]
     if notes:
-        best = "* best, + second best. " if section.table and section.table.marked else ""
+        best = "* best, + second best. " if table and table.marked else ""
         notes.insert(0, best + LEGEND)
-    for block in (notes, section.after):
-        lines += ["", *block] if block else []
-    return "\n".join(lines)
+    blocks = ["\n".join(map(printable, (section.title, *section.lines)))]
+    blocks += [aligned(table)] if table is not None else []
+    blocks += ["\n".join(map(printable, lines)) for lines in (notes, section.after) if lines]
+    return "\n\n".join(blocks)
 
 
 def aligned(table: Table) -> str:
@@ -36,15 +34,21 @@ def aligned(table: Table) -> str:
     signs = _SIGNS if table.marked else dict.fromkeys(_SIGNS, "")
 
     def cell(column: Column, shown: Cell) -> str:
+        if not column.right:
+            return noted(shown)
         note = f"[{shown.note}]" if shown.note else ""
-        if column.right:
-            return f"{shown.text}{signs[shown.mark]}{note}"
-        return f"{shown.text} {note}" if note else shown.text or ""
+        return f"{printable(shown.text)}{signs[shown.mark]}{note}"
 
     return tabulate(
         [list(map(cell, table.columns, row)) for row in table.cells()],
-        headers=[f"{h.text} [{h.note}]" if h.note else h.text for h in table.heads()],
+        headers=list(map(noted, table.heads())),
         tablefmt="simple",
         colalign=["right" if column.right else "left" for column in table.columns],
         disable_numparse=True,
     )
+
+
+def noted(cell: Cell) -> str:
+    """A cell's text with the letter of its footnote."""
+    text = printable(cell.text)
+    return f"{text} [{cell.note}]" if cell.note else text

@@ -1,0 +1,267 @@
+"""A ranking: the challenge's table, each value with its mark and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from srprof._version import __version__
+from srprof.compare.entries import devices_of
+from srprof.compare.ranking import METRICS, Entry, Metric, Origin, memory_orders
+from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
+from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.words import mib, one_line
+
+#: Version of the JSON object.
+SCHEMA = 1
+
+
+def document(standing: Standing, ranks: bool = False) -> Document:
+    """The table; `ranks` has the challenge's ranks in brackets, and its tracks.
+
+    JSON is the whole ranking whatever the options; memory in bytes, runtime in ms, PSNR in dB. CSV
+    is in these units too, and `srprof rank --from` reads it.
+    """
+    return Document(
+        (section(standing, ranks),), lambda: _data(standing, ranks), main=_flat(standing)
+    )
+
+
+def section(standing: Standing, ranks: bool) -> Section:
+    """The ranking as a person reads it."""
+    table, entries = standing.table, standing.table.entries
+    notes = _Footnotes(entries)
+    metrics, scorings = METRICS.values(), [s for s in standing.scorings(ranks) if s.name != "main"]
+    cells = [
+        standing.scoring.places(table),
+        [Cell(one_line(entry.name), note=notes.of_row(entry)) for entry in entries],
+        *(_metric_cells(standing, metric, notes, ranks) for metric in metrics),
+        *(_score_cells(standing, scoring) for scoring in scorings),
+    ]
+    columns = (
+        Column("#", "number"),
+        Column("Model"),
+        *(Column(f"{metric.title} {metric.unit}".strip(), "number") for metric in metrics),
+        *(Column(scoring.title.capitalize(), "number") for scoring in scorings),
+    )
+    letters = ("", "", *map(notes.of_column, METRICS), *("" for _ in scorings))
+    return Section(
+        f"{_models(len(entries))} by {standing.scoring.title}: {standing.scoring.how}",
+        table=Table(columns, tuple(zip(*cells, strict=True)), letters),
+        after=tuple(_notes(standing, ranks)),
+        footnotes=notes.listed(),
+    )
+
+
+def _metric_cells(
+    standing: Standing, metric: Metric, notes: _Footnotes, with_ranks: bool
+) -> list[Cell]:
+    table = standing.table
+    cells = []
+    columns = (table.entries, table.ranks(metric.name), table.marks(metric.name))
+    for entry, rank, mark in zip(*columns, strict=True):
+        known = entry.cells.get(metric.name)
+        text = "-" if known is None else metric.written(known.value)
+        if with_ranks and metric.ranked and rank is not None:
+            text += f" ({rank})"
+        note = notes.of_cell(entry, metric.name)
+        cells.append(Cell(known and known.value, text, mark, note))
+    return cells
+
+
+def _score_cells(standing: Standing, scoring: Scoring) -> list[Cell]:
+    scored = zip(scoring.score(standing.table), scoring.places(standing.table), strict=True)
+    return [
+        Cell(score, None if score is None else f"{score:.{scoring.decimals}f} ({place or '-'})")
+        for score, place in scored
+    ]
+
+
+class _Footnotes:
+    """Letters for origins, at the row where all of it has one, else at the column or the cell."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._letters: dict[Origin, str] = {}
+        self._rows = {
+            id(entry): origins.pop()
+            for entry in entries
+            if len(origins := {cell.origin for cell in entry.cells.values()}) == 1
+        }
+        self._columns: dict[str, Origin] = {}
+        for metric in METRICS:
+            origins = {
+                entry.cells[metric].origin
+                for entry in entries
+                if id(entry) not in self._rows and metric in entry.cells
+            }
+            if len(origins) == 1:
+                self._columns[metric] = origins.pop()
+
+    def _letter(self, origin: Origin | None) -> str:
+        if origin is None:
+            return ""
+        return self._letters.setdefault(origin, _letters(len(self._letters)))
+
+    def of_row(self, entry: Entry) -> str:
+        return self._letter(self._rows.get(id(entry)))
+
+    def of_column(self, metric: str) -> str:
+        return self._letter(self._columns.get(metric))
+
+    def of_cell(self, entry: Entry, metric: str) -> str:
+        if id(entry) in self._rows or metric in self._columns or metric not in entry.cells:
+            return ""
+        return self._letter(entry.cells[metric].origin)
+
+    def listed(self) -> tuple[tuple[str, str], ...]:
+        return tuple((letter, origin_text(origin)) for origin, letter in self._letters.items())
+
+
+def _letters(index: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    head, last = divmod(index, 26)
+    return ("" if head == 0 else _letters(head - 1)) + chr(ord("a") + last)
+
+
+def origin_text(origin: Origin) -> str:
+    """An origin in words."""
+    kind = {"given": "given by the user"}.get(origin.kind, origin.kind)
+    where = (
+        f" {'on' if origin.kind == 'measured' else 'for'} {origin.device}" if origin.device else ""
+    )
+    what = f": {origin.what}" if origin.what else ""
+    source = f" ({origin.source})" if origin.source else ""
+    return one_line(f"{kind}{where}{what}{source}")
+
+
+def _notes(standing: Standing, with_ranks: bool) -> list[str]:
+    """What must be known of the table, one line each."""
+    entries = standing.table.entries
+    notes = []
+    if with_ranks:
+        notes.append(
+            "In brackets: the rank, 1 + the number of strictly better rows. The challenge ranks "
+            "neither Convs nor PSNR."
+        )
+    mixed = devices_of(entries, "runtime_ms")
+    if len(mixed) > 1:
+        notes.append(f"Runtimes are of different devices ({', '.join(mixed)}) and do not compare.")
+    left_out = sum(not entry.ranked for entry in entries)
+    if left_out:
+        notes.append(f"{left_out} rows without a place take no part, as in their own table.")
+    if standing.scoring.caution:
+        notes.append(f"{standing.scoring.title}: {standing.scoring.caution}.")
+    if standing.scoring.name not in ("main", "sub1", "sub2"):
+        notes.append(f"Source of the scoring: {standing.scoring.source}.")
+    notes += [f"{note}." for note in standing.notes]
+    notes += memory_lines(entries)
+    if any(entry.reference for entry in entries):
+        ranked = sum(entry.ranked for entry in entries if entry.reference)
+        notes += [placement_text(p, ranked) for p in placements(standing)]
+    return notes
+
+
+def memory_lines(entries: Sequence[Entry]) -> list[str]:
+    """The order of the models by each way of counting memory, if the ways differ."""
+    orders = memory_orders(entries)
+    if len({tuple(name for name, _ in order) for order in orders.values()}) < 2:
+        return []
+    return [
+        f"By memory, {way}: " + ", ".join(f"{one_line(name)} {mib(size)}" for name, size in order)
+        for way, order in orders.items()
+    ]
+
+
+def placement_text(placement: Placement, ranked: int) -> str:
+    """`net would be 3rd in memory, 11th in params`."""
+    parts = [f"{ordinal(r)} in {_spoken(METRICS[m].title)}" for m, r in placement.ranks.items()]
+    parts += [f"{ordinal(r)} in {find(name).title}" for name, r in placement.tracks.items()]
+    return f"{one_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
+
+
+def _spoken(title: str) -> str:
+    """A column's title within a sentence."""
+    return title if title.isupper() or title == "FLOPs" else title.lower()
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def _models(count: int) -> str:
+    return f"{count} model{'' if count == 1 else 's'}"
+
+
+# -- for programs ---------------------------------------------------------------------------------
+
+
+def as_rows(standing: Standing) -> list[dict[str, Any]]:
+    """A mapping for each row: raw values (bytes, ms, plain counts), ranks, marks and origins."""
+    table = standing.table
+    ranks = {m: table.ranks(m) for m, metric in METRICS.items() if metric.ranked}
+    marks = {m: table.marks(m) for m in METRICS}
+    tracks = {
+        scoring.name: (scoring.score(table), scoring.places(table))
+        for scoring in standing.scorings(tracks=True)
+    }
+    scores, places = tracks[standing.scoring.name]
+    return [
+        {
+            "name": entry.name,
+            "reference": entry.reference or None,
+            "ranked": entry.ranked,
+            "place": places[i],
+            "score": scores[i],
+            **{m: entry.cells[m].value if m in entry.cells else None for m in METRICS},
+            "ranks": {m: column[i] for m, column in ranks.items()},
+            "marks": {m: column[i] or None for m, column in marks.items()},
+            "tracks": {
+                name: {"score": score[i], "place": place[i]}
+                for name, (score, place) in tracks.items()
+            },
+            "origins": {m: asdict(cell.origin) for m, cell in entry.cells.items()},
+            "peaks": dict(entry.peaks) or None,
+        }
+        for i, entry in enumerate(table.entries)
+    ]
+
+
+def _data(standing: Standing, ranks: bool) -> dict[str, Any]:
+    scoring = standing.scoring
+    return {
+        "schema": SCHEMA,
+        "kind": "srprof ranking",
+        "srprof": __version__,
+        "scoring": {"name": scoring.name, "how": scoring.how, "source": scoring.source},
+        "notes": _notes(standing, ranks),
+        "placements": [asdict(p) for p in placements(standing)]
+        if any(entry.reference for entry in standing.table.entries)
+        else [],
+        "rows": as_rows(standing),
+    }
+
+
+def _flat(standing: Standing) -> Table:
+    """One line for each row, with ranks and origins in columns of their own."""
+    names = {metric: {"memory": "memory_bytes"}.get(metric, metric) for metric in METRICS}
+    return Table.of(
+        [
+            {
+                **{key: row[key] for key in ("place", "name", "reference")},
+                "ranked": str(row["ranked"]).lower(),
+                **{name: row[metric] for metric, name in names.items()},
+                "score": row["score"],
+                **{f"rank_{metric}": rank for metric, rank in row["ranks"].items()},
+                **{f"origin_{metric}": _origin(entry, metric) for metric in METRICS},
+            }
+            for row, entry in zip(as_rows(standing), standing.table.entries, strict=True)
+        ]
+    )
+
+
+def _origin(entry: Entry, metric: str) -> str | None:
+    return origin_text(entry.cells[metric].origin) if metric in entry.cells else None
