@@ -6,11 +6,11 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share", "scaled"]
+Kind = Literal["text", "number", "count", "mib", "giga", "mega", "time", "share", "scaled", "fixed"]
 Mark = Literal["best", "second", ""]
 
 
@@ -22,7 +22,8 @@ class Column:
         name: its heading for a person.
         kind: how its values are written for a person; all but text stand to the right.
         key: its heading for a program, "" to make one of the name and the kind.
-        factor, decimals: of the kind `scaled`: a value is divided by the one and has so many.
+        factor: of the kind `scaled`: a value is divided by it.
+        decimals: of the kinds `scaled` and `fixed`.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Column:
             return "-"
         if self.kind == "scaled":
             return f"{value / self.factor:,.{self.decimals}f}"
+        if self.kind == "fixed":
+            return f"{value:.{self.decimals}f}"
         return _WRITE[self.kind](value)
 
 
@@ -114,6 +117,11 @@ class Section:
     table: Table | None = None
     after: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
+
+
+def notes(texts: Sequence[str]) -> tuple[Section, ...]:
+    """The section of what a reader must know, if there is anything."""
+    return (Section("Notes", tuple(texts)),) if texts else ()
 
 
 @dataclass(frozen=True, slots=True)
