@@ -159,7 +159,7 @@ def feature_map_bytes(analysis: Analysis) -> int | None:
 
 def _timed(analysis: Analysis, detailed: bool) -> dict[str, Any]:
     """The predicted latency of a model on a device, by node and by module if `detailed`."""
-    from srprof.render.figures import module_times, operations, roofs
+    from srprof.render.figures.latency import module_times, operations, roofs
 
     found, device = analysis.latency, analysis.device
     assert found is not None and device is not None
