@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
-from srprof.output import write
+from srprof.output import check_output, write
 from srprof.render.document import Document
-from srprof.render.writers import Style, by_suffix, formats, render
+from srprof.render.figures import ENDINGS
+from srprof.render.writers import Style, formats, render, suffixes
 from srprof.spec import Spec
 
 
@@ -37,8 +38,38 @@ def format_of(args: argparse.Namespace) -> str:
         return str(args.format)
     if args.output is None:
         return "rich" if sys.stdout.isatty() else "text"
-    own = (name for name, suffix in args.more_formats.items() if args.output.endswith(suffix))
-    return next(own, None) or by_suffix(args.output) or "text"
+    return _by_ending(args) or "text"
+
+
+def _by_ending(args: argparse.Namespace) -> str | None:
+    path = args.output.lower()
+    return next((name for end, name in _endings(args).items() if path.endswith(end)), None)
+
+
+def _endings(args: argparse.Namespace) -> dict[str, str]:
+    return {**suffixes(), **{end: name for name, end in args.more_formats.items()}}
+
+
+def check_ending(args: argparse.Namespace) -> None:
+    """Refuse an output whose name does not say its format, if no option does.
+
+    Raises:
+        InputError: the endings that there are.
+    """
+    if args.format is None and args.output is not None and _by_ending(args) is None:
+        endings = ", ".join(sorted(_endings(args)))
+        raise InputError(f"-o {args.output}: name a file that ends in {endings}, or give --format")
+
+
+def check_figure(path: str | None) -> None:
+    """Refuse a figure that cannot be written, before any work is done.
+
+    Raises:
+        InputError: its ending is none of a picture, or `check_output` refuses it.
+    """
+    check_output(path, "--figure")
+    if path is not None and not path.lower().endswith(ENDINGS):
+        raise InputError(f"--figure {path}: name a file that ends in {', '.join(ENDINGS)}")
 
 
 def show(args: argparse.Namespace, document: Document) -> None:

@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 
 _DESCRIPTION = """\
 Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
@@ -32,13 +33,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONFIG", help="the study's TOML file")
-    parser.add_argument(
-        "--format",
-        choices=("text", "markdown", "csv", "json"),
-        default="text",
-        help="default text",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,11 +45,10 @@ def run(args: argparse.Namespace) -> int:
     study = read_study(args.config)
 
     from srprof.progress import TerminalProgress
-    from srprof.render.ablation import FORMATS
     from srprof.training.ablation import ablate
 
     with TerminalProgress(sys.stderr) as progress:
         ablation = ablate(study, progress)
-    write(FORMATS[args.format](ablation), args.output)
+    show(args, ablation.document())
     merged = [outcome.merged for outcome in ablation.outcomes]
     return 0 if all(m is None or m.agrees for m in merged) else 1

@@ -137,7 +137,9 @@ def run(args: argparse.Namespace) -> int:
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
     if args.train:
-        return _run_training(args, shapes)
+        from srprof.cli.analyze_training import run_training
+
+        return run_training(args, shapes)
 
     from srprof.analysis import analyze
 
@@ -166,49 +168,10 @@ def run(args: argparse.Namespace) -> int:
         published=_published(analysis, parsed) if compared else (),
     )
     if args.figure is not None:
-        from srprof.render.figures import write_figure
+        from srprof.render.figures.latency import write_figure
 
         write_figure(analysis, args.figure_kind, args.figure)
     write(render(analysis, args.format, options), args.output)
-    return 0
-
-
-#: Options that say nothing of a training step, with what they are when nobody gave them.
-_NOT_OF_TRAINING = {
-    "protocol": "single",
-    "repeat": 1,
-    "alloc_conf": None,
-    "workspace": None,
-    "device": None,
-    "view": "summary",
-    "figure": None,
-}
-
-
-def _run_training(args: argparse.Namespace, shapes: list[tuple[int, ...]]) -> int:
-    """Predict the memory of a training step and print it."""
-    for option, default in _NOT_OF_TRAINING.items():
-        if getattr(args, option) != default:
-            raise InputError(
-                f"--{option.replace('_', '-')} is of a forward pass: leave it out with --train"
-            )
-    if args.format not in ("text", "json"):
-        raise InputError(f"--format {args.format}: with --train there are text and json")
-
-    from srprof.render.training import training_json, training_text
-    from srprof.training.analysis import analyze_training
-
-    analysis = analyze_training(
-        args.spec,
-        *shapes,
-        weights=args.weights,
-        dtype=args.dtype,
-        channels_last=args.channels_last,
-        trace_on=args.trace_on,
-        granularity=args.granularity,
-    )
-    text = training_json(analysis) if args.format == "json" else training_text(analysis, args.top)
-    write(text, args.output)
     return 0
 
 

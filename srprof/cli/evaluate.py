@@ -9,7 +9,8 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 
 _DESCRIPTION = """\
 Run a network on images and compare what it gives with the originals: PSNR and SSIM in the
@@ -62,10 +63,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda or cuda:N (default cuda if there is one)"
     )
-    parser.add_argument(
-        "--format", choices=("text", "csv", "json", "markdown"), default="text", help="default text"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -78,11 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.progress import TerminalProgress
     from srprof.quality.evaluating import evaluate
-    from srprof.render.evaluation import FORMATS
 
     try:
         with TerminalProgress(sys.stderr) as progress:
-            found = evaluate(
+            evaluation = evaluate(
                 args.spec,
                 args.lr,
                 args.hr,
@@ -101,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(f"srprof: interrupted; the images in {args.save} are whole", file=sys.stderr)
         return 130
-    write(FORMATS[args.format](found), args.output)
+    show(args, evaluation.document())
     return 0
 
 

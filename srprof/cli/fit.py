@@ -8,8 +8,8 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.inputs import check_shape, parse_size
-from srprof.options import add_tensor_format, add_weights
-from srprof.output import check_output, write
+from srprof.options import add_output, add_tensor_format, add_weights, show
+from srprof.output import check_output
 from srprof.sizing.records import MEMORY
 
 _DESCRIPTION = """\
@@ -68,8 +68,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", help="predict the latency on it, as for analyze"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.sizing.run import fit
 
     with TerminalProgress(sys.stderr) as progress:
-        found = fit(
+        result = fit(
             args.spec,
             budget,
             *shapes,
@@ -109,9 +108,7 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             progress=progress,
         )
-    from srprof.render.sizing import fit_json, fit_text
-
-    write(fit_json(found) if args.format == "json" else fit_text(found), args.output)
+    show(args, result.document())
     return 0
 
 

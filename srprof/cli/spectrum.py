@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from srprof.errors import InputError
-from srprof.output import check_output, write
-from srprof.render import ENDINGS
+from srprof.options import add_output, check_figure, show
+from srprof.output import check_output
+from srprof.render.figures import ENDINGS
 
 _DESCRIPTION = """\
 Run a network on an image, on the CPU, and show what modules do to frequencies (FMEN, Section 4.3):
@@ -47,30 +47,23 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help=f"draw maps, spectra and densities; the name ends in {', '.join(ENDINGS)}",
     )
-    parser.add_argument(
-        "--format", choices=("text", "json", "csv"), default="text", help="default text"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Take the spectra, draw and print."""
     check_output(args.output)
-    check_output(args.figure, "--figure")
-    if args.figure is not None and not args.figure.lower().endswith(ENDINGS):
-        raise InputError(f"--figure {args.figure}: name a file that ends in {', '.join(ENDINGS)}")
+    check_figure(args.figure)
 
     from srprof.quality.spectrum import spectra
-    from srprof.render.spectrum import FORMATS
 
-    found = spectra(
+    result = spectra(
         args.spec, args.image, args.module, weights=args.weights, pixel_range=args.range
     )
-    text = FORMATS[args.format](found)
     if args.figure is not None:
-        from srprof.render.spectrum_figure import write_spectra
+        from srprof.render.figures.spectra import write_spectra
 
-        write_spectra(found, args.figure)
-    write(text, args.output)
+        write_spectra(result, args.figure)
+    show(args, result.document())
     return 0

@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
-from srprof.options import add_tensor_format, add_trace_on
+from srprof.options import (
+    add_output,
+    add_tensor_format,
+    add_trace_on,
+    check_ending,
+    check_figure,
+    format_of,
+    show,
+)
 from srprof.output import check_output, write
-from srprof.render import ENDINGS
 
 if TYPE_CHECKING:
     from srprof.sweeping.journal import Journal, Row
@@ -82,18 +89,15 @@ def add_parser(commands: Any) -> None:
         help="its metrics, eager,params:max; :max says that more is better (default: latency_ms or "
         "eager, and params:max)",
     )
-    parser.add_argument(
-        "--format",
-        choices=("text", "csv", "json", "parquet"),
-        help="default: by the suffix of -o, else text",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser, more={"parquet": ".parquet"})
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sweep and write."""
     check_output(args.output)
+    check_ending(args)
+    check_figure(args.figure)
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: give a number of processes, 1 or more")
     if args.dask is None and (args.jobs or _processors()) > 1:
@@ -101,33 +105,29 @@ def run(args: argparse.Namespace) -> int:
 
         start_server()  # it loads torch while the grid is read
 
-    from srprof.render.sweep import FORMATS, check_parquet, format_of
+    from srprof.sweeping.frame import check_parquet
     from srprof.sweeping.journal import Journal
 
-    form = format_of(args.format, args.output)
-    if form == "parquet":
+    if format_of(args) == "parquet":
         check_parquet()
-    asked = _plan(args)
+    plan = _plan(args)
     axes = None
     if args.figure is not None:
-        check_output(args.figure, option="--figure")
-        if not args.figure.lower().endswith(ENDINGS):
-            raise InputError(f"--figure {args.figure}: name a file in {', '.join(ENDINGS)}")
-        from srprof.render.pareto import axes_of, write_pareto
+        from srprof.render.figures.pareto import axes_of, write_pareto
 
-        axes = axes_of(args.pareto, asked.metrics, args.device)
+        axes = axes_of(args.pareto, plan.metrics, args.device)
     path = None if args.output is None else Path(f"{args.output}.journal")
-    with Journal(path, asked.basis, args.restart) as journal:
+    with Journal(path, plan.basis, args.restart) as journal:
         if journal.found:
             print(f"srprof: {journal.found} rows were in {path} already", file=sys.stderr)
         try:
-            rows = _rows(asked, journal, args)
+            rows = _rows(plan, journal, args)
         except KeyboardInterrupt:
             _say_interrupted(journal)
             return 130
-        write(FORMATS[form](asked, rows), args.output)
+        _write(args, plan, rows)
         if axes is not None:
-            write_pareto(asked, rows, axes, args.figure)
+            write_pareto(plan, rows, axes, args.figure)
         journal.remove()
     failed = sum(bool(row["error"]) for row in rows)
     if failed:
@@ -138,9 +138,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _write(args: argparse.Namespace, plan: SweepPlan, rows: list[Row]) -> None:
+    if format_of(args) == "parquet":
+        from srprof.sweeping.frame import parquet
+
+        write(parquet(plan, rows), args.output)
+    else:
+        from srprof.render.views.sweep import document
+
+        show(args, document(plan, rows))
+
+
 def _plan(args: argparse.Namespace) -> SweepPlan:
     from srprof.sweeping.grid import parse_set
-    from srprof.sweeping.run import plan
+    from srprof.sweeping.run import plan as make_plan
 
     arguments: dict[str, tuple[Any, ...]] = {}
     for text in args.set:
@@ -148,7 +159,7 @@ def _plan(args: argparse.Namespace) -> SweepPlan:
         if name in arguments:
             raise InputError(f"--set {name} is given twice: put its values between commas")
         arguments[name] = values
-    return plan(
+    return make_plan(
         args.spec,
         args.input or ["256x256"],
         arguments,
@@ -160,13 +171,13 @@ def _plan(args: argparse.Namespace) -> SweepPlan:
     )
 
 
-def _rows(asked: SweepPlan, journal: Journal, args: argparse.Namespace) -> list[Row]:
+def _rows(plan: SweepPlan, journal: Journal, args: argparse.Namespace) -> list[Row]:
     from srprof.progress import TerminalProgress
     from srprof.sweeping.run import rows_of
 
     jobs = args.jobs or _processors()
     with TerminalProgress(sys.stderr) as progress:
-        return rows_of(asked, journal, jobs=jobs, dask=args.dask, progress=progress)
+        return rows_of(plan, journal, jobs=jobs, dask=args.dask, progress=progress)
 
 
 def _processors() -> int:

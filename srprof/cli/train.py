@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from dataclasses import replace
 from typing import Any
 
-from srprof.output import check_output, write
+from srprof.options import add_output, format_of, show
+from srprof.output import check_output
+from srprof.render.document import Document
 
 _DESCRIPTION = """\
 Train a network by the recipe of the FMEN paper: L1, Adam, patches of HR images and their bicubic
@@ -32,8 +34,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONFIG", help="the run's TOML file")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,20 +46,17 @@ def run(args: argparse.Namespace) -> int:
     config = read_training(args.config)
 
     from srprof.progress import TerminalProgress
-    from srprof.render.training_run import plan_text, result_text
+    from srprof.render.views.training_run import beginning
     from srprof.training.plan import prepare
     from srprof.training.run import run as run_plan
 
     with TerminalProgress(sys.stderr) as progress:
         plan = prepare(config, progress)
-    beginning = plan_text(plan)
-    if args.format == "text" and args.output is None:
-        write(beginning, None)
-        beginning = ""
+    early = args.output is None and format_of(args) in ("text", "rich")
+    if early:
+        show(args, Document((beginning(plan),)))
     with TerminalProgress(sys.stderr) as progress:
         result = run_plan(plan, progress)
-    if args.format == "json":
-        write(json.dumps(result.to_dict(), indent=1) + "\n", args.output)
-    else:
-        write(beginning + result_text(result), args.output)
+    document = result.document()
+    show(args, replace(document, sections=document.sections[early:]))
     return 0 if result.merged is None or result.merged.agrees else 1

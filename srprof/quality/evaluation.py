@@ -16,6 +16,7 @@ from typing import Any
 
 from srprof.codec import decode_record, encode
 from srprof.measuring.base import Device, Versions
+from srprof.shown import Shown
 
 #: Version of the JSON object. Fields may be added within one; see `measuring.codec`.
 SCHEMA = 1
@@ -71,8 +72,8 @@ class Means:
     same_y: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """How good a network's images are.
 
     Attributes:
@@ -86,6 +87,8 @@ class Evaluation:
         peak_is: what the peaks count. taken: when, in UTC (ISO 8601).
         notes: what a reader of the figures must know, one line each.
     """
+
+    view = "evaluation"
 
     name: str
     spec: str

@@ -25,6 +25,7 @@ from srprof.errors import InputError, ModelError
 from srprof.measuring.metering import model_errors, new_instance
 from srprof.quality.images import Picture, read_image
 from srprof.quality.metrics import luma
+from srprof.shown import Shown
 from srprof.tracing.isolation import isolated
 from srprof.words import did_you_mean
 from srprof.workload import resolve
@@ -115,13 +116,15 @@ class ModuleSpectra:
     after: Spectrum
 
 
-@dataclass(frozen=True)
-class Spectra:
+@dataclass(frozen=True, repr=False)
+class Spectra(Shown):
     """The spectra of one run, in the order in which the modules' calls ended.
 
     Attributes:
         name, spec: of the model. shape: of its input, (1, C, H, W).
     """
+
+    view = "spectrum"
 
     name: str
     spec: str

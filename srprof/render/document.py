@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal[
-    "text", "number", "count", "mib", "giga", "mega", "time", "share", "change", "scaled"
+    "text", "number", "count", "mib", "giga", "mega", "time", "share", "change", "scaled", "fixed"
 ]
 Mark = Literal["best", "second", ""]
 
@@ -26,7 +26,8 @@ class Column:
         name: its heading for a person.
         kind: how its values are written for a person; all but text stand to the right.
         key: its heading for a program, "" to make one of the name and the kind.
-        factor, decimals: of the kind `scaled`: a value is divided by the one and has so many.
+        factor: of the kind `scaled`: a value is divided by it.
+        decimals: of the kinds `scaled` and `fixed`.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Column:
             return "-"
         if self.kind == "scaled":
             return f"{value / self.factor:,.{self.decimals}f}"
+        if self.kind == "fixed":
+            return f"{value:.{self.decimals}f}"
         return _WRITE[self.kind](value)
 
 
@@ -125,6 +128,11 @@ class Section:
     table: Table | None = None
     after: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
+
+
+def notes(texts: Sequence[str]) -> tuple[Section, ...]:
+    """The section of what a reader must know, if there is anything."""
+    return (Section("Notes", tuple(texts)),) if texts else ()
 
 
 @dataclass(frozen=True, slots=True)

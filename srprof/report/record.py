@@ -152,7 +152,7 @@ def _row(node: NodeRecord) -> list[Any]:
 
 def _timed(analysis: Analysis, detailed: bool) -> dict[str, Any]:
     """The predicted latency of a model on a device, by node and by module if `detailed`."""
-    from srprof.render.figures import module_times, operations, roofs
+    from srprof.render.figures.latency import module_times, operations, roofs
 
     found, device = analysis.latency, analysis.device
     assert found is not None and device is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srprof._version import __version__
+from srprof.shown import Shown
 from srprof.tiling.sizes import SizeRule
 
 #: Version of the JSON object.
@@ -111,8 +112,8 @@ class Image:
         }
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, repr=False)
+class Fit(Shown):
     """The largest input, or batch, within a budget.
 
     Attributes:
@@ -128,6 +129,8 @@ class Fit:
         traces: how many calls were traced for it.
         notes: what a reader of the figures must know, one line each.
     """
+
+    view = "sizing"
 
     spec: str
     name: str

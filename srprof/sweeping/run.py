@@ -192,7 +192,7 @@ def sweep(
     )
     with Journal(None if journal is None else Path(journal), asked.basis) as kept:
         rows = rows_of(asked, kept, jobs=jobs, dask=dask)
-    from srprof.render.sweep import frame
+    from srprof.sweeping.frame import frame
 
     return frame(asked, rows)
 

@@ -11,6 +11,7 @@ from srprof._version import __version__
 from srprof.analysis import SCHEMA, analyze
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
+from srprof.shown import Shown
 from srprof.training.analysis import analyze_training
 from srprof.training.plan import scale_of
 from srprof.training.run import Merged, TrainingResult, train
@@ -55,9 +56,11 @@ class Outcome:
         return self.result.merged
 
 
-@dataclass(frozen=True)
-class Ablation:
+@dataclass(frozen=True, repr=False)
+class Ablation(Shown):
     """A study that was run."""
+
+    view = "ablation"
 
     study: Study
     outcomes: tuple[Outcome, ...]

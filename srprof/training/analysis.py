@@ -21,6 +21,7 @@ from srprof.memory.training import (
     step_memory,
 )
 from srprof.records import Trace
+from srprof.shown import Shown
 
 if TYPE_CHECKING:
     from srprof.memory.model import Peak
@@ -34,13 +35,15 @@ RECIPE = {
 }
 
 
-@dataclass(frozen=True)
-class TrainingAnalysis:
+@dataclass(frozen=True, repr=False)
+class TrainingAnalysis(Shown):
     """The memory of one training step, in bytes: forward, L1 loss, backward, Adam's update.
 
     It is the second step, and each after it: the first makes Adam's two moments. What libraries
     take inside a node (cuDNN's and oneDNN's scratch) is not known and comes on top.
     """
+
+    view = "training"
 
     trace: Trace
     granularity: int = GRANULARITY

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from srprof import registry, spec
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
+from srprof.shown import Shown
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training
@@ -55,8 +56,8 @@ class Merged:
         return abs(self.difference) <= MERGED_TOLERANCE
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """What a run gave.
 
     Attributes:
@@ -65,6 +66,8 @@ class TrainingResult:
         score: on the validation images; bicubic: what enlargement alone gives there.
         merged: the merged network; None if there is nothing to merge.
     """
+
+    view = "training_run"
 
     plan: TrainingPlan
     started: int

@@ -23,7 +23,8 @@ from srprof.cost.classes import FAMILIES
 from srprof.cost.profiles import device_names, load_profile, needs_calibration
 from srprof.errors import InputError
 from srprof.render import FIGURES, FORMATS, VIEWS, Options, render
-from srprof.render.figures import LOOKS, module_times, points, roofline
+from srprof.render.figures import LOOKS
+from srprof.render.figures.latency import module_times, points, roofline
 from tests.integration.test_rendering import GOLDEN, squeezed
 
 CASES = {

@@ -10,7 +10,7 @@ import pytest
 
 from srprof import spec
 from srprof.errors import InputError
-from srprof.render.pareto import axes_of, front
+from srprof.render.figures.pareto import axes_of, front
 from srprof.render.sweep import format_of
 from srprof.sweeping.grid import (
     DEFAULT_METRICS,

@@ -53,7 +53,6 @@ def render(document: Document, name: str = "text", style: Style | None = None) -
     return writer(name).write(document, style or Style())
 
 
-def by_suffix(path: str) -> str | None:
-    """The format whose files end as the path does."""
-    names = (name for name in formats() if name != "rich")
-    return next((n for n in names if path.lower().endswith(writer(n).SUFFIX)), None)
+def suffixes() -> dict[str, str]:
+    """Formats by how the names of their files end; colour is for terminals alone."""
+    return {writer(name).SUFFIX: name for name in formats() if name != "rich"}

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srprof.errors import InputError
-from srprof.output import replacing
 from srprof.quality.spectrum import ModuleSpectra, Spectra, Spectrum
-from srprof.render.figures import SETTINGS
-from srprof.render.spectrum import title
+from srprof.render.figures import save
+from srprof.render.views.spectrum import title
 from srprof.words import shape_text
 
 if TYPE_CHECKING:
@@ -27,30 +26,23 @@ _ROW, _WIDTH = 1.75, 11.0
 _BEFORE, _AFTER = "#0072B2", "#D55E00"
 
 
-def write_spectra(found: Spectra, path: str) -> None:
+def write_spectra(spectra: Spectra, path: str) -> None:
     """Draw the spectra in the format that the file's name ends in.
 
     Args:
-        path: ends in one of `srprof.render.ENDINGS`.
+        path: ends in one of `srprof.render.figures.ENDINGS`.
 
     Raises:
         InputError: too many modules for one picture, or the system refuses to write the file.
     """
-    import matplotlib
-
-    ending = Path(path).suffix[1:].lower()
-    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with matplotlib.rc_context(SETTINGS):
-        figure = draw(found)
-        with replacing(Path(path), option="--figure") as temporary:
-            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+    save(lambda: draw(spectra), path)
 
 
-def draw(found: Spectra) -> Figure:
+def draw(spectra: Spectra) -> Figure:
     """A row for each module: maps, spectra and densities, before and after it."""
     from matplotlib.figure import Figure
 
-    count = len(found.modules)
+    count = len(spectra.modules)
     if count > MOST_ROWS:
         raise InputError(
             f"--figure: {count} modules are more than one picture can show ({MOST_ROWS}); name "
@@ -58,14 +50,14 @@ def draw(found: Spectra) -> Figure:
         )
     figure = Figure(figsize=(_WIDTH, 1.3 + _ROW * count), layout="constrained")
     figure.suptitle(
-        f"{found.spec} on {Path(found.image).name}, {shape_text(found.shape)}: "
+        f"{spectra.spec} on {Path(spectra.image).name}, {shape_text(spectra.shape)}: "
         "mean feature maps, their power spectra (log), power by frequency",
         fontsize=10,
         x=0.01,
         ha="left",
     )
     rows = figure.subplots(count, 5, squeeze=False, width_ratios=(1, 1, 1, 1, 1.7))
-    for item, axes in zip(found.modules, rows, strict=True):
+    for item, axes in zip(spectra.modules, rows, strict=True):
         _draw_row(item, axes)
     for axes, head in zip(
         rows[0], ("map before", "after", "spectrum before", "after"), strict=False

@@ -1,21 +1,16 @@
-"""Pictures of predicted latency, by matplotlib: the roofline, and time by module.
-
-The colours are Okabe and Ito's, which people with any common colour blindness tell apart; each
-family of operations has its marker too. matplotlib is loaded when a picture is drawn.
-"""
+"""Pictures of predicted latency: the roofline, and time by module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import atan2, degrees
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from srprof.analysis import Analysis
 from srprof.cost.profiles import Profile
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
-from srprof.output import replacing
+from srprof.render.figures import LOOKS, save
 from srprof.render.latency import predicted
 from srprof.words import shape_text
 
@@ -25,28 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-
-class Look(NamedTuple):
-    """How a family of operations is drawn."""
-
-    label: str
-    color: str
-    marker: str
-
-
-LOOKS = {
-    "conv": Look("dense convolution", "#0072B2", "o"),
-    "conv1x1": Look("1x1 convolution", "#56B4E9", "s"),
-    "grouped": Look("grouped convolution", "#CC79A7", "D"),
-    "depthwise": Look("depthwise convolution", "#D55E00", "v"),
-    "matmul": Look("matrix product", "#000000", "P"),
-    "elementwise": Look("element-wise", "#009E73", "^"),
-    "reduction": Look("reduction", "#F0E442", "p"),
-    "resample": Look("resampling, pooling", "#E69F00", "h"),
-    "movement": Look("data movement", "#999999", "X"),
-    "norm": Look("normalisation", "#882255", "*"),
-    "other": Look("other", "#555555", "d"),
-}
 
 #: Bars of the module figure: the modules are opened level by level up to so many.
 MOST_BARS = 24
@@ -58,33 +31,19 @@ _CAPTION = (
     "without any\ncounts one for each element that it reads or writes, whichever are more."
 )
 _WIDTH = 9.0
-SETTINGS: Any = {  # matplotlib's releases type these in different ways
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "srprof",  # the same picture is the same file
-    "svg.fonttype": "none",  # text stays text
-}
 
 
 def write_figure(analysis: Analysis, kind: str, path: str) -> None:
     """Draw an analysis that has a prediction, in the format that the file's name ends in.
 
     Args:
-        kind: one of `srprof.render.FIGURES`. path: ends in one of `srprof.render.ENDINGS`.
+        kind: one of `srprof.render.FIGURES`. path: ends in one of `ENDINGS`.
 
     Raises:
         InputError: the system refuses to write the file.
     """
-    import matplotlib
-
     drawings: dict[str, Callable[[Analysis], Figure]] = {"roofline": roofline, "modules": modules}
-    ending = Path(path).suffix[1:].lower()
-    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with matplotlib.rc_context(SETTINGS):
-        figure = drawings[kind](analysis)
-        with replacing(Path(path), option="--figure") as temporary:
-            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+    save(lambda: drawings[kind](analysis), path)
 
 
 def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, Axes]:
@@ -116,13 +75,13 @@ class Point(NamedTuple):
     seconds: float
 
 
-def points(found: Estimate) -> list[Point]:
+def points(estimate: Estimate) -> list[Point]:
     """The nodes that run, slowest first, so that small points are drawn over large ones.
 
     A node without multiply-adds counts one operation for each element that it reads or writes,
     whichever are more.
     """
-    placed = [_point(node) for node in found.nodes if node.bound != "free"]
+    placed = [_point(node) for node in estimate.nodes if node.bound != "free"]
     return sorted((p for p in placed if p is not None), key=lambda p: -p.seconds)
 
 
@@ -179,14 +138,14 @@ def _limits(intensities: Sequence[float], device: Profile) -> tuple[float, float
     return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
 
 
-def roofs(found: Estimate) -> dict[str, float]:
+def roofs(estimate: Estimate) -> dict[str, float]:
     """Peaks that the network's dtypes may reach, by mode."""
     modes: dict[str, float] = {}
-    for node in found.nodes:
-        if node.bound != "free" and node.cost.dtype in found.device.peak:
-            for mode in found.device.modes(node.cost.dtype, node.cost.family):
-                modes[mode] = found.device.peak[mode]
-    return modes or dict(found.device.peak)
+    for node in estimate.nodes:
+        if node.bound != "free" and node.cost.dtype in estimate.device.peak:
+            for mode in estimate.device.modes(node.cost.dtype, node.cost.family):
+                modes[mode] = estimate.device.peak[mode]
+    return modes or dict(estimate.device.peak)
 
 
 def _draw_points(axes: Axes, placed: Sequence[Point]) -> None:
@@ -225,13 +184,15 @@ def _legend(axes: Axes) -> tuple[list[Line2D], list[str]]:
     return handles, labels
 
 
-def _draw_roofs(axes: Axes, found: Estimate, left: float, right: float) -> list[tuple[Text, float]]:
+def _draw_roofs(
+    axes: Axes, estimate: Estimate, left: float, right: float
+) -> list[tuple[Text, float]]:
     """Bandwidths as slopes and peaks as lines from the slope on, each with its figure.
 
     Returns:
         The slopes' labels, each with its bandwidth; they have no angle yet.
     """
-    device, peaks = found.device, roofs(found)
+    device, peaks = estimate.device, roofs(estimate)
     slopes = {"memory": device.bandwidth}
     if device.cache_bandwidth is not None:
         slopes["cache"] = device.cache_bandwidth

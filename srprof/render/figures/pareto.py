@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
-from srprof.output import replacing
-from srprof.render.figures import SETTINGS
+from srprof.render.figures import save
 from srprof.sweeping.grid import METRICS, parse_metrics
 from srprof.sweeping.run import SweepPlan
 
@@ -66,25 +64,25 @@ def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> 
     if text is None:
         cost = next((m for m in _COSTS if m in metrics), "")
         capacity = next((m for m in _CAPACITIES if m in metrics), "")
-        found = [Axis(cost, more=False), Axis(capacity, more=True)]
+        chosen = [Axis(cost, more=False), Axis(capacity, more=True)]
     else:
-        found = []
+        chosen = []
         for piece in text.split(","):
             name, _, direction = piece.partition(":")
             if direction not in ("", "min", "max"):
                 raise InputError(f"--pareto {text}: after a metric stands :max, :min or nothing")
             (metric,) = parse_metrics([name], device)
-            found.append(Axis(metric, direction == "max"))
+            chosen.append(Axis(metric, direction == "max"))
     if (
-        len(found) != 2
-        or found[0].metric == found[1].metric
-        or any(axis.metric not in metrics for axis in found)
+        len(chosen) != 2
+        or chosen[0].metric == chosen[1].metric
+        or any(axis.metric not in metrics for axis in chosen)
     ):
         raise InputError(
             "--pareto takes two of this sweep's metrics, as in eager,params:max; there are "
             + ", ".join(metrics)
         )
-    return found[0], found[1]
+    return chosen[0], chosen[1]
 
 
 def front(points: Sequence[Point]) -> list[int]:
@@ -93,11 +91,11 @@ def front(points: Sequence[Point]) -> list[int]:
     From left to right; of equal points the first.
     """
     order = sorted(range(len(points)), key=lambda i: (*points[i], i))
-    found: list[int] = []
+    best: list[int] = []
     for index in order:
-        if not found or points[index][1] < points[found[-1]][1]:
-            found.append(index)
-    return found
+        if not best or points[index][1] < points[best[-1]][1]:
+            best.append(index)
+    return best
 
 
 def write_pareto(plan: SweepPlan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
@@ -106,14 +104,7 @@ def write_pareto(plan: SweepPlan, rows: Sequence[Row], axes: tuple[Axis, Axis], 
     Raises:
         InputError: the system refuses to write the file.
     """
-    import matplotlib
-
-    ending = Path(path).suffix[1:].lower()
-    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with matplotlib.rc_context(SETTINGS):
-        figure = pareto(plan, rows, axes)
-        with replacing(Path(path), option="--figure") as temporary:
-            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+    save(lambda: pareto(plan, rows, axes), path)
 
 
 def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:

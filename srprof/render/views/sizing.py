@@ -1,55 +1,48 @@
-"""What `srprof fit` found, as text and JSON."""
+"""The largest input within a budget, and an image whole and in tiles."""
 
 from __future__ import annotations
 
-import json
-
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
+from srprof.render.document import Column, Document, Section, Table
 from srprof.sizing.records import MEMORY, Fit, Image, SizedCall
 from srprof.tiling.sizes import SizeRule
 from srprof.words import mib, shape_text
 
 
-def fit_json(found: Fit) -> str:
-    """The JSON object; sizes in bytes."""
-    return json.dumps(found.to_dict(), indent=1) + "\n"
-
-
-def fit_text(found: Fit) -> str:
+def document(fit: Fit) -> Document:
     """The largest input with its peaks, the next one, and an image whole and in tiles."""
-    sections = [_largest(found)]
-    if found.image is not None:
-        sections.append(_image(found, found.image))
-    return plain_sections(sections)
+    sections = [_largest(fit)]
+    if fit.image is not None:
+        sections.append(_image(fit, fit.image))
+    rows = (row for section in sections if section.table for row in section.table.rows)
+    return Document(tuple(sections), fit.to_dict, Table(_columns(fit), tuple(rows)))
 
 
-def _columns(found: Fit, first: str) -> tuple[Column, ...]:
+def _columns(fit: Fit) -> tuple[Column, ...]:
     peaks = tuple(Column(f"{name} MiB", "mib") for name in MEMORY)
-    predicted = (Column("predicted ms", "time"),) if found.device else ()
-    return (Column(first), Column("input"), Column("result"), *peaks, *predicted)
+    predicted = (Column("predicted ms", "time"),) if fit.device else ()
+    return (Column("", key="row"), Column("input"), Column("result"), *peaks, *predicted)
 
 
-def _row(found: Fit, what: str, call: SizedCall) -> tuple[object, ...]:
+def _row(fit: Fit, what: str, call: SizedCall) -> tuple[object, ...]:
     peaks = (call.peaks[name] for name in MEMORY)
-    predicted = (call.predicted_ms,) if found.device else ()
+    predicted = (call.predicted_ms,) if fit.device else ()
     return (what, shape_text(call.shape), shape_text(call.result) or "-", *peaks, *predicted)
 
 
-def _largest(found: Fit) -> Section:
-    rows = [_row(found, "fits", found.largest)]
-    if found.following is not None:
-        rows.append(_row(found, "next", found.following))
-    lines = [] if found.rule is None else [_sides(found.rule)]
-    if found.device:
-        lines.append(f"predicted on {found.device}")
-    what = "batch" if found.grows == "batch" else "input"
+def _largest(fit: Fit) -> Section:
+    rows = [_row(fit, "fits", fit.largest)]
+    if fit.following is not None:
+        rows.append(_row(fit, "next", fit.following))
+    lines = [] if fit.rule is None else [_sides(fit.rule)]
+    if fit.device:
+        lines.append(f"predicted on {fit.device}")
+    what = "batch" if fit.grows == "batch" else "input"
     title = (
-        f"{found.spec}, {found.dtype}: the largest {what} within {mib(found.budget)} MiB of "
-        f"{found.memory} memory"
+        f"{fit.spec}, {fit.dtype}: the largest {what} within {mib(fit.budget)} MiB of "
+        f"{fit.memory} memory"
     )
-    table = Table(_columns(found, ""), tuple(rows))
-    return Section(title, tuple(lines), table, found.notes)
+    table = Table(_columns(fit), tuple(rows))
+    return Section(title, tuple(lines), table, fit.notes)
 
 
 def _sides(rule: SizeRule) -> str:
@@ -61,14 +54,14 @@ def _sides(rule: SizeRule) -> str:
     return f"it takes sides of {rule.side(0)}, {rule.side(1)}, {rule.side(2)}, ... pixels"
 
 
-def _image(found: Fit, image: Image) -> Section:
+def _image(fit: Fit, image: Image) -> Section:
     """Whole against tiled."""
     whole, tiled = image.whole, image.tiled
     verdict = "fits" if image.whole_fits else "does not fit"
-    rows = [_row(found, f"whole: {verdict}", whole)]
+    rows = [_row(fit, f"whole: {verdict}", whole)]
     lines = []
     if tiled is not None:
-        rows.append(_row(found, f"in {tiled.count} tiles: fits", tiled.call))
+        rows.append(_row(fit, f"in {tiled.count} tiles: fits", tiled.call))
         proof = (
             "to the bit"
             if tiled.bit_equal
@@ -85,4 +78,4 @@ def _image(found: Fit, image: Image) -> Section:
         lines = [image.reason]
     high, wide = whole.shape[-2:]
     title = f"An image of {high}x{wide} ({high} high, {wide} wide)"
-    return Section(title, (), Table(_columns(found, ""), tuple(rows)), tuple(lines))
+    return Section(title, (), Table(_columns(fit), tuple(rows)), tuple(lines))

@@ -1,14 +1,11 @@
-"""The memory of a training step as text and JSON."""
+"""The memory of a training step: by phase, by part, and what is saved by line."""
 
 from __future__ import annotations
 
-import json
-
-from srprof.memory.training import KINDS, PHASES, Phase
+from srprof.memory.training import KINDS, PHASES, Phase, phase_of
 from srprof.paths import place
 from srprof.records import Node
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
+from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.training.analysis import TrainingAnalysis
 from srprof.words import mib, shape_text
 
@@ -30,17 +27,15 @@ _MEANING = {
 }
 
 
-def training_text(analysis: TrainingAnalysis, top: int | None = None) -> str:
-    """The report for a person, ending with a newline; `top` rows of saved lines, 0 for all."""
-    found = [_headline(analysis), _parts(analysis), _saved(analysis, top)]
-    if analysis.trace.notes:
-        found.append(Section("Notes", analysis.trace.notes))
-    return plain_sections(found)
+def document(analysis: TrainingAnalysis, top: int | None = None) -> Document:
+    """What a step takes, and why.
 
-
-def training_json(analysis: TrainingAnalysis) -> str:
-    """The object of the analysis; sizes in bytes."""
-    return json.dumps(analysis.to_dict(), indent=1) + "\n"
+    Args:
+        top: rows of saved lines; None is 10, 0 is all.
+    """
+    sections = (_headline(analysis), _parts(analysis), _saved(analysis, top))
+    sections += notes(analysis.trace.notes)
+    return Document(sections, analysis.to_dict, _nodes(analysis))
 
 
 def _headline(analysis: TrainingAnalysis) -> Section:
@@ -105,3 +100,19 @@ def _saved(analysis: TrainingAnalysis, top: int | None) -> Section:
     )
     title = "Saved for backward at the peak, by source line"
     return Section(title, (), Table(columns, tuple(rows)), after)
+
+
+def _nodes(analysis: TrainingAnalysis) -> Table:
+    """A row for each node with the bytes of each kind at its end."""
+    names = ("node", "phase", "op", "module", "line", "shape")
+    step = analysis.trace.step
+    assert step is not None
+    rows = (
+        (
+            *(n.index, phase_of(step, n.index), n.op, n.module, place(n.file, n.line)),
+            *(shape_text(n.shape), *analysis.memory.kinds[n.index]),
+        )
+        for n in analysis.trace.nodes
+    )
+    columns = (*map(Column, names), *(Column(kind, "mib") for kind in KINDS))
+    return Table(columns, tuple(rows))

@@ -1,0 +1,67 @@
+"""Pictures by matplotlib, which is loaded when one is drawn: what they share.
+
+The colours are Okabe and Ito's, which people with any common colour blindness tell apart; each
+family of operations has its marker too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from srprof.output import replacing
+from srprof.render import ENDINGS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ENDINGS", "LOOKS", "SETTINGS", "Look", "save"]
+
+
+SETTINGS: Any = {  # matplotlib's releases type these in different ways
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "srprof",  # the same picture is the same file
+    "svg.fonttype": "none",  # text stays text
+}
+
+
+class Look(NamedTuple):
+    """How a family of operations is drawn."""
+
+    label: str
+    color: str
+    marker: str
+
+
+LOOKS = {
+    "conv": Look("dense convolution", "#0072B2", "o"),
+    "conv1x1": Look("1x1 convolution", "#56B4E9", "s"),
+    "grouped": Look("grouped convolution", "#CC79A7", "D"),
+    "depthwise": Look("depthwise convolution", "#D55E00", "v"),
+    "matmul": Look("matrix product", "#000000", "P"),
+    "elementwise": Look("element-wise", "#009E73", "^"),
+    "reduction": Look("reduction", "#F0E442", "p"),
+    "resample": Look("resampling, pooling", "#E69F00", "h"),
+    "movement": Look("data movement", "#999999", "X"),
+    "norm": Look("normalisation", "#882255", "*"),
+    "other": Look("other", "#555555", "d"),
+}
+
+
+def save(draw: Callable[[], Figure], path: str) -> None:
+    """Draw into a file, in the format that its name ends in; the same picture is the same file.
+
+    Raises:
+        InputError: the system refuses to write the file.
+    """
+    import matplotlib
+
+    ending = Path(path).suffix[1:].lower()
+    stable = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw()
+        with replacing(Path(path), option="--figure") as temporary:
+            figure.savefig(temporary, format=ending, dpi=150, metadata=stable)

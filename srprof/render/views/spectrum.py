@@ -1,0 +1,100 @@
+"""Spectra of feature maps: how their power is shared out among frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from srprof._version import __version__
+from srprof.quality.spectrum import HIGH, ModuleSpectra, Spectra, Spectrum
+from srprof.render.document import Column, Document, Section, Table, notes
+from srprof.words import shape_text
+
+#: Version of the JSON object.
+SCHEMA = 1
+KIND = "srprof spectrum"
+
+_COLUMNS = (
+    Column("module"),
+    Column("class"),
+    Column("before"),
+    Column("after"),
+    Column("constant before", "share"),
+    Column("constant after", "share"),
+    Column("high before", "share"),
+    Column("high after", "share"),
+)
+_RING = tuple(map(Column, "module call side ring radius_cycles_per_pixel density".split()))
+
+
+def document(spectra: Spectra) -> Document:
+    """A line for each module: its feature maps, and how their power is shared out."""
+    weights = f" with {spectra.weights}" if spectra.weights else ""
+    section = Section(
+        f"{spectra.spec}{weights} on {spectra.image}, {shape_text(spectra.shape)}",
+        ("the mean feature map over the channels, before and after each module",),
+        Table(_COLUMNS, tuple(map(_row, spectra.modules))),
+        (
+            "constant: power of the zero frequency, the map's mean value",
+            f"high: power beyond {HIGH} cycles per pixel, as a share of what is not constant",
+        ),
+    )
+    rings = Table(_RING, tuple(_rings(spectra)))
+    return Document((section, *notes(spectra.notes)), lambda: _data(spectra), rings)
+
+
+def _row(item: ModuleSpectra) -> tuple[str | float, ...]:
+    before, after = item.before, item.after
+    shares = (before.constant, after.constant, before.high, after.high)
+    return (title(item), item.kind, _map(before), _map(after), *shares)
+
+
+def title(item: ModuleSpectra) -> str:
+    """The module's name, with the number of its call from the second on."""
+    return item.module if item.call == 1 else f"{item.module} (call {item.call})"
+
+
+def _map(spectrum: Spectrum) -> str:
+    return shape_text((spectrum.channels, *spectrum.mean.shape))
+
+
+def _data(spectra: Spectra) -> dict[str, Any]:
+    """Radii in cycles per pixel and densities, by module; they sum to 1."""
+    return {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "srprof": __version__,
+        "model": {"spec": spectra.spec, "name": spectra.name, "weights": spectra.weights},
+        "image": spectra.image,
+        "input": {"shape": list(spectra.shape), "dtype": "float32", "range": spectra.pixel_range},
+        "modules": [
+            {
+                "module": item.module,
+                "class": item.kind,
+                "call": item.call,
+                "before": _spectrum(item.before),
+                "after": _spectrum(item.after),
+            }
+            for item in spectra.modules
+        ],
+        "notes": list(spectra.notes),
+    }
+
+
+def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
+    return {
+        "shape": [spectrum.channels, *spectrum.mean.shape],
+        "constant": spectrum.constant,
+        "high": spectrum.high,
+        "radius": spectrum.radius.tolist(),
+        "density": spectrum.density.tolist(),
+    }
+
+
+def _rings(spectra: Spectra) -> Iterator[tuple[Any, ...]]:
+    """A row for each ring of each spectrum."""
+    for item in spectra.modules:
+        for side, spectrum in (("before", item.before), ("after", item.after)):
+            rings = zip(spectrum.radius.tolist(), spectrum.density.tolist(), strict=True)
+            for ring, (radius, density) in enumerate(rings):
+                yield item.module, item.call, side, ring, radius, density

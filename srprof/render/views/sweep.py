@@ -1,0 +1,44 @@
+"""A sweep: a row for each configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from srprof._version import __version__
+from srprof.render.document import Column, Document, Kind, Section, Table
+from srprof.sweeping.grid import METRICS
+from srprof.sweeping.journal import Row
+from srprof.sweeping.run import SweepPlan
+
+_KINDS: Mapping[str, Kind] = {"count": "count", "bytes": "mib", "ms": "time"}
+
+
+def document(plan: SweepPlan, rows: Sequence[Row]) -> Document:
+    """Arguments, input and metrics, and the errors if there are any; programs have them always."""
+    values = tuple(tuple(row[name] for name in plan.columns) for row in rows)
+    main = Table(tuple(map(_column, plan.columns)), values)
+    failed = any(row["error"] for row in rows)
+    table = main if failed else Table(main.columns[:-1], tuple(row[:-1] for row in main.rows))
+    count = f"{len(rows)} configurations" if len(rows) > 1 else "one configuration"
+    section = Section(f"{plan.spec}: {count}", (), table)
+    return Document((section,), lambda: _data(plan, rows), main)
+
+
+def _column(name: str) -> Column:
+    kind = _KINDS[METRICS[name]] if name in METRICS else "text"
+    return Column(f"{name} MiB" if kind == "mib" else name, kind, name)
+
+
+def _data(plan: SweepPlan, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "srprof": __version__,
+        "torch": plan.basis["torch"],
+        "model": {"spec": plan.spec},
+        "dtype": plan.dtype,
+        "device": plan.device,
+        "arguments": list(plan.arguments),
+        "metrics": {name: METRICS[name] for name in plan.metrics},
+        "rows": [{**row, "error": row["error"] or None} for row in rows],
+    }
