@@ -214,6 +214,7 @@ def _allocator(analysis: Analysis) -> AllocatorRecord:
         cold=analysis.cold.peak_allocated,
         range=analysis.allocated_range,
         not_simulated=simulation.not_simulated,
+        workspace_rule=analysis.workspaces.rule is not None,
     )
 
 

@@ -16,6 +16,7 @@ from srprof.codec import Key, decode_record
 from srprof.errors import InputError
 from srprof.inputs import ITEMSIZE, TensorSpec
 from srprof.records import Reference
+from srprof.shown import Shown
 
 #: Version of the object.
 SCHEMA = 1
@@ -68,7 +69,8 @@ class AllocatorRecord:
             constructor needs more.
         requested, rounding, unsplit: of the peak, which is their sum with the scratch.
         workspace: scratch of the peak's node, None if it is not known. workspace_unknown: nodes
-            of which it is not. workspace_source: where it was measured.
+            of which it is not. workspace_source: where it was measured, or
+            with `workspace_rule` by which rule it is known.
         fragmentation: reserved at the peak, and not allocated.
         construction: the most that the constructor allocates, None if it left the device alone.
         cold: the same peak of a fresh program's first image.
@@ -89,6 +91,7 @@ class AllocatorRecord:
     cold: int
     range: tuple[int, int]
     not_simulated: tuple[str, ...]
+    workspace_rule: Annotated[bool, Key(sparse=True)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +292,11 @@ class Heading:
     model: ModelRecord
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnalysisRecord(Heading):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AnalysisRecord(Heading, Shown):
     """All that srprof says about one run."""
+
+    view = "analysis"
 
     input: TensorRecord | None = None
     inputs: tuple[TensorSpec, ...]

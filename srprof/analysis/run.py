@@ -23,15 +23,17 @@ from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.records import Node, Program, Trace
+from srprof.shown import Shown
 
 if TYPE_CHECKING:
     import pandas
 
+    from srprof.render.document import Document
     from srprof.workload import Workload
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, repr=False)
+class Analysis(Shown):
     """Memory and complexity of one run.
 
     Attributes:
@@ -213,25 +215,9 @@ class Analysis:
         unknown = ["workspace", "allocated", "macs"]
         return frame.astype(dict.fromkeys(unknown, "Int64") | {"predicted_us": "Float64"})
 
-    def __repr__(self) -> str:
-        mib = 2**20
-        return (
-            f"<Analysis of {self.trace.name}: planned {self.memory.planned.nbytes / mib:.2f} MiB, "
-            f"eager {self.memory.eager.nbytes / mib:.2f} MiB, {len(self.trace.nodes)} nodes>"
-        )
-
-    def __str__(self) -> str:
-        from srprof.render.base import Options
-        from srprof.render.text import TextRenderer
-
-        return TextRenderer().render(self, Options())
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from srprof.render.base import Options
-        from srprof.render.html import HtmlRenderer
-
-        return HtmlRenderer().render(self, Options())
+    def document(self) -> Document:
+        """What is shown of it."""
+        return self.record.document()
 
 
 def trace(

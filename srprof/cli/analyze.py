@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.memory.model import GRANULARITY
-from srprof.options import add_input, add_tensor_format, add_weights, call_shapes
+from srprof.options import (
+    add_input,
+    add_output,
+    add_tensor_format,
+    add_weights,
+    call_shapes,
+    check_figure,
+    format_of,
+    show,
+)
 from srprof.output import check_output, write
 from srprof.protocol import PROTOCOLS
-from srprof.render import ENDINGS, FIGURES, FORMATS, VIEWS, Options, render
+from srprof.render.exports import EXPORTS, export
+from srprof.render.figures import KINDS
+from srprof.render.views import VIEWS
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -107,7 +117,6 @@ def add_parser(commands: Any) -> None:
         type=int,
         help="rows of each long table, the largest; 0 is all (default 10 in the summary, else all)",
     )
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default text")
     parser.add_argument(
         "--figure",
         metavar="FILE",
@@ -115,11 +124,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--figure-kind",
-        choices=FIGURES,
+        choices=KINDS,
         default="roofline",
         help="roofline: each node under the device's roofs (default); modules: time by module",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser, EXPORTS)
     parser.set_defaults(run=run)
 
 
@@ -132,7 +141,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--top {args.top}: give a number of rows, or 0 for all")
     if args.sizes is not None and args.protocol == "single":
         raise InputError("--sizes is of --protocol ntire: give both")
-    _check_figure(args)
+    check_figure(args.figure)
+    if args.figure is not None and args.device is None:
+        raise InputError("--figure draws the predicted latency: give --device too (srprof devices)")
     device = None if args.device is None else _device(args.device)
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
@@ -142,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         return run_training(args, shapes)
 
     from srprof.analysis import analyze
+    from srprof.render.views.analysis import document
 
     analysis = analyze(
         args.spec,
@@ -158,20 +170,17 @@ def run(args: argparse.Namespace) -> int:
         workspace=args.workspace,
         device=device,
     )
-    compared = args.view == "summary" or args.format == "json"
-    terminal = args.output is None and sys.stdout.isatty()
-    options = Options(
-        view=args.view,
-        top=args.top,
-        color=terminal,
-        width=shutil.get_terminal_size((100, 24)).columns,
-        published=_published(analysis, parsed) if compared else (),
-    )
     if args.figure is not None:
         from srprof.render.figures.latency import write_figure
 
         write_figure(analysis, args.figure_kind, args.figure)
-    write(render(analysis, args.format, options), args.output)
+    form = format_of(args)
+    if form in EXPORTS:
+        write(export(analysis, form), args.output)
+        return 0
+    compared = args.view == "summary" or form == "json"
+    record = replace(analysis.record, published=_published(analysis, parsed) if compared else ())
+    show(args, document(record, args.view, args.top))
     return 0
 
 
@@ -179,17 +188,6 @@ def _device(name: str) -> Profile:
     from srprof.cost.profiles import load_profile
 
     return load_profile(name)
-
-
-def _check_figure(args: argparse.Namespace) -> None:
-    """Refuse a figure that cannot be drawn, before any work is done."""
-    if args.figure is None:
-        return
-    check_output(args.figure, option="--figure")
-    if not args.figure.lower().endswith(ENDINGS):
-        raise InputError(f"--figure {args.figure}: name a file that ends in {', '.join(ENDINGS)}")
-    if args.device is None:
-        raise InputError("--figure draws the predicted latency: give --device too (srprof devices)")
 
 
 def _published(analysis: Analysis, parsed: Spec) -> tuple[Comparison, ...]:

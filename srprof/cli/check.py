@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
+from srprof.gate.formats import FORMATS
+from srprof.gate.formats import render as render_for_ci
+from srprof.options import add_output, format_of, show
 from srprof.output import check_output, write
 
 if TYPE_CHECKING:
     from srprof.gate.check import Report
     from srprof.gate.config import Config
-
-_FORMATS = ("text", "markdown", "json", "junit", "github", "gitlab", "benchmark")
 
 _DESCRIPTION = """\
 Hold the networks of srprof.toml (or [tool.srprof] in pyproject.toml) against their limits and
@@ -52,8 +53,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning",
     )
-    parser.add_argument("--format", choices=_FORMATS, default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser, FORMATS)
     parser.set_defaults(run=run)
 
 
@@ -70,13 +70,18 @@ def run(args: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # what the networks' own code prints is no part of the report
         report = _updated(config) if args.update else _checked(config, args.partial)
 
-    from srprof.gate.formats import render
+    from srprof.render.views.check import document
+    from srprof.render.writers import render
 
     root = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
-    write(render(report, args.format, root), args.output)
+    form, shown = format_of(args), document(report, root)
+    if form in FORMATS:
+        write(render_for_ci(report, form, root), args.output)
+    else:
+        show(args, shown)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        _append(render(report, "markdown", root), summary)
+        _append(render(shown, "markdown"), summary)
     return int(report.failed)
 
 

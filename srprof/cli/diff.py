@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 from srprof.paths import working_in
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--top", metavar="N", type=int, default=10, help="rows of each long table; 0 is all"
     )
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
         for text, size, file in zip(texts, sizes, loaded, strict=True)
     )
 
-    from srprof.render.diff import FORMATS
+    from srprof.render.views.diff import document
 
-    write(FORMATS[args.format](diff(before, after), args.top or None), args.output)
+    show(args, document(diff(before, after), args.top or None))
     return 0
 
 

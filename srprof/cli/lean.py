@@ -9,8 +9,8 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.leaning.levels import LEVELS
-from srprof.options import add_tensor_format, add_weights, call_shapes
-from srprof.output import check_output, write
+from srprof.options import add_output, add_tensor_format, add_weights, call_shapes, show
+from srprof.output import check_output
 
 _DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
@@ -62,8 +62,7 @@ def add_parser(commands: Any) -> None:
     )
     add_weights(parser)
     add_tensor_format(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.leaning.proof import prove
     from srprof.leaning.run import savings
     from srprof.progress import TerminalProgress
-    from srprof.render.lean import lean_json, lean_text
+    from srprof.render.views.lean import document
     from srprof.workload import resolve
 
     if args.emit is not None:
@@ -100,8 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.emit is not None and proof.holds:
         emit(workload, found.made, args.emit)
     emitted = args.emit if proof.holds else None
-    form = lean_json if args.format == "json" else lean_text
-    write(form(found, proof, emitted), args.output)
+    show(args, document(found, proof, emitted))
     return 0 if proof.holds else 1
 
 

@@ -17,6 +17,7 @@ from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, make_plan
+from srprof.shown import Shown
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.run import run_trace
@@ -36,8 +37,8 @@ class Stage:
     peaks: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Savings:
+@dataclass(frozen=True, repr=False)
+class Savings(Shown):
     """What each pass saves at one input.
 
     Attributes:
@@ -52,6 +53,8 @@ class Savings:
     after: Analysis
     made: Lean
     tiling: Locality | None = None
+
+    view = "lean"
 
 
 def lean(

@@ -15,7 +15,6 @@ from srprof.gate import config
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
 from srprof.gate.check import DEPENDS, Row, describe
 from srprof.gate.formats.github import command
-from srprof.gate.formats.markdown import plain
 from srprof.gate.init import factories
 from srprof.quantities import (
     METRICS,
@@ -25,6 +24,7 @@ from srprof.quantities import (
     parse_growth,
     parse_quantity,
 )
+from srprof.render.writers.markdown import escaped
 from srprof.toml import parse_toml
 
 MIB = 2**20
@@ -227,7 +227,7 @@ def test_markdown_shows_the_text(text):
 
     from markdown_it import MarkdownIt
 
-    html = MarkdownIt("js-default").renderInline(plain(f"x {text} x"))
+    html = MarkdownIt("js-default").renderInline(escaped(f"x {text} x"))
     shown = unescape(sub(r"</?code>", "", html))
     letters = sub(r"[`\s]", "", f"x {text} x")
     assert sub(r"[`\s]", "", shown) == letters

@@ -1,22 +1,29 @@
-"""Formats of a gate's report. Each is one file with `render(report, root) -> str`.
+"""Formats of a gate's report for CI servers. Each is one file with `render(report, root) -> str`.
 
-`root` is the folder from which a format for a machine names source files.
+`root` is the folder from which a format names source files.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from typing import TYPE_CHECKING
 
-from srprof.gate.check import Report, Result
+if TYPE_CHECKING:
+    from srprof.gate.check import Report, Result
 
-#: What `--format` takes.
-FORMATS = ("text", "markdown", "json", "junit", "github", "gitlab", "benchmark")
+#: Formats with how names of such files end.
+FORMATS = {
+    "junit": ".xml",
+    "github": ".annotations",
+    "gitlab": ".codequality.json",
+    "benchmark": ".benchmark.json",
+}
 
 
 def render(report: Report, name: str, root: str) -> str:
     """A report in a format of `FORMATS`, ending with a newline, or empty."""
-    text: str = importlib.import_module(f"srprof.gate.formats.{name}").render(report, root)
+    text: str = importlib.import_module(f"{__name__}.{name}").render(report, root)
     return text
 
 

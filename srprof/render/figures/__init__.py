@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.output import replacing
-from srprof.render import ENDINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ENDINGS", "LOOKS", "SETTINGS", "Look", "save"]
-
+#: What `--figure-kind` takes, and how the name of a figure's file may end.
+KINDS = ("roofline", "modules")
+ENDINGS = (".svg", ".png", ".pdf")
 
 SETTINGS: Any = {  # matplotlib's releases type these in different ways
     "font.size": 10,

@@ -11,7 +11,6 @@ from srprof.cost.profiles import Profile
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
 from srprof.render.figures import LOOKS, save
-from srprof.render.latency import predicted
 from srprof.words import shape_text
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, A
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
-    found = predicted(analysis)
+    found = _predicted(analysis)
     tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
     axes.set_title(
         f"{analysis.trace.name} at {tensors}: {what}\n"
@@ -100,7 +99,7 @@ def operations(node: NodeEstimate) -> float:
 
 def roofline(analysis: Analysis) -> Figure:
     """The nodes as points under the device's roofs; a point's area is the node's time."""
-    found = predicted(analysis)
+    found = _predicted(analysis)
     placed = points(found)
     figure, axes = _new_figure(6.8, analysis, "roofline")
     axes.set_xscale("log")
@@ -242,7 +241,7 @@ def module_times(analysis: Analysis, most: int = MOST_BARS) -> dict[str, dict[st
     The modules are opened level by level as long as there are at most so many; "" is what runs
     in the model itself.
     """
-    running = [node for node in predicted(analysis).nodes if node.bound != "free"]
+    running = [node for node in _predicted(analysis).nodes if node.bound != "free"]
     deepest = max((len(_parts(node.cost.module)) for node in running), default=0)
     bars: dict[str, dict[str, float]] = {}
     for depth in range(1, max(deepest, 1) + 1):
@@ -264,7 +263,7 @@ def _parts(path: str) -> list[str]:
 def modules(analysis: Analysis) -> Figure:
     """A bar for each module, its parts the families of operations, from the first to run down."""
     bars = module_times(analysis)
-    found = predicted(analysis)
+    found = _predicted(analysis)
     figure, axes = _new_figure(1.9 + 0.26 * len(bars), analysis, "time by module")
     names = [path or "(the model itself)" for path in bars]
     rows = range(len(bars))
@@ -297,3 +296,9 @@ def modules(analysis: Analysis) -> Figure:
     axes.set_ylabel("module, in the order of the run")
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return figure
+
+
+def _predicted(analysis: Analysis) -> Estimate:
+    """The estimate of an analysis that has one."""
+    assert analysis.latency is not None
+    return analysis.latency

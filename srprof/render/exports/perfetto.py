@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
-from srprof.render.base import Options, Renderer
 from srprof.words import shape_text
 
 if TYPE_CHECKING:
@@ -20,20 +19,15 @@ if TYPE_CHECKING:
 _PROCESS, _MODULES, _OPS = 1, 1, 2
 
 
-class PerfettoRenderer(Renderer):
+def perfetto(analysis: Analysis) -> str:
     """The run as a timeline."""
-
-    name = "perfetto"
-    extension = ".json"
-
-    def render(self, analysis: Analysis, options: Options) -> str:
-        events = [*_names(analysis), *_modules(analysis), *_nodes(analysis), *_counters(analysis)]
-        other = {"spec": analysis.trace.spec, "time": "one microsecond a node"}
-        lines = ",\n".join(map(json.dumps, events))
-        return (
-            f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)},\n'
-            f'"traceEvents": [\n{lines}\n]}}\n'
-        )
+    events = [*_names(analysis), *_modules(analysis), *_nodes(analysis), *_counters(analysis)]
+    other = {"spec": analysis.trace.spec, "time": "one microsecond a node"}
+    lines = ",\n".join(map(json.dumps, events))
+    return (
+        f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)},\n'
+        f'"traceEvents": [\n{lines}\n]}}\n'
+    )
 
 
 def _names(analysis: Analysis) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""What a lean network saves, and the proof, as text and JSON."""
+"""What a lean network saves, and the proof."""
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from math import isfinite
 from typing import Any
@@ -11,11 +10,9 @@ from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
 from srprof.leaning.run import Savings
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
-from srprof.words import mib, shape_text
+from srprof.render.document import Column, Document, Section, Table
+from srprof.words import mib_size, shape_text
 
-_KINDS = ("planned", "eager", "allocated", "reserved")
 _MEANING = {
     "eager": "the network as it is",
     "tiles": "one overlapping tile after the other",
@@ -23,36 +20,47 @@ _MEANING = {
 }
 
 
-def lean_text(savings: Savings, proof: Proof, emitted: str | None) -> str:
-    """Peaks after each pass, and the proof, ending with a newline."""
-    found = [_peaks(savings), _proof(proof)]
-    if emitted is not None:
-        found.append(Section(f"Written to {emitted}", ()))
-    return plain_sections(found)
+def document(savings: Savings, proof: Proof | None = None, emitted: str | None = None) -> Document:
+    """Peaks after each pass, the proof if there is one, and the file that was written."""
+    sections = [_peaks(savings)]
+    sections += [] if proof is None else [_proof(proof)]
+    sections += [] if emitted is None else [Section(f"Written to {emitted}")]
+    return Document(tuple(sections), data=lambda: _data(savings, proof, emitted))
 
 
-def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
-    """One object: before, after, what each pass saves, and the proof."""
-    stages = savings.stages
-    passes = [
-        {
-            "name": stage.name,
-            "peak": stage.peaks,
-            "saves": earlier.peaks["eager"] - stage.peaks["eager"],
-        }
-        for earlier, stage in pairwise(stages)
-    ]
-    trace = savings.before.trace
-    found: dict[str, Any] = {
+def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[str, Any]:
+    """Before, after, what each pass saves, and the proof; sizes in bytes."""
+    record, stages, tiling = savings.before.record, savings.stages, savings.tiling
+    return {
         "schema": 1,
-        "model": {"spec": trace.spec, "name": trace.name},
-        "inputs": [{"shape": list(e.info.shape), "dtype": e.info.dtype} for e in trace.inputs],
+        "model": {"spec": record.model.spec, "name": record.model.name},
+        "inputs": [{"shape": list(t.shape), "dtype": t.dtype} for t in record.inputs],
         "level": savings.made.level,
         "before": stages[0].peaks,
         "after": stages[-1].peaks,
-        "passes": passes,
+        "passes": [
+            {
+                "name": stage.name,
+                "peak": stage.peaks,
+                "saves": earlier.peaks["eager"] - stage.peaks["eager"],
+            }
+            for earlier, stage in pairwise(stages)
+        ],
+        **({} if proof is None else _proof_data(proof)),
+        "emitted": emitted,
+        **(
+            {}
+            if tiling is None
+            else {"tiles": {"halo": tiling.halo, "difference": tiling.difference}}
+        ),
+    }
+
+
+def _proof_data(proof: Proof) -> dict[str, Any]:
+    peaks, timed = proof.measured, proof.timed
+    return {
         "max_relative_error": _finite(proof.error),
-        "tolerance": 0.0 if savings.made.level == "exact" else proof.tolerance,
+        "tolerance": 0.0 if proof.level == "exact" else proof.tolerance,
         "identical": proof.identical,
         "holds": proof.holds,
         "outputs": [
@@ -64,36 +72,27 @@ def lean_json(savings: Savings, proof: Proof, emitted: str | None) -> str:
             }
             for o in proof.outputs
         ],
-        "measured_on_cpu": None,
-        "time_ratio": None,
-        "emitted": emitted,
-    }
-    if proof.measured is not None:
-        peaks = proof.measured
-        found["measured_on_cpu"] = {
+        "measured_on_cpu": peaks
+        and {
             "size": peaks.size and list(peaks.size),
             "before": peaks.before,
             "after": peaks.after,
-        }
-    if proof.timed is not None:
-        ratios = proof.timed.ratios
-        found["time_ratio"] = {
-            "size": proof.timed.size and list(proof.timed.size),
-            "median": ratios.median,
-            "q1": ratios.q1,
-            "q3": ratios.q3,
-            "pairs": ratios.count,
-        }
-    if savings.tiling is not None:
-        tiling = savings.tiling
-        found["tiles"] = {"halo": tiling.halo, "difference": tiling.difference}
-    return json.dumps(found, indent=1) + "\n"
+        },
+        "time_ratio": timed
+        and {
+            "size": timed.size and list(timed.size),
+            "median": timed.ratios.median,
+            "q1": timed.ratios.q1,
+            "q3": timed.ratios.q3,
+            "pairs": timed.ratios.count,
+        },
+    }
 
 
 def _peaks(savings: Savings) -> Section:
     columns = (
         Column("pass"),
-        *(Column(f"{kind} MiB", "mib") for kind in _KINDS),
+        *(Column(f"{kind} MiB", "mib") for kind in savings.stages[0].peaks),
         Column("saves MiB", "mib"),
         Column("what it does"),
     )
@@ -102,25 +101,25 @@ def _peaks(savings: Savings) -> Section:
     for stage in savings.stages:
         eager = stage.peaks["eager"]
         saved = None if earlier is None else earlier - eager
-        peaks = (stage.peaks[kind] for kind in _KINDS)
-        rows.append((stage.name, *peaks, saved, _MEANING[stage.name]))
+        rows.append((stage.name, *stage.peaks.values(), saved, _MEANING[stage.name]))
         earlier = eager
-    trace = savings.before.trace
-    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in trace.inputs)
+    record = savings.before.record
     before, after = (savings.stages[i].peaks["eager"] for i in (0, -1))
     share = 1 - after / before if before else 0.0
-    line = f"eager peak {mib(before)} MiB, lean {mib(after)} MiB, {share:.0%} less"
-    title = f"{trace.name} at {tensors}, level {savings.made.level}"
+    line = f"eager peak {mib_size(before)}, lean {mib_size(after)}, {share:.0%} less"
+    title = (
+        f"{record.model.name} at {', '.join(map(str, record.inputs))}, level {savings.made.level}"
+    )
     return Section(title, (line,), Table(columns, tuple(rows)), _tiles(savings))
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:
-    found = savings.tiling
-    if found is None:
+    tiling = savings.tiling
+    if tiling is None:
         return ()
-    same = "to the bit" if found.bit_equal else f"to {found.difference:.1e}"
+    same = "to the bit" if tiling.bit_equal else f"to {tiling.difference:.1e}"
     return (
-        f"Tiles have a halo of {found.halo} pixels; random images gave in tiles what they give "
+        f"Tiles have a halo of {tiling.halo} pixels; random images gave in tiles what they give "
         f"whole, {same}.",
     )
 
@@ -140,10 +139,10 @@ def _proof(proof: Proof) -> Section:
         refused = ", ".join(map(_size, proof.untaken))
         lines.append(f"not compared at {refused}, which the network does not take")
     if proof.measured is not None:
-        found = proof.measured
+        peaks = proof.measured
         lines.append(
-            f"PyTorch's CPU allocator at {_size(found.size)}: {mib(found.before)} MiB at most in "
-            f"a run, lean {mib(found.after)} MiB, scratch inside convolutions included"
+            f"PyTorch's CPU allocator at {_size(peaks.size)}: {mib_size(peaks.before)} at most in "
+            f"a run, lean {mib_size(peaks.after)}, scratch inside convolutions included"
         )
     if proof.timed is not None:
         ratios = proof.timed.ratios
@@ -155,7 +154,7 @@ def _proof(proof: Proof) -> Section:
 
 
 def _size(size: Size | None) -> str:
-    return "the given shape" if size is None else f"{size[0]}x{size[1]}"
+    return "the given shape" if size is None else shape_text(size)
 
 
 def _finite(error: float) -> float | None:

@@ -1,9 +1,7 @@
-"""Differences as text, Markdown and JSON."""
+"""What changed between two analyses."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,28 +14,21 @@ from srprof.compare.diff import (
     explain_tensor,
 )
 from srprof.paths import place
-from srprof.render.markdown import markdown_sections
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
+from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import signed_size
 
 #: Version of the JSON object.
 SCHEMA = 1
 
 
-def sections(found: Diff, top: int | None) -> list[Section]:
+def document(diff: Diff, top: int | None = None) -> Document:
     """What changed, in reading order; `top` rows of each long table, all if it is None."""
-    makers: tuple[Callable[[Diff, int | None], Section | None], ...] = (
-        _peaks,
-        _tensors,
-        _nodes,
-        _counts,
-    )
-    return [section for make in makers if (section := make(found, top)) is not None]
+    sections = (_peaks(diff), _tensors(diff, top), _nodes(diff, top), _counts(diff))
+    return Document(tuple(s for s in sections if s is not None), data=lambda: _data(diff))
 
 
-def _title(found: Diff) -> str:
-    before, after = found.before, found.after
+def _title(diff: Diff) -> str:
+    before, after = diff.before, diff.after
     if before.input == after.input:
         return f"{before.spec} and {after.spec} at {after.input}"
     if before.spec == after.spec:
@@ -45,16 +36,16 @@ def _title(found: Diff) -> str:
     return f"{before.spec} at {before.input} and {after.spec} at {after.input}"
 
 
-def _peaks(found: Diff, _: int | None) -> Section:
+def _peaks(diff: Diff) -> Section:
     rows = tuple(
         (
             peak.change.name,
             peak.change.before,
             peak.change.after,
-            signed_size(peak.change.difference),
+            _signed(peak.change.difference),
             _share(peak.change.relative),
         )
-        for peak in found.peaks
+        for peak in diff.peaks
     )
     columns = (
         Column("peak"),
@@ -64,28 +55,32 @@ def _peaks(found: Diff, _: int | None) -> Section:
         Column("of before", "number"),
     )
     lines = []
-    if found.before.input != found.after.input:
+    if diff.before.input != diff.after.input:
         lines.append("the inputs differ, and every size with them")
-    if found.before.granularity != found.after.granularity:
+    if diff.before.granularity != diff.after.granularity:
         lines.append(
-            f"sizes are multiples of {found.before.granularity} and of {found.after.granularity} "
+            f"sizes are multiples of {diff.before.granularity} and of {diff.after.granularity} "
             "bytes, so they differ by rounding too"
         )
-    if found.before.torch != found.after.torch:
-        lines.append(f"torch {found.before.torch} and {found.after.torch}")
-    said = [peak for peak in found.peaks if peak.change.name == "eager" or peak.moved]
+    if diff.before.torch != diff.after.torch:
+        lines.append(f"torch {diff.before.torch} and {diff.after.torch}")
+    said = [peak for peak in diff.peaks if peak.change.name == "eager" or peak.moved]
     after = tuple(f"{explain_peak(peak)}." for peak in said)
-    return Section(_title(found), tuple(lines), Table(columns, rows), after)
+    return Section(_title(diff), tuple(lines), Table(columns, rows), after)
 
 
-def _share(relative: float | None) -> str | None:
-    return None if relative is None else f"{relative:+.1%}"
+def _signed(nbytes: int) -> Cell:
+    return Cell(nbytes, signed_size(nbytes))
 
 
-def _tensors(found: Diff, top: int | None) -> Section | None:
-    if not found.tensors:
+def _share(relative: float | None) -> Cell | None:
+    return None if relative is None else Cell(relative, f"{relative:+.1%}")
+
+
+def _tensors(diff: Diff, top: int | None) -> Section | None:
+    if not diff.tensors:
         return Section(
-            "At the eager peak the same tensors are alive, as large as before", _net(found)
+            "At the eager peak the same tensors are alive, as large as before", _net(diff)
         )
     columns = (
         Column("change"),
@@ -99,14 +94,14 @@ def _tensors(found: Diff, top: int | None) -> Section | None:
         Column("after MiB", "mib"),
         Column("difference", "number"),
     )
-    shown = found.tensors[:top]
-    title = f"Tensors at the eager peak that changed ({len(shown)} of {len(found.tensors)})"
+    shown = diff.tensors[:top]
+    title = f"Tensors at the eager peak that changed ({len(shown)} of {len(diff.tensors)})"
     after = tuple(f"{explain_tensor(change)}." for change in shown)
-    return Section(title, _net(found), Table(columns, tuple(map(_tensor, shown))), after)
+    return Section(title, _net(diff), Table(columns, tuple(map(_tensor, shown))), after)
 
 
-def _net(found: Diff) -> tuple[str, ...]:
-    change = found.net.difference
+def _net(diff: Diff) -> tuple[str, ...]:
+    change = diff.net.difference
     return (f"beside {signed_size(change)} of parameters and buffers",) if change else ()
 
 
@@ -122,12 +117,12 @@ def _tensor(change: TensorChange) -> tuple[Any, ...]:
         after.part if after else None,
         before.nbytes if before else None,
         after.nbytes if after else None,
-        signed_size(change.difference),
+        _signed(change.difference),
     )
 
 
-def _nodes(found: Diff, top: int | None) -> Section | None:
-    if not found.nodes:
+def _nodes(diff: Diff, top: int | None) -> Section | None:
+    if not diff.nodes:
         return None
     columns = (
         Column("node", "number"),
@@ -138,9 +133,9 @@ def _nodes(found: Diff, top: int | None) -> Section | None:
         Column("after MiB", "mib"),
         Column("difference", "number"),
     )
-    shown = found.nodes[:top]
-    title = f"Nodes that changed ({len(shown)} of {len(found.nodes)})"
-    lines = (f"eager bytes at the node's end; {found.same_nodes} nodes are as they were",)
+    shown = diff.nodes[:top]
+    title = f"Nodes that changed ({len(shown)} of {len(diff.nodes)})"
+    lines = (f"eager bytes at the node's end; {diff.same_nodes} nodes are as they were",)
     return Section(title, lines, Table(columns, tuple(map(_node, shown))))
 
 
@@ -155,7 +150,7 @@ def _node(change: NodeChange) -> tuple[Any, ...]:
         place(change.place.file, change.place.line),
         change.before_bytes,
         change.after_bytes,
-        only if change.difference is None else signed_size(change.difference),
+        Cell(None, only) if change.difference is None else _signed(change.difference),
     )
 
 
@@ -168,7 +163,7 @@ _COUNTS: Mapping[str, str] = {
 }
 
 
-def _counts(found: Diff, _: int | None) -> Section:
+def _counts(diff: Diff) -> Section:
     columns = (
         Column("measure"),
         Column("before", "count"),
@@ -177,29 +172,25 @@ def _counts(found: Diff, _: int | None) -> Section:
         Column("of before", "number"),
     )
     rows = tuple(
-        (_COUNTS[c.name], c.before, c.after, f"{c.difference:+,}", _share(c.relative))
-        for c in found.counts
+        (
+            _COUNTS[c.name],
+            c.before,
+            c.after,
+            Cell(c.difference, f"{c.difference:+,}"),
+            _share(c.relative),
+        )
+        for c in diff.counts
     )
     return Section("Complexity", (), Table(columns, rows))
 
 
-def diff_text(found: Diff, top: int | None) -> str:
-    """Aligned tables, ending with a newline."""
-    return plain_sections(sections(found, top))
-
-
-def diff_markdown(found: Diff, top: int | None) -> str:
-    """For an issue or a pull request."""
-    return markdown_sections(sections(found, top))
-
-
-def diff_json(found: Diff, top: int | None) -> str:
-    """All of it whatever `top` says; sizes in bytes."""
-    data = {
+def _data(diff: Diff) -> dict[str, Any]:
+    """All of it; sizes in bytes."""
+    return {
         "schema": SCHEMA,
         "kind": "srprof diff",
-        "before": asdict(found.before),
-        "after": asdict(found.after),
+        "before": asdict(diff.before),
+        "after": asdict(diff.after),
         "peaks": {
             peak.change.name: {
                 "before": peak.change.before,
@@ -211,26 +202,18 @@ def diff_json(found: Diff, top: int | None) -> str:
                 "node_after": asdict(peak.after) if peak.after else None,
                 "text": explain_peak(peak),
             }
-            for peak in found.peaks
+            for peak in diff.peaks
         },
-        "net": asdict(found.net) | {"difference": found.net.difference},
+        "net": asdict(diff.net) | {"difference": diff.net.difference},
         "tensors": [
             asdict(change) | {"difference": change.difference, "text": explain_tensor(change)}
-            for change in found.tensors
+            for change in diff.tensors
         ],
-        "nodes": [asdict(change) | {"difference": change.difference} for change in found.nodes],
-        "same_nodes": found.same_nodes,
+        "nodes": [asdict(change) | {"difference": change.difference} for change in diff.nodes],
+        "same_nodes": diff.same_nodes,
         "complexity": {
             c.name: {"before": c.before, "after": c.after, "difference": c.difference}
-            for c in found.counts
+            for c in diff.counts
         },
-        "explanations": list(explain(found)),
+        "explanations": list(explain(diff)),
     }
-    return json.dumps(data, indent=1) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Diff, int | None], str]] = {
-    "text": diff_text,
-    "markdown": diff_markdown,
-    "json": diff_json,
-}

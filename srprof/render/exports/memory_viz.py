@@ -15,7 +15,6 @@ from srprof.memory.allocator import SegmentInfo
 from srprof.memory.simulation import Event
 from srprof.paths import short_path
 from srprof.records import Trace
-from srprof.render.base import Options, Renderer
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -23,16 +22,10 @@ if TYPE_CHECKING:
 Frame = dict[str, Any]
 
 
-class MemoryVizRenderer(Renderer):
+def memory_viz(analysis: Analysis) -> bytes:
     """For PyTorch's memory viewer."""
-
-    name = "memory-viz"
-    extension = ".pickle"
-    binary = True
-
-    def render(self, analysis: Analysis, options: Options) -> bytes:
-        # the protocol of torch's own dumps up to Python 3.13, which the viewer's reader knows
-        return pickle.dumps(snapshot(analysis), protocol=4)
+    # the protocol of torch's own dumps up to Python 3.13, which the viewer's reader knows
+    return pickle.dumps(snapshot(analysis), protocol=4)
 
 
 def snapshot(analysis: Analysis) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""A gate's report: a table of what matters, and why."""
+
+from __future__ import annotations
+
+from srprof.gate.check import UPDATE, Report, Result, Row
+from srprof.gate.formats import location
+from srprof.quantities import format_quantity
+from srprof.render.document import Cell, Column, Document, Section, Table
+
+#: Version of the JSON object, and what its values of a kind are in.
+SCHEMA = 1
+UNITS = {"bytes": "bytes", "count": "", "time": "ns"}
+
+_COLUMNS = (
+    Column("model"),
+    Column("metric"),
+    *(Column(name, "number") for name in ("baseline", "now", "change", "limit")),
+    Column("verdict"),
+)
+
+
+def document(report: Report, root: str = "") -> Document:
+    """The summary with its table, then what is to be said of each check.
+
+    Args:
+        root: the folder from which JSON names source files.
+    """
+    failed = sum(result.failed for result in report.results) + len(report.gone)
+    count = len(report.results)
+    title = f"{failed} of {count + len(report.gone)} checks failed" if failed else _hold(count)
+    shown = tuple(_cells(r, row) for r in report.results for row in r.rows if _shown(row))
+    lines = (report.updated,) if report.updated else ()
+    sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
+    sections += [_section(r) for r in report.results if r.reasons or r.left_out or r.shrank]
+    if report.gone:
+        sections.append(Section("baseline", tuple(f"FAILED: {r}" for r in report.gone_reasons)))
+    every = tuple(_cells(result, row) for result in report.results for row in result.rows)
+    return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
+
+
+def _data(report: Report, root: str) -> dict[str, object]:
+    """Every figure, verdict and explanation; values are whole numbers in `unit`."""
+    return {
+        "schema": SCHEMA,
+        "failed": report.failed,
+        "checks": [_check(result, root) for result in report.results],
+        "gone": list(report.gone),
+        "updated": report.updated or None,
+    }
+
+
+def _check(result: Result, root: str) -> dict[str, object]:
+    file, line = location(result, root)
+    return {
+        "name": result.name,
+        "failed": result.failed,
+        "problems": list(result.problems),
+        "left_out": list(result.left_out),
+        "explanation": list(result.explanation),
+        "file": file or None,
+        "line": line or None,
+        "metrics": [
+            {
+                "metric": row.metric,
+                "unit": UNITS[row.kind],
+                "baseline": row.baseline,
+                "now": row.now,
+                "change": row.change,
+                "allowed": row.allowed,
+                "limit": row.limit,
+                "compared": row.compared,
+                "failed": row.fails,
+                "verdict": row.verdict,
+            }
+            for row in result.rows
+        ],
+    }
+
+
+def _hold(count: int) -> str:
+    return "the check holds" if count == 1 else f"all {count} checks hold"
+
+
+def _shown(row: Row) -> bool:
+    """Whether a person wants to see it: it has a limit, or is not as it was."""
+    return row.limit is not None or bool(row.change) or row.fails
+
+
+def _cells(result: Result, row: Row) -> tuple[object, ...]:
+    values = (row.baseline if row.compared else None, row.now, row.change, row.limit)
+    cells = (
+        None if value is None else Cell(value, format_quantity(value, row.kind, sign))
+        for value, sign in zip(values, (False, False, True, False), strict=True)
+    )
+    return result.name, row.metric, *cells, row.verdict
+
+
+def _section(result: Result) -> Section:
+    lines = [f"FAILED: {reason}" for reason in result.reasons]
+    if result.partial:
+        lines += [f"warning: {text}" for text in result.left_out]
+    lines += [f"  {line}" for line in result.explanation]
+    if result.shrank:
+        better = ", ".join(row.metric for row in result.rows if row.shrank)
+        lines.append(f"went down: {better}; {UPDATE}, so that it stays so")
+    return Section(result.name, tuple(lines))
