@@ -272,8 +272,8 @@ def test_latex_compiles(tmp_path: Path):
         pytest.skip("no TeX is installed: none of tectonic, pdflatex, lualatex")
     table = render(document(made_up(ODD, "b"), ranks=True), "latex")
     packages = "".join(rf"\usepackage{p}" for p in ("[T1]{fontenc}", "{booktabs}", "{graphicx}"))
-    document = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
-    (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+    page = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
+    (tmp_path / "table.tex").write_text(page, encoding="utf-8")
     options = [] if engine == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
     done = subprocess.run(
         [engine, *options, "table.tex"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -73,6 +73,10 @@ def _signed(nbytes: int) -> Cell:
     return Cell(nbytes, signed_size(nbytes))
 
 
+def _counted(difference: int) -> Cell:
+    return Cell(difference, f"{difference:+,}")
+
+
 def _share(relative: float | None) -> Cell | None:
     return None if relative is None else Cell(relative, f"{relative:+.1%}")
 
@@ -154,7 +158,7 @@ def _node(change: NodeChange) -> tuple[Any, ...]:
     )
 
 
-_COUNTS: Mapping[str, str] = {
+_COUNTS = {
     "params": "params",
     "flops_ntire": "FLOPs (NTIRE)",
     "macs": "MACs",
