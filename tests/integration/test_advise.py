@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import srprof
 from srprof import registry
@@ -321,12 +321,7 @@ def test_the_record_after_all_edits_is_one_that_a_run_could_have_made(name):
     assert [p.eager - model.net for p in model.parts] == [node.live for node in after.nodes]
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=25)
 @given(random_networks())
 def test_any_network_edited_as_advised_keeps_its_outputs_and_its_promise(network):
     """The peak is never above the prediction; below it where a list's items had other names too."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -25,17 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import srprof
 from srprof.tracing.autocast import CUDA_POLICIES, NOTE, Emulation
 from srprof.tracing.recorder import Recorder, call_model, recording
+from tests.autocast_chains import SHAPE, STEPS, Chain
 from tests.cpu_truth import live_bytes
 from tests.random_networks import RandomNetwork, random_networks
 
-SHAPE = (1, 4, 8, 8)
-
-many = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+many = settings(max_examples=60)
 
 
 @contextlib.contextmanager
@@ -263,61 +257,8 @@ def test_a_call_casts_as_torchs_cuda_kernel_does(name: str):
 
 # -- random chains against CUDA's kernels ---------------------------------------------------------
 
+
 #: Each takes an image of 4 channels and an older one, and gives an image like the first.
-STEPS = (
-    "self.conv(x)",
-    "self.conv2(torch.relu(x))",
-    "self.linear(x.contiguous())",
-    "self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)",
-    "self.group(x)",
-    "self.prelu(x)",
-    "F.silu(x)",
-    "x.softmax(1)",
-    "F.normalize(x)",
-    "F.interpolate(x, scale_factor=2, mode='bilinear').narrow(2, 0, 8).narrow(3, 0, 8)",
-    "F.pixel_shuffle(F.pixel_unshuffle(x, 2), 2)",
-    "x * torch.sigmoid(y)",
-    "x + y",
-    "torch.cat([x, y], 1).narrow(1, 2, 4)",
-    "torch.addcmul(x, x, y)",
-    "x * x.mean((2, 3), keepdim=True)",
-    "x - x.sum(1, keepdim=True)",
-    "(x @ y.transpose(2, 3))",
-    "torch.einsum('bchw,bdhw->bdhw', x, y)",
-    "x.exp().clamp(max=9).sqrt()",
-    "x.float()",
-    "x.double().float()",
-    "self.off(x)",
-    "self.again(x)",
-)
-
-
-class Chain(nn.Module):
-    def __init__(self, steps: list[str], lower: torch.dtype, cached: bool) -> None:
-        super().__init__()
-        self.conv, self.conv2 = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
-        self.linear, self.norm = nn.Linear(8, 8), nn.LayerNorm(4)
-        self.group, self.prelu = nn.GroupNorm(2, 4), nn.PReLU(4)
-        self.steps = [compile(step, "<step>", "eval") for step in steps]
-        self.lower = lower
-        self.requires_grad_(cached)
-
-    def off(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda", enabled=False):
-            return self.conv(x.float())
-
-    def again(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda", dtype=self.lower, cache_enabled=False):
-            return self.conv2(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = x
-        with torch.autocast("cuda", dtype=self.lower):
-            for step in self.steps:
-                x, y = eval(step, {"self": self, "F": F, "torch": torch, "x": x, "y": y}), x
-        return x + self.conv(y.float())
-
-
 @many
 @given(
     st.lists(st.sampled_from(STEPS), min_size=1, max_size=12),

@@ -24,6 +24,7 @@ import torch
 
 import srprof
 from srprof.cli import main
+from tests.refusals import one_line
 from tests.spandrel_zoo import import_spandrel
 
 NETWORKS = """\
@@ -134,15 +135,6 @@ def run_main(*argv: str) -> int:
         return main(list(argv))
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
-
-
-def one_line(text: str) -> str:
-    """The one line that the text must be."""
-    assert text.startswith("srprof: "), text
-    assert text.count("\n") == 1 and text.endswith("\n"), text
-    assert "Traceback" not in text
-    assert "\x1b" not in text, "control codes of a terminal"
-    return text.rstrip("\n")
 
 
 Refused = Callable[..., str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 import srprof
 from srprof.cli import main
 from srprof.compare.diff import Diff, diff, explain
-from tests.integration.test_rendering import GOLDEN, ROOT, squeezed
+from srprof.words import signed_size
+from tests.golden_files import GOLDEN, ROOT, assert_same_cells, without_source_lines
 
 MIB = 2**20
 
@@ -202,28 +204,54 @@ CASES = {
 }  # fmt: skip
 
 
-def rendered(name: str, capture) -> str:
+def rendered(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     """A case, with the source lines of the zoo left out: they move with every edit there."""
     assert main(["diff", *CASES[name]]) == 0
-    text = re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", capture())
+    text = without_source_lines(capsys.readouterr().out)
     text = re.sub(r"\bline \d+", "line N", text)
     text = re.sub(r'"file": ".*?(\w+\.py)?"', r'"file": "\1"', text)
     return re.sub(r'"line": \d+', '"line": 0', text)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name, monkeypatch, capsys):
+def test_golden(name, golden, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    text = rendered(name, lambda: capsys.readouterr().out)
-    assert squeezed(text) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
+    golden(rendered(name, capsys), name)
 
 
-if __name__ == "__main__":
-    import contextlib
-    import io
+# -- what the golden comparison must see ----------------------------------------------------------
 
-    for case in CASES:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            text = rendered(case, out.getvalue)
-        (GOLDEN / case).write_text(text, encoding="utf-8")
+
+MUTATIONS = {
+    "minus signs of counts": (r"-(?=\d[\d,]* )", ""),
+    "minus signs of shares": (r"-(?=[\d.]+%)", ""),
+    "plus signs": (r"\+(?=\d)", ""),
+    "a wrong unit in a column": ("before MiB", "before GiB"),
+    "a wrong unit in a sentence": (r"(?<=43\.83) MiB", " GiB"),
+    "swapped columns": (r"(\d+\.\d\d)( +)(\d+\.\d\d)", r"\3\2\1"),
+    "a column under another's name": ("before MiB    after MiB", "after MiB    before MiB"),
+}
+
+
+@pytest.fixture(scope="module")
+def rlfn_and_neesr() -> str:
+    return (GOLDEN / "diff_rlfn_neesr.txt").read_text(encoding="utf-8")
+
+
+def test_golden_sees_sizes_without_minus_signs(rlfn_and_neesr, monkeypatch, capsys):
+    """Wherever a module has the function by name."""
+    monkeypatch.chdir(ROOT)
+    for module in [m for key, m in sys.modules.items() if key.partition(".")[0] == "srprof"]:
+        for attribute in [key for key, value in vars(module).items() if value is signed_size]:
+            monkeypatch.setattr(module, attribute, lambda n: signed_size(n).replace("-", ""))
+    text = rendered("diff_rlfn_neesr.txt", capsys)
+    with pytest.raises(AssertionError, match=r"(?m)^-.*-11\.50 MiB"):
+        assert_same_cells(text, rlfn_and_neesr)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_golden_sees(mutation, rlfn_and_neesr):
+    pattern, other = MUTATIONS[mutation]
+    assert_same_cells(rlfn_and_neesr, rlfn_and_neesr)
+    with pytest.raises(AssertionError, match="--update-golden"):
+        assert_same_cells(re.sub(pattern, other, rlfn_and_neesr), rlfn_and_neesr)

@@ -1,7 +1,4 @@
-"""Predicted latency in every format: golden text, sums, pictures, and what is refused.
-
-After a change of a format that is meant: `python tests/integration/test_latency.py`.
-"""
+"""Predicted latency in every format: golden text, sums, pictures, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from srprof.errors import InputError
 from srprof.render import FIGURES, FORMATS, VIEWS, Options, render
 from srprof.render.figures import LOOKS
 from srprof.render.figures.latency import module_times, points, roofline
-from tests.integration.test_rendering import GOLDEN, squeezed
+from tests.golden_files import ROOT, without_source_lines
 
 CASES = {
     "analyze_e_rfdn_gtx1080ti.txt": ("e_rfdn", "text", Options(top=5)),
@@ -44,16 +41,13 @@ float32 = 5.0
 """
 
 
-def rendered(name: str) -> str:
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, golden, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
     model, form, options = CASES[name]
     text = render(srprof.analyze(model, "256x256", device="gtx1080ti"), form, options)
-    text = re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", text)
-    return text[text.index("Latency on") :].partition("\n\nComplexity")[0] + "\n"
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_golden(name: str):
-    assert squeezed(rendered(name)) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
+    latency = text[text.index("Latency on") :].partition("\n\nComplexity")[0] + "\n"
+    golden(without_source_lines(latency), name)
 
 
 @pytest.fixture(scope="module")
@@ -344,17 +338,11 @@ def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
     "script, imported",
     [("latency_tables", ("fit_ntire2022",)), ("h100_latency", ("latency_tables", "fit_ntire2022"))],
 )
-def test_the_tables_of_the_page_are_what_the_command_prints(script, imported, monkeypatch):
-    root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+def test_the_tables_of_the_page_are_what_the_command_prints(
+    script, imported, golden, monkeypatch
+):  # fmt: skip
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     for name in (script, *imported):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    made = importlib.import_module(script)
-    page = (root / "docs" / "latency.md").read_text(encoding="utf-8")
-    shown = re.search(rf"{script}: begin -->\n(.*?)\n<!--", page, flags=re.DOTALL).group(1)
-    assert shown == "\n\n".join(made.tables())
-
-
-if __name__ == "__main__":
-    for case in CASES:
-        (GOLDEN / case).write_text(rendered(case), encoding="utf-8")
+    tables = "\n\n".join(importlib.import_module(script).tables())
+    golden(tables, ROOT / "docs" / "latency.md", (f"{script}: begin -->\n", "\n<!--"))

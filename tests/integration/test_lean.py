@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -51,12 +51,7 @@ tabled = pytest.mark.parametrize("name", list(PEAKS))
 levels = pytest.mark.parametrize("level", ["exact", "equivalent"])
 listed = pytest.mark.parametrize("network", models.ZOO, ids=lambda network: network.name)
 
-some = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+some = settings(max_examples=25)
 
 
 class Small(nn.Module):

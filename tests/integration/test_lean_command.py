@@ -20,7 +20,7 @@ from srprof.cli import main
 from srprof.leaning import proof
 from srprof.leaning.comparison import compare, natural, relative_error
 from srprof.workload import resolve
-from tests.integration.test_bad_input import one_line
+from tests.refusals import one_line
 
 NETWORKS = """\
 import torch

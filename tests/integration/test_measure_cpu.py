@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch import nn
 
 import srprof
@@ -75,12 +75,7 @@ def test_the_instrument_adds_nothing(name: str):
     assert memory.cold.max_reserved is memory.warm.max_reserved is None  # the CPU reserves nothing
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=25)
 @given(random_networks())
 def test_networks_that_nobody_wrote(network: RandomNetwork):
     model = network.build()

@@ -49,7 +49,7 @@ def worst(first: torch.Tensor, second: torch.Tensor) -> float:
 SMALL = {"n_feats": 10, "mid_feats": 8, "up_blocks": (2, 1, 1)}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     scale=st.sampled_from([2, 3, 4]),

@@ -10,13 +10,13 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import srprof
 from srprof.compare.validate import Validation, validate
-from tests.integration.test_autocast import SHAPE, STEPS, Chain
+from tests.autocast_chains import SHAPE, STEPS, Chain
 from tests.random_networks import RandomNetwork, random_networks
 
 pytestmark = [
@@ -24,12 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 
-some = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+some = settings(max_examples=25)
 
 
 def compared(model: nn.Module, shape: tuple[int, ...], dtype: str = "float32") -> Validation:

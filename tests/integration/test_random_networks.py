@@ -5,19 +5,14 @@ from __future__ import annotations
 import gc
 
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import srprof
 from srprof.memory.model import memory_model
 from tests.cpu_truth import live_bytes
 from tests.random_networks import RandomNetwork, random_networks
 
-many = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+many = settings(max_examples=60)
 
 
 def referenced(trace):

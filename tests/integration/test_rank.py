@@ -1,7 +1,4 @@
-"""`srprof rank`: models, records, tables, in every format.
-
-After a change of a format that is meant: `python -m tests.integration.test_rank`.
-"""
+"""`srprof rank`: models, records, tables, in every format."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from srprof.registry import find
 from srprof.render.views.ranking import document, ordinal
 from srprof.render.writers import Style, render
 from srprof.render.writers.latex import escaped as latex_escaped
-from tests.integration.test_rendering import GOLDEN, ROOT, squeezed
+from tests.golden_files import ROOT
 
 RECORDS = ROOT / "benchmarks" / "records" / "cpu-amd-epyc"
 RECORD = str(RECORDS / "fmen_s_64x64_float32.json")
@@ -50,10 +47,9 @@ def by_name(data: dict) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str, capsys: pytest.CaptureFixture[str]):
+def test_golden(name: str, golden, capsys: pytest.CaptureFixture[str]):
     assert main(["rank", *CASES[name]]) == 0
-    golden = (GOLDEN / name).read_text(encoding="utf-8")
-    assert squeezed(capsys.readouterr().out) == squeezed(golden)
+    golden(capsys.readouterr().out, name)
 
 
 @pytest.mark.parametrize("arguments, runs", [(["--input", "64x64"], 1), ([], 3)])
@@ -292,8 +288,3 @@ def test_latex_is_balanced_and_escaped():
     assert len(rows) == 3
     assert len({row.count(" & ") for row in rows}) == 1
     assert latex_escaped("50%_\\") == r"50\%\_\textbackslash{}"
-
-
-if __name__ == "__main__":
-    for case, argv in CASES.items():
-        assert main(["rank", *argv, "-o", str(GOLDEN / case)]) == 0

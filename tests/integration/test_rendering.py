@@ -1,24 +1,17 @@
-"""What each format prints: golden text, and parts that must sum to totals in any format.
-
-After a change of a format that is meant: `python tests/integration/test_rendering.py`.
-"""
+"""What each format prints: golden text, and parts that must sum to totals in any format."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
-from pathlib import Path
 
 import pytest
 
 import srprof
 from srprof.render import FORMATS, VIEWS, Options, render, renderer
 from srprof.render.tables import main_table
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-ROOT = Path(__file__).parents[2]
+from tests.golden_files import ROOT, without_source_lines
 
 CASES = {
     "analyze_e_rfdn.txt": ("e_rfdn", "text", Options()),
@@ -29,22 +22,12 @@ CASES = {
 }
 
 
-def rendered(name: str) -> str:
-    """A case, with the source lines of the zoo left out: they move with every edit there."""
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, golden, monkeypatch):
+    monkeypatch.chdir(ROOT)
     model, form, options = CASES[name]
     text = render(srprof.analyze(model, "256x256"), form, options)
-    return re.sub(r"\S*?(\w+\.py):\d+", r"\1:N", text)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_golden(name: str, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert squeezed(rendered(name)) == squeezed((GOLDEN / name).read_text(encoding="utf-8"))
-
-
-def squeezed(text: str) -> str:
-    """Text without the widths that paths give to columns."""
-    return re.sub(r"[ -]+", " ", text)
+    golden(without_source_lines(text), name)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +165,3 @@ def test_html_escapes():
             return self.get_submodule("<b>")(x)
 
     assert "<b>" not in srprof.analyze(Odd(), "16x16")._repr_html_()
-
-
-if __name__ == "__main__":
-    for case in CASES:
-        (GOLDEN / case).write_text(rendered(case), encoding="utf-8")

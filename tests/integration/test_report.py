@@ -1,12 +1,13 @@
 """`srprof report`: the folder, its figures against the analyses, and the committed reports.
 
-After a change of them that is meant: `python tests/integration/test_report.py`.
+After a change of them that is meant `--update-golden` makes each report anew, by the command.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,8 @@ from srprof.report.build import DATA, LATEX, MARKDOWN, build, data_json, latex, 
 from srprof.report.definition import parse_definition, read_definition
 from srprof.report.page import script_json
 from srprof.report.tables import TextTable, latex_table, markdown_table
+from tests.golden_files import ROOT
 
-ROOT = Path(__file__).parents[2]
 REPORTS = sorted((ROOT / "reports").glob("*.toml"))
 EVIL = "</script><script>window.harm=1</script>"
 DEFINITION = f"""
@@ -286,26 +287,22 @@ def analytic(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
-def test_committed_reports_are_what_the_command_makes(path, monkeypatch):
+def test_committed_reports_are_what_the_command_makes(path, golden, monkeypatch):
     monkeypatch.chdir(ROOT)
+    command = ["report", str(path.relative_to(ROOT))]
+    if golden.update:  # with the page and the pictures
+        assert main(command) == 0
     there = path.with_suffix("")
-    for name, text in analytic(path).items():
-        found = (there / name).read_text(encoding="utf-8")
-        if name == DATA:
-            committed = json.loads(found)
-            files = committed.pop("files")
-            assert committed.pop("environment")["command"] == f"srprof report reports/{path.name}"
-            assert json.loads(text) == committed
-            kept = {file for file in files if not re.search(r"index\.html$|\.png$", file)}
-            assert kept <= {p.name for p in there.iterdir()}
-        else:
-            assert text == found, f"srprof report reports/{path.name} makes it anew"
+    parts = analytic(path)
+    committed = json.loads((there / DATA).read_text(encoding="utf-8"))
+    files = committed.pop("files")
+    assert committed.pop("environment")["command"] == shlex.join(["srprof", *command])
+    assert json.loads(parts.pop(DATA)) == committed
+    kept = {file for file in files if not re.search(r"index\.html$|\.png$", file)}
+    assert kept <= {p.name for p in there.iterdir()}
+    for name, text in parts.items():
+        golden(text, there / name)
 
 
 def test_both_reports_are_there():
     assert {path.stem for path in REPORTS} >= {"ntire2022", "fmen_paper"}
-
-
-if __name__ == "__main__":
-    for definition in REPORTS:
-        main(["report", str(definition.relative_to(ROOT))])

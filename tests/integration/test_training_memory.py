@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch import nn
 
 import srprof
@@ -109,12 +109,7 @@ def test_a_sum_of_gradients_is_in_place_where_the_engine_has_the_only_reference(
     assert predicted == [resident + nbytes for nbytes in live]
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=30)
 @given(random_networks())
 def test_random_networks(network: RandomNetwork):
     """To the byte, but for numbers of 8 bytes that autograd keeps."""

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
 
 import srprof
 from srprof.analysis import Analysis
 from srprof.cli import main
 from srprof.render import FORMATS, VIEWS, renderer
+from tests.normalised import NORMS
 
 IMAGE = (1, 3, 8, 8)
 IMAGE_BYTES = 3 * 8 * 8 * 4
@@ -1213,25 +1213,6 @@ def test_lazy_modules_stay_lazy():
     assert model[0].has_uninitialized_params()
 
 
-def old_weight_norm(conv: nn.Module) -> nn.Module:
-    return torch.nn.utils.weight_norm(conv)
-
-
-class Doubled(nn.Module):
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight * 2
-
-
-NORMS: dict[str, Callable[[nn.Module], Any]] = {
-    "weight_norm (hook)": old_weight_norm,
-    "weight_norm (parametrization)": parametrizations.weight_norm,
-    "spectral_norm (hook)": torch.nn.utils.spectral_norm,
-    "spectral_norm (parametrization)": parametrizations.spectral_norm,
-    "orthogonal": parametrizations.orthogonal,
-    "own": lambda conv: parametrize.register_parametrization(conv, "weight", Doubled()),
-}
-
-
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("norm", NORMS.values(), ids=list(NORMS))
 @pytest.mark.parametrize("used", [False, True])
@@ -1254,8 +1235,8 @@ def test_normalised_weights_of_a_file(folder: Path, analyze: Command, norm: str)
     source = (
         "import importlib, sys\nfrom torch import nn\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from tests.integration import test_workloads as here\n"
-        f"def Net():\n    return here.NORMS[{norm!r}](nn.Conv2d(3, 4, 3))\n"
+        "from tests.normalised import NORMS\n"
+        f"def Net():\n    return NORMS[{norm!r}](nn.Conv2d(3, 4, 3))\n"
     )
     write(folder, {"net.py": source})
     assert "convolution" in [node["op"] for node in analyze("net.py:Net")["nodes"]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from srprof.leaning.program import Move, Program, Step
 from srprof.leaning.schedule import best_order
 
-quick = settings(max_examples=150, deadline=None, derandomize=True)
+quick = settings(max_examples=150)
 
 
 @st.composite

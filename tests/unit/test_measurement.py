@@ -456,7 +456,7 @@ def test_the_largest_image_keeps_its_proportions():
 # -- for a person ---------------------------------------------------------------------------------
 
 
-def test_text():
+def test_text(golden):
     made = measurement(
         nodes=(node(0, workspace=2**21), node(1, "relu", 0)),
         memory=Memory(2**20, 2**19, 2**21, None, RunPeaks(2**23, 2**24), None),
@@ -467,8 +467,7 @@ def test_text():
         ),
         complete=False,
     )
-    expected = (GOLDEN / "measurement.txt").read_text()
-    assert measurement_text(made) == expected
+    golden(measurement_text(made), "measurement.txt")
 
 
 def test_repr():

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from srprof.memory.model import (
     Parts,
@@ -20,6 +19,7 @@ from srprof.memory.model import (
 )
 from srprof.records import Storage
 from tests.made_up import feature, image, made_up_trace, weight
+from tests.random_traces import random_traces
 
 
 @pytest.mark.parametrize(
@@ -112,29 +112,6 @@ def test_a_run_without_calls_references_its_input():
 def test_the_first_of_equal_peaks_is_named():
     trace = made_up_trace([image(1, 0), feature(4, 0, 1), feature(4, 1, 2)], ["conv", "conv"])
     assert memory_model(trace, granularity=1).eager.node == 0
-
-
-@st.composite
-def random_traces(draw):
-    """Storages with any lifetimes and uses that a run can have."""
-    count = draw(st.integers(1, 8))
-    storages = [weight(draw(st.integers(0, 2000))), image(draw(st.integers(1, 2000)))]
-    for _ in range(draw(st.integers(1, 12))):
-        birth = draw(st.integers(-1, count - 1))
-        death = draw(st.integers(birth + 1, count))
-        uses = draw(st.sets(st.integers(birth + 1, death - 1))) if death > birth + 1 else ()
-        storages.append(
-            Storage(
-                nbytes=draw(st.integers(0, 2000)),
-                role="activation",
-                birth=birth,
-                death=death,
-                uses=tuple(sorted(uses)),
-                returned=death == count and draw(st.booleans()),
-                host=draw(st.integers(0, 5)) == 0,
-            )
-        )
-    return made_up_trace(storages, ["op"] * count)
 
 
 @given(random_traces())

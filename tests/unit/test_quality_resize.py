@@ -51,7 +51,7 @@ def test_sizes_are_rounded_up(scale, size):
     assert bicubic(np.zeros((11, 13)), scale).shape == size
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, 40),
     st.sampled_from([Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(1), 2, 3, 4]),
@@ -63,7 +63,7 @@ def test_weights_sum_to_one_and_stay_inside(length, scale):
     assert indices.max() < length
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from([Fraction(1, 3), Fraction(1, 4), 2, 3]), st.integers(0, 2**20))
 def test_mirroring_commutes(scale, seed):
     image = np.random.default_rng(seed).random((12, 24))

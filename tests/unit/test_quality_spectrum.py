@@ -59,7 +59,7 @@ def test_the_spectrum_is_centred():
         assert power.max() == pytest.approx((height * width) ** 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**20), st.floats(0.001, 1e6))
 def test_densities_sum_to_one(height, width, seed, size):
     image = size * np.random.default_rng(seed).normal(1, 1, (height, width))

@@ -17,7 +17,7 @@ from srprof.memory.settings import MIB, Settings
 from srprof.memory.simulation import loading_order, simulate
 from srprof.records import External, Storage, TensorInfo
 from tests.made_up import feature, image, made_up_trace, weight
-from tests.unit.test_memory_model import random_traces
+from tests.random_traces import random_traces
 
 
 def chain(side: int, network: int = 512):
