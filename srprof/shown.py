@@ -26,10 +26,13 @@ class Shown:
         document: Document = module.document(self)
         return document
 
-    def __repr__(self) -> str:
-        """One line: what it is of."""
+    def headline(self) -> str:
+        """What it is of, and the first that is to be said of it."""
         first = self.document().sections[0]
-        said = ": ".join((first.title, *first.lines[:1]))
+        return ": ".join((first.title, *first.lines[:1]))
+
+    def __repr__(self) -> str:
+        said = self.headline()
         return f"<{type(self).__name__} of {said if len(said) < 200 else said[:197] + '...'}>"
 
     def __str__(self) -> str:

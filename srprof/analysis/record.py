@@ -17,6 +17,7 @@ from srprof.errors import InputError
 from srprof.inputs import ITEMSIZE, TensorSpec
 from srprof.records import Reference
 from srprof.shown import Shown
+from srprof.words import mib_size
 
 #: Version of the object.
 SCHEMA = 1
@@ -305,6 +306,11 @@ class AnalysisRecord(Heading, Shown):
     latency: LatencyRecord | None = None
     published: tuple[Comparison, ...] = ()
     nodes: tuple[NodeRecord, ...]
+
+    def headline(self) -> str:
+        """What was run, and its peaks."""
+        peaks = ", ".join(f"{name} {mib_size(n)}" for name, n in self.memory.peak.items())
+        return f"{self.model.spec} at {', '.join(map(str, self.inputs))}: {peaks}"
 
     @property
     def feature_map_bytes(self) -> int | None:

@@ -219,6 +219,10 @@ class Analysis(Shown):
         """What is shown of it."""
         return self.record.document()
 
+    def headline(self) -> str:
+        """What was run, and its peaks."""
+        return self.record.headline()
+
 
 def trace(
     model: Any,

@@ -19,14 +19,16 @@ from srprof.cli import main
 from srprof.cost.classes import FAMILIES
 from srprof.cost.profiles import device_names, load_profile, needs_calibration
 from srprof.errors import InputError
-from srprof.render import FIGURES, FORMATS, VIEWS, Options, render
+from srprof.render.figures import KINDS as FIGURES
 from srprof.render.figures import LOOKS
 from srprof.render.figures.latency import module_times, points, roofline
+from srprof.render.views import VIEWS
 from tests.golden_files import ROOT, without_source_lines
+from tests.shown import FORMATS, shown
 
 CASES = {
-    "analyze_e_rfdn_gtx1080ti.txt": ("e_rfdn", "text", Options(top=5)),
-    "analyze_fmen_s_gtx1080ti_modules.md": ("fmen_s", "markdown", Options("modules", top=8)),
+    "analyze_e_rfdn_gtx1080ti.txt": ("e_rfdn", "text", {"top": 5}),
+    "analyze_fmen_s_gtx1080ti_modules.md": ("fmen_s", "markdown", {"view": "modules", "top": 8}),
 }
 
 OWN = """\
@@ -45,7 +47,7 @@ float32 = 5.0
 def test_golden(name: str, golden, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     model, form, options = CASES[name]
-    text = render(srprof.analyze(model, "256x256", device="gtx1080ti"), form, options)
+    text = shown(srprof.analyze(model, "256x256", device="gtx1080ti"), form, **options)
     latency = text[text.index("Latency on") :].partition("\n\nComplexity")[0] + "\n"
     golden(without_source_lines(latency), name)
 
@@ -68,7 +70,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_json_is_the_contract(e_rfdn):
-    data = json.loads(render(e_rfdn, "json"))
+    data = json.loads(shown(e_rfdn, "json"))
     latency = data["latency"]
     assert latency["device"] == "gtx1080ti"
     assert set(latency) == {
@@ -82,7 +84,7 @@ def test_json_is_the_contract(e_rfdn):
 
 
 def test_json_sums(e_rfdn):
-    data = json.loads(render(e_rfdn, "json"))
+    data = json.loads(shown(e_rfdn, "json"))
     latency, nodes = data["latency"], data["nodes"]
     total = latency["predicted_ms"]
     running = [node for node in nodes if node["bound"] != "free"]
@@ -106,28 +108,28 @@ def test_without_a_device_nothing_is_predicted(e_rfdn):
     assert data["latency"] is None
     assert {(n["predicted_us"], n["bound"], n["op_class"]) for n in data["nodes"]} == {(None,) * 3}
     for view in VIEWS:
-        text = render(plain, "text", Options(view))
+        text = shown(plain, "text", view=view)
         assert "predicted" not in text.replace("allocated", "")
-        assert text != render(e_rfdn, "text", Options(view)) or view == "peak"
+        assert text != shown(e_rfdn, "text", view=view) or view == "peak"
 
 
 def test_the_frame_and_the_csv_have_each_node_s_time(e_rfdn):
     frame = e_rfdn.to_frame()
     total = 1e6 * e_rfdn.latency.seconds
     assert frame["predicted_us"].sum() == pytest.approx(total)
-    rows = list(csv.DictReader(io.StringIO(render(e_rfdn, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(shown(e_rfdn, "csv"))))
     assert sum(float(row["predicted_us"]) for row in rows) == pytest.approx(total)
     assert {row["bound"] for row in rows} <= {"memory", "compute", "launch", "free"}
-    modules = csv.DictReader(io.StringIO(render(e_rfdn, "csv", Options("modules"))))
+    modules = csv.DictReader(io.StringIO(shown(e_rfdn, "csv", view="modules")))
     times = {row["module"]: float(row["predicted_ms"]) for row in modules}
     assert times["(the model)"] == pytest.approx(total / 1e3)
     assert times["B1"] > times["B1.esa"] > 0
 
 
-@pytest.mark.parametrize("form", [*FORMATS, "html"])
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_in_every_format(e_rfdn, form, view):
-    assert len(render(e_rfdn, form, Options(view, color=form == "text"))) > 200
+    assert len(shown(e_rfdn, form, view=view)) > 200
 
 
 def test_a_network_of_views_alone_takes_no_time():
@@ -136,7 +138,7 @@ def test_a_network_of_views_alone_takes_no_time():
     analysis = srprof.analyze(nn.Flatten(), "8x8", device="gtx1080ti")
     assert analysis.latency.seconds == 0
     for form in FORMATS:
-        render(analysis, form)
+        shown(analysis, form)
     for kind in FIGURES:
         assert kind in {"roofline", "modules"}
     assert points(analysis.latency) == []

@@ -13,8 +13,8 @@ from torch.cuda import _memory_viz
 import srprof
 from srprof.cli import main
 from srprof.paths import short_path
-from srprof.render import render
-from srprof.render.memory_viz import snapshot
+from srprof.render.exports import export
+from srprof.render.exports.memory_viz import snapshot
 
 SIGNS = {"alloc": 1, "free_completed": -1}
 SEGMENTS = {"segment_alloc": 1, "segment_map": 1, "segment_free": -1, "segment_unmap": -1}
@@ -59,7 +59,7 @@ def test_what_is_left_is_the_network(analysis):
 
 
 def test_torch_draws_it(analysis):
-    snap = pickle.loads(render(analysis, "memory-viz"))
+    snap = pickle.loads(export(analysis, "memory-viz"))
     page = _memory_viz.trace_plot(snap)
     assert "Active Memory Timeline" in page and len(page) > 10_000
     summary = _memory_viz.segsum(snap)  # raises where blocks and segments do not add up

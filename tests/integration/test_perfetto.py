@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 import srprof
-from srprof.render import render
+from srprof.render.exports import export
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def analysis() -> srprof.Analysis:
 
 @pytest.fixture(scope="module")
 def events(analysis: srprof.Analysis) -> list[dict]:
-    return json.loads(render(analysis, "perfetto"))["traceEvents"]
+    return json.loads(export(analysis, "perfetto"))["traceEvents"]
 
 
 def test_a_slice_for_each_node(analysis: srprof.Analysis, events: list[dict]):
@@ -65,5 +65,5 @@ def test_names_are_escaped():
         def forward(self, x: Tensor) -> Tensor:
             return self._modules['<b>"\n'](x)
 
-    data = json.loads(render(srprof.analyze(Odd(), (1, 3, 4, 4)), "perfetto"))
+    data = json.loads(export(srprof.analyze(Odd(), (1, 3, 4, 4)), "perfetto"))
     assert any(event.get("name") == '<b>"\n' for event in data["traceEvents"])
