@@ -140,7 +140,7 @@ class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """
 
     def __init__(self, stack: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's is not typed
         self._stack = stack
         self.op = ""
         self.pooled = False
