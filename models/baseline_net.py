@@ -69,7 +69,7 @@ class Baseline(nn.Module):
         h = self.body(x)
         h = self.lr_conv(h)
         h += x
-        return self.tail(h)  # type: ignore[no-any-return]
+        return self.tail(h)
 
 
 def fmen_baseline(

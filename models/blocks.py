@@ -161,7 +161,7 @@ class FDB(nn.Module):
         r_c4 = self.act(self.c4(r_c3))
 
         out = torch.cat([distilled_c1, distilled_c2, distilled_c3, r_c4], dim=1)
-        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+        return self.esa(self.c5(out))
 
 
 class ShortcutBlock(nn.Module):
@@ -172,7 +172,7 @@ class ShortcutBlock(nn.Module):
         self.sub = sub
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.sub(x)  # type: ignore[no-any-return]
+        return x + self.sub(x)
 
 
 class PreActivation(nn.Module):
@@ -184,7 +184,7 @@ class PreActivation(nn.Module):
         self.conv = convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.norm(x), inplace=True))  # type: ignore[no-any-return]
+        return self.conv(F.relu(self.norm(x), inplace=True))
 
 
 def channel_weights(channels: int, mid_channels: int) -> nn.Sequential:
@@ -211,7 +211,7 @@ class CCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = _contrast(x) + self.avg_pool(x)
         y = self.conv_du(y)
-        return x * y  # type: ignore[no-any-return]
+        return x * y
 
 
 def _contrast(x: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class RepConv(nn.Module):
         self.rep_conv = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rep_conv(x)  # type: ignore[no-any-return]
+        return self.rep_conv(x)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + "expand_conv.weight" in state_dict:
@@ -280,7 +280,7 @@ class RRRB(nn.Module):
         out = self.fea_conv(out) + out_identity
         out = self.reduce_conv(out)
         out += x
-        return out  # type: ignore[no-any-return]
+        return out
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + "rep_conv.weight" in state_dict:
@@ -320,7 +320,7 @@ class ERB(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(x)
         out = self.act(out)
-        return self.conv2(out)  # type: ignore[no-any-return]
+        return self.conv2(out)
 
 
 class PlainBlock(nn.Module):
@@ -335,7 +335,7 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(x)
         out = self.act(out)
-        return self.conv2(out)  # type: ignore[no-any-return]
+        return self.conv2(out)
 
 
 class ResidualBlock(PlainBlock):

@@ -78,7 +78,7 @@ class Cascade(nn.Module):
         o2 = self.c2(c2)
         b3 = self.b3(o2)
         c3 = torch.cat([c2, b3], dim=1)
-        return self.c3(c3)  # type: ignore[no-any-return]
+        return self.c3(c3)
 
 
 class CARN(Cascade):
@@ -113,7 +113,7 @@ class CARN(Cascade):
         o3 = self.c3(c3)
         out = self.upsample[f"up{self.scale}"](o3)
         out = self.exit(out)
-        return self.add_mean(out)  # type: ignore[no-any-return]
+        return self.add_mean(out)
 
 
 def carn(scale: int = 4, channels: int = 64, multi_scale: bool = True) -> CARN:

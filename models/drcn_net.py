@@ -73,7 +73,7 @@ class DRCN(LumaNetwork):
 
     def _reconstruct(self, state: Tensor, image: Tensor) -> Tensor:
         out = F.relu(self.reconstruct1(state))
-        return self.reconstruct2(out) + image  # type: ignore[no-any-return]
+        return self.reconstruct2(out) + image
 
 
 def drcn(scale: int = 4, channels: int = 256, recursions: int = 16, ensemble: bool = True) -> DRCN:

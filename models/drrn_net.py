@@ -53,7 +53,7 @@ class DRRN(LumaNetwork):
         for _ in range(self.units):
             out = self.conv2(self.conv1(out))
             out = out + first
-        return self.output(out) + image  # type: ignore[no-any-return]
+        return self.output(out) + image
 
 
 def drrn(scale: int = 4, channels: int = 128, units: int = 25) -> DRRN:

@@ -56,7 +56,7 @@ class ERFDN(RFDN):
 
         out_B = self.c(torch.cat([out_B1, out_B2, out_B3, out_B4], dim=1))
         out_lr = self.LR_conv(out_B) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def e_rfdn(scale: int = 4, nf: int = 50) -> ERFDN:

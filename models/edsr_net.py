@@ -54,7 +54,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         res = self.body(x).mul(self.res_scale)
         res += x
-        return res  # type: ignore[no-any-return]
+        return res
 
 
 class EDSR(nn.Module):
@@ -89,7 +89,7 @@ class EDSR(nn.Module):
         res = self.body(x)
         res += x
         x = self.tail(res)
-        return self.add_mean(x)  # type: ignore[no-any-return]
+        return self.add_mean(x)
 
 
 def edsr_baseline(

@@ -97,7 +97,7 @@ class FMEN(nn.Module):
             h = hfab(h)
         h = self.lr_conv(h)
         h += x
-        return self.tail(h)  # type: ignore[no-any-return]
+        return self.tail(h)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for theirs, ours in SPELLINGS:
@@ -123,4 +123,4 @@ def fmen(
     return FMEN(scale, n_feats, mid_feats, up_blocks, block, form)
 
 
-fmen.merge = merge  # type: ignore[attr-defined]  # srprof.models.fmen.merge(model)
+fmen.merge = merge  # type: ignore[attr-defined]  # a function's attribute is unknown to mypy

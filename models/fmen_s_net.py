@@ -48,4 +48,4 @@ def fmen_s(
     return FMEN(scale, n_feats, mid_feats, up_blocks, block, form)
 
 
-fmen_s.merge = merge  # type: ignore[attr-defined]  # srprof.models.fmen_s.merge(model)
+fmen_s.merge = merge  # type: ignore[attr-defined]  # a function's attribute is unknown to mypy

@@ -59,7 +59,7 @@ class FSRCNN(LumaNetwork):
     def enhance(self, luma: Tensor) -> Tensor:
         x = self.first_part(luma)
         x = self.mid_part(x)
-        return self.last_part(x)  # type: ignore[no-any-return]
+        return self.last_part(x)
 
 
 def fsrcnn(scale: int = 4, d: int = 56, s: int = 12, m: int = 4) -> FSRCNN:

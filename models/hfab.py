@@ -36,7 +36,7 @@ class HFAB(nn.Module):
         out = self.excitate(out)
         out = self.sigmoid(out)
         out *= x
-        return out  # type: ignore[no-any-return]
+        return out
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + "bn1.weight" in state_dict:
@@ -75,7 +75,7 @@ class TrainingHFAB(nn.Module):
         out = pad_by_one(out, of_zero(self.bn2))
         out = self.excitate(out)
         out = self.sigmoid(self.bn3(out))
-        return out * x  # type: ignore[no-any-return]
+        return out * x
 
 
 def of_zero(norm: nn.BatchNorm2d) -> Tensor:

@@ -72,7 +72,7 @@ class DBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         long, short = self.upper(x).split([48, 16], dim=1)
-        return self.compress(self.lower(long) + torch.cat([short, x], dim=1))  # type: ignore[no-any-return]
+        return self.compress(self.lower(long) + torch.cat([short, x], dim=1))
 
 
 class IDN(LumaNetwork):
@@ -97,11 +97,11 @@ class IDN(LumaNetwork):
         if not self.rgb:
             return super().forward(image)
         features = self.features(image)
-        return self.upsampler(self.LR_conv(self.blocks(features)) + features)  # type: ignore[no-any-return]
+        return self.upsampler(self.LR_conv(self.blocks(features)) + features)
 
     def enhance(self, luma: Tensor) -> Tensor:
         x = self.blocks(self.features(luma))
-        return self.upsampler(x) + enlarge(luma, self.scale)  # type: ignore[no-any-return]
+        return self.upsampler(x) + enlarge(luma, self.scale)
 
 
 def idn(scale: int = 4, tail: str = "deconvolution") -> IDN:

@@ -63,7 +63,7 @@ class IMDModule(nn.Module):
         distilled_c3, remaining_c3 = self._split(out_c3)
         out_c4 = self.c4(remaining_c3)
         out = torch.cat([distilled_c1, distilled_c2, distilled_c3, out_c4], dim=1)
-        return self.c5(self.cca(out)) + input  # type: ignore[no-any-return]
+        return self.c5(self.cca(out)) + input
 
 
 class IMDN(nn.Module):
@@ -93,7 +93,7 @@ class IMDN(nn.Module):
         out_B6 = self.IMDB6(out_B5)
         out_B = self.c(torch.cat([out_B1, out_B2, out_B3, out_B4, out_B5, out_B6], dim=1))
         out_lr = self.LR_conv(out_B) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def imdn_715k(scale: int = 4, nf: int = 64) -> IMDN:

@@ -66,7 +66,7 @@ class IMDBlock(nn.Module):
         d3, r3 = torch.split(self.conv3(r2), [self.d_nc, self.r_nc], dim=1)
         d4 = self.conv4(r3)
         res = self.conv1x1(torch.cat((d1, d2, d3, d4), dim=1))
-        return x + res  # type: ignore[no-any-return]
+        return x + res
 
 
 class IMDN(nn.Module):
@@ -81,7 +81,7 @@ class IMDN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)  # type: ignore[no-any-return]
+        return self.model(x)
 
 
 def imdn(scale: int = 4, nf: int = 64, num_blocks: int = 8) -> IMDN:

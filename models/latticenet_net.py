@@ -53,7 +53,7 @@ class Combination(nn.Module):
         batch, channels = x.shape[:2]
         deviation = torch.std(x.view(batch, channels, -1), dim=2, keepdim=True)
         deviation = self.conv_std(deviation.view(batch, channels, 1, 1))
-        return (mean + deviation) / 2.0  # type: ignore[no-any-return]
+        return (mean + deviation) / 2.0
 
 
 class LatticeBlock(nn.Module):
@@ -81,7 +81,7 @@ class LatticeBlock(nn.Module):
         x_ca2 = self.x_ca2(f1)
         q3 = q1 + x_ca2 * f1
         out = torch.cat((p3, q3), dim=1)
-        return self.compress(out)  # type: ignore[no-any-return]
+        return self.compress(out)
 
 
 def _three_convs(channels: int, mid_channels: int) -> nn.Sequential:
@@ -127,7 +127,7 @@ class LatticeNet(nn.Module):
         out_TDM3 = torch.cat((T_tdm3, L_tdm3), dim=1)
         res = out_TDM3 + x
         out = self.tail(res)
-        return self.add_mean(out)  # type: ignore[no-any-return]
+        return self.add_mean(out)
 
 
 def latticenet(scale: int = 4, nf: int = 64, mf: int = 48) -> LatticeNet:

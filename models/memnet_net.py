@@ -61,7 +61,7 @@ class MemoryBlock(nn.Module):
         for unit in [*self.units] * self.times:
             x = unit(x) + x
             outputs.append(x)
-        return self.gate(torch.cat([*memories, *outputs], dim=1))  # type: ignore[no-any-return]
+        return self.gate(torch.cat([*memories, *outputs], dim=1))
 
 
 class MemNet(LumaNetwork):
@@ -90,7 +90,7 @@ class MemNet(LumaNetwork):
         for block in self.blocks:
             memories.append(block(memories))
         if self.weights is None:
-            return self.reconstruct(memories[-1]) + image  # type: ignore[no-any-return]
+            return self.reconstruct(memories[-1]) + image
         total = torch.zeros_like(image)
         for weight, memory in zip(self.weights, memories[1:], strict=True):
             total = total + weight * (self.reconstruct(memory) + image)

@@ -48,7 +48,7 @@ class PlainConv(nn.Module):
         self.conv3x3 = conv3x3(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv3x3(x)  # type: ignore[no-any-return]
+        return self.conv3x3(x)
 
 
 class TwoBranchESA(nn.Module):
@@ -106,7 +106,7 @@ class EFDN(nn.Module):
         out_B3 = self.B3(out_B2)
         out_B4 = self.B4(out_B3)
         out_lr = self.LR_conv(out_B4) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def neesr(scale: int = 4, nf: int = 42) -> EFDN:

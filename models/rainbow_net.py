@@ -71,7 +71,7 @@ class IMDBPlus(nn.Module):
         out = torch.cat(
             [distilled_c1, distilled_c2, distilled_c3, distilled_c4, distilled_c5, out_c6], dim=1
         )
-        return self.c7(out) + input  # type: ignore[no-any-return]
+        return self.c7(out) + input
 
 
 class IMDNPlus(nn.Module):
@@ -86,7 +86,7 @@ class IMDNPlus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.FEM(x)
-        return self.RM(x)  # type: ignore[no-any-return]
+        return self.RM(x)
 
 
 def rainbow(scale: int = 4, nf: int = 36, num_blocks: int = 8) -> IMDNPlus:

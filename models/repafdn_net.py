@@ -65,7 +65,7 @@ class ShortFDB(nn.Module):
         r_c4 = self.act(self.c4(r_c2))
 
         out = torch.cat([distilled_c1, distilled_c2, r_c4], dim=1)
-        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+        return self.esa(self.c5(out))
 
 
 class PA(nn.Module):
@@ -106,7 +106,7 @@ class RePAFDN(nn.Module):
 
         out_B = self.c(torch.cat([out_B1, out_B2, out_B3, out_B4], dim=1))
         out_lr = self.pa(self.LR_conv(out_B)) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def repafdn(scale: int = 4, nf: int = 48) -> RePAFDN:

@@ -82,7 +82,7 @@ class RFDB(nn.Module):
         r_c4 = self.act(self.c4(r_c3))
 
         out = torch.cat([distilled_c1, distilled_c2, distilled_c3, r_c4], dim=1)
-        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+        return self.esa(self.c5(out))
 
 
 class RFDN(nn.Module):
@@ -113,7 +113,7 @@ class RFDN(nn.Module):
         for index in range(1, self.num_blocks + 1):
             out_blocks.append(self.get_submodule(f"B{index}")(out_blocks[-1]))
         out_lr = self.LR_conv(self.c(torch.cat(out_blocks[1:], dim=1))) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def rfdn(scale: int = 4, nf: int = 48, num_blocks: int = 6) -> RFDN:

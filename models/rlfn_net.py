@@ -84,7 +84,7 @@ class RLFB(nn.Module):
         out = self.c3_r(out)
         out = self.act(out)
         out = out + input
-        return self.esa(self.c5(out))  # type: ignore[no-any-return]
+        return self.esa(self.c5(out))
 
 
 class RLFN(nn.Module):
@@ -108,7 +108,7 @@ class RLFN(nn.Module):
         out_B = self.B3(out_B)
         out_B = self.B4(out_B)
         out_lr = self.LR_conv(out_B) + out_fea
-        return self.upsampler(out_lr)  # type: ignore[no-any-return]
+        return self.upsampler(out_lr)
 
 
 def rlfn(scale: int = 4, nf: int = 46, mf: int = 48, esa_channels: int = 16) -> RLFN:

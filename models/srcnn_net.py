@@ -56,7 +56,7 @@ class SRCNN(LumaNetwork):
         x = enlarge(luma, self.scale)
         x = F.relu(self.conv1(x))
         x = F.relu(self.conv2(x))
-        return self.conv3(x)  # type: ignore[no-any-return]
+        return self.conv3(x)
 
 
 def srcnn(scale: int = 4, kernel: int = 1) -> SRCNN:

@@ -45,7 +45,7 @@ class ConvReLU(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.conv(x))  # type: ignore[no-any-return]
+        return self.relu(self.conv(x))
 
 
 class VDSR(LumaNetwork):
@@ -64,7 +64,7 @@ class VDSR(LumaNetwork):
         out = self.relu(self.input(residual))
         out = self.residual_layer(out)
         out = self.output(out)
-        return out + residual  # type: ignore[no-any-return]
+        return out + residual
 
 
 def vdsr(scale: int = 4, depth: int = 20, channels: int = 64) -> VDSR:

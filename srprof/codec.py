@@ -138,7 +138,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if generic is not None:
         return generic(get_args(kind), value, where)
     if dataclasses.is_dataclass(kind):
-        return decode(kind, value, where)  # type: ignore[arg-type]
+        return decode(kind, value, where)  # type: ignore[arg-type]  # of a class, not an instance
     if kind is float and type(value) is int:
         return float(value)
     if kind is Any:

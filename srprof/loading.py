@@ -216,12 +216,13 @@ def _load_checkpoint(path: str) -> nn.Module:
             "'srprof[spandrel]', or give a network with --weights"
         ) from None
     try:
-        return ModelLoader(device="cpu").load_from_state_dict(state).model  # type: ignore[no-any-return]
+        model: nn.Module = ModelLoader(device="cpu").load_from_state_dict(state).model
     except Exception as error:
         raise InputError(
             f"{path}: neither a zoo nor spandrel recognises it ({type(error).__name__}); give its "
             "network, file.py:Factory --weights FILE"
         ) from error
+    return model
 
 
 def recognised(state: Mapping[str, Tensor], path: str) -> tuple[Network, nn.Module] | None:

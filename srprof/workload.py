@@ -84,7 +84,7 @@ class Workload:
         _set_mode(model, self.training)
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
-            model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
         elif any(t.is_floating_point() and t.dtype != dtype for t in _weights(model)):
             model = model.to(dtype=dtype)
         if fake:
@@ -319,9 +319,9 @@ _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type, tor
 
 def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """`copy.deepcopy` for modules, several times faster where a class does not say how."""
-    known = memo.get(id(module))
+    known: nn.Module | None = memo.get(id(module))
     if known is not None:
-        return known  # type: ignore[no-any-return]
+        return known
     cls = type(module)
     plain = (
         cls.__reduce_ex__ is object.__reduce_ex__
@@ -372,7 +372,8 @@ def _twin(
     `storages` has the copies made so far by the original storage's address.
     """
     if is_lazy(tensor):  # it has no shape before the first call
-        return type(tensor)(requires_grad=tensor.requires_grad, device=device, dtype=tensor.dtype)  # type: ignore[call-arg]
+        make: Callable[..., torch.Tensor] = type(tensor)
+        return make(requires_grad=tensor.requires_grad, device=device, dtype=tensor.dtype)
     source = tensor.detach()
     if source.layout is not torch.strided:
         return tensor

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis
     from srprof.analysis.record import Comparison
     from srprof.cost.profiles import Profile
+    from srprof.render.document import Document
     from srprof.spec import Spec
 
 _DESCRIPTION = """\
@@ -110,6 +111,11 @@ def add_parser(commands: Any) -> None:
         metavar="DEVICE",
         help="predict the latency on it: a name (srprof devices) or a profile of your own (.toml)",
     )
+    parser.add_argument(
+        "--cross-check",
+        action="store_true",
+        help="set the counts of fvcore, which runs the network on the CPU, beside ours",
+    )
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     parser.add_argument(
         "--top",
@@ -144,6 +150,8 @@ def run(args: argparse.Namespace) -> int:
     check_figure(args.figure)
     if args.figure is not None and args.device is None:
         raise InputError("--figure draws the predicted latency: give --device too (srprof devices)")
+    if args.cross_check:
+        _check_cross_check(args)
     device = None if args.device is None else _device(args.device)
     parsed = spec.parse(args.spec)
     shapes = call_shapes(args, parsed)
@@ -180,7 +188,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     compared = args.view == "summary" or form == "json"
     record = replace(analysis.record, published=_published(analysis, parsed) if compared else ())
-    show(args, document(record, args.view, args.top))
+    shown = document(record, args.view, args.top)
+    show(args, _cross_checked(shown, args, shapes, analysis) if args.cross_check else shown)
     return 0
 
 
@@ -188,6 +197,33 @@ def _device(name: str) -> Profile:
     from srprof.cost.profiles import load_profile
 
     return load_profile(name)
+
+
+def _check_cross_check(args: argparse.Namespace) -> None:
+    """Refuse it where it cannot be made or shown, before any work is done."""
+    from srprof.compare.cross_check import check_fvcore
+
+    if format_of(args) in EXPORTS:
+        raise InputError(f"--format {format_of(args)} has no place for --cross-check: leave it out")
+    check_fvcore()
+
+
+def _cross_checked(
+    shown: Document, args: argparse.Namespace, shapes: list[tuple[int, ...]], analysis: Analysis
+) -> Document:
+    """An analysis with the counts of fvcore for the same call."""
+    from srprof.compare.cross_check import cross_check
+    from srprof.render.views.cross_check import added
+    from srprof.workload import resolve
+
+    call = resolve(
+        args.spec,
+        shapes,
+        weights=args.weights,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+    )
+    return added(shown, cross_check(call, analysis.trace))
 
 
 def _published(analysis: Analysis, parsed: Spec) -> tuple[Comparison, ...]:

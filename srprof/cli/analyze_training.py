@@ -17,6 +17,7 @@ _NOT_OF_TRAINING = {
     "device": None,
     "view": "summary",
     "figure": None,
+    "cross_check": False,
 }
 
 

@@ -16,7 +16,7 @@ from math import prod
 from srprof.cost.macs import macs
 from srprof.records import ModuleCall, Trace
 
-_CONVOLUTIONS = frozenset({"Conv2d", "ConvTranspose2d"})
+CONVOLUTIONS = frozenset({"Conv2d", "ConvTranspose2d"})
 _ACTIVATIONS = frozenset({"ReLU", "ReLU6", "PReLU", "ELU", "LeakyReLU"})
 
 
@@ -47,11 +47,11 @@ def complexity(trace: Trace) -> Complexity:
     """Count a trace."""
     first = next((e.info.shape for e in trace.inputs if e.info.shape), (1,))
     batch = first[0] if len(first) == 4 else 1
-    convolutions = [call for call in trace.calls if call.kind in _CONVOLUTIONS]
+    convolutions = [call for call in trace.calls if call.kind in CONVOLUTIONS]
     node_macs = tuple(macs(node) for node in trace.nodes)
     return Complexity(
         parameters=trace.parameters,
-        flops_ntire=sum(map(_flops_ntire, trace.calls)) // batch,
+        flops_ntire=sum(map(challenge_flops, trace.calls)) // batch,
         activations=sum(prod(call.output) for call in convolutions) // batch,
         convolutions=len(convolutions),
         macs=sum(count or 0 for count in node_macs),
@@ -62,9 +62,9 @@ def complexity(trace: Trace) -> Complexity:
     )
 
 
-def _flops_ntire(call: ModuleCall) -> int:
+def challenge_flops(call: ModuleCall) -> int:
     """One module call's FLOPs over the whole batch, by the challenge's rules."""
-    if call.kind in _CONVOLUTIONS:
+    if call.kind in CONVOLUTIONS:
         batch, _, *size = call.output if len(call.output) == 4 else (1, *call.output)
         return batch * prod(call.weight) * prod(size)
     if call.kind == "Linear":

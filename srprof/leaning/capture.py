@@ -238,7 +238,7 @@ def _indexes_by_number(node: FxNode) -> bool:
     """Whether it is `x[indices]`, whose size is that of the indices unless they are a mask."""
     if node.target is not torch.ops.aten.index.Tensor:
         return False
-    indices = [index for index in node.args[1] if isinstance(index, FxNode)]  # type: ignore[union-attr]
+    indices = [index for index in node.args[1] if isinstance(index, FxNode)]  # type: ignore[union-attr]  # a list, by the schema of index
     return all(index.meta["val"].dtype not in (torch.bool, torch.uint8) for index in indices)
 
 

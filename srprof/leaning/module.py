@@ -125,7 +125,7 @@ class Lean(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Lean:
         """Convert as any module; plans stay if only the device changes."""
         before = self._weights()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not type it
         if self._weights() != before:
             self.plans, self._refused = [], {}
         for plan in self.plans:

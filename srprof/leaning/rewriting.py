@@ -29,7 +29,7 @@ class Fusion:
     @property
     def parts(self) -> list[FxNode]:
         """What is joined."""
-        return list(self.concatenation.args[0])  # type: ignore[arg-type]
+        return list(self.concatenation.args[0])  # type: ignore[arg-type]  # a list, by the schema of cat
 
     @property
     def ways(self) -> list[int]:
@@ -171,7 +171,7 @@ def _is_pointwise(node: FxNode, source: FxNode) -> bool:
 
 def _argument(node: FxNode, name: str) -> Any:
     """An argument of a call by its name in the operator's schema, or its default."""
-    schema = node.target._schema  # type: ignore[union-attr]
+    schema = node.target._schema  # type: ignore[union-attr]  # an overload, not a string
     for position, argument in enumerate(schema.arguments):
         if argument.name == name:
             if position < len(node.args):

@@ -214,7 +214,7 @@ def _read_events(profiler: profile) -> _Events:
     for event in profiler.kineto_results.events():
         name = event.name()
         if name == "[memory]" and event.device_type() == DeviceType.CPU:
-            changes.append((event.start_ns(), event.nbytes()))  # type: ignore[attr-defined]
+            changes.append((event.start_ns(), event.nbytes()))  # type: ignore[attr-defined]  # missing in torch's types
         elif name.startswith("srprof "):
             ranges[name] = event.start_ns(), event.start_ns() + event.duration_ns()
     return _Events(ranges, changes)

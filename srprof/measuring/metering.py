@@ -38,7 +38,7 @@ def new_instance(workload: Workload, where: str, run: int) -> Instance:
 def _seed(seed: int) -> None:
     """As `torch.manual_seed`, which would import torch._dynamo at its first call: a second."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
 
 

@@ -53,7 +53,7 @@ def _tf32(backend: Any) -> bool | None:
 def read_versions() -> Versions:
     """Versions of everything that has a say; cuDNN is loaded if torch has it."""
     onednn = re.search(r"MKL-DNN v(\S+)", torch.__config__.show())
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    cudnn = torch.backends.cudnn.version()
     return Versions(
         srprof=__version__,
         python=platform.python_version(),

@@ -132,7 +132,7 @@ def _culprit(subject: Subject, distance: int) -> _Spreading:
     return found
 
 
-class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's metaclass hook
+class _Spreading(TorchDispatchMode):
     """Finds the call that gives nothing but NaN though none of its inputs was so.
 
     Attributes:
@@ -140,7 +140,7 @@ class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """
 
     def __init__(self, stack: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self._stack = stack
         self.op = ""
         self.pooled = False

@@ -79,7 +79,8 @@ def _flash(
     width = query.shape[-1]
     missing = -width % _FLASH_MULTIPLE
     if not missing:
-        return kernel(query, key, value, 0.0, is_causal, False, scale=scale)[0]  # type: ignore[no-any-return]
+        result: Tensor = kernel(query, key, value, 0.0, is_causal, False, scale=scale)[0]
+        return result
     scale = width**-0.5 if scale is None else scale
     filled = [F.pad(part, (0, missing)) for part in (query, key, value)]
     results = kernel(*filled, 0.0, is_causal, False, scale=scale)  # all held until it returns
@@ -106,7 +107,8 @@ def _efficient(
         bias = torch.where(mask, zero, never)
         del zero, never
     aligned = None if bias is None else _aligned(bias).expand(*query.shape[:-1], key.shape[-2])
-    return kernel(query, key, value, aligned, False, 0.0, is_causal, scale=scale)[0]  # type: ignore[no-any-return]
+    result: Tensor = kernel(query, key, value, aligned, False, 0.0, is_causal, scale=scale)[0]
+    return result
 
 
 def _aligned(bias: Tensor) -> Tensor:

@@ -266,13 +266,13 @@ def overload(name: str) -> Any:
 def _register(policies: Mapping[str, Policy]) -> None:
     """Give each call a kernel under our key, once for the process; torch's own stay as they are."""
     if not _libraries:
-        library = torch.library.Library("_", "IMPL", _KEY_NAME)  # type: ignore[no-untyped-call]
-        library.fallback(torch.library.fallthrough_kernel)  # type: ignore[no-untyped-call]
-        calls = torch.library.Library("aten", "IMPL", _KEY_NAME)  # type: ignore[no-untyped-call]
+        library = torch.library.Library("_", "IMPL", _KEY_NAME)
+        library.fallback(torch.library.fallthrough_kernel)
+        calls = torch.library.Library("aten", "IMPL", _KEY_NAME)
         _libraries.extend((library, calls))
     for name in policies.keys() - _registered:
         func = overload(name)
-        _libraries[1].impl(func, partial(_kernel, func, name))  # type: ignore[no-untyped-call]
+        _libraries[1].impl(func, partial(_kernel, func, name))
         _registered.add(name)
 
 

@@ -49,7 +49,7 @@ class StandIn:
         self.emulation = Emulation("meta")
         self.put = 0
         self._unseen_region = False
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        if torch.cuda.is_initialized():
             self.asked["a program that uses the GPU"] = ""  # it will not initialise it again
         if torch.is_autocast_enabled("cuda"):
             self.asked[_REGION] = ""

@@ -165,7 +165,7 @@ class _DefaultDevice(NamedTuple):
 
 def _read_default_device() -> _DefaultDevice:
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    modes = _get_current_function_mode_stack()
     return _DefaultDevice(context, tuple(modes), _device.CURRENT_DEVICE)
 
 
@@ -175,9 +175,9 @@ def _write_default_device(value: _DefaultDevice) -> None:
     `torch.set_default_device` inside `with torch.device(...)` takes the wrong one off the stack.
     """
     while _len_torch_function_stack():
-        _pop_mode()  # type: ignore[no-untyped-call]
+        _pop_mode()
     for mode in value.modes:
-        _push_mode(mode)  # type: ignore[no-untyped-call]
+        _push_mode(mode)
     torch._GLOBAL_DEVICE_CONTEXT.device_context = value.context
     _device.CURRENT_DEVICE = value.current
 
@@ -208,7 +208,7 @@ def isolated(notes: list[str]) -> Iterator[None]:
     python_state = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     collecting = gc.isenabled()
     known = len(sys.modules)
     gc.disable()

@@ -18,7 +18,7 @@ from srprof.records import RESIDENT_ROLES, Role, Storage
 _TRANSIENT = frozenset({"activation", "input"})
 
 
-class _Death(weakref.ref):  # type: ignore[type-arg]
+class _Death(weakref.ref):  # type: ignore[type-arg]  # with an argument it is no class to derive from
     """A weak reference to a storage that knows the storage's index."""
 
     __slots__ = ("index",)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -95,7 +96,7 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(getattr(value, name))
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
+class Recorder(TorchDispatchMode):
     """Records every ATen call made while it is active; see `recording`.
 
     Args:
@@ -116,7 +117,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
         before: Ledger | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.device = device
         self.nodes: list[Node] = []
         self.externals: list[External] = []
@@ -392,12 +393,12 @@ def _torch_class(cls: type) -> str:
 
 def _user_line() -> tuple[str, int, str]:
     """File, line and function of the innermost frame that is the user's; ("", 0, "") if none."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not BOUNDARY:
         code = frame.f_code
         if is_user_file(code.co_filename):
             return code.co_filename, frame.f_lineno, function_name(code)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "", 0, ""
 
 

@@ -55,7 +55,7 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     loss = _loss(call_model(model, args, kwargs), targets)
     begins("backward")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     begins("update")
     optimizer.step()
     return loss.detach()
@@ -66,7 +66,7 @@ def _loss(result: Any, targets: tuple[Tensor, ...]) -> Tensor:
     return reduce(add, [F.l1_loss(output, target) for output, target in pairs])
 
 
-class StepRecorder(Recorder):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
+class StepRecorder(Recorder):
     """A recorder that knows of autograd's engine.
 
     It gives each call of backward the place of the call that it differentiates: autograd numbers

@@ -55,7 +55,7 @@ def state_of(
         "iteration": iteration,
         "losses": losses,
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "identity": json.dumps(identity),
     }
 

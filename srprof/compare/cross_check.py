@@ -1,0 +1,422 @@
+"""fvcore's count beside ours: parameters, FLOPs and activations, operator by operator.
+
+fvcore traces a real forward with `torch.jit`, so the network runs on the CPU with all that it
+computes. Two counts at small sizes say what one at a large size would be, if each operator's
+count grows with the pixels at a fixed rate. Three sizes show whether fvcore's counts do, and
+srprof's own traces, which cost nothing, whether each node's work does so up to the input's size.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from srprof.blame import blame
+from srprof.cost.complexity import CONVOLUTIONS, challenge_flops
+from srprof.cost.macs import macs
+from srprof.errors import InputError, ModelError
+from srprof.inputs import TensorSpec
+from srprof.records import Node, Trace
+from srprof.tracing.isolation import isolated
+from srprof.tracing.run import run_trace
+from srprof.workload import Instance, Workload
+
+Size = tuple[int, int]
+
+#: Bytes of activations that one real run may make: torch.jit keeps many until the run has ended.
+_MOST_BYTES = 2**32
+
+#: Sides of the small images. Each gives three sizes, of which one is not square.
+_SIDES = (32, 64)
+
+_CONVOLUTION, _PRODUCT, _ACTIVATION = "convolution", "matrix product", "activation function"
+_NORM = "normalization"
+#: fvcore's operators by kind; those that are missing here stand for themselves.
+_FVCORE_KINDS = {
+    "conv": _CONVOLUTION,
+    **dict.fromkeys("addmm bmm einsum linear matmul mm".split(), _PRODUCT),
+    **dict.fromkeys("batch_norm group_norm instance_norm layer_norm".split(), _NORM),
+    **dict.fromkeys(("upsample_bilinear2d", "upsample_nearest2d"), "interpolation"),
+    "adaptive_avg_pool2d": "pooling",
+    "grid_sampler": "sampling",
+}
+#: Modules that the challenge counts by kind; the others that it counts are activation functions.
+_MODULE_KINDS = {
+    **dict.fromkeys(CONVOLUTIONS, _CONVOLUTION),
+    "Linear": _PRODUCT,
+    "BatchNorm2d": _NORM,
+}
+#: In the names of ops without MACs that fvcore counts by their elements.
+_BY_ELEMENTS = ("norm", "upsample", "pool", "grid_sampler")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One count twice."""
+
+    ours: int
+    fvcore: int
+
+    @property
+    def difference(self) -> int:
+        """What fvcore counts more."""
+        return self.fvcore - self.ours
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure twice, and what it is made of by kind of operator, the largest first."""
+
+    ours: int
+    fvcore: int
+    by_operator: Mapping[str, Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """fvcore's counts beside ours, of the whole batch.
+
+    Attributes:
+        fvcore: its version.
+        how: "scaled" from small sizes, which is exact, or run at the "full" size of the input;
+            else compared at one "small" size, or not at all: "none".
+        ran_at: heights and widths at which fvcore ran the network; () if the input is no image.
+        why: it was not scaled, or is not comparable; "" if it was.
+        batch: images of the call.
+        figures: "params", "flops" (ours are the challenge's of 2022), "macs" (fvcore's are its
+            FLOPs) and "activations"; {} if it is not comparable.
+        unsupported: operators that fvcore leaves out of its FLOPs, with their calls.
+    """
+
+    fvcore: str
+    how: Literal["scaled", "full", "small", "none"]
+    ran_at: tuple[Size, ...]
+    why: str
+    batch: int
+    figures: Mapping[str, Figure]
+    unsupported: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What fvcore counts in one call, FLOPs and activations by its operators."""
+
+    parameters: int
+    flops: Mapping[str, int]
+    activations: Mapping[str, int]
+    unsupported: Mapping[str, int]
+
+
+class _FvcoreError(Exception):
+    """fvcore cannot count the network; the message says why."""
+
+
+def check_fvcore() -> None:
+    """Refuse a cross-check where fvcore is not installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if find_spec("fvcore") is None:
+        raise InputError(
+            "--cross-check needs fvcore, which is not installed: pip install fvcore, or leave "
+            "the option out"
+        )
+
+
+def cross_check(workload: Workload, trace: Trace) -> CrossCheck:
+    """Count a call with fvcore and set its counts beside those of the call's trace.
+
+    Raises:
+        InputError: fvcore is not installed.
+        ModelError: the network raised in its real run on the CPU.
+    """
+    check_fvcore()
+    try:
+        return _scaled(workload, trace) or _as_it_is(workload, trace)
+    except _FvcoreError as error:
+        return _record(trace, "none", (), str(error), None)
+
+
+def _record(
+    trace: Trace,
+    how: Literal["scaled", "full", "small", "none"],
+    ran_at: tuple[Size, ...],
+    why: str,
+    counts: _Counts | None,
+) -> CrossCheck:
+    shapes = [e.info.shape for e in trace.inputs if len(e.info.shape) >= 4]
+    return CrossCheck(
+        fvcore=version("fvcore"),
+        how=how,
+        ran_at=ran_at,
+        why=why,
+        batch=shapes[0][0] if shapes else 1,
+        figures={} if counts is None else compare_counts(trace, counts),
+        unsupported={} if counts is None else counts.unsupported,
+    )
+
+
+# -- at which size -------------------------------------------------------------------------------
+
+
+def _scaled(workload: Workload, trace: Trace) -> CrossCheck | None:
+    """The comparison at the input's size from runs at small ones; None where no law holds."""
+    full = _image_size(workload)
+    for side in _SIDES:
+        sizes = ((side, side), (side, 2 * side), (2 * side, 2 * side))
+        if full is None or prod(full) <= prod(sizes[-1]):
+            return None
+        traces = [_traced(workload, size, trace.device) for size in sizes]
+        if not _grows_evenly([*sizes, full], [*traces, trace]):
+            continue
+        try:
+            counts = _extrapolated(sizes, [_count(_at(workload, s)) for s in sizes], full)
+        except (ModelError, _FvcoreError):
+            continue
+        if counts is not None:
+            return _record(trace, "scaled", sizes, "", counts)
+    return None
+
+
+def _as_it_is(workload: Workload, trace: Trace) -> CrossCheck:
+    """The comparison at the input's size, or at a small one if that would take too much memory."""
+    full = _image_size(workload)
+    why = "its counts do not grow with the pixels at a fixed rate"
+    if full is None:
+        why = "the call has no image, or images of several sizes"
+    elif prod(full) <= 4 * _SIDES[0] ** 2:
+        why = "the input is small"
+    nbytes = sum(storage.nbytes for storage in trace.storages if not storage.resident)
+    if nbytes <= _MOST_BYTES:
+        return _record(trace, "full", () if full is None else (full,), why, _count(workload))
+    why += f", and at its own size a real run would make {nbytes / 2**30:.1f} GiB of tensors"
+    for side in _SIDES if full is not None else ():
+        size = (2 * side, 2 * side)
+        small = _traced(workload, size, trace.device)
+        if small is not None:
+            return _record(small, "small", (size,), why, _count(_at(workload, size)))
+    raise _FvcoreError(why)
+
+
+def _image_size(workload: Workload) -> Size | None:
+    """Height and width of the call's images; None if there is none, or they differ."""
+    sizes = {leaf.shape[-2:] for leaf in _leaves(workload) if len(leaf.shape) >= 4}
+    resizable = all(isinstance(leaf, TensorSpec) for leaf in _leaves(workload))
+    if len(sizes) != 1 or not resizable:
+        return None
+    ((height, width),) = sizes
+    return height, width
+
+
+def _leaves(workload: Workload) -> list[TensorSpec | torch.Tensor]:
+    leaves = tree_leaves((workload.args, workload.kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, (TensorSpec, torch.Tensor))]
+
+
+def _at(workload: Workload, size: Size) -> Workload:
+    """The same call with images of another size."""
+    leaves, form = tree_flatten((workload.args, workload.kwargs))
+    args, kwargs = tree_unflatten(
+        [
+            replace(leaf, shape=(*leaf.shape[:-2], *size))
+            if isinstance(leaf, TensorSpec) and len(leaf.shape) >= 4
+            else leaf
+            for leaf in leaves
+        ],
+        form,
+    )
+    return replace(workload, args=args, kwargs=kwargs)
+
+
+def _traced(workload: Workload, size: Size, trace_on: str) -> Trace | None:
+    """The trace at another size; None if the network does not take it."""
+    try:
+        return run_trace(_at(workload, size), trace_on, holders=False)
+    except (InputError, ModelError):
+        return None
+
+
+def _grows_evenly(sizes: Sequence[Size], traces: Sequence[Trace | None]) -> bool:
+    """Whether the calls are the same at all sizes and each one's work is affine in the pixels."""
+    if any(trace is None for trace in traces):
+        return False
+    runs = [trace.nodes for trace in traces if trace is not None]
+    if len({tuple(node.op for node in nodes) for nodes in runs}) > 1:
+        return False
+    pixels = [prod(size) for size in sizes]
+    return all(
+        is_affine(pixels, [_work(node) for node in nodes]) for nodes in zip(*runs, strict=True)
+    )
+
+
+def _work(node: Node) -> int:
+    """What fvcore's count of a node is proportional to; 0 if it counts none."""
+    if any(word in node.op for word in _BY_ELEMENTS):
+        return sum(prod(tensor.shape) for tensor in (*node.inputs, *node.outputs))
+    return macs(node) or 0
+
+
+def is_affine(pixels: Sequence[int], values: Sequence[int]) -> bool:
+    """Whether values are a constant and a part proportional to the pixels."""
+    (p, q), (v, w) = pixels[:2], values[:2]
+    return all(
+        (value - v) * (q - p) == (w - v) * (pixel - p)
+        for pixel, value in zip(pixels, values, strict=True)
+    )
+
+
+def _extrapolated(sizes: Sequence[Size], counts: Sequence[_Counts], full: Size) -> _Counts | None:
+    """The counts at the full size; None if one of them is not affine in the pixels."""
+    pixels = [prod(size) for size in sizes]
+    first = counts[0]
+    flops = _affine_at(pixels, [c.flops for c in counts], prod(full))
+    activations = _affine_at(pixels, [c.activations for c in counts], prod(full))
+    if (
+        flops is None
+        or activations is None
+        or any(c.unsupported != first.unsupported for c in counts)
+    ):
+        return None
+    return replace(first, flops=flops, activations=activations)
+
+
+def _affine_at(
+    pixels: Sequence[int], counts: Sequence[Mapping[str, int]], full: int
+) -> dict[str, int] | None:
+    """Each operator's count at `full` pixels."""
+    result = {}
+    for operator in counts[0]:
+        values = [count.get(operator, 0) for count in counts]
+        if not is_affine(pixels, values):
+            return None
+        rise = (values[1] - values[0]) * (full - pixels[0])
+        result[operator] = values[0] + rise // (pixels[1] - pixels[0])
+    return result
+
+
+# -- fvcore --------------------------------------------------------------------------------------
+
+
+class _Call(nn.Module):
+    """A call whose inputs and result are only tensors, as torch.jit wants them."""
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self.model = instance.model
+        self._leaves, self._form = tree_flatten((instance.args, instance.kwargs))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The call's tensors, in order."""
+        return tuple(leaf for leaf in self._leaves if isinstance(leaf, torch.Tensor))
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(x, torch.Tensor) else x for x in self._leaves]
+        args, kwargs = tree_unflatten(leaves, self._form)
+        result = tree_leaves(self.model(*args, **kwargs))
+        return tuple(leaf for leaf in result if isinstance(leaf, torch.Tensor))
+
+
+def _count(workload: Workload) -> _Counts:
+    """What fvcore counts in real runs on the CPU, each of a fresh instance.
+
+    Raises:
+        ModelError: the network raised. _FvcoreError: fvcore did.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fvcore's import and torch.jit's tracer have many
+        from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, parameter_count
+
+        with isolated([]), workload.environment(), _errors(workload), torch.no_grad():
+            call = _Call(workload.instance("cpu"))
+            flops = _quiet(FlopCountAnalysis(call, call.tensors))
+            counted = flops.by_operator()
+            again = _Call(workload.instance("cpu"))
+            activations = _quiet(ActivationCountAnalysis(again, again.tensors)).by_operator()
+            return _Counts(
+                parameters=int(parameter_count(call)[""]),
+                flops={name: int(count) for name, count in counted.items()},
+                activations={name: int(count) for name, count in activations.items()},
+                unsupported=dict(flops.unsupported_ops()),
+            )
+
+
+def _quiet(analysis: Any) -> Any:
+    """An analysis of fvcore that logs nothing."""
+    return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+
+
+@contextmanager
+def _errors(workload: Workload) -> Iterator[None]:
+    """What is raised in here becomes the network's error, at its line, or fvcore's."""
+    try:
+        yield
+    except (InputError, ModelError):
+        raise
+    except (Exception, SystemExit) as error:
+        where = blame(error)
+        if not where.file or f"{os.sep}fvcore{os.sep}" in where.file:
+            raise _FvcoreError(f"fvcore cannot count it: {where.describe(error)}") from error
+        raise ModelError(
+            f"{workload.name} raised {where.describe(error)}, in the real run on the CPU that "
+            "fvcore counts",
+            file=where.file,
+            line=where.line,
+        ) from error
+
+
+# -- the comparison ------------------------------------------------------------------------------
+
+
+def compare_counts(trace: Trace, counts: _Counts) -> dict[str, Figure]:
+    """Ours and fvcore's, figure by figure."""
+    flops: Counter[str] = Counter()
+    activations: Counter[str] = Counter()
+    multiplications: Counter[str] = Counter()
+    for call in trace.calls:
+        flops[_MODULE_KINDS.get(call.kind, _ACTIVATION)] += challenge_flops(call)
+        activations[_CONVOLUTION] += prod(call.output) if call.kind in CONVOLUTIONS else 0
+    for node in trace.nodes:
+        multiplications[_kind(node.op)] += macs(node) or 0
+    theirs = _by_kind(counts.flops)
+    return {
+        "params": Figure(trace.parameters, counts.parameters, {}),
+        "flops": _figure(flops, theirs),
+        "macs": _figure(multiplications, theirs),
+        "activations": _figure(activations, _by_kind(counts.activations)),
+    }
+
+
+def _kind(op: str) -> str:
+    """The kind of an op that has MACs."""
+    if "scaled_dot_product" in op:
+        return "attention"
+    return _CONVOLUTION if "conv" in op else _PRODUCT
+
+
+def _by_kind(counts: Mapping[str, int]) -> Counter[str]:
+    kinds: Counter[str] = Counter()
+    for operator, count in counts.items():
+        kinds[_FVCORE_KINDS.get(operator, operator)] += count
+    return kinds
+
+
+def _figure(ours: Counter[str], theirs: Counter[str]) -> Figure:
+    """Totals, and every kind that one of the two counts."""
+    pairs = {kind: Pair(ours[kind], theirs[kind]) for kind in ours | theirs}
+    largest_first = sorted(pairs.items(), key=lambda kind: -max(kind[1].ours, kind[1].fvcore))
+    return Figure(ours.total(), theirs.total(), dict(largest_first))

@@ -1,0 +1,116 @@
+"""The counts of fvcore beside ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from srprof.codec import encode
+from srprof.compare.cross_check import CrossCheck, Figure
+from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.words import shape_text
+
+#: Of each figure its title, its unit and how many make one.
+_FIGURES = {
+    "params": ("params", "", 1),
+    "flops": ("FLOPs, as NTIRE 2022 counts", " G", 1e9),
+    "macs": ("MACs of all ops", " G", 1e9),
+    "activations": ("activations", " M", 1e6),
+}
+_ELEMENTS = "fvcore counts elements, of which none is a multiplication and a sum"
+#: Why a figure differs by a kind of operator, where it does.
+_REASONS = {
+    ("flops", "convolution"): "the challenge of 2022 counts transposed convolutions at their "
+    "output's size, and only calls of modules",
+    ("flops", "matrix product"): "the challenge of 2022 counts a Linear once a call, whatever the "
+    "size of its input, and no other product",
+    ("macs", "attention"): "fvcore leaves out fused attention",
+    ("macs", "normalization"): _ELEMENTS,
+    ("macs", "interpolation"): _ELEMENTS,
+    ("macs", "pooling"): _ELEMENTS,
+    ("macs", "sampling"): _ELEMENTS,
+    ("activations", "matrix product"): "the challenge counts outputs of convolution modules "
+    "alone, and fvcore those of all convolutions and matrix products",
+}
+
+
+_COLUMNS = (
+    Column("figure"),
+    Column("ours", "number"),
+    Column("fvcore", "number"),
+    Column("difference", "number"),
+    Column("by operators"),
+)
+
+
+def document(record: CrossCheck) -> Document:
+    """The figures side by side, with the operators that make them differ."""
+    title = f"Cross-check with fvcore {record.fvcore}"
+    section = Section(title, (f"Not comparable: {record.why}.",))
+    if record.how != "none":
+        rows = tuple(_row(name, figure) for name, figure in record.figures.items())
+        section = Section(title, (_how(record),), Table(_COLUMNS, rows), _after(record))
+    return Document((section,), data=lambda: encode(record))
+
+
+def added(analysis: Document, record: CrossCheck) -> Document:
+    """An analysis with its cross-check, which is the one table of formats that hold just one."""
+    check = document(record)
+    return replace(
+        analysis,
+        sections=(*analysis.sections, *check.sections),
+        data=lambda: {**analysis.data(), "cross_check": check.data()},
+        main=analysis.main if record.how == "none" else check.table,
+    )
+
+
+def _row(name: str, figure: Figure) -> tuple[object, ...]:
+    difference = figure.fvcore - figure.ours
+    return (
+        _FIGURES[name][0],
+        Cell(figure.ours, _amount(name, figure.ours)),
+        Cell(figure.fvcore, _amount(name, figure.fvcore)),
+        Cell(difference, _amount(name, difference, "+") if difference else "none"),
+        ", ".join(
+            f"{kind} {_amount(name, pair.difference, '+')}"
+            for kind, pair in figure.by_operator.items()
+            if pair.difference
+        ),
+    )
+
+
+def _amount(name: str, count: int, sign: str = "") -> str:
+    """A count in the figure's unit, all its digits where the unit would show nothing."""
+    _, unit, factor = _FIGURES[name]
+    if factor == 1 or (count and abs(count) < factor / 2e4):
+        return f"{count:{sign},}"
+    return f"{count / factor:{sign}.4f}{unit}"
+
+
+def _how(record: CrossCheck) -> str:
+    """What fvcore needed."""
+    sizes = [shape_text(size) for size in record.ran_at]
+    run = "fvcore ran the real forward on the CPU"
+    if record.how == "scaled":
+        text = (
+            f"{run} at {', '.join(sizes[:-1])} and {sizes[-1]}; each operator's count grows with "
+            "the pixels at a fixed rate and is scaled to this input."
+        )
+    elif record.how == "full":
+        text = f"{run} at the input's own size, because {record.why}."
+    else:
+        text = f"{run} at {sizes[0]}, and both counts are of that size, because {record.why}."
+    return text + (f" Counts are of all {record.batch} images." if record.batch > 1 else "")
+
+
+def _after(record: CrossCheck) -> tuple[str, ...]:
+    lines = [
+        f"{kind}: {_REASONS[name, kind]}."
+        for name, figure in record.figures.items()
+        for kind, pair in figure.by_operator.items()
+        if pair.difference and (name, kind) in _REASONS
+    ]
+    if record.unsupported:
+        listed = ", ".join(f"{op} ({calls}x)" for op, calls in record.unsupported.items())
+        lines.append(f"fvcore's FLOPs leave out: {listed}")
+    lines.append("Since 2024 the challenge has counted FLOPs with fvcore.")
+    return tuple(lines)
