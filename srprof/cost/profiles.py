@@ -14,8 +14,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from srprof.cost.classes import FAMILIES, TILES
+from srprof.cost.classes import TILES
 from srprof.errors import InputError
+from srprof.ops import FAMILIES
 from srprof.shown import Shown
 from srprof.toml import check_keys, read_toml
 from srprof.words import did_you_mean

@@ -42,9 +42,10 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal, TypeVar
 
-from srprof.cost.classes import TILES, NodeCost, Product, node_costs
+from srprof.cost.classes import TILES, NodeCost, node_costs
 from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
+from srprof.ops import Product
 from srprof.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from math import prod
 
+from srprof.ops import row, transposed_and_groups
 from srprof.records import Node, TensorInfo
 
 #: What a user gives for a table of workspaces to have this rule.
@@ -33,11 +34,10 @@ def copied_for_tensor_cores(node: Node) -> int | None:
 
     A node that is no convolution is not known either.
     """
-    if node.op != "convolution":
+    if row(node.op).scratch != "cudnn":
         return None
     image, weight, *_ = node.inputs
-    positional, _ = node.arguments
-    transposed, groups = bool(positional[6]), int(positional[8])
+    transposed, groups = transposed_and_groups(node)
     if len(image.shape) != 4 or image.dtype not in _DTYPES or groups != 1:
         return None
     if transposed and node.shape[1] < _FEWEST:

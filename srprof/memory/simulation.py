@@ -16,7 +16,7 @@ from srprof.errors import OutOfDeviceMemoryError
 from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage, new_allocator
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
-from srprof.memory.workspace import BLAS_OPS
+from srprof.ops import row
 from srprof.records import External, Node, Trace
 
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
@@ -325,7 +325,7 @@ class _Program:
             self._free(schedule.deaths[node.index], blocks)
             for index in schedule.births[node.index]:
                 blocks[index] = self._allocate(trace, index)
-            if self._blas_workspace and node.op in BLAS_OPS:
+            if self._blas_workspace and row(node.op).scratch == "cublas":
                 self.allocator.allocate(self._blas_workspace)  # kept by the handle, so never freed
                 self._blas_workspace = 0
             if self._workspace is not None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
-from srprof.cost.classes import FAMILIES, node_cost, node_costs
-from srprof.cost.macs import macs
+from srprof.cost.classes import node_cost, node_costs
+from srprof.cost.complexity import macs
+from srprof.ops import FAMILIES
 from tests.made_up_costs import node, storages, tensor, trace_of
 
 
