@@ -47,7 +47,7 @@ def test_every_op_of_the_zoo_has_a_row():
 @pytest.mark.parametrize("names", ["relu", "made_up add", "made_up made_up"])
 def test_a_second_row_is_refused(table, names: str):
     before = dict(table)
-    with pytest.raises(ValueError, match="more than one row .*(relu|add|made_up)"):
+    with pytest.raises(ValueError, match=r"more than one row .*(relu|add|made_up)"):
         ops.add(names, Op())
     assert table == before
 
