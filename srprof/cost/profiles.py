@@ -387,7 +387,7 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
     if not isinstance(table, Mapping):
         _impossible(key, table, "a table", where)
     check_keys(table, entries, where, f"{key}.")
-    found = {}
+    values = {}
     for entry in entries:
         if entry in table:
             name = f"{key}.{entry}"
@@ -395,8 +395,8 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
             if value > _most_share(key, entry):
                 most = f"a share of at most {_most_share(key, entry):g}"
                 _impossible(name, value, most, where)
-            found[entry] = value
-    return found
+            values[entry] = value
+    return values
 
 
 def _most_share(table: str, entry: str) -> float:

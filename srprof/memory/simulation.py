@@ -297,13 +297,13 @@ class _Program:
 
     def _take_over(self, trace: Trace) -> None:
         """Know what is there by this trace's storages; what it does not find is gone."""
-        found = {
+        carried = {
             index: self._held.pop(earlier)
             for index, earlier in trace.carried.items()
             if earlier in self._held
         }
         self._drop([*self._held.values()])
-        self._held = found
+        self._held = carried
 
     def _before(self, trace: Trace, schedule: _Schedule) -> dict[int, int]:
         """Allocate the inputs; gives the blocks of the storages that the run may free."""

@@ -113,18 +113,18 @@ def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tupl
     """What is saved for backward at a node, by the line that made it, the largest first."""
     step = trace.step
     assert step is not None
-    found: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
+    lines: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
     for index, storage in enumerate(trace.storages):
         alive = counted(storage) and storage.birth <= node < storage.death
         if alive and kind_of(storage, index, step) == "saved":
             maker = trace.nodes[storage.birth]
             item = (maker.op, rounded(storage.nbytes, granularity))
-            found.setdefault((maker.file, maker.line, maker.function), []).append(item)
-    lines = (
+            lines.setdefault((maker.file, maker.line, maker.function), []).append(item)
+    saved = (
         SavedLine(*place, tuple(sorted({op for op, _ in items})), len(items), _total(items))
-        for place, items in found.items()
+        for place, items in lines.items()
     )
-    return tuple(sorted(lines, key=lambda line: (-line.nbytes, line.file, line.line)))
+    return tuple(sorted(saved, key=lambda line: (-line.nbytes, line.file, line.line)))
 
 
 def _total(items: list[tuple[str, int]]) -> int:

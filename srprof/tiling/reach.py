@@ -38,9 +38,9 @@ def reach(subject: Subject, begin: int) -> int | str:
     """
     distance = begin + 8
     while True:
-        found = [_spread(subject, axis, distance) for axis in (-2, -1)]
-        if None not in found:
-            return max(one for one in found if one is not None)
+        spreads = [_spread(subject, axis, distance) for axis in (-2, -1)]
+        if None not in spreads:
+            return max(spread for spread in spreads if spread is not None)
         culprit = _culprit(subject, distance)
         if culprit.pooled or distance >= FARTHEST:
             break
@@ -120,16 +120,16 @@ def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) 
 
 def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
-    found = _Spreading([])
+    spreading = _Spreading([])
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
         with _modules(subject.model) as stack:
-            found = _Spreading(stack)
-            with found:
+            spreading = _Spreading(stack)
+            with spreading:
                 subject.model(image)
-        if found.op:
+        if spreading.op:
             break
-    return found
+    return spreading
 
 
 class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's metaclass hook
@@ -150,7 +150,7 @@ class _Spreading(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, tuple) and result else result
