@@ -29,6 +29,8 @@ Family = Literal[
 #: What a device profile's memory efficiencies are keyed by.
 FAMILIES: tuple[Family, ...] = tuple(f for f in get_args(Family) if f != "view")
 CONVOLUTIONS = FAMILIES[:4]
+#: Input channels below which cuDNN leaves a convolution to the other cores.
+FEWEST_IN_TENSOR_CORES = 16
 
 #: Scratch that a CUDA kernel takes: none beside inputs and outputs; cuBLAS's workspace, which is
 #: taken at the first such call and kept; cuDNN's, which a rule gives for tensor cores.
@@ -274,7 +276,8 @@ def window(node: Node) -> tuple[int, ...]:
     return sides if len(sides) > 1 else sides * (len(node.shape) - 2)
 
 
-def _windows(node: Node) -> int:
+def windows(node: Node) -> int:
+    """The values of all windows of a pooling."""
     return prod(node.shape) * prod(window(node))
 
 
@@ -294,8 +297,8 @@ add("upsample_bilinear2d", _RESAMPLE(gathers=_each(4), scratch="none"))
 add("upsample_bicubic2d", _RESAMPLE(gathers=_each(16), scratch="none"))
 add("upsample_nearest1d", _RESAMPLE(gathers=_each(1)))
 add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
-add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=_windows, scratch="none"))
-add("max_pool2d avg_pool1d", _RESAMPLE(gathers=_windows))
+add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
+add("max_pool2d avg_pool1d", _RESAMPLE(gathers=windows))
 add(
     """
     adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d grid_sampler_2d

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
-from srprof.memory.model import GRANULARITY, Peak, counted, rounded
+from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, rounded
 
 if TYPE_CHECKING:
     from srprof.records import Storage, Trace, TrainingStep
@@ -114,9 +114,9 @@ def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tupl
     step = trace.step
     assert step is not None
     lines: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
-    for index, storage in enumerate(trace.storages):
-        alive = counted(storage) and storage.birth <= node < storage.death
-        if alive and kind_of(storage, index, step) == "saved":
+    for index in alive_at(trace, node):
+        storage = trace.storages[index]
+        if kind_of(storage, index, step) == "saved":
             maker = trace.nodes[storage.birth]
             item = (maker.op, rounded(storage.nbytes, granularity))
             lines.setdefault((maker.file, maker.line, maker.function), []).append(item)

@@ -190,6 +190,11 @@ def test_reading_across_the_grain():
     assert cost_of("mul", [x, gate], [out]).strided == 0
 
 
+def test_a_single_number_has_no_grain():
+    found = cost_of("mul", [tensor(0), tensor(1)], [tensor(2)])
+    assert (found.family, found.strided, found.read) == ("elementwise", 0, 8)
+
+
 def test_the_row_of_a_layer_norm():
     x, outputs = tensor(0, 64, 40), [tensor(1, 64, 40), tensor(2, 64, 1), tensor(3, 64, 1)]
     found = cost_of("native_layer_norm", [x], outputs, None, (40,))
