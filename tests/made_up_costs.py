@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from srprof.cost.classes import NodeCost, Product
+from srprof.cost.classes import NodeCost
 from srprof.cost.profiles import Profile, parse_device
 from srprof.inputs import ITEMSIZE
+from srprof.ops import Product
 from srprof.records import Node, Storage, TensorInfo, Trace
 
 

@@ -8,18 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from srprof.advising.candidate import Candidate, Functions
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.source import Function, Place, expression
+from srprof.ops import row
 from srprof.records import Frame
 
-#: Element-wise calls that have a method `x.op_()`.
-_METHODS = frozenset(
-    "abs ceil clamp clamp_max clamp_min erf exp floor log neg reciprocal relu round rsqrt "
-    "sigmoid sqrt square tanh".split()
-)
-#: Element-wise calls whose function in `torch.nn.functional` takes `inplace=True`.
-_FUNCTIONS = frozenset("elu hardsigmoid hardswish hardtanh leaky_relu mish silu".split())
 _NOWHERE = (0, 0, 0, 0)
-_COMMUTATIVE = frozenset({"add", "mul"})
-_BINARY = _COMMUTATIVE | {"sub", "div"}
 
 
 def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
@@ -30,7 +22,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
         key = (frame.call, frame.place or _NOWHERE, frame.called)
         computed[key] = computed.get(key, 0) + 1
     for index, node in enumerate(base.trace.nodes):
-        if node.op not in _METHODS | _FUNCTIONS | _BINARY or not base.frames[index]:
+        if row(node.op).in_place is None or not base.frames[index]:
             continue
         frame = base.frames[index][-1]
         place = frame.place or _NOWHERE
@@ -39,7 +31,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
     for nodes in groups.values():
         frame, op = base.frames[nodes[0]][-1], base.trace.nodes[nodes[0]].op
         function = functions(frame)
-        for operand in range(2 if op in _COMMUTATIVE else 1):
+        for operand in range(2 if row(op).commutative else 1):
             if function is None or not _helps_at(current, nodes, operand, peak):
                 continue
             write = _written_in_place(function, frame, op, operand, base, nodes[0])
@@ -58,7 +50,7 @@ def in_place_modules(
     """Activations that could be constructed so; arguments as in `candidates`."""
     groups: dict[tuple[str, str], list[int]] = {}
     for index, node in enumerate(base.trace.nodes):
-        if node.module in activations and node.op in _METHODS | _FUNCTIONS:
+        if node.module in activations and row(node.op).in_place in {"method", "function"}:
             groups.setdefault(activations[node.module], []).append(index)
     for (owner, path), nodes in groups.items():
         frames = base.frames[nodes[0]]
@@ -105,7 +97,7 @@ def _written_in_place(
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return ""
     into = arguments.pop(operand)
-    if op in _METHODS | _BINARY:
+    if row(op).in_place != "function":
         rest = [ast.unparse(a) for a in arguments] + [ast.unparse(k) for k in shown.keywords]
         return f"{_atom(into)}.{op}_({', '.join(rest)}) for {old}"
     numbers = [v for v in base.trace.nodes[node].arguments[0][1:] if isinstance(v, (int, float))]

@@ -13,7 +13,7 @@ import torch
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import CalibrationPlan, plan
 from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
-from srprof.cost.classes import FAMILIES, NodeCost, node_costs
+from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.fitting import Fit, Sample, fit, rms_error
 from srprof.cost.profiles import Profile
 from srprof.errors import BusyError
@@ -22,6 +22,7 @@ from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.statistics import quantile
+from srprof.ops import FAMILIES
 from srprof.progress import Progress, silent
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace

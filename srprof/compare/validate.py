@@ -14,20 +14,14 @@ from srprof.measuring.base import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
 from srprof.memory.workspace import (
-    BLAS_OPS,
     WorkspaceTable,
     blas_workspace,
     call_key,
     tensor_core_workspaces,
 )
+from srprof.ops import row
 from srprof.records import Node, Trace
 from srprof.words import mib_size
-
-#: Calls that go to another library on some devices, with the names that they have there.
-_ONE_CALL = {
-    "cudnn_batch_norm": "native_batch_norm",
-    "_scaled_dot_product_cudnn_attention": "_scaled_dot_product_flash_attention",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +219,7 @@ def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple
 
 
 def _call(node: Node | NodeFacts) -> tuple[str, tuple[int, ...]]:
-    return _ONE_CALL.get(node.op, node.op), tuple(node.shape)
+    return row(node.op).same_as or node.op, tuple(node.shape)
 
 
 def _check_nodes(
@@ -238,7 +232,7 @@ def _check_nodes(
         known = facts.requested is not None and memory.start_requested is not None
         start = memory.start_requested if known else memory.start
         assert start is not None
-        kept += facts.retained if facts.op in BLAS_OPS else 0
+        kept += facts.retained if row(facts.op).scratch == "cublas" else 0
         after = facts.exact.after if known else facts.allocated.after
         yield NodeCheck(
             node=node.index,

@@ -7,92 +7,15 @@ class, and a device profile has an efficiency for each. Pure functions of the tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NamedTuple
 
-from srprof.cost.macs import RULES
+from srprof.ops import CONVOLUTIONS, Family, Product, row, transposed_and_groups
 from srprof.records import Node, Storage, TensorInfo, Trace
 from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
 TILES = (32, 64, 128)
-
-#: Families of classes: what a device profile's memory efficiencies are keyed by.
-FAMILIES = (
-    "conv",
-    "conv1x1",
-    "grouped",
-    "depthwise",
-    "matmul",
-    "elementwise",
-    "reduction",
-    "resample",
-    "movement",
-    "norm",
-    "other",
-)
-
-_CONVOLUTIONS = frozenset(
-    "convolution convolution_overrideable _convolution conv1d conv2d conv3d".split()
-)
-_ATTENTION = frozenset(op for op in RULES if "scaled_dot_product" in op)
-_ADDED_PRODUCTS = frozenset("addmm baddbmm addmv addbmm".split())
-_MOVEMENT = frozenset(
-    """
-    cat stack constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d
-    replication_pad2d pixel_shuffle pixel_unshuffle channel_shuffle clone copy copy_ _to_copy
-    contiguous index index_select gather scatter scatter_ index_put index_put_ index_copy_
-    slice_scatter select_scatter roll flip repeat repeat_interleave im2col col2im tril triu
-    masked_select masked_fill masked_fill_ fill fill_ zero zero_ zeros zeros_like ones ones_like
-    full full_like new_zeros new_ones new_full arange linspace eye one_hot embedding rand randn
-    rand_like randn_like normal_ uniform_
-    """.split()
-)
-_NORM = frozenset(
-    """
-    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
-    cudnn_batch_norm batch_norm native_layer_norm layer_norm native_group_norm _softmax softmax
-    _safe_softmax _log_softmax
-    """.split()
-)
-_REDUCTION = frozenset(
-    """
-    sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm
-    linalg_vector_norm prod cumsum cumprod sort topk logsumexp
-    """.split()
-)
-_RESAMPLE = frozenset(
-    """
-    max_pool2d max_pool2d_with_indices avg_pool1d avg_pool2d adaptive_avg_pool2d
-    _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d
-    _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d
-    _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d
-    """.split()
-)
-#: Ops that launch nothing: bare allocations and questions about shapes.
-_FREE = frozenset(
-    """
-    empty empty_like empty_strided new_empty new_empty_strided sym_size sym_stride sym_numel
-    resize_ set_ lift_fresh scalar_tensor _assert_async _assert_scalar _assert_tensor_metadata
-    """.split()
-)
-#: Ops whose first argument is overwritten without having been read.
-_OVERWRITES = frozenset("copy_ fill_ zero_ normal_ uniform_ bernoulli_".split())
-
-
-class Product(NamedTuple):
-    """The matrix product that a convolution, linear layer or attention amounts to.
-
-    `batch` independent products of `rows x depth` by `depth x columns`. For a convolution
-    (implicit GEMM) the rows are output pixels, the columns output channels of one group, and
-    the depth is input channels of one group times the kernel's area.
-    """
-
-    batch: int
-    rows: int
-    columns: int
-    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +51,7 @@ class NodeCost:
     index: int
     module: str
     op_class: str
-    family: str
+    family: Family
     dtype: str
     flops: int
     reads: tuple[tuple[int, int], ...]
@@ -157,47 +80,30 @@ def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
 
 def node_cost(node: Node, storages: Sequence[Storage]) -> NodeCost:
     """The cost of one node of a trace with these storages."""
-    outputs = node.outputs or node.inputs
+    op, outputs = row(node.op), node.outputs or node.inputs
     dtype = outputs[0].dtype if outputs else ""
-    if node.is_view or node.op in _FREE or not outputs:
+    family = "view" if node.is_view or not outputs else op.family_of(node)
+    if family == "view":
         return NodeCost(node.index, node.module, "view", "view", dtype, 0, (), 0)
-    read = node.inputs[1:] if node.op in _OVERWRITES else node.inputs
-    reads = _reads(read, storages)
-    # Ops like `_foreach_add_` change their operands and return nothing.
-    written = sum(o.nbytes for o in node.outputs) or sum(i.nbytes for i in node.inputs)
-    if node.op in _CONVOLUTIONS:
-        return _convolution(node, dtype, reads, written)
-    rule = RULES.get(node.op)
-    if rule is not None:
-        product = _product(node)
-        return NodeCost(
-            index=node.index,
-            module=node.module,
-            op_class="matmul",
-            family="matmul",
-            dtype=dtype,
-            flops=2 * prod(product),
-            reads=reads,
-            written=written,
-            writes=node.created or node.written,
-            product=product,
-        )
-    family = _family(node)
-    row = prod(_argument(node, 1, ())) if node.op == "native_layer_norm" else 0
-    return NodeCost(
+    read = node.inputs[op.overwrites :]
+    product = None if op.product is None else op.product(node)
+    cost = NodeCost(
         index=node.index,
         module=node.module,
         op_class=family,
         family=family,
         dtype=dtype,
-        flops=0,
-        reads=reads,
-        written=written,
+        flops=0 if product is None else 2 * prod(product),
+        reads=_reads(read, storages),
+        # Ops like `_foreach_add_` change their operands and return nothing.
+        written=sum(o.nbytes for o in node.outputs) or sum(i.nbytes for i in node.inputs),
         writes=node.created or node.written,
-        strided=_strided(node) if family in {"elementwise", "movement"} else 0,
-        gathered=_gathered(node) if family == "resample" else 0,
-        row=row,
+        product=product,
+        strided=_strided(node, read) if family in {"elementwise", "movement"} else 0,
+        gathered=0 if op.gathers is None else op.gathers(node),
+        row=0 if op.row is None else op.row(node),
     )
+    return _convolution(node, cost) if family in CONVOLUTIONS else cost
 
 
 def _reads(
@@ -234,139 +140,42 @@ def _is_contiguous(info: TensorInfo) -> bool:
     return True
 
 
-def _strided(node: Node) -> int:
+def _strided(node: Node, read: Sequence[TensorInfo]) -> int:
     """Bytes that an element-wise op or a copy reads across the grain of what it writes."""
-    if not node.outputs:
+    if not node.outputs or not node.shape:
         return 0
-    output = node.outputs[0]
-    follows = _grain(output)
+    follows = _grain(node.outputs[0])
     return sum(
         info.nbytes
-        for info in node.inputs[node.op in _OVERWRITES :]
-        if len(info.shape) == len(output.shape)
+        for info in read
+        if len(info.shape) == len(node.shape)
         and info.shape[-1 - follows] > 1
         and _grain(info) != follows
     )
 
 
-#: Values that one result of an interpolation is made of, by what the op's name says.
-_SUPPORT = {"nearest1d": 1, "nearest2d": 1, "linear1d": 2, "bilinear2d": 4, "bicubic2d": 16}
-
-
-def _gathered(node: Node) -> int:
-    """Values that a resampling or pooling reads for all its results together."""
-    results = prod(node.shape)
-    for kind, support in _SUPPORT.items():
-        if node.op.endswith(f"_{kind}"):
-            return support * results
-    if node.op.startswith(("max_pool", "avg_pool")):
-        kernel = tuple(_argument(node, 1, (1,)))
-        window: tuple[int, ...] = kernel if len(kernel) > 1 else kernel * (len(node.shape) - 2)
-        return results * prod(window)
-    # Adaptive pooling: every value goes into one result, or a few.
-    return max(results, *(prod(info.shape) for info in node.inputs))
-
-
-def _argument(node: Node, position: int, default: Any) -> Any:
-    positional = node.arguments[0]
-    return positional[position] if len(positional) > position else default
-
-
-def _convolution(
-    node: Node, dtype: str, reads: tuple[tuple[int, int], ...], written: int
-) -> NodeCost:
-    image, weight = node.inputs[0].shape, node.inputs[1].shape
-    kernel = weight[2:]
-    named = node.op.endswith(("convolution", "overrideable"))
-    transposed = bool(_argument(node, 6, False)) if named else False
-    # aten::convolution(input, weight, bias, stride, padding, dilation, transposed, _, groups)
-    groups = int(_argument(node, 8 if named else 6, 1))
-    channels = image[-len(kernel) - 1]
-    batch = prod(image[: -len(kernel) - 1])
-    if transposed:
-        pixels, columns = prod(image[-len(kernel) :]), prod(weight[1:])
-    else:
-        pixels, columns = prod(node.shape[-len(kernel) :]), weight[0] // groups
-    depth = channels // groups * (1 if transposed else prod(kernel))
-    product: Product | None = Product(groups, batch * pixels, columns, depth)
-    flops = 2 * groups * batch * pixels * columns * depth
-    if groups > 1:
-        family = op_class = "depthwise" if groups == channels else "grouped"
-        product = None if family == "depthwise" else product
-    elif prod(kernel) == 1:
-        family = op_class = "conv1x1"
-    else:
-        family = "conv"
-        width = node.shape[-len(kernel) - 1]
-        tile = next((str(t) for t in TILES if width <= t), "wide")
+def _convolution(node: Node, cost: NodeCost) -> NodeCost:
+    """A convolution's cost with what its kernel, channels and layout add."""
+    info, weight = node.inputs[:2]
+    kernel = weight.shape[2:]
+    channels = info.shape[-len(kernel) - 1], node.shape[-len(kernel) - 1]
+    transposed, _ = transposed_and_groups(node)
+    op_class, depthwise = cost.op_class, cost.family == "depthwise"
+    if cost.family == "conv":
+        tile = next((str(t) for t in TILES if channels[1] <= t), "wide")
         op_class = f"conv{shape_text(kernel)}/{tile}"
     # cuDNN takes channels-last inputs as they are; PyTorch's own depthwise kernel does not.
-    info = node.inputs[0]
     along = _grain(info) == 0
-    copied = 0 if _is_contiguous(info) or (family != "depthwise" and not along) else info.nbytes
-    # PyTorch's own depthwise kernel adds the bias as it goes.
-    bias = written if len(node.inputs) > 2 and family != "depthwise" else 0
-    return NodeCost(
-        index=node.index,
-        module=node.module,
+    copied = 0 if _is_contiguous(info) or not (depthwise or along) else info.nbytes
+    return replace(
+        cost,
         op_class=op_class,
-        family=family,
-        dtype=dtype,
-        flops=flops,
-        reads=reads,
-        written=written,
-        writes=node.created,
         strided=0 if along else copied,
         copied=copied,
-        bias=bias,
-        product=product,
+        # PyTorch's own depthwise kernel adds the bias as it goes.
+        bias=cost.written if len(node.inputs) > 2 and not depthwise else 0,
+        product=None if depthwise else cost.product,
         taps=1 if transposed else prod(kernel),
-        channels=(channels, node.shape[-len(kernel) - 1]),
-        channels_last=channels > 1 and _grain(info) == len(kernel),
+        channels=channels,
+        channels_last=channels[0] > 1 and _grain(info) == len(kernel),
     )
-
-
-def _product(node: Node) -> Product:
-    """The matrix product of a linear layer, `mm`, `bmm` or attention call."""
-    if node.op in _ATTENTION:
-        query, key, value = (node.inputs[i].shape for i in range(3))
-        return Product(prod(query[:-2]), query[-2], key[-2], query[-1] + value[-1])
-    left, right = (i.shape for i in node.inputs[node.op in _ADDED_PRODUCTS :][:2])
-    if node.op == "addbmm":
-        return Product(left[0], left[1], right[-1], left[-1])
-    if node.op == "linear":
-        return Product(1, prod(left[:-1]), right[0], left[-1])
-    depth = left[-1]
-    columns = right[-1] if len(right) > 1 else 1
-    rows = left[-2] if len(left) > 1 else 1
-    return Product(max(1, prod(node.shape) // (rows * columns)), rows, columns, depth)
-
-
-def _family(node: Node) -> str:
-    for family, ops in (
-        ("movement", _MOVEMENT),
-        ("norm", _NORM),
-        ("reduction", _REDUCTION),
-        ("resample", _RESAMPLE),
-    ):
-        if node.op in ops:
-            return family
-    return "elementwise" if _is_elementwise(node) else "other"
-
-
-def _is_elementwise(node: Node) -> bool:
-    """Whether the output has the shape that element-wise arithmetic of the inputs would have.
-
-    Told by shapes, so that torch need not be asked: what has no matrix product, reduces nothing
-    and keeps its shape costs what element-wise arithmetic costs.
-    """
-    shapes = [i.shape for i in node.inputs]
-    if not shapes:
-        return False
-    result = [1] * max(map(len, shapes))
-    for shape in shapes:
-        for place, size in enumerate(reversed(shape)):
-            if result[-1 - place] not in {size, 1} and size != 1:
-                return False
-            result[-1 - place] = max(result[-1 - place], size)
-    return not node.outputs or all(o.shape == tuple(result) for o in node.outputs)

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
-from srprof.cost.macs import macs
-from srprof.records import ModuleCall, Trace
+from srprof.ops import row
+from srprof.records import ModuleCall, Node, Trace
 
 CONVOLUTIONS = frozenset({"Conv2d", "ConvTranspose2d"})
 _ACTIVATIONS = frozenset({"ReLU", "ReLU6", "PReLU", "ELU", "LeakyReLU"})
@@ -72,3 +73,22 @@ def challenge_flops(call: ModuleCall) -> int:
     if call.kind == "BatchNorm2d":
         return prod(call.output) * (2 if call.weight else 1)
     return prod(call.output) if call.kind in _ACTIVATIONS else 0
+
+
+def macs(node: Node) -> int | None:
+    """True multiply-accumulates of a node; None if there is no rule for its op."""
+    count = row(node.op).macs(node)
+    if count is None and (node.is_view or _is_elementwise(node.op, node.overload)):
+        return 0
+    return count
+
+
+@cache
+def _is_elementwise(op: str, overload: str) -> bool:
+    """Whether torch tags an op as element-wise."""
+    import torch
+
+    namespace, _, name = op.rpartition(".")
+    packet = getattr(getattr(torch.ops, namespace or "aten"), name, None)
+    function = getattr(packet, overload or "default", None)
+    return function is not None and torch.Tag.pointwise in function.tags

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.cost.classes import FAMILIES, NodeCost
+from srprof.cost.classes import NodeCost
 from srprof.cost.profiles import Profile
 from srprof.cost.roofline import estimate_costs
 from srprof.errors import InputError
+from srprof.ops import FAMILIES
 
 Vector = NDArray[np.float64]
 

@@ -14,8 +14,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from srprof.cost.classes import FAMILIES, TILES
+from srprof.cost.classes import TILES
 from srprof.errors import InputError
+from srprof.ops import FAMILIES
 from srprof.shown import Shown
 from srprof.toml import check_keys, read_toml
 from srprof.words import did_you_mean
@@ -386,7 +387,7 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
     if not isinstance(table, Mapping):
         _impossible(key, table, "a table", where)
     check_keys(table, entries, where, f"{key}.")
-    found = {}
+    values = {}
     for entry in entries:
         if entry in table:
             name = f"{key}.{entry}"
@@ -394,8 +395,8 @@ def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> d
             if value > _most_share(key, entry):
                 most = f"a share of at most {_most_share(key, entry):g}"
                 _impossible(name, value, most, where)
-            found[entry] = value
-    return found
+            values[entry] = value
+    return values
 
 
 def _most_share(table: str, entry: str) -> float:

@@ -42,9 +42,10 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal, TypeVar
 
-from srprof.cost.classes import TILES, NodeCost, Product, node_costs
+from srprof.cost.classes import TILES, NodeCost, node_costs
 from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
+from srprof.ops import FEWEST_IN_TENSOR_CORES, Product
 from srprof.records import Trace
 
 Bound = Literal["compute", "memory", "launch", "free"]
@@ -59,8 +60,6 @@ _FEWEST_ROWS = 32
 _BLOCKED = frozenset({"conv", "grouped"})
 _PRODUCTS = frozenset({*_BLOCKED, "depthwise", "conv1x1", "matmul"})
 _FEWEST_CHANNELS = 4
-#: Input channels below which cuDNN leaves a convolution to the other cores.
-_FEWEST_IN_TENSOR_CORES = 16
 #: Bytes of a pixel's channels, of maps with the channels innermost: handled at once; filled up to
 #: with zeros; and a multiple of which is fetched at full speed.
 _PIECE = 64
@@ -205,16 +204,10 @@ def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
     nodes = _waited(
         [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
     )
-    by_class: dict[str, float] = {}
+    running = [node for node in nodes if node.bound != "free"]
     by_module: dict[str, float] = {"": 0.0}
-    overhead = 0.0
-    for node in nodes:
-        overhead += node.overhead
-        if node.bound == "free":
-            continue
-        cost = node.cost
-        by_class[cost.op_class] = by_class.get(cost.op_class, 0.0) + node.seconds
-        path = cost.module
+    for node in running:
+        path = node.cost.module
         while path:
             by_module[path] = by_module.get(path, 0.0) + node.seconds
             path = path.rpartition(".")[0]
@@ -224,8 +217,8 @@ def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
         device=device,
         nodes=tuple(nodes),
         seconds=by_module[""],
-        overhead=overhead,
-        by_class=dict(sorted(by_class.items(), key=lambda item: -item[1])),
+        overhead=sum(node.overhead for node in nodes),
+        by_class=_sums((node.cost.op_class, node.seconds) for node in running),
         by_module=by_module,
         uncertainty=doubt,
         uncertainty_from=doubt_from,
@@ -325,7 +318,7 @@ def _modes(cost: NodeCost, device: Profile) -> tuple[str, ...]:
         return ()
     outside = cost.product is None or device.layout
     modes = device.modes(cost.dtype, "matmul" if outside else cost.family)
-    narrow = cost.product and cost.product.depth < _FEWEST_IN_TENSOR_CORES * cost.taps
+    narrow = cost.product and cost.product.depth < FEWEST_IN_TENSOR_CORES * cost.taps
     if device.tensor and (outside or (narrow and cost.family in _BLOCKED)):
         return ("float32" if modes[0] in TENSOR_MODES and "float32" in device.peak else modes[0],)
     return modes

@@ -21,6 +21,7 @@ from srprof.blame import first_line
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
+from srprof.ops import row
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -28,9 +29,6 @@ _MAY_BE_INPUT = frozenset(
     for name in "dropout feature_dropout alpha_dropout feature_alpha_dropout type_as pad "
     "pixel_shuffle pixel_unshuffle channel_shuffle einsum matmul linear".split()
 )
-
-#: Operators of two tensors whose order does not matter to a bit of the result.
-_COMMUTATIVE = frozenset(("aten.add.Tensor", "aten.mul.Tensor"))
 
 
 class GraphCall(NamedTuple):
@@ -287,7 +285,8 @@ def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
     args, kwargs = node.args, node.kwargs
     if isinstance(args[0], FxNode):
         yield args[0], GraphCall(changed, args, kwargs)
-    if str(target) in _COMMUTATIVE and not kwargs and isinstance(args[1], FxNode):
+    either = target._overloadname == "Tensor" and row(target._opname).commutative
+    if either and target.namespace == "aten" and not kwargs and isinstance(args[1], FxNode):
         yield args[1], GraphCall(changed, (args[1], args[0]), kwargs)
 
 

@@ -295,14 +295,14 @@ class CachingAllocator:
             for _, block in sorted(self._blocks.items())
             if block.mapped and (block.previous is None or not block.previous.mapped)
         )
-        found = []
+        segments = []
         for head in heads:
             blocks = tuple(
                 BlockInfo(b.address, b.size, b.requested, b.in_use) for b in _mapped_from(head)
             )
             size = sum(b.size for b in blocks)
-            found.append(SegmentInfo(head.address, size, head.pool.small, blocks))
-        return tuple(found)
+            segments.append(SegmentInfo(head.address, size, head.pool.small, blocks))
+        return tuple(segments)
 
     # -- choosing a block ---------------------------------------------------------------------
 

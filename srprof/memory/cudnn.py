@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from math import prod
 
+from srprof.ops import FEWEST_IN_TENSOR_CORES, row, transposed_and_groups
 from srprof.records import Node, TensorInfo
 
 #: What a user gives for a table of workspaces to have this rule.
@@ -20,8 +21,6 @@ SOURCE = "cuDNN's copies for tensor cores, by a rule"
 
 #: Bytes of an element, and channels to whose multiple maps are filled up: 16 bytes' worth.
 _DTYPES = {"float32": (4, 4), "float16": (2, 8), "bfloat16": (2, 8)}
-#: Input channels below which convolutions run without tensor cores.
-_FEWEST = 16
 #: The most by which the three copies are aligned.
 _ALIGNMENT = 147
 #: Elements above which a 1x1 convolution, else a matrix product in place, is computed by copies.
@@ -33,16 +32,15 @@ def copied_for_tensor_cores(node: Node) -> int | None:
 
     A node that is no convolution is not known either.
     """
-    if node.op != "convolution":
+    if row(node.op).scratch != "cudnn":
         return None
     image, weight, *_ = node.inputs
-    positional, _ = node.arguments
-    transposed, groups = bool(positional[6]), int(positional[8])
+    transposed, groups = transposed_and_groups(node)
     if len(image.shape) != 4 or image.dtype not in _DTYPES or groups != 1:
         return None
-    if transposed and node.shape[1] < _FEWEST:
+    if transposed and node.shape[1] < FEWEST_IN_TENSOR_CORES:
         return None
-    if image.shape[1] < _FEWEST:
+    if image.shape[1] < FEWEST_IN_TENSOR_CORES:
         return 0
     if prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS:
         return 0

@@ -101,8 +101,7 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
         granularity: each storage counts as a multiple of this many bytes.
     """
     count = len(trace.nodes)
-    entering = [[0] * (count + 1) for _ in range(2)]  # kept and held, as differences
-    kept_change, held_change = entering
+    kept_change, held_change = [0] * (count + 1), [0] * (count + 1)
     inputs, outputs = [0] * count, [0] * count
     net = 0
     before_first = 0

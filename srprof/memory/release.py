@@ -76,7 +76,7 @@ def held_at_peak(trace: Trace, memory: MemoryModel) -> tuple[HeldStorage, ...]:
     if node is None:
         return ()
     end = len(trace.nodes)
-    found = [
+    held = [
         HeldStorage(
             storage=index,
             references=trace.references_of(index),
@@ -86,7 +86,7 @@ def held_at_peak(trace: Trace, memory: MemoryModel) -> tuple[HeldStorage, ...]:
         for index in alive_at(trace, node)
         if part_of(trace.storages[index], node, end) == "held"
     ]
-    return tuple(sorted(found, key=lambda h: (-h.nbytes, h.storage)))
+    return tuple(sorted(held, key=lambda h: (-h.nbytes, h.storage)))
 
 
 def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
@@ -98,7 +98,7 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
     siblings = _by_origin(trace)
     eager = [parts.eager for parts in memory.parts]
     remaining = list(eager)
-    found: list[Release] = []
+    by_variable: list[Release] = []
     by_size = sorted(groups.items(), key=lambda group: -sum(h.nbytes for h in group[1]))
     for (_, variable), members in by_size:
         storages: dict[int, None] = {}
@@ -108,7 +108,7 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
         alone = list(eager)
         for levels in (alone, remaining):
             _release(trace, memory.granularity, storages, levels)
-        found.append(
+        by_variable.append(
             Release(
                 variable=variable,
                 holder=members[0].holder,
@@ -120,7 +120,7 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
                 peak_after=max(remaining),
             )
         )
-    return tuple(found)
+    return tuple(by_variable)
 
 
 def _together(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
@@ -145,11 +145,11 @@ def _origin(trace: Trace, storage: int) -> tuple[str, int, str]:
 
 
 def _by_origin(trace: Trace) -> dict[tuple[str, int, str], list[int]]:
-    found: dict[tuple[str, int, str], list[int]] = {}
+    storages: dict[tuple[str, int, str], list[int]] = {}
     for index, storage in enumerate(trace.storages):
         if counted(storage) and not storage.resident and storage.birth >= 0:
-            found.setdefault(_origin(trace, index), []).append(index)
-    return found
+            storages.setdefault(_origin(trace, index), []).append(index)
+    return storages
 
 
 def _release(trace: Trace, granularity: int, storages: Iterable[int], levels: list[int]) -> None:

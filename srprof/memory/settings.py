@@ -162,7 +162,7 @@ _MOST_DIGITS = 19
 def _options(text: str) -> list[tuple[str, str]]:
     """Names and values, in order; blanks do not count."""
     text = "".join(text.split())
-    found = []
+    options = []
     position = 0
     while position < len(text):
         match = _OPTION.match(text, position)
@@ -171,9 +171,9 @@ def _options(text: str) -> list[tuple[str, str]]:
                 f"allocator settings {text!r} cannot be read from {text[position:]!r} on: "
                 "write name:value pairs with commas between, max_split_size_mb:128"
             )
-        found.append((match[1], match[2]))
+        options.append((match[1], match[2]))
         position = match.end()
-    return found
+    return options
 
 
 def _read(settings: Settings, option: str, value: str) -> Settings:

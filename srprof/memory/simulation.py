@@ -16,7 +16,7 @@ from srprof.errors import OutOfDeviceMemoryError
 from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage, new_allocator
 from srprof.memory.model import counted
 from srprof.memory.settings import Settings
-from srprof.memory.workspace import BLAS_OPS
+from srprof.ops import row
 from srprof.records import External, Node, Trace
 
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
@@ -297,13 +297,13 @@ class _Program:
 
     def _take_over(self, trace: Trace) -> None:
         """Know what is there by this trace's storages; what it does not find is gone."""
-        found = {
+        carried = {
             index: self._held.pop(earlier)
             for index, earlier in trace.carried.items()
             if earlier in self._held
         }
         self._drop([*self._held.values()])
-        self._held = found
+        self._held = carried
 
     def _before(self, trace: Trace, schedule: _Schedule) -> dict[int, int]:
         """Allocate the inputs; gives the blocks of the storages that the run may free."""
@@ -325,7 +325,7 @@ class _Program:
             self._free(schedule.deaths[node.index], blocks)
             for index in schedule.births[node.index]:
                 blocks[index] = self._allocate(trace, index)
-            if self._blas_workspace and node.op in BLAS_OPS:
+            if self._blas_workspace and row(node.op).scratch == "cublas":
                 self.allocator.allocate(self._blas_workspace)  # kept by the handle, so never freed
                 self._blas_workspace = 0
             if self._workspace is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
-from srprof.memory.model import GRANULARITY, Peak, counted, rounded
+from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, rounded
 
 if TYPE_CHECKING:
     from srprof.records import Storage, Trace, TrainingStep
@@ -113,18 +113,18 @@ def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tupl
     """What is saved for backward at a node, by the line that made it, the largest first."""
     step = trace.step
     assert step is not None
-    found: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
-    for index, storage in enumerate(trace.storages):
-        alive = counted(storage) and storage.birth <= node < storage.death
-        if alive and kind_of(storage, index, step) == "saved":
+    lines: dict[tuple[str, int, str], list[tuple[str, int]]] = {}
+    for index in alive_at(trace, node):
+        storage = trace.storages[index]
+        if kind_of(storage, index, step) == "saved":
             maker = trace.nodes[storage.birth]
             item = (maker.op, rounded(storage.nbytes, granularity))
-            found.setdefault((maker.file, maker.line, maker.function), []).append(item)
-    lines = (
+            lines.setdefault((maker.file, maker.line, maker.function), []).append(item)
+    saved = (
         SavedLine(*place, tuple(sorted({op for op, _ in items})), len(items), _total(items))
-        for place, items in found.items()
+        for place, items in lines.items()
     )
-    return tuple(sorted(lines, key=lambda line: (-line.nbytes, line.file, line.line)))
+    return tuple(sorted(saved, key=lambda line: (-line.nbytes, line.file, line.line)))
 
 
 def _total(items: list[tuple[str, int]]) -> int:

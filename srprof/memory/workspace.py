@@ -14,25 +14,11 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.memory.cudnn import SOURCE, TENSOR_CORES, copied_for_tensor_cores
+from srprof.ops import row
 from srprof.records import Node, TensorInfo, TensorRef
 from srprof.words import shape_text
 
 KIB = 2**10
-
-#: Ops whose CUDA kernels only read their inputs and write their outputs.
-_NO_SCRATCH = frozenset(
-    """
-    add add_ sub sub_ mul mul_ div div_ neg relu relu_ leaky_relu leaky_relu_ sigmoid sigmoid_
-    tanh tanh_ silu silu_ gelu hardswish hardsigmoid prelu _prelu_kernel clamp clamp_ clamp_min
-    pow sqrt rsqrt exp abs cat stack copy_ _to_copy clone constant_pad_nd reflection_pad2d
-    replication_pad2d pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d
-    upsample_bicubic2d max_pool2d_with_indices avg_pool2d zeros ones full empty zeros_like
-    ones_like fill_ zero_
-    """.split()
-)
-
-#: Matrix products, which go to cuBLAS. Its workspace is taken at the first of them and kept.
-BLAS_OPS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "linear", "dot"})
 
 #: `CUBLAS_WORKSPACE_CONFIG`: pairs of KiB and count.
 _CONFIG = re.compile(r"(?::\d+:\d+)+")
@@ -119,7 +105,7 @@ class WorkspaceTable:
         known = self.entries.get(call_key(node)) if self.entries else None
         if known is None and self.rule is not None:
             known = self.rule(node)
-        if known is None and (node.is_view or node.op in _NO_SCRATCH):
+        if known is None and (node.is_view or row(node.op).scratch == "none"):
             return 0
         return known
 

@@ -81,10 +81,10 @@ def locality(
         if not subject.rule.aligned:
             return Locality(False, reason=_sizes_reason(subject.rule))
         expected = kernels_reach(subject)
-        found = reach(subject, expected)
-        if isinstance(found, str):
-            return Locality(False, reason=found)
-        return _proved(subject, tuple(sorted({found, max(found, expected)})), multiple)
+        distance = reach(subject, expected)
+        if isinstance(distance, str):
+            return Locality(False, reason=distance)
+        return _proved(subject, tuple(sorted({distance, max(distance, expected)})), multiple)
 
 
 def _give_data(copy: nn.Module, module: nn.Module) -> None:
@@ -112,10 +112,10 @@ def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> L
     closest = inf
     for halo in halos:
         for candidate in multiples:
-            found = _compare(subject, halo, candidate)
-            if found.local:
-                return found
-            closest = min(closest, found.difference)
+            comparison = _compare(subject, halo, candidate)
+            if comparison.local:
+                return comparison
+            closest = min(closest, comparison.difference)
     why = _resizes(subject) or "the result depends on where a tile begins"
     return Locality(
         False,
@@ -135,8 +135,8 @@ def _compare(subject: Subject, halo: int, multiple: int) -> Locality:
     length, across = tile + 3 * multiple, subject.rule.at_least(STRIP)
     cost = _macs(subject, across) / across**2 * length**2
     sizes = [(length, length)] if cost <= _CHEAP else [(length, across), (across, length)]
-    found = [_compare_on(subject, size, tile, halo, multiple) for size in sizes]
-    return max(found, key=lambda one: (not one.local, one.difference, not one.bit_equal))
+    comparisons = [_compare_on(subject, size, tile, halo, multiple) for size in sizes]
+    return max(comparisons, key=lambda one: (not one.local, one.difference, not one.bit_equal))
 
 
 def _macs(subject: Subject, side: int) -> float:

@@ -19,10 +19,11 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.errors import SrprofError
+from srprof.ops import CONVOLUTIONS, argument, row, window, windows
 from srprof.tiling.subject import Subject
 
 if TYPE_CHECKING:
-    from srprof.records import Trace
+    from srprof.records import Node, Trace
 
 #: Width of a strip, in LR pixels, where the network takes so little.
 STRIP = 8
@@ -38,9 +39,9 @@ def reach(subject: Subject, begin: int) -> int | str:
     """
     distance = begin + 8
     while True:
-        found = [_spread(subject, axis, distance) for axis in (-2, -1)]
-        if None not in found:
-            return max(one for one in found if one is not None)
+        spreads = [_spread(subject, axis, distance) for axis in (-2, -1)]
+        if None not in spreads:
+            return max(spread for spread in spreads if spread is not None)
         culprit = _culprit(subject, distance)
         if culprit.pooled or distance >= FARTHEST:
             break
@@ -99,20 +100,19 @@ def _longest_path(record: Trace, side: int) -> float:
     for node in record.nodes:
         length = max((lengths.get(info.storage, 0.0) for info in node.inputs), default=0.0)
         if node.inputs and len(node.inputs[0].shape) == 4:
-            pixels = _kernel_reach(node.op, node.arguments[0], node.inputs)
-            length += pixels * side / node.inputs[0].shape[-2]
+            length += _kernel_reach(node) * side / node.inputs[0].shape[-2]
         for info in node.outputs:
             lengths[info.storage] = max(lengths.get(info.storage, 0.0), length)
     return max(lengths.values(), default=0.0)
 
 
-def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) -> float:
+def _kernel_reach(node: Node) -> float:
     """Pixels of its input that a convolution or pooling looks to one side."""
-    if op == "convolution" and len(inputs[1].shape) == 4:
-        return float((max(inputs[1].shape[-2:]) - 1) * max(arguments[5])) / 2
-    if "pool2d" in op and "adaptive" not in op:
-        return float(max(arguments[1])) / 2
-    return 0.0
+    op = row(node.op)
+    if op.family_of(node) in CONVOLUTIONS:
+        dilation = max(argument(node, 5, (1,)))
+        return float((max(node.inputs[1].shape[2:]) - 1) * dilation) / 2
+    return max(window(node)) / 2 if op.gathers is windows else 0.0
 
 
 # -- who is to blame -------------------------------------------------------------------------
@@ -120,16 +120,16 @@ def _kernel_reach(op: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...]) 
 
 def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
-    found = _Spreading([])
+    spreading = _Spreading([])
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
         with _modules(subject.model) as stack:
-            found = _Spreading(stack)
-            with found:
+            spreading = _Spreading(stack)
+            with spreading:
                 subject.model(image)
-        if found.op:
+        if spreading.op:
             break
-    return found
+    return spreading
 
 
 class _Spreading(TorchDispatchMode):
@@ -150,7 +150,7 @@ class _Spreading(TorchDispatchMode):
         func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, tuple) and result else result

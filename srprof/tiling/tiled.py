@@ -49,13 +49,13 @@ class Tiled(nn.Module):
         if halo is None:
             from srprof.tiling.locality import locality
 
-            found = locality(module, multiple=multiple)
-            if not found.local:
+            known = locality(module, multiple=multiple)
+            if not known.local:
                 raise InputError(
                     f"{type(module).__name__} cannot run in tiles with the same result: "
-                    f"{found.reason}; give a halo to run it in tiles nevertheless"
+                    f"{known.reason}; give a halo to run it in tiles nevertheless"
                 )
-            halo, multiple = found.halo, found.multiple
+            halo, multiple = known.halo, known.multiple
         self.module = module
         self.tile = (tile, tile) if isinstance(tile, int) else tile
         self.halo = halo
@@ -107,20 +107,20 @@ class Tiled(nn.Module):
         return self.module.state_dict(*args, **kwargs)
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        self, state_dict: Mapping[str, object], strict: bool = True, assign: bool = False
     ) -> Any:
         """Load the network's state dict."""
         return self.module.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: dict[str, object], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """As a part of a larger module: hand the network's keys on to it."""
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f"{prefix}module.{key[len(prefix) :]}"] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """What is pickled: all but the progress callback, which may hold a terminal."""
         state = {**vars(self), "progress": None}
         state.pop("_compiled_call_impl", None)  # as nn.Module does

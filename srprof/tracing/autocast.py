@@ -147,7 +147,7 @@ class Emulation:
             with _switched_on():
                 yield
 
-    def call(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, object]) -> Any:
         """A listed call, with its operands cast if a region is on."""
         policy = self.policies.get(name)
         if policy is None or self._inside or not self._on:
@@ -166,8 +166,8 @@ class Emulation:
         return tuple(self._cast(value, torch.get_autocast_dtype("cuda")) for value in values)
 
     def _cast_call(
-        self, policy: Policy, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        self, policy: Policy, func: Any, args: tuple[Any, ...], kwargs: dict[str, object]
+    ) -> tuple[Any, tuple[Any, ...], dict[str, object]]:
         if policy == "banned":
             raise RuntimeError(
                 f"{func.name()} is unsafe to autocast: take the form with logits, as torch says"
@@ -187,8 +187,8 @@ class Emulation:
         return func, tuple(self._cast(value, dtype) for value in reversed(args))[::-1], cast_kwargs
 
     def _with_float32_result(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, object]
+    ) -> tuple[Any, tuple[Any, ...], dict[str, object]]:
         """Ask for a float32 result where the caller asked for no dtype."""
         names = [argument.name for argument in func._schema.arguments]
         given = dict(zip(names, args, strict=False)) | kwargs

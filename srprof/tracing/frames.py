@@ -53,25 +53,25 @@ def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], 
         One tuple for each node; None if this run made other calls than the trace's.
     """
     calls = _Calls()
-    found: list[tuple[Frame, ...]] = []
+    frames: list[tuple[Frame, ...]] = []
 
     def note(recorder: Recorder) -> None:
-        found.append(tuple(_frames(calls.numbers)))
+        frames.append(tuple(_frames(calls.numbers)))
 
     ops: list[str] = []
     with standing_in(trace.device):
-        model, args, kwargs = workload.instance(trace.device)
-        recorder = Recorder(model, DEVICE_TYPES[trace.device], on_node=note)
-        recorder.add_inputs(args, kwargs)
+        instance = workload.instance(trace.device)
+        recorder = Recorder(instance.model, DEVICE_TYPES[trace.device], on_node=note)
+        recorder.add_inputs(instance.args, instance.kwargs)
         try:
             with recording(recorder), calls.counting():
-                call_model(model, args, kwargs)
+                call_model(*instance)
         except Exception:  # the first run went through: this one is another
             return None
         finally:
             ops = [node.op for node in recorder.nodes]
             recorder.ledger.forget()
-    return tuple(found) if ops == [node.op for node in trace.nodes] else None
+    return tuple(frames) if ops == [node.op for node in trace.nodes] else None
 
 
 def _frames(numbers: Mapping[int, int]) -> Iterator[Frame]:
@@ -125,7 +125,7 @@ def activations(model: nn.Module) -> dict[str, tuple[str, str]]:
         For each the class of the user's module that has it, and its path in there.
     """
     modules = dict(model.named_modules())
-    found = {}
+    switchable = {}
     for path, module in modules.items():
         if getattr(module, "inplace", None) is not False:
             continue
@@ -133,5 +133,5 @@ def activations(model: nn.Module) -> dict[str, tuple[str, str]]:
         while owner and type(modules[owner]).__module__.startswith("torch.nn."):
             owner, _, last = owner.rpartition(".")
             inner = f"{last}.{inner}"
-        found[path] = (type(modules[owner]).__qualname__, inner)
-    return found
+        switchable[path] = (type(modules[owner]).__qualname__, inner)
+    return switchable

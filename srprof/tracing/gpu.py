@@ -37,26 +37,26 @@ class StandIn:
     """The meta device in the place of a GPU.
 
     Attributes:
-        asked: what the code asked for, each with the place where it did so first.
+        wishes: what the code asked for, each with the place where it did so first.
         answering: the code gets what it asks for; without, it is only watched.
         emulation: of autocast, while answering.
         put: how often the code named the GPU as a device, while answering.
     """
 
     def __init__(self) -> None:
-        self.asked: dict[str, str] = {}
+        self.wishes: dict[str, str] = {}
         self.answering = False
         self.emulation = Emulation("meta")
         self.put = 0
         self._unseen_region = False
         if torch.cuda.is_initialized():
-            self.asked["a program that uses the GPU"] = ""  # it will not initialise it again
+            self.wishes["a program that uses the GPU"] = ""  # it will not initialise it again
         if torch.is_autocast_enabled("cuda"):
-            self.asked[_REGION] = ""
+            self.wishes[_REGION] = ""
 
     def asks(self, what: str) -> None:
         """Note that the code asks for something, at the line of its innermost frame."""
-        self.asked.setdefault(what, _user_place())
+        self.wishes.setdefault(what, _user_place())
 
     def puts(self) -> None:
         """Note that the code puts a tensor on the GPU."""
@@ -66,12 +66,12 @@ class StandIn:
     def refused(self, error: BaseException) -> None:
         """Note it if the run ended because there is no GPU."""
         if _NO_GPU.search(str(error)):
-            self.asked.setdefault(_NEEDS, "")
+            self.wishes.setdefault(_NEEDS, "")
 
     @property
     def can_do_without(self) -> bool:
         """Whether the code asked if there is a GPU: then it knows another way, too."""
-        return bool(self.asked.keys() - {_REGION, _PUTS, _NEEDS})
+        return bool(self.wishes.keys() - {_REGION, _PUTS, _NEEDS})
 
     @contextmanager
     def on_meta(self) -> Iterator[None]:
@@ -85,25 +85,25 @@ class StandIn:
     def notes(self, device: str) -> list[str]:
         """What a reader of the figures of a trace on the device must know."""
         if device != "meta":
-            return [_NOT_CAST] if _REGION in self.asked else []
-        found = []
+            return [_NOT_CAST] if _REGION in self.wishes else []
+        notes = []
         if self._unseen_region:
-            found.append(
+            notes.append(
                 "a region of torch.autocast was made before the trace, and torch without CUDA made "
                 "it a disabled one; give a SPEC (file.py:Factory) so that it is made anew"
             )
         if not self.answering:
-            return found
+            return notes
         for what, text in (
             (_PUTS, "what the code itself puts on the GPU{} stands on the meta device"),
             (_IS_AVAILABLE, "torch.cuda.is_available(){} was answered with yes, as on a GPU"),
         ):
-            if what in self.asked:
-                where = self.asked[what]
-                found.append(text.format(f" (first at {where})" if where else ""))
+            if what in self.wishes:
+                where = self.wishes[what]
+                notes.append(text.format(f" (first at {where})" if where else ""))
         if self.emulation.used:
-            found.append(NOTE)
-        return found
+            notes.append(NOTE)
+        return notes
 
     # -- what is put in the place of torch's own ----------------------------------------------
 

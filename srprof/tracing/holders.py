@@ -121,12 +121,12 @@ class _Inspector:
                     continue
                 if own:
                     line, kind = self._binding(frame, path, name, storage)
-                    found = Reference(path, function_name(code), code.co_filename, line, kind)
+                    reference = Reference(path, function_name(code), code.co_filename, line, kind)
                 else:
-                    found = _in_torch(path, frame, user)
-                self._add(storage, found)
+                    reference = _in_torch(path, frame, user)
+                self._add(storage, reference)
                 if own:
-                    self.depths[storage, found] = depth
+                    self.depths[storage, reference] = depth
 
     def _binding(
         self, frame: FrameType, path: str, name: str, storage: int
@@ -166,11 +166,11 @@ class _Inspector:
                 if storage in missing:
                     assert storage is not None
                     tensors.append((candidate, "", storage))
-        found = _roots(tensors)
+        roots = _roots(tensors)
         with_tensor = {storage for _, _, storage in tensors}
         for storage in missing:
-            if storage in found:
-                self._add(storage, found[storage])
+            if storage in roots:
+                self._add(storage, roots[storage])
             elif storage in with_tensor:
                 name = "(a temporary or a reference cycle)"
                 self._add(storage, self._at_birth(storage, name, "unknown"))
@@ -188,8 +188,8 @@ class _Inspector:
     def sorted_references(self) -> Mapping[int, tuple[Reference, ...]]:
         """What was found, by storage, the user's own variables first."""
         return {
-            storage: tuple(sorted(found, key=lambda r: _ORDER[r.kind]))
-            for storage, found in self.references.items()
+            storage: tuple(sorted(references, key=lambda r: _ORDER[r.kind]))
+            for storage, references in self.references.items()
         }
 
     def _add(self, storage: int, reference: Reference) -> None:
@@ -231,13 +231,13 @@ def find_holders(
 def _inspect(workload: Workload, trace: Trace, node: int) -> _Inspector | None:
     """A run that stops at a node and has looked around there; None if it was another run."""
     with standing_in(trace.device):
-        model, args, kwargs = workload.instance(trace.device)
-        inspector = _Inspector(trace, node, model)
-        recorder = Recorder(model, DEVICE_TYPES[trace.device], on_node=inspector)
-        recorder.add_inputs(args, kwargs)
+        instance = workload.instance(trace.device)
+        inspector = _Inspector(trace, node, instance.model)
+        recorder = Recorder(instance.model, DEVICE_TYPES[trace.device], on_node=inspector)
+        recorder.add_inputs(instance.args, instance.kwargs)
         try:
             with recording(recorder):
-                call_model(model, args, kwargs)
+                call_model(*instance)
         except _Stop:
             pass
         except Exception:  # the first run went through: this one is another
@@ -281,7 +281,7 @@ def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
 @cache
 def _store_lines(code: CodeType) -> dict[str, tuple[int, ...]]:
     """Lines on which each variable of a function is bound."""
-    found: dict[str, list[int]] = {}
+    stores: dict[str, list[int]] = {}
     line = code.co_firstlineno
     for instruction in dis.get_instructions(code):
         starts = instruction.starts_line
@@ -292,8 +292,8 @@ def _store_lines(code: CodeType) -> dict[str, tuple[int, ...]]:
         if instruction.opname.startswith("STORE_"):
             names = instruction.argval
             for name in names if isinstance(names, tuple) else (names,):
-                found.setdefault(str(name), []).append(line)
-    return {name: tuple(lines) for name, lines in found.items()}
+                stores.setdefault(str(name), []).append(line)
+    return {name: tuple(lines) for name, lines in stores.items()}
 
 
 def _in_torch(path: str, frame: FrameType, user: FrameType | None) -> Reference:
@@ -329,7 +329,7 @@ def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
     globals_of = {
         id(vars(m)): m.__name__ for m in list(sys.modules.values()) if isinstance(m, ModuleType)
     }
-    found: dict[int, Reference] = {}
+    roots: dict[int, Reference] = {}
     seen: set[int] = set()
     for _ in range(_DEPTH):
         targets: dict[int, list[tuple[str, int]]] = {}
@@ -345,12 +345,12 @@ def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
                 for path, storage in targets.get(id(child), ()):
                     root = _root(referrer, step + path, globals_of)
                     if root is not None:
-                        found.setdefault(storage, root)
+                        roots.setdefault(storage, root)
                     else:
                         following.append((referrer, step + path, storage))
-        level = [item for item in following if item[2] not in found]
+        level = [item for item in following if item[2] not in roots]
         del things
-    return found
+    return roots
 
 
 def _contents(holder: Any, globals_of: Mapping[int, str]) -> Iterator[tuple[Any, str]]:

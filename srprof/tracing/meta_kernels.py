@@ -11,7 +11,7 @@ statistics that a batch norm saves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import ge
 from typing import Any
 
@@ -281,7 +281,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
 }
 
 
-def shortcut(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def shortcut(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, object]) -> Any:
     """The result of a call on meta tensors, or `NotImplemented` where torch must answer."""
     known = SHORTCUTS.get(func)
     return NotImplemented if known is None else known(*args, **kwargs)

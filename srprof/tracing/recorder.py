@@ -154,7 +154,7 @@ class Recorder(TorchDispatchMode):
         self._source_by_id[id(tensor)] = (ref, storage)
         return ref
 
-    def add_inputs(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+    def add_inputs(self, args: Iterable[object], kwargs: Mapping[str, object]) -> None:
         """Register the tensors of the call as its inputs."""
         for position, value in enumerate(args):
             for part, tensor in enumerate(tensors_in(value)):
@@ -184,8 +184,7 @@ class Recorder(TorchDispatchMode):
             infos, node = [external.info for external in self.externals], -1
         else:
             infos, node = list(self.nodes[birth].outputs), birth
-        found = (i for i, info in enumerate(infos) if info.storage == storage)
-        output = next(found, None)
+        output = next((i for i, info in enumerate(infos) if info.storage == storage), None)
         return None if output is None else TensorRef(node, output)
 
     def place(self) -> tuple[str, str, int, str]:
@@ -283,14 +282,14 @@ class Recorder(TorchDispatchMode):
 
     def _written(self, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> list[int]:
         """Indices of the storages that the call changes in place."""
-        found: list[int] = []
+        written: list[int] = []
         for position, keyword in zip(schema.written, schema.written_keywords, strict=True):
             value = args[position] if position < len(args) else kwargs.get(keyword)
             for tensor in tensors_in(value):
                 storage = self.ledger.register(tensor, "activation", len(self.nodes))
-                if storage not in found:
-                    found.append(storage)
-        return found
+                if storage not in written:
+                    written.append(storage)
+        return written
 
     def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors beside the model's brought to the meta device.
@@ -420,7 +419,7 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
         before.remove()
 
 
-def call_model(model: nn.Module, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+def call_model(model: nn.Module, args: Iterable[object], kwargs: Mapping[str, object]) -> Any:
     """Call the model. Frames above this one are not the model's."""
     return model(*args, **kwargs)
 

@@ -160,7 +160,7 @@ def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) 
 
 def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
     """A run as the code wants it: again, with a stand-in for the GPU, if it asks for one."""
-    if gpu.asked:  # by the program, before the model
+    if gpu.wishes:  # by the program, before the model
         gpu.answering = True
         return _run_once(workload, "meta")
     first: Trace | None = None
@@ -168,12 +168,12 @@ def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
         first = _run_once(workload, "meta")
     except (SrprofError, _NeedsDataError, NotOnMetaError) as error:
         gpu.refused(error)
-        if not gpu.asked:
+        if not gpu.wishes:
             raise
-    if not gpu.asked:
+    if not gpu.wishes:
         assert first is not None
         return first
-    asked = " and ".join(gpu.asked)
+    wishes = " and ".join(gpu.wishes)
     gpu.answering = True
     workload.forget()
     try:
@@ -183,7 +183,7 @@ def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
             raise
         gpu.answering = False
         workload.forget()
-        note = f"the code asks for {asked}; traced as if there was none, because with it {error}"
+        note = f"the code asks for {wishes}; traced as if there was none, because with it {error}"
         return replace(first, notes=(*first.notes, note))
 
 
@@ -275,12 +275,11 @@ def _record_call(
     workload: Workload, device: str, instance: Instance, before: Ledger | None
 ) -> tuple[Trace, Ledger]:
     """Call an instance under a recorder; the ledger still watches what is left."""
-    model, args, kwargs = instance
-    recorder = Recorder(model, DEVICE_TYPES[device], before=before)
-    recorder.add_inputs(args, kwargs)
+    recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
+    recorder.add_inputs(instance.args, instance.kwargs)
     try:
         with recording(recorder):
-            result = call_model(model, args, kwargs)
+            result = call_model(*instance)
     except SrprofError:
         raise
     except (Exception, SystemExit) as error:
@@ -289,7 +288,7 @@ def _record_call(
     recorder.settle(result)
     del result
     recorder.ledger.mark_caches()
-    return _trace_of(workload, device, recorder, model, result_refs), recorder.ledger
+    return _trace_of(workload, device, recorder, instance.model, result_refs), recorder.ledger
 
 
 def _record_step(

@@ -39,10 +39,8 @@ def adam(
 
 
 def training_step(
-    model: nn.Module,
+    instance: Instance,
     optimizer: torch.optim.Optimizer,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
     targets: tuple[Tensor, ...],
     begins: Callable[[str], object] = lambda _phase: None,
 ) -> Tensor:
@@ -53,7 +51,7 @@ def training_step(
         begins: told "backward" and "update" when these begin.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss = _loss(call_model(model, args, kwargs), targets)
+    loss = _loss(call_model(*instance), targets)
     begins("backward")
     loss.backward()
     begins("update")
@@ -96,9 +94,9 @@ class StepRecorder(Recorder):
         if running is not None:
             return self._places.get(running, ("", "", 0, ""))
         in_model = len(self.module_stack) > 1
-        found = super().place() if in_model else ("", "", 0, "")
-        self._places.setdefault(torch._C._autograd._get_sequence_nr() - 1, found)
-        return found
+        place = super().place() if in_model else ("", "", 0, "")
+        self._places.setdefault(torch._C._autograd._get_sequence_nr() - 1, place)
+        return place
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -125,7 +123,7 @@ class StepRecorder(Recorder):
 
         The engine adds when a node of autograd has done what it does by itself.
         """
-        found: set[int] = set()
+        sums: set[int] = set()
         last: int | None = None
         of_engine = True
         for index in reversed(range(len(self.nodes))):
@@ -136,8 +134,8 @@ class StepRecorder(Recorder):
             if not of_engine or storage is None:
                 continue
             if self.ledger.lifetimes[storage].death == index + 1:
-                found.add(index)
-        return frozenset(found)
+                sums.add(index)
+        return frozenset(sums)
 
 
 _ADD = torch.ops.aten.add.Tensor
@@ -169,18 +167,17 @@ class TrainedInstance:
     """
 
     def __init__(self, instance: Instance, device: str) -> None:
-        self._model, self._args, self._kwargs = instance
+        self._instance = instance
         self._device = device
-        self._trained = [p for p in self._model.parameters() if p.requires_grad]
+        self._trained = [p for p in instance.model.parameters() if p.requires_grad]
         if not self._trained:
             raise ModelError("no parameter requires a gradient, so there is nothing to train")
         self._optimizer = adam(self._trained, lr=1e-4)
-        self._targets = _targets(*instance)
+        self._targets = _targets(instance)
         self._step()
 
     def _step(self, begins: Callable[[str], object] = lambda _phase: None) -> None:
-        call = (self._model, self._optimizer, self._args, self._kwargs, self._targets)
-        training_step(*call, begins)
+        training_step(self._instance, self._optimizer, self._targets, begins)
 
     def recorder(self, last: StepRecorder | None = None) -> tuple[StepRecorder, frozenset[int]]:
         """A recorder of the next step, and the storages of the optimizer's state in it.
@@ -191,9 +188,9 @@ class TrainedInstance:
         self._optimizer.zero_grad(set_to_none=True)
         in_place = frozenset() if last is None else last.last_references()
         before = None if last is None else last.ledger
-        recorder = StepRecorder(self._model, self._device, in_place, before)
-        state = _add_state(recorder, self._model, self._optimizer)
-        recorder.add_inputs(self._args, self._kwargs)
+        recorder = StepRecorder(self._instance.model, self._device, in_place, before)
+        state = _add_state(recorder, self._instance.model, self._optimizer)
+        recorder.add_inputs(self._instance.args, self._instance.kwargs)
         for number, target in enumerate(self._targets):
             recorder.add_external(target, f"target_{number}" if number else "target", "input")
         return recorder, state
@@ -207,17 +204,17 @@ class TrainedInstance:
             marks[phase] = len(recorder.nodes)
             if phase == "update":
                 grads = (p.grad for p in self._trained if p.grad is not None)
-                found = map(recorder.ledger.index_of, grads)
-                gradients.update(index for index in found if index is not None)
+                storages = map(recorder.ledger.index_of, grads)
+                gradients.update(index for index in storages if index is not None)
 
         with recording(recorder, grad=True):
             self._step(begins)
         return TrainingStep(marks["backward"], marks["update"], frozenset(gradients), state)
 
 
-def _targets(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
+def _targets(instance: Instance) -> tuple[Tensor, ...]:
     """Something for each tensor that the model returns to be compared with."""
-    result = call_model(model, args, kwargs)
+    result = call_model(*instance)
     targets = tuple(torch.zeros_like(t, requires_grad=False) for t in tensors_in(result))
     if not targets or not all(t.requires_grad for t in tensors_in(result)):
         raise ModelError("what the network returns does not depend on a parameter to train")
@@ -229,11 +226,11 @@ def _add_state(
 ) -> frozenset[int]:
     """Register the optimizer's state; gives its storages."""
     names = {id(p): name for name, p in model.named_parameters()}
-    found = set()
+    storages = set()
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, Tensor):
                 name = f"{key} of {names[id(parameter)]}"
-                found.add(recorder.add_external(value, name, "constant").output)
-    storages = {recorder.externals[i].info.storage for i in found}
+                ref = recorder.add_external(value, name, "constant")
+                storages.add(recorder.externals[ref.output].info.storage)
     return frozenset(storages)

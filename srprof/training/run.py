@@ -26,6 +26,7 @@ from srprof.training.log import Log
 from srprof.training.plan import TrainingPlan, prepare
 from srprof.training.validation import Score, score_dict, score_network, to_input
 from srprof.weights import write_state_dict
+from srprof.workload import Instance
 
 MERGED = "merged.pth"
 #: The most by which merging may change the PSNR, in dB.
@@ -199,7 +200,7 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr_at(iteration)
         image, target = (to_input(x, config.value_range, config.device) for x in (lr, hr))
-        step = training_step(state.model, state.optimizer, (image,), {}, (target,))
+        step = training_step(Instance(state.model, (image,), {}), state.optimizer, (target,))
         state.losses.append(step)
         state.iteration = iteration + 1
         at_end = state.iteration == config.iterations

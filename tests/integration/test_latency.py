@@ -16,9 +16,9 @@ import pytest
 
 import srprof
 from srprof.cli import main
-from srprof.cost.classes import FAMILIES
 from srprof.cost.profiles import device_names, load_profile, needs_calibration
 from srprof.errors import InputError
+from srprof.ops import FAMILIES
 from srprof.render.figures import KINDS as FIGURES
 from srprof.render.figures import LOOKS
 from srprof.render.figures.latency import module_times, points, roofline

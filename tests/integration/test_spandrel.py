@@ -20,6 +20,7 @@ from torch import nn
 
 import srprof
 from srprof.memory.model import memory_model
+from srprof.ops import OPS
 from srprof.records import TensorInfo, TensorRef, Trace
 from tests import spandrel_zoo
 from tests.spandrel_zoo import ENTRIES, Entry
@@ -60,6 +61,7 @@ def test_network_is_traced(entry: Entry) -> None:
     assert (output.shape, output.dtype) == (entry.output, "float32")
     assert _unexplained(trace) == []
     assert _state_of(model) == before
+    assert not {node.op for node in trace.nodes} - OPS.keys(), "give them a row in srprof/ops.py"
 
 
 def _unexplained(trace: Trace) -> list[tuple[int, int, int]]:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
-from srprof.cost.classes import FAMILIES, node_cost, node_costs
-from srprof.cost.macs import macs
+from srprof.cost.classes import node_cost, node_costs
+from srprof.cost.complexity import macs
+from srprof.ops import FAMILIES
 from tests.made_up_costs import node, storages, tensor, trace_of
 
 
@@ -187,6 +188,11 @@ def test_reading_across_the_grain():
     assert cost_of("add", [x, x], [out]).strided == 0
     gate = tensor(3, 1, 8, 1, 1, strides=(8, 1, 1, 1))  # nothing to stride over
     assert cost_of("mul", [x, gate], [out]).strided == 0
+
+
+def test_a_single_number_has_no_grain():
+    found = cost_of("mul", [tensor(0), tensor(1)], [tensor(2)])
+    assert (found.family, found.strided, found.read) == ("elementwise", 0, 8)
 
 
 def test_the_row_of_a_layer_norm():

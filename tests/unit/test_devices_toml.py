@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from srprof.cost.classes import FAMILIES
 from srprof.cost.profiles import (
     COMPUTE_KEYS,
     RELATIVE_KEYS,
@@ -21,6 +20,7 @@ from srprof.cost.profiles import (
     to_toml,
 )
 from srprof.errors import InputError
+from srprof.ops import FAMILIES
 from srprof.toml import parse_toml
 
 WITH_FIGURES = [name for name in device_names() if not needs_calibration(name)]

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
-from srprof.cost.classes import Product
 from srprof.cost.fitting import (
     Parameter,
     Sample,
@@ -24,6 +23,7 @@ from srprof.cost.fitting import (
 from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import estimate, estimate_costs
 from srprof.errors import InputError
+from srprof.ops import Product
 from tests.made_up_costs import cost, plain_device
 
 ROOT = Path(__file__).parents[2]

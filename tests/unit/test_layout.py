@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from srprof.cost.classes import Product
 from srprof.cost.profiles import parse_device, to_toml
 from srprof.cost.roofline import estimate_node
 from srprof.errors import InputError
+from srprof.ops import Product
 from srprof.toml import parse_toml
 from tests.made_up_costs import cost, plain_device
 

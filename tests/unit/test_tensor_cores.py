@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 import srprof
-from srprof.cost.classes import Product
 from srprof.cost.profiles import load_profile, parse_device, to_toml
 from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
+from srprof.ops import Product
 from srprof.toml import parse_toml
 from tests.made_up_costs import cost, plain_device
 

@@ -1,0 +1,362 @@
+"""One row for each ATen op: all that srprof knows of it. No torch.
+
+Complexity, latency classes, workspace and advice look their facts up here. An op without a row is
+told by its shapes and by torch's tags, its scratch is unknown, and it is advised nothing.
+
+A multiply-accumulate (MAC) is one multiplication whose product is added to a sum: convolutions,
+matrix products and attention have them. Element-wise arithmetic, pooling, interpolation and data
+movement have none by this definition. An op whose MACs no rule gives is *uncounted*: it is
+reported, never taken for zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any, Literal, NamedTuple, get_args
+
+from srprof.records import Node
+
+#: Operation classes without kernel and width. `view` launches nothing: bare allocations and
+#: questions about shapes too.
+Family = Literal[
+    "conv", "conv1x1", "grouped", "depthwise", "matmul", "elementwise", "reduction", "resample",
+    "movement", "norm", "other", "view",
+]  # fmt: skip
+
+#: What a device profile's memory efficiencies are keyed by.
+FAMILIES: tuple[Family, ...] = tuple(f for f in get_args(Family) if f != "view")
+CONVOLUTIONS = FAMILIES[:4]
+#: Input channels below which cuDNN leaves a convolution to the other cores.
+FEWEST_IN_TENSOR_CORES = 16
+
+#: Scratch that a CUDA kernel takes: none beside inputs and outputs; cuBLAS's workspace, which is
+#: taken at the first such call and kept; cuDNN's, which a rule gives for tensor cores.
+Scratch = Literal["none", "cublas", "cudnn", "unknown"]
+
+#: How a call is written so that it changes its input: `x.relu_()`, `F.silu(x, inplace=True)`, or,
+#: of what Python has an operator for, `x.add_(y)`.
+InPlace = Literal["method", "function", "operator"]
+
+
+class Product(NamedTuple):
+    """The matrix product that a convolution, linear layer or attention amounts to.
+
+    `batch` independent products of `rows x depth` by `depth x columns`. For a convolution
+    (implicit GEMM) the rows are output pixels, the columns output channels of one group, and
+    the depth is input channels of one group times the kernel's area.
+    """
+
+    batch: int
+    rows: int
+    columns: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What is known of an op.
+
+    Attributes:
+        family: what it costs, or a function that tells it from the operands; None where the
+            shapes tell: element-wise if the result is as broadcasting makes it, else other.
+        product: of a call's operands; None has no multiply-accumulates.
+        counted: a rule gives its MACs, `product` or none at all.
+        scratch: that its CUDA kernels take.
+        overwrites: its first argument is overwritten without having been read.
+        in_place: how an element-wise call is written so that it changes its input; None if it
+            cannot be, or nobody has looked. commutative: its second input may be changed too.
+        gathers: values that a resampling or pooling reads for all results, each as often as read.
+        row: elements over which one result of a layer norm is computed.
+        same_as: the op that it is where another library computes the same call.
+    """
+
+    family: Family | Callable[[Node], Family] | None = None
+    product: Callable[[Node], Product] | None = None
+    counted: bool = True
+    scratch: Scratch = "unknown"
+    overwrites: bool = False
+    in_place: InPlace | None = None
+    commutative: bool = False
+    gathers: Callable[[Node], int] | None = None
+    row: Callable[[Node], int] | None = None
+    same_as: str = ""
+
+    def macs(self, node: Node) -> int | None:
+        """Multiply-accumulates of a call; None where no rule gives them."""
+        if self.product is not None:
+            return prod(self.product(node))
+        return 0 if self.counted else None
+
+    def family_of(self, node: Node) -> Family:
+        """The family of a call."""
+        if callable(self.family):
+            return self.family(node)
+        return self.family or ("elementwise" if _is_elementwise(node) else "other")
+
+
+#: What is known of an op without a row.
+UNKNOWN = Op(counted=False)
+#: The rows, by op: `convolution` for `aten::convolution`, other libraries with their namespace.
+OPS: dict[str, Op] = {}
+
+
+def row(op: str) -> Op:
+    """What is known of an op."""
+    return OPS.get(op, UNKNOWN)
+
+
+def add(names: str, facts: Op) -> None:
+    """Give each op its row.
+
+    Raises:
+        ValueError: one has a row already; the table is as it was.
+    """
+    ops = names.split()
+    twice = sorted({op for op in ops if op in OPS or ops.count(op) > 1})
+    if twice:
+        raise ValueError(f"more than one row in the table of ops: {', '.join(twice)}")
+    OPS.update(dict.fromkeys(ops, facts))
+
+
+def argument(node: Node, position: int, default: Any) -> Any:
+    """A positional argument of a call; the default where it was left out."""
+    positional = node.arguments[0]
+    return positional[position] if len(positional) > position else default
+
+
+def _is_elementwise(node: Node) -> bool:
+    """Whether the output has the shape that element-wise arithmetic of the inputs would have.
+
+    Told by shapes, so that torch need not be asked: what has no matrix product, reduces nothing
+    and keeps its shape costs what element-wise arithmetic costs.
+    """
+    shapes = [i.shape for i in node.inputs]
+    if not shapes:
+        return False
+    result = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for place, size in enumerate(reversed(shape)):
+            if result[-1 - place] not in {size, 1} and size != 1:
+                return False
+            result[-1 - place] = max(result[-1 - place], size)
+    return not node.outputs or all(o.shape == tuple(result) for o in node.outputs)
+
+
+# -- convolutions -------------------------------------------------------------------------------
+
+
+def transposed_and_groups(node: Node) -> tuple[bool, int]:
+    """Of a convolution: whether it is transposed, and its groups."""
+    # aten::convolution(input, weight, bias, stride, padding, dilation, transposed, _, groups);
+    # conv2d and its like end with the groups
+    positional = node.arguments[0]
+    if len(positional) > 8:
+        return bool(positional[6]), int(positional[8])
+    return False, int(argument(node, 6, 1))
+
+
+def _convolution(node: Node) -> Product:
+    """Each output element sums Cin/groups x k x k products.
+
+    A transposed convolution spreads each input element over Cout/groups x k x k instead.
+    """
+    image, weight = node.inputs[0].shape, node.inputs[1].shape
+    transposed, groups = transposed_and_groups(node)
+    sides = len(weight) - 2
+    batch, channels = prod(image[: -sides - 1]), image[-sides - 1]
+    if transposed:
+        pixels, columns, depth = prod(image[-sides:]), prod(weight[1:]), channels // groups
+    else:
+        pixels, columns, depth = prod(node.shape[-sides:]), weight[0] // groups, prod(weight[1:])
+    return Product(groups, batch * pixels, columns, depth)
+
+
+def _convolution_family(node: Node) -> Family:
+    weight = node.inputs[1].shape
+    _, groups = transposed_and_groups(node)
+    if groups > 1:
+        return "depthwise" if groups == node.inputs[0].shape[1 - len(weight)] else "grouped"
+    return "conv1x1" if prod(weight[2:]) == 1 else "conv"
+
+
+_CONVOLUTION = partial(Op, _convolution_family, _convolution)
+add("convolution", _CONVOLUTION(scratch="cudnn"))
+add("convolution_overrideable _convolution conv1d conv2d conv3d", _CONVOLUTION())
+
+# -- matrix products ----------------------------------------------------------------------------
+
+
+def _matmul(node: Node, first: int = 0) -> Product:
+    """Of two operands, from the first on; what is added to the product stands before them."""
+    left, right = (info.shape for info in node.inputs[first : first + 2])
+    rows = left[-2] if len(left) > 1 else 1
+    columns = right[-1] if len(right) > 1 else 1
+    batch = node.shape[: len(node.shape) - (len(left) > 1) - (len(right) > 1)]
+    return Product(prod(batch), rows, columns, left[-1])
+
+
+def _addbmm(node: Node) -> Product:
+    """The batch is summed."""
+    (batch, rows, depth), right = (info.shape for info in node.inputs[1:3])
+    return Product(batch, rows, right[-1], depth)
+
+
+def _linear(node: Node) -> Product:
+    image, weight = (info.shape for info in node.inputs[:2])
+    return Product(1, prod(image[:-1]), *weight)
+
+
+def _attention(node: Node) -> Product:
+    """Queries against keys, then weights against values."""
+    query, key, value = (info.shape for info in node.inputs[:3])
+    return Product(prod(query[:-2]), query[-2], key[-2], query[-1] + value[-1])
+
+
+add("mm bmm mv dot", Op("matmul", _matmul, scratch="cublas"))
+add("vdot matmul", Op("matmul", _matmul))
+add("addmm baddbmm addmv", Op("matmul", partial(_matmul, first=1), scratch="cublas"))
+add("addbmm", Op("matmul", _addbmm, scratch="cublas"))
+add("linear", Op("matmul", _linear, scratch="cublas"))
+add(
+    """
+    _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
+    _scaled_dot_product_efficient_attention _scaled_dot_product_attention_math
+    scaled_dot_product_attention
+    """,
+    Op("matmul", _attention),
+)
+add(
+    "_scaled_dot_product_cudnn_attention",
+    Op("matmul", _attention, same_as="_scaled_dot_product_flash_attention"),
+)
+
+# -- element-wise arithmetic --------------------------------------------------------------------
+
+_ELEMENTWISE = partial(Op, "elementwise")
+_KNOWN = partial(_ELEMENTWISE, scratch="none")
+add("add mul", _KNOWN(in_place="operator", commutative=True))
+add("sub div", _KNOWN(in_place="operator"))
+add("abs clamp clamp_min exp neg relu rsqrt sigmoid sqrt tanh", _KNOWN(in_place="method"))
+add("hardsigmoid hardswish leaky_relu silu", _KNOWN(in_place="function"))
+add("add_ sub_ mul_ div_ clamp_ leaky_relu_ relu_ sigmoid_ silu_ tanh_", _KNOWN())
+add("gelu pow _prelu_kernel", _KNOWN())
+add("ceil clamp_max erf floor log reciprocal round square", _ELEMENTWISE(in_place="method"))
+add("elu hardtanh mish", _ELEMENTWISE(in_place="function"))
+add("atan2 cos eq ge gt le lt maximum minimum ne remainder rsub sin where", _ELEMENTWISE())
+add("prelu", Op(scratch="none"))
+
+# -- reductions and norms -----------------------------------------------------------------------
+
+add(
+    """
+    sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm
+    linalg_vector_norm prod cumsum cumprod sort topk logsumexp
+    """,
+    Op("reduction"),
+)
+add(
+    """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm
+    layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax
+    """,
+    Op("norm"),
+)
+add("cudnn_batch_norm", Op("norm", same_as="native_batch_norm"))
+add("native_layer_norm", Op("norm", row=lambda node: prod(argument(node, 1, ()))))
+
+# -- resampling and pooling ---------------------------------------------------------------------
+
+
+def window(node: Node) -> tuple[int, ...]:
+    """The sides of what one result of a pooling is made of."""
+    sides = tuple(argument(node, 1, (1,)))
+    return sides if len(sides) > 1 else sides * (len(node.shape) - 2)
+
+
+def windows(node: Node) -> int:
+    """The values of all windows of a pooling."""
+    return prod(node.shape) * prod(window(node))
+
+
+def _each(values: int) -> Callable[[Node], int]:
+    """So many values for each result."""
+    return lambda node: values * prod(node.shape)
+
+
+def _whole(node: Node) -> int:
+    """Every value goes into one result, or a few."""
+    return max(prod(node.shape), *(prod(info.shape) for info in node.inputs))
+
+
+_RESAMPLE = partial(Op, "resample")
+add("upsample_nearest2d", _RESAMPLE(gathers=_each(1), scratch="none"))
+add("upsample_bilinear2d", _RESAMPLE(gathers=_each(4), scratch="none"))
+add("upsample_bicubic2d", _RESAMPLE(gathers=_each(16), scratch="none"))
+add("upsample_nearest1d", _RESAMPLE(gathers=_each(1)))
+add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
+add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
+add("max_pool2d avg_pool1d", _RESAMPLE(gathers=windows))
+add(
+    """
+    adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d grid_sampler_2d
+    _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+    """,
+    _RESAMPLE(gathers=_whole),
+)
+
+# -- movement -----------------------------------------------------------------------------------
+
+_MOVEMENT = partial(Op, "movement")
+add(
+    """
+    cat stack constant_pad_nd reflection_pad2d replication_pad2d pixel_shuffle pixel_unshuffle clone
+    _to_copy zeros zeros_like ones ones_like full
+    """,
+    _MOVEMENT(scratch="none"),
+)
+add("copy_ fill_ zero_", _MOVEMENT(scratch="none", overwrites=True))
+add("normal_ uniform_", _MOVEMENT(overwrites=True))
+add(
+    """
+    reflection_pad1d replication_pad1d channel_shuffle copy contiguous index index_select gather
+    scatter scatter_ index_put index_put_ index_copy_ slice_scatter select_scatter roll flip repeat
+    repeat_interleave im2col col2im tril triu masked_select masked_fill masked_fill_ fill zero
+    full_like new_zeros new_ones new_full arange linspace eye one_hot embedding rand randn rand_like
+    randn_like
+    """,
+    _MOVEMENT(),
+)
+
+# -- what launches nothing ----------------------------------------------------------------------
+
+add(
+    """
+    _reshape_alias _unsafe_view alias as_strided detach diagonal expand permute select slice split
+    split_with_sizes squeeze t transpose unbind unfold unsqueeze view view_as_complex view_as_real
+    """,
+    Op("view"),
+)
+add("empty", Op("view", scratch="none"))
+add(
+    """
+    empty_like empty_strided new_empty new_empty_strided resize_ set_ lift_fresh scalar_tensor
+    sym_size sym_stride sym_numel _assert_async _assert_scalar _assert_tensor_metadata
+    """,
+    Op("view"),
+)
+
+# -- the rest: what they cost is told by their shapes -------------------------------------------
+
+add("bernoulli_", Op(overwrites=True))
+add(
+    """
+    _foreach_add_ _foreach_mul_ _local_scalar_dense item nonzero unique2 _unique2 bucketize
+    searchsorted equal isfinite complex glu native_dropout rrelu_with_noise bernoulli randint
+    randperm meshgrid lift_fresh_copy
+    """,
+    Op(),
+)
+add("_fft_r2c _fft_c2r as_strided_", Op(counted=False))
