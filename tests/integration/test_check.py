@@ -17,9 +17,9 @@ import yaml
 
 import srprof
 from srprof.cli import main
+from srprof.files import parse_toml
 from srprof.gate import baseline as baselines
 from srprof.gate import config as configs
-from srprof.toml import parse_toml
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")

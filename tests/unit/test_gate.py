@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srprof.errors import InputError
+from srprof.files import parse_toml
 from srprof.gate import config
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
 from srprof.gate.check import DEPENDS, Row, describe
@@ -25,7 +26,6 @@ from srprof.quantities import (
     parse_quantity,
 )
 from srprof.render.writers.markdown import escaped
-from srprof.toml import parse_toml
 
 MIB = 2**20
 
