@@ -114,7 +114,8 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(cls: type) -> tuple[_Field, ...]:
-    kinds = get_type_hints(cls, include_extras=True)
+    # with locals given, names are looked up in the module of each class, also within a lambda
+    kinds = get_type_hints(cls, localns={}, include_extras=True)
     return tuple(_field(field, kinds[field.name]) for field in dataclasses.fields(cls))
 
 
