@@ -4,7 +4,7 @@ A field's type says what is read, and notes in its `Annotated` say what the type
 
     class_: Annotated[str, Key("class")]
     batch: Annotated[int, at_least(1)] = 64
-    input: Annotated[str, Check(parse_size)] = "256x256"
+    input: Annotated[str, Passes(parse_size)] = "256x256"
 
 `Key` is here, the other notes in `srprof.rules`.
 
@@ -117,6 +117,11 @@ def _fields(cls: type) -> tuple[_Field, ...]:
     # with locals given, names are looked up in the module of each class, also within a lambda
     kinds = get_type_hints(cls, localns={}, include_extras=True)
     return tuple(_field(field, kinds[field.name]) for field in dataclasses.fields(cls))
+
+
+def keys_of(cls: type) -> tuple[str, ...]:
+    """The keys that a dataclass has in a file."""
+    return tuple(field.key for field in _fields(cls))
 
 
 def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:

@@ -9,7 +9,7 @@ A note stands around those before it. Pure; of `srprof` only the codec.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -88,7 +88,7 @@ class Read(Note):
 
 
 @dataclass(frozen=True, eq=False)
-class Check(Note):
+class Passes(Note):
     """A function that a value of the type must pass; its InputError says what is wrong."""
 
     function: Callable[[Any], object]
@@ -176,16 +176,20 @@ def share(most: float) -> Rule:
     return Rule(f"a share of at most {most:g}", lambda value: 0 < value <= most)
 
 
-def distinct(what: str, of: Callable[[Any], str] = str) -> Check:
+def distinct(what: str, name_of: Callable[[Any], str] = str) -> Passes:
     """Of a list: no two of its entries are called the same."""
+    return Passes(lambda entries: refuse_twice(what, [name_of(entry) for entry in entries]))
 
-    def check(entries: Iterable[Any]) -> None:
-        names = [of(entry) for entry in entries]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"two {what} are called {twice!r}; give one another name")
 
-    return Check(check)
+def refuse_twice(what: str, names: Sequence[str]) -> None:
+    """Refuse a name that two things have.
+
+    Raises:
+        InputError: naming it.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"two {what} are called {twice!r}; give one another name")
 
 
 def listed(value: Any) -> Any:

@@ -21,7 +21,7 @@ from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.files import load_table
 from srprof.inputs import parse_size
-from srprof.rules import Check, Each, Entries, Filled, Known, Rule, Short, distinct
+from srprof.rules import Each, Entries, Filled, Known, Passes, Rule, Short, distinct
 
 #: What `sections` may name, in the order in which a report has them.
 SECTIONS = (
@@ -40,7 +40,7 @@ SECTIONS = (
 #: Sections that need a predicted latency.
 TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")
-_Size = Annotated[str, Check(parse_size)]
+_Size = Annotated[str, Passes(parse_size)]
 _Measures = tuple[Annotated[str, Known(lambda: MEASURES)], ...]
 
 

@@ -24,7 +24,7 @@ from srprof.codec import decode_table
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import parse_size
-from srprof.rules import Check, Each, Filled, Rule
+from srprof.rules import Each, Filled, Passes, Rule
 from srprof.training.config import TrainingConfig
 
 #: What all variants have in common, so that they are compared on the same pixels.
@@ -70,7 +70,7 @@ class _File:
         Rule("[[variants]] with name and model", bool),
     ]
     note: str = ""
-    input: Annotated[str, Check(parse_size)] = "256x256"
+    input: Annotated[str, Passes(parse_size)] = "256x256"
     training: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ def read_study(path: str) -> Study:
 
 
 def parse_study(table: Mapping[str, object], where: str) -> Study:
-    """Check a study.
+    """Passes a study.
 
     Args:
         table: as TOML gives it. where: names it in messages.

@@ -334,7 +334,7 @@ def test_no_configuration(tmp_path, monkeypatch, capsys):
     assert "it has no checks" in run(capsys)[1]
     (tmp_path / "srprof.toml").write_text("[[check")
     assert "is not valid TOML" in run(capsys)[1]
-    assert "cannot read configuration" in run(capsys, "--config", "nowhere.toml")[1]
+    assert "nowhere.toml cannot be read" in run(capsys, "--config", "nowhere.toml")[1]
 
 
 def test_pyproject_from_a_folder_below(project, monkeypatch, capsys):

@@ -19,6 +19,7 @@ import pytest
 
 import srprof
 from srprof.cli import main
+from srprof.codec import decode_table
 from srprof.report.build import DATA, LATEX, MARKDOWN, build, data_json, latex, markdown
 from srprof.report.definition import Definition, read_definition
 from srprof.report.page import script_json

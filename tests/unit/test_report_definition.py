@@ -111,7 +111,7 @@ def test_two_figures_of_one_name_would_be_one_file():
 
 
 def test_no_file_and_no_toml(tmp_path):
-    with pytest.raises(InputError, match="none.toml cannot be read"):
+    with pytest.raises(InputError, match=r"none\.toml cannot be read"):
         read_definition(str(tmp_path / "none.toml"))
     broken = tmp_path / "broken.toml"
     broken.write_text("title = ")
