@@ -59,7 +59,7 @@ def parse_toml(text: str, source: str = "the text") -> dict[str, object]:
         raise InputError(f"{source} is not valid TOML: {reason}") from error
 
 
-def parse_json(text: str, source: str = "the text", mend: str = "") -> Any:
+def parse_json(text: str | bytes, source: str = "the text", mend: str = "") -> Any:
     """What a JSON text says.
 
     Raises:
