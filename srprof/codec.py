@@ -207,25 +207,39 @@ def decode_record(kind: type[T], value: Any, schema: int, source: str, again: st
         ) from error
 
 
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-
-
 def _decode(kind: Any, value: Any, strict: bool) -> Any:
     generic = _GENERIC.get(get_origin(kind))
     if generic is not None:
         return generic(kind, value, strict)
-    if kind in _NAMES:
+    if kind in _PLAIN:
         return _decode_plain(kind, value)
     return _decode_object(kind, value, strict) if dataclasses.is_dataclass(kind) else value
 
 
 def _decode_plain(kind: Any, value: Any) -> Any:
-    if type(value) is int and kind in (int, float) and abs(value) <= MOST:
-        return kind(value)
-    # exactly: Python takes True for the whole number 1
-    if type(value) is not kind or kind is int or (kind is float and not isfinite(value)):
-        raise mismatch(value, _NAMES[kind])
+    what, fits = _PLAIN[kind]
+    if kind is float and type(value) is int and abs(value) <= MOST:
+        value = float(value)
+    if type(value) is not kind or not fits(value):  # exactly: Python takes True for the number 1
+        raise mismatch(value, what)
     return value
+
+
+def _is_whole(text: str) -> bool:
+    """JSON may hold half a character, which no file and no terminal takes."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+#: What JSON and TOML have: in words, and which of them are read.
+_PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: abs(value) <= MOST),
+    float: ("a number", isfinite),
+    str: ("text", _is_whole),
+    bool: ("true or false", lambda _: True),
+}
 
 
 def _decode_object(kind: Any, value: Any, strict: bool, **given: Any) -> Any:
@@ -263,7 +277,7 @@ def under(key: str, kind: Any, value: Any, strict: bool) -> Any:
     try:
         return _decode(kind, value, strict)
     except DecodeError as error:
-        raise error.under(key) from error
+        raise error.under(one_line(key)) from error
 
 
 def check_keys(table: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -293,7 +307,7 @@ def _wanted(kind: Any, strict: bool) -> str:
         return " or ".join(_wanted(k, strict) for k in args if k is not NoneType)
     if origin is tuple:
         return "a list"
-    return _NAMES.get(kind) or ("a table" if strict else "an object")
+    return _PLAIN[kind][0] if kind in _PLAIN else "a table" if strict else "an object"
 
 
 def _decode_annotated(kind: Any, value: Any, strict: bool) -> Any:

@@ -92,7 +92,7 @@ class Config:
 
     file: Path
     baseline: Path | None
-    checks: tuple[Passes, ...]
+    checks: tuple[Check, ...]
 
     @property
     def folder(self) -> Path:

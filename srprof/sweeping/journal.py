@@ -20,7 +20,7 @@ from srprof.errors import InputError
 from srprof.files import parse_json
 
 #: Its cells by column: arguments and figures.
-Row = dict[str, object]
+Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Journal:
             raise InputError(
                 f"{path} is no journal of a sweep: remove it, or give another -o"
             ) from None
-        self.rows = {entry.configuration: dict(entry.row) for entry in entries}
+        self.rows = {entry.configuration: entry.row for entry in entries}
         changed = [key for key in basis if before.get(key) != basis[key]]
         if changed:
             raise InputError(

