@@ -307,8 +307,8 @@ def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
     "text, message",
     [
         (None, "there is no baseline srprof-baseline.json: run `srprof check --update`"),
-        ("{", "is damaged"),
-        ('{"schema": 2}', "has schema 2, this srprof reads 1"),
+        ("{", "is not whole JSON"),
+        ('{"schema": 2}', "has schema 2, and this srprof reads up to 1: update srprof"),
         ("{}", "is damaged"),
         ("[]", "is damaged"),
         ("{\n<<<<<<< HEAD\n=======\n>>>>>>> b\n}", "has merge-conflict markers (line 2)"),

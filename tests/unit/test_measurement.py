@@ -380,7 +380,7 @@ def test_a_record_that_cannot_be_read(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         load(tmp_path)
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(InputError, match=r"image\.png is no text"):
+    with pytest.raises(InputError, match=r"image\.png is no text in UTF-8; name a record"):
         load(tmp_path / "image.png")
 
 
