@@ -1,16 +1,25 @@
-"""Frozen dataclasses to JSON and back, each value checked against the field's type.
+"""Frozen dataclasses from what JSON and TOML hold, and back: each value checked against its type.
 
-A reader ignores keys that it does not know, and a field with a default may be missing: so fields
-can be added without a new schema number. A field whose name in the file is not its own says so:
+A field's type says what is read, and notes in its `Annotated` say what the type cannot:
 
     class_: Annotated[str, Key("class")]
+    batch: Annotated[int, at_least(1)] = 64
+    input: Annotated[str, Passes(parse_size)] = "256x256"
+
+`Key` is here, the other notes in `srprof.rules`.
+
+A program's record may have keys that its reader does not know, and a field with a default may be
+missing: so fields can be added without a new schema number. In a person's file (`strict`) an
+unknown key is refused, and the nearest that there is named.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cache, partial
+from math import isfinite
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -25,18 +34,59 @@ from typing import (
 )
 
 from srprof.errors import InputError
+from srprof.words import did_you_mean, hint, one_line
 
 T = TypeVar("T")
 
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+#: The largest whole number that is read: no figure of a network comes near.
+MOST = 10**30
 
 
 class DecodeError(ValueError):
-    """A value is not of its field's type; the message says which value and what it should be."""
+    """A value cannot be; the message says which one, and what it should be.
+
+    Attributes:
+        after: what follows the value's place in the message, or the whole of it after a ": ".
+        path: the value's place. before: what precedes it. entry: names the table of a list that
+            it belongs to, instead of what is further out.
+    """
+
+    def __init__(self, after: str, path: str = "", before: str = "", entry: str = "") -> None:
+        where = path or ("" if after.startswith(": ") else "the record")
+        super().__init__(entry + before + f"{where}{after}".removeprefix(": "))
+        self.after, self.path, self.before, self.entry = after, path, before, entry
+
+    def under(self, key: str) -> DecodeError:
+        """The same of what stands under a key, or under `[3]` in a list."""
+        if self.entry:
+            return self
+        dot = "." if self.path and self.path[0] != "[" else ""
+        return DecodeError(self.after, f"{key}{dot}{self.path}", self.before)
+
+    def of(self, entry: str, path: str) -> DecodeError:
+        """The same of an entry of a list that has a name, and of a place within that."""
+        return DecodeError(self.after, path, self.before, f"{entry}: ")
+
+
+Reader = Callable[[Any], Any]
+
+
+class Note:
+    """What is said of a field beside its type; it stands around the reader of the type.
+
+    Attributes:
+        what: a value of the field in words, "a positive number"; "" leaves that to the type.
+    """
+
+    what: str = ""
+
+    def read(self, inner: Reader, value: Any) -> Any:
+        """A value as the file has it, read; `inner` reads what the notes before this one say."""
+        return inner(value)
 
 
 @dataclasses.dataclass(frozen=True)
-class Key:
+class Key(Note):
     """How a field stands in the file.
 
     Attributes:
@@ -46,6 +96,9 @@ class Key:
 
     name: str = ""
     sparse: bool = False
+
+
+# -- to JSON --------------------------------------------------------------------------------------
 
 
 class _Field(NamedTuple):
@@ -61,8 +114,14 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(cls: type) -> tuple[_Field, ...]:
-    kinds = get_type_hints(cls, include_extras=True)
+    # with locals given, names are looked up in the module of each class, also within a lambda
+    kinds = get_type_hints(cls, localns={}, include_extras=True)
     return tuple(_field(field, kinds[field.name]) for field in dataclasses.fields(cls))
+
+
+def keys_of(cls: type) -> tuple[str, ...]:
+    """The keys that a dataclass has in a file."""
+    return tuple(field.key for field in _fields(cls))
 
 
 def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
@@ -89,25 +148,40 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(cls: type[T], value: Any, where: str = "") -> T:
-    """A dataclass from a JSON object.
+# -- from JSON and TOML ---------------------------------------------------------------------------
+
+
+def decode(kind: type[T], value: object, *, strict: bool = False, **given: object) -> T:
+    """A value of a type, most often a dataclass, from what JSON or TOML holds.
+
+    Args:
+        strict: refuse keys that the dataclass has not. given: fields that the file has not.
 
     Raises:
-        DecodeError: a field is missing or of another type.
+        DecodeError: a field is missing, or a value cannot be.
     """
-    if not isinstance(value, dict):
-        raise DecodeError(f"{where or 'the record'} is not an object")
-    read = {}
-    for field in _fields(cls):  # type: ignore[arg-type]  # a class is hashable
-        place = f"{where}.{field.key}" if where else field.key
-        if field.key in value:
-            read[field.name] = _decode(field.kind, value[field.key], place)
-        elif field.required:
-            raise DecodeError(f"{place} is missing")
-    return cls(**read)
+    read: T = (
+        _decode_object(kind, value, strict, **given) if given else _decode(kind, value, strict)
+    )
+    return read
 
 
-def decode_record(cls: type[T], value: Any, schema: int, source: str, again: str) -> T:
+def decode_table(kind: type[T], table: object, where: str, **given: object) -> T:
+    """A dataclass from a person's table.
+
+    Args:
+        where: names the table in messages. given: fields that it has not.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value cannot be; says which.
+    """
+    try:
+        return decode(kind, table, strict=True, **given)
+    except DecodeError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def decode_record(kind: type[T], value: Any, schema: int, source: str, again: str) -> T:
     """A dataclass from the JSON object of a record with a `schema`.
 
     Args:
@@ -117,80 +191,185 @@ def decode_record(cls: type[T], value: Any, schema: int, source: str, again: str
     Raises:
         InputError: it is damaged, or of a newer srprof.
     """
-    theirs = value.get("schema")
-    if type(theirs) is int and theirs > schema:
+    theirs = value.get("schema") if isinstance(value, dict) else None
+    if type(theirs) is int and schema < theirs < MOST:
         raise InputError(
-            f"{source} has schema {theirs}, and this srprof reads up to {schema}: update srprof, "
-            f"or {again}"
+            f"{source} has schema {theirs}, and this srprof reads up to {schema}: update "
+            f"srprof, or {again}"
         )
     try:
-        if type(theirs) is not int or theirs != schema:
-            raise DecodeError(f"schema is {theirs!r:.40}, not {schema}")
-        return decode(cls, value)
-    except (ValueError, OverflowError) as error:
+        if isinstance(value, dict) and (type(theirs) is not int or theirs != schema):
+            raise mismatch(theirs, str(schema)).under("schema")
+        return decode(kind, value)
+    except DecodeError as error:
         raise InputError(
             f"{source} is damaged: {error}; take another copy of it, or {again}"
         ) from error
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
+def _decode(kind: Any, value: Any, strict: bool) -> Any:
     generic = _GENERIC.get(get_origin(kind))
     if generic is not None:
-        return generic(get_args(kind), value, where)
-    if dataclasses.is_dataclass(kind):
-        return decode(kind, value, where)  # type: ignore[arg-type]  # of a class, not an instance
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is Any:
-        return value
-    if type(value) is not kind:  # exactly: Python takes True for the whole number 1
-        raise _mismatch(where, value, _NAMES[kind])
+        return generic(kind, value, strict)
+    if kind in _PLAIN:
+        return _decode_plain(kind, value)
+    return _decode_object(kind, value, strict) if dataclasses.is_dataclass(kind) else value
+
+
+def _decode_plain(kind: Any, value: Any) -> Any:
+    what, fits = _PLAIN[kind]
+    if kind is float and type(value) is int and abs(value) <= MOST:
+        value = float(value)
+    if type(value) is not kind or not fits(value):  # exactly: Python takes True for the number 1
+        raise mismatch(value, what)
     return value
 
 
-def _mismatch(where: str, value: Any, wanted: str) -> DecodeError:
-    return DecodeError(f"{where} is {value!r:.40}, not {wanted}")
+def _is_whole(text: str) -> bool:
+    """JSON may hold half a character, which no file and no terminal takes."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
-def _decode_annotated(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    return _decode(kinds[0], value, where)
+#: What JSON and TOML have: in words, and which of them are read.
+_PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: abs(value) <= MOST),
+    float: ("a number", isfinite),
+    str: ("text", _is_whole),
+    bool: ("true or false", lambda _: True),
+}
 
 
-def _decode_optional(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    (kind,) = (k for k in kinds if k is not NoneType)
-    return None if value is None else _decode(kind, value, where)
+def _decode_object(kind: Any, value: Any, strict: bool, **given: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise mismatch(value, _wanted(kind, strict))
+    fields = [field for field in _fields(kind) if field.name not in given]
+    if strict:
+        check_keys(value, [field.key for field in fields])
+    read = {}
+    for field in fields:
+        if field.key in value:
+            read[field.name] = under(field.key, field.kind, value[field.key], strict)
+        elif field.required:
+            raise missing(field.key, field.kind, strict)
+    return called(kind, **read, **given)
 
 
-def _decode_literal(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value not in allowed:
-        raise _mismatch(where, value, f"one of {', '.join(map(str, allowed))}")
+def missing(key: str, kind: Any, strict: bool = True) -> DecodeError:
+    """A key that should be there, and with `strict` what to give."""
+    return DecodeError(f" is missing{f'; give {_wanted(kind, strict)}' if strict else ''}", key)
+
+
+def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a function gives; if it refuses, its reason is what is wrong with the value."""
+    try:
+        return function(*args, **kwargs)
+    except DecodeError:
+        raise
+    except (InputError, ValueError, OverflowError) as error:
+        raise DecodeError(f": {error}") from error
+
+
+def under(key: str, kind: Any, value: Any, strict: bool) -> Any:
+    """What stands under a key, read; an error in it says so."""
+    try:
+        return _decode(kind, value, strict)
+    except DecodeError as error:
+        raise error.under(one_line(key)) from error
+
+
+def check_keys(table: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse a key that is none of these, and name the nearest that there is."""
+    known = tuple(known)
+    for key in table:
+        if key not in known:
+            raise DecodeError(f"; {hint(key, known)}", one_line(key), "unknown key ")
+
+
+def mismatch(value: Any, wanted: str) -> DecodeError:
+    """A value that is not what it should be."""
+    # a number of thousands of digits has no `repr`
+    shown = "beyond 10^30" if type(value) is int and abs(value) > MOST else repr(value)
+    return DecodeError(f" is {shown:.40}, not {wanted}")
+
+
+def _wanted(kind: Any, strict: bool) -> str:
+    """What a value must be, in words."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        said = [note.what for note in args[1:] if isinstance(note, Note) and note.what]
+        return said[-1] if said else _wanted(args[0], strict)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin in (Union, UnionType):
+        return " or ".join(_wanted(k, strict) for k in args if k is not NoneType)
+    if origin is tuple:
+        return "a list"
+    return _PLAIN[kind][0] if kind in _PLAIN else "a table" if strict else "an object"
+
+
+def _decode_annotated(kind: Any, value: Any, strict: bool) -> Any:
+    base, *notes = get_args(kind)
+    reader = partial(_decode, base, strict=strict)
+    for note in notes:
+        if isinstance(note, Note):
+            reader = partial(note.read, reader)
+    return reader(value)
+
+
+def _decode_union(kind: Any, value: Any, strict: bool) -> Any:
+    kinds = get_args(kind)
+    if value is None and NoneType in kinds:
+        return None
+    kinds = tuple(k for k in kinds if k is not NoneType)
+    for other in kinds[:-1]:
+        with suppress(DecodeError):
+            return _decode(other, value, strict)
+    try:
+        return _decode(kinds[-1], value, strict)
+    except DecodeError as error:
+        raise error if len(kinds) == 1 else mismatch(value, _wanted(kind, strict)) from error
+
+
+def _decode_literal(kind: Any, value: Any, strict: bool) -> Any:
+    return one_of(value, get_args(kind))
+
+
+def one_of(value: Any, known: tuple[Any, ...]) -> Any:
+    """The value, if it is one of those known."""
+    if not any(value == one and type(value) is type(one) for one in known):
+        near = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise mismatch(value, f"one of {', '.join(map(str, known))}{near and f'; {near}'}")
     return value
 
 
-def _decode_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if not isinstance(value, list):
-        raise _mismatch(where, value, "a list")
+def _decode_tuple(kind: Any, value: Any, strict: bool) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise mismatch(value, "a list")
+    kinds = get_args(kind)
     if kinds[-1] is ...:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
-        raise DecodeError(f"{where} has {len(value)} entries, not {len(kinds)}")
-    return tuple(
-        _decode(kind, item, f"{where}[{i}]")
-        for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-    )
+        raise DecodeError(f" has {len(value)} entries, not {len(kinds)}")
+    pairs = enumerate(zip(kinds, value, strict=True))
+    return tuple(under(f"[{i}]", one, item, strict) for i, (one, item) in pairs)
 
 
-def _decode_mapping(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _mismatch(where, value, "an object")
-    return {key: _decode(kinds[1], item, f"{where}.{key}") for key, item in value.items()}
+def _decode_mapping(kind: Any, value: Any, strict: bool) -> Any:
+    if not isinstance(value, Mapping):
+        raise mismatch(value, _wanted(kind, strict))
+    item_kind = get_args(kind)[1]
+    return {key: under(key, item_kind, item, strict) for key, item in value.items()}
 
 
-_GENERIC: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+_GENERIC: dict[Any, Callable[[Any, Any, bool], Any]] = {
     Annotated: _decode_annotated,
-    Union: _decode_optional,
-    UnionType: _decode_optional,
+    Union: _decode_union,
+    UnionType: _decode_union,
     Literal: _decode_literal,
     tuple: _decode_tuple,
     Mapping: _decode_mapping,
+    dict: _decode_mapping,
 }

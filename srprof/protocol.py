@@ -6,15 +6,17 @@ sizes of a run come from the DIV2K test list, a list of the user's own, or a fol
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from srprof.codec import DecodeError, decode
 from srprof.errors import InputError
+from srprof.files import parse_json, read_json, read_text
 from srprof.inputs import TensorSpec, parse_size
+from srprof.rules import Count
 
 #: What `--protocol` takes: one cold image, or a list of images before it, as the challenge runs.
 PROTOCOLS = ("single", "ntire")
@@ -26,6 +28,7 @@ _DIV2K_SCALE = 4
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 Size = tuple[int, int]
+_SIZES = tuple[tuple[Count, Count], ...]
 
 
 def read_sizes(source: str | None, scale: int | None = None) -> tuple[Size, ...]:
@@ -40,7 +43,7 @@ def read_sizes(source: str | None, scale: int | None = None) -> tuple[Size, ...]
         InputError: there is no such file, it has no sizes, or one that is none (which line).
     """
     if source is None:
-        sizes = json.loads(_DIV2K.read_text(encoding="utf-8"))["hw"]
+        sizes = decode(_SIZES, read_json(_DIV2K)["hw"])
         factor = _DIV2K_SCALE / (scale or _DIV2K_SCALE)
         return tuple((round(h * factor), round(w * factor)) for h, w in sizes)
     if os.path.isdir(source):
@@ -76,10 +79,7 @@ def _of_images(folder: str) -> tuple[Size, ...]:
 
 
 def _of_file(path: str) -> tuple[Size, ...]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: write one HxW a line") from error
+    text = read_text(path, mend="write one HxW a line")
     if text.lstrip().startswith(("[", "{")):
         return _of_json(path, text)
     found = []
@@ -94,18 +94,14 @@ def _of_file(path: str) -> tuple[Size, ...]:
 
 
 def _of_json(path: str, text: str) -> tuple[Size, ...]:
+    mend = "write a list of [height, width] in pixels: [[339, 510], ...]"
+    rows = parse_json(text, path, mend)
+    if isinstance(rows, dict):
+        rows = rows.get("hw")
     try:
-        data = json.loads(text)
-        rows = data["hw"] if isinstance(data, dict) else data
-        found = tuple((height, width) for height, width in rows)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no list of [height, width]: [[339, 510], ...]") from error
-    wrong = next(
-        (s for s in found if not all(isinstance(side, int) and side > 0 for side in s)), None
-    )
-    if wrong is not None:
-        raise InputError(f"{path}: {list(wrong)} is no size; write [height, width] in pixels")
-    return found
+        return decode(_SIZES, rows)
+    except DecodeError as error:
+        raise InputError(f"{path}: {error}; {mend}") from error
 
 
 def resized(args: Sequence[Any], size: Size) -> tuple[Any, ...]:

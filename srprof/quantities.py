@@ -146,11 +146,8 @@ def parse_growth(value: object, kind: Kind) -> Growth:
     amounts = [part for part in parts if not _PERCENT.fullmatch(part)]
     if not parts or len(shares) > 1 or len(amounts) > 1:
         raise InputError(
-            f"growth {value!r} cannot be read: write a share, an amount, or both, as "
+            f"{value!r} cannot be read: write a share, an amount, or both, as "
             f'"1%", "{_EXAMPLES[kind]}" or "1%+{_EXAMPLES[kind]}"'
         )
     share = Fraction(shares[0].rstrip(".")) / 100 if shares else Fraction(0)
-    try:
-        return Growth(share, parse_quantity(amounts[0], kind) if amounts else 0)
-    except InputError as error:
-        raise InputError(f"growth {error}") from error
+    return Growth(share, parse_quantity(amounts[0], kind) if amounts else 0)

@@ -5,15 +5,14 @@ Sizes are in bytes and times in milliseconds, unless a name says `us`. No torch 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Annotated
 
 from srprof.codec import Key, decode_record
 from srprof.errors import InputError
+from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
 from srprof.records import Reference
 from srprof.shown import Shown
@@ -337,12 +336,7 @@ def load(path: str) -> AnalysisRecord:
     Raises:
         InputError: it cannot be read, is no analysis, is damaged, or of a newer srprof.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not whole JSON ({error}); analyze again") from error
+    data = read_json(path, mend="name an analysis, or analyze again")
     if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
         raise InputError(
             f"{path} is no analysis; `srprof analyze SPEC --format json -o FILE` writes one"

@@ -150,7 +150,7 @@ def _records(paths: Sequence[str]) -> dict[str, Measurement | Evaluation]:
     from srprof.quality import evaluation
 
     return {
-        path: evaluation.load(path) if evaluation.is_evaluation(path) else base.load(path)
+        path: evaluation.FILE.load(path) if evaluation.FILE.is_one(path) else base.load(path)
         for path in paths
     }
 

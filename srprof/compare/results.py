@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from srprof.compare.ranking import METRICS, RANKED, Cell, Entry, Origin
 from srprof.errors import InputError
+from srprof.files import parse_json, read_json, read_text
 from srprof.words import did_you_mean, one_line
 
 _DATA = Path(__file__).parents[1] / "data"
 
 #: Published tables that come with srprof: title, and the file that has them.
 REFERENCES: Mapping[str, tuple[str, Path]] = {"ntire2022": ("NTIRE 2022", _DATA / "ntire2022.json")}
+
+#: A network's cells by column.
+Row = Mapping[str, object]
 
 NAMES = ("name", "model", "team", "method")
 
@@ -47,7 +49,7 @@ def load_reference(name: str) -> tuple[Entry, ...]:
         near = did_you_mean(name.lower(), REFERENCES, cutoff=0.4)
         raise InputError(one_line(f"--with {name}: {near} there is {', '.join(REFERENCES)}"))
     title, path = REFERENCES[name]
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     origin = Origin("published", source=data["source"])
     return _entries(data["rows"], path.name, origin, title)
 
@@ -61,22 +63,13 @@ def load_results(path: str) -> tuple[Entry, ...]:
     Raises:
         InputError: the file cannot be read, a column is missing, or a cell is no number (which).
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise InputError(
-            f"--from {path}: cannot be read: {reason}; name a .csv or .json"
-        ) from error
+    text = read_text(path, f"--from {path}", "name a .csv or .json")
     rows = _of_json(text, path) if path.lower().endswith(".json") else _of_csv(text, path)
     return _entries(rows, path, Origin("given", source=path))
 
 
-def _of_json(text: str, path: str) -> list[Mapping[str, Any]]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--from {path} is not whole JSON: {error}") from error
+def _of_json(text: str, path: str) -> list[Row]:
+    data = parse_json(text, f"--from {path}")
     rows = data.get("rows") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(
@@ -86,7 +79,7 @@ def _of_json(text: str, path: str) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _of_csv(text: str, path: str) -> list[Mapping[str, Any]]:
+def _of_csv(text: str, path: str) -> list[Row]:
     try:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(line)]
     except csv.Error as error:
@@ -103,7 +96,7 @@ def _of_csv(text: str, path: str) -> list[Mapping[str, Any]]:
 
 
 def _entries(
-    rows: Sequence[Mapping[str, Any]], path: str, origin: Origin, reference: str = ""
+    rows: Sequence[Row], path: str, origin: Origin, reference: str = ""
 ) -> tuple[Entry, ...]:
     if not rows:
         raise InputError(f"--from {path} has no rows: write one for each network")

@@ -7,19 +7,20 @@ own profile is a TOML file with one profile at its top level.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, get_args, get_type_hints
 
+from srprof.codec import DecodeError, decode, encode, mismatch
 from srprof.cost.classes import TILES
 from srprof.errors import InputError
+from srprof.files import read_toml
 from srprof.ops import FAMILIES
+from srprof.rules import Count, Entries, Known, Rule, not_negative, positive, share
 from srprof.shown import Shown
-from srprof.toml import check_keys, read_toml
-from srprof.words import did_you_mean
+from srprof.words import MIB, did_you_mean
 
 #: Modes of arithmetic that a profile may give a peak for.
 MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -32,47 +33,34 @@ COMPUTE_KEYS = (
 #: Families that run in the same tiles and may reach less in them.
 RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
 SHARE_KEYS = (*FAMILIES, "strided")
-#: Of a library that computes convolutions in blocks of channels.
-LAYOUT_KEYS = ("block", "compute", "bandwidth")
-#: Modes that tensor cores compute in, and what a profile says of convolutions in them.
+#: Modes that tensor cores compute in.
 TENSOR_MODES = frozenset({"tf32", "float16", "bfloat16"})
-TENSOR_KEYS = ("transpose", "unaligned")
 SPREAD_KEYS = ("common", *FAMILIES, "strided", "launch")
-_TABLES: Mapping[str, tuple[str, ...]] = {
-    "peak": MODES,
-    "compute": COMPUTE_KEYS,
-    "relative": RELATIVE_KEYS,
-    "bandwidth_share": SHARE_KEYS,
-    "layout": LAYOUT_KEYS,
-    "tensor": TENSOR_KEYS,
-    "spread": SPREAD_KEYS,
-}
-#: Single figures: the unit that the file is in, and its value in SI units.
-_FIGURES: Mapping[str, tuple[str, float]] = {
-    "bandwidth": ("GB/s", 1e9),
-    "cache": ("MiB", 2**20),
-    "cache_bandwidth": ("GB/s", 1e9),
-    "memory": ("GiB", 2**30),
-    "sms": ("", 1),
-    "launch": ("us", 1e-6),
-    "gap": ("us", 1e-6),
-    "wave": ("us", 1e-6),
-    "gather": ("10^9/s", 1e9),
-    "held_out_error": ("", 1),
-    "held_out_rms": ("", 1),
-}
-_OPTIONAL = frozenset(
-    {"cache_bandwidth", "gap", "wave", "gather", "held_out_error", "held_out_rms"}
-)
-_MAY_BE_ZERO = frozenset({"launch", "gap", "wave", "cache", "held_out_error", "held_out_rms"})
 #: Tables of the packaged file that are no devices.
 _LAYERS = frozenset({"default", "tensor_cores"})
-_TEXTS = ("command", "note")
-_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", "names", *_TEXTS})
-_OTHERS = ("title", "names", "base", "bias_pass", "fitted", *_TEXTS, "source", "calibrate")
+_OF_A_FIT = frozenset({"held_out_error", "held_out_rms", "fitted", "names", "command", "note"})
+#: What a file says of a profile beside its figures.
+_ABOUT = frozenset({"base", "names", "calibrate"})
+
+#: What a cache serves is faster than the memory.
+_COPIES = Annotated[float, share(5)]
+#: A card's clock may run above the boost clock that its datasheet's peak is at.
+_SHARE = Annotated[float, share(1.5)]
+_CHANNELS = Annotated[float, Rule("a whole number of channels", lambda n: n > 0 and n % 1 == 0)]
+_PEAKS = "a table of TFLOP/s by mode, such as float32 = 11.3"
+_TERA = 1e12
+
+_Layout = Entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
+_Tensor = Entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
+_Families = tuple[Annotated[str, Known(lambda: FAMILIES)], ...]
 
 
-@dataclass(frozen=True, repr=False)
+def _each(keys: Iterable[str], kind: Any) -> Entries:
+    """A table of figures of one kind."""
+    return Entries(lambda: dict.fromkeys(keys, kind))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Profile(Shown):
     """What a device can do, in SI units.
 
@@ -116,28 +104,32 @@ class Profile(Shown):
 
     name: str
     title: str
-    peak: Mapping[str, float]
-    bandwidth: float
-    cache: float
-    memory: float
-    sms: int
-    launch: float
-    compute: Mapping[str, float]
-    relative: Mapping[str, float]
-    bandwidth_share: Mapping[str, float]
-    spread: Mapping[str, float]
-    layout: Mapping[str, float] = field(default_factory=dict)
-    tensor: Mapping[str, float] = field(default_factory=dict)
+    bandwidth: Annotated[float, positive("GB/s", 1e9)]
+    cache: Annotated[float, not_negative("MiB", MIB)]
+    cache_bandwidth: Annotated[float | None, positive("GB/s", 1e9)] = None
+    memory: Annotated[float, positive("GiB", 2**30)]
+    sms: Count
+    launch: Annotated[float, not_negative("us", 1e-6)]
+    gap: Annotated[float | None, not_negative("us", 1e-6)] = None
+    wave: Annotated[float | None, not_negative("us", 1e-6)] = None
+    gather: Annotated[float | None, positive("10^9/s", 1e9)] = None
+    held_out_error: Annotated[float | None, not_negative()] = None
+    held_out_rms: Annotated[float | None, not_negative()] = None
     bias_pass: bool = True
-    cache_bandwidth: float | None = None
-    gap: float | None = None
-    wave: float | None = None
-    gather: float | None = None
-    held_out_error: float | None = None
-    held_out_rms: float | None = None
-    fitted: tuple[str, ...] = ()
+    fitted: _Families = ()
     command: str = ""
     note: str = ""
+    peak: Annotated[
+        Mapping[str, float],
+        _each(MODES, Annotated[float, positive("TFLOP/s", _TERA)]),
+        Rule(_PEAKS, bool),
+    ]
+    compute: Annotated[Mapping[str, float], _each(COMPUTE_KEYS, _SHARE)]
+    relative: Annotated[Mapping[str, float], _each(RELATIVE_KEYS, _SHARE)]
+    bandwidth_share: Annotated[Mapping[str, float], _each(SHARE_KEYS, _COPIES)]
+    layout: Annotated[Mapping[str, float], _Layout] = field(default_factory=dict)
+    tensor: Annotated[Mapping[str, float], _Tensor] = field(default_factory=dict)
+    spread: Annotated[Mapping[str, float], _each(SPREAD_KEYS, Annotated[float, not_negative()])]
     source: Mapping[str, str] = field(default_factory=dict)
 
     def modes(self, dtype: str, family: str) -> tuple[str, ...]:
@@ -231,8 +223,8 @@ def load_profile(name: str) -> Profile:
 
 
 @cache
-def _packaged() -> Mapping[str, Mapping[str, Any]]:
-    return read_toml(Path(__file__).with_name("profiles.toml"), "profiles")
+def _packaged() -> Mapping[str, Any]:
+    return read_toml(Path(__file__).with_name("profiles.toml"))
 
 
 @cache
@@ -241,8 +233,8 @@ def _packaged_device(name: str) -> Profile:
 
 
 def _read(path: Path) -> Profile:
-    table = read_toml(path, "device profile")
-    return parse_device(path.stem, table, where=f"device profile {path}")
+    source = f"device profile {path}"
+    return parse_device(path.stem, read_toml(path, source), source)
 
 
 def parse_device(name: str, table: Mapping[str, Any], where: str) -> Profile:
@@ -257,39 +249,20 @@ def parse_device(name: str, table: Mapping[str, Any], where: str) -> Profile:
         InputError: a value is missing, impossible, or has an unknown key; the message says
             which.
     """
-    check_keys(table, (*_FIGURES, *_TABLES, *_OTHERS), where)
-    merged = _merged(table, where)
-    values: dict[str, Any] = {}
-    for key, (unit, scale) in _FIGURES.items():
-        if key in merged:
-            values[key] = _number(merged[key], key, where, key in _MAY_BE_ZERO) * scale
-        elif key not in _OPTIONAL:
-            _missing(key, f"a number{f' of {unit}' if unit else ''}", where)
-    if values["sms"] != int(values["sms"]):
-        _impossible("sms", merged["sms"], "a whole number", where)
-    values["sms"] = int(values["sms"])
-    if values.get("cache_bandwidth", values["bandwidth"]) < values["bandwidth"]:
-        _impossible("cache_bandwidth", merged["cache_bandwidth"], "at least the bandwidth", where)
-    for key, entries in _TABLES.items():
-        values[key] = _entries(merged.get(key, {}), key, entries, where)
-    if not values["peak"]:
-        _missing("peak", "a table of TFLOP/s by mode, such as float32 = 11.3", where)
-    values["peak"] = {mode: 1e12 * peak for mode, peak in values["peak"].items()}
-    _check_layout(values["layout"], where)
-    return Profile(name=name, **values, **_texts(merged, name, where))
+    try:
+        merged = {"title": name, **_merged(table)}
+        figures = {key: value for key, value in merged.items() if key not in _ABOUT}
+        profile = decode(Profile, figures, strict=True, name=name)
+        if (profile.cache_bandwidth or profile.bandwidth) < profile.bandwidth:
+            wanted = "at least the bandwidth"
+            raise mismatch(merged["cache_bandwidth"], wanted).under("cache_bandwidth")
+    except DecodeError as error:
+        base = ", or a base that has it" if " is missing" in error.after else ""
+        raise InputError(f"{where}: {error}{base}") from error
+    return profile
 
 
-def _check_layout(layout: Mapping[str, float], where: str) -> None:
-    if not layout:
-        return
-    for key in LAYOUT_KEYS:
-        if key not in layout:
-            _missing(f"layout.{key}", "a number", where)
-    if layout["block"] != int(layout["block"]):
-        _impossible("layout.block", layout["block"], "a whole number of channels", where)
-
-
-def to_toml(device: Profile, base: Profile | None = None, table: str = "") -> str:
+def to_toml(profile: Profile, base: Profile | None = None, table: str = "") -> str:
     """A profile as TOML, in the units of `profiles.toml`.
 
     Args:
@@ -297,46 +270,43 @@ def to_toml(device: Profile, base: Profile | None = None, table: str = "") -> st
         table: name of the table that holds the profile, "" for the top level of a file.
     """
     lines = [f"[{table}]"] if table else []
-    lines.append(f"title = {_quoted(device.title)}")
-    if base is not None:
-        lines.append(f"base = {_quoted(base.name)}")
-    for key, (_, scale) in _FIGURES.items():
-        value = getattr(device, key)
-        if value is not None and (base is None or value != getattr(base, key)):
-            lines.append(f"{key} = {value / scale:.4g}")
-    if base is None or device.bias_pass != base.bias_pass:
-        lines.append(f"bias_pass = {str(device.bias_pass).lower()}")
-    if device.fitted:
-        lines.append(f"fitted = [{', '.join(map(_quoted, device.fitted))}]")
-    lines += [f"{k} = {_quoted(getattr(device, k))}" for k in _TEXTS if getattr(device, k)]
-    for key in (*_TABLES, "source"):
-        now = getattr(device, key)
-        was = {} if base is None else getattr(base, key)
-        entries = [f"{k} = {_entry(key, v)}" for k, v in now.items() if was.get(k) != v]
-        if entries:
-            lines += ["", f"[{f'{table}.' if table else ''}{key}]", *entries]
-    return "\n".join(lines) + "\n"
+    lines.append(f"title = {json.dumps(profile.title)}")
+    lines += [f"base = {json.dumps(base.name)}"] if base else []
+    tables = []
+    for key, value in encode(profile).items():
+        was = getattr(base, key, None)
+        if isinstance(value, dict):
+            new = {k: v for k, v in value.items() if not was or was.get(k) != v}
+            entries = [f"{k} = {_entry(key, v)}" for k, v in new.items()]
+            tables += ["", f"[{f'{table}.' if table else ''}{key}]", *entries] if entries else []
+        elif key not in ("name", "title") and (value != was or key in _OF_A_FIT):
+            lines += [f"{key} = {_entry(key, value)}"] if value not in (None, "", []) else []
+    return "\n".join([*lines, *tables]) + "\n"
 
 
-def _entry(table: str, value: float | str) -> str:
-    if isinstance(value, str):
-        return _quoted(value)
-    return f"{value / (1e12 if table == 'peak' else 1):.4g}"
+def _entry(key: str, value: float | str | list[str]) -> str:
+    if isinstance(value, (bool, str, list)):
+        return json.dumps(value)  # JSON's strings and lists are TOML's too
+    return f"{value / _units().get(key, 1):.4g}"
 
 
-def _quoted(text: str) -> str:
-    # JSON's strings are TOML's basic strings.
-    return json.dumps(text)
+@cache
+def _units() -> Mapping[str, float]:
+    """By key, one of the file's unit in SI units."""
+    kinds = get_type_hints(Profile, include_extras=True)
+    rules = {key: rule for key, kind in kinds.items() for rule in get_args(kind)}
+    scales = {key: rule.scale for key, rule in rules.items() if isinstance(rule, Rule)}
+    return {"peak": _TERA, **{key: scale for key, scale in scales.items() if scale}}
 
 
-def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
     """The profile over its base over the defaults."""
     layers = [table]
     while "base" in layers[0]:
         base = layers[0]["base"]
         if base not in device_names() or needs_calibration(base):
             near = did_you_mean(str(base), device_names(), cutoff=0.4)
-            _impossible("base", base, f"a known device; {near}".rstrip("; "), where)
+            raise mismatch(base, f"a known device{near and f'; {near}'}").under("base")
         # What is said of a fit holds for that profile only.
         layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})
     defaults = [_packaged()["default"]]
@@ -357,70 +327,3 @@ def _merged(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _table(layer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     table = layer.get(key)
     return table if isinstance(table, Mapping) else {}
-
-
-def _texts(merged: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    """The entries of a profile that are not numbers."""
-    bias_pass = merged["bias_pass"]
-    if not isinstance(bias_pass, bool):
-        _impossible("bias_pass", bias_pass, "true or false", where)
-    fitted = merged.get("fitted", [])
-    if not isinstance(fitted, list):
-        _impossible("fitted", fitted, "a list of families", where)
-    for family in fitted:
-        if family not in FAMILIES:
-            _impossible("fitted", family, f"one of {', '.join(FAMILIES)}", where)
-    source = merged.get("source", {})
-    if not isinstance(source, Mapping):
-        _impossible("source", source, "a table", where)
-    texts = {key: str(merged.get(key, "")) for key in _TEXTS}
-    return {
-        "title": str(merged.get("title", name)),
-        "bias_pass": bias_pass,
-        "fitted": tuple(fitted),
-        "source": {str(key): str(value) for key, value in source.items()},
-        **texts,
-    }
-
-
-def _entries(table: object, key: str, entries: tuple[str, ...], where: str) -> dict[str, float]:
-    if not isinstance(table, Mapping):
-        _impossible(key, table, "a table", where)
-    check_keys(table, entries, where, f"{key}.")
-    values = {}
-    for entry in entries:
-        if entry in table:
-            name = f"{key}.{entry}"
-            value = _number(table[entry], name, where, zero=key == "spread")
-            if value > _most_share(key, entry):
-                most = f"a share of at most {_most_share(key, entry):g}"
-                _impossible(name, value, most, where)
-            values[entry] = value
-    return values
-
-
-def _most_share(table: str, entry: str) -> float:
-    """The largest share that is physically possible; infinite for what is no share."""
-    copies = {("layout", "bandwidth"), ("tensor", "transpose")}
-    if table == "bandwidth_share" or (table, entry) in copies:
-        return 5.0  # what a cache serves is faster than the memory
-    shares = {("layout", "compute"), ("tensor", "unaligned")}
-    if table in {"compute", "relative"} or (table, entry) in shares:
-        return 1.5  # a card's clock may run above the boost clock that its datasheet's peak is at
-    return float("inf")
-
-
-def _number(value: object, key: str, where: str, zero: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _impossible(key, value, "a number", where)
-    if not isfinite(value) or value < 0 or (value == 0 and not zero):
-        _impossible(key, value, "a number of at least 0" if zero else "a positive number", where)
-    return float(value)
-
-
-def _missing(key: str, what: str, where: str) -> NoReturn:
-    raise InputError(f"{where}: {key} is missing; give {what}, or a base that has it")
-
-
-def _impossible(key: str, value: object, wanted: str, where: str) -> NoReturn:
-    raise InputError(f"{where}: {key} = {value!r} is impossible; give {wanted}")

@@ -17,12 +17,14 @@ from typing import Annotated, Any
 from zlib import crc32
 
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
-from srprof.codec import Key, decode, encode
+from srprof.codec import Key, decode_record, encode
 from srprof.compare.diff import COUNTS, Live, Place, Side, Sketch, difference
 from srprof.errors import InputError
+from srprof.files import parse_json, read_text
 from srprof.gate.config import Settings
 from srprof.output import replacing
 from srprof.quantities import METRICS
+from srprof.words import one_line
 
 #: Version of the file.
 SCHEMA = 1
@@ -242,15 +244,12 @@ def load(path: Path) -> Baseline:
     Raises:
         InputError: it is missing, has merge-conflict markers, is damaged or of another schema.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         raise InputError(
             f"there is no baseline {path.name}: {_UPDATE} to make it, and commit it; or set "
             "baseline = false to hold limits alone"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the baseline {path.name} cannot be read ({error}); {_UPDATE}") from error
+        )
+    text = read_text(path, f"the baseline {path.name}", _UPDATE)
     for number, line in enumerate(text.splitlines(), 1):
         if _MARKER.match(line):
             raise InputError(
@@ -266,31 +265,23 @@ def loads(text: str, name: str) -> Baseline:
     Raises:
         InputError: it is damaged, or of another schema.
     """
-    try:
-        data = json.loads(text)
-        if data["schema"] != SCHEMA:
+    source, again = f"the baseline {name}", f"take it from git again, or {_UPDATE}"
+    data = parse_json(text, source, again)
+    baseline = decode_record(Baseline, data, SCHEMA, source, _UPDATE)
+    for key, entry in baseline.entries.items():
+        try:
+            _check_comparable(entry, baseline.environment)
+        except (ValueError, KeyError, IndexError) as error:
             raise InputError(
-                f"the baseline {name} has schema {data['schema']!r:.20}, this srprof reads "
-                f"{SCHEMA}; {_UPDATE}"
-            )
-        environment = {str(k): str(v) for k, v in data["environment"].items()}
-        entries = {key: _entry(row, environment) for key, row in data["entries"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise InputError(
-            f"the baseline {name} is damaged ({type(error).__name__}: {str(error)[:80]}); take it "
-            f"from git again, or {_UPDATE}"
-        ) from error
-    return Baseline(environment, entries)
+                f"{source} is damaged: entries.{one_line(key)}: {one_line(error)}; {again}"
+            ) from error
+    return baseline
 
 
-def _entry(row: Any, environment: Mapping[str, str]) -> Entry:
-    """An entry that can be compared with; anything else raises."""
-    entry = decode(Entry, row)
-    for text in (entry.trace.traced_on, *entry.trace.digests):
-        text.encode()
+def _check_comparable(entry: Entry, environment: Mapping[str, str]) -> None:
+    """Raise whatever would come up where the entry is compared with another."""
     missing = [name for name in METRICS if name not in entry.metrics and name != "latency"]
     if missing:
-        raise ValueError(f"metric {missing[0]}")
+        raise ValueError(f"metrics.{missing[0]} is missing")
     read = sketch(entry, environment)
     difference(read, read)
-    return entry

@@ -10,18 +10,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
-from srprof.codec import decode_record, encode
+from srprof.codec import encode
 from srprof.errors import InputError
+from srprof.files import RecordFile
 from srprof.measuring.statistics import Summary, summarize
 from srprof.records import External, Node, Trace
 from srprof.words import shape_text
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
 SCHEMA = 1
-KIND = "srprof measurement"
 
 Protocol = Literal["ntire", "strict"]
 
@@ -298,7 +297,7 @@ class Measurement:
         Beside the fields it has what follows from them and readers want: each node's `workspace`
         and `retained`, and the latency's `value_ms` and `summary`.
         """
-        record = {"schema": SCHEMA, "kind": KIND, **encode(self)}
+        record = FILE.encode(self)
         for row, node in zip(record["nodes"], self.nodes, strict=True):
             row |= {"workspace": node.workspace, "retained": node.retained}
         if self.latency is not None:
@@ -377,39 +376,11 @@ def workspace_by_op(nodes: Iterable[NodeFacts]) -> tuple[OpWorkspace, ...]:
     return tuple(sorted(found, key=lambda w: (-w.largest, w.op)))
 
 
-def load(path: str | Path) -> Measurement:
-    """The record in a file that `srprof measure --format json` wrote.
-
-    Raises:
-        InputError: it cannot be read, is damaged, is no measurement, or is of a newer srprof.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; name a record") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text; name a record, or measure again") from error
-    return from_json(text, str(path))
-
-
-def from_json(text: str, source: str = "the record") -> Measurement:
-    """The record in a JSON text; `source` names it in messages.
-
-    Raises:
-        InputError: as for `load`.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{source} is not whole JSON ({error}); take another copy of it, or measure again"
-        ) from error
-    if not isinstance(value, dict) or value.get("kind") != KIND:
-        raise InputError(
-            f"{source} is no measurement; `srprof measure SPEC --format json -o FILE` writes one"
-        )
-    return decode_record(Measurement, value, SCHEMA, source, "measure again")
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+FILE = RecordFile(
+    Measurement,
+    "srprof measurement",
+    SCHEMA,
+    "measure again",
+    "srprof measure SPEC --format json -o FILE",
+)
+load, from_json = FILE.load, FILE.parse

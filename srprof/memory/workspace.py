@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.files import RecordFile, read_text
 from srprof.memory.cudnn import SOURCE, TENSOR_CORES, copied_for_tensor_cores
 from srprof.ops import row
 from srprof.records import Node, TensorInfo, TensorRef
@@ -136,8 +136,9 @@ class WorkspaceTable:
 
     def to_json(self) -> str:
         """As text: sorted, so that it can be compared."""
-        data = {"schema": 1, "kind": _KIND, "device": self.kind, "source": self.source}
-        return json.dumps({**data, "entries": dict(sorted(self.entries.items()))}, indent=1) + "\n"
+        entries = dict(sorted(self.entries.items()))
+        record = FILE.encode(_Record(self.kind, self.source, entries))
+        return json.dumps(record, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str = "the table") -> WorkspaceTable:
@@ -146,21 +147,20 @@ class WorkspaceTable:
         Raises:
             InputError: it is damaged, no such table, or of a newer srprof.
         """
-        try:
-            data = json.loads(text)
-            kind, schema = data["kind"], data["schema"]
-            entries = {str(key): int(nbytes) for key, nbytes in data["entries"].items()}
-            table = cls(str(data["source"]), str(data["device"]), entries)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"{source} is no table of workspaces; `srprof validate --save DIR` writes one"
-            ) from error
-        if kind != _KIND or schema != 1:
-            raise InputError(f"{source} has schema {schema!r}, and this srprof reads 1: update it")
-        return table
+        record = FILE.parse(text, source)
+        return cls(record.source, record.device, record.entries)
 
 
-_KIND = "srprof workspace"
+@dataclass(frozen=True)
+class _Record:
+    """A table of measurements as its file has it."""
+
+    device: str
+    source: str
+    entries: Mapping[str, int]
+
+
+FILE = RecordFile(_Record, "srprof workspace", 1, "validate again", "srprof validate --save DIR")
 
 
 def load_workspaces(path: str) -> WorkspaceTable:
@@ -171,12 +171,7 @@ def load_workspaces(path: str) -> WorkspaceTable:
     """
     if path == TENSOR_CORES:
         return tensor_core_workspaces()
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: name a table of workspaces, or {TENSOR_CORES}"
-        ) from error
+    text = read_text(path, mend=f"name a table of workspaces, or {TENSOR_CORES}")
     table = WorkspaceTable.from_json(text, path)
     if table.kind != "cuda":
         raise InputError(

@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from srprof.codec import decode_record, encode
+from srprof.codec import encode
+from srprof.files import RecordFile
 from srprof.measuring.base import Device, Versions
 from srprof.shown import Shown
 
-#: Version of the JSON object. Fields may be added within one; see `measuring.codec`.
+#: Version of the JSON object. Fields may be added within one; see `srprof.codec`.
 SCHEMA = 1
-KIND = "srprof evaluation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class Evaluation(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object: sizes in bytes, times in ms; beside the fields it has the `mean`."""
-        return {"schema": SCHEMA, "kind": KIND, **encode(self), "mean": encode(self.mean)}
+        return {**FILE.encode(self), "mean": encode(self.mean)}
 
     def to_json(self) -> str:
         """The JSON text, ending with a newline."""
@@ -154,20 +153,10 @@ def _mean_fidelity(found: list[Fidelity]) -> Fidelity:
     return Fidelity(mean_psnr(f.psnr_dB for f in found), fmean(f.ssim for f in found))
 
 
-def is_evaluation(path: str) -> bool:
-    """Whether a file seems to be an evaluation; what cannot be read is none."""
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and value.get("kind") == KIND
-
-
-def load(path: str) -> Evaluation:
-    """The evaluation in a file that `srprof evaluate --format json` wrote.
-
-    Raises:
-        InputError: it is damaged, or of a newer srprof.
-    """
-    value = json.loads(Path(path).read_text(encoding="utf-8"))
-    return decode_record(Evaluation, value, SCHEMA, path, "evaluate again")
+FILE = RecordFile(
+    Evaluation,
+    "srprof evaluation",
+    SCHEMA,
+    "evaluate again",
+    "srprof evaluate SPEC --format json -o FILE",
+)

@@ -13,6 +13,7 @@ from typing import Any
 
 from srprof.compare.scoring import Standing
 from srprof.errors import InputError
+from srprof.files import read_json
 from srprof.report.definition import Definition
 from srprof.report.record import KIND, make_record
 
@@ -197,11 +198,9 @@ def check_folder(folder: Path) -> None:
 def _files_of(data: Path) -> set[str] | None:
     """The files that a report's data names as its own; None if it is no report."""
     try:
-        record = json.loads(data.read_text(encoding="utf-8"))
-        if record["kind"] != KIND:
-            return None
-        return set(record["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_json(data)
+        return set(record["files"]) if record["kind"] == KIND else None
+    except (InputError, KeyError, TypeError):
         return None
 
 

@@ -10,15 +10,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
+from srprof.codec import DecodeError, decode, encode
 from srprof.errors import InputError
+from srprof.files import parse_json
 
-Row = dict[str, Any]
+#: Its cells by column: arguments and figures.
+Row = Mapping[str, object]
 
-SCHEMA = 1
+
+@dataclass(frozen=True)
+class _Heading:
+    """The first line: what rows depend on beside their configuration."""
+
+    schema: Literal[1]
+    basis: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Each other line."""
+
+    configuration: str
+    row: Mapping[str, object]
 
 
 class Journal:
@@ -33,7 +51,9 @@ class Journal:
         InputError: the file is another sweep's, is in use, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, basis: Mapping[str, Any], restart: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, basis: Mapping[str, object], restart: bool = False
+    ) -> None:
         self.path = path
         self.rows: dict[str, Row] = {}
         self._file: Any = None
@@ -45,7 +65,7 @@ class Journal:
             _lock(self._file, path)
             if restart:
                 self._file.truncate(0)
-            self._read(path, json.loads(json.dumps(dict(basis))))
+            self._read(path, encode(basis))
         except OSError as error:
             self.close()
             raise InputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -54,7 +74,7 @@ class Journal:
             raise
         self.found = len(self.rows)
 
-    def _read(self, path: Path, basis: Mapping[str, Any]) -> None:
+    def _read(self, path: Path, basis: Mapping[str, object]) -> None:
         self._file.seek(0)
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -62,17 +82,16 @@ class Journal:
             self._file.truncate(len(whole))
         lines = whole.splitlines()
         if not lines:
-            self._append({"schema": SCHEMA, "basis": basis})
+            self._append(_Heading(1, basis))
             return
         try:
-            before = json.loads(lines[0])["basis"]
-            for line in lines[1:]:
-                entry = json.loads(line)
-                self.rows[entry["configuration"]] = entry["row"]
-        except (ValueError, KeyError, TypeError):
+            before = decode(_Heading, parse_json(lines[0])).basis
+            entries = [decode(_Entry, parse_json(line)) for line in lines[1:]]
+        except (InputError, DecodeError):
             raise InputError(
                 f"{path} is no journal of a sweep: remove it, or give another -o"
             ) from None
+        self.rows = {entry.configuration: entry.row for entry in entries}
         changed = [key for key in basis if before.get(key) != basis[key]]
         if changed:
             raise InputError(
@@ -84,12 +103,12 @@ class Journal:
         """Keep a row; it is in the file when this returns."""
         if configuration not in self.rows:
             self.rows[configuration] = row
-            self._append({"configuration": configuration, "row": row})
+            self._append(_Entry(configuration, row))
 
-    def _append(self, entry: Mapping[str, Any]) -> None:
+    def _append(self, line: _Heading | _Entry) -> None:
         if self._file is not None:
             try:
-                self._file.write(json.dumps(entry).encode() + b"\n")
+                self._file.write(json.dumps(encode(line)).encode() + b"\n")
                 self._file.flush()
             except OSError as error:
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error

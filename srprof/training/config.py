@@ -10,21 +10,22 @@ otherwise. Paths are from the current folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from math import isfinite
-from pathlib import Path
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from srprof.errors import InputError
-from srprof.toml import check_keys, read_toml
-from srprof.words import hint
+from srprof.codec import encode
+from srprof.files import load_table
+from srprof.rules import Count, Filled, Rule, Short, Whole, listed, positive
 
 #: The name of the images that scikit-image ships, where a folder may stand.
 BUNDLED = "skimage"
 
-INITS = ("he", "network")
-LOGS = ("csv", "tensorboard")
+_FOLDERS = f'a folder of HR images, a list of such, or "{BUNDLED}"'
+_Folders = Annotated[tuple[Filled, ...], Short(listed), Rule(_FOLDERS)]
+_BETAS = "two numbers of at least 0 and below 1, such as [0.9, 0.999]"
+_Beta = Annotated[float, Rule("a number of at least 0 and below 1", lambda beta: 0 <= beta < 1)]
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,108 +51,43 @@ class TrainingConfig:
         log_every, validate_every, checkpoint_every: in iterations.
     """
 
-    model: str
-    output: str
-    data: tuple[str, ...]
-    validation: tuple[str, ...] = ()
-    held_out: int = 96
-    crop: int = 0
+    model: Annotated[Filled, Rule('a SPEC such as "fmen_s(scale=2)"')]
+    output: Annotated[Filled, Rule("a folder for the run")]
+    data: Annotated[_Folders, Rule(_FOLDERS, bool)]
+    validation: _Folders = ()
+    held_out: Whole = 96
+    crop: Whole = 0
     cache: str = ""
-    iterations: int = 3_000_000
-    batch: int = 64
-    patch: int = 64
-    lr: float = 5e-4
-    halve_every: int = 600_000
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    init: str = "he"
-    init_gain: float = 0.5
-    value_range: float = 1.0
-    seed: int = 0
-    device: str = "cpu"
-    log: str = "csv"
-    log_every: int = 100
-    validate_every: int = 5000
-    checkpoint_every: int = 5000
+    iterations: Count = 3_000_000
+    batch: Count = 64
+    patch: Count = 64
+    lr: Annotated[float, positive()] = 5e-4
+    halve_every: Count = 600_000
+    betas: Annotated[tuple[_Beta, _Beta], Rule(_BETAS)] = (0.9, 0.999)
+    eps: Annotated[float, positive()] = 1e-8
+    init: Literal["he", "network"] = "he"
+    init_gain: Annotated[float, positive()] = 0.5
+    value_range: Annotated[float, Rule("1 or 255", lambda value: value in (1, 255))] = 1.0
+    seed: Whole = 0
+    device: Annotated[str, Rule("cpu, cuda or cuda:N", _DEVICE.fullmatch)] = "cpu"
+    log: Literal["csv", "tensorboard"] = "csv"
+    log_every: Count = 100
+    validate_every: Count = 5000
+    checkpoint_every: Count = 5000
 
     def lr_at(self, iteration: int) -> float:
         """Learning rate of an iteration, from 0 on."""
         return float(self.lr * 0.5 ** (iteration // self.halve_every))
 
-    def identity(self) -> dict[str, Any]:
-        """What a run cannot change on its way; the rest may differ when it goes on."""
-        return {key: value for key, value in asdict(self).items() if key not in _FREE}
+    def identity(self) -> dict[str, object]:
+        """What a run cannot change on its way, as JSON has it; the rest may differ later."""
+        return {key: value for key, value in encode(self).items() if key not in _FREE}
 
 
 #: What may change between the parts of a run.
 _FREE = frozenset(
     "output cache iterations device log log_every validate_every checkpoint_every".split()
 )
-
-_Check = tuple[Callable[[Any], bool], str]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
-def _whole(least: int) -> _Check:
-    return (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least,
-        f"a whole number of at least {least}",
-    )
-
-
-def _positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _one_of(known: tuple[str, ...]) -> _Check:
-    return lambda value: value in known, f"one of {', '.join(known)}"
-
-
-def _is_device(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    kind, colon, number = value.partition(":")
-    return value == "cpu" or (kind == "cuda" and (number.isdecimal() if colon else True))
-
-
-_FOLDERS = (
-    lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    f'a folder of HR images, a list of such, or "{BUNDLED}"',
-)
-_CHECKS: dict[str, _Check] = {
-    "model": (_is_text, 'a SPEC such as "fmen_s(scale=2)"'),
-    "output": (_is_text, "a folder for the run"),
-    "data": (lambda value: bool(value) and _FOLDERS[0](value), _FOLDERS[1]),
-    "validation": _FOLDERS,
-    "held_out": _whole(0),
-    "crop": _whole(0),
-    "cache": (lambda value: isinstance(value, str), "a folder"),
-    **dict.fromkeys(("iterations", "batch", "patch", "halve_every"), _whole(1)),
-    **dict.fromkeys(("log_every", "validate_every", "checkpoint_every"), _whole(1)),
-    "lr": (_positive, "a positive number"),
-    "betas": (
-        lambda value: (
-            isinstance(value, list)
-            and len(value) == 2
-            and all(_is_number(beta) and 0 <= beta < 1 for beta in value)
-        ),
-        "two numbers of at least 0 and below 1, [0.9, 0.999]",
-    ),
-    "eps": (_positive, "a positive number"),
-    "init": _one_of(INITS),
-    "init_gain": (_positive, "a positive number"),
-    "value_range": (lambda value: _is_number(value) and value in (1, 255), "1 or 255"),
-    "seed": _whole(0),
-    "device": (_is_device, "cpu, cuda or cuda:N"),
-    "log": _one_of(LOGS),
-}
 
 
 def read_training(path: str) -> TrainingConfig:
@@ -160,37 +96,4 @@ def read_training(path: str) -> TrainingConfig:
     Raises:
         InputError: no such file, no TOML, or a key or value that cannot be; says which.
     """
-    return parse_training(read_toml(Path(path), "training configuration"), f"training {path}")
-
-
-def parse_training(table: Mapping[str, Any], where: str) -> TrainingConfig:
-    """Check a run.
-
-    Args:
-        table: as TOML gives it. where: names it in messages.
-
-    Raises:
-        InputError: a key is unknown or missing, or a value cannot be; says which.
-    """
-    check_keys(table, _CHECKS, where)
-    for key in ("model", "data", "output"):
-        if key not in table:
-            raise InputError(f"{where}: {key} is missing; give {_CHECKS[key][1]}")
-    read: dict[str, Any] = {}
-    for key, value in table.items():
-        listed = [value] if key in ("data", "validation") and isinstance(value, str) else value
-        holds, wanted = _CHECKS[key]
-        if not holds(listed):
-            raise InputError(f"{where}: {key} = {value!r} cannot be: {_wanted(key, value, wanted)}")
-        read[key] = tuple(listed) if isinstance(listed, list) else listed
-    for field in fields(TrainingConfig):
-        if field.type == "float" and field.name in read:
-            read[field.name] = float(read[field.name])
-    return TrainingConfig(**read)
-
-
-def _wanted(key: str, value: Any, wanted: str) -> str:
-    known = {"init": INITS, "log": LOGS}.get(key)
-    if known and isinstance(value, str):
-        return hint(value, known)
-    return f"it must be {wanted}"
+    return load_table(TrainingConfig, path, f"training configuration {path}")

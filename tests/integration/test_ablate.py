@@ -16,8 +16,8 @@ import pytest
 
 import srprof
 from srprof.cli import main
+from srprof.files import parse_toml, read_toml
 from srprof.render.ablation import FORMATS
-from srprof.toml import parse_toml, read_toml
 from srprof.training.ablation import ablate
 from srprof.training.study import Study, parse_study, read_study
 
@@ -57,7 +57,7 @@ def write_study(folder: Path) -> str:
 
 def small(path: Path, folder: Path, **training: object) -> Study:
     """A committed study with another output and other training."""
-    table = read_toml(path, "study")
+    table = read_toml(path)
     base = {**table["training"], **training}
     return parse_study({**table, "output": str(folder), "training": base}, path.name)
 
@@ -145,7 +145,7 @@ def test_the_table_in_every_format(tmp_path, capsys):
     [
         ('title = "Two"', "", "title is missing"),
         ('title = "Two"', 'titel = "Two"', "unknown key titel; did you mean title?"),
-        ('name = "FMEN"', 'nam = "FMEN"', "did you mean variants.name?"),
+        ('name = "FMEN"', 'nam = "FMEN"', "variant 1: unknown key nam; did you mean name?"),
         ('name = "FMEN"', 'name = "Baseline + ESA"', "two variants have the name"),
         ('name = "FMEN"', 'name = "baseline_+ ESA"', "two variants have the folder"),
         ("lr = 1e-3", "lrr = 1e-3", "variant 'Baseline + ESA': unknown key lrr; did you mean lr?"),

@@ -17,9 +17,9 @@ import yaml
 
 import srprof
 from srprof.cli import main
+from srprof.files import parse_toml
 from srprof.gate import baseline as baselines
 from srprof.gate import config as configs
-from srprof.toml import parse_toml
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -307,8 +307,8 @@ def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
     "text, message",
     [
         (None, "there is no baseline srprof-baseline.json: run `srprof check --update`"),
-        ("{", "is damaged"),
-        ('{"schema": 2}', "has schema 2, this srprof reads 1"),
+        ("{", "is not whole JSON"),
+        ('{"schema": 2}', "has schema 2, and this srprof reads up to 1: update srprof"),
         ("{}", "is damaged"),
         ("[]", "is damaged"),
         ("{\n<<<<<<< HEAD\n=======\n>>>>>>> b\n}", "has merge-conflict markers (line 2)"),
@@ -334,7 +334,7 @@ def test_no_configuration(tmp_path, monkeypatch, capsys):
     assert "it has no checks" in run(capsys)[1]
     (tmp_path / "srprof.toml").write_text("[[check")
     assert "is not valid TOML" in run(capsys)[1]
-    assert "cannot read configuration" in run(capsys, "--config", "nowhere.toml")[1]
+    assert "nowhere.toml cannot be read" in run(capsys, "--config", "nowhere.toml")[1]
 
 
 def test_pyproject_from_a_folder_below(project, monkeypatch, capsys):

@@ -109,7 +109,7 @@ def test_paths_of_a_revision_are_from_here_or_from_the_root(repository, monkeypa
         (["--input", "64x64", "HEAD:nets/not.py:Net", "fmen_s"], "has no file 'nets/not.py'"),
         (["HEAD:nets/net.py:Nett", "fmen_s"], "has no 'Nett'"),
         (["fmen_s"], "nothing to compare with"),
-        (["fmen_s", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["fmen_s", "nowhere.json"], "nowhere.json cannot be read: No such file"),
         (["fmen_s", "bad.json"], "bad.json is no analysis"),
         (["fmen_s", "half.json"], "half.json is not whole JSON"),
         (["fmen_s", "old.json"], "old.json is damaged: schema is 0, not 1"),

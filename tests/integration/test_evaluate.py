@@ -340,8 +340,8 @@ def test_the_record_comes_back(folders, tmp_path):
     found = srprof.evaluate("bicubic", hr=folders[1], device="cpu")
     path = tmp_path / "record.json"
     path.write_text(found.to_json())
-    assert evaluation.is_evaluation(str(path))
-    assert evaluation.load(str(path)) == found
+    assert evaluation.FILE.is_one(path)
+    assert evaluation.FILE.load(path) == found
     assert json.loads(found.to_json())["schema"] == 1
     assert "bicubic on 2 images" in repr(found)
 

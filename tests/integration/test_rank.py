@@ -183,7 +183,7 @@ def test_csv_has_every_value_with_its_origin(capsys: pytest.CaptureFixture[str])
         (["fmen_s", "--input", "big"], "is not a size"),
         (["imdn", "--record", RECORD], "is of fmen_s, which is not among the models"),
         (["fmen_s", "--record", RECORD], "give --input with the record's size"),
-        (["--from", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (["--from", "nowhere.csv"], "--from nowhere.csv cannot be read: No such file"),
         (["--from", "empty.json"], "has no rows"),
         (["--from", "words.csv"], "row 2 (b), column memory_MiB: 'little' is no number"),
         (["--from", "short.csv"], "has no column flops_G, runtime_ms"),

@@ -19,8 +19,9 @@ import pytest
 
 import srprof
 from srprof.cli import main
+from srprof.codec import decode_table
 from srprof.report.build import DATA, LATEX, MARKDOWN, build, data_json, latex, markdown
-from srprof.report.definition import parse_definition, read_definition
+from srprof.report.definition import Definition, read_definition
 from srprof.report.page import script_json
 from srprof.report.tables import TextTable, latex_table, markdown_table
 from tests.golden_files import ROOT
@@ -236,7 +237,7 @@ def test_a_wrong_model_leaves_no_folder(tmp_path, capsys):
 
 def test_the_same_report_is_the_same_but_for_its_making(tmp_path):
     table = {"title": "t", "models": ["fmen_s"], "input": "16x16", "devices": ["a100"]}
-    one, two = (build(parse_definition(table, "r"), command) for command in ("a", "b"))
+    one, two = (build(decode_table(Definition, table, "r"), command) for command in ("a", "b"))
     assert one.record["environment"].pop("command") == "a"
     assert two.record["environment"].pop("command") == "b"
     assert data_json(one.record) == data_json(two.record)

@@ -271,13 +271,17 @@ def images(folder: Path, *sizes: tuple[int, int]) -> Path:
     ("old", "new", "message"),
     [
         ("patch = 8", "pach = 8", "unknown key pach; did you mean patch?"),
-        ("patch = 8", "patch = 0", "it must be a whole number of at least 1"),
-        ("patch = 8", "patch = 8\nlr = true", "lr = True cannot be"),
+        ("patch = 8", "patch = 0", "patch is 0, not a whole number of at least 1"),
+        ("patch = 8", "patch = 8\nlr = true", "lr is True, not a positive number"),
         ("patch = 8", 'patch = 8\ninit = "hee"', "did you mean he?"),
-        ("patch = 8", 'patch = 8\ndevice = "gpu"', "it must be cpu, cuda or cuda:N"),
-        ("patch = 8", "patch = 8\nbetas = [0.9, 1]", "two numbers of at least 0 and below 1"),
+        ("patch = 8", 'patch = 8\ndevice = "gpu"', "device is 'gpu', not cpu, cuda or cuda:N"),
+        (
+            "patch = 8",
+            "patch = 8\nbetas = [0.9, 1]",
+            "betas[1] is 1, not a number of at least 0 and below 1",
+        ),
         ('data = "skimage"', "", "data is missing"),
-        ('data = "skimage"', "data = []", "it must be a folder of HR images"),
+        ('data = "skimage"', "data = []", "data is [], not a folder of HR images"),
         ("held_out = 32", "held_out = 1", "leaves nothing to validate on"),
         ('"skimage"', '"nowhere"', "data nowhere: cannot be read: No such file"),
         ("patch = 8", "patch = 64", "smaller than an HR patch of 128x128 beside a held-out crop"),
@@ -304,7 +308,7 @@ def test_a_model_that_cannot_be_trained(model, code, message, tmp_path, capsys):
 
 
 def test_no_such_file(tmp_path, capsys):
-    assert "cannot read training configuration" in refused(str(tmp_path / "no.toml"), capsys)
+    assert "no.toml cannot be read: No such file" in refused(str(tmp_path / "no.toml"), capsys)
 
 
 def test_a_folder_without_images(tmp_path, capsys):

@@ -21,9 +21,9 @@ from srprof.cli import main
 from srprof.cost.profiles import load_profile, parse_device, to_toml
 from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
+from srprof.files import parse_toml
 from srprof.measuring import heap
 from srprof.measuring.base import Device as Hardware
-from srprof.toml import parse_toml
 from tests.fake_stopwatch import FakeStopwatch, bench_costs
 
 CPU = Hardware("cpu", "Made-up CPU", "AVX512")

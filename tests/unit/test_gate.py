@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srprof.errors import InputError
+from srprof.files import parse_toml
 from srprof.gate import config
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
 from srprof.gate.check import DEPENDS, Row, describe
@@ -25,7 +26,6 @@ from srprof.quantities import (
     parse_quantity,
 )
 from srprof.render.writers.markdown import escaped
-from srprof.toml import parse_toml
 
 MIB = 2**20
 
@@ -161,9 +161,9 @@ def test_a_configuration():
         (HEAD + 'device = "ntire2021"', "did you mean ntire2022"),
         (HEAD + 'latency = "3 ms"', "needs a device"),
         (HEAD + 'metrics = ["peak.eagr"]', "did you mean peak.eager"),
-        (HEAD + "metrics = []", "write a list of names"),
-        (HEAD + 'growth = "much"', "growth 'much' is no size"),
-        (HEAD + 'growth.params = "1 MiB"', "growth of params"),
+        (HEAD + "metrics = []", "check fmen_s: metrics is .., not a list of names"),
+        (HEAD + 'growth = "much"', "check fmen_s: growth: 'much' is no size"),
+        (HEAD + 'growth.params = "1 MiB"', "growth.params: .1 MiB."),
         (HEAD + 'sizes = "x.txt"', "protocol"),
         (HEAD + HEAD, "two checks are called 'fmen_s 64x64'"),
         ('[[check]]\ninput = "64x64"', "model is missing"),

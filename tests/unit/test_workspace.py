@@ -130,16 +130,28 @@ def test_json_round_trip(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"kind": "srprof workspace"}', '{"entries": 3, "schema": 1}']
+    "text, message",
+    [
+        ("", "is not whole JSON"),
+        ("{}", "is no workspace; `srprof validate --save DIR` writes one"),
+        ("[]", "is no workspace"),
+        ('{"kind": "srprof workspace"}', "is damaged: schema is None, not 1"),
+        ('{"entries": 3, "schema": 1}', "is no workspace"),
+        (
+            '{"kind": "srprof workspace", "schema": 1, "device": "cuda", "source": "", '
+            '"entries": {"a": 1.5}}',
+            "is damaged: entries.a is 1.5, not a whole number",
+        ),
+    ],
 )
-def test_damaged_table(text: str):
-    with pytest.raises(InputError, match="no table of workspaces"):
+def test_damaged_table(text: str, message: str):
+    with pytest.raises(InputError, match=message):
         WorkspaceTable.from_json(text)
 
 
 def test_newer_table():
     text = WorkspaceTable("gpu", "cuda", {}).to_json().replace('"schema": 1', '"schema": 2')
-    with pytest.raises(InputError, match="update it"):
+    with pytest.raises(InputError, match="has schema 2, and this srprof reads up to 1: upd"):
         WorkspaceTable.from_json(text)
 
 

@@ -1,0 +1,157 @@
+"""Files that srprof reads: text, TOML and JSON. One line says what is wrong with one. No torch.
+
+`source` names a file in messages, "report my.toml", the path alone if "". `mend` ends the message
+of one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from srprof.codec import decode_record, decode_table, encode
+from srprof.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
+    """A file's text, in UTF-8, with or without a mark of that at its start.
+
+    Raises:
+        InputError: it is not there, is no regular file (a pipe would be waited for), or no text.
+    """
+    source, mend = source or str(path), mend and f"; {mend}"
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{source} cannot be read: it is no regular file{mend}")
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}{mend}") from error
+    except ValueError as error:  # bytes that are no UTF-8, a path with a zero byte
+        raise InputError(f"{source} is no text in UTF-8{mend}") from error
+
+
+def parse_toml(text: str, source: str = "the text") -> dict[str, object]:
+    """What a TOML text says.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{source} is not valid TOML: {reason}") from error
+
+
+def parse_json(text: str | bytes, source: str = "the text", mend: str = "") -> Any:
+    """What a JSON text says.
+
+    Raises:
+        InputError: it is none, is nested too deeply, has a key twice, or a number that is none.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source} is not whole JSON ({error}){mend and f'; {mend}'}") from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r:.40} is there twice")
+    return read
+
+
+def read_toml(path: str | Path, source: str = "", mend: str = "") -> dict[str, object]:
+    """What a TOML file says.
+
+    Raises:
+        InputError: as for `read_text` and `parse_toml`.
+    """
+    return parse_toml(read_text(path, source, mend), source or str(path))
+
+
+def read_json(path: str | Path, source: str = "", mend: str = "") -> Any:
+    """What a JSON file says.
+
+    Raises:
+        InputError: as for `read_text` and `parse_json`.
+    """
+    return parse_json(read_text(path, source, mend), source or str(path), mend)
+
+
+def load_table(kind: type[T], path: str | Path, source: str) -> T:
+    """A dataclass from a person's TOML file.
+
+    Raises:
+        InputError: as for `read_toml`, or a key or value cannot be; says which.
+    """
+    return decode_table(kind, read_toml(path, source), source)
+
+
+@dataclass(frozen=True)
+class RecordFile(Generic[T]):
+    """A kind of JSON file that srprof writes and reads again: a dataclass under a heading.
+
+    Attributes:
+        cls: of the record. kind, schema: as the heading says them. again: what makes another
+            one, "measure again". command: that writes one.
+    """
+
+    cls: type[T]
+    kind: str
+    schema: int
+    again: str
+    command: str
+
+    def encode(self, record: T) -> dict[str, Any]:
+        """The JSON object."""
+        return {"schema": self.schema, "kind": self.kind, **encode(record)}
+
+    def load(self, path: str | Path) -> T:
+        """The record in a file.
+
+        Raises:
+            InputError: it cannot be read, is no such record, damaged, or of a newer srprof.
+        """
+        return self.parse(read_text(path, mend=f"name a record, or {self.again}"), str(path))
+
+    def parse(self, text: str, source: str = "the record") -> T:
+        """The record in a JSON text; raises as `load` does."""
+        value = parse_json(text, source, f"take another copy of it, or {self.again}")
+        if not self._claimed(value):
+            name = self.kind.removeprefix("srprof ")
+            raise InputError(f"{source} is no {name}; `{self.command}` writes one")
+        return decode_record(self.cls, value, self.schema, source, self.again)
+
+    def is_one(self, path: str | Path) -> bool:
+        """Whether a file says to be such a record; what cannot be read does not."""
+        try:
+            return self._claimed(read_json(path))
+        except InputError:
+            return False
+
+    def _claimed(self, value: Any) -> bool:
+        return isinstance(value, dict) and value.get("kind") == self.kind
