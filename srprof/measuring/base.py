@@ -17,6 +17,7 @@ from srprof.codec import decode_record, encode
 from srprof.errors import InputError
 from srprof.measuring.statistics import Summary, summarize
 from srprof.records import External, Node, Trace
+from srprof.shown import Shown
 from srprof.words import shape_text
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
@@ -250,7 +251,7 @@ class Latency:
 
 
 @dataclass(frozen=True, repr=False)
-class Measurement:
+class Measurement(Shown):
     """What one model did on one device.
 
     Attributes:
@@ -262,6 +263,8 @@ class Measurement:
         complete: False if it was interrupted; what is there then is true all the same.
         notes: what a reader of the figures must know, one line each.
     """
+
+    view = "measurement"
 
     name: str
     spec: str
