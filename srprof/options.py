@@ -22,14 +22,19 @@ def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None =
     Args:
         more: formats that only this command has, each with how names of such files end.
     """
+    add_format(parser, more)
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+
+
+def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
+    """How the result is written; alone, of commands whose `-o` is another file, to stdout."""
     more = more or {}
     parser.add_argument(
         "--format",
         choices=(*formats(), *more),
         help="default: as the name after -o ends, else text",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
-    parser.set_defaults(more_formats=more)
+    parser.set_defaults(more_formats=more, output=None)
 
 
 def format_of(args: argparse.Namespace) -> str:

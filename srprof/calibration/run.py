@@ -24,6 +24,7 @@ from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.statistics import quantile
 from srprof.ops import FAMILIES
 from srprof.progress import Progress, silent
+from srprof.shown import Shown
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
@@ -64,14 +65,16 @@ class Timed:
         return (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / quantile(ordered, 0.5)
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Shown):
     """A device's profile and what it was made from.
 
     Attributes:
         roofs, benches: what was timed. fit: the profile, its errors, and what was predicted for
             each bench. rounds: samples of each.
     """
+
+    view = "calibration"
 
     roofs: tuple[Timed, ...]
     benches: tuple[Timed, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.options import add_format, show
 from srprof.output import check_output, write
 
 _DESCRIPTION = """\
@@ -30,36 +31,40 @@ def add_parser(commands: Any) -> None:
         "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
     )
     parser.add_argument(
-        "-o", "--output", metavar="PROFILE", required=True, help="the profile to write (.toml)"
+        "-o",
+        "--output",
+        dest="profile",
+        metavar="PROFILE",
+        required=True,
+        help="the profile to write (.toml)",
     )
     parser.add_argument("--quick", action="store_true", help="one size only, and fewer rounds")
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write the profile and report."""
-    check_output(args.output)
-    if not args.output.endswith(".toml"):
-        raise InputError(f"-o {args.output}: name a file that ends in .toml")
+    check_output(args.profile)
+    if not args.profile.endswith(".toml"):
+        raise InputError(f"-o {args.profile}: name a file that ends in .toml")
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}: give a whole number of at least 1")
 
     from srprof.calibration.run import calibrate
     from srprof.cost.profiles import to_toml
     from srprof.progress import TerminalProgress
-    from srprof.render.calibration import calibration_json, calibration_text
+    from srprof.render.views.calibration import document
 
     with TerminalProgress(sys.stderr) as progress:
-        found = calibrate(
+        calibration = calibrate(
             args.device,
             quick=args.quick,
             threads=args.threads,
-            name=Path(args.output).stem,
+            name=Path(args.profile).stem,
             progress=progress,
         )
-    write(to_toml(found.device), args.output)
-    make = calibration_json if args.format == "json" else calibration_text
-    write(make(found, args.output), None)
+    write(to_toml(calibration.device), args.profile)
+    show(args, document(calibration, args.profile))
     return 0

@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from srprof import registry
-from srprof.output import check_output, write
+from srprof.options import add_output, show
+from srprof.output import check_output
 
 
 def add_parser(commands: Any) -> None:
@@ -14,26 +15,20 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help="list the networks of the zoo",
-        description="List the networks of every installed zoo. A package adds its own through "
-        f"the entry-point group {registry.GROUP}.",
+        description="List the networks of every installed zoo; as markdown or html, a page with "
+        "published figures beside ours, as json, every field. A package adds its own through the "
+        f"entry-point group {registry.GROUP}.",
     )
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", "markdown"),
-        default="text",
-        help="json has every field; markdown is a page with published figures beside ours",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the zoo."""
-    from srprof.render.zoo import zoo_json, zoo_page, zoo_text
+    from srprof.render.views.zoo import document
 
     check_output(args.output)
     networks = registry.networks()
     registry.index(networks)
-    forms = {"text": zoo_text, "json": zoo_json, "markdown": zoo_page}
-    write(forms[args.format](networks), args.output)
+    show(args, document(networks))
     return 0

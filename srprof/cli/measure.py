@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from srprof.options import add_real_run, call_shapes, check_counts
-from srprof.output import check_output, write
+from srprof.options import add_output, add_real_run, call_shapes, check_counts, show
+from srprof.output import check_output
 
 _DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
@@ -50,8 +50,7 @@ def add_parser(commands: Any) -> None:
         "--flush-l2", action="store_true", help="overwrite the GPU's L2 cache before each pass"
     )
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -87,13 +86,5 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as interrupt:
         measurement, code = interrupt.partial, 130
         print("srprof: interrupted; what was measured is written", file=sys.stderr)
-    write(_text(measurement, args.format), args.output)
+    show(args, measurement.document())
     return code
-
-
-def _text(measurement: Any, form: str) -> str:
-    if form == "json":
-        return str(measurement.to_json())
-    from srprof.render.measurement import measurement_text
-
-    return measurement_text(measurement)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from srprof.errors import InputError
-from srprof.output import check_output, write
+from srprof.options import add_format, show
+from srprof.output import check_output
 from srprof.spec import CHECKPOINTS
 
 _DESCRIPTION = """\
@@ -26,7 +26,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="the merged checkpoint to write"
+        "-o",
+        "--output",
+        dest="merged",
+        metavar="OUT",
+        required=True,
+        help="the merged checkpoint to write",
     )
     parser.add_argument(
         "--model",
@@ -35,38 +40,21 @@ def add_parser(commands: Any) -> None:
         help="the network in training form, where its keys do not tell: "
         "\"fmen_baseline(form='train')\"",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Merge and report."""
-    check_output(args.output)
-    if not args.output.endswith(CHECKPOINTS):
-        raise InputError(f"-o {args.output}: name a file that ends in {' or '.join(CHECKPOINTS)}")
+    check_output(args.merged)
+    if not args.merged.endswith(CHECKPOINTS):
+        raise InputError(f"-o {args.merged}: name a file that ends in {' or '.join(CHECKPOINTS)}")
 
     from srprof.quality.merge import merge_checkpoint
+    from srprof.render.views.merge import document
     from srprof.weights import write_state_dict
 
     merged = merge_checkpoint(args.checkpoint, args.model)
-    write_state_dict(merged.model.state_dict(), args.output)
-    if args.format == "json":
-        report = {
-            "network": merged.name,
-            "output": args.output,
-            "numbers_before": merged.before,
-            "numbers_after": merged.after,
-            "difference_float64": merged.difference64,
-            "difference_float32": merged.difference32,
-        }
-        write(json.dumps(report, indent=1) + "\n", None)
-        return 0
-    text = f"""\
-{merged.name}: {merged.before:,} numbers in training form, {merged.after:,} merged
-largest difference of outputs, relative to the largest output:
-  float64  {merged.difference64:.1e}
-  float32  {merged.difference32:.1e}
-written to {args.output}
-"""
-    write(text, None)
+    write_state_dict(merged.model.state_dict(), args.merged)
+    show(args, document(merged, args.merged))
     return 0

@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from srprof.options import add_real_run, call_shapes, check_counts
-from srprof.output import check_output, write
+from srprof.options import add_output, add_real_run, call_shapes, check_counts, show
+from srprof.output import check_output
 
 if TYPE_CHECKING:
     from srprof.cost.profiles import Profile
@@ -39,8 +39,7 @@ def add_parser(commands: Any) -> None:
         "--warmup", metavar="N", type=int, help="passes before them (default 10 on cuda, 2 on cpu)"
     )
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -57,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.cost.roofline import estimate
     from srprof.measuring.run import time_model
+    from srprof.measuring.timing import Timing
     from srprof.progress import TerminalProgress
-    from srprof.render.timing import Timing, timing_json, timing_text
     from srprof.tracing.run import run_trace
     from srprof.workload import resolve
 
@@ -76,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if profile is None and (packaged := _packaged(device.kind, device.name, args.dtype)):
         predicted = estimate(trace, packaged)
-    found = Timing(trace, device, latency, predicted)
-    write((timing_json if args.format == "json" else timing_text)(found), args.output)
+    show(args, Timing(trace, device, latency, predicted).document())
     return 0
 
 
@@ -85,8 +83,6 @@ def _packaged(kind: str, name: str, dtype: str) -> Profile | None:
     """The profile that comes with srprof for this GPU, if it has the dtype."""
     from srprof.cost.profiles import device_like, load_profile
 
-    found = device_like(name) if kind == "cuda" else None
-    if found is None:
-        return None
-    device = load_profile(found)
-    return device if dtype in device.peak else None
+    known = device_like(name) if kind == "cuda" else None
+    profile = None if known is None else load_profile(known)
+    return profile if profile is not None and dtype in profile.peak else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError, SrprofError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size, parse_tolerance
+from srprof.options import add_output, show
 from srprof.output import check_output, write
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--save", metavar="DIR", help="keep the records there, and a table of the scratch found"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -85,25 +85,25 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.specs or args.all) == bool(args.record):
         raise InputError("give SPEC..., --all or --record FILE: one of them")
 
-    from srprof.render.validation import validation_json, validation_text
+    from srprof.compare.validate import Validations
 
-    found: list[Validation] = []
+    validations: list[Validation] = []
     errors: list[str] = []
     code = 0
     try:
         for measurement in _measurements(args, errors, folder):
             try:
-                found.append(_validate(measurement, tolerance))
+                validations.append(_validate(measurement, tolerance))
             except SrprofError as error:
                 errors.append(f"{measurement.spec}: {error}")
     except KeyboardInterrupt:
         print("srprof: interrupted; what was validated is written", file=sys.stderr)
         code = 130
-    if folder is not None and found:
-        _save_workspaces(found, folder)
-    make = validation_json if args.format == "json" else validation_text
-    write(make(found, errors), args.output)
-    return code or int(bool(errors) or not all(validation.holds for validation in found))
+    if folder is not None and validations:
+        _save_workspaces(validations, folder)
+    record = Validations(tuple(validations), tuple(errors))
+    show(args, record.document())
+    return code or int(not record.holds)
 
 
 def _folder(path: str | None) -> Path | None:
@@ -141,7 +141,7 @@ def _measurements(
                 shape = check_shape(parse_size(size, channels), dtype)
                 try:
                     with TerminalProgress(sys.stderr) as progress:
-                        found = measure(
+                        measurement = measure(
                             text,
                             shape,
                             device=args.device,
@@ -157,8 +157,8 @@ def _measurements(
                     continue
                 if folder is not None:
                     name = "".join(c if c.isalnum() or c in "_-." else "_" for c in text)
-                    write(found.to_json(), str(folder / f"{name}_{size}_{dtype}.json"))
-                yield found
+                    write(measurement.to_json(), str(folder / f"{name}_{size}_{dtype}.json"))
+                yield measurement
 
 
 def _records(paths: Sequence[str]) -> Iterator[str]:
@@ -167,10 +167,10 @@ def _records(paths: Sequence[str]) -> Iterator[str]:
         if not Path(path).is_dir():
             yield path
             continue
-        found = [file for file in sorted(Path(path).glob("*.json")) if file.name != _SCRATCH]
-        if not found:
+        files = [file for file in sorted(Path(path).glob("*.json")) if file.name != _SCRATCH]
+        if not files:
             raise InputError(f"--record {path}: there is no record in it; `--save` writes some")
-        yield from map(str, found)
+        yield from map(str, files)
 
 
 def _validate(measurement: Measurement, tolerance: float) -> Validation:
@@ -179,11 +179,11 @@ def _validate(measurement: Measurement, tolerance: float) -> Validation:
     return validate(measurement, trace_of(measurement), tolerance)
 
 
-def _save_workspaces(found: list[Validation], folder: Path) -> None:
+def _save_workspaces(validations: list[Validation], folder: Path) -> None:
     """One table of the scratch that all of them found, beside the records."""
     from srprof.memory.workspace import WorkspaceTable
 
     table = WorkspaceTable()
-    for validation in found:
+    for validation in validations:
         table = table.joined(validation.workspaces)
     write(table.to_json(), str(folder / _SCRATCH))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
 from srprof.measuring.base import Measurement, NodeFacts, on_tensor_cores
@@ -21,7 +22,11 @@ from srprof.memory.workspace import (
 )
 from srprof.ops import row
 from srprof.records import Node, Trace
+from srprof.shown import Shown
 from srprof.words import mib_size
+
+if TYPE_CHECKING:
+    from srprof.render.document import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,8 @@ class PeakCheck:
         return None if self.by_rule is None else self.by_rule / self.measured - 1
 
 
-@dataclass(frozen=True)
-class Validation:
+@dataclass(frozen=True, repr=False)
+class Validation(Shown):
     """One model on one device.
 
     Attributes:
@@ -131,6 +136,25 @@ class Validation:
     def holds(self) -> bool:
         """Whether everything is within tolerance."""
         return not self.failures
+
+    def document(self) -> Document:
+        """As that of several."""
+        return Validations((self,)).document()
+
+
+@dataclass(frozen=True, repr=False)
+class Validations(Shown):
+    """Several models, and what could not be validated, one line each."""
+
+    view = "validation"
+
+    validations: tuple[Validation, ...]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether all of it could be validated, and is within tolerance."""
+        return not self.errors and all(validation.holds for validation in self.validations)
 
 
 def trace_of(measurement: Measurement) -> Trace:

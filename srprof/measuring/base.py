@@ -17,6 +17,7 @@ from srprof.errors import InputError
 from srprof.files import RecordFile
 from srprof.measuring.statistics import Summary, summarize
 from srprof.records import External, Node, Trace
+from srprof.shown import Shown
 from srprof.words import shape_text
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
@@ -249,7 +250,7 @@ class Latency:
 
 
 @dataclass(frozen=True, repr=False)
-class Measurement:
+class Measurement(Shown):
     """What one model did on one device.
 
     Attributes:
@@ -261,6 +262,8 @@ class Measurement:
         complete: False if it was interrupted; what is there then is true all the same.
         notes: what a reader of the figures must know, one line each.
     """
+
+    view = "measurement"
 
     name: str
     spec: str

@@ -40,7 +40,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Passes:
     """How latency is taken."""
 
     protocol: Protocol
@@ -93,9 +93,9 @@ def measure(
     backend = _backend(device, threads, flush_l2)
     if warmup is None:
         warmup = 0 if protocol == "ntire" else backend.warmup
-    timing = Timing(protocol, warmup, backend.repeat if repeat is None else repeat, flush_l2)
+    passes = Passes(protocol, warmup, backend.repeat if repeat is None else repeat, flush_l2)
     try:
-        return run_measurement(workload, backend, timing, progress)
+        return run_measurement(workload, backend, passes, progress)
     except DeviceMemoryError as error:
         failure = error
         # Else the frames of the run that failed live on, and what they hold on the GPU.
@@ -126,13 +126,13 @@ def time_model(
     if device == "cpu":
         keep_freed_memory()
     warmup = backend.warmup if warmup is None else warmup
-    timing = Timing("strict", warmup, backend.repeat if repeat is None else repeat)
+    passes = Passes("strict", warmup, backend.repeat if repeat is None else repeat)
     draft = Draft()
     try:
         with backend.active(), isolated(draft.notes), workload.environment():
             with model_errors(workload):
                 instance = new_instance(workload, backend.where, run=1)
-            _measure_latency(workload, instance, backend, timing, draft, progress)
+            _measure_latency(workload, instance, backend, passes, draft, progress)
     except OutOfMemoryError as error:
         raise _does_not_fit(workload, error) from error
     assert draft.latency is not None
@@ -160,13 +160,13 @@ def _backend(device: str, threads: int | None, flush_l2: bool) -> Backend:
 
 
 def run_measurement(
-    workload: Workload, backend: Backend, timing: Timing, progress: Progress = silent
+    workload: Workload, backend: Backend, passes: Passes, progress: Progress = silent
 ) -> Measurement:
     """Measure a workload on a back end; errors as for `measure`."""
     draft = Draft()
     try:
         with (
-            _challenge_settings(timing.protocol),
+            _challenge_settings(passes.protocol),
             backend.active(),
             isolated(draft.notes),
             workload.environment(),
@@ -175,8 +175,8 @@ def run_measurement(
                 instance = backend.measure_memory(workload, draft, progress)
             finally:
                 draft.flags = backend.flags()
-            if timing.repeat:
-                _measure_latency(workload, instance, backend, timing, draft, progress)
+            if passes.repeat:
+                _measure_latency(workload, instance, backend, passes, draft, progress)
     except KeyboardInterrupt as interrupt:
         if draft.memory is None:
             raise
@@ -209,7 +209,7 @@ def _measure_latency(
     workload: Workload,
     instance: Instance,
     backend: Backend,
-    timing: Timing,
+    passes: Passes,
     draft: Draft,
     progress: Progress,
 ) -> None:
@@ -218,20 +218,20 @@ def _measure_latency(
     before, energy = backend.state(), backend.energy_j()
     try:
         with model_errors(workload), torch.no_grad():
-            for done in range(timing.warmup):
-                progress("warm-up", done, timing.warmup)
+            for done in range(passes.warmup):
+                progress("warm-up", done, passes.warmup)
                 call_model(*instance)
-            for done in range(timing.repeat):
-                progress("latency", done, timing.repeat)
+            for done in range(passes.repeat):
+                progress("latency", done, passes.repeat)
                 samples.append(backend.time_ms(lambda: call_model(*instance)))
     finally:
         spent = backend.energy_j()
         if samples:
             draft.latency = Latency(
-                protocol=timing.protocol,
+                protocol=passes.protocol,
                 clock=backend.clock,
-                warmup=timing.warmup,
-                flushed_l2=timing.flush_l2,
+                warmup=passes.warmup,
+                flushed_l2=passes.flush_l2,
                 flags=backend.flags(),
                 samples_ms=tuple(samples),
                 before=before,

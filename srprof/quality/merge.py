@@ -12,14 +12,15 @@ from torch import nn
 from srprof import registry, spec
 from srprof.errors import InputError
 from srprof.loading import load_factory, recognised
+from srprof.shown import Shown
 from srprof.weights import load_weights, read_state_dict
 
 #: The proof's input: an odd size, small enough for every network of the zoo on a laptop.
 PROOF_SHAPE = (1, 3, 48, 37)
 
 
-@dataclass(frozen=True)
-class Merge:
+@dataclass(frozen=True, repr=False)
+class Merge(Shown):
     """A merged network and how far its outputs are from those of the training form.
 
     Attributes:
@@ -28,6 +29,8 @@ class Merge:
         difference64, difference32: largest difference of outputs on a random image, in float64
             and in float32, as a fraction of the largest output.
     """
+
+    view = "merge"
 
     model: nn.Module
     name: str
@@ -64,13 +67,13 @@ def merge_checkpoint(path: str, text: str = "") -> Merge:
 
 def _training_form(path: str, text: str) -> tuple[registry.Network, nn.Module]:
     if not text:
-        found = recognised(read_state_dict(path), path)
-        if found is None:
+        known = recognised(read_state_dict(path), path)
+        if known is None:
             raise InputError(
                 f"{path}: no zoo recognises the keys; name the network, for example "
                 "--model \"fmen_baseline(form='train')\""
             )
-        return found
+        return known
     parsed = spec.parse(text)
     if parsed.network is None or not parsed.network.merge:
         there = ", ".join(n.name for n in registry.networks() if n.merge)

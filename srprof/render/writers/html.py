@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from srprof.render.document import LEGEND, Document, Section
 from srprof.render.writers import Style
+from srprof.words import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -37,6 +38,7 @@ def _template(name: str) -> Template:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )

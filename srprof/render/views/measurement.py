@@ -1,6 +1,8 @@
-"""A measurement as text for a person."""
+"""A measurement: memory of whole runs, scratch by op, latency and notes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from srprof.measuring.base import (
     PROTOCOLS,
@@ -8,26 +10,48 @@ from srprof.measuring.base import (
     DeviceState,
     Latency,
     Measurement,
+    NodeFacts,
     workspace_by_op,
 )
 from srprof.measuring.statistics import DOUBTS, written
 from srprof.paths import place
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
+from srprof.render.document import Column, Document, Section, Table
 from srprof.words import mib, shape_text
 
 
-def measurement_text(measurement: Measurement) -> str:
-    """Memory of whole runs, scratch by op, latency and notes, ending with a newline."""
-    found = [_memory(measurement), _workspace(measurement)]
+def document(measurement: Measurement) -> Document:
+    """JSON is the record, CSV its nodes."""
+    sections = [_memory(measurement), _workspace(measurement)]
     if measurement.latency is not None:
-        found.append(_latency(measurement.latency))
+        sections.append(_latency(measurement.latency))
     notes = measurement.notes
     if not measurement.complete:
         notes = ("interrupted: this is what was measured until then", *notes)
     if notes:
-        found.append(Section("Notes", notes))
-    return plain_sections(found)
+        sections.append(Section("Notes", notes))
+    return Document(tuple(sections), measurement.to_dict, main=_nodes(measurement.nodes))
+
+
+def _nodes(nodes: Sequence[NodeFacts]) -> Table:
+    columns = (
+        Column("node", "count"),
+        *map(Column, ("op", "module", "line", "shape")),
+        *(Column(name, "mib") for name in ("before", "at most", "after", "outputs", "workspace")),
+    )
+    rows = tuple(
+        (
+            node.index,
+            node.op,
+            node.module,
+            place(node.file, node.line),
+            shape_text(node.shape),
+            *(node.allocated.before, node.allocated.peak, node.allocated.after),
+            node.outputs,
+            node.workspace,
+        )
+        for node in nodes
+    )
+    return Table(columns, rows)
 
 
 def _memory(measurement: Measurement) -> Section:
@@ -70,14 +94,14 @@ def _memory(measurement: Measurement) -> Section:
     return Section(title, (", ".join(libraries),), Table(columns, tuple(rows)), after)
 
 
-def _three(found: Bytes) -> str:
-    before, peak, after = (mib(n) for n in (found.before, found.peak, found.after))
+def _three(allocated: Bytes) -> str:
+    before, peak, after = map(mib, (allocated.before, allocated.peak, allocated.after))
     return f"{before} MiB before, {peak} at most, {after} after"
 
 
 def _workspace(measurement: Measurement) -> Section:
-    found = workspace_by_op(measurement.nodes)
-    if not found:
+    ops = workspace_by_op(measurement.nodes)
+    if not ops:
         return Section("Workspace", ("no op took memory beyond its results",))
     columns = (
         Column("op"),
@@ -85,7 +109,7 @@ def _workspace(measurement: Measurement) -> Section:
         Column("largest MiB", "mib"),
         Column("at node", "count"),
     )
-    rows = tuple((w.op, w.calls, w.largest, w.node) for w in found)
+    rows = tuple((w.op, w.calls, w.largest, w.node) for w in ops)
     title = "Workspace, by op: scratch beyond what was there before and the results"
     return Section(title, (), Table(columns, rows))
 

@@ -1,0 +1,86 @@
+"""A quick timing beside its prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from srprof.codec import encode
+from srprof.measuring.statistics import DOUBTS, written
+from srprof.measuring.timing import Timing
+from srprof.render.document import Column, Document, Section, Table
+from srprof.words import shape_text
+
+
+def document(timing: Timing) -> Document:
+    """The median with its spread, and the prediction beside it; times in milliseconds."""
+    data = _data(timing)
+    flat = {
+        "spec": timing.trace.spec,
+        "device": timing.device.name,
+        "median_ms": data["measured"]["median_ms"],
+        "iqr_ms": data["measured"]["iqr_ms"],
+        **{
+            key: (data["predicted"] or {}).get(key)
+            for key in ("predicted_ms", "uncertainty_ms", "difference")
+        },
+    }
+    return Document((_section(timing),), lambda: data, main=Table.of([flat]))
+
+
+def _section(timing: Timing) -> Section:
+    latency, summary = timing.latency, timing.latency.summary
+    inputs = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in timing.trace.inputs)
+    count = latency.flags.threads
+    threads = f", {count} thread{'s' if count > 1 else ''}" if timing.device.kind == "cpu" else ""
+    spread = f"quartiles {written(summary.q1, 3)} to {written(summary.q3, 3)}"
+    how = f"the median; {spread} (spread {summary.iqr / summary.median:.1%})"
+    rows = [("measured", written(summary.median, summary.figures), how)]
+    after = [f"{name}: {DOUBTS[name]}" for name in summary.doubts]
+    predicted, difference = timing.predicted, timing.difference
+    if predicted is not None and difference is not None:
+        doubt = f"give or take {1e3 * predicted.uncertainty:.3g}: {predicted.uncertainty_from}"
+        rows.append(("predicted", f"{1e3 * predicted.seconds:.4g}", doubt))
+        rows.append(("difference", f"{difference:+.1%}", f"by {predicted.device.title}"))
+    else:
+        after.append(_how_to_predict(timing.device.kind, timing.device.name))
+    title = f"{timing.trace.spec} at {inputs} on {timing.device.name}{threads}"
+    lines = (f"{summary.count} passes after {latency.warmup} of warm-up, by {latency.clock}",)
+    columns = (Column("ms"), Column("value", "number"), Column("how"))
+    return Section(title, lines, Table(columns, tuple(rows)), tuple(after))
+
+
+def _how_to_predict(kind: str, name: str) -> str:
+    return (
+        f"no prediction: srprof has no profile of {name}; make one with srprof calibrate --device "
+        f"{kind} -o {kind}.toml, and give --profile {kind}.toml"
+    )
+
+
+def _data(timing: Timing) -> dict[str, Any]:
+    """The samples, their summary and the prediction."""
+    latency, predicted = timing.latency, timing.predicted
+    return {
+        "model": {"spec": timing.trace.spec, "name": timing.trace.name},
+        "inputs": [
+            {"shape": list(e.info.shape), "dtype": e.info.dtype} for e in timing.trace.inputs
+        ],
+        "device": encode(timing.device),
+        "measured": {
+            "median_ms": latency.summary.median,
+            "iqr_ms": latency.summary.iqr,
+            "doubts": list(latency.summary.doubts),
+            "warmup": latency.warmup,
+            "clock": latency.clock,
+            "flags": encode(latency.flags),
+            "samples_ms": list(latency.samples_ms),
+        },
+        "predicted": None
+        if predicted is None
+        else {
+            "device": predicted.device.name,
+            "predicted_ms": 1e3 * predicted.seconds,
+            "uncertainty_ms": 1e3 * predicted.uncertainty,
+            "uncertainty_from": predicted.uncertainty_from,
+            "difference": timing.difference,
+        },
+    }

@@ -1,0 +1,79 @@
+"""The zoo: its networks, and as a page (docs/zoo.md) their published figures beside ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from srprof.registry import Network
+from srprof.render.document import Column, Document, Section, Table
+
+
+def document(networks: Sequence[Network]) -> Document:
+    """One line a network; JSON has every field of every entry."""
+    return Document(
+        (_networks(networks),),
+        lambda: [_as_dict(network) for network in networks],
+        lambda: (_notes(networks), _figures(networks)),
+    )
+
+
+def _as_dict(network: Network) -> dict[str, Any]:
+    plain = dataclasses.replace(network, published={}, conventions=())
+    return dataclasses.asdict(plain) | {
+        "published": {scale: dict(figures) for scale, figures in network.published.items()},
+        "conventions": [dataclasses.asdict(c) for c in network.conventions],
+    }
+
+
+def _networks(networks: Sequence[Network]) -> Section:
+    lines = (
+        "`srprof analyze NAME` takes a name or an alias; `NAME(scale=2)` another scale, and each "
+        "network's other hyper-parameters go there too. From Python, `srprof.models.NAME(scale=2)` "
+        "is the module.",
+    )
+    rows = tuple(
+        (
+            network.name,
+            ", ".join(network.aliases),
+            " ".join(f"x{scale}" for scale in network.scales),
+            network.row,
+            network.title,
+        )
+        for network in networks
+    )
+    names = ("name", "aliases", "scales", "published in", "network")
+    return Section("The zoo", lines, Table(tuple(map(Column, names)), rows))
+
+
+def _notes(networks: Sequence[Network]) -> Section:
+    return Section("Notes", tuple(f"`{n.name}`: {n.notes}" for n in networks if n.notes))
+
+
+def _figures(networks: Sequence[Network]) -> Section:
+    """Traces every network that has published figures: a few seconds."""
+    from srprof.compare.published import compare
+    from srprof.render.tables import published_row
+
+    lines = (
+        "Made by `srprof list --format markdown -o docs/zoo.md`; every figure of ours is computed "
+        "then.",
+        "Each is compared with ours at the input and by the convention that its table used; both "
+        'stand in the last column. "The same digits" means that ours prints as the published '
+        'figure; "not reproducible", that no known convention or variant gives it. Memory on a GPU '
+        "contains the allocator's slack, and ours, the eager peak, does not.",
+    )
+    rows = tuple(
+        (f"`{network.name}`", f"x{scale}", *published_row(comparison))
+        for network in networks
+        for scale in network.published
+        for comparison in compare(network, scale)
+    )
+    columns = (
+        *map(Column, ("network", "scale", "figure")),
+        Column("published", "number"),
+        Column("ours", "number"),
+        *map(Column, ("agreement", "counted")),
+    )
+    return Section("Published figures", lines, Table(columns, rows))
