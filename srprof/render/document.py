@@ -135,6 +135,11 @@ def notes(texts: Sequence[str]) -> tuple[Section, ...]:
     return (Section("Notes", tuple(texts)),) if texts else ()
 
 
+def sentence(line: str) -> str:
+    """A line as formats write it that set lines into one paragraph."""
+    return line if line.endswith((".", ":", "!", "?")) else f"{line}."
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A result before it is drawn.

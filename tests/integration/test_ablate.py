@@ -17,9 +17,10 @@ import pytest
 import srprof
 from srprof.cli import main
 from srprof.files import parse_toml, read_toml
-from srprof.render.ablation import FORMATS
+from srprof.render.writers import formats, render
 from srprof.training.ablation import ablate
 from srprof.training.study import Study, parse_study, read_study
+from tests.shown import check_shown
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "reports" / "ablation").glob("*.toml"))
@@ -116,7 +117,8 @@ def test_one_variant_falls_below_bicubic(tmp_path):
 def test_the_table_in_every_format(tmp_path, capsys):
     study = write_study(tmp_path)
     made = ablate(read_study(study))
-    printed = {form: write(made) for form, write in FORMATS.items()}
+    check_shown(made, "Baseline + ESA", f"{made.bicubic.psnr:.2f}", f"{made.bicubic.l1:.5f}")
+    printed = {form: render(made.document(), form) for form in formats()}
     assert main(["ablate", study, "--format", "csv"]) == 0
     assert capsys.readouterr().out == printed["csv"]
     found = json.loads(printed["json"])
@@ -134,7 +136,7 @@ def test_the_table_in_every_format(tmp_path, capsys):
     assert [float(r["psnr_dB"]) for r in rows] == [
         found["bicubic"]["psnr_dB"], fmen["validation"]["psnr_dB"], esa["validation"]["psnr_dB"],
     ]  # fmt: skip
-    for form in ("text", "markdown"):
+    for form in ("text", "markdown", "html", "latex"):
         assert f"{fmen['validation']['psnr_dB']:.2f}" in printed[form]
         assert "Baseline + ESA" in printed[form]
     assert printed["markdown"].startswith("# Two\n")

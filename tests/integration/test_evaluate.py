@@ -26,6 +26,7 @@ from srprof.quality.resize import bicubic
 from srprof.registry import networks
 from tests.fake_cuda import Blur, FakeCuda, running_on
 from tests.made_up_images import photograph, png_of_16_bits, save
+from tests.shown import check_shown
 
 
 class Same(nn.Module):
@@ -344,6 +345,7 @@ def test_the_record_comes_back(folders, tmp_path):
     assert evaluation.FILE.load(path) == found
     assert json.loads(found.to_json())["schema"] == 1
     assert "bicubic on 2 images" in repr(found)
+    check_shown(found, "bicubic, x4, on", "0800", f"{found.mean.rgb.psnr_dB:.2f}")
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])

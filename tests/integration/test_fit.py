@@ -16,6 +16,7 @@ from srprof.errors import InputError, ModelError
 from srprof.sizing.records import MEMORY
 from srprof.tiling.grid import grid
 from srprof.tiling.tiled import Tiled
+from tests.shown import check_shown
 
 MIB = 2**20
 
@@ -250,7 +251,10 @@ def test_few_pixels_are_computed_twice():
 
 def test_an_image_that_fits_and_one_that_cannot():
     assert srprof.fit("fmen_s", "1GiB", image=(300, 200)).image.whole_fits
-    tight = srprof.fit("fmen_s", "12MiB", image=(300, 200)).image
+    fit = srprof.fit("fmen_s", "12MiB", image=(300, 200))
+    tight = fit.image
+    check_shown(fit, "12.00 MiB of allocated memory", "fits", "next", "whole: does not fit")
+    assert [row[0] for row in fit.document().table.rows] == ["fits", "next", "whole: does not fit"]
     least = float(re.search(r"need about ([\d.]+) MiB", tight.reason)[1])
 
     assert tight.tiled is None

@@ -18,6 +18,7 @@ from srprof.quality.images import read_image
 from srprof.quality.metrics import luma
 from srprof.quality.spectrum import Spectrum, spectra
 from tests.made_up_images import photograph, save
+from tests.shown import check_shown
 
 
 @pytest.fixture
@@ -102,6 +103,11 @@ def test_the_range_of_values(image):
     )
     assert hundreds.mean == pytest.approx(255 * one.mean, rel=1e-5)
     assert hundreds.density == pytest.approx(one.density, rel=1e-4, abs=1e-12)
+
+
+def test_it_shows_itself(image):
+    found = spectra("fmen_s", image, ["head", "warmup.1"])
+    check_shown(found, "1x3x40x64", "warmup.1", f"{found.modules[0].after.constant:.1%}"[:-1])
 
 
 def test_csv_has_every_ring(image, capsys):

@@ -16,6 +16,11 @@ import pytest
 
 import srprof
 from srprof.cli import main
+from srprof.render.views.sweep import document
+from srprof.render.writers import render
+from srprof.sweeping.journal import Journal
+from srprof.sweeping.run import plan, rows_of
+from tests.shown import check_document
 
 NET = """\
 import os, time
@@ -112,6 +117,16 @@ def test_a_failed_configuration_is_a_row(tmp_path, net, capsys):
     assert data["rows"][1]["eager"] is None and data["rows"][0]["error"] is None
     assert main(arguments) == 0
     assert "thirteen" in capsys.readouterr().out
+
+
+def test_every_format(net):
+    """Programs have the column of errors even if there are none."""
+    grid = plan(net, ["16x16"], {"n": (4, 8)}, metrics=["params,eager"])
+    with Journal(None, grid.basis) as journal:
+        done = rows_of(grid, journal)
+    check_document(document(grid, done), "2 configurations", "eager MiB", "223")
+    assert "error" not in render(document(grid, done))
+    assert render(document(grid, done), "csv").startswith("n,input,params,eager,error\n")
 
 
 def test_a_worker_that_dies_costs_its_own_row_only(tmp_path, net):

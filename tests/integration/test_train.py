@@ -21,6 +21,7 @@ import srprof
 from srprof.cli import main
 from srprof.training import checkpoint, run
 from srprof.training.config import TrainingConfig
+from tests.shown import check_shown
 
 TINY = """\
 model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))"
@@ -83,6 +84,8 @@ def test_two_hundred_iterations_of_fmen_s(tmp_path):
     assert result.loss == losses[-1]
     assert result.score.psnr > 25
     assert result.merged.agrees and abs(result.merged.difference) <= 1e-4
+    score = result.score
+    check_shown(result, "last loss", "bicubic", f"{score.psnr:.4f}", f"{score.l1:.5f}")
 
 
 def test_merged_weights_are_the_trained_network(tmp_path, capsys):
@@ -128,6 +131,21 @@ def test_json(tmp_path, capsys):
     assert found["merged"]["agrees"] is True
     keys = {"psnr_dB", "psnr_unrounded_dB", "l1"}
     assert set(found["validation"]) == set(found["bicubic"]) == keys
+
+
+def test_text_has_the_plan_once_and_then_the_scores(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert main(["train", config]) == 0
+    text = capsys.readouterr().out
+    assert text.count("predicted peak of a step") == 1
+    heads = ["validation", "bicubic", "merged", "merging changed", "written to"]
+    assert [h for h in heads if f"\n{h}" not in text] == []
+    assert text.index("predicted peak") < text.index("iterations 0 to 10") < text.index("bicubic")
+    file = tmp_path / "result.md"  # the run is done, and only validated again
+    assert main(["train", config, "-o", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    page = file.read_text()
+    assert page.startswith("# fmen") and "| validation" in page and "iterations 10 to 10" in page
 
 
 def test_a_network_without_a_training_form(tmp_path, capsys):

@@ -21,6 +21,7 @@ from srprof.training.analysis import training_spec
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes_of_step
 from tests.random_networks import RandomNetwork, random_networks
+from tests.shown import check_shown
 
 SHAPE = (2, 3, 48, 48)
 SMALL = (1, 3, 24, 24)
@@ -194,6 +195,14 @@ def test_text(capsys):
         assert word in out
 
 
+def test_it_shows_itself_in_every_format():
+    analysis = srprof.analyze_training("fmen_s", (1, 3, 16, 24))
+    check_shown(analysis, f"{analysis.peak / 2**20:.2f}", "backward", "temporary")
+    assert len(analysis.document().table.rows) == len(analysis.trace.nodes)
+    for row, kinds in zip(analysis.document().table.rows, analysis.memory.kinds, strict=True):
+        assert row[-len(KINDS) :] == tuple(kinds)
+
+
 def test_json_holds_together(capsys):
     command = "analyze imdn --train --batch 4 --input 16x24 --format json --granularity 1"
     assert main(command.split()) == 0
@@ -231,7 +240,7 @@ def test_a_network_with_several_results(tmp_path, capsys):
         ("fmen_s --train --protocol ntire", "--protocol is of a forward pass"),
         ("fmen_s --train --device h100", "--device is of a forward pass"),
         ("fmen_s --train --view nodes", "--view is of a forward pass"),
-        ("fmen_s --train --format csv", "--format csv: with --train there are text and json"),
+        ("fmen_s --train --format perfetto", "--format perfetto is of a forward pass"),
         ("fmen_s --train --batch 0", "--batch 0: give a whole number of at least 1"),
         ("fmen_s --batch 2 --input 1x3x8x8", "has a batch of its own"),
         ("fmen_s --train --granularity 0", "granularity 0 is not a positive number"),

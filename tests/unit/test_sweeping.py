@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import pytest
 
 from srprof import spec
 from srprof.errors import InputError
+from srprof.options import add_output, check_ending, format_of
 from srprof.render.figures.pareto import axes_of, front
-from srprof.render.sweep import format_of
 from srprof.sweeping.grid import (
     DEFAULT_METRICS,
     check_arguments,
@@ -253,12 +254,21 @@ def test_axes_of_the_plot():
             axes_of(text, metrics, None)
 
 
+def output(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_output(parser, more={"parquet": ".parquet"})
+    return parser.parse_args(argv)
+
+
 def test_the_format_is_the_suffix_s():
-    assert format_of(None, None) == "text"
-    assert format_of(None, "a.CSV") == "csv"
-    assert format_of("json", "a.csv") == "json"
-    with pytest.raises(InputError, match=r"ends in \.csv"):
-        format_of(None, "table")
+    assert format_of(output()) == "text"
+    for path, name in (("a.CSV", "csv"), ("a.Parquet", "parquet"), ("a.md", "markdown")):
+        assert format_of(output("-o", path)) == name
+        check_ending(output("-o", path))
+    assert format_of(output("-o", "a.csv", "--format", "json")) == "json"
+    check_ending(output("-o", "table", "--format", "json"))
+    with pytest.raises(InputError, match=r"ends in \.csv.*\.parquet"):
+        check_ending(output("-o", "table"))
 
 
 def test_what_asks_loads_no_torch():

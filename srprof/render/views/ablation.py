@@ -25,7 +25,7 @@ _NAMES = "variant model params flops_ntire peak training_peak iterations psnr_dB
 
 def document(ablation: Ablation) -> Document:
     """A line for bicubic enlargement and for each variant."""
-    return Document((_section(ablation),), ablation.to_dict, _main(ablation))
+    return Document((_section(ablation),), ablation.to_dict, main=_main(ablation))
 
 
 def _main(ablation: Ablation) -> Table:

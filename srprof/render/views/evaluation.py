@@ -40,7 +40,7 @@ def document(evaluation: Evaluation) -> Document:
     table = Table(_COLUMNS, tuple(rows))
     section = Section(title, _lines(evaluation), table, _after(evaluation))
     sections = (section, *notes(evaluation.notes))
-    return Document(sections, evaluation.to_dict, _main(evaluation))
+    return Document(sections, evaluation.to_dict, main=_main(evaluation))
 
 
 def _main(evaluation: Evaluation) -> Table:

@@ -14,7 +14,7 @@ def document(fit: Fit) -> Document:
     if fit.image is not None:
         sections.append(_image(fit, fit.image))
     rows = (row for section in sections if section.table for row in section.table.rows)
-    return Document(tuple(sections), fit.to_dict, Table(_columns(fit), tuple(rows)))
+    return Document(tuple(sections), fit.to_dict, main=Table(_columns(fit), tuple(rows)))
 
 
 def _columns(fit: Fit) -> tuple[Column, ...]:

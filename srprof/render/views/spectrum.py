@@ -40,7 +40,7 @@ def document(spectra: Spectra) -> Document:
         ),
     )
     rings = Table(_RING, tuple(_rings(spectra)))
-    return Document((section, *notes(spectra.notes)), lambda: _data(spectra), rings)
+    return Document((section, *notes(spectra.notes)), lambda: _data(spectra), main=rings)
 
 
 def _row(item: ModuleSpectra) -> tuple[str | float, ...]:

@@ -22,7 +22,7 @@ def document(plan: SweepPlan, rows: Sequence[Row]) -> Document:
     table = main if failed else Table(main.columns[:-1], tuple(row[:-1] for row in main.rows))
     count = f"{len(rows)} configurations" if len(rows) > 1 else "one configuration"
     section = Section(f"{plan.spec}: {count}", (), table)
-    return Document((section,), lambda: _data(plan, rows), main)
+    return Document((section,), lambda: _data(plan, rows), main=main)
 
 
 def _column(name: str) -> Column:

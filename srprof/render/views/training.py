@@ -35,7 +35,7 @@ def document(analysis: TrainingAnalysis, top: int | None = None) -> Document:
     """
     sections = (_headline(analysis), _parts(analysis), _saved(analysis, top))
     sections += notes(analysis.trace.notes)
-    return Document(sections, analysis.to_dict, _nodes(analysis))
+    return Document(sections, analysis.to_dict, main=_nodes(analysis))
 
 
 def _headline(analysis: TrainingAnalysis) -> Section:

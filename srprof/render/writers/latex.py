@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from srprof.render.document import Cell, Document, Section, Table
+from srprof.render.document import Cell, Document, Section, Table, sentence
 from srprof.render.writers import Style
 from srprof.words import one_line
 
@@ -46,7 +46,7 @@ def _lines(section: Section) -> list[str]:
 def _drawn(section: Section, table: Table) -> list[str]:
     best = r". \textbf{Best}, \underline{second best}." if table.marked else ""
     under = [rf"\textsuperscript{{{note}}}~{escaped(text)}." for note, text in section.footnotes]
-    under += map(escaped, (*section.lines, *section.after))
+    under += map(escaped, map(sentence, (*section.lines, *section.after)))
     return [
         r"\begin{table}",
         r"  \centering",

@@ -6,7 +6,7 @@ import re
 
 from tabulate import tabulate
 
-from srprof.render.document import LEGEND, Cell, Document, Section, Table
+from srprof.render.document import LEGEND, Cell, Document, Section, Table, sentence
 from srprof.render.writers import Style
 from srprof.words import one_line
 
@@ -47,7 +47,7 @@ def drawn(section: Section, heading: str) -> str:
     if section.footnotes and section.after:
         blocks.append("\n".join(f"- {escaped(line)}" for line in section.after))
     elif section.after:
-        blocks.append(" ".join(map(escaped, section.after)))
+        blocks.append(" ".join(map(escaped, map(sentence, section.after))))
     return "\n\n".join(blocks) + "\n"
 
 
