@@ -24,8 +24,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from srprof.blame import blame
-from srprof.cost.complexity import CONVOLUTIONS, challenge_flops
-from srprof.cost.macs import macs
+from srprof.cost.complexity import CONVOLUTIONS, challenge_flops, macs
 from srprof.errors import InputError, ModelError
 from srprof.inputs import TensorSpec
 from srprof.records import Node, Trace

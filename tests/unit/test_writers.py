@@ -16,7 +16,7 @@ from srprof.cli import main
 from srprof.errors import InputError
 from srprof.render import writers
 from srprof.render.document import Cell, Column, Document, Section, Table
-from srprof.render.writers import Style, by_suffix, formats, html, latex, markdown, render
+from srprof.render.writers import Style, formats, html, latex, markdown, render, suffixes
 
 #: What is written, and how each format that a person reads has it.
 NASTY = {
@@ -263,7 +263,7 @@ def test_escapers_leave_words_alone():
      ("a.json", "json"), ("a.txt", "text"), ("a.ansi", None), ("a", None)],
 )  # fmt: skip
 def test_the_suffix_of_a_file_names_its_format(path: str, name: str | None):
-    assert by_suffix(path) == name
+    assert suffixes().get(Path(path).suffix.lower()) == name
 
 
 def test_an_unknown_format_is_refused():
