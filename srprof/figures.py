@@ -7,18 +7,21 @@ No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
 from srprof.quantities import Kind
-from srprof.words import MIB, hint
+from srprof.words import MIB, did_you_mean, hint
 
 if TYPE_CHECKING:
     from srprof.analysis.record import AnalysisRecord
     from srprof.analysis.run import Analysis
     from srprof.memory.model import Peak
+    from srprof.records import Trace
+
+Levels = Callable[["Trace", int], Sequence[int]]
 
 _KINDS: Mapping[str, Kind] = {"MiB": "bytes", "ms": "time"}
 
@@ -66,11 +69,14 @@ class PeakFigure(Figure):
         located: whether it is reached at a node.
         least: bytes that it is never below, and that never fall while the image grows; None where
             that is so of the peak itself.
+        levels: bytes at the end of each node of a run, each storage a multiple of the granularity;
+            None for a peak that `srprof advise` cannot lower.
     """
 
     at: Callable[[Analysis], Peak]
     located: bool = True
     least: Callable[[Analysis], int] | None = None
+    levels: Levels | None = None
 
 
 def peak(
@@ -80,6 +86,7 @@ def peak(
     *,
     located: bool = True,
     least: Callable[[Analysis], int] | None = None,
+    levels: Levels | None = None,
 ) -> PeakFigure:
     """The row of a peak."""
     return PeakFigure(
@@ -94,6 +101,7 @@ def peak(
         at=at,
         located=located,
         least=least,
+        levels=levels,
     )
 
 
@@ -119,15 +127,39 @@ def _requested(analysis: Analysis) -> int:
     return analysis.cold.peak_requested
 
 
+def _planned(trace: Trace, granularity: int) -> list[int]:
+    from srprof.memory.model import memory_model
+
+    return [parts.planned for parts in memory_model(trace, granularity).parts]
+
+
+def _eager(trace: Trace, granularity: int) -> list[int]:
+    from srprof.memory.model import memory_model
+
+    return [parts.eager for parts in memory_model(trace, granularity).parts]
+
+
+def _allocated(trace: Trace, granularity: int) -> Sequence[int]:
+    from srprof.memory.simulation import simulate
+
+    return simulate([trace]).images[-1].allocated
+
+
 #: All figures, in the order of a report. After the peaks stands what they contain.
 FIGURES: tuple[Figure, ...] = (
-    peak("planned", "what a perfect executor needs: the paper's model", lambda a: a.memory.planned),
-    peak("eager", "what eager PyTorch references", lambda a: a.memory.eager),
+    peak(
+        "planned",
+        "what a perfect executor needs: the paper's model",
+        lambda a: a.memory.planned,
+        levels=_planned,
+    ),
+    peak("eager", "what eager PyTorch references", lambda a: a.memory.eager, levels=_eager),
     peak(
         "allocated",
         "as torch.cuda.max_memory_allocated()",
         lambda a: a.simulation.allocated,
         least=_requested,
+        levels=_allocated,
     ),
     peak(
         "reserved",
@@ -167,6 +199,11 @@ def peak_names() -> tuple[str, ...]:
     return tuple(figure.name for figure in peaks())
 
 
+def lowered_names() -> tuple[str, ...]:
+    """Of the peaks that `srprof advise` can lower."""
+    return tuple(figure.name for figure in peaks() if figure.levels is not None)
+
+
 def counts() -> tuple[Figure, ...]:
     """The figures of complexity."""
     return tuple(figure for figure in FIGURES if figure.kind == "count")
@@ -190,8 +227,21 @@ def find(name: str) -> Figure:
     """
     figure = known(name)
     if figure is None:
-        raise InputError(f"unknown metric {name!r}: {hint(name, names())}")
+        raise InputError(f"unknown metric {name!r}: {suggestion(name)}")
     return figure
+
+
+def kinds() -> Mapping[str, Kind]:
+    """What each counts, by its name and then by the older ones."""
+    older = {alias: figure.kind for figure in FIGURES for alias in figure.aliases}
+    return {figure.name: figure.kind for figure in FIGURES} | older
+
+
+def suggestion(name: str, *others: str) -> str:
+    """The nearest name, of figures and of others, for one that is none; else all of them."""
+    older = (alias for figure in FIGURES for alias in figure.aliases)
+    listed = (*names(), *others)
+    return did_you_mean(name, (*listed, *older)) or hint(name, listed)
 
 
 def find_peak(name: str) -> PeakFigure:
