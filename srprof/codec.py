@@ -135,16 +135,20 @@ def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
 
 def encode(value: Any) -> Any:
     """What `json` would read back: dataclasses and mappings as dicts, tuples as lists."""
-    if dataclasses.is_dataclass(value):
+    kind = type(value)
+    if kind in _SAME:  # most values: the nodes of a network have thousands
+        return value
+    if isinstance(value, (tuple, list)):
+        return [item if type(item) in _SAME else encode(item) for item in value]
+    if dataclasses.is_dataclass(kind):
         return {
-            field.key: encode(item)
-            for field in _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
-            if (item := getattr(value, field.name)) != field.default or not field.sparse
+            field.key: item if type(item) in _SAME else encode(item)
+            for field in _fields(kind)
+            for item in (getattr(value, field.name),)
+            if not field.sparse or item != field.default
         }
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
     return value
 
 
@@ -240,6 +244,8 @@ _PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     str: ("text", _is_whole),
     bool: ("true or false", lambda _: True),
 }
+#: Types of values that JSON has too.
+_SAME = frozenset({*_PLAIN, NoneType})
 
 
 def _decode_object(kind: Any, value: Any, strict: bool, **given: Any) -> Any:

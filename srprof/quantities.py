@@ -1,4 +1,4 @@
-"""What a gate compares: its metrics, and quantities as people write them.
+"""Quantities as people write them, and the growth that they allow.
 
 Every value is a whole number in the smallest unit of its kind: bytes, counts, nanoseconds.
 """
@@ -15,22 +15,6 @@ from srprof.errors import InputError
 from srprof.words import MIB, hint
 
 Kind = Literal["bytes", "count", "time"]
-
-#: Metrics in the order of a report. `latency` needs a device.
-METRICS: Mapping[str, Kind] = {
-    "peak.planned": "bytes",
-    "peak.eager": "bytes",
-    "peak.allocated": "bytes",
-    "peak.reserved": "bytes",
-    "net": "bytes",
-    "params": "count",
-    "flops_ntire": "count",
-    "macs": "count",
-    "activations": "count",
-    "convs": "count",
-    "latency": "time",
-}
-PEAKS = tuple(name for name in METRICS if name.startswith("peak."))
 
 #: Units by kind, each in the smallest one.
 UNITS: Mapping[Kind, Mapping[str, int]] = {
@@ -51,17 +35,6 @@ _EXAMPLES: Mapping[Kind, str] = {"bytes": "210 MiB", "count": "350K", "time": "3
 
 _QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([A-Za-z]*)\s*")
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*%\s*")
-
-
-def metric_kind(name: str) -> Kind:
-    """The kind of a metric.
-
-    Raises:
-        InputError: there is no such metric; the nearest that there is.
-    """
-    if name not in METRICS:
-        raise InputError(f"unknown metric {name!r}: {hint(name, METRICS)}")
-    return METRICS[name]
 
 
 def parse_quantity(value: object, kind: Kind) -> int:

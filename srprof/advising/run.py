@@ -15,17 +15,14 @@ from srprof.advising.replay import Replay, settled
 from srprof.advising.search import Search, Step
 from srprof.advising.source import Function, read_functions
 from srprof.errors import InputError
+from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
-from srprof.memory.simulation import simulate
 from srprof.quantities import parse_quantity
 from srprof.records import Frame, Node, Trace
 
 if TYPE_CHECKING:
     from srprof.workload import Workload
-
-#: Peaks that can be lowered.
-MEMORIES = ("eager", "planned", "allocated")
 
 
 @dataclass(frozen=True)
@@ -142,16 +139,18 @@ def advise(
     from srprof.tracing.run import recorded
     from srprof.workload import resolve
 
-    if memory not in MEMORIES:
-        raise InputError(f"memory {memory!r} is not one of {', '.join(MEMORIES)}")
+    levels = find_peak(memory).levels
+    if levels is None:
+        raise InputError(f"memory {memory!r} is not one of {', '.join(lowered_names())}")
     check_level(level)
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     nbytes = parse_budget(budget)
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     with recorded(workload, trace_on) as trace:
-        levels = _levels(memory, granularity)
-        return _advice(workload, trace, memory, granularity, levels, nbytes, level)
+        return _advice(
+            workload, trace, memory, granularity, lambda t: levels(t, granularity), nbytes, level
+        )
 
 
 def parse_budget(budget: str | int | None) -> int | None:
@@ -170,13 +169,6 @@ def parse_budget(budget: str | int | None) -> int | None:
     if nbytes is not None and nbytes < 1:
         raise InputError(f"--budget {budget}: give a positive size, such as 400MiB")
     return nbytes
-
-
-def _levels(memory: str, granularity: int) -> Callable[[Trace], Sequence[int]]:
-    """How the bytes at each node of a record are counted."""
-    if memory == "allocated":
-        return lambda trace: simulate([trace]).images[-1].allocated
-    return lambda trace: [getattr(p, memory) for p in memory_model(trace, granularity).parts]
 
 
 def _advice(

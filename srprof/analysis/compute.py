@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from srprof import figures
 from srprof._version import __version__
 from srprof.analysis.record import (
     SCHEMA,
@@ -127,7 +128,7 @@ def analysis_record(analysis: Analysis) -> AnalysisRecord:
         inputs=tensors,
         complexity=_complexity(analysis.complexity),
         memory=_memory(analysis),
-        latency=None if analysis.latency is None else _latency(analysis.latency),
+        latency=None if analysis.latency is None else latency_record(analysis.latency),
         nodes=tuple(node_records(analysis)),
     )
 
@@ -163,23 +164,13 @@ def _complexity(counts: Complexity) -> ComplexityRecord:
 
 
 def _memory(analysis: Analysis) -> MemoryRecord:
-    memory, requested = analysis.memory, analysis.requested
-    simulation = analysis.simulation
+    memory, requested, peaks = analysis.memory, analysis.requested, analysis.peaks
     return MemoryRecord(
         net=memory.net,
         granularity=memory.granularity,
         requested=RequestedRecord(requested.net, requested.planned.nbytes, requested.eager.nbytes),
-        peak={
-            "planned": memory.planned.nbytes,
-            "eager": memory.eager.nbytes,
-            "allocated": simulation.peak_allocated,
-            "reserved": simulation.peak_reserved,
-        },
-        peak_node={
-            "planned": memory.planned.node,
-            "eager": memory.eager.node,
-            "allocated": simulation.peak_node,
-        },
+        peak={name: peak.nbytes for name, peak in peaks.items()},
+        peak_node={f.name: peaks[f.name].node for f in figures.peaks() if f.located},
         allocator=_allocator(analysis),
         peak_feature_maps=_feature_maps(analysis),
         held_at_peak=tuple(map(_held, analysis.held_at_peak)),
@@ -274,7 +265,8 @@ def _release(release: Release) -> ReleaseRecord:
     )
 
 
-def _latency(estimate: Estimate) -> LatencyRecord:
+def latency_record(estimate: Estimate) -> LatencyRecord:
+    """What a record has of an estimate."""
     return LatencyRecord(
         device=estimate.device.name,
         title=estimate.device.title,

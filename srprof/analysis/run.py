@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from srprof import figures
 from srprof.analysis import compute
 from srprof.analysis.compute import LiveStorage
 from srprof.analysis.record import AnalysisRecord, feature_map_bytes
@@ -16,7 +17,7 @@ from srprof.cost.complexity import Complexity, complexity
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
-from srprof.memory.model import GRANULARITY, MemoryModel, Parts, memory_model
+from srprof.memory.model import GRANULARITY, MemoryModel, Parts, Peak, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
@@ -154,6 +155,18 @@ class Analysis(Shown):
     def releases(self) -> tuple[Release, ...]:
         """The same by variable, with what releasing each would save."""
         return releases(self.trace, self.memory)
+
+    @cached_property
+    def peaks(self) -> Mapping[str, Peak]:
+        """Every peak by its name."""
+        return {figure.name: figure.at(self) for figure in figures.peaks()}
+
+    def value(self, name: str) -> float | None:
+        """A figure by its name (`srprof.figures`): bytes, counts or ms; None if not known."""
+        figure = figures.find(name)
+        if isinstance(figure, figures.PeakFigure):
+            return figure.at(self).nbytes
+        return figure.of(self.record)
 
     @property
     def peak_node(self) -> Node | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from srprof.figures import lowered_names
 from srprof.leaning.levels import LEVELS
 from srprof.options import add_input, add_tensor_format, add_trace_on, add_weights, call_shapes
 from srprof.output import check_output, write
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
     add_input(parser)
     parser.add_argument(
         "--memory",
-        choices=("eager", "planned", "allocated"),
+        choices=lowered_names(),
         default="eager",
         help="the peak to lower (default eager)",
     )

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.figures import peak_names
 from srprof.inputs import check_shape, parse_size
 from srprof.options import add_output, add_tensor_format, add_weights, show
 from srprof.output import check_output
-from srprof.sizing.records import MEMORY
 
 _DESCRIPTION = """\
 Find the largest input of a network within a budget of memory, exactly: the next larger one does
@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--memory",
-        choices=MEMORY,
+        choices=peak_names(),
         default="allocated",
         help="the peak that must be within it, of one image in a fresh program (default allocated)",
     )

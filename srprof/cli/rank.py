@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
+from srprof.figures import peak_names
 from srprof.inputs import parse_size
 from srprof.options import add_output, show
 from srprof.output import check_output
@@ -55,7 +56,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--memory",
-        choices=("planned", "eager", "allocated"),
+        choices=peak_names(),
         default="allocated",
         help="what the memory column counts (default allocated, as the challenge)",
     )

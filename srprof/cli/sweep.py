@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
+from srprof.figures import names
 from srprof.options import (
     add_output,
     add_tensor_format,
@@ -63,8 +64,8 @@ def add_parser(commands: Any) -> None:
         metavar="NAMES",
         action="append",
         default=[],
-        help="params, flops, macs, activations, convs, planned, eager, allocated, reserved, "
-        "latency_ms; between commas or again for more (default: all but macs and reserved)",
+        help=f"{', '.join(names())}; between commas or again for more (default: all but net, macs "
+        "and reserved)",
     )
     parser.add_argument(
         "--device", metavar="PROFILE", help="predict latency_ms for it (srprof devices)"

@@ -11,15 +11,12 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import SequenceMatcher
 from typing import Literal, TypeVar
 
+from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
 from srprof.paths import short_path
 from srprof.words import mib, mib_size, signed_size
 
 T = TypeVar("T")
-
-#: Peaks in the order of a report, and the counts beside them.
-PEAKS = ("planned", "eager", "allocated", "reserved")
-COUNTS = ("params", "flops_ntire", "macs", "activations", "convs")
 
 Fate = Literal["came", "went", "changed"]
 
@@ -179,12 +176,12 @@ class Diff:
 
     Attributes:
         before, after: what was compared.
-        peaks: by `PEAKS`. net: the network's own bytes, which every peak contains.
+        peaks: those that both sides have. net: the network's own bytes, which every peak contains.
         tensors: at the eager peak, the largest change first; with `net` their differences sum to
             the eager peak's.
         nodes: that changed, came or went, the largest difference first, then those of one side.
         same_nodes: how many are as they were.
-        counts: by `COUNTS`.
+        counts: of complexity, by `srprof.figures`.
     """
 
     before: Side
@@ -217,7 +214,7 @@ class Sketch:
         side: what was analyzed. net: the network's own bytes.
         peaks: bytes by name. peak_places: the nodes that have them, where they are known.
         live: storages at the eager peak, in the order in which they were made.
-        steps: the nodes in order. counts: by `COUNTS`.
+        steps: the nodes in order. counts: of complexity by name.
     """
 
     side: Side
@@ -242,7 +239,7 @@ def sketch(record: AnalysisRecord) -> Sketch:
         peak_places={name: _place(node) for name, node in nodes.items() if node is not None},
         live=tuple(_live(item, record) for item in live),
         steps=tuple(Step(_place(node), memory.net + node.referenced) for node in record.nodes),
-        counts={name: getattr(record.complexity, name) for name in COUNTS},
+        counts={f.name: int(f.of(record) or 0) for f in figures.counts()},
     )
 
 
@@ -275,18 +272,26 @@ def difference(before: Sketch, after: Sketch) -> Diff:
     return Diff(
         before=before.side,
         after=after.side,
-        peaks=tuple(_peak_change(name, before, after) for name in PEAKS),
+        peaks=tuple(
+            _peak_change(change, before, after) for change in _changes(before.peaks, after.peaks)
+        ),
         net=Change("net", before.net, after.net),
         tensors=_tensor_changes(before.live, after.live),
         nodes=nodes,
         same_nodes=same,
-        counts=tuple(Change(name, before.counts[name], after.counts[name]) for name in COUNTS),
+        counts=_changes(before.counts, after.counts),
     )
 
 
-def _peak_change(name: str, before: Sketch, after: Sketch) -> PeakChange:
-    change = Change(name, before.peaks[name], after.peaks[name])
-    return PeakChange(change, before.peak_places.get(name), after.peak_places.get(name))
+def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Change, ...]:
+    """The figures that both sides have, in their order."""
+    both = (name for name in figures.names() if name in before and name in after)
+    return tuple(Change(name, before[name], after[name]) for name in both)
+
+
+def _peak_change(change: Change, before: Sketch, after: Sketch) -> PeakChange:
+    places = (side.peak_places.get(change.name) for side in (before, after))
+    return PeakChange(change, *places)
 
 
 def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[TensorChange, ...]:
@@ -340,13 +345,13 @@ def _step_changes(
 # -- in words -------------------------------------------------------------------------------------
 
 
-def explain(found: Diff) -> tuple[str, ...]:
+def explain(changes: Diff) -> tuple[str, ...]:
     """The differences at the eager peak, one sentence each, the largest first."""
-    net = (f"parameters and buffers: {signed_size(found.net.difference)}",)
+    net = (f"parameters and buffers: {signed_size(changes.net.difference)}",)
     return (
-        explain_peak(found.peak("eager")),
-        *(net if found.net.difference else ()),
-        *map(explain_tensor, found.tensors),
+        explain_peak(changes.peak("eager")),
+        *(net if changes.net.difference else ()),
+        *map(explain_tensor, changes.tensors),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.errors import InputError
+from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.words import shape_text
 
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from srprof.measuring.base import Measurement
     from srprof.quality.evaluation import Evaluation
     from srprof.spec import Spec
-
-#: Ways of counting memory, from the most ideal to the most real, with what each is.
-MEMORY: Mapping[str, str] = {
-    "planned": "what a perfect executor needs",
-    "eager": "what eager PyTorch references",
-    "allocated": "torch.cuda.max_memory_allocated() of a fresh program's first image",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +102,37 @@ def predicted(model: Model, device: Profile, memory: str) -> Entry:
     """A model's row: counts, predicted runtime and memory, and its published PSNR if it has one.
 
     Args:
-        memory: a key of `MEMORY`.
+        memory: the name of a peak.
 
     Raises:
-        InputError: the device has no peak for the network's dtype.
+        InputError: there is no such peak, or the device has no peak for the network's dtype.
     """
     from srprof.cost.roofline import estimate
 
-    counts = model.run_for("counts").complexity
+    peak, run = find_peak(memory), model.run_for("counts")
     counted = Origin(
         "predicted", f"counted as the NTIRE 2022 challenge counts, at {_shape(model, 'counts')}"
     )
     runtime = estimate(model.run_for("runtime").trace, device)
-    peaks = _peaks(model.run_for("memory"))
+    peaks = {name: p.nbytes for name, p in model.run_for("memory").peaks.items()}
+    meaning = peak.meaning.removeprefix("as ")
+    if peak.least is not None:
+        meaning += " of a fresh program's first image"
     doubt = device.held_out_error
     error = "" if doubt is None else f"; mean error on networks that its fit left out {doubt:.1%}"
+    timed = f"roofline at {_shape(model, 'runtime')}{error}"
+    sized = f"{memory}: {meaning}, at {_shape(model, 'memory')}"
+
+    def count(name: str) -> Cell:
+        return Cell(run.value(name) or 0, counted)
+
     cells = {
-        "params": Cell(counts.parameters, counted),
-        "flops": Cell(counts.flops_ntire, counted),
-        "runtime_ms": Cell(
-            1e3 * runtime.seconds,
-            Origin("predicted", f"roofline at {_shape(model, 'runtime')}{error}", device.name),
-        ),
-        "memory": Cell(
-            peaks[memory],
-            Origin("predicted", f"{memory}: {MEMORY[memory]}, at {_shape(model, 'memory')}"),
-        ),
-        "activations": Cell(counts.activations, counted),
-        "convs": Cell(counts.convolutions, counted),
+        "params": count("params"),
+        "flops": count("flops"),
+        "runtime_ms": Cell(1e3 * runtime.seconds, Origin("predicted", timed, device.name)),
+        "memory": Cell(peaks[memory], Origin("predicted", sized)),
+        "activations": count("activations"),
+        "convs": count("convs"),
     }
     psnr = _published_psnr(model)
     if psnr is not None:
@@ -145,14 +142,6 @@ def predicted(model: Model, device: Profile, memory: str) -> Entry:
 
 def _shape(model: Model, what: str) -> str:
     return shape_text(model.shapes[what])
-
-
-def _peaks(analysis: Analysis) -> dict[str, int]:
-    return {
-        "planned": analysis.memory.planned.nbytes,
-        "eager": analysis.memory.eager.nbytes,
-        "allocated": analysis.cold.peak_allocated,
-    }
 
 
 def _published_psnr(model: Model) -> Cell | None:

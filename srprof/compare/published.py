@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from srprof.analysis.record import Comparison
 from srprof.analysis.run import Analysis
+from srprof.figures import find
 from srprof.registry import Convention, Network
 
 Count = Callable[[Analysis], float]
@@ -76,22 +77,52 @@ def _each_weight_once(analysis: Analysis) -> float:
     return _parameters("weight")(analysis) * prod(image[-2:])
 
 
-_PARAMS: Mapping[str, Count] = {
-    "": lambda a: a.complexity.parameters,
-    "convolutions": _parameters("weight", "bias"),
-    "weights": _parameters("weight"),
-}
+def _of(figure: str) -> Count:
+    """What the figure itself counts."""
+    return lambda analysis: analysis.value(figure) or 0
+
+
+def _measure(
+    figure: str,
+    how: str,
+    at: tuple[int, int] | None = None,
+    title: str = "",
+    counts: Mapping[str, Count] | None = None,
+) -> Measure:
+    """A measure that is a figure of ours, at an input if it depends on one."""
+    row = find(figure)
+    return Measure(
+        title=title or row.title,
+        unit=row.unit,
+        factor=row.factor,
+        decimals=row.decimals,
+        how=how,
+        size=None if at is None else lambda _: at,
+        counts={"": _of(figure), **(counts or {})},
+    )
+
+
+_PARAMS = _measure(
+    "params",
+    "all parameters",
+    counts={"convolutions": _parameters("weight", "bias"), "weights": _parameters("weight")},
+)
 _MULT_ADDS: Mapping[str, Count] = {
-    "": lambda a: a.complexity.macs,
+    "": _of("macs"),
     "output size": _mult_adds_at_output_size,
     "each weight once": _each_weight_once,
 }
-_EAGER: Mapping[str, Count] = {"": lambda a: a.memory.eager.nbytes}
+_MEMORY = _measure(
+    "eager",
+    "eager peak at 510x510, the largest image; published: the allocator's, on a GPU",
+    LARGEST,
+    "memory",
+)
 
 #: Published figures by the names that registry entries give them.
 MEASURES: Mapping[str, Measure] = {
-    "params_M": Measure("params", "M", 1e6, 3, "all parameters", counts=_PARAMS),
-    "params_K": Measure("params", "K", 1e3, 0, "all parameters", counts=_PARAMS),
+    "params_M": _PARAMS,
+    "params_K": replace(_PARAMS, unit="K", factor=1e3, decimals=0),
     "mult_adds_G": Measure(
         "Mult-Adds",
         "G",
@@ -101,38 +132,14 @@ MEASURES: Mapping[str, Measure] = {
         LR_OF_720P.__getitem__,
         _MULT_ADDS,
     ),
-    "flops_G": Measure(
-        "FLOPs",
-        "G",
-        1e9,
-        2,
-        "the challenge's count at 256x256",
-        lambda _: COUNTED_AT,
-        {"": lambda a: a.complexity.flops_ntire},
+    "flops_G": _measure("flops", "the challenge's count at 256x256", COUNTED_AT),
+    "activations_M": _measure(
+        "activations", "elements of convolution outputs at 256x256", COUNTED_AT
     ),
-    "activations_M": Measure(
-        "activations",
-        "M",
-        1e6,
-        2,
-        "elements of convolution outputs at 256x256",
-        lambda _: COUNTED_AT,
-        {"": lambda a: a.complexity.activations},
-    ),
-    "convs": Measure(
-        "convs", "", 1, 0, "convolution calls", counts={"": lambda a: a.complexity.convolutions}
-    ),
-    "memory_MiB": Measure(
-        "memory",
-        "MiB",
-        2**20,
-        2,
-        "eager peak at 510x510, the largest image; published: the allocator's, on a GPU",
-        lambda _: LARGEST,
-        _EAGER,
-    ),
-    "memory_256_M": Measure(
-        "memory", "M", 2**20, 0, "eager peak at 256x256", lambda _: COUNTED_AT, _EAGER
+    "convs": _measure("convs", "convolution calls"),
+    "memory_MiB": _MEMORY,
+    "memory_256_M": replace(
+        _MEMORY, unit="M", decimals=0, how="eager peak at 256x256", size=lambda _: COUNTED_AT
     ),
     "runtime_ms": Measure("run time", "ms", 1, 2, "measured by the challenge, on its GPU"),
     "time_ms": Measure("run time", "ms", 1, 2, "measured for the paper, on its GPU"),
@@ -147,7 +154,7 @@ def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> lis
         known: analyses of the network at this scale in float32, not to be made again.
     """
     analyses = {(_key({"scale": scale}), _size(analysis)): analysis for analysis in known}
-    found = []
+    comparisons = []
     for name, published in network.published.get(scale, {}).items():
         measure = MEASURES[name]
         convention = network.convention(name, scale) or Convention(name, "")
@@ -161,8 +168,8 @@ def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> lis
                 shape = (1, convention.channels or network.channels, *size)
                 analyses[key] = _analyze(network, variant, shape)
             ours = measure.counts[convention.count](analyses[key]) / measure.factor
-        found.append(_comparison(network, scale, name, published, ours, convention))
-    return found
+        comparisons.append(_comparison(network, scale, name, published, ours, convention))
+    return comparisons
 
 
 def _comparison(

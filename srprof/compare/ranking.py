@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from srprof.errors import InputError
+from srprof.figures import find
 
 Kind = Literal["predicted", "measured", "published", "given"]
 Mark = Literal["best", "second", ""]
@@ -45,16 +46,23 @@ class Metric:
         return f"{value / self.factor:.{self.decimals}f}"
 
 
+def _column(figure: str, name: str = "", title: str = "", ranked: bool = True) -> Metric:
+    """The column of a figure, which the challenge calls otherwise where a name is given."""
+    row = find(figure)
+    title = title or row.title[0].upper() + row.title[1:]
+    return Metric(name or figure, title, row.unit, row.factor, row.decimals, ranked)
+
+
 #: The columns, in the order in which they are shown.
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("params", "Params", "M", 1e6, 3),
-        Metric("flops", "FLOPs", "G", 1e9, 2),
-        Metric("runtime_ms", "Runtime", "ms", 1, 2),
-        Metric("memory", "Memory", "MiB", 2**20, 2),
-        Metric("activations", "Activations", "M", 1e6, 2),
-        Metric("convs", "Convs", "", 1, 0, ranked=False),
+        _column("params"),
+        _column("flops"),
+        _column("latency_ms", "runtime_ms", "Runtime"),
+        _column("allocated", "memory", "Memory"),
+        _column("activations"),
+        _column("convs", ranked=False),
         Metric("psnr_dB", "PSNR", "dB", 1, 2, ranked=False, higher=True),
     )
 }
@@ -96,7 +104,7 @@ class Entry:
         cells: by metric; one that is missing is not known.
         ranked: it takes part in the ranking; the challenge leaves out rows of too low a PSNR.
         reference: the published table that it belongs to, "" for the user's own.
-        peaks: bytes by way of counting memory ("planned", "eager", "allocated"), where known.
+        peaks: bytes by way of counting memory, where known.
     """
 
     name: str

@@ -11,23 +11,23 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 from zlib import crc32
 
+from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
 from srprof.codec import Key, decode_record, encode
-from srprof.compare.diff import COUNTS, Live, Place, Side, Sketch, difference
+from srprof.compare.diff import Live, Place, Side, Sketch, difference
 from srprof.errors import InputError
 from srprof.files import parse_json, read_text
 from srprof.gate.config import Settings
 from srprof.output import replacing
-from srprof.quantities import METRICS
 from srprof.words import one_line
 
-#: Version of the file.
-SCHEMA = 1
+#: Version of the file. The first has older names of metrics, and is read.
+SCHEMA = 2
 
 #: How many of the nodes with the most bytes, and with the most MACs, an entry names.
 LARGEST = 4
@@ -172,11 +172,11 @@ def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:
     return Sketch(
         side=Side(entry.settings["model"], "", 0, environment.get("torch", "")),
         net=metrics["net"],
-        peaks={n.partition(".")[2]: v for n, v in metrics.items() if n.startswith("peak.")},
+        peaks={name: metrics[name] for name in figures.peak_names() if name in metrics},
         peak_places={name: places[index] for name, index in trace.peak_node.items()},
         live=tuple(map(_live, trace.live)),
         steps=(),
-        counts={name: metrics[name] for name in COUNTS},
+        counts={f.name: metrics[f.name] for f in figures.counts() if f.name in metrics},
     )
 
 
@@ -267,20 +267,29 @@ def loads(text: str, name: str) -> Baseline:
     """
     source, again = f"the baseline {name}", f"take it from git again, or {_UPDATE}"
     data = parse_json(text, source, again)
+    if isinstance(data, dict) and data.get("schema") == 1:
+        data = {**data, "schema": SCHEMA}
     baseline = decode_record(Baseline, data, SCHEMA, source, _UPDATE)
-    for key, entry in baseline.entries.items():
+    entries = {key: _renamed(entry) for key, entry in baseline.entries.items()}
+    for key, entry in entries.items():
         try:
             _check_comparable(entry, baseline.environment)
         except (ValueError, KeyError, IndexError) as error:
             raise InputError(
                 f"{source} is damaged: entries.{one_line(key)}: {one_line(error)}; {again}"
             ) from error
-    return baseline
+    return replace(baseline, entries=entries)
+
+
+def _renamed(entry: Entry) -> Entry:
+    """The entry with its metrics called as today; what is no metric any more stays."""
+    known = ((figures.known(name), name, value) for name, value in entry.metrics.items())
+    return replace(entry, metrics={f.name if f else name: value for f, name, value in known})
 
 
 def _check_comparable(entry: Entry, environment: Mapping[str, str]) -> None:
     """Raise whatever would come up where the entry is compared with another."""
-    missing = [name for name in METRICS if name not in entry.metrics and name != "latency"]
+    missing = [name for name in ("net", "eager") if name not in entry.metrics]
     if missing:
         raise ValueError(f"metrics.{missing[0]} is missing")
     read = sketch(entry, environment)

@@ -12,49 +12,56 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
+from srprof import figures
 from srprof._version import __version__
 from srprof.analysis.record import AnalysisRecord, NodeRecord
 from srprof.compare.diff import (
-    COUNTS,
     Diff,
     difference,
     explain_peak,
     explain_tensor,
     sketch,
 )
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import ModelError, SrprofError
+from srprof.figures import Figure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
 from srprof.inputs import check_shape, parse_size
 from srprof.paths import place, working_in
-from srprof.quantities import METRICS, PEAKS, Growth, Kind, format_quantity
+from srprof.quantities import Growth, Kind, format_quantity
 from srprof.words import mib_size, signed_size
 
 UPDATE = "run `srprof check --update` and commit the baseline"
 
-#: What else a metric depends on: a baseline that differs in it is not compared in these.
-#: Counts come from the layers that are called, and not from the ops that torch makes of them.
-_OF_OPS = frozenset({*PEAKS, "macs", "latency"})
-_OF_DTYPE = frozenset({*PEAKS, "net", "latency"})
-_OF_RULES = frozenset(METRICS) - {"params", "net"}
-_OF_ALLOCATOR = frozenset({"peak.allocated", "peak.reserved"})
-DEPENDS: Mapping[str, frozenset[str]] = {
-    "torch": _OF_OPS,
-    "srprof": _OF_RULES,
-    "CUBLAS_WORKSPACE_CONFIG": _OF_ALLOCATOR,
-    "traced_on": _OF_OPS,
-    "trace_on": _OF_OPS,
-    "channels_last": _OF_OPS,
-    "dtype": _OF_DTYPE,
-    "inputs": _OF_RULES,
-    "protocol": _OF_ALLOCATOR,
-    "sizes": _OF_ALLOCATOR,
-    "allocator": _OF_ALLOCATOR,
-    "device": frozenset({"latency"}),
-    "weights": frozenset(),
-    "model": frozenset(METRICS),
-}
+
+def depends() -> Mapping[str, frozenset[str]]:
+    """What else a metric depends on: a baseline that differs in it is not compared in these.
+
+    Counts come from the layers that are called, and not from the ops that torch makes of them.
+    """
+    every = frozenset(figures.names())
+    peaks = frozenset(figures.peak_names())
+    of_ops = peaks | {"macs", "latency_ms"}
+    of_rules = every - {"params", "net"}
+    of_allocator = frozenset(peak.name for peak in figures.peaks() if peak.least is not None)
+    return {
+        "torch": of_ops,
+        "srprof": of_rules,
+        "CUBLAS_WORKSPACE_CONFIG": of_allocator,
+        "traced_on": of_ops,
+        "trace_on": of_ops,
+        "channels_last": of_ops,
+        "dtype": peaks | {"net", "latency_ms"},
+        "inputs": of_rules,
+        "protocol": of_allocator,
+        "sizes": of_allocator,
+        "allocator": of_allocator,
+        "device": frozenset({"latency_ms"}),
+        "weights": frozenset(),
+        "model": every,
+    }
+
 
 #: Sentences of each kind in an explanation.
 _MOST = 6
@@ -90,7 +97,7 @@ class Row:
     @property
     def kind(self) -> Kind:
         """What it counts."""
-        return METRICS[self.metric]
+        return figures.find(self.metric).kind
 
     @property
     def change(self) -> int | None:
@@ -133,7 +140,7 @@ class Result:
     """What became of a check.
 
     Attributes:
-        name: the check's. rows: its metrics, in the order of `METRICS`.
+        name: the check's. rows: its metrics, in the order of `srprof.figures`.
         problems: why it fails as a whole: the model does not run, or has no entry.
         left_out: in what the baseline is of another environment, and what that leaves out.
         explanation: why the figures changed, or what makes up a peak that is over its limit.
@@ -191,7 +198,7 @@ class Report:
 
 
 def describe(row: Row) -> str:
-    """`peak.eager grew by +49.61 MiB, from 788.13 MiB to 837.74 MiB; +0.00 MiB is allowed`."""
+    """`eager peak grew by +49.61 MiB, from 788.13 MiB to 837.74 MiB (1.00 MiB is allowed)`."""
 
     def text(value: int, sign: bool = False) -> str:
         return format_quantity(value, row.kind, sign)
@@ -207,7 +214,7 @@ def describe(row: Row) -> str:
             f"{word} by {text(row.change, True)}, from {text(row.baseline)} to "
             f"{text(row.now)}{allowed}"
         )
-    return f"{row.metric} {' and '.join(parts) or 'is ' + text(row.now)}"
+    return f"{figures.find(row.metric).title} {' and '.join(parts) or 'is ' + text(row.now)}"
 
 
 # -- running --------------------------------------------------------------------------------------
@@ -299,16 +306,23 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
         traced[key] = analysis
     analysis = traced[key]
     record = analysis.record
-    metrics = {f"peak.{name}": value for name, value in record.memory.peak.items()}
-    metrics |= {"net": record.memory.net}
-    metrics |= {name: getattr(record.complexity, name) for name in COUNTS}
     if settings.device is not None:
+        from srprof.analysis.compute import latency_record
         from srprof.cost.profiles import load_profile
         from srprof.cost.roofline import estimate
 
-        seconds = estimate(analysis.trace, load_profile(settings.device)).seconds
-        metrics["latency"] = round(seconds * 1e9)
-    return Observation({name: metrics[name] for name in METRICS if name in metrics}, record)
+        latency = latency_record(estimate(analysis.trace, load_profile(settings.device)))
+        record = replace(record, latency=latency)
+    values = {figure.name: smallest(figure, record) for figure in figures.FIGURES}
+    return Observation({name: v for name, v in values.items() if v is not None}, record)
+
+
+def smallest(figure: Figure, record: AnalysisRecord) -> int | None:
+    """A figure in the smallest unit of its kind: bytes, counts, nanoseconds."""
+    value = figure.of(record)
+    if value is None:
+        return None
+    return round(value * 1e6) if figure.kind == "time" else round(value)
 
 
 # -- judging --------------------------------------------------------------------------------------
@@ -326,7 +340,8 @@ def judge(
         problems = (f"it has no entry in the baseline: {UPDATE}",)
     if baseline is not None and entry is not None:
         differing = differences(check.settings, seen, entry, baseline.environment, environment)
-        apart = frozenset().union(*(DEPENDS.get(key, frozenset(METRICS)) for key in differing))
+        every = frozenset(figures.names())
+        apart = frozenset().union(*(depends().get(key, every) for key in differing))
         left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
     rows = tuple(
         Row(
@@ -359,8 +374,8 @@ def differences(
     """What a baseline's entry was made with otherwise than now: its value and ours."""
     was = {**entry.settings, **before, "traced_on": entry.trace.traced_on}
     ours = {**described(settings), **now, "traced_on": seen.record.traced_on}
-    keys = [key for key in DEPENDS if was.get(key) != ours.get(key)]
-    keys += sorted(k for k in was if k not in DEPENDS and was[k] != ours.get(k))
+    keys = [key for key in depends() if was.get(key) != ours.get(key)]
+    keys += sorted(k for k in was if k not in depends() and was[k] != ours.get(k))
     return {key: (_shown(was.get(key)), _shown(ours.get(key))) for key in keys}
 
 
@@ -372,7 +387,7 @@ def _shown(value: Any) -> str:
 
 def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) -> Iterable[str]:
     for key, (was, ours) in differing.items():
-        lost = [name for name in metrics if name in DEPENDS.get(key, METRICS)]
+        lost = [name for name in metrics if name in depends().get(key, figures.names())]
         if lost:
             yield (
                 f"the baseline is of another {key} ({was}, now {ours}), so these were not "
@@ -395,17 +410,17 @@ def _explained(
     moved = [row for row in result.rows if row.grew or row.shrank]
     if before is not None and moved:
         changes = difference(baselines.sketch(*before), sketch(seen.record))
-        peaks = [row.metric for row in moved if row.metric in PEAKS]
+        peaks = [row.metric for row in moved if row.metric in figures.peak_names()]
         if peaks:
             lines += explain_peaks(changes, peaks)
             live = [t.live for t in changes.tensors if t.difference > 0]
             places += [(tensor.file, tensor.line) for tensor in live]
-        if any(row.metric not in (*PEAKS, "net") for row in moved):
+        if any(row.metric not in (*figures.peak_names(), "net") for row in moved):
             steps = explain_steps(before[0].trace, seen.record)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
         places += _peak_places(changes, peaks)
-    over = [row.metric for row in result.rows if row.over and row.metric in PEAKS]
+    over = [row.metric for row in result.rows if row.over and row.metric in figures.peak_names()]
     if over and not lines:
         lines += explain_now(seen.record, over[0])
         places += [(held.file, held.line) for held in seen.record.memory.held_at_peak]
@@ -417,16 +432,15 @@ def _explained(
 
 def explain_peaks(changes: Diff, metrics: Sequence[str]) -> list[str]:
     """How peaks changed, and what came to the eager peak and went from it."""
-    changed = {name.partition(".")[2] for name in metrics}
-    names = [n for n in ("planned", "allocated") if n in changed and changes.peak(n).moved]
-    lines = [explain_peak(changes.peak(name)) for name in ("eager", *names)]
+    others = [name for name in metrics if name != "eager" and changes.peak(name).moved]
+    lines = [explain_peak(changes.peak(name)) for name in ("eager", *others)]
     if changes.net.difference:
         lines.append(f"parameters and buffers: {signed_size(changes.net.difference)}")
     return [*lines, *_first([explain_tensor(change) for change in changes.tensors], "tensors")]
 
 
 def _peak_places(changes: Diff, metrics: Sequence[str]) -> list[tuple[str, int]]:
-    after = [changes.peak(name.partition(".")[2]).after for name in metrics]
+    after = [changes.peak(name).after for name in metrics]
     return [(node.file, node.line) for node in after if node is not None]
 
 
@@ -464,9 +478,9 @@ def _node(node: NodeRecord) -> str:
     return f"node {node.index} {node.step}{at}{macs}"
 
 
-def explain_now(record: AnalysisRecord, metric: str = "peak.eager") -> list[str]:
+def explain_now(record: AnalysisRecord, peak: str = "eager") -> list[str]:
     """Where a peak is, what is held at the eager one, and what letting that go would save."""
-    node = _peak_node(record, metric)
+    node = _peak_node(record, peak)
     lines = [f"the peak is at {_node(node)}"] if node else []
     sentences = [
         f"`{held.variable}` in {held.function}, line {held.line}, is held at the peak "
@@ -482,8 +496,8 @@ def explain_now(record: AnalysisRecord, metric: str = "peak.eager") -> list[str]
     return lines
 
 
-def _peak_node(record: AnalysisRecord, metric: str) -> NodeRecord | None:
-    return record.node(record.memory.peak_node.get(metric.partition(".")[2]))
+def _peak_node(record: AnalysisRecord, peak: str) -> NodeRecord | None:
+    return record.node(record.memory.peak_node.get(peak))
 
 
 def _first(lines: Sequence[str], noun: str) -> list[str]:
@@ -492,18 +506,16 @@ def _first(lines: Sequence[str], noun: str) -> list[str]:
 
 
 def check_model(
-    model: Any, inputs: Sequence[Any], metric: str, limit: int, **options: Any
+    model: Any, inputs: Sequence[Any], memory: str, limit: int, **options: Any
 ) -> tuple[Row, tuple[str, ...]]:
     """A model's peak against a limit in bytes, with the explanation if it is over.
 
     Raises:
-        InputError: the metric is no peak, or an input is wrong. ModelError: the model raised.
+        InputError: the memory is no peak, or an input is wrong. ModelError: the model raised.
     """
-    if metric not in PEAKS:
-        known = ", ".join(name.partition(".")[2] for name in PEAKS)
-        raise InputError(f"memory {metric.partition('.')[2]!r} is not one of {known}")
+    peak = figures.find_peak(memory)
     from srprof.analysis import analyze
 
     record = analyze(model, *inputs, **options).record
-    row = Row(metric, None, record.memory.peak[metric.partition(".")[2]], limit)
-    return row, tuple(explain_now(record, metric)) if row.over else ()
+    row = Row(peak.name, None, record.memory.peak[peak.name], limit)
+    return row, tuple(explain_now(record, peak.name)) if row.over else ()

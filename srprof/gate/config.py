@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+from srprof import figures
 from srprof.codec import Key, check_keys, decode, decode_table, keys_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import RUN_DTYPES, parse_size
 from srprof.protocol import PROTOCOLS
-from srprof.quantities import METRICS, Growth, parse_growth, parse_quantity
+from srprof.quantities import Growth, parse_growth, parse_quantity
 from srprof.rules import (
     Each,
     Entries,
@@ -40,6 +41,7 @@ def _profile(name: str | None) -> None:
         raise InputError(f"unknown device {name!r}: {hint(name, device_names())}")
 
 
+T = TypeVar("T")
 _Size = Annotated[str, Passes(parse_size)]
 
 
@@ -78,7 +80,7 @@ class Check:
     settings: Settings
     limits: Mapping[str, int] = field(default_factory=dict)
     growth: Mapping[str, Growth] = field(default_factory=dict)
-    metrics: tuple[str, ...] = tuple(METRICS)
+    metrics: tuple[str, ...] = field(default_factory=figures.names)
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,18 @@ def load(path: Path) -> Config:
 def _growth(value: object) -> Mapping[str, Growth]:
     """Growth by metric; a single one is a share, and holds for all."""
     if isinstance(value, Mapping):
-        return decode(_GROWTHS, dict(_dotted(value)))
+        return _today(decode(_GROWTHS, dict(_dotted(value))))
     try:
         growth = parse_growth(value, "bytes")
     except InputError as error:
-        raise InputError(f'{error}; by metric, growth.peak.eager = "5 MiB"') from error
+        raise InputError(f'{error}; by metric, growth.eager = "5 MiB"') from error
     share = Growth(growth.share)  # bytes are no count: they hold where sizes are compared
-    return {name: growth if kind == "bytes" else share for name, kind in METRICS.items()}
+    return {f.name: growth if f.kind == "bytes" else share for f in figures.FIGURES}
+
+
+def _today(named: Mapping[str, T]) -> dict[str, T]:
+    """The same by the names of today."""
+    return {figures.find(name).name: value for name, value in named.items()}
 
 
 _GROWTHS: Any = Annotated[
@@ -159,7 +166,7 @@ _GROWTHS: Any = Annotated[
     Entries(
         lambda: {
             name: Annotated[Growth, Read(partial(parse_growth, kind=kind))]
-            for name, kind in METRICS.items()
+            for name, kind in figures.kinds().items()
         }
     ),
 ]
@@ -168,14 +175,14 @@ _LIMITS: Any = Annotated[
     Entries(
         lambda: {
             name: Annotated[int, Read(partial(parse_quantity, kind=kind))]
-            for name, kind in METRICS.items()
+            for name, kind in figures.kinds().items()
         }
     ),
 ]
 _Growths = Annotated[Mapping[str, Growth], Read(_growth)]
 _Metrics = Annotated[
-    tuple[Annotated[str, Known(lambda: METRICS)], ...],
-    Rule('a list of names, ["peak.eager", "params"]', bool),
+    tuple[Annotated[str, Known(figures.kinds)], ...],
+    Rule('a list of names, ["eager", "params"]', bool),
 ]
 
 
@@ -200,9 +207,9 @@ def _limited(table: object) -> tuple[_Table, Mapping[str, int]]:
         raise mismatch(table, "a table")
     keys = keys_of(_Table)
     rest = dict(_dotted({key: value for key, value in table.items() if key not in keys}))
-    check_keys(rest, (*METRICS, *keys))
+    check_keys(rest, (*figures.kinds(), *keys))
     own = {key: value for key, value in table.items() if key in keys}
-    return decode(_Table, own, strict=True), decode(_LIMITS, rest)
+    return decode(_Table, own, strict=True), _today(decode(_LIMITS, rest))
 
 
 @dataclass(frozen=True)
@@ -218,7 +225,7 @@ class _File:
         str | Literal[False],
         Rule("a file's name, or false for limits alone", lambda name: name != ""),
     ] = BASELINE
-    growth: _Growths = field(default_factory=lambda: dict.fromkeys(METRICS, Growth()))
+    growth: _Growths = field(default_factory=lambda: dict.fromkeys(figures.names(), Growth()))
     metrics: _Metrics | None = None
 
 
@@ -246,10 +253,10 @@ def parse(table: object, file: Path) -> Config:
 def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:
     settings = Settings(**{key.name: getattr(own, key.name) for key in fields(Settings)})
     name = own.name or _name(settings)
-    named = own.metrics or file.metrics or ()
-    if settings.device is None and "latency" in (*limits, *named):
+    named = _today(dict.fromkeys(own.metrics or file.metrics or ()))
+    if settings.device is None and "latency_ms" in (*limits, *named):
         raise InputError(f'check {name}: latency needs a device profile: add device = "ntire2022"')
-    metrics = tuple(metric for metric in METRICS if metric in (named or METRICS))
+    metrics = tuple(metric for metric in figures.names() if metric in named or not named)
     return Check(name, settings, limits, {**file.growth, **own.growth}, metrics)
 
 

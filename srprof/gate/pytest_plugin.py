@@ -105,7 +105,7 @@ class Srprof:
 
         try:
             limit = max if type(max) is int else parse_quantity(max, "bytes")
-            row, why = check_model(model, inputs, f"peak.{memory}", limit, **options)
+            row, why = check_model(model, inputs, memory, limit, **options)
         except SrprofError as error:
             pytest.fail(f"srprof: {error}", pytrace=False)
         if row.over:

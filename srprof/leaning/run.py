@@ -169,4 +169,4 @@ def _local(network: nn.Module, name: str) -> Locality:
 
 
 def _peaks(analysis: Analysis) -> dict[str, int]:
-    return dict(analysis.record.memory.peak)
+    return {name: peak.nbytes for name, peak in analysis.peaks.items()}

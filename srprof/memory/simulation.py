@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from srprof.errors import OutOfDeviceMemoryError
 from srprof.memory.allocator import CachingAllocator, Peaks, SegmentInfo, Usage, new_allocator
-from srprof.memory.model import counted
+from srprof.memory.model import Peak, counted
 from srprof.memory.settings import Settings
 from srprof.ops import row
 from srprof.records import External, Node, Trace
@@ -105,6 +105,16 @@ class Simulation:
     def peak_node(self) -> int | None:
         """The node of that image in which the peak is reached."""
         return None if self.peak_image is None else self.images[self.peak_image].peak_node
+
+    @property
+    def allocated(self) -> Peak:
+        """The peak of what is allocated, and its node."""
+        return Peak(self.peak_allocated, self.peak_node)
+
+    @property
+    def reserved(self) -> Peak:
+        """The peak of what is reserved."""
+        return Peak(self.peak_reserved, None)
 
     @property
     def at_peak(self) -> Usage:

@@ -9,12 +9,13 @@ from typing import Any
 from srprof.analysis import Analysis
 from srprof.cost.profiles import Profile
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import WorkspaceTable
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
-from srprof.sizing.records import MEMORY, SizedCall
+from srprof.sizing.records import SizedCall
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 
@@ -27,7 +28,7 @@ class Probe:
 
     Attributes:
         workload: with the image at any size; its other inputs stay as they are.
-        memory: which peak is asked for.
+        peak: that is asked for.
         settings, workspaces, device: as for `srprof.analyze`.
         error: the first that the network raised at a size that it may not take.
         proportional: whether the first square image gave one in proportion; None before it.
@@ -35,7 +36,7 @@ class Probe:
     """
 
     workload: Workload
-    memory: str
+    peak: PeakFigure
     settings: Settings
     workspaces: WorkspaceTable
     device: Profile | None = None
@@ -117,21 +118,19 @@ class Probe:
                 self.refused[shape] = error
                 self._found[shape] = inf, inf
             else:
-                self._found[shape] = self.peak(analysis), self._least(analysis)
+                needed, least = self.peak.at(analysis).nbytes, self.peak.least
+                self._found[shape] = needed, needed if least is None else least(analysis)
         return self._found[shape]
 
-    def peak(self, analysis: Analysis) -> int:
-        """The peak that is asked for."""
-        return peaks(analysis)[self.memory] if self.simulated else _plain(analysis, self.memory)
+    @property
+    def memory(self) -> str:
+        """The name of the peak that is asked for."""
+        return self.peak.name
 
     @property
     def simulated(self) -> bool:
-        """Whether the peak is an allocator's, which may fall while the size grows."""
-        return self.memory in ("allocated", "reserved")
-
-    def _least(self, analysis: Analysis) -> int:
-        """What is requested, which the allocator's blocks are at least; it grows with the size."""
-        return analysis.cold.peak_requested if self.simulated else self.peak(analysis)
+        """Whether the peak may fall while the size grows, as an allocator's does."""
+        return self.peak.least is not None
 
     def _analysis(self, record: Trace) -> Analysis:
         return Analysis(
@@ -145,29 +144,13 @@ class Probe:
         return SizedCall(
             shape=shape,
             result=result_shape(analysis.trace),
-            peaks=peaks(analysis),
+            peaks={name: peak.nbytes for name, peak in analysis.peaks.items()},
             predicted_ms=None if latency is None else 1e3 * latency.seconds,
         )
 
     def record_at(self, shape: Shape) -> SizedCall:
         """All peaks of the network at an image of this shape, and its latency."""
         return self.record(self.call(shape), shape)
-
-
-def _plain(analysis: Analysis, memory: str) -> int:
-    model = analysis.memory
-    return model.planned.nbytes if memory == "planned" else model.eager.nbytes
-
-
-def peaks(analysis: Analysis) -> dict[str, int]:
-    """The four peaks, in bytes."""
-    values = (
-        analysis.memory.planned.nbytes,
-        analysis.memory.eager.nbytes,
-        analysis.cold.peak_allocated,
-        analysis.cold.peak_reserved,
-    )
-    return dict(zip(MEMORY, values, strict=True))
 
 
 def result_shape(record: Trace) -> Shape:

@@ -13,9 +13,6 @@ from srprof.tiling.sizes import SizeRule
 #: Version of the JSON object.
 SCHEMA = 1
 
-#: What `--memory` takes: the four peaks.
-MEMORY = ("planned", "eager", "allocated", "reserved")
-
 
 @dataclass(frozen=True, slots=True)
 class SizedCall:
@@ -24,7 +21,7 @@ class SizedCall:
     Attributes:
         shape: (n, c, h, w) of the image. result: shape of what the network gives, () if that is
             no single tensor.
-        peaks: bytes by the names of `MEMORY`.
+        peaks: bytes by name.
         predicted_ms: latency on the device; None if it was not asked for.
     """
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from srprof.cost.profiles import Profile, load_profile
 from srprof.errors import InputError
+from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
 from srprof.memory.workspace import WorkspaceTable, load_workspaces
 from srprof.progress import Progress, silent
 from srprof.sizing.arguments import parse_aspect, parse_budget
 from srprof.sizing.probe import Probe
-from srprof.sizing.records import MEMORY, Fit
+from srprof.sizing.records import Fit
 from srprof.sizing.search import Search
 
 
@@ -49,7 +50,7 @@ def fit(
             matters to `batch` only, or where the network takes few sizes. Default: one image of
             256x256.
         memory: the peak that must be within the budget: "planned", "eager", "allocated" or
-            "reserved", of a fresh program's first image.
+            "reserved" (`srprof.figures`), of a fresh program's first image.
         aspect: width:height of the inputs; None is the image's if there is one, else 1:1.
         batch: keep the size, and find the largest batch.
         image: LR height and width of an image that is to be run whole or in tiles.
@@ -61,8 +62,7 @@ def fit(
             an argument is wrong.
         ModelError: the network raises at every size that was tried.
     """
-    if memory not in MEMORY:
-        raise InputError(f"memory {memory!r} is not one of {', '.join(MEMORY)}")
+    peak = find_peak(memory)
     if batch and image is not None:
         raise InputError("batch and image are two questions: ask one at a time")
     if batch and aspect is not None:
@@ -76,7 +76,7 @@ def fit(
     parsed = Settings.from_environment(os.environ) if allocator is None else None
     probe = Probe(
         workload=workload,
-        memory=memory,
+        peak=peak,
         settings=parsed or Settings.parse(allocator or ""),
         workspaces=WorkspaceTable() if workspace is None else load_workspaces(workspace),
         device=load_profile(device) if isinstance(device, str) else device,

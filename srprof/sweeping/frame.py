@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
-from srprof.sweeping.grid import METRICS
+from srprof.sweeping.grid import unit
 from srprof.sweeping.journal import Row
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def frame(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:
 
     columns = list(plan.columns)
     table = pandas.DataFrame([{c: row[c] for c in columns} for row in rows], columns=columns)
-    kinds = {m: "Float64" if METRICS[m] == "ms" else "Int64" for m in plan.metrics}
+    kinds = {m: "Float64" if unit(m) == "ms" else "Int64" for m in plan.metrics}
     return table.astype(kinds)
 
 

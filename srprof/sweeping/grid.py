@@ -12,30 +12,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from srprof import figures
 from srprof.errors import InputError
 from srprof.inputs import parse_size
+from srprof.quantities import Kind
 from srprof.spec import Spec
-from srprof.words import hint, shape_text
+from srprof.words import shape_text
 
-#: Metrics by name, with their units.
-METRICS: Mapping[str, str] = {
-    "params": "count",
-    "flops": "count",
-    "macs": "count",
-    "activations": "count",
-    "convs": "count",
-    "planned": "bytes",
-    "eager": "bytes",
-    "allocated": "bytes",
-    "reserved": "bytes",
-    "latency_ms": "ms",
-}
-DEFAULT_METRICS = ("params", "flops", "activations", "convs", "planned", "eager", "allocated")
-#: Metrics that need a device profile.
-OF_A_DEVICE = frozenset({"latency_ms"})
-
-#: Columns of a table that are no argument's.
-RESERVED = frozenset({"input", "error", *METRICS})
+#: Units of a table's values by the kind of their figure.
+UNITS: Mapping[Kind, str] = {"count": "count", "bytes": "bytes", "time": "ms"}
+#: Figures that only those who name them get.
+_SELDOM = frozenset({"net", "macs", "reserved"})
 
 MOST_CONFIGURATIONS = 1_000_000
 
@@ -77,7 +64,7 @@ def configurations(
     for name in arguments:
         if name in dict(spec.kwargs):
             raise InputError(f"{name} is given by the SPEC and by --set: keep one of them")
-        if name in RESERVED:
+        if name in ("input", "error", *figures.names()):
             raise InputError(f"--set {name}: a column of the table has that name already")
     count = len(inputs)
     for values in arguments.values():
@@ -223,6 +210,18 @@ def _pieces(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+def unit(name: str) -> str:
+    """Of a metric's values: count, bytes or ms."""
+    return UNITS[figures.find(name).kind]
+
+
+def usual_metrics(device: object | None = None) -> tuple[str, ...]:
+    """What is computed if nobody says: counts, peaks, and the latency on a device."""
+    timed = (figure for figure in figures.FIGURES if figure.kind == "time" and device is not None)
+    usual = (*figures.counts(), *figures.peaks(), *timed)
+    return tuple(figure.name for figure in usual if figure.name not in _SELDOM)
+
+
 def parse_metrics(texts: Sequence[str], device: object | None) -> tuple[str, ...]:
     """Names of metrics, between commas or apart; a usual set if there are none.
 
@@ -230,17 +229,15 @@ def parse_metrics(texts: Sequence[str], device: object | None) -> tuple[str, ...
         InputError: one is unknown, or needs a device profile.
     """
     names = [name.strip() for text in texts for name in text.split(",")]
-    if not names:
-        return DEFAULT_METRICS + (("latency_ms",) if device is not None else ())
-    found: dict[str, None] = {}
-    for name in names:
-        known = "latency_ms" if name == "latency" else name
-        if known not in METRICS:
-            raise InputError(f"--metric {name!r} is unknown: {hint(name, METRICS)}")
-        if known in OF_A_DEVICE and device is None:
+    chosen: dict[str, None] = {}
+    for name in names or usual_metrics(device):
+        figure = figures.known(name)
+        if figure is None:
+            raise InputError(f"--metric {name!r} is unknown: {figures.suggestion(name)}")
+        if figure.kind == "time" and device is None:
             raise InputError(f"--metric {name} is predicted for a device: give --device too")
-        found[known] = None
-    return tuple(found)
+        chosen[figure.name] = None
+    return tuple(chosen)
 
 
 def check_arguments(spec: Spec, names: Iterable[str]) -> None:

@@ -165,7 +165,7 @@ def sweep(
         spec: a SPEC string.
         inputs: sizes and ranges of them, as `--input` has them.
         arguments: values of the factory's arguments by name.
-        metrics: names in `srprof.sweeping.grid.METRICS`; () is a usual set.
+        metrics: names of `srprof.figures`; () is a usual set.
         device: the profile that latency is predicted for.
         dtype, channels_last, trace_on: as for `analyze`.
         jobs: processes; 1 is this one. With more, a script needs `if __name__ == "__main__":`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 from srprof.sweeping.grid import Configuration
 from srprof.words import one_line
@@ -99,22 +98,8 @@ def _values(task: Task, configuration: Configuration) -> dict[str, int | float]:
         channels_last=task.channels_last,
     )
     analysis = analyze(run_trace(workload, task.trace_on, holders=False), device=task.device)
-    return {name: _value(analysis, name) for name in task.metrics}
-
-
-def _value(analysis: Any, metric: str) -> int | float:
-    counts, memory = analysis.complexity, analysis.memory
-    found: int | float
-    if metric == "latency_ms":
-        found = 1e3 * analysis.latency.seconds
-    elif metric in ("planned", "eager"):
-        found = getattr(memory, metric).nbytes
-    elif metric in ("allocated", "reserved"):
-        found = getattr(analysis.cold, f"peak_{metric}")
-    else:
-        names = {"params": "parameters", "flops": "flops_ntire", "convs": "convolutions"}
-        found = getattr(counts, names.get(metric, metric))
-    return found
+    values = {name: analysis.value(name) for name in task.metrics}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def warm_up() -> None:

@@ -13,7 +13,7 @@ import srprof
 from srprof import models
 from srprof.cli import main
 from srprof.errors import InputError, ModelError
-from srprof.sizing.records import MEMORY
+from srprof.figures import peak_names
 from srprof.tiling.grid import grid
 from srprof.tiling.tiled import Tiled
 from tests.shown import check_shown
@@ -111,10 +111,10 @@ def every_size(request):
     return request.param, peaks
 
 
-@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("memory", peak_names())
 def test_equals_a_brute_force_search(every_size, memory):
     name, peaks = every_size
-    top = min(peaks[max(peaks)][kind] for kind in MEMORY)
+    top = min(peaks[max(peaks)][kind] for kind in peak_names())
     for budget in (top - 1, top // 2, top // 3, 7 * MIB + 4321):
         largest = max(side for side in peaks if peaks[side][memory] <= budget)
         if largest == max(peaks):

@@ -14,9 +14,10 @@ import pytest
 
 from srprof.cli import main
 from srprof.compare import scoring
-from srprof.compare.entries import CHALLENGE, MEMORY, predicted, trace_model
+from srprof.compare.entries import CHALLENGE, predicted, trace_model
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.cost.profiles import load_profile
+from srprof.figures import peak_names
 from srprof.registry import find
 from srprof.render.views.ranking import document, ordinal
 from srprof.render.writers import Style, render
@@ -80,7 +81,7 @@ def test_table_4_has_the_published_digits(capsys: pytest.CaptureFixture[str]):
 def test_who_is_the_smallest_depends_on_what_is_counted(capsys: pytest.CaptureFixture[str]):
     """Issue 6: FMEN-S by the published number; NEESR and ByteESR are smaller by `planned`."""
     order = {}
-    for memory in MEMORY:
+    for memory in peak_names():
         rows = by_name(read(capsys, *TABLE_4, "--memory", memory))
         order[memory] = sorted(rows, key=lambda name: rows[name]["ranks"]["memory"])
         assert all(row["memory"] == row["peaks"][memory] for row in rows.values())

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srprof import figures
 from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.gate import config
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
-from srprof.gate.check import DEPENDS, Row, describe
+from srprof.gate.check import Row, depends, describe
 from srprof.gate.formats.github import command
 from srprof.gate.init import factories
 from srprof.quantities import (
-    METRICS,
     UNITS,
     Growth,
     format_quantity,
@@ -94,26 +94,26 @@ def test_what_is_no_growth(text):
 def test_both_must_be_exceeded(base, change, percent, amount):
     now = max(base + change, 0)
     allowed = Growth(Fraction(percent, 100), amount).allowed(base)
-    row = Row("peak.eager", base, now, None, allowed)
+    row = Row("eager", base, now, None, allowed)
     grown = now - base
     assert row.grew == (grown > 0 and grown * 100 > base * percent and grown > amount)
     assert row.fails == row.grew
     assert not (row.grew and row.shrank)
 
 
-@given(st.sampled_from(sorted(METRICS)), st.integers(0, 10**12))
+@given(st.sampled_from(figures.names()), st.integers(0, 10**12))
 def test_a_printed_quantity_is_read_again(name, value):
-    kind = METRICS[name]
+    kind = figures.find(name).kind
     text = format_quantity(value, kind).replace(",", "")
     unit = 1 if kind == "count" else UNITS[kind]["MiB" if kind == "bytes" else "ms"]
     assert abs(parse_quantity(text, kind) - value) <= unit / 200 + 1
 
 
 def test_sentences_of_a_row():
-    grown = Row("peak.eager", 100 * MIB, 103 * MIB, 102 * MIB, MIB)
+    grown = Row("eager", 100 * MIB, 103 * MIB, 102 * MIB, MIB)
     assert grown.verdict == "over the limit and grew"
     assert describe(grown) == (
-        "peak.eager is 103.00 MiB, over its limit of 102.00 MiB by 1.00 MiB and grew by "
+        "eager peak is 103.00 MiB, over its limit of 102.00 MiB by 1.00 MiB and grew by "
         "+3.00 MiB, from 100.00 MiB to 103.00 MiB (1.00 MiB is allowed)"
     )
     assert Row("params", 10, 8).verdict == "smaller"
@@ -136,12 +136,12 @@ def test_a_configuration():
     (check,) = found.checks
     assert check.name == "fmen_s 64x64 ntire2022"
     assert dict(check.limits) == {
-        "peak.eager": 210 * MIB,
+        "eager": 210 * MIB,
         "params": 350_000,
-        "latency": 30_000_000,
+        "latency_ms": 30_000_000,
     }
-    assert check.growth["peak.eager"] == Growth(amount=5 * MIB)
-    assert check.growth["peak.planned"] == Growth(Fraction(1, 100), 2 * MIB)
+    assert check.growth["eager"] == Growth(amount=5 * MIB)
+    assert check.growth["planned"] == Growth(Fraction(1, 100), 2 * MIB)
     assert check.growth["params"] == Growth(Fraction(1, 100))
     assert found.baseline == Path("/p/srprof-baseline.json")
 
@@ -153,6 +153,7 @@ def test_a_configuration():
         ("check = []", "no checks"),
         ("[check]\nmodel = 'a'", "double brackets"),
         ("chekc = []", "did you mean check"),
+        (HEAD + 'eagr = "1 MiB"', "did you mean eager"),
         (HEAD + 'peak.eagr = "1 MiB"', "did you mean peak.eager"),
         (HEAD + 'dtyp = "float16"', "did you mean dtype"),
         (HEAD + 'peak.eager = "1 MB/s"', "peak.eager: '1 MB/s' is no size"),
@@ -179,7 +180,7 @@ def test_complaints_of_a_configuration(text, message):
 
 
 EXCERPT = Excerpt("meta", peak_node={}, live=(), nodes=(), steps="00ff")
-FIGURES = dict.fromkeys((name for name in METRICS if name != "latency"), 1)
+FIGURES = dict.fromkeys((name for name in figures.names() if name != "latency_ms"), 1)
 
 
 def test_a_baseline_is_read_as_it_was_written():
@@ -210,8 +211,8 @@ def test_no_path_of_a_machine(tmp_path):
 
 
 def test_what_a_difference_leaves_out_are_metrics():
-    for names in DEPENDS.values():
-        assert names <= set(METRICS)
+    for names in depends().values():
+        assert names <= set(figures.names())
 
 
 def test_an_annotation_cannot_be_ended_by_a_name():

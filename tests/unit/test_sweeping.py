@@ -14,13 +14,13 @@ from srprof.errors import InputError
 from srprof.options import add_output, check_ending, format_of
 from srprof.render.figures.pareto import axes_of, front
 from srprof.sweeping.grid import (
-    DEFAULT_METRICS,
     check_arguments,
     configurations,
     parse_inputs,
     parse_metrics,
     parse_range,
     parse_set,
+    usual_metrics,
 )
 from srprof.sweeping.journal import Journal
 
@@ -156,7 +156,7 @@ def test_names_of_arguments_are_read_off_the_source(tmp_path):
 
 
 def test_metrics():
-    assert parse_metrics([], None) == DEFAULT_METRICS
+    assert parse_metrics([], None) == usual_metrics()
     assert parse_metrics([], "h100")[-1] == "latency_ms"
     assert parse_metrics(["eager,params", "eager"], None) == ("eager", "params")
     assert parse_metrics(["latency"], "h100") == ("latency_ms",)
@@ -243,8 +243,8 @@ def test_the_front_has_what_no_other_is_below():
 
 
 def test_axes_of_the_plot():
-    assert axes_of(None, DEFAULT_METRICS, None) == (("eager", False), ("params", True))
-    assert axes_of("flops,params:max", DEFAULT_METRICS, None) == (
+    assert axes_of(None, usual_metrics(), None) == (("eager", False), ("params", True))
+    assert axes_of("flops,params:max", usual_metrics(), None) == (
         ("flops", False),
         ("params", True),
     )

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
+from srprof.figures import find, peak_names
 from srprof.render.figures import save
-from srprof.sweeping.grid import METRICS, parse_metrics
+from srprof.sweeping.grid import parse_metrics
 from srprof.sweeping.run import SweepPlan
 
 if TYPE_CHECKING:
@@ -26,23 +27,10 @@ _LOOKS = tuple(
     )
 )
 #: What the plot's axes are if nobody says: the first of each that the sweep has.
-_COSTS = ("latency_ms", "eager", "allocated", "planned", "reserved", "activations")
+_COSTS = ("latency_ms", "eager", "allocated")
 _CAPACITIES = ("params", "flops", "macs", "convs")
 #: Most configurations of a front that are named in the plot.
 _MOST_NAMES = 20
-
-_TITLES = {
-    "params": ("parameters", 1e3, "K"),
-    "flops": ("FLOPs as the NTIRE challenge counts", 1e9, "G"),
-    "macs": ("multiply-accumulates", 1e9, "G"),
-    "activations": ("activations", 1e6, "M"),
-    "convs": ("convolutions", 1, ""),
-    "planned": ("planned peak", 2**20, "MiB"),
-    "eager": ("eager peak", 2**20, "MiB"),
-    "allocated": ("allocated peak", 2**20, "MiB"),
-    "reserved": ("reserved peak", 2**20, "MiB"),
-    "latency_ms": ("predicted latency", 1, "ms"),
-}
 
 
 class Axis(NamedTuple):
@@ -62,7 +50,8 @@ def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> 
         InputError: they are not two of the sweep's metrics.
     """
     if text is None:
-        cost = next((m for m in _COSTS if m in metrics), "")
+        costs = (*_COSTS, *peak_names(), "activations")
+        cost = next((m for m in costs if m in metrics), "")
         capacity = next((m for m in _CAPACITIES if m in metrics), "")
         chosen = [Axis(cost, more=False), Axis(capacity, more=True)]
     else:
@@ -120,7 +109,7 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
     for number, (size, members) in enumerate(by_input.items()):
         _draw(axes, plan, size, members, chosen, _LOOKS[number % len(_LOOKS)], len(by_input))
     for axis, way in zip(chosen, ("x", "y"), strict=True):
-        title, _, unit = _TITLES[axis.metric]
+        title, unit = find(axis.metric).title, find(axis.metric).unit
         getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
         values = [row[axis.metric] for members in by_input.values() for row in members]
         if len(by_input) > 1 and 0 < 20 * min(values) < max(values):
@@ -151,7 +140,7 @@ def _logarithmic(axes: Axes, way: str) -> None:
 def _better(chosen: tuple[Axis, Axis]) -> str:
     """`less eager peak and more parameters`."""
     return " and ".join(
-        f"{'more' if axis.more else 'less'} {_TITLES[axis.metric][0]}" for axis in chosen
+        f"{'more' if axis.more else 'less'} {find(axis.metric).title}" for axis in chosen
     )
 
 
@@ -165,7 +154,7 @@ def _draw(
     inputs: int,
 ) -> None:
     color, marker = look
-    x, y = ([row[axis.metric] / _TITLES[axis.metric][1] for row in rows] for axis in chosen)
+    x, y = ([row[axis.metric] / find(axis.metric).factor for row in rows] for axis in chosen)
     points = list(zip(x, y, strict=True))
     signs = [-1 if axis.more else 1 for axis in chosen]
     best = front([(signs[0] * a, signs[1] * b) for a, b in points])
@@ -185,6 +174,3 @@ def _draw(
             textcoords="offset points",
             fontsize=7,
         )
-
-
-assert set(_TITLES) == set(METRICS)

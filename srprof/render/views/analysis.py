@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord, ReleaseRecord
 from srprof.codec import encode
 from srprof.paths import place
@@ -65,7 +66,9 @@ def _headline(shown: _Shown) -> Section:
     for name, nbytes in memory.peak.items():
         in_maps = () if unit is None else ((nbytes - memory.net) / unit,)
         node = record.node(memory.peak_node.get(name))
-        rows.append((name, nbytes, *in_maps, _at(node) or "", _MEANING.get(name, "")))
+        figure = figures.known(name)
+        meaning = "" if figure is None else figure.meaning
+        rows.append((name, nbytes, *in_maps, _at(node) or "", meaning))
     columns = (
         Column("peak"),
         Column("MiB", "mib"),
@@ -86,14 +89,6 @@ def _headline(shown: _Shown) -> Section:
     title = f"{record.model.spec} at {', '.join(map(str, record.inputs))}"
     line = _TRACED_ON.get(record.traced_on, f"traced on {record.traced_on}")
     return Section(title, (line,), Table(columns, tuple(rows)), tuple(after))
-
-
-_MEANING = {
-    "planned": "what a perfect executor needs: the paper's model",
-    "eager": "what eager PyTorch references",
-    "allocated": "as torch.cuda.max_memory_allocated()",
-    "reserved": "as torch.cuda.max_memory_reserved()",
-}
 
 
 def _allocator(record: AnalysisRecord) -> list[str]:

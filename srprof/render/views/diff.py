@@ -13,6 +13,7 @@ from srprof.compare.diff import (
     explain_peak,
     explain_tensor,
 )
+from srprof.figures import find
 from srprof.paths import place
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import signed_size
@@ -158,15 +159,6 @@ def _node(change: NodeChange) -> tuple[Any, ...]:
     )
 
 
-_COUNTS = {
-    "params": "params",
-    "flops_ntire": "FLOPs (NTIRE)",
-    "macs": "MACs",
-    "activations": "activations",
-    "convs": "convs",
-}
-
-
 def _counts(diff: Diff) -> Section:
     columns = (
         Column("measure"),
@@ -177,7 +169,7 @@ def _counts(diff: Diff) -> Section:
     )
     rows = tuple(
         (
-            _COUNTS[c.name],
+            find(c.name).title,
             c.before,
             c.after,
             Cell(c.difference, f"{c.difference:+,}"),
@@ -216,7 +208,7 @@ def _data(diff: Diff) -> dict[str, Any]:
         "nodes": [asdict(change) | {"difference": change.difference} for change in diff.nodes],
         "same_nodes": diff.same_nodes,
         "complexity": {
-            c.name: {"before": c.before, "after": c.after, "difference": c.difference}
+            find(c.name).key: {"before": c.before, "after": c.after, "difference": c.difference}
             for c in diff.counts
         },
         "explanations": list(explain(diff)),

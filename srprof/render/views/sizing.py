@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from srprof.figures import peak_names
 from srprof.render.document import Column, Document, Section, Table
-from srprof.sizing.records import MEMORY, Fit, Image, SizedCall
+from srprof.sizing.records import Fit, Image, SizedCall
 from srprof.tiling.sizes import SizeRule
 from srprof.words import mib, shape_text
 
@@ -18,13 +19,13 @@ def document(fit: Fit) -> Document:
 
 
 def _columns(fit: Fit) -> tuple[Column, ...]:
-    peaks = tuple(Column(f"{name} MiB", "mib") for name in MEMORY)
+    peaks = tuple(Column(f"{name} MiB", "mib") for name in peak_names())
     predicted = (Column("predicted ms", "time"),) if fit.device else ()
     return (Column("", key="row"), Column("input"), Column("result"), *peaks, *predicted)
 
 
 def _row(fit: Fit, what: str, call: SizedCall) -> tuple[object, ...]:
-    peaks = (call.peaks[name] for name in MEMORY)
+    peaks = (call.peaks.get(name) for name in peak_names())
     predicted = (call.predicted_ms,) if fit.device else ()
     return (what, shape_text(call.shape), shape_text(call.result) or "-", *peaks, *predicted)
 

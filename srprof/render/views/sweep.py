@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from srprof import figures
 from srprof._version import __version__
 from srprof.render.document import Column, Document, Kind, Section, Table
-from srprof.sweeping.grid import METRICS
+from srprof.sweeping.grid import unit
 from srprof.sweeping.journal import Row
 from srprof.sweeping.run import SweepPlan
 
-_KINDS: Mapping[str, Kind] = {"count": "count", "bytes": "mib", "ms": "time"}
+_KINDS: Mapping[str, Kind] = {"count": "count", "bytes": "mib", "time": "time"}
 
 
 def document(plan: SweepPlan, rows: Sequence[Row]) -> Document:
@@ -26,7 +27,8 @@ def document(plan: SweepPlan, rows: Sequence[Row]) -> Document:
 
 
 def _column(name: str) -> Column:
-    kind = _KINDS[METRICS[name]] if name in METRICS else "text"
+    figure = figures.known(name)
+    kind = "text" if figure is None else _KINDS[figure.kind]
     return Column(f"{name} MiB" if kind == "mib" else name, kind, name)
 
 
@@ -39,6 +41,6 @@ def _data(plan: SweepPlan, rows: Sequence[Row]) -> dict[str, Any]:
         "dtype": plan.dtype,
         "device": plan.device,
         "arguments": list(plan.arguments),
-        "metrics": {name: METRICS[name] for name in plan.metrics},
+        "metrics": {name: unit(name) for name in plan.metrics},
         "rows": [{**row, "error": row["error"] or None} for row in rows],
     }
