@@ -16,7 +16,7 @@ FLOORS = (
     "_version errors words paths output progress shown records codec rules files quantities blame",
     "inputs call protocol registry spec ops",
     # pure functions of a trace
-    "memory cost",
+    "ops memory cost",
     # where a network is loaded and run
     "weights loading workload tracing",
     # records of an analysis, and what reads them
