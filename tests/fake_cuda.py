@@ -26,14 +26,11 @@ class FakeCuda:
         memory: int = 2**30,
         times: Sequence[float] = (1.0,),
         available: bool = True,
-        requested: bool = True,
     ) -> None:
         self.memory = memory
         self.times = list(times)
         self.available = available
-        self.current = {"allocated_bytes": 0, "reserved_bytes": 0}
-        if requested:
-            self.current["requested_bytes"] = 0
+        self.current = {"allocated_bytes": 0, "reserved_bytes": 0, "requested_bytes": 0}
         self.peak = dict(self.current)
         self.log: list[str] = []
         self.event_index = 0
@@ -50,8 +47,7 @@ class FakeCuda:
 
     def _change(self, block: int, nbytes: int) -> None:
         self.current["allocated_bytes"] += block
-        if "requested_bytes" in self.current:
-            self.current["requested_bytes"] += nbytes
+        self.current["requested_bytes"] += nbytes
         most = max(self.current["reserved_bytes"], self.current["allocated_bytes"])
         self.current["reserved_bytes"] = most
         for name, value in self.current.items():
@@ -167,8 +163,7 @@ class FakeNvml:
     NVMLError = NVMLError
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
-    def __init__(self, throttle: int = 0x4 | 0x40, refuses: bool = False) -> None:
-        self._throttle = throttle
+    def __init__(self, refuses: bool = False) -> None:
         self._refuses = refuses
         self._millijoules = 1000
 
@@ -196,7 +191,7 @@ class FakeNvml:
         return 123_400
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:
-        return self._throttle
+        return 0x4 | 0x40
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
         self._millijoules += 2500

@@ -26,8 +26,8 @@ def save(pixels: NDArray, path: Path) -> Path:
     return path
 
 
-def png_of_16_bits(samples: NDArray, filters: bytes = b"\0\1\2\3\4") -> bytes:
-    """A PNG of 16-bit samples (H, W) or (H, W, 2 to 4), its rows by these filters in turn."""
+def png_of_16_bits(samples: NDArray) -> bytes:
+    """A PNG of 16-bit samples (H, W) or (H, W, 2 to 4), its rows by the five filters in turn."""
     height, width = samples.shape[:2]
     channels = 1 if samples.ndim == 2 else samples.shape[2]
     step = 2 * channels
@@ -35,7 +35,7 @@ def png_of_16_bits(samples: NDArray, filters: bytes = b"\0\1\2\3\4") -> bytes:
     above = np.zeros(width * step, int)
     body = b""
     for i, row in enumerate(rows.astype(int)):
-        kind = filters[i % len(filters)]
+        kind = i % 5
         left, corner = (np.concatenate([np.zeros(step, int), r[:-step]]) for r in (row, above))
         guesses = {0: 0 * row, 1: left, 2: above, 3: (left + above) // 2}
         guess = guesses[kind] if kind < 4 else paeth(left, above, corner)

@@ -387,13 +387,3 @@ def settled(replay: Replay) -> Trace:
     levels: Iterator[int] = accumulate(changes)
     nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=False))
     return replace(trace, nodes=nodes)
-
-
-def applied(replay: Replay, edits: Iterable[Edit]) -> Replay | None:
-    """The record after several edits, in this order; None if one of them is not legal."""
-    for edit in edits:
-        changed = edit.apply(replay)
-        if changed is None:
-            return None
-        replay = changed
-    return replay

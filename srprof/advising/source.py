@@ -101,13 +101,6 @@ class Function:
         """Every block, an outer one before those in it."""
         return _blocks(self.node.body)
 
-    def innermost(self, line: int) -> tuple[tuple[Statement, ...], Statement] | None:
-        """The innermost statement at a line, with its block."""
-        found = None
-        for block in self.blocks():
-            found = next(((block, s) for s in block if s.holds(line)), found)
-        return found
-
     def plain_statements(self) -> tuple[Statement, ...]:
         """The statements without blocks of their own, wherever they stand."""
         return tuple(s for block in self.blocks() for s in block if s.simple)

@@ -180,13 +180,11 @@ def validate(
     measurement: Measurement,
     trace: Trace,
     tolerance: float = 0.01,
-    settings: Settings | None = None,
 ) -> Validation:
     """Compare a trace's predictions with a measurement of the same network at the same input.
 
     Args:
         trace: on the CPU for a measurement there, else on meta.
-        settings: of the caching allocator when it was measured; the record's if not given.
 
     Raises:
         InputError: another network or input, or a record without nodes.
@@ -202,7 +200,7 @@ def validate(
     return Validation(
         measurement=measurement,
         tolerance=tolerance,
-        peaks=_peaks(measurement, trace, table, settings),
+        peaks=_peaks(measurement, trace, table),
         nodes=nodes,
         missing=tuple(_missing(trace.nodes, measurement.nodes, pairs)),
         workspaces=table,
@@ -270,16 +268,14 @@ def _check_nodes(
         )
 
 
-def _peaks(
-    measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
-) -> tuple[PeakCheck, ...]:
+def _peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> tuple[PeakCheck, ...]:
     cold = measurement.memory.cold
     assert cold is not None
     if measurement.device.kind == "cpu":
         requested = _requested_peaks(measurement, trace, table)
         found = [PeakCheck("max_allocated", *requested, cold.max_allocated or 0)]
     else:
-        with_, without, rule = _simulated(measurement, trace, table, settings)
+        with_, without, rule = _simulated(measurement, trace, table)
         ruled = (None, None) if rule is None else (rule.peak_allocated, rule.peak_reserved)
         found = [
             PeakCheck(
@@ -301,11 +297,11 @@ def _peaks(
 
 
 def _simulated(
-    measurement: Measurement, trace: Trace, table: WorkspaceTable, settings: Settings | None
+    measurement: Measurement, trace: Trace, table: WorkspaceTable
 ) -> tuple[Simulation, Simulation, Simulation | None]:
     """Runs on a GPU: with the scratch that was measured, with none, and with the rule's."""
     flags = measurement.flags
-    settings = settings or Settings.from_environment(flags.environment)
+    settings = Settings.from_environment(flags.environment)
     blas = blas_workspace(
         measurement.device.compute_capability,
         flags.environment.get("CUBLAS_WORKSPACE_CONFIG", ""),

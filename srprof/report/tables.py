@@ -8,7 +8,6 @@ from html import escape
 from typing import Any
 
 from srprof.compare.published import MEASURES
-from srprof.paths import place
 from srprof.render.writers.latex import escaped
 from srprof.words import mib
 
@@ -43,23 +42,6 @@ def peaks_table(record: Mapping[str, Any]) -> TextTable:
         sizes = [mib(peak[kind]) for kind in ("planned", "eager", "allocated", "reserved")]
         rows.append((model["name"], *sizes, "-" if node is None else str(node), *times))
     return TextTable(tuple(head), tuple(rows), (False, *(True,) * (len(head) - 1)))
-
-
-def held_table(model: Mapping[str, Any]) -> TextTable:
-    """What holds dead tensors at a model's eager peak, by variable and line."""
-    rows = tuple(
-        (
-            held["variable"],
-            held["function"],
-            place(held["file"], held["line"]),
-            mib(held["bytes"]),
-            mib(held["saving"]),
-            mib(held["peak_after"]),
-        )
-        for held in model["held"]
-    )
-    head = ("variable", "function", "bound at", "holds MiB", "saves alone MiB", "peak then MiB")
-    return TextTable(head, rows, (False, False, False, True, True, True))
 
 
 def comparison_table(table: Mapping[str, Any]) -> TextTable:

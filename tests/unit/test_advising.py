@@ -67,9 +67,8 @@ def straight() -> Replay:
 
 
 def statement(line: int, source: str = SOURCE):
-    found = function(source).innermost(line)
-    assert found is not None
-    return found[1]
+    """The innermost statement at a line."""
+    return [s for block in function(source).blocks() for s in block if s.holds(line)][-1]
 
 
 # -- replay -------------------------------------------------------------------------------------
