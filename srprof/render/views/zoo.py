@@ -54,7 +54,7 @@ def _notes(networks: Sequence[Network]) -> Section:
 def _figures(networks: Sequence[Network]) -> Section:
     """Traces every network that has published figures: a few seconds."""
     from srprof.compare.published import compare
-    from srprof.render.tables import published_row
+    from srprof.render.views.published import row
 
     lines = (
         "Made by `srprof list --format markdown -o docs/zoo.md`; every figure of ours is computed "
@@ -65,7 +65,7 @@ def _figures(networks: Sequence[Network]) -> Section:
         "contains the allocator's slack, and ours, the eager peak, does not.",
     )
     rows = tuple(
-        (f"`{network.name}`", f"x{scale}", *published_row(comparison))
+        (f"`{network.name}`", f"x{scale}", *row(comparison))
         for network in networks
         for scale in network.published
         for comparison in compare(network, scale)
