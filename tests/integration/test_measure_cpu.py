@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import os
@@ -175,6 +177,22 @@ def test_exported_programs_and_graphs_are_models():
     for other in (program, torch.fx.symbolic_trace(model)):
         measurement = srprof.measure(other, SHAPE, device="cpu", repeat=0)
         assert [n.allocated for n in measurement.nodes] == [n.allocated for n in plain.nodes]
+
+
+def test_as_csv_a_line_for_each_node(tmp_path: Path):
+    path = tmp_path / "nodes.csv"
+    arguments = ["--input", "32x32", "--device", "cpu", "--repeat", "0", "-o", str(path)]
+    assert main(["measure", "fmen_s", *arguments]) == 0
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    assert list(rows[0]) == [
+        "node", "op", "module", "line", "shape", "before_bytes", "at_most_bytes", "after_bytes",
+        "outputs_bytes", "workspace_bytes",
+    ]  # fmt: skip
+    trace = srprof.trace("fmen_s", "32x32", trace_on="cpu")
+    assert [row["op"] for row in rows] == [node.op for node in trace.nodes]
+    assert all(int(row["outputs_bytes"]) >= 0 for row in rows)
+    net = int(rows[0]["after_bytes"]) - trace.nodes[0].live
+    assert [int(row["after_bytes"]) - net for row in rows] == [n.live for n in trace.nodes]
 
 
 # -- runs -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import srprof
 from srprof import models
 from srprof.cli import main
 from srprof.errors import InputError
+from srprof.quality.merge import merge_checkpoint
 from srprof.weights import load_weights, read_state_dict
 
 
@@ -150,6 +151,16 @@ def test_command_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     text = capsys.readouterr().out
     assert "float64" in text and "float32" in text and out in text
     assert set(read_state_dict(out)) == set(models.fmen_baseline().state_dict())
+
+
+def test_a_merge_shows_itself(tmp_path: Path):
+    train = models.fmen_s(scale=2, form="train")
+    torch.save(train.state_dict(), tmp_path / "train.pth")
+    merge = merge_checkpoint(str(tmp_path / "train.pth"))
+    assert repr(merge).startswith(f"<Merge of FMEN: {merge.before:,} numbers in training form")
+    assert len(repr(merge)) < 250
+    assert f"{merge.difference32:.1e}" in str(merge) and "written" not in str(merge)
+    assert "<td" in merge._repr_html_()
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

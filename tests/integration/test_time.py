@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import srprof
 from srprof.cli import main
 from srprof.cost.profiles import device_like, device_names, load_profile, needs_calibration
 from srprof.measuring import cpu, run
+from srprof.measuring.base import Device, Flags, Latency
+from srprof.measuring.timing import Timing
 
 ROOT = Path(__file__).parents[2]
 OWN = """\
@@ -70,6 +73,29 @@ def test_as_json_with_every_sample(clock, capsys):
     difference = data["predicted"]["predicted_ms"] / 20.05 - 1
     assert data["predicted"]["difference"] == pytest.approx(difference)
     assert data["device"]["kind"] == "cpu"
+
+
+def test_as_csv_in_one_line(clock):
+    assert main([*TIME, "--profile", "mine.toml", "-o", "time.csv"]) == 0
+    head, line = Path("time.csv").read_text(encoding="utf-8").splitlines()
+    assert head == "spec,device,median_ms,iqr_ms,predicted_ms,uncertainty_ms,difference"
+    assert line.startswith("fmen_s,")
+    median, iqr, predicted, _, difference = map(float, line.rsplit(",", 5)[1:])
+    assert (median, iqr) == (pytest.approx(20.05), pytest.approx(0.3))
+    assert difference == pytest.approx(predicted / 20.05 - 1)
+
+
+def test_a_timing_shows_itself(clock):
+    trace = srprof.trace("fmen_s", "24x24")
+    flags = Flags(None, None, True, False, False, False, "highest", threads=1)
+    latency = Latency("strict", "clock", 2, False, flags, tuple(clock))
+    timing = Timing(trace, Device("cpu", "Made-up CPU"), latency, None)
+    assert repr(timing) == (
+        "<Timing of fmen_s at 1x3x24x24 float32 on Made-up CPU, 1 thread: 8 passes after 2 of "
+        "warm-up, by clock>"
+    )
+    assert "quartiles" in str(timing) and "no prediction" in str(timing)
+    assert "<td" in timing._repr_html_()
 
 
 def test_without_a_profile_it_says_how_to_make_one(clock, capsys):

@@ -144,6 +144,33 @@ def test_records_are_validated_without_the_device(
     assert main(["validate", "--record", str(path), "--tolerance", "90%"]) == 0
 
 
+def test_a_validation_shows_itself(measured: Measurement):
+    validation = validate(changed(measured, 7, MIB), trace_of(measured))
+    assert repr(validation) == (
+        "<Validation of Peak memory, predicted and measured (tolerance 1.00%)>"
+    )
+    assert "FAILS" in str(validation) and "-1,048,576 B" in str(validation)
+    assert "<td" in validation._repr_html_() and "65 of 66" in validation._repr_html_()
+
+
+def test_as_csv_errors_are_fractions(measured: Measurement, tmp_path: Path):
+    record, table = tmp_path / "record.json", tmp_path / "table.csv"
+    record.write_text(changed(measured, 3, MIB).to_json())
+    assert main(["validate", "--record", str(record), "-o", str(table)]) == 1
+    head, line = (row.split(",") for row in table.read_text().splitlines())
+    row = dict(zip(head, line, strict=True))
+    assert list(row) == [
+        "model", "input", "dtype", "on", "predicted_bytes", "measured_bytes", "error",
+        "error_without_scratch", "nodes_unequal", "holds",
+    ]  # fmt: skip
+    peak = validate(changed(measured, 3, MIB), trace_of(measured)).peaks[0]
+    assert int(row["predicted_bytes"]) == peak.predicted
+    assert int(row["measured_bytes"]) == peak.measured
+    assert float(row["error"]) == pytest.approx(peak.error)
+    assert float(row["error_without_scratch"]) == pytest.approx(peak.error_without_workspace)
+    assert (row["nodes_unequal"], row["holds"]) == ("1", "False")
+
+
 def test_measuring_saves_records_and_scratch(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "new" / "records"
     argv = ["validate", "fmen_s(scale=2)", "figure2_plain", "--input", "16x16", "--save"]

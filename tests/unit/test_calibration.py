@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -292,6 +294,23 @@ def test_calibrate_as_json_has_the_samples(machine, capsys):
     assert data["profile"] == "mine.toml"
     assert all(len(bench["samples_s"]) == data["rounds"] for bench in data["benches"])
     assert data["mean_error"] < 0.03 < data["held_out_error"]
+
+
+def test_calibrate_has_every_format_on_stdout(machine, capsys):
+    machine(FakeStopwatch(TRUTH))
+    assert main([*QUICK, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(rows[0]) == ["name", "group", "seconds", "predicted", "held_out"]
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert Path("mine.toml").read_text().startswith("title")
+
+
+def test_a_calibration_shows_itself(exact):
+    assert repr(exact).startswith("<Calibration of mine: Made-up CPU, 1 thread: 5 samples of each")
+    assert len(repr(exact)) < 250
+    assert "How well the profile explains the benches" in str(exact)
+    assert "written to" not in str(exact)
+    assert "<td" in exact._repr_html_()
 
 
 def test_a_busy_machine_keeps_the_old_profile(machine, capsys):

@@ -257,13 +257,11 @@ def test_escapers_leave_words_alone():
     assert markdown.escaped(words) == latex.escaped(words) == words
 
 
-@pytest.mark.parametrize(
-    "path, name",
-    [("a.md", "markdown"), ("A.HTML", "html"), ("a.tex", "latex"), ("a.csv", "csv"),
-     ("a.json", "json"), ("a.txt", "text"), ("a.ansi", None), ("a", None)],
-)  # fmt: skip
-def test_the_suffix_of_a_file_names_its_format(path: str, name: str | None):
-    assert suffixes().get(Path(path).suffix.lower()) == name
+def test_the_suffix_of_a_file_names_its_format():
+    assert suffixes() == {
+        ".txt": "text", ".csv": "csv", ".html": "html", ".json": "json", ".tex": "latex",
+        ".md": "markdown",
+    }  # fmt: skip
 
 
 def test_an_unknown_format_is_refused():

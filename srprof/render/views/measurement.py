@@ -15,7 +15,7 @@ from srprof.measuring.base import (
 )
 from srprof.measuring.statistics import DOUBTS, written
 from srprof.paths import place
-from srprof.render.document import Column, Document, Section, Table
+from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import mib, shape_text
 
 
@@ -24,11 +24,8 @@ def document(measurement: Measurement) -> Document:
     sections = [_memory(measurement), _workspace(measurement)]
     if measurement.latency is not None:
         sections.append(_latency(measurement.latency))
-    notes = measurement.notes
-    if not measurement.complete:
-        notes = ("interrupted: this is what was measured until then", *notes)
-    if notes:
-        sections.append(Section("Notes", notes))
+    cut = () if measurement.complete else ("interrupted: this is what was measured until then",)
+    sections += notes([*cut, *measurement.notes])
     return Document(tuple(sections), measurement.to_dict, main=_nodes(measurement.nodes))
 
 
