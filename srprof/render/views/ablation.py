@@ -17,8 +17,6 @@ _COLUMNS = (
     Column("L1", "fixed", decimals=5),
     Column("below bicubic's L1"),
 )
-
-
 #: Of the CSV, which has each variant's SPEC.
 _NAMES = "variant model params flops_ntire peak training_peak iterations psnr_dB l1".split()
 
@@ -29,10 +27,9 @@ def document(ablation: Ablation) -> Document:
 
 
 def _main(ablation: Ablation) -> Table:
-    bicubic = ablation.bicubic
-    rows = [("bicubic", *[None] * 6, bicubic.psnr, bicubic.l1)]
-    rows += [(o.variant.name, o.variant.training.model, *_row(o)[1:-1]) for o in ablation.outcomes]
-    return Table(tuple(map(Column, _NAMES)), tuple(rows))
+    baseline = ("bicubic", *[None] * 6, ablation.bicubic.psnr, ablation.bicubic.l1)
+    rows = ((o.variant.name, o.variant.training.model, *_row(o)[1:-1]) for o in ablation.outcomes)
+    return Table(tuple(map(Column, _NAMES)), (baseline, *rows))
 
 
 def _section(ablation: Ablation) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srprof.memory.training import KINDS, PHASES, Phase, phase_of
+from srprof.memory.training import KINDS, PHASES, Phase
 from srprof.paths import place
 from srprof.records import Node
 from srprof.render.document import Column, Document, Section, Table, notes
@@ -33,9 +33,10 @@ def document(analysis: TrainingAnalysis, top: int | None = None) -> Document:
     Args:
         top: rows of saved lines; None is 10, 0 is all.
     """
-    sections = (_headline(analysis), _parts(analysis), _saved(analysis, top))
-    sections += notes(analysis.trace.notes)
-    return Document(sections, analysis.to_dict, main=_nodes(analysis))
+    parts = (_headline(analysis), _parts(analysis), _saved(analysis, top))
+    sections = (*parts, *notes(analysis.trace.notes))
+    nodes = [{**row, "shape": shape_text(row["shape"])} for row in analysis.to_dict()["nodes"]]
+    return Document(sections, analysis.to_dict, main=Table.of(nodes))
 
 
 def _headline(analysis: TrainingAnalysis) -> Section:
@@ -100,19 +101,3 @@ def _saved(analysis: TrainingAnalysis, top: int | None) -> Section:
     )
     title = "Saved for backward at the peak, by source line"
     return Section(title, (), Table(columns, tuple(rows)), after)
-
-
-def _nodes(analysis: TrainingAnalysis) -> Table:
-    """A row for each node with the bytes of each kind at its end."""
-    names = ("node", "phase", "op", "module", "line", "shape")
-    step = analysis.trace.step
-    assert step is not None
-    rows = (
-        (
-            *(n.index, phase_of(step, n.index), n.op, n.module, place(n.file, n.line)),
-            *(shape_text(n.shape), *analysis.memory.kinds[n.index]),
-        )
-        for n in analysis.trace.nodes
-    )
-    columns = (*map(Column, names), *(Column(kind, "mib") for kind in KINDS))
-    return Table(columns, tuple(rows))
