@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version errors words paths output progress shown records codec rules files quantities blame",
-    "inputs call protocol registry spec ops",
+    "inputs call protocol registry spec",
     # pure functions of a trace
-    "ops memory cost",
+    "ops memory cost figures",
     # where a network is loaded and run
     "weights loading workload tracing",
     # records of an analysis, and what reads them
