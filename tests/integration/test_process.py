@@ -50,7 +50,7 @@ def command(argv: list[str]) -> str:
         command(["list", "--format", "json"]),
         command(["analyze", "--help"]),
         command(["analyze", "no_such_network"]),
-        command(["analyze", "fmen_s", "--input", "256"]),
+        command(["analyze", "fmen_s", "--input", "256x"]),
         command(["analyze", "fmen_s", "-o", "missing/result.txt"]),
         command(["measure", "--help"]),
         command(["measure", "no_such_network"]),
