@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from srprof.advising.run import Advice
+from srprof.advising.record import Advice
+from srprof.advising.rewrite import (
+    BindCall,
+    Construct,
+    Delete,
+    ExchangeStatements,
+    MoveStatement,
+    Overwrite,
+    Rewrite,
+)
 from srprof.paths import place
 from srprof.render.markdown import markdown_sections
 from srprof.render.tables import Column, Section, Table
@@ -63,7 +72,7 @@ def _steps(advice: Advice) -> Section:
         (
             step.candidate.kind,
             place(step.candidate.file, step.candidate.line),
-            step.candidate.write,
+            words(step.candidate.rewrite),
             step.candidate.function,
             step.saving,
             step.peak_after,
@@ -96,8 +105,39 @@ def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
     return (said,)
 
 
+def words(rewrite: Rewrite) -> str:
+    """What to write, in one line."""
+    if isinstance(rewrite, Delete):
+        block = f"the block of lines {rewrite.after[0]} to {rewrite.after[2]}"
+        return f"del {', '.join(rewrite.names)} after {block if rewrite.block else 'this line'}"
+    if isinstance(rewrite, BindCall):
+        return f"{rewrite.name} = {rewrite.text} on a line of its own before this one"
+    if isinstance(rewrite, Overwrite):
+        return f"{rewrite.new} for {rewrite.old}"
+    if isinstance(rewrite, Construct):
+        module = f"{rewrite.path} of {rewrite.owner}"
+        return f"construct {module}, which runs in this line, with inplace=True"
+    if isinstance(rewrite, ExchangeStatements):
+        return f"exchange this line and line {rewrite.second[0]}"
+    if isinstance(rewrite, MoveStatement):
+        if rewrite.below:
+            return f"move this line below line {rewrite.beside[2]}"
+        return f"move this line above line {rewrite.beside[0]}"
+    when = "each part as soon as it is made" if rewrite.early else "all parts here"
+    return f"split this cat and the 1x1 convolution in line {rewrite.line}, {when}"
+
+
+def data(advice: Advice) -> dict[str, object]:
+    """The JSON object: the advice, each edit with its words."""
+    edits = [
+        {"kind": step.candidate.kind, "write": words(step.candidate.rewrite)} | step.to_dict()
+        for step in advice.steps
+    ]
+    return {**advice.to_dict(), "advice": edits}
+
+
 def _json(advice: Advice) -> str:
-    return json.dumps(advice.to_dict(), indent=1) + "\n"
+    return json.dumps(data(advice), indent=1) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Advice], str]] = {
