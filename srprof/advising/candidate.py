@@ -9,7 +9,6 @@ from typing import NamedTuple
 from srprof.advising.replay import Edit
 from srprof.advising.rewrite import Kind, Rewrite
 from srprof.advising.source import Function, Place
-from srprof.codec import encode
 from srprof.records import Frame, Reference
 
 #: In this order edits are applied to a record, and of two that save the same the first is named.
@@ -82,19 +81,3 @@ class Suggestion(NamedTuple):
     candidate: Candidate
     saving: int
     peak_after: int
-
-    def to_dict(self) -> dict[str, object]:
-        """As JSON has it, without words."""
-        candidate = self.candidate
-        return {
-            "kind": candidate.kind,
-            "rewrite": {"form": candidate.rewrite.form, **encode(candidate.rewrite)},
-            "file": candidate.file,
-            "line": candidate.line,
-            "other_line": candidate.other_line or None,
-            "function": candidate.function,
-            "places": candidate.places,
-            "exact": candidate.exact,
-            "saving": self.saving,
-            "peak_after": self.peak_after,
-        }

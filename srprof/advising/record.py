@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from srprof._version import __version__
 from srprof.advising.candidate import Suggestion
 from srprof.records import Node, Trace
+from srprof.shown import Shown
 
 if TYPE_CHECKING:
     from srprof.advising.patching import Applied
 
 
-@dataclass(frozen=True)
-class Advice:
+@dataclass(frozen=True, repr=False)
+class Advice(Shown):
     """The edits that were found for a network, in the order in which they save the most.
 
     Attributes:
@@ -32,6 +32,8 @@ class Advice:
         sources: by file, the text that the edits are for.
     """
 
+    view = "advice"
+
     trace: Trace
     memory: str
     granularity: int
@@ -43,7 +45,7 @@ class Advice:
     budget: int | None = None
     notes: tuple[str, ...] = ()
     own: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def peak_after(self) -> int:
@@ -78,33 +80,6 @@ class Advice:
         return apply(self)
 
     def to_dict(self) -> dict[str, object]:
-        """The JSON object of `srprof advise --format json`, without words; sizes in bytes."""
-        return {
-            "schema": 1,
-            "srprof": __version__,
-            "torch": self.trace.torch_version,
-            "traced_on": self.trace.device,
-            "notes": [*self.trace.notes, *self.notes],
-            "model": {"spec": self.trace.spec, "name": self.trace.name},
-            "inputs": [
-                {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
-                for e in self.trace.inputs
-            ],
-            "memory": self.memory,
-            "granularity": self.granularity,
-            "peak": self.peak,
-            "peak_after": self.peak_after,
-            "budget": self.budget,
-            "within_budget": self.within_budget,
-            "lowest": self.lowest,
-            "peak_node_after": None
-            if self.node is None
-            else {
-                "op": self.node.op,
-                "module": self.node.module,
-                "file": self.node.file,
-                "line": self.node.line,
-                "held": self.held,
-            },
-            "advice": [step.to_dict() for step in self.steps],
-        }
+        """The JSON object of `srprof advise --format json`; sizes in bytes."""
+        data: dict[str, object] = self.document().data()
+        return data

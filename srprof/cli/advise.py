@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from srprof.errors import InputError
 from srprof.figures import lowered_names
 from srprof.leaning.levels import LEVELS
-from srprof.options import add_input, add_tensor_format, add_trace_on, add_weights, call_shapes
+from srprof.options import (
+    add_input,
+    add_output,
+    add_tensor_format,
+    add_trace_on,
+    add_weights,
+    call_shapes,
+    show,
+)
 from srprof.output import check_output, write
 from srprof.paths import short_path
 
@@ -72,8 +80,7 @@ def add_parser(commands: Any) -> None:
     how.add_argument(
         "--diff", action="store_true", help="print the edits as a unified diff instead"
     )
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -81,13 +88,12 @@ def run(args: argparse.Namespace) -> int:
     """Search and print, or carry out; 1 if a budget is not reached."""
     from srprof import spec
 
-    if args.diff and args.format != "text":
+    if args.diff and args.format is not None:
         raise InputError("--diff prints a unified diff: leave --format out")
     check_output(args.output)
     shapes = call_shapes(args, spec.parse(args.spec))
 
     from srprof.advising.run import advise
-    from srprof.render.advice import FORMATS
 
     advice = advise(
         args.spec,
@@ -101,10 +107,12 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         level=args.level,
     )
-    text = advice.diff() if args.diff else FORMATS[args.format](advice)
+    if args.diff:
+        write(advice.diff(), args.output)
+        return 0 if advice.within_budget else 1
     if args.apply:
         _report(advice.apply())
-    write(text, args.output)
+    show(args, advice.document())
     return 0 if advice.within_budget else 1
 
 

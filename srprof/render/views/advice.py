@@ -1,10 +1,9 @@
-"""Advice as text, Markdown and JSON."""
+"""Which lines to change, what to write there, and what that saves."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-
+from srprof._version import __version__
+from srprof.advising.candidate import Suggestion
 from srprof.advising.record import Advice
 from srprof.advising.rewrite import (
     BindCall,
@@ -15,10 +14,9 @@ from srprof.advising.rewrite import (
     Overwrite,
     Rewrite,
 )
+from srprof.codec import encode
 from srprof.paths import place
-from srprof.render.markdown import markdown_sections
-from srprof.render.tables import Column, Section, Table
-from srprof.render.text import plain_sections
+from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import mib, shape_text
 
 _SPLIT = (
@@ -30,16 +28,14 @@ _SPLIT = (
 _IN_PLACE = "in-place: for inference; autograd may need what is overwritten."
 
 
-def sections(advice: Advice) -> list[Section]:
-    """What a person reads of it."""
+def document(advice: Advice) -> Document:
+    """The peak before and after, and the edits between."""
     tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in advice.trace.inputs)
-    found = [Section(f"{advice.trace.name} at {tensors}", (_summary(advice),))]
+    sections = [Section(f"{advice.trace.name} at {tensors}", (_summary(advice),))]
     if advice.steps:
-        found.append(_steps(advice))
-    notes = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
-    if notes:
-        found.append(Section("Notes", notes))
-    return found
+        sections.append(_steps(advice))
+    texts = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
+    return Document((*sections, *notes(texts)), lambda: _data(advice))
 
 
 def _summary(advice: Advice) -> str:
@@ -47,16 +43,16 @@ def _summary(advice: Advice) -> str:
     if advice.budget is not None and advice.peak <= advice.budget:
         return f"{what}: within the budget of {mib(advice.budget)} MiB as it is"
     if not advice.steps:
-        said = f"{what}: no change of a line was found that lowers it"
+        summary = f"{what}: no change of a line was found that lowers it"
     else:
         edits = f"{len(advice.steps)} edits" if len(advice.steps) > 1 else "one edit"
         share = 1 - advice.peak_after / advice.peak
-        said = f"{what}; with {edits} {mib(advice.peak_after)} MiB, {share:.0%} less"
+        summary = f"{what}; with {edits} {mib(advice.peak_after)} MiB, {share:.0%} less"
     if advice.budget is None:
-        return said
+        return summary
     if advice.within_budget:
-        return f"{said}: the fewest that were found for a budget of {mib(advice.budget)} MiB"
-    return f"{said}; the budget of {mib(advice.budget)} MiB is not reached"
+        return f"{summary}: the fewest that were found for a budget of {mib(advice.budget)} MiB"
+    return f"{summary}; the budget of {mib(advice.budget)} MiB is not reached"
 
 
 def _steps(advice: Advice) -> Section:
@@ -96,13 +92,13 @@ def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
         return ()
     inside = f" in {node.module}" if node.module else ""
     where = place(node.file, node.line)
-    said = f"the peak is then at {node.op}{inside}" + (f", {where}" if where else "")
+    text = f"the peak is then at {node.op}{inside}" + (f", {where}" if where else "")
     if advice.held:
-        said += (
+        text += (
             f"; {mib(advice.held)} MiB of it is dead, but no edit of one line lets go of it, as "
             "where it is the argument of a call that still runs"
         )
-    return (said,)
+    return (text,)
 
 
 def words(rewrite: Rewrite) -> str:
@@ -127,21 +123,48 @@ def words(rewrite: Rewrite) -> str:
     return f"split this cat and the 1x1 convolution in line {rewrite.line}, {when}"
 
 
-def data(advice: Advice) -> dict[str, object]:
-    """The JSON object: the advice, each edit with its words."""
-    edits = [
-        {"kind": step.candidate.kind, "write": words(step.candidate.rewrite)} | step.to_dict()
-        for step in advice.steps
-    ]
-    return {**advice.to_dict(), "advice": edits}
+def _data(advice: Advice) -> dict[str, object]:
+    """The JSON object; sizes in bytes."""
+    trace, node = advice.trace, advice.node
+    then = None if node is None else {
+        "op": node.op, "module": node.module, "file": node.file, "line": node.line,
+        "held": advice.held,
+    }  # fmt: skip
+    return {
+        "schema": 1,
+        "srprof": __version__,
+        "torch": trace.torch_version,
+        "traced_on": trace.device,
+        "notes": [*trace.notes, *advice.notes],
+        "model": {"spec": trace.spec, "name": trace.name},
+        "inputs": [
+            {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
+            for e in trace.inputs
+        ],
+        "memory": advice.memory,
+        "granularity": advice.granularity,
+        "peak": advice.peak,
+        "peak_after": advice.peak_after,
+        "budget": advice.budget,
+        "within_budget": advice.within_budget,
+        "lowest": advice.lowest,
+        "peak_node_after": then,
+        "advice": [_step_data(step) for step in advice.steps],
+    }
 
 
-def _json(advice: Advice) -> str:
-    return json.dumps(data(advice), indent=1) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Advice], str]] = {
-    "text": lambda advice: plain_sections(sections(advice)),
-    "markdown": lambda advice: markdown_sections(sections(advice)),
-    "json": _json,
-}
+def _step_data(step: Suggestion) -> dict[str, object]:
+    candidate = step.candidate
+    return {
+        "kind": candidate.kind,
+        "write": words(candidate.rewrite),
+        "rewrite": {"form": candidate.rewrite.form, **encode(candidate.rewrite)},
+        "file": candidate.file,
+        "line": candidate.line,
+        "other_line": candidate.other_line or None,
+        "function": candidate.function,
+        "places": candidate.places,
+        "exact": candidate.exact,
+        "saving": step.saving,
+        "peak_after": step.peak_after,
+    }
