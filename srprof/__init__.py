@@ -16,7 +16,8 @@ from srprof._version import __version__
 from srprof.errors import DeviceMemoryError, InputError, ModelError, SrprofError
 
 if TYPE_CHECKING:
-    from srprof.advising.run import Advice, advise
+    from srprof.advising.record import Advice
+    from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Advice": "srprof.advising.run",
+    "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
     "Evaluation": "srprof.quality.evaluation",
     "Fit": "srprof.sizing.records",

@@ -47,6 +47,11 @@ def is_user_file(filename: str) -> bool:
     return not (filename.startswith("<frozen") or any(part in filename for part in _HELPERS))
 
 
+def is_installed(filename: str) -> bool:
+    """Whether the file is an installed package's, or Python's own."""
+    return filename.startswith(_STDLIB) or any(part in filename for part in _PACKAGES)
+
+
 def function_name(code: CodeType) -> str:
     """`RFDB.forward` where Python knows the class (3.11 and later), else `forward`."""
     qualified: str = getattr(code, "co_qualname", code.co_name)

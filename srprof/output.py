@@ -6,8 +6,8 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from srprof.errors import InputError
@@ -86,6 +86,26 @@ def _write_file(content: str | bytes, target: Path, option: str) -> None:
         return
     with replacing(target, option) as temporary:
         temporary.write_bytes(data)
+
+
+def write_all(contents: Mapping[str, bytes], option: str) -> None:
+    """Write several files, as `write` writes one: all of them, or none.
+
+    Raises:
+        InputError: the system refuses one of them; all are then as they were.
+    """
+    for path in contents:
+        check_output(path, option)
+    before = {path: Path(path).read_bytes() for path in contents if os.path.exists(path)}
+    try:
+        with ExitStack() as files:
+            for path, content in contents.items():
+                files.enter_context(replacing(Path(path), option)).write_bytes(content)
+    except BaseException:
+        for path, content in before.items():
+            if Path(path).read_bytes() != content:
+                Path(path).write_bytes(content)
+        raise
 
 
 @contextmanager

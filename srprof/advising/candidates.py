@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.candidate import Activation, Candidate, Functions, Holder, Look
 from srprof.advising.elementwise import in_place, in_place_modules
+from srprof.advising.fusion import split_rewrite
 from srprof.advising.replay import Move, Release, Replay, value_of_part
+from srprof.advising.rewrite import BindCall, Delete, ExchangeStatements, MoveStatement, Rewrite
 from srprof.advising.source import (
     Function,
     LastUse,
@@ -20,19 +21,7 @@ from srprof.advising.source import (
 )
 from srprof.advising.splitting import Split, is_fusion
 from srprof.memory.model import alive_at, part_of
-from srprof.records import Frame, Reference
-
-
-class Holder(NamedTuple):
-    """A reference to a storage, and the call whose variable it is; 0 if it is no user's call's."""
-
-    reference: Reference
-    call: int
-
-
-Holders = Mapping[int, Sequence[Holder]]
-#: Gives what references each storage that is alive at a node.
-Look = Callable[[int], Holders]
+from srprof.records import Frame
 
 
 def candidates(
@@ -41,7 +30,7 @@ def candidates(
     peak: int,
     look: Look,
     functions: Functions,
-    activations: Mapping[str, tuple[str, str]],
+    activations: Mapping[str, Activation],
 ) -> Iterator[Candidate]:
     """Edits that may lower the level at a node.
 
@@ -50,14 +39,13 @@ def candidates(
         peak: the node in the current record.
         look: gives what references each storage at a node of the recorded run.
         functions: the source.
-        activations: paths of modules that can be constructed with `inplace=True` and are not; for
-            each the class that has it and its path in there.
+        activations: by path, modules that can be constructed with `inplace=True` and are not.
     """
     yield from _releases(base, current, peak, look, functions)
     yield from in_place(base, current, peak, functions)
     yield from in_place_modules(base, current, peak, functions, activations)
     yield from _moves(current, peak, functions)
-    yield from _splits(base, current, peak, functions)
+    yield from _splits(base, current, peak, look, functions)
 
 
 # -- del ----------------------------------------------------------------------------------------
@@ -76,21 +64,16 @@ def _releases(
         if owner is not None:
             groups.setdefault(owner, []).append(index)
     for (call, _), members in groups.items():
-        bound = {_variable(h.reference): h.reference.line for m in members for h in holders[m]}
+        bound = {h.variable: h.reference.line for m in members for h in holders[m]}
         yield from _release(base, call, bound, members[0], look, functions)
 
 
-def _owner(found: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
+def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
     """The one call that references a storage, and its variables that do; None if others do."""
-    calls = {holder.call for holder in found}
-    if len(calls) != 1 or 0 in calls or any(h.reference.kind != "local" for h in found):
+    calls = {holder.call for holder in holders}
+    if len(calls) != 1 or 0 in calls or any(h.reference.kind != "local" for h in holders):
         return None
-    return calls.pop(), tuple(dict.fromkeys(_variable(h.reference) for h in found))
-
-
-def _variable(reference: Reference) -> str:
-    """The variable itself: `feats` for `feats[2]`."""
-    return reference.variable.partition("[")[0].partition(".")[0]
+    return calls.pop(), tuple(dict.fromkeys(h.variable for h in holders))
 
 
 def _release(
@@ -115,19 +98,16 @@ def _release(
     after = last.statement
     if not after.returns:
         storages = _let_go(base, call, names, span[1], look)
-        block = f"the block of lines {after.line} to {after.last_line}"
-        where = "this line" if after.simple else block
         edit, calls = Release(storages, after), len({owner for _, owner in storages})
-        write = f"del {', '.join(names)} after {where}"
-        yield Candidate("del", edit, write, frame.file, after.last_line, frame.function, calls)
+        delete = Delete(names, after.place, block=not after.simple)
+        yield Candidate(delete, edit, frame.file, after.last_line, frame.function, calls)
     for place in enclosing_calls(after, names) if len(names) == 1 else ():
         bound_at = value_of_part(base, call, span, place)
         storages = () if bound_at is None else _let_go(base, call, names, bound_at[0], look)
-        write = f"{names[0]} = {function.text(place)} on a line of its own before this one"
-        yield Candidate(
-            "del", Release(storages, after, place), write, frame.file, after.line,
-            frame.function, len({owner for _, owner in storages}),
-        )  # fmt: skip
+        calls = len({owner for _, owner in storages})
+        bind = BindCall(names[0], place, function.text(place), after.place)
+        edit = Release(storages, after, place)
+        yield Candidate(bind, edit, frame.file, after.line, frame.function, calls)
 
 
 def _let_go(
@@ -137,8 +117,8 @@ def _let_go(
     if node >= len(base.trace.nodes):
         return ()
     alone = []
-    for index, found in look(node).items():
-        owner = _owner(found)
+    for index, holders in look(node).items():
+        owner = _owner(holders)
         if owner is not None and owner[0] == call and set(owner[1]) <= set(names):
             alone.append(index)
     return tuple(dict.fromkeys(pair for index in alone for pair in _siblings(base, index, call)))
@@ -246,24 +226,26 @@ def _moves_between(
         if last == first + 1:
             if not forward:
                 continue  # the same exchange
-            write = f"exchange this line and line {block[last].line}"
+            rewrite: Rewrite = ExchangeStatements(block[first].place, block[last].place)
         elif forward:
-            write = f"move this line below line {block[last].last_line}"
+            rewrite = MoveStatement(block[first].place, block[last].place, below=True)
         else:
-            write = f"move this line above line {block[first].line}"
+            rewrite = MoveStatement(block[last].place, block[first].place, below=False)
         moved, *crossed = block[first : last + 1] if forward else block[last:first:-1]
         if not forward:
             crossed = list(block[first:last])
         edit = Move(calls, moved, tuple(crossed), forward)
         target = block[last] if forward else block[first]
-        yield Candidate("order", edit, write, frame.file, moved.line, frame.function, len(calls),
+        yield Candidate(rewrite, edit, frame.file, moved.line, frame.function, len(calls),
                         other_line=target.line)  # fmt: skip
 
 
 # -- split --------------------------------------------------------------------------------------
 
 
-def _splits(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+def _splits(
+    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
+) -> Iterator[Candidate]:
     groups: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.op != "cat" or not node.created or not base.frames[index]:
@@ -295,9 +277,9 @@ def _splits(base: Replay, current: Replay, peak: int, functions: Functions) -> I
         for early in (True, False):
             named = bool(name) and not (early and _seen_before(function, name, user.line))
             edit = Split(tuple(fusions), statements, early, named)
-            yield Candidate("split", edit, _split_text(user, early), frame.file,
-                            frame.line, frame.function, len(fusions), user.line,
-                            exact=False)  # fmt: skip
+            rewrite = split_rewrite(base, edit, function, look(cat))
+            yield Candidate(rewrite, edit, frame.file, frame.line, frame.function, len(fusions),
+                            user.line, exact=False)  # fmt: skip
 
 
 def _lives_at(current: Replay, fusions: Sequence[tuple[int, int, int]], peak: int) -> bool:
@@ -319,9 +301,3 @@ def _seen_before(function: Function, name: str, line: int) -> bool:
         isinstance(n, ast.Name) and n.id == name and n.lineno < line
         for n in ast.walk(function.node)
     )
-
-
-def _split_text(user: Frame, early: bool) -> str:
-    """The split in one line."""
-    when = "each part as soon as it is made" if early else "all parts here"
-    return f"split this cat and the 1x1 convolution in line {user.line}, {when}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.candidate import Activation, Candidate, Functions
 from srprof.advising.replay import InPlace, Replay, can_write_into
-from srprof.advising.source import Function, Place, expression
+from srprof.advising.rewrite import Construct, Overwrite
+from srprof.advising.source import Function, Place, expression, place_of
 from srprof.ops import row
 from srprof.records import Frame
 
@@ -34,9 +35,9 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
         for operand in range(2 if row(op).commutative else 1):
             if function is None or not _helps_at(current, nodes, operand, peak):
                 continue
-            write = _written_in_place(function, frame, op, operand, base, nodes[0])
-            if write:
-                yield Candidate("in-place", InPlace(tuple(nodes), operand), write, frame.file,
+            rewrite = _written_in_place(function, frame, op, operand, base, nodes[0])
+            if rewrite is not None:
+                yield Candidate(rewrite, InPlace(tuple(nodes), operand), frame.file,
                                 frame.line, frame.function, len(nodes))  # fmt: skip
 
 
@@ -45,18 +46,17 @@ def in_place_modules(
     current: Replay,
     peak: int,
     functions: Functions,
-    activations: Mapping[str, tuple[str, str]],
+    activations: Mapping[str, Activation],
 ) -> Iterator[Candidate]:
     """Activations that could be constructed so; arguments as in `candidates`."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[Activation, list[int]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.module in activations and row(node.op).in_place in {"method", "function"}:
             groups.setdefault(activations[node.module], []).append(index)
-    for (owner, path), nodes in groups.items():
+    for activation, nodes in groups.items():
         frames = base.frames[nodes[0]]
         if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
-            write = f"construct {path} of {owner}, which runs in this line, with inplace=True"
-            yield Candidate("in-place", InPlace(tuple(nodes), 0), write, frames[-1].file,
+            yield Candidate(Construct(*activation), InPlace(tuple(nodes), 0), frames[-1].file,
                             frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
 
 
@@ -77,32 +77,39 @@ def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) ->
 
 def _written_in_place(
     function: Function, frame: Frame, op: str, operand: int, base: Replay, node: int
-) -> str:
-    """What to write for an element-wise expression, "" if that is not clear."""
-    shown = None if frame.place is None else expression(function, frame.place)
-    if shown is None or frame.place is None:
-        return ""
-    old = function.text(frame.place)
+) -> Overwrite | None:
+    """What to write for an element-wise expression, None if that is not clear."""
+    place = frame.place
+    shown = None if place is None else expression(function, place)
+    if shown is None or place is None:
+        return None
+    old = function.text(place)
     if isinstance(shown, ast.BinOp):
         sides = [shown.left, shown.right]
         if len(base.trace.nodes[node].inputs) == 1 and isinstance(shown.left, ast.Constant):
             operand = 1
-        return f"{_atom(sides[operand])}.{op}_({ast.unparse(sides[1 - operand])}) for {old}"
+        into, other = sides[operand], sides[1 - operand]
+        new = f"{_atom(into)}.{op}_({ast.unparse(other)})"
+        return Overwrite(place, place_of(into), (place_of(other),), f"{op}_", (), old, new)
     if not isinstance(shown, ast.Call):
-        return ""
+        return None
     arguments = list(shown.args)
     method = isinstance(shown.func, ast.Attribute) and not frame.called  # torch's own, no Python
     if method and isinstance(shown.func, ast.Attribute) and _owner(shown.func) != "torch":
         arguments.insert(0, shown.func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
-        return ""
+        return None
     into = arguments.pop(operand)
     if row(op).in_place != "function":
         rest = [ast.unparse(a) for a in arguments] + [ast.unparse(k) for k in shown.keywords]
-        return f"{_atom(into)}.{op}_({', '.join(rest)}) for {old}"
-    numbers = [v for v in base.trace.nodes[node].arguments[0][1:] if isinstance(v, (int, float))]
+        new = f"{_atom(into)}.{op}_({', '.join(rest)})"
+        others = tuple(map(place_of, arguments))
+        return Overwrite(place, place_of(into), others, f"{op}_", (), old, new)
+    constants = base.trace.nodes[node].arguments[0][1:]
+    numbers = tuple(v for v in constants if isinstance(v, (int, float)))
     given = ", ".join([ast.unparse(into), *map(repr, numbers)])
-    return f"F.{op}({given}, inplace=True) for {old}"
+    new = f"F.{op}({given}, inplace=True)"
+    return Overwrite(place, place_of(into), (), op, numbers, old, new)
 
 
 def _owner(attribute: ast.Attribute) -> str:

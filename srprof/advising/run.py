@@ -5,110 +5,28 @@ from __future__ import annotations
 import linecache
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from srprof._version import __version__
-from srprof.advising.candidate import Candidate
-from srprof.advising.candidates import Holder, candidates
+from srprof import spec
+from srprof.advising.candidate import Candidate, Holder
+from srprof.advising.candidates import candidates
+from srprof.advising.constructors import constructed
+from srprof.advising.record import Advice
 from srprof.advising.replay import Replay, settled
-from srprof.advising.search import Search, Step
+from srprof.advising.rewrite import Construct
+from srprof.advising.search import Search
 from srprof.advising.source import Function, read_functions
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
 from srprof.quantities import parse_quantity
-from srprof.records import Frame, Node, Trace
+from srprof.records import Frame, Trace
 
 if TYPE_CHECKING:
     from srprof.workload import Workload
-
-
-@dataclass(frozen=True)
-class Advice:
-    """The edits that were found for a network, in the order in which they save the most.
-
-    Attributes:
-        trace: the run that they were tried on.
-        memory: the peak that is meant; see `srprof.analyze`.
-        peak: before any edit, in bytes.
-        lowest: with every edit that was found, whether the budget needs it or not.
-        node: the one at which nothing more was found, or the peak of a budget's steps; None
-            without nodes. held: bytes that are dead there.
-        steps: the edits, each with what it saves once those before it are made.
-        budget: bytes that were asked for, None if none were.
-        notes: what a reader must know.
-    """
-
-    trace: Trace
-    memory: str
-    granularity: int
-    peak: int
-    lowest: int
-    node: Node | None
-    held: int
-    steps: tuple[Step, ...]
-    budget: int | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def peak_after(self) -> int:
-        """The peak once all steps are made."""
-        return self.steps[-1].peak_after if self.steps else self.peak
-
-    @property
-    def within_budget(self) -> bool:
-        """Whether the steps reach the budget; true if there is none."""
-        return self.budget is None or self.peak_after <= self.budget
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of `srprof advise --format json`; sizes in bytes."""
-        return {
-            "schema": 1,
-            "srprof": __version__,
-            "torch": self.trace.torch_version,
-            "traced_on": self.trace.device,
-            "notes": [*self.trace.notes, *self.notes],
-            "model": {"spec": self.trace.spec, "name": self.trace.name},
-            "inputs": [
-                {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
-                for e in self.trace.inputs
-            ],
-            "memory": self.memory,
-            "granularity": self.granularity,
-            "peak": self.peak,
-            "peak_after": self.peak_after,
-            "budget": self.budget,
-            "within_budget": self.within_budget,
-            "lowest": self.lowest,
-            "peak_node_after": None
-            if self.node is None
-            else {
-                "op": self.node.op,
-                "module": self.node.module,
-                "file": self.node.file,
-                "line": self.node.line,
-                "held": self.held,
-            },
-            "advice": [_step(step) for step in self.steps],
-        }
-
-
-def _step(step: Step) -> dict[str, Any]:
-    candidate = step.candidate
-    return {
-        "kind": candidate.kind,
-        "write": candidate.write,
-        "file": candidate.file,
-        "line": candidate.line,
-        "other_line": candidate.other_line or None,
-        "function": candidate.function,
-        "places": candidate.places,
-        "exact": candidate.exact,
-        "saving": step.saving,
-        "peak_after": step.peak_after,
-    }
 
 
 def advise(
@@ -148,9 +66,10 @@ def advise(
     nbytes = parse_budget(budget)
     workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
     with recorded(workload, trace_on) as trace:
-        return _advice(
+        advice = _advice(
             workload, trace, memory, granularity, lambda t: levels(t, granularity), nbytes, level
         )
+    return replace(advice, own=_own_file(workload, model) if isinstance(model, str) else "")
 
 
 def parse_budget(budget: str | int | None) -> int | None:
@@ -217,7 +136,24 @@ def _advice(
         steps=tuple(search.in_order(chosen)),
         budget=budget,
         notes=notes,
+        sources=_sources(chosen),
     )
+
+
+def _sources(chosen: Sequence[Candidate]) -> dict[str, str]:
+    """The text of the files that edits are in."""
+    files = {c.rewrite.file if isinstance(c.rewrite, Construct) else c.file for c in chosen}
+    return {file: "".join(linecache.getlines(file)) for file in sorted(files) if file}
+
+
+def _own_file(workload: Workload, text: str) -> str:
+    """The file that a SPEC names, "" if it names none."""
+    parsed = spec.parse(text)
+    if parsed.location.endswith(".py"):
+        return os.path.realpath(parsed.location)
+    with workload.environment():
+        found = find_spec(parsed.location) if parsed.location else None
+    return os.path.realpath(found.origin) if found and found.origin else ""
 
 
 def _over(search: Search, budget: int) -> bool:
@@ -234,14 +170,16 @@ class _Proposer:
         self._workload = workload
         self._base = base
         self._exact = exact
-        self._activations = activations(workload.instance(base.trace.device).model)
+        linecache.checkcache()  # the lines that run now, not those of an earlier advice
+        owned = activations(workload.instance(base.trace.device).model)
+        self._activations = {path: constructed(*module) for path, module in owned.items()}
         self._holders: dict[int, Mapping[int, Sequence[Holder]]] = {}
         self._proposed: dict[tuple[object, ...], Candidate] = {}
 
     def __call__(self, current: Replay, peak: int) -> list[Candidate]:
         found = candidates(self._base, current, peak, self._look, source_of, self._activations)
         return [
-            self._proposed.setdefault((c.kind, c.write, c.file, c.line, c.edit), c)
+            self._proposed.setdefault((c.rewrite, c.file, c.line, c.edit), c)
             for c in found
             if c.exact or not self._exact
         ]

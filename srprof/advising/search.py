@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
-from srprof.advising.candidate import STAGES, Candidate
+from srprof.advising.candidate import STAGES, Candidate, Suggestion
 from srprof.advising.replay import Move, Replay, settled
 from srprof.records import Trace
 
@@ -30,14 +30,6 @@ class Outcome(NamedTuple):
     nbytes: int
     nodes: int
     node: int
-
-
-class Step(NamedTuple):
-    """An edit of a list, the peak once it and all before it are made, and by how much it fell."""
-
-    candidate: Candidate
-    saving: int
-    peak_after: int
 
 
 @dataclass
@@ -148,13 +140,13 @@ class Search:
             kept.append(step.candidate)
         return self._trimmed(kept, goal.nbytes)
 
-    def in_order(self, chosen: Sequence[Candidate]) -> list[Step]:
+    def in_order(self, chosen: Sequence[Candidate]) -> list[Suggestion]:
         """The edits by what each saves when those before it are made, the largest first."""
         start = self.outcome([])
         assert start is not None
         peak, left = start.nbytes, list(chosen)
         done: list[Candidate] = []
-        steps: list[Step] = []
+        steps: list[Suggestion] = []
         while left:
             outcomes = [(self.outcome([*done, c]), c) for c in left]
             possible = [(o[:2], i) for i, (o, _) in enumerate(outcomes) if o is not None]
@@ -163,7 +155,7 @@ class Search:
             left.pop(at)
             done.append(candidate)
             lower = peak if after is None else after.nbytes
-            steps.append(Step(candidate, peak - lower, lower))
+            steps.append(Suggestion(candidate, peak - lower, lower))
             peak = lower
         return steps
 

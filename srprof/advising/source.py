@@ -43,6 +43,11 @@ class Statement:
     node: ast.stmt = field(compare=False, repr=False)
 
     @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return place_of(self.node)
+
+    @property
     def simple(self) -> bool:
         """Whether it has no blocks of its own and does nothing but compute."""
         return isinstance(self.node, _SIMPLE)
@@ -101,6 +106,14 @@ class Function:
         """Every block, an outer one before those in it."""
         return _blocks(self.node.body)
 
+    def at(self, place: Place) -> tuple[tuple[Statement, ...], Statement] | None:
+        """The statement without blocks of its own that an expression is in, with its block."""
+        for block in self.blocks():
+            for statement in block:
+                if statement.simple and within(place, statement.place):
+                    return block, statement
+        return None
+
     def plain_statements(self) -> tuple[Statement, ...]:
         """The statements without blocks of their own, wherever they stand."""
         return tuple(s for block in self.blocks() for s in block if s.simple)
@@ -147,7 +160,7 @@ def read_functions(text: str) -> dict[int, Function]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return {}
-    lines = tuple(text.splitlines())
+    lines = tuple(text.split("\n"))  # no other character ends a line for Python
     return {
         min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(
             node.name, node, lines
@@ -165,11 +178,14 @@ class LastUse:
     statement: Statement
 
 
-def last_use(function: Function, name: str, bound: int) -> LastUse | None:
+def last_use(
+    function: Function, name: str, bound: int, without: Place | None = None
+) -> LastUse | None:
     """Where a variable's value is read for the last time.
 
     Args:
         bound: a line at which it has the value already, or gets it.
+        without: an expression that shall not read it any more.
 
     Returns:
         None where no single place can be named: it is read in an earlier turn of a loop, outside
@@ -196,15 +212,38 @@ def last_use(function: Function, name: str, bound: int) -> LastUse | None:
         for n in everywhere
     ):
         return None
+    again = [n.lineno for n in everywhere if isinstance(n.ctx, ast.Load)]
+    if any(
+        start <= line <= binding.last_line for start in _loops(function, binding) for line in again
+    ):
+        return None
     if any(isinstance(n.ctx, ast.Del) and n.lineno > binding.line for n in everywhere):
         return None  # somebody has thought of it
     last = binding
     for statement in block[binding.number + 1 :]:
-        if name in statement.loads:
+        if name in statement.loads and _reads(statement, name, without):
             last = statement
         if name in _bound_names(statement.node):
             return None if last is statement else LastUse(block, last)
     return LastUse(block, last)
+
+
+def _loops(function: Function, statement: Statement) -> list[int]:
+    """The lines at which the loops begin that a statement is in."""
+    return [
+        n.lineno
+        for n in ast.walk(function.node)
+        if isinstance(n, (ast.For, ast.While)) and within(statement.place, place_of(n))
+    ]
+
+
+def _reads(statement: Statement, name: str, without: Place | None) -> bool:
+    """Whether it reads a name outside an expression."""
+    return without is None or any(
+        n.id == name and not within(place_of(n), without)
+        for n in ast.walk(statement.node)
+        if isinstance(n, ast.Name)
+    )
 
 
 def _bound_names(node: ast.stmt) -> set[str]:
@@ -231,11 +270,12 @@ def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
             continue
         inside = {id(n) for n in ast.walk(call)}
         if wanted and all(id(n) in inside for n in wanted):
-            found.append(_place(call))
+            found.append(place_of(call))
     return found[::-1]
 
 
-def _place(node: ast.expr) -> Place:
+def place_of(node: ast.expr | ast.stmt) -> Place:
+    """Where a piece of syntax stands."""
     return (
         node.lineno,
         node.col_offset,
@@ -244,12 +284,17 @@ def _place(node: ast.expr) -> Place:
     )
 
 
+def within(inner: Place, outer: Place) -> bool:
+    """Whether a place is inside another, or the same."""
+    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
+
+
 def assigned_whole(statement: Statement, place: Place | None) -> str:
     """The name that a statement binds to the expression at a place and nothing else, or ""."""
     node = statement.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]
-        if isinstance(target, ast.Name) and _place(node.value) == place:
+        if isinstance(target, ast.Name) and place_of(node.value) == place:
             return target.id
     return ""
 
@@ -257,7 +302,7 @@ def assigned_whole(statement: Statement, place: Place | None) -> str:
 def expression(function: Function, place: Place) -> ast.expr | None:
     """The expression at a place."""
     for node in ast.walk(function.node):
-        if isinstance(node, ast.expr) and _place(node) == place:
+        if isinstance(node, ast.expr) and place_of(node) == place:
             return node
     return None
 

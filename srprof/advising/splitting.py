@@ -45,17 +45,17 @@ class Split:
         cat, convolution = (replay.by_origin.get(i, -1) for i in (cat, convolution))
         if not is_fusion(replay.trace, cat, convolution):
             return None
-        places = [self._place(replay, i.storage, cat, call) for i in replay.trace.nodes[cat].inputs]
+        places = [self.place(replay, i.storage, cat, call) for i in replay.trace.nodes[cat].inputs]
         return _rebuilt(replay, cat, convolution, call, places, self)
 
-    def _place(self, replay: Replay, storage: int, cat: int, call: int) -> int:
+    def place(self, replay: Replay, storage: int, cat: int, call: int) -> int:
         """The node before which a part of the concatenation is convolved."""
         if not self.early:
             return cat
         birth = replay.trace.storages[storage].birth
         if birth < 0 or replay.frame(birth, call) is None:
             return cat
-        ready = _statement_end(replay, birth, call, self.statements)
+        ready = statement_end(replay, birth, call, self.statements)
         written = any(storage in n.written for n in replay.trace.nodes[ready:cat])
         return cat if written else min(ready, cat)
 
@@ -88,7 +88,14 @@ def _unpadded(convolution: Node) -> bool:
     return set(stride) == {1} and set(padding) == {0} and not transposed and groups == 1
 
 
-def _statement_end(replay: Replay, node: int, call: int, statements: Sequence[Statement]) -> int:
+def lets_go(replay: Replay, storage: int, call: int) -> bool:
+    """Whether a storage is a call's own, so that the call can let it go."""
+    part = replay.trace.storages[storage]
+    alone = part.death <= replay.spans[call][1] and not part.returned
+    return alone and part.birth >= 0 and replay.frame(part.birth, call) is not None
+
+
+def statement_end(replay: Replay, node: int, call: int, statements: Sequence[Statement]) -> int:
     """The node after the statement of a call in which a node is."""
     frame = replay.frame(node, call)
     statement = next((s for s in statements if frame and s.holds(frame.line)), None)
@@ -194,12 +201,10 @@ class _Rebuilding:
             uses=tuple(sorted(uses)),
             death=self.starts.get(storage.death, storage.death),
         )
-        alone = storage.death <= self.replay.spans[self.call][1] and not storage.returned
-        mine = storage.birth >= 0 and self.replay.frame(storage.birth, self.call) is not None
-        if not (parts and alone and mine):
+        if not (parts and lets_go(self.replay, index, self.call)):
             return moved
         last = max(use for use in (*storage.uses, storage.birth) if use != self.cat)
-        released = self.starts[_statement_end(self.replay, last, self.call, self.statements)]
+        released = self.starts[statement_end(self.replay, last, self.call, self.statements)]
         done = max(at.get(("add_", part), at["convolution", part]) + 1 for part in parts)
         return replace(moved, death=min(moved.death, max(released, done)))
 
@@ -219,7 +224,7 @@ class _Rebuilding:
         trace = self.replay.trace
         fused = trace.storages[trace.nodes[self.convolution].created[0]]
         last = max((self.convolution, *fused.uses))
-        return _statement_end(self.replay, last, self.call, self.statements)
+        return statement_end(self.replay, last, self.call, self.statements)
 
     def _frames(self) -> tuple[Frame, ...]:
         """The frames of the function itself, as they are at the concatenation."""

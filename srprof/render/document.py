@@ -137,7 +137,7 @@ def notes(texts: Sequence[str]) -> tuple[Section, ...]:
 
 def sentence(line: str) -> str:
     """A line as formats write it that set lines into one paragraph."""
-    return line if line.endswith((".", ":", "!", "?")) else f"{line}."
+    return line if line.endswith((".", ":", ";", "!", "?")) else f"{line}."
 
 
 @dataclass(frozen=True, slots=True)

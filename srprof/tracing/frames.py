@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -118,12 +118,16 @@ def _place(code: CodeType, instruction: int) -> tuple[int, int, int, int] | None
     return line, column, last_line, last_column
 
 
-def activations(model: nn.Module) -> dict[str, tuple[str, str]]:
-    """Activations that can be constructed with `inplace=True` and are not, by path.
+class OwnedModule(NamedTuple):
+    """A module of one of torch's classes, the user's class that has it, and its path in there."""
 
-    Returns:
-        For each the class of the user's module that has it, and its path in there.
-    """
+    owner: type
+    path: str
+    kind: str
+
+
+def activations(model: nn.Module) -> dict[str, OwnedModule]:
+    """Activations that can be constructed with `inplace=True` and are not, by path."""
     modules = dict(model.named_modules())
     switchable = {}
     for path, module in modules.items():
@@ -133,5 +137,5 @@ def activations(model: nn.Module) -> dict[str, tuple[str, str]]:
         while owner and type(modules[owner]).__module__.startswith("torch.nn."):
             owner, _, last = owner.rpartition(".")
             inner = f"{last}.{inner}"
-        switchable[path] = (type(modules[owner]).__qualname__, inner)
+        switchable[path] = OwnedModule(type(modules[owner]), inner, type(module).__name__)
     return switchable

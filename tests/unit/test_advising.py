@@ -8,6 +8,7 @@ import pytest
 
 from srprof.advising.candidate import Candidate
 from srprof.advising.replay import InPlace, Move, Release, Replay, can_write_into, settled
+from srprof.advising.rewrite import Construct, Delete, ExchangeStatements, Rewrite
 from srprof.advising.search import Search
 from srprof.advising.source import (
     Function,
@@ -171,8 +172,15 @@ def test_a_statement_does_not_pass_one_that_writes_what_it_reads():
 # -- search -------------------------------------------------------------------------------------
 
 
+REWRITES: dict[str, Rewrite] = {
+    "del": Delete(("a",), (4, 4, 4, 21), block=False),
+    "in-place": Construct("Net", "act", "", None),
+    "order": ExchangeStatements((3, 4, 3, 19), (4, 4, 4, 21)),
+}
+
+
 def candidate(edit, kind="del", line=4) -> Candidate:
-    return Candidate(kind, edit, f"{kind} {line}", "net.py", line, "Net.forward", 1)
+    return Candidate(REWRITES[kind], edit, "net.py", line, "Net.forward", 1)
 
 
 def levels(trace):
@@ -224,6 +232,9 @@ def test_exchanges_that_share_a_statement_are_not_combined():
         ("for b in c:\n        a = g(b)\n        d = h(a)\n    return d", "a", 3, 4),
         ("for b in c:\n        a = g(b)\n        d = h(a)\n    return a", "a", 3, None),
         ("a = x\n    for b in c:\n        d = g(a)\n        a = h(b)\n    return d", "a", 5, None),
+        ("a = x\n    for b in c:\n        a = g(a)\n    return b", "a", 4, None),
+        ("a = x\n    while a:\n        b = g(a)\n        a = h(b)\n    return b", "a", 5, None),
+        ("a = x\n    if b:\n        a = g(a)\n    return b", "a", 4, 4),
         ("a = f(x)\n    return 1", "a", 2, 2),
         ("a = []\n    a.append(x)\n    b = f(a)\n    return b", "a", 3, 4),
     ],

@@ -1,0 +1,419 @@
+"""Edits carried out in a file by libcst, which keeps comments and formatting.
+
+Needs the extra `apply`; imported only when edits are carried out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import libcst as cst
+import libcst.matchers as m
+from libcst.metadata import MetadataWrapper, PositionProvider
+
+from srprof.advising.rewrite import (
+    BindCall,
+    Construct,
+    Delete,
+    ExchangeStatements,
+    MoveStatement,
+    Overwrite,
+    Part,
+    Rewrite,
+    SplitFusion,
+)
+from srprof.advising.source import Place
+
+#: Where a statement begins: line and column.
+Start = tuple[int, int]
+Row = cst.SimpleStatementLine | cst.BaseCompoundStatement
+
+_ATOMS = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
+
+
+class Edit(NamedTuple):
+    """A rewrite, the function that it is in, and the line that names it in messages."""
+
+    rewrite: Rewrite
+    function: str
+    line: int
+
+
+class UnplaceableError(Exception):
+    """An edit cannot be carried out; says why, and has its line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def edited(source: bytes, text: str, edits: Sequence[Edit]) -> bytes:
+    """A file after edits.
+
+    Args:
+        source: the file; text: the same decoded, with plain newlines.
+
+    Raises:
+        UnplaceableError: one of them cannot be carried out.
+    """
+    for rewrite, _, line in edits:
+        if isinstance(rewrite, SplitFusion) and rewrite.problem:
+            raise UnplaceableError(line, rewrite.problem)
+        if isinstance(rewrite, Construct) and rewrite.call is None:
+            raise UnplaceableError(line, f"{rewrite.path} is not constructed in plain sight")
+    try:
+        module = cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        raise UnplaceableError(error.raw_line, "libcst cannot read this line") from error
+    edits = _with_own_names(edits)
+    editor = _Editor(module, text, edits)
+    after = MetadataWrapper(module, unsafe_skip_copy=True).visit(editor)
+    for rewrite, _, line in edits:
+        if id(rewrite) not in editor.done:
+            raise UnplaceableError(line, "what it changes is not there")
+    return after.bytes
+
+
+def _with_own_names(edits: Sequence[Edit]) -> list[Edit]:
+    """The edits, with no name for two sums of one function."""
+    taken: set[tuple[str, str]] = set()
+    found = []
+    for edit in edits:
+        split, tail = edit.rewrite, ""
+        if not isinstance(split, SplitFusion):
+            found.append(edit)
+            continue
+        while (edit.function, split.weights + tail) in taken:
+            tail += "_"
+        taken.add((edit.function, split.weights + tail))
+        total = split.total if split.named else split.total + tail
+        named = replace(split, weights=split.weights + tail, total=total)
+        found.append(edit._replace(rewrite=named))
+    return found
+
+
+def functional(text: str) -> str:
+    """What a file calls `torch.nn.functional`; "" if it does not import it."""
+    names: dict[str, str] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            package = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names.update({package + a.name: a.asname or a.name for a in node.names})
+    for known in ("torch.nn.functional", "torch.nn", "torch"):
+        if known in names:
+            return names[known] + "torch.nn.functional".removeprefix(known)
+    return ""
+
+
+class _Editor(cst.CSTTransformer):
+    """Makes all edits of a file in one walk, inner syntax before outer.
+
+    Attributes:
+        done: ids of the rewrites that were made.
+    """
+
+    METADATA_DEPENDENCIES = (PositionProvider,)
+
+    def __init__(self, module: cst.Module, text: str, edits: Sequence[Edit]) -> None:
+        super().__init__()
+        self.done: set[int] = set()
+        self._module = module
+        self._lines = text.split("\n")
+        self._functional = functional(text)
+        self._numbers = {id(rewrite): line for rewrite, _, line in edits}
+        rewrites = [edit.rewrite for edit in edits]
+        self._splits = [r for r in rewrites if isinstance(r, SplitFusion)]
+        self._deletes = [r for r in rewrites if isinstance(r, Delete)]
+        self._binds = [r for r in rewrites if isinstance(r, BindCall)]
+        self._moves = [r for r in rewrites if isinstance(r, (MoveStatement, ExchangeStatements))]
+        self._expressions = self._by_expression(rewrites)
+        self._touched = {self._start(place) for r in rewrites for place in _statements(r)}
+        self._values: dict[Place, cst.BaseExpression] = {}
+        self._bound: dict[int, cst.BaseExpression] = {}
+        self._begun: set[int] = set()
+        self._comments: list[str] = []
+
+    # -- places: columns are characters here, where `ast` has bytes
+
+    def _at(self, place: Place) -> Place:
+        line, column, last, end = place
+        return line, self._column(line, column), last, self._column(last, end)
+
+    def _column(self, line: int, column: int) -> int:
+        return len(self._lines[line - 1].encode()[:column].decode())
+
+    def _start(self, place: Place | None) -> Start | None:
+        return None if place is None else self._at(place)[:2]
+
+    def _range(self, node: cst.CSTNode) -> Place:
+        found = self.get_metadata(PositionProvider, node)
+        return found.start.line, found.start.column, found.end.line, found.end.column
+
+    def _by_expression(self, rewrites: Iterable[Rewrite]) -> dict[Place, list[Rewrite]]:
+        """Rewrites by the expression that they replace, `BindCall` last."""
+        found: dict[Place, list[Rewrite]] = {}
+        for rewrite in sorted(rewrites, key=lambda r: isinstance(r, BindCall)):
+            place = _expression(rewrite)
+            if place is not None:
+                found.setdefault(self._at(place), []).append(rewrite)
+        return found
+
+    # -- expressions
+
+    def on_leave(self, original_node, updated_node):  # type: ignore[no-untyped-def, override]  # libcst types each kind of node apart
+        """Change an expression or a block, once what is inside is changed."""
+        node = super().on_leave(original_node, updated_node)
+        if isinstance(original_node, cst.BaseExpression):
+            place = self._range(original_node)
+            for rewrite in self._expressions.get(place, ()):
+                node = self._replaced(rewrite, original_node, node)
+            self._values[place] = node
+        elif isinstance(original_node, (cst.IndentedBlock, cst.SimpleStatementSuite)):
+            node = self._block(original_node, node)
+        elif isinstance(original_node, cst.SimpleStatementLine) and self._comments:
+            kept = [_comment_line(text) for text in self._comments]
+            self._comments.clear()
+            node = node.with_changes(leading_lines=[*node.leading_lines, *kept])
+        return node
+
+    def _replaced(
+        self, rewrite: Rewrite, original: cst.BaseExpression, node: cst.BaseExpression
+    ) -> cst.BaseExpression:
+        if isinstance(rewrite, BindCall):
+            self._bound[id(rewrite)] = node
+            return cst.Name(rewrite.name)
+        self.done.add(id(rewrite))
+        if isinstance(rewrite, SplitFusion):
+            new = cst.parse_expression(_rest(rewrite))
+        elif isinstance(rewrite, Construct):
+            new = _inplace(cst.ensure_type(node, cst.Call))
+        else:
+            assert isinstance(rewrite, Overwrite)
+            new = self._overwritten(rewrite, original, node)
+        lost = Counter(_comments(node)) - Counter(_comments(new))
+        self._comments += lost.elements()
+        return new.with_changes(lpar=node.lpar, rpar=node.rpar)
+
+    def _overwritten(
+        self, rewrite: Overwrite, original: cst.BaseExpression, node: cst.BaseExpression
+    ) -> cst.BaseExpression:
+        into = self._values[self._at(rewrite.into)]
+        if not rewrite.call.endswith("_"):
+            numbers = "".join(f"{number!r}, " for number in rewrite.numbers)
+            name = self._named(rewrite)
+            return self._parsed(f"{name}.{rewrite.call}({self._code(into)}, {numbers}inplace=True)")
+        others = [self._code(self._values[self._at(place)]) for place in rewrite.others]
+        if isinstance(node, cst.Call):
+            others += [self._code(a.with_changes(comma=cst.MaybeSentinel.DEFAULT))
+                       for a in node.args if a.keyword is not None]  # fmt: skip
+        atom = self._code(into)
+        if not (isinstance(into, _ATOMS) or into.lpar):
+            atom = f"({atom})"
+        return self._parsed(f"{atom}.{rewrite.call}({', '.join(others)})")
+
+    def _named(self, rewrite: Rewrite) -> str:
+        if not self._functional:
+            number = self._numbers[id(rewrite)]
+            raise UnplaceableError(number, "the file does not import torch.nn.functional")
+        return self._functional
+
+    def _code(self, node: cst.CSTNode) -> str:
+        return self._module.code_for_node(node)
+
+    def _parsed(self, code: str) -> cst.BaseExpression:
+        """An expression, in brackets if it takes several lines."""
+        return cst.parse_expression(f"({code})" if "\n" in code else code)
+
+    def _row(self, code: str) -> Row:
+        return cst.parse_statement(code, config=self._module.config_for_parsing)
+
+    # -- statements
+
+    def _block(self, original: cst.BaseSuite, updated: cst.BaseSuite) -> cst.BaseSuite:
+        rows = dict(self._rows(original, updated))
+        if not self._touched & rows.keys():
+            return updated
+        lead: list[cst.EmptyLine] = []
+        body: list[Row] = []
+        for start in self._in_order(list(rows)):
+            row = rows[start]
+            lead += row.leading_lines
+            group = self._ahead(start)
+            if self._goes(start):
+                lead += map(_comment_line, _comments(row.with_changes(leading_lines=())))
+            else:
+                group.append(row.with_changes(leading_lines=()))
+            group += self._behind(start, rows)
+            if group:
+                body += [group[0].with_changes(leading_lines=lead), *group[1:]]
+                lead = []
+        if isinstance(updated, cst.IndentedBlock):
+            return updated.with_changes(body=body, footer=[*lead, *updated.footer])
+        return cst.IndentedBlock(body=body, footer=lead)
+
+    def _rows(self, original: cst.BaseSuite, updated: cst.BaseSuite) -> Iterator[tuple[Start, Row]]:
+        """The statements of a block by where they began, each on a line of its own if need be."""
+        if isinstance(original, cst.SimpleStatementSuite):
+            pairs: Sequence[tuple[cst.CSTNode, cst.CSTNode]] = [(original, updated)]
+        else:
+            pairs = list(zip(original.body, updated.body, strict=True))
+        for old, new in pairs:
+            if not isinstance(old, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+                yield self._range(old)[:2], new
+                continue
+            starts = [self._range(small)[:2] for small in old.body]
+            alone = len(starts) == 1 or not self._touched.intersection(starts)
+            if alone and isinstance(new, cst.SimpleStatementLine):
+                yield starts[0], new
+            else:
+                yield from zip(starts, _apart(new), strict=True)
+
+    def _in_order(self, starts: list[Start]) -> list[Start]:
+        """The statements of a block as the moves have them."""
+        for move in self._moves:
+            if isinstance(move, MoveStatement):
+                places, below = (move.statement, move.beside), move.below
+            else:
+                places, below = (move.first, move.second), True
+            moved, beside = map(self._start, places)
+            if moved in starts and beside in starts:
+                starts.remove(moved)
+                starts.insert(starts.index(beside) + below, moved)
+                self.done.add(id(move))
+        return starts
+
+    def _goes(self, start: Start) -> bool:
+        """Whether a statement is replaced as a whole."""
+        return any(
+            start == self._start(split.joined)
+            or (split.named and not split.inside and start == self._start(split.statement))
+            for split in self._splits
+        )
+
+    def _ahead(self, start: Start) -> list[Row]:
+        """What stands before a statement."""
+        rows = []
+        for bind in self._binds:
+            if self._start(bind.before) == start and id(bind) in self._bound:
+                rows.append(self._assigned(bind.name, self._bound[id(bind)]))
+                self.done.add(id(bind))
+        for split in self._splits:
+            if self._start(split.joined or split.statement) == start:
+                parts = [part for part in split.parts if part.after is None]
+                for part in parts:
+                    if part.fresh:
+                        rows.append(self._assigned(part.fresh, self._values[self._at(part.place)]))
+                for part in parts:
+                    rows += self._convolved(split, part)
+        return rows
+
+    def _behind(self, start: Start, block: Iterable[Start]) -> list[Row]:
+        """What stands behind a statement; `block` has all of its block's."""
+        rows = []
+        here = [s for s in self._splits if self._start(s.statement) in block]
+        gone = {name for s in here for p in s.parts for name, _ in p.let_go}
+        gone.update(split.joins for split in here)
+        for delete in self._deletes:
+            if self._start(delete.after) == start:
+                self.done.add(id(delete))
+                rows += self._deleted(name for name in delete.names if name not in gone)
+        for split in here:
+            let_go = (pair for part in split.parts for pair in part.let_go)
+            rows += self._deleted(name for name, place in let_go if self._start(place) == start)
+            for part in split.parts:
+                if self._start(part.after) == start:
+                    rows += self._convolved(split, part)
+            if self._start(split.let_go) == start:
+                rows += self._deleted([split.total])
+        return rows
+
+    def _convolved(self, split: SplitFusion, part: Part) -> Iterator[Row]:
+        """The convolution of one part of a split fusion."""
+        module = split.module + "[0]" * split.inside
+        index, channels = split.parts.index(part), [p.channels for p in split.parts]
+        value = part.fresh or self._code(self._values[self._at(part.place)])
+        call = f"{self._named(split)}.conv2d({value}, {split.weights}[{index}]"
+        if id(split) in self._begun:
+            yield self._row(f"{split.total} += {call})")
+        else:
+            self._begun.add(id(split))
+            even = f"chunk({len(channels)}, dim=1)"
+            cut = even if len(set(channels)) == 1 else f"split({channels}, dim=1)"
+            yield self._row(f"{split.weights} = {module}.weight.{cut}")
+            yield self._row(f"{split.total} = {call}, {module}.bias)")
+        yield from self._deleted(name for name, behind in part.let_go if behind is None)
+
+    def _assigned(self, name: str, value: cst.BaseExpression) -> Row:
+        code = self._code(value)
+        return self._row(f"{name} = ({code})" if "\n" in code else f"{name} = {code}")
+
+    def _deleted(self, names: Iterable[str]) -> list[Row]:
+        listed = ", ".join(dict.fromkeys(names))
+        return [self._row(f"del {listed}")] if listed else []
+
+
+def _expression(rewrite: Rewrite) -> Place | None:
+    """The expression that a rewrite replaces."""
+    if isinstance(rewrite, Overwrite):
+        return rewrite.place
+    if isinstance(rewrite, (BindCall, Construct)):
+        return rewrite.call
+    return rewrite.convolution if isinstance(rewrite, SplitFusion) else None
+
+
+def _statements(rewrite: Rewrite) -> Iterator[Place]:
+    """The statements that a rewrite names."""
+    if isinstance(rewrite, Delete):
+        yield rewrite.after
+    elif isinstance(rewrite, BindCall):
+        yield rewrite.before
+    elif isinstance(rewrite, MoveStatement):
+        yield from (rewrite.statement, rewrite.beside)
+    elif isinstance(rewrite, ExchangeStatements):
+        yield from (rewrite.first, rewrite.second)
+    elif isinstance(rewrite, SplitFusion):
+        places = [rewrite.joined, rewrite.statement, rewrite.let_go]
+        for part in rewrite.parts:
+            places += [part.after, *(place for _, place in part.let_go)]
+        yield from filter(None, places)
+
+
+def _rest(split: SplitFusion) -> str:
+    """What stands where the convolution was called: the sum, and what follows in a Sequential."""
+    return f"{split.module}[1:]({split.total})" if split.inside else split.total
+
+
+def _inplace(call: cst.Call) -> cst.Call:
+    """A constructor's call with `inplace=True`."""
+    true = cst.ensure_type(cst.parse_expression("f(inplace=True)"), cst.Call).args[0]
+    args = list(call.args)
+    for index, argument in enumerate(args):
+        name = None if argument.keyword is None else argument.keyword.value
+        if name == "inplace" or (name is None and m.matches(argument.value, m.Name("False"))):
+            args[index] = argument.with_changes(value=true.value)
+            return call.with_changes(args=args)
+    return call.with_changes(args=[*args, true])
+
+
+def _apart(line: cst.BaseSuite | cst.SimpleStatementLine) -> list[cst.SimpleStatementLine]:
+    """Statements of one line, each on a line of its own."""
+    rows = [
+        cst.SimpleStatementLine([small.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)])
+        for small in cst.ensure_type(line, (cst.SimpleStatementLine, cst.SimpleStatementSuite)).body
+    ]
+    if isinstance(line, cst.SimpleStatementLine):
+        rows[0] = rows[0].with_changes(leading_lines=line.leading_lines)
+    rows[-1] = rows[-1].with_changes(trailing_whitespace=line.trailing_whitespace)
+    return rows
+
+
+def _comments(node: cst.CSTNode) -> list[str]:
+    return [cst.ensure_type(found, cst.Comment).value for found in m.findall(node, m.Comment())]
+
+
+def _comment_line(text: str) -> cst.EmptyLine:
+    return cst.EmptyLine(comment=cst.Comment(text))

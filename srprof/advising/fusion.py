@@ -1,0 +1,247 @@
+"""How a split fusion is written: which lines, names and `del`s; or why that is left to a person.
+
+Reads the source and the record; changes neither.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from srprof.advising.candidate import Holders
+from srprof.advising.replay import Replay
+from srprof.advising.rewrite import Part, SplitFusion
+from srprof.advising.source import (
+    Function,
+    Place,
+    Statement,
+    assigned_whole,
+    expression,
+    last_use,
+    place_of,
+    within,
+)
+from srprof.advising.splitting import Split, lets_go
+
+_AS_THEY_ARE = (ast.Name, ast.Attribute, ast.Subscript)
+
+
+class _UnwritableError(Exception):
+    """A person has to write it; says why."""
+
+
+class _Calls(NamedTuple):
+    """A concatenation and its convolution in a function's source.
+
+    Attributes:
+        joined, fused: the calls; parts: what is concatenated.
+        block: the statements among which both are; first, last: those that have them.
+    """
+
+    function: Function
+    joined: ast.Call
+    fused: ast.Call
+    parts: tuple[ast.expr, ...]
+    block: tuple[Statement, ...]
+    first: Statement
+    last: Statement
+
+    def check_bound(self, read: ast.expr, start: Statement, stop: Statement) -> None:
+        """What an expression reads must be the same from a statement on until another."""
+        between = self.block[start.number + 1 : stop.number]
+        if any(_names(read) & statement.stores for statement in between):
+            raise _UnwritableError(f"what {ast.unparse(read)} reads changes in between")
+
+
+def split_rewrite(base: Replay, split: Split, function: Function, holders: Holders) -> SplitFusion:
+    """What a split writes; `holders` has what references each storage at the concatenation."""
+    line = base.frames[split.fusions[0][1]][-1].line
+    try:
+        return _rewrite(base, split, function, holders, line)
+    except _UnwritableError as problem:
+        return SplitFusion(line, split.early, problem=str(problem))
+
+
+def _rewrite(
+    base: Replay, split: Split, function: Function, holders: Holders, line: int
+) -> SplitFusion:
+    calls = _calls(base, split, function)
+    cat, convolution, call = split.fusions[0]
+    for node in _before(base, cat, call, calls.first):
+        place = getattr(base.frame(node, call), "place", None)
+        if place is None or not within(place, place_of(calls.joined)):
+            raise _UnwritableError("something else in its statement is computed before it")
+    tail, inside = _called(calls.fused.func, base.trace.nodes[convolution].module)
+    name = assigned_whole(calls.last, place_of(calls.fused))
+    named = split.named and name not in _names(calls.joined)
+    total = name if named else _free(function, f"{tail}_sum")
+    parts = _parts(base, split, calls, holders, total)
+    return SplitFusion(
+        line=line,
+        early=split.early,
+        cat=place_of(calls.joined),
+        convolution=place_of(calls.fused),
+        statement=calls.last.place,
+        joined=None if calls.first == calls.last else calls.first.place,
+        joins=assigned_whole(calls.first, place_of(calls.joined)),
+        module=function.text(place_of(calls.fused.func)),
+        inside=inside,
+        total=total,
+        weights=_free(function, f"{tail}_weights"),
+        named=named,
+        parts=parts,
+        let_go=None if named else _total_let_go(base, split, calls),
+    )
+
+
+def _calls(base: Replay, split: Split, function: Function) -> _Calls:
+    cat, convolution, _ = split.fusions[0]
+    places = base.frames[cat][-1].place, base.frames[convolution][-1].place
+    joined, fused = (None if p is None else expression(function, p) for p in places)
+    if not isinstance(joined, ast.Call) or not isinstance(fused, ast.Call):
+        raise _UnwritableError("it is not written as two calls")
+    listed = joined.args[0] if joined.args else None
+    if not isinstance(listed, (ast.List, ast.Tuple)):
+        raise _UnwritableError("its parts are not written out in a list")
+    if any(isinstance(part, ast.Starred) for part in listed.elts):
+        raise _UnwritableError("its parts are not written out in a list")
+    first, last = function.at(place_of(joined)), function.at(place_of(fused))
+    if first is None or last is None or first[0] != last[0]:
+        raise _UnwritableError("the two are not in one block")
+    calls = _Calls(function, joined, fused, tuple(listed.elts), first[0], first[1], last[1])
+    if len(fused.args) != 1 or fused.keywords:
+        raise _UnwritableError("the convolution is called with more than its input")
+    if fused.args[0] is not joined:
+        _check_name(calls, fused.args[0])
+    return calls
+
+
+def _check_name(calls: _Calls, argument: ast.expr) -> None:
+    """The concatenation's name is there for the convolution, and for nothing else."""
+    name = assigned_whole(calls.first, place_of(calls.joined))
+    if not name or not isinstance(argument, ast.Name) or argument.id != name:
+        raise _UnwritableError("the convolution does not take it as it is")
+    found = last_use(calls.function, name, calls.first.line, without=place_of(calls.fused))
+    again = any(name in s.stores for s in calls.block[calls.first.number + 1 : calls.last.number])
+    if again or found is None or found.statement != calls.first:
+        raise _UnwritableError(f"{name} is read elsewhere too")
+
+
+def _before(base: Replay, node: int, call: int, statement: Statement) -> Iterator[int]:
+    """The nodes of a statement before one of it."""
+    while node > 0:
+        node -= 1
+        frame = base.frame(node, call)
+        if frame is None or not statement.holds(frame.line):
+            return
+        yield node
+
+
+def _called(func: ast.expr, module: str) -> tuple[str, bool]:
+    """The attribute that is called, and whether it is a Sequential that begins with the module."""
+    depth = 0
+    while isinstance(func, ast.Subscript):
+        func, depth = func.value, depth + 1
+    path = module.split(".")
+    name = func.attr if isinstance(func, ast.Attribute) else ""
+    if name and path[-1 - depth :][:1] == [name]:
+        return name, False
+    if name and path[-2 - depth :][:1] == [name] and path[-1] == "0":
+        return name, True
+    raise _UnwritableError("which module is called is not in plain sight")
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _free(function: Function, name: str) -> str:
+    """A name that the function does not have."""
+    taken = _names(function.node)
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _parts(
+    base: Replay, split: Split, calls: _Calls, holders: Holders, total: str
+) -> tuple[Part, ...]:
+    plans = [_afters(base, split, calls, fusion) for fusion in split.fusions]
+    if any(plan != plans[0] for plan in plans):
+        raise _UnwritableError("its parts are made in another order at another place")
+    earliest = min((s.number for s in plans[0] if s), default=None)
+    start = calls.first if earliest is None else calls.block[earliest]
+    calls.check_bound(calls.fused.func, start, calls.last)
+    channels = _channels(base, split)
+    cat, _, call = split.fusions[0]
+    storages = [info.storage for info in base.trace.nodes[cat].inputs]
+    parts = []
+    for index, (part, after) in enumerate(zip(calls.parts, plans[0], strict=True)):
+        calls.check_bound(part, after or calls.first, calls.first)
+        fresh = "" if after or isinstance(part, _AS_THEY_ARE) else f"{total}_part{index}"
+        last = storages[index] not in storages[index + 1 :]
+        own = last and lets_go(base, storages[index], call)
+        let_go = _let_go(calls, holders, storages[index], call, after) if own else ()
+        if fresh:
+            fresh = _free(calls.function, fresh)
+            let_go = (*let_go, (fresh, None))
+        parts.append(
+            Part(place_of(part), channels[index], after.place if after else None, fresh, let_go)
+        )
+    return tuple(parts)
+
+
+def _afters(
+    base: Replay, split: Split, calls: _Calls, fusion: tuple[int, int, int]
+) -> list[Statement | None]:
+    """For each part the statement behind which it is convolved; None: where they are joined."""
+    cat, _, call = fusion
+    found: list[Statement | None] = []
+    for info in base.trace.nodes[cat].inputs:
+        if split.place(base, info.storage, cat, call) == cat:
+            found.append(None)
+            continue
+        frame = base.frame(base.trace.storages[info.storage].birth, call)
+        statement = next((s for s in calls.block if frame and s.holds(frame.line)), None)
+        if statement is None or not statement.simple or statement.number >= calls.first.number:
+            raise _UnwritableError("a part is made in another block")
+        found.append(statement)
+    return found
+
+
+def _channels(base: Replay, split: Split) -> list[int]:
+    """Channels of each part; the same at each place, or all of one place the same."""
+    widths = [[i.shape[1] for i in base.trace.nodes[cat].inputs] for cat, _, _ in split.fusions]
+    if any(w != widths[0] for w in widths) and any(len(set(w)) > 1 for w in widths):
+        raise _UnwritableError("its parts have other widths at another place")
+    return widths[0]
+
+
+def _let_go(
+    calls: _Calls, holders: Holders, storage: int, call: int, after: Statement | None
+) -> tuple[tuple[str, Place | None], ...]:
+    """Variables of a part, each with the statement behind which it is deleted."""
+    found: dict[str, Place | None] = {}
+    for holder in holders.get(storage, ()):
+        if holder.call != call:
+            continue
+        name = holder.variable
+        use = last_use(calls.function, name, holder.reference.line, without=place_of(calls.joined))
+        if use is None or use.block != calls.block:
+            raise _UnwritableError(f"where {name} is last read is not one place")
+        if use.statement.number <= (after or calls.first).number and use.statement != calls.last:
+            found[name] = None
+        elif not use.statement.returns:
+            found[name] = use.statement.place
+    return tuple(found.items())
+
+
+def _total_let_go(base: Replay, split: Split, calls: _Calls) -> Place | None:
+    """The statement behind which the sum is read no more; None if the function ends there."""
+    _, convolution, call = split.fusions[0]
+    storage = base.trace.storages[base.trace.nodes[convolution].created[0]]
+    frame = base.frame(max((convolution, *storage.uses)), call)
+    statement = next((s for s in calls.block if frame and s.holds(frame.line)), calls.last)
+    statement = max(statement, calls.last, key=lambda s: s.number)
+    return None if statement.returns else statement.place
