@@ -32,7 +32,7 @@ from srprof.calibration.run import run_calibration
 from srprof.cost.fitting import mean_error, spearman
 from srprof.cost.profiles import load_profile, to_toml
 from srprof.cost.roofline import estimate
-from srprof.measuring.base import Device as Hardware
+from srprof.measuring.record import Device as Hardware
 from srprof.measuring.statistics import summarize
 
 RECORDS = Path(__file__).parent / "records" / "nvidia-h100"

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
-    from srprof.measuring.base import Measurement
+    from srprof.measuring.record import Measurement
     from srprof.measuring.run import measure
-    from srprof.quality.evaluating import evaluate
-    from srprof.quality.evaluation import Evaluation
+    from srprof.quality.record import Evaluation
+    from srprof.quality.run import evaluate
     from srprof.records import Trace
     from srprof.sizing.records import Fit
     from srprof.sizing.run import fit
     from srprof.sweeping.run import sweep
-    from srprof.training.analysis import TrainingAnalysis, analyze_training
+    from srprof.training.analysis import analyze_training
     from srprof.training.config import TrainingConfig
+    from srprof.training.record import TrainingAnalysis
     from srprof.training.run import train
 
 __all__ = [
@@ -63,17 +64,17 @@ __all__ = [
 _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
-    "Evaluation": "srprof.quality.evaluation",
+    "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.records",
     "Lean": "srprof.leaning.module",
-    "Measurement": "srprof.measuring.base",
+    "Measurement": "srprof.measuring.record",
     "Trace": "srprof.records",
-    "TrainingAnalysis": "srprof.training.analysis",
+    "TrainingAnalysis": "srprof.training.record",
     "TrainingConfig": "srprof.training.config",
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
-    "evaluate": "srprof.quality.evaluating",
+    "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",
     "measure": "srprof.measuring.run",

@@ -38,6 +38,9 @@ from srprof.words import did_you_mean, hint, one_line
 
 T = TypeVar("T")
 
+#: What `json` writes: only at the edge, where a record is `encode`d.
+JsonObject = dict[str, Any]
+
 #: The largest whole number that is read: no figure of a network comes near.
 MOST = 10**30
 

@@ -58,16 +58,16 @@ def roofs(size: int, width: int, copied: int, modes: Mapping[str, str]) -> list[
         modes: dtype by the mode of arithmetic whose peak it tells.
     """
     square, maps = (size, size), (1, width, 64, 64)
-    found = []
+    benches = []
     for mode, dtype in modes.items():
         name = f"product of {size}x{size}, {mode}"
-        found.append(Bench(name, f"peak {mode}", _Call(torch.mm), (square, square), dtype))
+        benches.append(Bench(name, f"peak {mode}", _Call(torch.mm), (square, square), dtype))
     if width:
         dense = nn.Conv2d(width, width, 3, padding=1)
         name = f"dense 3x3 {width} to {width} at 64x64"
-        found.append(Bench(name, "peak float32", dense, (maps,)))
+        benches.append(Bench(name, "peak float32", dense, (maps,)))
     copy = f"copy of {copied * 4 / 2**20:.0f} MiB"
-    return [*found, Bench(copy, "bandwidth", _Call(torch.clone), ((copied,),))]
+    return [*benches, Bench(copy, "bandwidth", _Call(torch.clone), ((copied,),))]
 
 
 def benches(
@@ -81,14 +81,14 @@ def benches(
         dtypes: of the convolutions and products; all else is in the first.
         traffic: sides of the maps of what hardly computes; None for `sizes`.
     """
-    found = [
+    benches = [
         bench
         for size in sizes
         for dtype in dtypes
         for bench in (*_convolutions(size, dtype), *_products(size, dtype))
     ]
-    found += [bench for size in traffic or sizes for bench in _traffic(size, dtypes[0])]
-    return found + list(_launches(dtypes[0]))
+    benches += [bench for size in traffic or sizes for bench in _traffic(size, dtypes[0])]
+    return benches + list(_launches(dtypes[0]))
 
 
 #: Input and output channels: multiples of a tile and not, narrow and wide, an image's three.
@@ -111,14 +111,14 @@ def _convolution(
 
 def tensor_benches(size: int, dtypes: Sequence[str]) -> list[Bench]:
     """More benches for a device with tensor cores, at maps of this side."""
-    found = [
+    benches = [
         _convolution("dense", size, dtype, channels, 3)
         for dtype in dtypes
         for channels in _DENSE_IN_TENSOR_CORES
     ]
     small = (1, 16, size // 4, size // 4)
     name = f"bicubic by 4 at {size}x{size}"
-    return [*found, Bench(name, "resample", _Call(_bicubic), (small,), dtypes[0])]
+    return [*benches, Bench(name, "resample", _Call(_bicubic), (small,), dtypes[0])]
 
 
 def _named(name: str, dtype: str) -> str:

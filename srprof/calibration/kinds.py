@@ -18,7 +18,7 @@ import torch
 from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
 from srprof.cost.fitting import Parameter
 from srprof.cost.profiles import Profile, parse_device
-from srprof.measuring.base import Device as Hardware
+from srprof.measuring.record import Device as Hardware
 
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
 _VECTOR = {"AVX512": 16, "AVX2": 8}
@@ -57,7 +57,7 @@ class CalibrationPlan:
         Args:
             speeds: FLOPs or bytes a second of each roof's benches, by its group and their name.
         """
-        best = {group: max(found, key=lambda n: found[n]) for group, found in speeds.items()}
+        best = {group: max(speed, key=lambda n: speed[n]) for group, speed in speeds.items()}
         roof = {group: speeds[group][name] for group, name in best.items()}
         peaks = {_mode(group): group for group in roof if group != "bandwidth"}
         table = {
@@ -137,12 +137,12 @@ def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> CalibrationPlan:
 
 def _cpu_cache() -> float:
     """MiB of the first processor's last-level cache; 0 where Linux does not say."""
-    found = 0.0
+    largest = 0.0
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text(encoding="ascii").strip()
         if text.endswith("K") and text[:-1].isdigit():
-            found = max(found, int(text[:-1]) / 2**10)
-    return found
+            largest = max(largest, int(text[:-1]) / 2**10)
+    return largest
 
 
 def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
@@ -152,9 +152,9 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
         dtypes["float16"] = "float16"
     if capability >= (8, 0):
         dtypes["bfloat16"] = "bfloat16"
-    found = roofs(8192, 0, 2**28, dtypes)
+    peaks = roofs(8192, 0, 2**28, dtypes)
     if capability >= (8, 0):
-        found.append(
+        peaks.append(
             Bench(
                 "product of 8192x8192, tf32", "peak tf32", call(_tf32_product), ((8192, 8192),) * 2
             )
@@ -181,7 +181,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
     fitted = "Fitted to the benches"
     read = "torch.cuda.get_device_properties"
     return CalibrationPlan(
-        roofs=tuple(found),
+        roofs=tuple(peaks),
         benches=tuple(benched),
         parameters=(*_common(5e-6), _parameter("relative.grouped", 0.7), *tiles),
         table={

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -12,19 +12,17 @@ import torch
 
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import CalibrationPlan, plan
+from srprof.calibration.record import Calibration, Timed
 from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.fitting import Fit, Sample, fit, rms_error
-from srprof.cost.profiles import Profile
 from srprof.errors import BusyError
 from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
-from srprof.measuring.statistics import quantile
 from srprof.ops import FAMILIES
 from srprof.progress import Progress, silent
-from srprof.shown import Shown
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
@@ -38,58 +36,6 @@ WIDEST = 0.2
 _FOLDS = 7
 #: Relative standard deviation of a bench about the model: what a roofline cannot see of it.
 _NOISE = 0.2
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One bench with its samples.
-
-    Attributes:
-        costs: of its nodes. samples: seconds of one call each, in the order of the rounds.
-    """
-
-    name: str
-    group: str
-    costs: tuple[NodeCost, ...]
-    samples: tuple[float, ...]
-
-    @property
-    def seconds(self) -> float:
-        """The lower quartile: other programs only ever add, and to a part of the samples."""
-        return quantile(sorted(self.samples), 0.25)
-
-    @property
-    def spread(self) -> float:
-        """The interquartile range of the samples, relative to their median."""
-        ordered = sorted(self.samples)
-        return (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / quantile(ordered, 0.5)
-
-
-@dataclass(frozen=True, repr=False)
-class Calibration(Shown):
-    """A device's profile and what it was made from.
-
-    Attributes:
-        roofs, benches: what was timed. fit: the profile, its errors, and what was predicted for
-            each bench. rounds: samples of each.
-    """
-
-    view = "calibration"
-
-    roofs: tuple[Timed, ...]
-    benches: tuple[Timed, ...]
-    fit: Fit
-    rounds: int
-
-    @property
-    def device(self) -> Profile:
-        """The profile."""
-        return self.fit.device
-
-    @cached_property
-    def spread(self) -> float:
-        """The spread of the median bench."""
-        return median(timed.spread for timed in (*self.roofs, *self.benches))
 
 
 def calibrate(
@@ -140,11 +86,11 @@ def run_calibration(
     progress: Progress = silent,
 ) -> Calibration:
     """Time a plan's benches and fit its parameters; errors as for `calibrate`."""
-    found = time_benches((*chosen.roofs, *chosen.benches), stopwatch, rounds, progress)
-    roofs, benches = found[: len(chosen.roofs)], found[len(chosen.roofs) :]
+    timings = time_benches((*chosen.roofs, *chosen.benches), stopwatch, rounds, progress)
+    roofs, benches = timings[: len(chosen.roofs)], timings[len(chosen.roofs) :]
     speeds: dict[str, dict[str, float]] = {}
     for timed in roofs:
-        speeds.setdefault(timed.group, {})[timed.name] = _work(timed) / timed.seconds
+        speeds.setdefault(timed.group, {})[timed.name] = timed.work / timed.seconds
     base = chosen.base(name, speeds)
     samples = [Sample(timed.name, timed.costs, timed.seconds) for timed in benches]
     fitted = fit(samples, base, chosen.parameters, noise=_NOISE, folds=_FOLDS)
@@ -156,26 +102,26 @@ def run_calibration(
         fitted=tuple(family for family in FAMILIES if family in _families(benches)),
         source={**base.source, "spread": "Held-out errors of the benches, root mean square"},
     )
-    return Calibration(roofs, benches, replace(fitted, device=profile), len(found[0].samples))
+    return Calibration(roofs, benches, replace(fitted, device=profile), len(timings[0].samples))
 
 
 def _families(benches: Sequence[Timed]) -> Mapping[str, list[int]]:
     """Indices of the benches by the family of their operation; those of launches by `launch`."""
-    found: dict[str, list[int]] = {}
+    families: dict[str, list[int]] = {}
     for index, timed in enumerate(benches):
         largest = max(timed.costs, key=lambda cost: cost.read + cost.written)  # others are views
         family = "launch" if timed.group == "launches" else largest.family
-        found.setdefault(family, []).append(index)
-    return found
+        families.setdefault(family, []).append(index)
+    return families
 
 
 def _spread(benches: Sequence[Timed], fitted: Fit) -> dict[str, float]:
     """Root mean square of the held-out errors by family, and what is common to all: the clock's."""
-    found = {"common": median(timed.spread for timed in benches)}
+    spread = {"common": median(timed.spread for timed in benches)}
     for family, members in _families(benches).items():
         predicted = [fitted.left_out[i] for i in members]
-        found[family] = rms_error(predicted, [benches[i].seconds for i in members])
-    return found
+        spread[family] = rms_error(predicted, [benches[i].seconds for i in members])
+    return spread
 
 
 def time_benches(
@@ -218,17 +164,3 @@ def time_benches(
         f"and {WIDEST:.0%} is the most that a fit can use; close other programs, or give fewer "
         "--threads than there are cores, and try again"
     )
-
-
-def _work(timed: Timed) -> float:
-    """FLOPs of a product, else bytes moved."""
-    flops = sum(cost.flops for cost in timed.costs)
-    return flops or sum(cost.read + cost.written for cost in timed.costs)
-
-
-def errors(predicted: Sequence[float], benches: Sequence[Timed]) -> Mapping[str, float]:
-    """The median of |predicted / measured - 1| by group of benches."""
-    by_group: dict[str, list[float]] = {}
-    for seconds, timed in zip(predicted, benches, strict=True):
-        by_group.setdefault(timed.group, []).append(abs(seconds / timed.seconds - 1))
-    return {group: median(found) for group, found in by_group.items()}

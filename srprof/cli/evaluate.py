@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--halo {args.halo}: give a whole number of at least 0, with --tile")
 
     from srprof.progress import TerminalProgress
-    from srprof.quality.evaluating import evaluate
+    from srprof.quality.run import evaluate
 
     try:
         with TerminalProgress(sys.stderr) as progress:

@@ -15,8 +15,8 @@ from srprof.output import check_output
 if TYPE_CHECKING:
     from srprof.compare.entries import Sizes
     from srprof.compare.ranking import Entry
-    from srprof.measuring.base import Measurement
-    from srprof.quality.evaluation import Evaluation
+    from srprof.measuring.record import Measurement
+    from srprof.quality.record import Evaluation
 
 DEFAULT = ("fmen", "fmen_s", "e_rfdn", "imdn")
 
@@ -147,13 +147,10 @@ def _size(text: str) -> tuple[int, ...]:
 def _records(paths: Sequence[str]) -> dict[str, Measurement | Evaluation]:
     if not paths:
         return {}
-    from srprof.measuring import base
-    from srprof.quality import evaluation
+    from srprof.measuring.record import load
+    from srprof.quality.record import FILE
 
-    return {
-        path: evaluation.FILE.load(path) if evaluation.FILE.is_one(path) else base.load(path)
-        for path in paths
-    }
+    return {path: FILE.load(path) if FILE.is_one(path) else load(path) for path in paths}
 
 
 def _models(
@@ -170,7 +167,7 @@ def _models(
     """
     from srprof.compare.entries import evaluated, measured, predicted, trace_model
     from srprof.cost.profiles import load_profile
-    from srprof.quality.evaluation import Evaluation
+    from srprof.quality.record import Evaluation
 
     profile = load_profile(device)
     entries: dict[str, Entry] = {}

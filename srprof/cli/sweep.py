@@ -22,8 +22,8 @@ from srprof.options import (
 from srprof.output import check_output, write
 
 if TYPE_CHECKING:
-    from srprof.sweeping.journal import Journal, Row
-    from srprof.sweeping.run import SweepPlan
+    from srprof.sweeping.journal import Journal
+    from srprof.sweeping.record import Row, SweepPlan
 
 _DESCRIPTION = """\
 Analyze a network at every combination of arguments and inputs, in several processes or on a Dask

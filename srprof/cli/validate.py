@@ -15,7 +15,7 @@ from srprof.output import check_output, write
 
 if TYPE_CHECKING:
     from srprof.compare.validate import Validation
-    from srprof.measuring.base import Measurement
+    from srprof.measuring.record import Measurement
 
 _DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
@@ -122,7 +122,7 @@ def _measurements(
 ) -> Iterator[Measurement]:
     """The records, or new measurements; what fails goes into `errors`, and the rest goes on."""
     if args.record:
-        from srprof.measuring.base import load
+        from srprof.measuring.record import load
 
         for path in _records(args.record):
             yield load(path)

@@ -19,8 +19,8 @@ from srprof.words import shape_text
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
     from srprof.cost.profiles import Profile
-    from srprof.measuring.base import Measurement
-    from srprof.quality.evaluation import Evaluation
+    from srprof.measuring.record import Measurement
+    from srprof.quality.record import Evaluation
     from srprof.spec import Spec
 
 
@@ -200,7 +200,7 @@ def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entr
     Raises:
         InputError: the evaluation is of another network, or all its images are infinitely good.
     """
-    from srprof.measuring.base import fingerprint
+    from srprof.measuring.record import fingerprint
 
     trace, psnr = model.run_for("counts").trace, record.mean.rgb.psnr_dB
     if record.network != fingerprint(trace.externals, trace.nodes).network:

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
-from srprof.measuring.base import Measurement, NodeFacts, on_tensor_cores
+from srprof.measuring.record import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
 from srprof.memory.workspace import (

@@ -271,16 +271,16 @@ def versions(seen: Observation) -> dict[str, str]:
 def observe_all(config: Config) -> list[Observation | Result]:
     """Every check's observation in order, or its failed result."""
     traced: dict[Settings, Any] = {}
-    found: list[Observation | Result] = []
+    observed: list[Observation | Result] = []
     with working_in(str(config.folder)):
         for check in config.checks:
             try:
-                found.append(observe(check.settings, traced))
+                observed.append(observe(check.settings, traced))
             except SrprofError as error:
                 file, line = (error.file, error.line) if isinstance(error, ModelError) else ("", 0)
                 text = f"the model does not run: {error}"
-                found.append(Result(check.name, problems=(text,), file=file, line=line))
-    return found
+                observed.append(Result(check.name, problems=(text,), file=file, line=line))
+    return observed
 
 
 def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:

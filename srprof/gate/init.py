@@ -30,7 +30,7 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
     """
     names = factories(_source(file), file)
     location = Path(os.path.relpath(file, folder)).as_posix()
-    blocks, found, failed = [], [], []
+    blocks, specs, failed = [], [], []
     with working_in(folder):
         for name in names:
             spec = f"{location}:{name}"
@@ -39,16 +39,16 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
             except SrprofError as error:
                 failed.append(f"# {spec} is left out: {_one_line(error)}\n")
                 continue
-            found.append(spec)
+            specs.append(spec)
             blocks.append(f'\n[[check]]\nmodel = {json.dumps(spec)}\ninput = "{SIZE}"\n')
-    if not found:
+    if not specs:
         tried = f"; tried {', '.join(names)}" if names else ""
         raise InputError(
             f"{file} has no nn.Module, nor a function that returns one, that needs no arguments "
             f'and runs on {SIZE}{tried}. Write [[check]] with model = "{location}:Net(nf=48)" and '
             "input yourself"
         )
-    return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), found
+    return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), specs
 
 
 def _try(spec: str) -> None:
@@ -84,7 +84,7 @@ def factories(source: str, file: str) -> list[str]:
         raise InputError(f"--init {file}: is no Python: {error}") from error
     modules: dict[str, bool] = {}
     bases: dict[str, ast.ClassDef] = {}
-    found: dict[str, set[str]] = {}
+    functions: dict[str, set[str]] = {}
     for node in body:
         if isinstance(node, ast.ClassDef):
             names = {_last(base) for base in node.bases}
@@ -93,12 +93,12 @@ def factories(source: str, file: str) -> list[str]:
                 modules[node.name] = _callable(node, bases)
     for node in body:
         if isinstance(node, ast.FunctionDef) and not _required(node.args):
-            made = {_last(r) for r in _results(node)} & (modules.keys() | {"Module", "Sequential"})
-            if made:
-                found[node.name] = made
-    given = set().union(*found.values())
+            known = modules.keys() | {"Module", "Sequential"}
+            if results := known & {_last(result) for result in _results(node)}:
+                functions[node.name] = results
+    given = set().union(*functions.values())
     classes = [name for name, ready in modules.items() if ready and name not in given]
-    return [name for name in (*classes, *found) if not name.startswith("_")]
+    return [name for name in (*classes, *functions) if not name.startswith("_")]
 
 
 def _callable(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:

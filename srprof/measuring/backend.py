@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from srprof.measuring.base import (
+from srprof.measuring.record import (
     Device,
     DeviceState,
     Fingerprint,

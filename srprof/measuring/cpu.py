@@ -19,16 +19,6 @@ from torch.autograd.profiler import profile, record_function
 
 from srprof.errors import InputError
 from srprof.measuring.backend import Draft
-from srprof.measuring.base import (
-    Bytes,
-    Device,
-    DeviceState,
-    Flags,
-    Memory,
-    NodeFacts,
-    RunPeaks,
-    Versions,
-)
 from srprof.measuring.metering import (
     compare_runs,
     identify,
@@ -39,6 +29,16 @@ from srprof.measuring.metering import (
     resident_bytes,
     run_plain,
     run_recorded,
+)
+from srprof.measuring.record import (
+    Bytes,
+    Device,
+    DeviceState,
+    Flags,
+    Memory,
+    NodeFacts,
+    RunPeaks,
+    Versions,
 )
 from srprof.measuring.settings import read_cpu, read_flags, read_versions
 from srprof.progress import Progress
@@ -184,8 +184,8 @@ def most_allocated(call: Callable[[], object]) -> int:
         raise InputError("torch's profiler is running already: measure outside of it")
     with _quiet_kineto(), _profile() as profiler, record_function(_WARM):
         call()
-    (found,) = _read_events(profiler).levels([_WARM])
-    return found.peak - found.before
+    (call,) = _read_events(profiler).levels([_WARM])
+    return call.peak - call.before
 
 
 def _profile() -> profile:

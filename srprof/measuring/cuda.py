@@ -17,7 +17,6 @@ import torch
 from srprof.blame import blame, first_line
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Draft
-from srprof.measuring.base import Bytes, Device, DeviceState, Flags, Memory, RunPeaks, Versions
 from srprof.measuring.metering import (
     OutOfMemoryError,
     compare_runs,
@@ -30,6 +29,7 @@ from srprof.measuring.metering import (
     run_recorded,
 )
 from srprof.measuring.nvml import Nvml, open_nvml
+from srprof.measuring.record import Bytes, Device, DeviceState, Flags, Memory, RunPeaks, Versions
 from srprof.measuring.settings import read_flags, read_versions
 from srprof.paths import place
 from srprof.progress import Progress
@@ -234,7 +234,7 @@ class CudaBackend:
         # What the kernel itself had is gone by now; the gauge has counted from its begin.
         counter = "peak" if inside else "current"
         allocated = self._stats()[f"allocated_bytes.all.{counter}"]
-        asked = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
+        request = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
         text = (
             f"{workload.name} does not fit into the memory of {self._properties.name} "
             f"({mib_size(self._properties.total_memory)})"
@@ -246,7 +246,7 @@ class CudaBackend:
             module = recorder.raised_in
             at = f" at {place(where.file, where.line)}" if where.file else ""
             text += f": node {len(recorder.nodes)} {op} in {module or 'the model'}{at}"
-            text += f" asked for {asked.group(1)} more" if asked else " asked for more"
+            text += f" request for {request.group(1)} more" if request else " request for more"
         text += f" when {mib_size(allocated)} were allocated; give a smaller --input"
         return DeviceMemoryError(
             text, op=op, module=module, file=where.file, line=where.line, allocated=allocated

@@ -12,7 +12,7 @@ import torch
 from srprof.blame import blame
 from srprof.errors import ModelError, SrprofError
 from srprof.measuring.backend import Draft
-from srprof.measuring.base import Bytes, NodeFacts, TensorFacts, fingerprint
+from srprof.measuring.record import Bytes, NodeFacts, TensorFacts, fingerprint
 from srprof.paths import place
 from srprof.records import RESIDENT_ROLES, Node
 from srprof.tracing.recorder import Recorder, call_model, recording
@@ -129,8 +129,8 @@ def node_facts(
         if lifetime.name == "number" and not lifetime.host:
             wrapped[lifetime.birth] = wrapped.get(lifetime.birth, 0) + lifetime.nbytes
 
-    def without_numbers(found: Bytes, node: Node) -> Bytes:
-        return Bytes(found.before, found.after, found.peak - wrapped.get(node.index, 0))
+    def without_numbers(nbytes: Bytes, node: Node) -> Bytes:
+        return Bytes(nbytes.before, nbytes.after, nbytes.peak - wrapped.get(node.index, 0))
 
     return tuple(
         NodeFacts(
@@ -192,8 +192,8 @@ def levels(changes: Iterable[tuple[int, int]], spans: Sequence[tuple[int, int]])
     ordered = sorted(changes, key=lambda change: change[0])
     times = [time for time, _ in ordered]
     live = [0, *accumulate(nbytes for _, nbytes in ordered)]
-    found = []
+    levels = []
     for begin, end in spans:
         first, last = bisect_right(times, begin), bisect_right(times, end)
-        found.append(Bytes(live[first], live[last], max(live[first : last + 1])))
-    return found
+        levels.append(Bytes(live[first], live[last], max(live[first : last + 1])))
+    return levels

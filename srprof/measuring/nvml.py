@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from srprof.measuring.base import DeviceState
+from srprof.measuring.record import DeviceState
 
 #: NVML's bits for what holds the clocks down, from nvml.h; an idle GPU is not held down.
 _THROTTLES = {

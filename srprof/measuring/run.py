@@ -14,11 +14,11 @@ import torch
 from srprof.blame import first_line
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Backend, Draft
-from srprof.measuring.base import PROTOCOLS, Device, Latency, Measurement, Protocol
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol
 from srprof.measuring.search import largest_image
 from srprof.progress import Progress, silent
 from srprof.tracing.isolation import isolated

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from srprof._version import __version__
-from srprof.measuring.base import Device, Flags, Versions
+from srprof.measuring.record import Device, Flags, Versions
 
 #: Environment variables that change memory or speed.
 _VARIABLES = (
@@ -75,7 +75,7 @@ def read_cpu() -> Device:
 
 def _cpu_name() -> str:
     try:
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        line = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
         return ""
-    return found.group(1).strip() if found else ""
+    return line.group(1).strip() if line else ""

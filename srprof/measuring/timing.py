@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from srprof.cost.roofline import Estimate
-from srprof.measuring.base import Device, Latency
+from srprof.measuring.record import Device, Latency
 from srprof.records import Trace
 from srprof.shown import Shown
 

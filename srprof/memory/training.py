@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from srprof.codec import Key
 from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, rounded
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SavedLine:
     function: str
     ops: tuple[str, ...]
     storages: int
-    nbytes: int
+    nbytes: Annotated[int, Key("bytes")]
 
 
 def phase_of(step: TrainingStep, node: int) -> Phase:

@@ -7,7 +7,7 @@ from typing import Any
 from srprof import registry
 from srprof import spec as specs
 from srprof.loading import recognised
-from srprof.quality.evaluation import Evaluation
+from srprof.quality.record import Evaluation
 from srprof.weights import read_state_dict
 
 _AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
@@ -35,25 +35,25 @@ def weights_notes(model: Any, weights: str | None, parameters: int) -> list[str]
     ]
 
 
-def doubts(made: Evaluation, halo: int | None) -> list[str]:
+def doubts(evaluation: Evaluation, halo: int | None) -> list[str]:
     """What the figures themselves give reason to say; `halo` if one was given."""
-    mean = made.mean
-    found = []
+    mean = evaluation.mean
+    words = []
     ours, bicubics = mean.rgb.psnr_dB, mean.bicubic_rgb_dB
     below = 0.0 if ours is None or bicubics is None else bicubics - ours
-    if below > _FAR_BELOW and _AS_BUILT not in made.notes:
-        other = 1 if made.pixel_range == 255 else 255
-        found.append(
+    if below > _FAR_BELOW and _AS_BUILT not in evaluation.notes:
+        other = 1 if evaluation.pixel_range == 255 else 255
+        words.append(
             f"{below:.1f} dB below bicubic: are these the weights, and are its values "
-            f"0 to {made.pixel_range}? --range {other} is the other way"
+            f"0 to {evaluation.pixel_range}? --range {other} is the other way"
         )
     same = max(mean.same_rgb, mean.same_y)
     if same:
-        rest = "" if same == len(made.images) else ": the mean is of the others"
-        found.append(
-            f"{same} of {len(made.images)} images are the same as their HR image, of infinite "
-            f"PSNR{rest}"
+        rest = "" if same == len(evaluation.images) else ": the mean is of the others"
+        words.append(
+            f"{same} of {len(evaluation.images)} images are the same as their HR image, of "
+            f"infinite PSNR{rest}"
         )
-    if made.tile is not None and halo is not None:
-        found.append(f"the halo of {halo} was given: in tiles the result may be another one")
-    return found
+    if evaluation.tile is not None and halo is not None:
+        words.append(f"the halo of {halo} was given: in tiles the result may be another one")
+    return words

@@ -157,14 +157,14 @@ def image_files(folder: str, option: str) -> list[Path]:
         return [place]
     try:
         seen = sorted(path for path in place.iterdir() if not path.name.startswith("."))
-        found = [path for path in seen if path.suffix.lower() in ENDINGS]
+        paths = [path for path in seen if path.suffix.lower() in ENDINGS]
     except OSError as error:
         raise InputError(
             f"{option} {folder}: cannot be read: {error.strerror}; name a folder of images"
         ) from error
-    if not found:
+    if not paths:
         raise InputError(f"{option} {folder} has no image: none ends in {', '.join(ENDINGS)}")
-    return found
+    return paths
 
 
 def _pillow() -> Any:

@@ -73,16 +73,16 @@ def common_name(stem: str) -> str:
 
 
 def _by_name(files: Iterable[Path], option: str, named: Callable[[str], str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in files:
         name = named(path.stem)
-        if name in found:
+        if name in by_name:
             raise InputError(
-                f"{option} has both {found[name].name} and {path.name} for the image {name!r}: "
+                f"{option} has both {by_name[name].name} and {path.name} for the image {name!r}: "
                 "leave one of them out"
             )
-        found[name] = path
-    return found
+        by_name[name] = path
+    return by_name
 
 
 def _some(names: Iterable[str]) -> str:

@@ -190,9 +190,9 @@ def _spectra(
     with isolated(notes), workload.environment(), model_errors(workload):
         network, args, kwargs = new_instance(workload, "cpu", run=0)
         names = chosen_modules(network, patterns)
-        with recording_maps(network, names) as found, torch.no_grad():
+        with recording_maps(network, names) as modules, torch.no_grad():
             network(*args, **kwargs)
-    if not found:
+    if not modules:
         raise InputError(
             f"{', '.join(names[:_LISTED])}: nothing of it ran on this image, or it takes or gives "
             "no feature map (N, C, H, W); name other modules"
@@ -204,13 +204,13 @@ def _spectra(
         image=image,
         shape=tuple(tensor.shape),
         pixel_range=pixel_range,
-        modules=tuple(found),
-        notes=(*notes, *_zeros(found)),
+        modules=tuple(modules),
+        notes=(*notes, *_zeros(modules)),
     )
 
 
-def _zeros(found: Sequence[ModuleSpectra]) -> Iterator[str]:
-    for item in found:
+def _zeros(modules: Sequence[ModuleSpectra]) -> Iterator[str]:
+    for item in modules:
         for side, spectrum in (("before", item.before), ("after", item.after)):
             if not spectrum.density.any():
                 yield f"the mean feature map {side} {item.module} is zero everywhere"
@@ -227,13 +227,13 @@ def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     """
     kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
     if not patterns:
-        found = [name for name, kind in kinds.items() if DEFAULT_CLASS in kind.upper()]
-        if not found:
+        names = [name for name, kind in kinds.items() if DEFAULT_CLASS in kind.upper()]
+        if not names:
             raise InputError(
                 f"{type(model).__name__} has no {DEFAULT_CLASS}: name modules with --module; "
                 f"{_some(kinds)}"
             )
-        return found
+        return names
     chosen: dict[str, None] = {}
     for pattern in patterns:
         fitting = [name for name in kinds if name == pattern or fnmatchcase(name, pattern)]
@@ -259,23 +259,21 @@ def recording_maps(model: nn.Module, names: Sequence[str]) -> Iterator[list[Modu
     The hooks are gone afterwards, also if the model raises. Calls whose first tensor or result
     is no feature map (1, C, H, W) are passed over.
     """
-    found: list[ModuleSpectra] = []
+    maps: list[ModuleSpectra] = []
     handles = []
     try:
         for name in names:
-            before, after = _hooks(name, found)
+            before, after = _hooks(name, maps)
             module = model.get_submodule(name)
             handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(module.register_forward_hook(after))
-        yield found
+        yield maps
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hooks(
-    name: str, found: list[ModuleSpectra]
-) -> tuple[Callable[..., None], Callable[..., None]]:
+def _hooks(name: str, maps: list[ModuleSpectra]) -> tuple[Callable[..., None], Callable[..., None]]:
     """What runs before and after a module's call.
 
     The mean is taken at once: the module may change its input in place.
@@ -289,8 +287,8 @@ def _hooks(
     def after(module: nn.Module, _: Any, result: Any) -> None:
         first, second = open_calls.pop(), _spectrum(result, name)
         if first is not None and second is not None:
-            call = 1 + sum(item.module == name for item in found)
-            found.append(ModuleSpectra(name, type(module).__name__, call, first, second))
+            call = 1 + sum(item.module == name for item in maps)
+            maps.append(ModuleSpectra(name, type(module).__name__, call, first, second))
 
     return before, after
 

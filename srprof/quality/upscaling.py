@@ -17,10 +17,10 @@ from srprof import spec as specs
 from srprof.analysis import Analysis
 from srprof.errors import DeviceMemoryError, InputError, ModelError
 from srprof.measuring.backend import Backend
-from srprof.measuring.base import fingerprint, on_tensor_cores
 from srprof.measuring.cpu import CpuBackend, most_allocated
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.measuring.record import fingerprint, on_tensor_cores
 from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import luma, luma8
@@ -119,7 +119,7 @@ class Upscaler:
 
     Args:
         model, weights, dtype: as for `srprof.evaluate`.
-        found: what `probe` said of it. scale: from LR to SR; a network whose factor is 1 gets the
+        probed: what `probe` said of it. scale: from LR to SR; a network whose factor is 1 gets the
             LR image enlarged by bicubic.
         pixel_range: of the network's values, 1 or 255.
         tile, halo: run it tile by tile (`srprof.tiling`), None for whole images.
@@ -134,7 +134,7 @@ class Upscaler:
         model: Any,
         weights: str | None,
         dtype: str,
-        found: Probe,
+        probed: Probe,
         scale: int,
         pixel_range: int,
         tile: tuple[int, int] | None,
@@ -142,12 +142,12 @@ class Upscaler:
         device: str,
     ) -> None:
         self._spec, self._weights, self._dtype = model, weights, dtype
-        self._channels, self._factor, self.scale = found.channels, found.factor, scale
+        self._channels, self._factor, self.scale = probed.channels, probed.factor, scale
         self._range = pixel_range
         self._tile, self._halo = tile, halo
         self._gpu = None if device == "cpu" else CudaBackend(device)
         self.backend: Backend = self._gpu or CpuBackend()
-        self._workload = self._resolve((1, found.channels, *_PROBE))
+        self._workload = self._resolve((1, probed.channels, *_PROBE))
         self._predicted: dict[tuple[int, ...], int] = {}
         self.notes: list[str] = []
 

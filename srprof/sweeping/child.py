@@ -53,10 +53,10 @@ def _ask(task: Task) -> list[Result]:
         try:
             pickle.dump(task, child.stdin)
             child.stdin.flush()
-            found: list[Result] = pickle.load(child.stdout)
+            results: list[Result] = pickle.load(child.stdout)
         except (BrokenPipeError, pickle.UnpicklingError) as error:
             raise EOFError from error
-        return found
+        return results
 
 
 @contextlib.contextmanager

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
 from srprof.sweeping.grid import unit
-from srprof.sweeping.journal import Row
+from srprof.sweeping.record import Row, SweepPlan
 
 if TYPE_CHECKING:
     import pandas
-
-    from srprof.sweeping.run import SweepPlan
 
 
 def frame(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:

@@ -102,7 +102,7 @@ def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: one is no size, and which forms there are.
     """
-    found: dict[str, None] = {}
+    sizes: dict[str, None] = {}
     for text in texts:
         for piece in text.split(","):
             sides = [_sides(side, text) for side in piece.strip().split("x")]
@@ -110,12 +110,12 @@ def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
                 raise InputError(f"--input {text!r}: a size is HxW, NxCxHxW, or H for a square")
             for chosen in product(*sides):
                 square = chosen * 2 if len(chosen) == 1 else chosen
-                found[shape_text(square)] = None
-                if len(found) > MOST_CONFIGURATIONS:
+                sizes[shape_text(square)] = None
+                if len(sizes) > MOST_CONFIGURATIONS:
                     raise InputError(f"--input {text!r}: these are too many sizes")
-    for size in found:
+    for size in sizes:
         parse_size(size)
-    return tuple(found)
+    return tuple(sizes)
 
 
 def _sides(text: str, whole: str) -> list[int]:
@@ -163,15 +163,15 @@ def parse_set(text: str) -> tuple[str, tuple[Any, ...]]:
     Raises:
         InputError: it is none of these; nothing is evaluated.
     """
-    name, equals, values = text.partition("=")
+    name, equals, listed = text.partition("=")
     name = name.strip()
     if not equals or not name.isidentifier():
         raise InputError(f"--set {text!r}: write NAME=VALUES, nf=32,40,48 or num_blocks=2..6")
-    found: dict[str, Any] = {}
-    for piece in _pieces(values):
+    values: dict[str, object] = {}
+    for piece in _pieces(listed):
         for value in _values(piece, text):
-            found.setdefault(repr(value), value)
-    return name, tuple(found.values())
+            values.setdefault(repr(value), value)
+    return name, tuple(values.values())
 
 
 def _values(piece: str, text: str) -> list[Any]:
@@ -265,18 +265,18 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return None
-    found = next((n for n in tree.body if getattr(n, "name", None) == name), None)
-    if isinstance(found, ast.ClassDef) and not found.decorator_list:
-        found = next((n for n in found.body if getattr(n, "name", None) == "__init__"), None)
-    if not isinstance(found, ast.FunctionDef) or found.decorator_list or found.args.kwarg:
+    factory = next((n for n in tree.body if getattr(n, "name", None) == name), None)
+    if isinstance(factory, ast.ClassDef) and not factory.decorator_list:
+        factory = next((n for n in factory.body if getattr(n, "name", None) == "__init__"), None)
+    if not isinstance(factory, ast.FunctionDef) or factory.decorator_list or factory.args.kwarg:
         return None
-    listed = (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)
+    listed = (*factory.args.posonlyargs, *factory.args.args, *factory.args.kwonlyargs)
     return tuple(a.arg for a in listed if a.arg != "self")
 
 
 def _file_of(module: str) -> str:
     try:
-        found = importlib.util.find_spec(module)
+        location = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         return ""
-    return (found.origin or "") if found else ""
+    return (location.origin or "") if location else ""

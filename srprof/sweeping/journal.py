@@ -18,9 +18,7 @@ from typing import Any, Literal
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import InputError
 from srprof.files import parse_json
-
-#: Its cells by column: arguments and figures.
-Row = Mapping[str, object]
+from srprof.sweeping.record import Row
 
 
 @dataclass(frozen=True)

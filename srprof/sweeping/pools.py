@@ -20,7 +20,7 @@ from srprof.sweeping.server import can_fork, start_server
 from srprof.sweeping.worker import Result, Task, begin, compute
 
 if TYPE_CHECKING:
-    from srprof.sweeping.run import SweepPlan
+    from srprof.sweeping.record import SweepPlan
 
 #: Most configurations of one task.
 _CHUNK = 4
@@ -31,7 +31,7 @@ _LOOK = 0.5
 
 
 class _Here(Executor):
-    """Runs in this process, when it is asked."""
+    """Runs in this process, when it is plan."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run at once."""
@@ -53,25 +53,25 @@ class Pool:
         self._executor = executor
         self._jobs = jobs
 
-    def results(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def results(self, plan: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         """Results as they come."""
         left = {c.key: c for c in some}
         size = min(_CHUNK, max(1, len(some) // (8 * self._jobs)))
         while left:
             try:
-                for result in self._parallel(asked, list(left.values()), size):
+                for result in self._parallel(plan, list(left.values()), size):
                     del left[result.key]
                     yield result
             except self.broken:
                 suspects = list(left.values())[: 3 * self._jobs * size]
-                for result in self._one_by_one(asked, suspects):
+                for result in self._one_by_one(plan, suspects):
                     del left[result.key]
                     yield result
 
     def _parallel(
-        self, asked: SweepPlan, some: Sequence[Configuration], size: int
+        self, plan: SweepPlan, some: Sequence[Configuration], size: int
     ) -> Iterator[Result]:
-        tasks = [asked.task(some[i : i + size]) for i in range(0, len(some), size)]
+        tasks = [plan.task(some[i : i + size]) for i in range(0, len(some), size)]
         executor = self._executor(self._jobs)
         waiting: set[Future[list[Result]]] = set()
         try:
@@ -95,13 +95,13 @@ class Pool:
         """End an executor; without waiting, what runs may still run for a while."""
         executor.shutdown(wait=wait, cancel_futures=True)
 
-    def _one_by_one(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def _one_by_one(self, plan: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         for configuration in some:
             executor = self._executor(1)
             try:
-                yield from executor.submit(self.compute, asked.task([configuration])).result()
+                yield from executor.submit(self.compute, plan.task([configuration])).result()
             except self.broken:
-                versions = (str(asked.basis["srprof"]), str(asked.basis["torch"]))
+                versions = (str(plan.basis["srprof"]), str(plan.basis["torch"]))
                 yield Result(configuration.key, {}, DIED, 3, versions)
             finally:
                 self.close(executor, wait=True)
@@ -139,10 +139,10 @@ class _DaskPool(Pool):
         """End an executor, which Dask's client outlives."""
         executor.shutdown(wait=wait and self._client.status == "running")
 
-    def results(self, asked: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
+    def results(self, plan: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
         """Results as they come."""
         try:
-            yield from super().results(asked, some)
+            yield from super().results(plan, some)
         except (InputError, GoneError):
             raise
         except (CancelledError, Exception) as error:
@@ -169,13 +169,13 @@ def pool(jobs: int, dask: str | None, count: int) -> Iterator[Pool]:
 
 def _check_reachable(address: str) -> None:
     """Refuse an address at which nothing listens, which Dask would find out later and at length."""
-    found = re.fullmatch(r"(?:(\w+)://)?(\[[^]]+\]|[^:/\s]+):(\d{1,5})", address)
-    if found is None or int(found[3]) > 65535:
+    parts = re.fullmatch(r"(?:(\w+)://)?(\[[^]]+\]|[^:/\s]+):(\d{1,5})", address)
+    if parts is None or int(parts[3]) > 65535:
         raise InputError(f"--dask {address!r} is no address: write tcp://host:8786")
-    if found[1] not in (None, "tcp", "tls"):
+    if parts[1] not in (None, "tcp", "tls"):
         return  # Dask knows more protocols
     try:
-        socket.create_connection((found[2].strip("[]"), int(found[3])), DASK_TIMEOUT).close()
+        socket.create_connection((parts[2].strip("[]"), int(parts[3])), DASK_TIMEOUT).close()
     except OSError as error:
         raise _unreachable(address) from error
 

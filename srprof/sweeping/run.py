@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,55 +14,18 @@ from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, check_shape
 from srprof.progress import Progress, silent
 from srprof.sweeping.grid import (
-    Configuration,
     check_arguments,
     configurations,
     parse_inputs,
     parse_metrics,
 )
-from srprof.sweeping.journal import Journal, Row
+from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
-from srprof.sweeping.worker import Result, Task
+from srprof.sweeping.record import Row, SweepPlan
+from srprof.sweeping.worker import Result
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """What is computed, all of it checked.
-
-    Attributes:
-        configurations: in the order of the table.
-        basis: what the rows depend on beside these.
-    """
-
-    spec: str
-    configurations: tuple[Configuration, ...]
-    arguments: tuple[str, ...]
-    metrics: tuple[str, ...]
-    device: str | None
-    dtype: str
-    channels_last: bool
-    trace_on: str
-    basis: Mapping[str, Any]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Of the table."""
-        return (*self.arguments, "input", *self.metrics, "error")
-
-    def task(self, some: Sequence[Configuration]) -> Task:
-        """A task for some of the configurations."""
-        return Task(
-            configurations=tuple(some),
-            metrics=self.metrics,
-            device=self.device,
-            dtype=self.dtype,
-            channels_last=self.channels_last,
-            trace_on=self.trace_on,
-            folder=os.getcwd(),
-        )
 
 
 def plan(
@@ -180,7 +141,7 @@ def sweep(
         InputError: what is asked for is wrong, or the cluster is gone.
         ModelError: no configuration could be run.
     """
-    asked = plan(
+    chosen = plan(
         spec,
         inputs,
         arguments,
@@ -190,15 +151,15 @@ def sweep(
         channels_last=channels_last,
         trace_on=trace_on,
     )
-    with Journal(None if journal is None else Path(journal), asked.basis) as kept:
-        rows = rows_of(asked, kept, jobs=jobs, dask=dask)
+    with Journal(None if journal is None else Path(journal), chosen.basis) as kept:
+        rows = rows_of(chosen, kept, jobs=jobs, dask=dask)
     from srprof.sweeping.frame import frame
 
-    return frame(asked, rows)
+    return frame(chosen, rows)
 
 
 def rows_of(
-    asked: SweepPlan,
+    plan: SweepPlan,
     journal: Journal,
     *,
     jobs: int = 1,
@@ -213,30 +174,30 @@ def rows_of(
     """
     if jobs < 1:
         raise InputError(f"--jobs {jobs}: give a number of processes, 1 or more")
-    missing = [c for c in asked.configurations if c.key not in journal.rows]
+    missing = [c for c in plan.configurations if c.key not in journal.rows]
     if missing:
-        done = len(asked.configurations) - len(missing)
-        progress("configurations", done, len(asked.configurations))
+        done = len(plan.configurations) - len(missing)
+        progress("configurations", done, len(plan.configurations))
         try:
             with pool(jobs, dask, len(missing)) as running:
-                for result in running.results(asked, missing):
-                    _check_versions(asked, result)
+                for result in running.results(plan, missing):
+                    _check_versions(plan, result)
                     row = {**result.values, "error": result.error, "exit_code": result.exit_code}
                     journal.add(result.key, row)
                     done += 1
-                    progress("configurations", done, len(asked.configurations))
+                    progress("configurations", done, len(plan.configurations))
         except GoneError as error:
             raise InputError(
                 f"the Dask cluster at {dask} stopped working after {done} of "
-                f"{len(asked.configurations)} rows ({error}): {_how_to_go_on(journal)}"
+                f"{len(plan.configurations)} rows ({error}): {_how_to_go_on(journal)}"
             ) from error
-    found = [journal.rows[c.key] for c in asked.configurations]
-    if all(row["error"] for row in found):
-        _all_failed(found)
+    rows = [journal.rows[c.key] for c in plan.configurations]
+    if all(row["error"] for row in rows):
+        _all_failed(rows)
     return [
-        {**dict(c.arguments), "input": c.input, **{m: row.get(m) for m in asked.metrics},
+        {**dict(c.arguments), "input": c.input, **{m: row.get(m) for m in plan.metrics},
          "error": row["error"]}
-        for c, row in zip(asked.configurations, found, strict=True)
+        for c, row in zip(plan.configurations, rows, strict=True)
     ]  # fmt: skip
 
 
@@ -248,9 +209,9 @@ def _how_to_go_on(journal: Journal) -> str:
     )
 
 
-def _check_versions(asked: SweepPlan, result: Result) -> None:
+def _check_versions(plan: SweepPlan, result: Result) -> None:
     """Rows of a cluster's workers must be what this machine's would be."""
-    here = (asked.basis["srprof"], asked.basis["torch"])
+    here = (plan.basis["srprof"], plan.basis["torch"])
     there = (result.versions[0], result.versions[1].partition("+")[0])
     if here != there:
         raise InputError(

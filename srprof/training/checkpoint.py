@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srprof.errors import InputError
 from srprof.output import replacing
@@ -21,13 +22,37 @@ from srprof.weights import torch_bytes
 NAME = "checkpoint.pth"
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+#: What a run and its checkpoint must have in common, as JSON has it.
+Identity = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds.
+
+    Attributes:
+        params, optimizer: their state dicts. iteration: steps that were made; with the seed it
+            gives the patches and learning rates that follow.
+        losses: those that are not in the log yet. random, random_cuda: of torch's generators.
+        identity: JSON of the configuration and the data.
+    """
+
+    params: Mapping[str, Tensor]
+    optimizer: dict[str, object]
+    iteration: int
+    losses: list[float]
+    random: Tensor
+    random_cuda: list[Tensor]
+    identity: str
+
+
+def save(path: Path, state: State) -> None:
     """Write a checkpoint; the file is this one or the one before, whatever happens.
 
     Raises:
         InputError: the system refuses; the checkpoint before is still there.
     """
-    data = torch_bytes(state)
+    data = torch_bytes(vars(state))
     with replacing(path, "checkpoint") as temporary, temporary.open("wb") as file:
         file.write(data)
         file.flush()
@@ -39,29 +64,23 @@ def state_of(
     optimizer: torch.optim.Optimizer,
     iteration: int,
     losses: list[float],
-    identity: dict[str, Any],
-) -> dict[str, Any]:
-    """What a checkpoint holds.
-
-    Args:
-        iteration: steps that were made; with the seed it gives the patches and learning rates
-            that follow.
-        losses: those that are not in the log yet.
-        identity: of the configuration and the data.
-    """
-    return {
-        "params": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "iteration": iteration,
-        "losses": losses,
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        "identity": json.dumps(identity),
-    }
+    identity: Identity,
+) -> State:
+    """The state of a run, and of torch's generators now."""
+    on_gpus = torch.cuda.is_initialized()
+    return State(
+        params=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        iteration=iteration,
+        losses=losses,
+        random=torch.get_rng_state(),
+        random_cuda=torch.cuda.get_rng_state_all() if on_gpus else [],  # type: ignore[no-untyped-call]  # torch's has no types
+        identity=json.dumps(identity),
+    )
 
 
 def restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ours: Identity
 ) -> tuple[int, list[float]]:
     """Load a checkpoint into the run; gives its iteration and the losses not in the log yet.
 
@@ -69,14 +88,13 @@ def restore(
         InputError: it cannot be read, or belongs to another configuration; what differs.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = json.loads(state["identity"])
+        state = State(**torch.load(path, map_location="cpu", weights_only=True))
+        theirs = json.loads(state.identity)
     except Exception as error:
         raise InputError(
             f"{path} is no checkpoint of srprof train, or damaged ({type(error).__name__}): name "
             "another output, or delete it to begin anew"
         ) from error
-    ours = json.loads(json.dumps(identity))  # tuples as lists
     different = [
         "its images were others"
         if key == "images"
@@ -90,19 +108,19 @@ def restore(
             "delete it to begin anew"
         )
     try:
-        model.load_state_dict(state["params"])
-        optimizer.load_state_dict(state["optimizer"])
+        model.load_state_dict(state.params)
+        optimizer.load_state_dict(state.optimizer)
     except (RuntimeError, ValueError, InputError) as error:
         raise InputError(
             f"{path} does not fit the network, whose code has changed since: name another output, "
             "or delete it to begin anew"
         ) from error
-    torch.set_rng_state(state["random"])
-    if state["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_cuda"])
-    return int(state["iteration"]), list(state["losses"])
+    torch.set_rng_state(state.random)
+    if state.random_cuda and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state.random_cuda)
+    return state.iteration, state.losses
 
 
-def identity_of(config: TrainingConfig, fingerprint: str) -> dict[str, Any]:
-    """What a run and its checkpoint must have in common."""
+def identity_of(config: TrainingConfig, fingerprint: str) -> Identity:
+    """Of a configuration and its images."""
     return {**config.identity(), "images": fingerprint}

@@ -116,10 +116,10 @@ def _cut(
 def _files(places: Sequence[str], key: str) -> list[Path]:
     from srprof.quality.images import image_files
 
-    found: list[Path] = []
+    paths: list[Path] = []
     for place in places:
-        found += _photographs() if place == BUNDLED else image_files(place, key)
-    return found
+        paths += _photographs() if place == BUNDLED else image_files(place, key)
+    return paths
 
 
 def _photographs() -> list[Path]:

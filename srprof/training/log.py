@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,20 @@ from srprof.errors import InputError
 from srprof.output import replacing
 
 NAME = "log.csv"
-COLUMNS = ("iteration", "lr", "loss", "validation_psnr", "validation_l1")
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A row of the log; None is left empty."""
+
+    iteration: int
+    lr: float
+    loss: float | None = None
+    validation_psnr: float | None = None
+    validation_l1: float | None = None
+
+
+COLUMNS = tuple(column.name for column in fields(LogRow))
 
 
 class Log:
@@ -33,17 +46,17 @@ class Log:
         with replacing(self._path, "log") as temporary:
             temporary.write_text(_written([dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]))
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row; a value that is not given is left empty."""
+    def add(self, row: LogRow) -> None:
+        """Append a row."""
+        values = {name: value for name, value in asdict(row).items() if value is not None}
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_written([row]))
+                file.write(_written([values]))
         except OSError as error:
             raise InputError(f"log {self._path}: cannot be written: {error.strerror}") from error
         if self._events is not None:
-            for name, value in row.items():
-                if name != "iteration":
-                    self._events.add_scalar(name, value, row["iteration"])
+            for name in values.keys() - {"iteration"}:
+                self._events.add_scalar(name, values[name], row.iteration)
 
     def close(self) -> None:
         """Have everything written."""

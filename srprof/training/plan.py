@@ -11,10 +11,11 @@ import torch
 from srprof import spec
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
-from srprof.training.analysis import TrainingAnalysis, analyze_training, training_spec
+from srprof.training.analysis import analyze_training, training_spec
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, load_dataset
-from srprof.training.validation import Score, score_bicubic
+from srprof.training.record import Score, TrainingAnalysis
+from srprof.training.validation import score_bicubic
 from srprof.workload import Workload, resolve
 
 

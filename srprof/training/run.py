@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,96 +15,25 @@ from torch import Tensor, nn
 from srprof import registry, spec
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
-from srprof.shown import Shown
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training
 from srprof.training.data import batches
 from srprof.training.initialise import he_
-from srprof.training.log import Log
+from srprof.training.log import Log, LogRow
 from srprof.training.plan import TrainingPlan, prepare
-from srprof.training.validation import Score, score_dict, score_network, to_input
+from srprof.training.record import Merged, Score, TrainingResult
+from srprof.training.validation import score_network, to_input
 from srprof.weights import write_state_dict
 from srprof.workload import Instance
 
 MERGED = "merged.pth"
-#: The most by which merging may change the PSNR, in dB.
-MERGED_TOLERANCE = 1e-4
 
 
 class StoppedError(SrprofError):
     """The user interrupted a run, which can go on."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The merged network's file and score.
-
-    `difference` is that of the PSNRs before images are rounded to 8 bits: a single pixel that
-    falls to the other side can move a small set's rounded PSNR by 1e-4 dB.
-    """
-
-    path: Path
-    score: Score
-    difference: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether merging left the PSNR as it was, within `MERGED_TOLERANCE`."""
-        return abs(self.difference) <= MERGED_TOLERANCE
-
-
-@dataclass(frozen=True, repr=False)
-class TrainingResult(Shown):
-    """What a run gave.
-
-    Attributes:
-        started: the iteration where this part of the run began.
-        loss: mean of the last losses, up to `log_every`; None if no step was made.
-        score: on the validation images; bicubic: what enlargement alone gives there.
-        merged: the merged network; None if there is nothing to merge.
-    """
-
-    view = "training_run"
-
-    plan: TrainingPlan
-    started: int
-    loss: float | None
-    score: Score
-    checkpoint: Path
-    merged: Merged | None
-
-    @property
-    def bicubic(self) -> Score:
-        """The baseline's score."""
-        return self.plan.bicubic
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `srprof train --format json`."""
-        config, memory, merged = self.plan.config, self.plan.memory, self.merged
-        return {
-            "schema": 1,
-            "config": asdict(config),
-            "scale": self.plan.data.scale,
-            "params": memory.trace.parameters,
-            "predicted_peak": memory.peak,
-            "iterations": config.iterations,
-            "started": self.started,
-            "loss": self.loss,
-            "validation": score_dict(self.score),
-            "bicubic": score_dict(self.bicubic),
-            "checkpoint": str(self.checkpoint),
-            "merged": None
-            if merged is None
-            else {
-                "file": str(merged.path),
-                **score_dict(merged.score),
-                "difference_dB": merged.difference,
-                "agrees": merged.agrees,
-            },
-        }
 
 
 def train(config: TrainingConfig | str, progress: Progress = silent) -> TrainingResult:
@@ -119,8 +47,9 @@ def train(config: TrainingConfig | str, progress: Progress = silent) -> Training
         InputError, ModelError: as `prepare`; or the checkpoint in the folder is of another run.
         StoppedError: the user interrupted it.
     """
-    found = read_training(config) if isinstance(config, str) else config
-    return run(prepare(found, progress), progress)
+    if isinstance(config, str):
+        config = read_training(config)
+    return run(prepare(config, progress), progress)
 
 
 def run(plan: TrainingPlan, progress: Progress = silent) -> TrainingResult:
@@ -144,7 +73,7 @@ class _Run:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     path: Path
-    identity: dict[str, Any]
+    identity: checkpoint.Identity
     iteration: int
     losses: list[Tensor | float]
     log: Log
@@ -152,8 +81,10 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint."""
         losses = [float(loss) for loss in self.losses]
-        made = (self.model, self.optimizer, self.iteration, losses, self.identity)
-        checkpoint.save(self.path, checkpoint.state_of(*made))
+        state = checkpoint.state_of(
+            self.model, self.optimizer, self.iteration, losses, self.identity
+        )
+        checkpoint.save(self.path, state)
 
 
 def _stopped(path: Path) -> str:
@@ -204,14 +135,15 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
         state.losses.append(step)
         state.iteration = iteration + 1
         at_end = state.iteration == config.iterations
-        row: dict[str, Any] = {}
+        row = blank = LogRow(state.iteration, config.lr_at(iteration))
         if at_end or state.iteration % config.log_every == 0:
-            loss = row["loss"] = _mean_loss(state, config)
+            loss = _mean_loss(state, config)
+            row = replace(row, loss=loss)
         if at_end or state.iteration % config.validate_every == 0:
             score = _score(plan, state.model)
-            row |= {"validation_psnr": score.psnr, "validation_l1": score.l1}
-        if row:
-            state.log.add({"iteration": state.iteration, "lr": config.lr_at(iteration), **row})
+            row = replace(row, validation_psnr=score.psnr, validation_l1=score.l1)
+        if row != blank:
+            state.log.add(row)
         if at_end or state.iteration % config.checkpoint_every == 0:
             state.save()
         say(state.iteration, loss)
@@ -247,9 +179,9 @@ def _merge(plan: TrainingPlan, model: nn.Module, score: Score) -> Merged | None:
     merged = merge(copy.deepcopy(model).cpu())
     path = Path(plan.config.output) / MERGED
     write_state_dict(merged.state_dict(), str(path))
-    found = _score(plan, merged.to(plan.config.device))
-    one, other = found.psnr_unrounded, score.psnr_unrounded
-    return Merged(path, found, 0.0 if one == other else one - other)  # inf is inf
+    merged_score = _score(plan, merged.to(plan.config.device))
+    one, other = merged_score.psnr_unrounded, score.psnr_unrounded
+    return Merged(path, merged_score, 0.0 if one == other else one - other)  # inf is inf
 
 
 def _with_time_left(progress: Progress, total: int) -> Callable[[int, float | None], None]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import inf, isinf, log10
-from typing import Any
+from math import inf, log10
 
 import numpy as np
 import torch
@@ -13,23 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srprof.training.data import Pair
+from srprof.training.record import Score
 
 Enlarged = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Means over images.
-
-    Attributes:
-        psnr: in dB, of R, G and B in 8 bits, without a border of `scale` pixels.
-        psnr_unrounded: the same of what the network gave, before it is rounded to 8 bits.
-        l1: mean absolute difference of all pixels as a share of the range, before rounding.
-    """
-
-    psnr: float
-    psnr_unrounded: float
-    l1: float
 
 
 def to_input(images: NDArray[np.uint8], value_range: float, device: str) -> Tensor:
@@ -68,35 +52,21 @@ def _score(enlarge: Callable[[Pair], Enlarged], pairs: Sequence[Pair], scale: in
     from srprof.quality.images import to_bits8
     from srprof.quality.metrics import psnr
 
-    found: list[tuple[float, float, float]] = []
+    scores: list[tuple[float, float, float]] = []
     for pair in pairs:
         pixels = enlarge(pair)
         error = pixels - pair.hr
         inside = error[scale:-scale, scale:-scale]
-        found.append(
+        scores.append(
             (
                 psnr(to_bits8(pixels), pair.hr, border=scale),
                 _psnr_of(float((inside**2).mean())),
                 float(np.abs(error).mean()) / 255,
             )
         )
-    return Score(*(sum(values) / len(values) for values in zip(*found, strict=True)))
+    return Score(*(sum(values) / len(values) for values in zip(*scores, strict=True)))
 
 
 def _psnr_of(mse: float) -> float:
     """PSNR of a mean squared error, of 255."""
     return 10 * log10(255**2 / mse) if mse else inf
-
-
-def finite(value: float) -> float | None:
-    """A PSNR as JSON can have it; that of images that are the same is null."""
-    return None if isinf(value) else value
-
-
-def score_dict(score: Score) -> dict[str, Any]:
-    """A score as JSON."""
-    return {
-        "psnr_dB": finite(score.psnr),
-        "psnr_unrounded_dB": finite(score.psnr_unrounded),
-        "l1": score.l1,
-    }

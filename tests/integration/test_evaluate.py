@@ -19,9 +19,10 @@ import srprof
 from srprof import models
 from srprof.cli import main
 from srprof.measuring.cuda import CudaBackend
-from srprof.quality import evaluation, upscaling
+from srprof.quality import upscaling
 from srprof.quality.images import read_image, to_bits8
 from srprof.quality.metrics import luma, luma8, modcrop, psnr, ssim
+from srprof.quality.record import FILE
 from srprof.quality.resize import bicubic
 from srprof.registry import networks
 from tests.fake_cuda import Blur, FakeCuda, running_on
@@ -341,8 +342,8 @@ def test_the_record_comes_back(folders, tmp_path):
     found = srprof.evaluate("bicubic", hr=folders[1], device="cpu")
     path = tmp_path / "record.json"
     path.write_text(found.to_json())
-    assert evaluation.FILE.is_one(path)
-    assert evaluation.FILE.load(path) == found
+    assert FILE.is_one(path)
+    assert FILE.load(path) == found
     assert json.loads(found.to_json())["schema"] == 1
     assert "bicubic on 2 images" in repr(found)
     check_shown(found, "bicubic, x4, on", "0800", f"{found.mean.rgb.psnr_dB:.2f}")

@@ -14,7 +14,7 @@ from PIL import Image
 
 import srprof
 from srprof.cli import main
-from srprof.quality import evaluating, images
+from srprof.quality import images, run
 from tests.made_up_images import photograph, save
 
 NETS = """\
@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up(hr, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("save_to", [[], ["--save", "sr"]])
 def test_ctrl_c(save_to, hr, capsys, monkeypatch):
     """What was saved until then is whole, and said to be there."""
-    measure = evaluating.psnr
+    measure = run.psnr
     compared = []
 
     def interrupted(*args: object) -> float:
@@ -233,7 +233,7 @@ def test_ctrl_c(save_to, hr, capsys, monkeypatch):
             raise KeyboardInterrupt
         return measure(*args)
 
-    monkeypatch.setattr(evaluating, "psnr", interrupted)
+    monkeypatch.setattr(run, "psnr", interrupted)
     error = refused(capsys, "bicubic", "--hr", "hr", *save_to, code=130)
     assert ("the images in sr are whole" if save_to else "nothing was written") in error
     if save_to:

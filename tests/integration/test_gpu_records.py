@@ -20,7 +20,7 @@ import srprof
 from srprof import registry
 from srprof.cli import main
 from srprof.compare.validate import trace_of, validate
-from srprof.measuring.base import load
+from srprof.measuring.record import load
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import tensor_core_workspaces
 

@@ -22,7 +22,7 @@ from srprof import models, registry
 from srprof.cli import main
 from srprof.errors import InputError, ModelError
 from srprof.measuring import cpu
-from srprof.measuring.base import load, workspace_by_op
+from srprof.measuring.record import load, workspace_by_op
 from srprof.measuring.run import Interrupted
 from tests.cpu_truth import live_bytes
 from tests.random_networks import RandomNetwork, random_networks

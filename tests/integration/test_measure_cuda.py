@@ -17,9 +17,9 @@ from srprof.cli import main
 from srprof.compare.validate import validate
 from srprof.errors import DeviceMemoryError, InputError, ModelError
 from srprof.measuring import run
-from srprof.measuring.base import Bytes, DeviceState, from_json
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.nvml import open_nvml
+from srprof.measuring.record import Bytes, DeviceState, from_json
 from srprof.measuring.run import Interrupted
 from tests.fake_cuda import Blur, FakeCuda, FakeNvml, NVMLError, running_on
 

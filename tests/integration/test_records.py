@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from srprof.compare.validate import trace_of, validate
-from srprof.measuring.base import load
+from srprof.measuring.record import load
 
 RECORDS = sorted((Path(__file__).parents[2] / "benchmarks" / "records").glob("*/*_*.json"))
 

@@ -12,7 +12,7 @@ import srprof
 from srprof.cli import main
 from srprof.cost.profiles import device_like, device_names, load_profile, needs_calibration
 from srprof.measuring import cpu, run
-from srprof.measuring.base import Device, Flags, Latency
+from srprof.measuring.record import Device, Flags, Latency
 from srprof.measuring.timing import Timing
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from srprof.cli import main
 from srprof.compare.validate import aligned, trace_of, validate
 from srprof.errors import InputError
 from srprof.inputs import parse_tolerance
-from srprof.measuring.base import Bytes, Device, Measurement, RunPeaks
+from srprof.measuring.record import Bytes, Device, Measurement, RunPeaks
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import call_key
 

@@ -17,7 +17,8 @@ import srprof
 from srprof.calibration import run as calibration_run
 from srprof.calibration.benches import Bench, benches
 from srprof.calibration.kinds import plan
-from srprof.calibration.run import WIDEST, Timed, calibrate, errors, run_calibration
+from srprof.calibration.record import Timed, errors
+from srprof.calibration.run import WIDEST, calibrate, run_calibration
 from srprof.calibration.stopwatch import BackendStopwatch
 from srprof.cli import main
 from srprof.cost.profiles import load_profile, parse_device, to_toml
@@ -25,7 +26,7 @@ from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
 from srprof.files import parse_toml
 from srprof.measuring import heap
-from srprof.measuring.base import Device as Hardware
+from srprof.measuring.record import Device as Hardware
 from tests.fake_stopwatch import FakeStopwatch, bench_costs
 
 CPU = Hardware("cpu", "Made-up CPU", "AVX512")

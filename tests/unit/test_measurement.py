@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 import srprof
 from srprof.errors import InputError
 from srprof.inputs import TensorSpec
-from srprof.measuring.base import (
+from srprof.measuring.metering import first_difference, levels
+from srprof.measuring.nvml import throttles
+from srprof.measuring.record import (
     Bytes,
     Device,
     DeviceState,
@@ -36,8 +38,6 @@ from srprof.measuring.base import (
     load,
     workspace_by_op,
 )
-from srprof.measuring.metering import first_difference, levels
-from srprof.measuring.nvml import throttles
 from srprof.measuring.search import largest_image, largest_that_fits
 from srprof.measuring.statistics import (
     DOUBTS,

@@ -15,9 +15,9 @@ from srprof.files import parse_toml
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, Pair, batch_of, load_dataset
 from srprof.training.initialise import he_
-from srprof.training.log import Log
+from srprof.training.log import Log, LogRow
 from srprof.training.run import _duration, _with_time_left
-from srprof.training.validation import score_bicubic, score_dict, score_network
+from srprof.training.validation import score_bicubic, score_network
 from srprof.words import hint
 
 MINIMUM = {"model": "fmen_s", "data": "skimage", "output": "runs"}
@@ -170,10 +170,10 @@ def test_he_leaves_what_is_frozen_or_normalises():
 def test_a_log_that_goes_on_drops_what_the_checkpoint_does_not_know(tmp_path):
     log = Log(tmp_path, 0, tensorboard=False)
     for iteration in (10, 20, 30):
-        log.add({"iteration": iteration, "lr": 1.0, "loss": iteration / 100})
+        log.add(LogRow(iteration, 1.0, loss=iteration / 100))
     (tmp_path / "log.csv").open("a").write("40,1.0,0.")
     again = Log(tmp_path, 20, tensorboard=False)
-    again.add({"iteration": 30, "lr": 1.0, "validation_psnr": 3.5})
+    again.add(LogRow(30, 1.0, validation_psnr=3.5))
     assert (tmp_path / "log.csv").read_text() == (
         "iteration,lr,loss,validation_psnr,validation_l1\n"
         "10,1.0,0.1,,\n20,1.0,0.2,,\n30,1.0,,3.5,\n"
@@ -214,7 +214,7 @@ def test_a_score_by_hand(value_range):
 def test_bicubic_of_a_flat_image_is_exact():
     score = score_bicubic([Pair("flat", flat(9, 8), flat(9))], 2)
     assert score.psnr == inf and score.l1 < 1e-12
-    assert score_dict(score)["psnr_dB"] is None
+    assert score.record.psnr_dB is None
 
 
 # -- progress -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from srprof.memory.training import KINDS, kind_of, phase_of, saved_lines, step_memory
 from srprof.records import Storage, TrainingStep
-from srprof.training.analysis import TrainingAnalysis
+from srprof.training.record import TrainingAnalysis
 from tests.made_up import feature, image, made_up_trace, weight
 
 MOMENT = Storage(200, "constant", -1, 99, (5,))

@@ -9,7 +9,7 @@ from srprof.errors import InputError
 from srprof.figures import find, peak_names
 from srprof.render.figures import save
 from srprof.sweeping.grid import parse_metrics
-from srprof.sweeping.run import SweepPlan
+from srprof.sweeping.record import SweepPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from srprof.render.document import Column, Document, Section, Table
-from srprof.training.ablation import Ablation, Outcome
-from srprof.training.run import MERGED_TOLERANCE
+from srprof.training.record import MERGED_TOLERANCE, Ablation, Outcome
 
 _COLUMNS = (
     Column("variant"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from srprof.calibration.run import Calibration, Timed, errors
+from srprof.calibration.record import Calibration, Timed, errors
 from srprof.cost.fitting import spearman
 from srprof.render.document import Cell, Column, Document, Section, Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from srprof.quality.evaluation import Evaluation, ImageResult, Means
+from srprof.quality.record import Evaluation, ImageResult, Means
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import mib, shape_text
 

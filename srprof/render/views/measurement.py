@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from srprof.measuring.base import (
+from srprof.measuring.record import (
     PROTOCOLS,
     Bytes,
     DeviceState,

@@ -9,8 +9,7 @@ from srprof import figures
 from srprof._version import __version__
 from srprof.render.document import Column, Document, Kind, Section, Table
 from srprof.sweeping.grid import unit
-from srprof.sweeping.journal import Row
-from srprof.sweeping.run import SweepPlan
+from srprof.sweeping.record import Row, SweepPlan
 
 _KINDS: Mapping[str, Kind] = {"count": "count", "bytes": "mib", "time": "time"}
 

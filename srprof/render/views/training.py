@@ -6,7 +6,7 @@ from srprof.memory.training import KINDS, PHASES, Phase
 from srprof.paths import place
 from srprof.records import Node
 from srprof.render.document import Column, Document, Section, Table, notes
-from srprof.training.analysis import TrainingAnalysis
+from srprof.training.record import TrainingAnalysis
 from srprof.words import mib, shape_text
 
 #: Rows of the table of saved activations, unless more are asked for.

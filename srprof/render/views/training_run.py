@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from srprof.render.document import Column, Document, Section, Table
 from srprof.training.plan import TrainingPlan
-from srprof.training.run import MERGED_TOLERANCE, TrainingResult
+from srprof.training.record import MERGED_TOLERANCE, TrainingResult
 from srprof.words import mib
 
 _COLUMNS = (

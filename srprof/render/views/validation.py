@@ -6,7 +6,7 @@ from typing import Any
 
 from srprof.codec import encode
 from srprof.compare.validate import NodeCheck, Validation, Validations
-from srprof.measuring.base import OpWorkspace, workspace_by_op
+from srprof.measuring.record import OpWorkspace, workspace_by_op
 from srprof.paths import place
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import mib, shape_text

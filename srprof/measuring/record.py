@@ -372,11 +372,11 @@ def workspace_by_op(nodes: Iterable[NodeFacts]) -> tuple[OpWorkspace, ...]:
     for node in nodes:
         if node.workspace > 0:
             by_op.setdefault(node.op, []).append(node)
-    found = []
+    workspaces = []
     for op, members in by_op.items():
         most = max(members, key=lambda node: (node.workspace, -node.index))
-        found.append(OpWorkspace(op, len(members), most.workspace, most.index))
-    return tuple(sorted(found, key=lambda w: (-w.largest, w.op)))
+        workspaces.append(OpWorkspace(op, len(members), most.workspace, most.index))
+    return tuple(sorted(workspaces, key=lambda w: (-w.largest, w.op)))
 
 
 FILE = RecordFile(

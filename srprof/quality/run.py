@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
 from srprof.quality.doubts import doubts, weights_notes
-from srprof.quality.evaluation import Evaluation, Fidelity, ImageResult
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
 from srprof.quality.metrics import luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
+from srprof.quality.record import Evaluation, Fidelity, ImageResult
 from srprof.quality.resize import bicubic
 from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
 from srprof.words import shape_text
@@ -75,25 +75,25 @@ def evaluate(
     if scale is not None and scale < 1:
         raise InputError(f"scale {scale}: give a whole number of at least 1")
     pairs = find_pairs(None if lr is None else os.fspath(lr), os.fspath(hr))
-    found = probe(model, weights, dtype)
-    scale = scale or _scale(found, pairs)
-    if found.factor not in (1, scale):
+    probed = probe(model, weights, dtype)
+    scale = scale or _scale(probed, pairs)
+    if probed.factor not in (1, scale):
         raise InputError(
-            f"{found.trace.spec} enlarges x{found.factor}, not x{scale}: build it for that scale"
+            f"{probed.trace.spec} enlarges x{probed.factor}, not x{scale}: build it for that scale"
         )
     for pair in pairs:
         _check_sizes(pair, scale)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
-    upscaler = Upscaler(model, weights, dtype, found, scale, pixel_range, tile, halo, device)
+    upscaler = Upscaler(model, weights, dtype, probed, scale, pixel_range, tile, halo, device)
     folder = None if save is None else _folder(os.fspath(save), (lr, hr), pairs, scale)
-    notes = weights_notes(model, weights, found.trace.parameters)
+    notes = weights_notes(model, weights, probed.trace.parameters)
     with upscaler.running():
         images = _run(upscaler, pairs, scale, folder, notes, progress)
-    made = Evaluation(
-        name=found.trace.name,
-        spec=found.trace.spec,
-        network=found.network,
+    evaluation = Evaluation(
+        name=probed.trace.name,
+        spec=probed.trace.spec,
+        network=probed.network,
         weights=weights or "",
         scale=scale,
         lr="" if lr is None else os.fspath(lr),
@@ -107,21 +107,21 @@ def evaluate(
         peak_is=upscaler.peak_is,
         images=images,
     )
-    made = replace(made, notes=(*notes, *upscaler.notes))
-    return replace(made, notes=(*made.notes, *doubts(made, halo)))
+    evaluation = replace(evaluation, notes=(*notes, *upscaler.notes))
+    return replace(evaluation, notes=(*evaluation.notes, *doubts(evaluation, halo)))
 
 
 # -- before the run -------------------------------------------------------------------------------
 
 
-def _scale(found: Probe, pairs: Sequence[Pair]) -> int:
+def _scale(probed: Probe, pairs: Sequence[Pair]) -> int:
     """The network's factor; where it does not enlarge, what the first pair's sizes say."""
-    if found.factor > 1:
-        return found.factor
+    if probed.factor > 1:
+        return probed.factor
     pair = pairs[0]
     if pair.lr is None:
         raise InputError(
-            f"{found.trace.spec} does not enlarge by itself: give --scale, or --lr with --hr"
+            f"{probed.trace.spec} does not enlarge by itself: give --scale, or --lr with --hr"
         )
     low, high = image_size(pair.lr), image_size(pair.hr)
     return max(1, round(high[0] / low[0]))
@@ -255,7 +255,7 @@ def _read(pair: Pair, scale: int) -> tuple[Picture, Picture]:
 
 
 def _result(
-    pair: Pair, lr: Picture, hr: NDArray[np.uint8], made: Upscaled, upscaler: Upscaler
+    pair: Pair, lr: Picture, hr: NDArray[np.uint8], upscaled: Upscaled, upscaler: Upscaler
 ) -> ImageResult:
     scale = upscaler.scale
     enlarged, luma = to_bits8(bicubic(lr.pixels, scale)), luma8(hr)
@@ -264,13 +264,13 @@ def _result(
         return ImageResult(
             name=pair.name,
             lr_size=(height, width),
-            rgb=Fidelity(_finite(psnr(made.rgb, hr, scale)), ssim(made.rgb, hr, scale)),
-            y=Fidelity(_finite(psnr(made.y, luma, scale)), ssim(made.y, luma, scale)),
+            rgb=Fidelity(_finite(psnr(upscaled.rgb, hr, scale)), ssim(upscaled.rgb, hr, scale)),
+            y=Fidelity(_finite(psnr(upscaled.y, luma, scale)), ssim(upscaled.y, luma, scale)),
             bicubic_rgb_dB=_finite(psnr(enlarged, hr, scale)),
             bicubic_y_dB=_finite(psnr(luma8(enlarged), luma, scale)),
-            runtime_ms=made.runtime_ms,
+            runtime_ms=upscaled.runtime_ms,
             predicted_peak=upscaler.predicted_peak((height, width)),
-            measured_peak=made.peak,
+            measured_peak=upscaled.peak,
         )
     except InputError as error:
         raise InputError(f"{pair.hr}: {error}") from error

@@ -15,7 +15,7 @@ from typing import Any
 
 from srprof.codec import encode
 from srprof.files import RecordFile
-from srprof.measuring.base import Device, Versions
+from srprof.measuring.record import Device, Versions
 from srprof.shown import Shown
 
 #: Version of the JSON object. Fields may be added within one; see `srprof.codec`.
@@ -77,7 +77,7 @@ class Evaluation(Shown):
 
     Attributes:
         name, spec: of the model, as in a `Trace`. network: its fingerprint's part that is the
-            same on every device (`measuring.base.Fingerprint.network`).
+            same on every device (`measuring.record.Fingerprint.network`).
         weights: the checkpoint's file, "" if none was given.
         scale: between LR and HR, and the border that is left out.
         lr: the folder of LR images, "" if they were made by bicubic; hr: of HR images.
@@ -149,8 +149,8 @@ def mean_psnr(values: Iterable[float | None]) -> float | None:
     return fmean(finite) if finite else None
 
 
-def _mean_fidelity(found: list[Fidelity]) -> Fidelity:
-    return Fidelity(mean_psnr(f.psnr_dB for f in found), fmean(f.ssim for f in found))
+def _mean_fidelity(images: list[Fidelity]) -> Fidelity:
+    return Fidelity(mean_psnr(f.psnr_dB for f in images), fmean(f.ssim for f in images))
 
 
 FILE = RecordFile(
