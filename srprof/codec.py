@@ -251,7 +251,7 @@ _PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 _SAME = frozenset({*_PLAIN, NoneType})
 
 
-def _decode_object(kind: Any, value: Any, strict: bool, **given: Any) -> Any:
+def _decode_object(kind: Any, value: Any, strict: bool, /, **given: Any) -> Any:
     if not isinstance(value, Mapping):
         raise mismatch(value, _wanted(kind, strict))
     fields = [field for field in _fields(kind) if field.name not in given]
@@ -271,7 +271,7 @@ def missing(key: str, kind: Any, strict: bool = True) -> DecodeError:
     return DecodeError(f" is missing{f'; give {_wanted(kind, strict)}' if strict else ''}", key)
 
 
-def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def called(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """What a function gives; if it refuses, its reason is what is wrong with the value."""
     try:
         return function(*args, **kwargs)

@@ -308,7 +308,7 @@ def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
     [
         (None, "there is no baseline srprof-baseline.json: run `srprof check --update`"),
         ("{", "is not whole JSON"),
-        ('{"schema": 2}', "has schema 2, and this srprof reads up to 1: update srprof"),
+        ('{"schema": 3}', "has schema 3, and this srprof reads up to 2: update srprof"),
         ("{}", "is damaged"),
         ("[]", "is damaged"),
         ("{\n<<<<<<< HEAD\n=======\n>>>>>>> b\n}", "has merge-conflict markers (line 2)"),
