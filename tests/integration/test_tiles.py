@@ -172,7 +172,7 @@ def test_a_refusal_comes_before_the_work(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     monkeypatch.setattr("srprof.leaning.run.capture_call", lambda *_: pytest.fail("captured"))
     for network, tiles in ((Pooled(), (32, 32)), (Convolutions(), (6, 6))):
-        with pytest.raises(InputError, match="mean depends on the whole image|give at least 7"):
+        with pytest.raises(InputError, match=r"mean depends on the whole image|give at least 7"):
             savings(resolve(network, [(1, 3, 48, 48)]), tiles=tiles)
 
 
