@@ -14,10 +14,16 @@ from srprof.cost.roofline import estimate_costs
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
 
+_COSTS: dict[tuple[object, ...], tuple[NodeCost, ...]] = {}
+
 
 def bench_costs(bench: Bench) -> tuple[NodeCost, ...]:
-    workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
-    return node_costs(run_trace(workload, "auto", holders=False))
+    """What a bench asks of a device; traced once, as plans have many benches in common."""
+    key = (bench.name, bench.inputs, bench.dtype)
+    if key not in _COSTS:
+        workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
+        _COSTS[key] = node_costs(run_trace(workload, "auto", holders=False))
+    return _COSTS[key]
 
 
 class FakeStopwatch:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from srprof.cost.classes import NodeCost
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import estimate_costs
+from srprof.cost.roofline import estimate_costs, total_seconds
 from srprof.errors import InputError
 from srprof.ops import FAMILIES
 
@@ -114,7 +114,7 @@ def fit(
         others = [sample for index, sample in enumerate(samples) if index % folds != fold]
         without = device.with_values(_solve(others, device, parameters, noise))
         for index in range(fold, len(samples), folds):
-            left_out[index] = estimate_costs(samples[index].costs, without).seconds
+            left_out[index] = total_seconds(samples[index].costs, without)
     measured = tuple(sample.seconds for sample in samples)
     fitted = replace(
         fitted,
@@ -220,7 +220,7 @@ def _ranks(values: Sequence[float]) -> Vector:
 
 
 def _predict(samples: Sequence[Sample], device: Profile) -> list[float]:
-    return [estimate_costs(sample.costs, device).seconds for sample in samples]
+    return [total_seconds(sample.costs, device) for sample in samples]
 
 
 def _seen(samples: Sequence[Sample], device: Profile) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ runtimes, those of networks made of them are underestimated, by up to three time
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, TypeVar
 
@@ -201,9 +201,7 @@ def estimate(trace: Trace, device: Profile) -> Estimate:
 
 def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
-    nodes = _waited(
-        [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
-    )
+    nodes = _estimated(costs, device)
     running = [node for node in nodes if node.bound != "free"]
     by_module: dict[str, float] = {"": 0.0}
     for node in running:
@@ -225,6 +223,17 @@ def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
     )
 
 
+def total_seconds(costs: Sequence[NodeCost], device: Profile) -> float:
+    """The seconds of `estimate_costs` alone, for who asks often."""
+    return sum(node.seconds for node in _estimated(costs, device))
+
+
+def _estimated(costs: Sequence[NodeCost], device: Profile) -> Sequence[NodeEstimate]:
+    return _waited(
+        [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
+    )
+
+
 def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
     """The nodes with the time that the device waits for the host, if the host needs longer.
 
@@ -235,14 +244,23 @@ def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
     if wait <= 0:
         return nodes
     return [
-        _summed(replace(node, overhead=node.overhead + wait * node.host / host)) for node in nodes
+        _summed(
+            node.cost,
+            compute=node.compute,
+            memory=node.memory,
+            bias=node.bias,
+            layout=node.layout,
+            overhead=node.overhead + wait * node.host / host,
+            host=node.host,
+        )
+        for node in nodes
     ]
 
 
 def estimate_node(cost: NodeCost, device: Profile, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
-        return NodeEstimate(cost, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "free")
+        return _summed(cost)
     share = device.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -261,30 +279,34 @@ def estimate_node(cost: NodeCost, device: Profile, cached: int = 0) -> NodeEstim
         operations, kernels = operations + 1, kernels + 1
     ahead = device.gap is not None
     return _summed(
-        NodeEstimate(
-            cost=cost,
-            compute=compute,
-            memory=memory,
-            bias=bias,
-            layout=layout,
-            overhead=kernels * (device.launch if device.gap is None else device.gap),
-            host=(operations + kernels) * device.launch if ahead else 0.0,
-            seconds=0.0,
-            bound="free",
-        )
+        cost,
+        compute=compute,
+        memory=memory,
+        bias=bias,
+        layout=layout,
+        overhead=kernels * (device.launch if device.gap is None else device.gap),
+        host=(operations + kernels) * device.launch if ahead else 0.0,
     )
 
 
-def _summed(node: NodeEstimate) -> NodeEstimate:
-    """The node with its sum, and what most of it is."""
-    if node.cost.family == "view":
-        return node
-    compute, memory = node.compute, node.memory
-    seconds = max(compute, memory) + node.bias + node.layout + node.overhead
-    traffic = node.bias + node.layout + (memory if memory >= compute else 0.0)
-    worst = max(compute if compute > memory else 0.0, traffic, node.overhead)
+def _summed(
+    cost: NodeCost,
+    *,
+    compute: float = 0.0,
+    memory: float = 0.0,
+    bias: float = 0.0,
+    layout: float = 0.0,
+    overhead: float = 0.0,
+    host: float = 0.0,
+) -> NodeEstimate:
+    """A node of these parts with its sum, and what most of it is."""
+    seconds = max(compute, memory) + bias + layout + overhead
+    traffic = bias + layout + (memory if memory >= compute else 0.0)
+    worst = max(compute if compute > memory else 0.0, traffic, overhead)
     bound: Bound = "memory" if worst == traffic else "compute" if worst == compute else "launch"
-    return replace(node, seconds=seconds, bound=bound)
+    if cost.family == "view":
+        bound = "free"
+    return NodeEstimate(cost, compute, memory, bias, layout, overhead, host, seconds, bound)
 
 
 def _bias(cost: NodeCost, device: Profile) -> float:

@@ -95,6 +95,7 @@ def lean(
     workload = resolve(model, example, weights=weights, dtype=dtype or "float32")
     with workload.environment():
         made = _made(workload, model, level)
+        tiling = tiles and _local(made.network, workload.name, tiles)
         device = next((str(p.device) for p in made.parameters()), "cpu")
         args, kwargs = workload.arguments(device)
         try:
@@ -102,10 +103,9 @@ def lean(
         except RefusedError as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
     made.train(mode=not isinstance(model, str) and model.training)
-    if tiles is None:
+    if tiles is None or tiling is None:
         return made
-    found = _local(made.network, workload.name)
-    return Tiled(made, tiles, found.halo, found.multiple, progress)
+    return Tiled(made, tiles, tiling.halo, tiling.multiple, progress)
 
 
 def _made(workload: Workload, model: Any, level: str) -> Lean:
@@ -132,6 +132,7 @@ def savings(
     with workload.environment(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
+        tiling = tiles and _local(model, workload.name, tiles)
         with _naming(workload):
             captured = capture_call(model.requires_grad_(False), args, kwargs)
     for count in range(1, len(passes) + 1):
@@ -140,11 +141,10 @@ def savings(
             made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
         after = _analyzed(workload, made)
         stages.append(Stage(passes[count - 1], _peaks(after)))
-    if tiles is None:
+    if tiles is None or tiling is None:
         return Savings(tuple(stages), before, after, made)
-    found = _local(model, workload.name)
-    after = _analyzed(workload, Tiled(made, tiles, found.halo, found.multiple))
-    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, found)
+    after = _analyzed(workload, Tiled(made, tiles, tiling.halo, tiling.multiple))
+    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, tiling)
 
 
 @contextmanager
@@ -161,11 +161,13 @@ def _analyzed(workload: Workload, made: nn.Module) -> Analysis:
     return analyze(run_trace(replace(workload, build=lambda device: copy_model(made, device))))
 
 
-def _local(network: nn.Module, name: str) -> Locality:
-    found = locality(network)
-    if not found.local:
-        raise RefusedError(f"{name} cannot run in tiles with the same result: {found.reason}")
-    return found
+def _local(network: nn.Module, name: str, tiles: tuple[int, int]) -> Locality:
+    """The network's halo, with which tiles of this size can be cut; found before all other work."""
+    tiling = locality(network)
+    if not tiling.local:
+        raise RefusedError(f"{name} cannot run in tiles with the same result: {tiling.reason}")
+    Tiled(network, tiles, tiling.halo, tiling.multiple)  # refuses a size that cannot be cut
+    return tiling
 
 
 def _peaks(analysis: Analysis) -> dict[str, int]:

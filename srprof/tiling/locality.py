@@ -7,6 +7,7 @@ images, tiles and whole must agree.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -18,6 +19,7 @@ from srprof.tiling.reach import STRIP, kernels_reach, reach
 from srprof.tiling.sizes import SizeRule
 from srprof.tiling.subject import Subject, find_subject
 from srprof.tiling.tiled import Tiled
+from srprof.words import shape_text
 
 #: Tiles may have to start at multiples of what the network's sizes are multiples of, times these.
 _ALIGNMENTS = (1, 2, 4, 8, 16)
@@ -80,6 +82,8 @@ def locality(
         subject = find_subject(copy, channels)
         if not subject.rule.aligned:
             return Locality(False, reason=_sizes_reason(subject.rule))
+        if resized := _resized_to_the_image(subject):
+            return Locality(False, reason=resized)
         expected = kernels_reach(subject)
         distance = reach(subject, expected)
         if isinstance(distance, str):
@@ -116,11 +120,10 @@ def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> L
             if comparison.local:
                 return comparison
             closest = min(closest, comparison.difference)
-    why = _resizes(subject) or "the result depends on where a tile begins"
     return Locality(
         False,
-        reason=f"{why}; tiles with a halo of {halos[-1]} differ by {closest:.1e} of the largest "
-        "value",
+        reason="the result depends on where a tile begins; tiles with a halo of "
+        f"{halos[-1]} differ by {closest:.1e} of the largest value",
         difference=closest,
     )
 
@@ -202,18 +205,30 @@ def _difference(whole: Tensor, tiled: Tensor) -> float:
     return difference / (largest or 1.0) if isfinite(largest + difference) else inf
 
 
-def _resizes(subject: Subject) -> str:
-    """The first call that enlarges by no whole number, in words; "" if there is none."""
+def _resized_to_the_image(subject: Subject) -> str:
+    """The first call that enlarges an image of another size by another number; "" if none does.
+
+    In multiples of all alignments there are no rests, which would make another number of one.
+    """
+    unit = _ALIGNMENTS[-1] * (subject.rule.step or 1)
+    first = -(-subject.rule.at_least(64) // unit)
+    sides = [unit * count for count in (first, first + 1, first + 3)]
+    for resizes in zip(*(_resizes(subject, side) for side in sides), strict=False):
+        where, before, after = resizes[0]
+        ratios = {(b[0] / a[0], b[1] / a[1]) for _, a, b in resizes}
+        if len(ratios) > 1:
+            return (
+                f"{where} resizes to the image's size ({shape_text(before)} to "
+                f"{shape_text(after)} in an image of {sides[0]}x{sides[0]})"
+            )
+    return ""
+
+
+def _resizes(subject: Subject, side: int) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """Calls that resize, in an image of this side: where, height and width before and after."""
     from srprof.analysis import trace
 
-    side = subject.rule.at_least(64)
     for node in trace(subject.model, (1, subject.channels, side, side)).nodes:
         if node.op.startswith("upsample") and node.inputs and len(node.shape) == 4:
-            small, large = node.inputs[0].shape[-2:], node.shape[-2:]
-            if any(b % a for a, b in zip(small, large, strict=True)):
-                where = f"{node.op} in {node.module}" if node.module else node.op
-                return (
-                    f"{where} resizes to the image's size ({small[0]}x{small[1]} to "
-                    f"{large[0]}x{large[1]} in an image of {side}x{side})"
-                )
-    return ""
+            where = f"{node.op} in {node.module}" if node.module else node.op
+            yield where, node.inputs[0].shape[-2:], node.shape[-2:]
