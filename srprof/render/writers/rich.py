@@ -60,7 +60,7 @@ def _table(table: Table, width: int) -> object:
             overflow="fold",
         )
     for row, cells in zip(rows[1:], table.cells(), strict=True):
-        marked = [Text(t, style=_MARKS[c.mark]) for t, c in zip(row, cells, strict=True)]
+        marked = [Text.assemble((t, _MARKS[c.mark])) for t, c in zip(row, cells, strict=True)]
         drawn.add_row(*marked, style=_ROWS.get(row[0]))
     return drawn
 
