@@ -27,6 +27,8 @@ from srprof.blame import blame
 from srprof.cost.complexity import CONVOLUTIONS, challenge_flops, macs
 from srprof.errors import InputError, ModelError
 from srprof.inputs import TensorSpec
+from srprof.ops import CONVOLUTIONS as CONVOLUTION_FAMILIES
+from srprof.ops import row
 from srprof.records import Node, Trace
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace
@@ -57,8 +59,8 @@ _MODULE_KINDS = {
     "Linear": _PRODUCT,
     "BatchNorm2d": _NORM,
 }
-#: In the names of ops without MACs that fvcore counts by their elements.
-_BY_ELEMENTS = ("norm", "upsample", "pool", "grid_sampler")
+#: Families of ops without MACs that fvcore counts by their elements.
+_BY_ELEMENTS = ("norm", "resample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,7 @@ def _grows_evenly(sizes: Sequence[Size], traces: Sequence[Trace | None]) -> bool
 
 def _work(node: Node) -> int:
     """What fvcore's count of a node is proportional to; 0 if it counts none."""
-    if any(word in node.op for word in _BY_ELEMENTS):
+    if row(node.op).family_of(node) in _BY_ELEMENTS:
         return sum(prod(tensor.shape) for tensor in (*node.inputs, *node.outputs))
     return macs(node) or 0
 
@@ -390,7 +392,7 @@ def compare_counts(trace: Trace, counts: _Counts) -> dict[str, Figure]:
         flops[_MODULE_KINDS.get(call.kind, _ACTIVATION)] += challenge_flops(call)
         activations[_CONVOLUTION] += prod(call.output) if call.kind in CONVOLUTIONS else 0
     for node in trace.nodes:
-        multiplications[_kind(node.op)] += macs(node) or 0
+        multiplications[_kind(node)] += macs(node) or 0
     theirs = _by_kind(counts.flops)
     return {
         "params": Figure(trace.parameters, counts.parameters, {}),
@@ -400,11 +402,11 @@ def compare_counts(trace: Trace, counts: _Counts) -> dict[str, Figure]:
     }
 
 
-def _kind(op: str) -> str:
+def _kind(node: Node) -> str:
     """The kind of an op that has MACs."""
-    if "scaled_dot_product" in op:
+    if "scaled_dot_product" in node.op:
         return "attention"
-    return _CONVOLUTION if "conv" in op else _PRODUCT
+    return _CONVOLUTION if row(node.op).family_of(node) in CONVOLUTION_FAMILIES else _PRODUCT
 
 
 def _by_kind(counts: Mapping[str, int]) -> Counter[str]:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from srprof import figures
 from srprof.codec import encode
 from srprof.compare.cross_check import CrossCheck, Figure
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import shape_text
 
-#: Of each figure its title, its unit and how many make one.
-_FIGURES = {
-    "params": ("params", "", 1),
-    "flops": ("FLOPs, as NTIRE 2022 counts", " G", 1e9),
-    "macs": ("MACs of all ops", " G", 1e9),
-    "activations": ("activations", " M", 1e6),
-}
 _ELEMENTS = "fvcore counts elements, of which none is a multiplication and a sum"
 #: Why a figure differs by a kind of operator, where it does.
 _REASONS = {
@@ -31,8 +25,6 @@ _REASONS = {
     ("activations", "matrix product"): "the challenge counts outputs of convolution modules "
     "alone, and fvcore those of all convolutions and matrix products",
 }
-
-
 _COLUMNS = (
     Column("figure"),
     Column("ours", "number"),
@@ -66,7 +58,7 @@ def added(analysis: Document, record: CrossCheck) -> Document:
 def _row(name: str, figure: Figure) -> tuple[object, ...]:
     difference = figure.fvcore - figure.ours
     return (
-        _FIGURES[name][0],
+        figures.find(name).title,
         Cell(figure.ours, _amount(name, figure.ours)),
         Cell(figure.fvcore, _amount(name, figure.fvcore)),
         Cell(difference, _amount(name, difference, "+") if difference else "none"),
@@ -80,10 +72,10 @@ def _row(name: str, figure: Figure) -> tuple[object, ...]:
 
 def _amount(name: str, count: int, sign: str = "") -> str:
     """A count in the figure's unit, all its digits where the unit would show nothing."""
-    _, unit, factor = _FIGURES[name]
-    if factor == 1 or (count and abs(count) < factor / 2e4):
+    figure = figures.find(name)
+    if count and abs(count) < figure.factor / 2e4:
         return f"{count:{sign},}"
-    return f"{count / factor:{sign}.4f}{unit}"
+    return f"{count / figure.factor:{sign}.4f} {figure.unit}"
 
 
 def _how(record: CrossCheck) -> str:
@@ -112,5 +104,5 @@ def _after(record: CrossCheck) -> tuple[str, ...]:
     if record.unsupported:
         listed = ", ".join(f"{op} ({calls}x)" for op, calls in record.unsupported.items())
         lines.append(f"fvcore's FLOPs leave out: {listed}")
-    lines.append("Since 2024 the challenge has counted FLOPs with fvcore.")
+    lines.append("Our FLOPs are the challenge's of 2022; since 2024 it has counted with fvcore.")
     return tuple(lines)
