@@ -45,7 +45,6 @@ class Net(nn.Module):
 KEEPS = NET.replace("x = self.head(x)", "early = self.head(x)").replace(
     "self.body(x)", "self.body(early)", 1
 )
-LETS_GO = KEEPS.replace("        return", "        del early\n        return")
 CONFIG = '[[check]]\nmodel = "net.py:Net"\ninput = "64x64"\n'
 MAP = 8 * 64 * 64 * 4
 EARLY = next(i for i, line in enumerate(KEEPS.splitlines(), 1) if "early =" in line)

@@ -249,7 +249,7 @@ def test_the_strict_protocol(fake: FakeCuda):
 def test_the_l2_cache_is_overwritten_before_the_first_event(fake: FakeCuda):
     backend = run.CudaBackend("cuda", None, True)
     calls: list[str] = []
-    backend._overwrite_l2 = lambda: calls.append("flush")  # type: ignore[method-assign]
+    backend._overwrite_l2 = lambda: calls.append("flush")
     fake.log = calls
     assert backend.time_ms(lambda: calls.append("forward")) == 1.0
     assert calls == ["flush", "record", "forward", "record", "synchronize"]
@@ -297,7 +297,7 @@ def test_without_nvml_it_goes_on_and_says_so(fake: FakeCuda):
 
 def test_nvml_without_a_driver_version():
     library = FakeNvml()
-    library.nvmlSystemGetDriverVersion = lambda: (_ for _ in ()).throw(NVMLError("no"))  # type: ignore[method-assign]
+    library.nvmlSystemGetDriverVersion = lambda: (_ for _ in ()).throw(NVMLError("no"))
     nvml, _ = open_nvml("GPU-abc", lambda name: library)
     assert nvml is not None and nvml.driver() is None
 

@@ -214,7 +214,7 @@ def test_a_smaller_halo_gives_another_result() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_and_memory_format(dtype: torch.dtype) -> None:
-    network = Convolutions().to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Convolutions().to(dtype).to(memory_format=torch.channels_last)
     image = torch.rand(1, 3, 40, 50).to(dtype).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         whole, found = network(image), Tiled(network, 20)(image)

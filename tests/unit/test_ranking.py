@@ -32,7 +32,7 @@ PUBLISHED_SUMS = {
 
 
 def row(name: str, kind: str = "given", ranked: bool = True, **values: float) -> Entry:
-    origin = Origin(kind)  # type: ignore[arg-type]
+    origin = Origin(kind)
     return Entry(name, {m: Cell(v, origin) for m, v in values.items()}, ranked)
 
 
