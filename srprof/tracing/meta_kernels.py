@@ -238,42 +238,24 @@ def _efficient_attention(*args: Any, **options: Any) -> Any:
     return result, logarithms, *(torch.empty((), dtype=part.dtype) for part in state)
 
 
-#: Calls whose result is just like their first operand.
-_UNARY = (
-    _aten.relu,
-    _aten.leaky_relu,
-    _aten.elu,
-    _aten.gelu,
-    _aten.silu,
-    _aten.mish,
-    _aten.softplus,
-    _aten.hardtanh,
-    _aten.hardswish,
-    _aten.hardsigmoid,
-    _aten.sigmoid,
-    _aten.tanh,
-    _aten.exp,
-    _aten.sqrt,
-    _aten.rsqrt,
-    _aten.abs,
-    _aten.neg,
-    _aten.clamp,
-)
-_BINARY = (_aten.add, _aten.sub, _aten.mul, _aten.div)
-_BINARY_INPLACE = (_aten.add_, _aten.sub_, _aten.mul_, _aten.div_)
-_UNARY_INPLACE = (_aten.relu_, _aten.leaky_relu_, _aten.silu_, _aten.sigmoid_, _aten.clamp_)
+def _each(names: str, overload: str, kernel: _Shortcut) -> dict[Any, _Shortcut]:
+    return {getattr(getattr(_aten, name), overload): kernel for name in names.split()}
+
 
 SHORTCUTS: dict[Any, _Shortcut] = {
-    **{packet.default: _like_first for packet in _UNARY},
-    **{packet.Tensor: _like_first for packet in _BINARY},
-    **{packet.Tensor: _in_first for packet in _BINARY_INPLACE},
-    **{packet.default: _in_first for packet in _UNARY_INPLACE},
+    **_each(
+        "relu leaky_relu elu gelu silu mish softplus hardtanh hardswish hardsigmoid sigmoid tanh "
+        "exp sqrt rsqrt abs neg clamp",
+        "default",
+        _like_first,
+    ),
+    **_each("add sub mul div", "Tensor", _like_first),
+    **_each("add_ sub_ mul_ div_", "Tensor", _in_first),
+    **_each("relu_ leaky_relu_ silu_ sigmoid_ clamp_", "default", _in_first),
+    **_each("upsample_bilinear2d upsample_bicubic2d", "vec", _upsample),
+    **_each("upsample_bilinear2d upsample_bicubic2d", "default", _upsample),
     _aten.convolution.default: _convolution,
     _aten.native_batch_norm.default: _batch_norm,
-    _aten.upsample_bilinear2d.vec: _upsample,
-    _aten.upsample_bilinear2d.default: _upsample,
-    _aten.upsample_bicubic2d.vec: _upsample,
-    _aten.upsample_bicubic2d.default: _upsample,
     _aten.pixel_shuffle.default: _pixel_shuffle,
     _aten.max_pool2d_with_indices.default: _max_pool2d,
     _aten.cat.default: _cat,
