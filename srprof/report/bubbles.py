@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from srprof.compare.results import load_reference
 from srprof.words import MIB
+
+if TYPE_CHECKING:
+    from srprof.report.record import ShownModel
 
 #: Where a name may stand, in the words of Plotly, as steps to the right and up.
 PLACES: Mapping[str, tuple[float, float]] = {
@@ -23,25 +27,41 @@ _RADIUS = 0.05
 _FAR = 1.8
 
 
-def predicted_points(models: Sequence[Mapping[str, Any]], device: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A bubble: milliseconds, MiB and parameters.
+
+    Attributes:
+        faint: it is one of the others, whose names are not shown.
+        place: where its name stands, in the words of `PLACES`.
+    """
+
+    name: str
+    x: float
+    y: float
+    params: float
+    faint: bool = False
+    place: str | None = None
+
+
+def predicted_points(models: Sequence[ShownModel], device: int) -> list[Point]:
     """A point a model: predicted milliseconds, allocated MiB, parameters."""
     return placed(
         [
-            {
-                "name": model["name"],
-                "x": model["devices"][device]["predicted_ms"],
-                "y": model["peak"]["allocated"] / MIB,
-                "params": model["complexity"]["params"],
-                "faint": False,
-            }
+            Point(
+                model.name,
+                model.devices[device].predicted_ms,
+                model.peak["allocated"] / MIB,
+                model.complexity.params,
+            )
             for model in models
         ]
     )
 
 
 def published_points(
-    models: Sequence[Mapping[str, Any]], references: Sequence[str]
-) -> tuple[list[dict[str, Any]], int]:
+    models: Sequence[ShownModel], references: Sequence[str]
+) -> tuple[list[Point], int]:
     """The published figures of these models, among the other rows of the references.
 
     Returns:
@@ -49,32 +69,29 @@ def published_points(
     """
     own = []
     for model in models:
-        figures = model["published"]
+        figures = model.published
         memory = figures.get("memory_MiB", figures.get("memory_256_M"))
         runtime = figures.get("runtime_ms", figures.get("time_ms"))
         if memory is not None and runtime is not None:
-            params = model["complexity"]["params"]
-            own.append(
-                {"name": model["name"], "x": runtime, "y": memory, "params": params, "faint": False}
-            )
-    there = {(point["x"], point["y"]) for point in own}
+            own.append(Point(model.name, runtime, memory, model.complexity.params))
+    there = {(point.x, point.y) for point in own}
     others = []
     for name in references:
         for entry in load_reference(name):
             runtime, memory, params = (
                 entry.cells[metric].value for metric in ("runtime_ms", "memory", "params")
             )
-            point = {"name": entry.name, "x": runtime, "y": round(memory / MIB, 6)}
-            if entry.ranked and (point["x"], point["y"]) not in there:
-                others.append({**point, "params": params, "faint": True})
+            point = Point(entry.name, runtime, round(memory / MIB, 6), params, faint=True)
+            if entry.ranked and (point.x, point.y) not in there:
+                others.append(point)
     if not own:
         return [], 0
-    limits = tuple(_FAR * max(point[axis] for point in own) for axis in "xy")
-    near = [point for point in others if point["x"] <= limits[0] and point["y"] <= limits[1]]
+    right, top = (_FAR * max(values) for values in zip(*((p.x, p.y) for p in own), strict=True))
+    near = [point for point in others if point.x <= right and point.y <= top]
     return placed([*own, *near]), len(others) - len(near)
 
 
-def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def placed(points: list[Point]) -> list[Point]:
     """The points, those that are not faint with the `place` of their name.
 
     It is the place that meets fewest of the other names and points; greedy, from the top down,
@@ -82,26 +99,26 @@ def placed(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     if not points:
         return []
-    named = [index for index, point in enumerate(points) if not point["faint"]]
-    width = max(point["x"] for point in points) or 1.0
-    height = max(point["y"] for point in points) or 1.0
-    dots = [(point["x"] / width, point["y"] / height) for point in points]
-    most = max(point["params"] for point in points) or 1
-    radii = [0.012 + _RADIUS * (point["params"] / most) ** 0.5 for point in points]
+    named = [index for index, point in enumerate(points) if not point.faint]
+    width = max(point.x for point in points) or 1.0
+    height = max(point.y for point in points) or 1.0
+    dots = [(point.x / width, point.y / height) for point in points]
+    most = max(point.params for point in points) or 1
+    radii = [0.012 + _RADIUS * (point.params / most) ** 0.5 for point in points]
     taken = [
         (dots[i][0] - radii[i], dots[i][1] - radii[i], dots[i][0] + radii[i], dots[i][1] + radii[i])
         for i in named
     ]
-    found: dict[int, str] = {}
+    places: dict[int, str] = {}
     for index in sorted(named, key=lambda i: -dots[i][1]):
         boxes = {
-            place: _box(dots[index], radii[index], len(points[index]["name"]), step)
+            place: _box(dots[index], radii[index], len(points[index].name), step)
             for place, step in PLACES.items()
         }
         best = min(boxes, key=lambda p: _overlap(boxes[p], taken))
         taken.append(boxes[best])
-        found[index] = best
-    return [{**point, "place": found.get(index)} for index, point in enumerate(points)]
+        places[index] = best
+    return [replace(point, place=places.get(index)) for index, point in enumerate(points)]
 
 
 Box = tuple[float, float, float, float]

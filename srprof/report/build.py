@@ -6,16 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from srprof.codec import encode
 from srprof.compare.scoring import Standing
 from srprof.errors import InputError
 from srprof.files import read_json
 from srprof.report.definition import Definition
-from srprof.report.record import KIND, make_record
+from srprof.report.record import KIND, RankedCell, Ranking, ReportRecord, make_record
 
 #: Files that every report has; figures come on top.
 PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
@@ -25,7 +25,7 @@ PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
 class Report:
     """A report before it is written: its record, and the ranking if it has one."""
 
-    record: Mapping[str, Any]
+    record: ReportRecord
     standing: Standing | None
 
 
@@ -42,33 +42,31 @@ def build(definition: Definition, command: str) -> Report:
     if "ranking" not in definition.sections:
         return Report(record, None)
     standing = _standing(definition)
-    return Report(record | {"ranking": _ranking(standing)}, standing)
+    return Report(replace(record, ranking=_ranking(standing)), standing)
 
 
-def _ranking(standing: Standing) -> dict[str, Any]:
+def _ranking(standing: Standing) -> Ranking:
     """The cells as they are shown, and their values."""
     from srprof.render.views.ranking import as_rows, section
 
     shown = section(standing, ranks=True)
     assert shown.table is not None
     cells = [
-        [{"text": cell.text, "mark": cell.mark, "note": cell.note} for cell in row]
+        tuple(RankedCell(cell.text or "", cell.mark, cell.note) for cell in row)
         for row in (shown.table.heads(), *shown.table.cells())
     ]
-    return {
-        "title": shown.title,
-        "head": cells[0],
-        "rows": cells[1:],
-        "footnotes": shown.footnotes,
-        "notes": shown.after,
-        "values": as_rows(standing),
-    }
+    return Ranking(
+        title=shown.title,
+        head=cells[0],
+        rows=tuple(cells[1:]),
+        footnotes=shown.footnotes,
+        notes=shown.after,
+        values=tuple(as_rows(standing)),
+    )
 
 
 def _standing(definition: Definition) -> Standing:
     """The challenge's table of the report's models and references."""
-    from dataclasses import replace
-
     from srprof.compare import scoring
     from srprof.compare.entries import CHALLENGE, predicted, trace_model
     from srprof.compare.results import load_reference
@@ -100,20 +98,20 @@ def markdown(report: Report) -> str:
     )
 
     record = report.record
-    blocks = [f"# {markdown_escaped(record['title'])}\n"]
-    if record["note"]:
-        blocks.append(record["note"] + "\n")
+    blocks = [f"# {markdown_escaped(record.title)}\n"]
+    if record.note:
+        blocks.append(record.note + "\n")
     if report.standing is not None:
         blocks.append("## Ranking\n")
         blocks.append(drawn(section(report.standing, ranks=True), "###"))
-    for table in record["tables"] if "tables" in record["sections"] else ():
-        blocks.append(f"## {markdown_escaped(table['title'])}\n")
-        if table["note"]:
-            blocks.append(table["note"] + "\n")
+    for table in record.shown_tables:
+        blocks.append(f"## {markdown_escaped(table.title)}\n")
+        if table.note:
+            blocks.append(table.note + "\n")
         blocks.append(markdown_table(comparison_table(table)))
         blocks.append("\n".join(f"- {markdown_escaped(line)}" for line in how_lines(table)) + "\n")
-    if "peaks" in record["sections"]:
-        blocks.append(f"## Peak memory at {record['input']}\n")
+    if "peaks" in record.sections:
+        blocks.append(f"## Peak memory at {record.input}\n")
         blocks.append(markdown_table(peaks_table(record)))
     figures = drawings(record)
     if figures:
@@ -135,22 +133,22 @@ def latex(report: Report) -> str:
     ]
     if report.standing is not None:
         blocks.append(render(document(report.standing, ranks=True), "latex"))
-    for table in record["tables"] if "tables" in record["sections"] else ():
-        blocks.append(latex_table(comparison_table(table), table["title"], how_lines(table)))
-    if "peaks" in record["sections"]:
-        blocks.append(latex_table(peaks_table(record), f"Peak memory at {record['input']}"))
+    for table in record.shown_tables:
+        blocks.append(latex_table(comparison_table(table), table.title, how_lines(table)))
+    if "peaks" in record.sections:
+        blocks.append(latex_table(peaks_table(record), f"Peak memory at {record.input}"))
     return "\n".join(blocks)
 
 
-def data_json(record: Mapping[str, Any]) -> str:
+def data_json(record: ReportRecord) -> str:
     """The record, one line for each node and each row, so that a change can be read."""
-    return _lines(record, 0) + "\n"
+    return _lines(encode(record), 0) + "\n"
 
 
 def _lines(value: Any, depth: int) -> str:
     """JSON whose lists of plain values stay on one line."""
-    nested = isinstance(value, (dict, list, tuple)) and any(
-        isinstance(item, (dict, list, tuple))
+    nested = isinstance(value, (dict, list)) and any(
+        isinstance(item, (dict, list))
         for item in (value.values() if isinstance(value, dict) else value)
     )
     if not nested:
@@ -222,7 +220,7 @@ def write_report(report: Report, folder: Path) -> tuple[str, ...]:
     names += [f"{name}.{ending}" for name in figures for ending in ("svg", "png")]
     texts = {
         PAGE: page(report),
-        DATA: data_json({**report.record, "files": names}),
+        DATA: data_json(replace(report.record, files=tuple(names))),
         MARKDOWN: markdown(report),
         LATEX: latex(report),
     }

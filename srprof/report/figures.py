@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
 from srprof.render.figures import LOOKS, SETTINGS
-from srprof.report.bubbles import predicted_points, published_points
+from srprof.report.bubbles import Point, predicted_points, published_points
 from srprof.words import MIB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from srprof.report.record import NamedDevice, PaperFigure, ReportRecord, ShownModel
 
 #: Parts of the memory model from the bottom of the stack up: Okabe and Ito's colours, and a hatch
 #: for what is held.
@@ -25,12 +27,16 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "held": ("#D55E00", "///"),
     "workspace": ("#CC79A7", ""),
 }
-PEAKS: Mapping[str, tuple[str, str]] = {
-    "planned": ("#009E73", ""),
-    "eager": ("#D55E00", "///"),
-    "allocated": ("#0072B2", ""),
-    "reserved": ("#56B4E9", "xxx"),
-}
+#: Colours and hatches of the peaks, in their order.
+_PEAKS = (
+    ("#009E73", ""),
+    ("#D55E00", "///"),
+    ("#0072B2", ""),
+    ("#56B4E9", "xxx"),
+    ("#CC79A7", ""),
+    ("#E69F00", "..."),
+    ("#999999", ""),
+)
 _ALIGN = {
     "top center": ("center", "bottom", 0, 1),
     "bottom center": ("center", "top", 0, -1),
@@ -47,35 +53,39 @@ _LONGEST = 48
 Drawing = Callable[[], "Figure"]
 
 
-def drawings(record: Mapping[str, Any]) -> dict[str, Drawing]:
+def peak_looks(record: ReportRecord) -> dict[str, tuple[str, str]]:
+    """A colour and a hatch for each peak."""
+    return {peak.name: _PEAKS[i % len(_PEAKS)] for i, peak in enumerate(record.peaks)}
+
+
+def drawings(record: ReportRecord) -> dict[str, Drawing]:
     """The figures by file name without ending; each is made when it is called."""
-    found: dict[str, Drawing] = {}
-    models, sections = record["models"], record["sections"]
+    drawn: dict[str, Drawing] = {}
+    models, sections = record.models, record.sections
     if "runtime-memory" in sections:
-        found["runtime_memory"] = lambda: bubbles(record, models, record["input"])
+        drawn["runtime_memory"] = lambda: bubbles(record, models, record.input)
     if "peaks" in sections:
-        found["peaks"] = lambda: peaks(models, record["input"])
+        drawn["peaks"] = lambda: peaks(record)
     if "memory" in sections:
-        found["memory"] = lambda: memory(models, record["input"])
-    if "held" in sections and any(model["held"] for model in models):
-        found["held"] = lambda: held(models, record["input"])
-    for index, device in enumerate(record["devices"]):
+        drawn["memory"] = lambda: memory(models, record.input)
+    if "held" in sections and any(model.held for model in models):
+        drawn["held"] = lambda: held(models, record.input)
+    for index, device in enumerate(record.devices):
         if "modules" in sections:
-            found[f"modules_{_plain(device['name'])}"] = _families(record, index)
-    for figure in record["figures"] if "figures" in sections else ():
-        found[figure["name"]] = _own(record, figure)
-    return found
+            drawn[f"modules_{_plain(device.name)}"] = _families(record, index)
+    for figure in record.figures if "figures" in sections else ():
+        drawn[figure.name] = _own(record, figure)
+    return drawn
 
 
-def _families(record: Mapping[str, Any], device: int) -> Drawing:
-    return lambda: families(record["models"], record["devices"][device], device, record["input"])
+def _families(record: ReportRecord, device: int) -> Drawing:
+    return lambda: families(record.models, record.devices[device], device, record.input)
 
 
-def _own(record: Mapping[str, Any], figure: Mapping[str, Any]) -> Drawing:
-    models, size = figure["models"], figure["input"]
-    if figure["kind"] == "memory":
-        return lambda: memory(models, size, figure["unit"])
-    return lambda: bubbles(record, models, size)
+def _own(record: ReportRecord, figure: PaperFigure) -> Drawing:
+    if figure.kind == "memory":
+        return lambda: memory(figure.models, figure.input, figure.unit)
+    return lambda: bubbles(record, figure.models, figure.input)
 
 
 def _plain(name: str) -> str:
@@ -123,7 +133,7 @@ def text(name: str) -> str:
 # -- memory over nodes ----------------------------------------------------------------------------
 
 
-def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") -> Figure:
+def memory(models: Sequence[ShownModel], size: str, unit: str = "MiB") -> Figure:
     """A stacked area of the parts for each model, all to one scale, with the peak marked."""
     from matplotlib.ticker import MaxNLocator
 
@@ -131,7 +141,7 @@ def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") ->
     highest = 0.0
     for model, box in zip(models, axes, strict=True):
         highest = max(highest, _stack(box, model, unit))
-        box.set_title(f"{text(model['name'])} at {size}", loc="left", fontsize=10)
+        box.set_title(f"{text(model.name)} at {size}", loc="left", fontsize=10)
         box.set_xlabel("node, in the order of the run")
         box.xaxis.set_major_locator(MaxNLocator(integer=True))
         box.set_ylabel("memory (MiB)" if unit == "MiB" else "feature maps, without net")
@@ -141,21 +151,21 @@ def memory(models: Sequence[Mapping[str, Any]], size: str, unit: str = "MiB") ->
     return figure
 
 
-def _stack(box: Axes, model: Mapping[str, Any], unit: str) -> float:
+def _stack(box: Axes, model: ShownModel, unit: str) -> float:
     """Draw the parts of one model; gives the eager peak in the unit."""
-    columns = dict(
-        zip(model["nodes"]["columns"], zip(*model["nodes"]["rows"], strict=True), strict=False)
-    )
-    if not columns:
+    nodes = model.nodes
+    if nodes is None or not nodes.rows:
         return 0.0
-    one = MIB if unit == "MiB" else model["map"]
-    net = model["net"] if unit == "MiB" else 0
+    one = MIB if unit == "MiB" else model.map
+    assert one is not None
+    net = model.net if unit == "MiB" else 0
+    index = nodes.column("index")
     # a step a node: each value holds from its node to the next
-    edges = [index - 0.5 for index in columns["index"]] + [columns["index"][-1] + 0.5]
+    edges = [i - 0.5 for i in index] + [index[-1] + 0.5]
     base = [0.0] * (len(edges) - 1)
     eager = base
     for part, (color, hatch) in PARTS.items():
-        values = [net] * len(base) if part == "net" else [v or 0 for v in columns[part]]
+        values = [net] * len(base) if part == "net" else [v or 0 for v in nodes.column(part)]
         if not any(values):
             continue
         top = [b + v / one for b, v in zip(base, values, strict=True)]
@@ -167,7 +177,7 @@ def _stack(box: Axes, model: Mapping[str, Any], unit: str) -> float:
         if part != "workspace":
             eager = top
     if unit == "MiB":
-        allocated = [value / one for value in columns["allocated"]]
+        allocated = [value / one for value in nodes.column("allocated")]
         box.step(
             edges, [*allocated, allocated[-1]], where="post", color="black", linewidth=0.9,
             linestyle=":", label="allocated",
@@ -175,8 +185,8 @@ def _stack(box: Axes, model: Mapping[str, Any], unit: str) -> float:
     peak = max(range(len(eager)), key=lambda i: eager[i])
     right = peak > 0.6 * len(eager)
     box.annotate(
-        f"peak {eager[peak]:.2f} at {peak} {text(columns['op'][peak])}",
-        (columns["index"][peak], eager[peak]),
+        f"peak {eager[peak]:.2f} at {peak} {text(nodes.column('op')[peak])}",
+        (index[peak], eager[peak]),
         xytext=(-18 if right else 18, 14),
         textcoords="offset points",
         ha="right" if right else "left",
@@ -189,12 +199,13 @@ def _stack(box: Axes, model: Mapping[str, Any], unit: str) -> float:
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend under all axes."""
-    found: dict[str, Any] = {}
+    labelled: dict[str, Any] = {}
     for box in axes:
         for handle, label in zip(*box.get_legend_handles_labels(), strict=True):
-            found.setdefault(str(label), handle)
+            labelled.setdefault(str(label), handle)
+    handles, columns = list(labelled.values()), max(len(labelled), 1)
     figure.legend(
-        list(found.values()), list(found), loc="outside lower center", ncols=max(len(found), 1),
+        handles, list(labelled), loc="outside lower center", ncols=columns,
         fontsize=8, frameon=False, handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
 
@@ -202,15 +213,15 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
 # -- all models -----------------------------------------------------------------------------------
 
 
-def bubbles(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]], size: str) -> Figure:
+def bubbles(record: ReportRecord, models: Sequence[ShownModel], size: str) -> Figure:
     """Runtime against memory, predicted on each device and published; bubbles by parameters."""
     panels = [
-        (f"predicted at {size}\n{device['title']}", predicted_points(models, index))
-        for index, device in enumerate(record["devices"])
+        (f"predicted at {size}\n{device.title}", predicted_points(models, index))
+        for index, device in enumerate(record.devices)
     ]
-    published, left_out = published_points(models, record["references"])
+    published, left_out = published_points(models, record.references)
     if published:
-        among = f", among {', '.join(record['references'])}" if record["references"] else ""
+        among = f", among {', '.join(record.references)}" if record.references else ""
         beyond = f"{left_out} entries far outside left out" if left_out else ""
         panels.append((f"published{among}\n{beyond}", published))
     figure, axes = _grid(len(panels), 5.2, 4.2)
@@ -223,87 +234,85 @@ def bubbles(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]], size
     return figure
 
 
-def _scatter(box: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    most = max(point["params"] for point in points) or 1
-    for point in sorted(points, key=lambda p: not p["faint"]):
-        area = _BUBBLE * point["params"] / most
-        color = "#999999" if point["faint"] else "#0072B2"
+def _scatter(box: Axes, points: Sequence[Point]) -> None:
+    most = max(point.params for point in points) or 1
+    for point in sorted(points, key=lambda p: not p.faint):
+        area = _BUBBLE * point.params / most
+        color = "#999999" if point.faint else "#0072B2"
         box.scatter(
-            point["x"], point["y"], s=max(area, 6.0), color=color,
-            alpha=0.35 if point["faint"] else 0.65, edgecolors="white", linewidths=0.6,
+            point.x, point.y, s=max(area, 6.0), color=color,
+            alpha=0.35 if point.faint else 0.65, edgecolors="white", linewidths=0.6,
         )  # fmt: skip
-        if point["faint"]:
+        if point.place is None:
             continue
-        align, vertical, right, up = _ALIGN[point["place"]]
+        align, vertical, right, up = _ALIGN[point.place]
         gap = 3 + (max(area, 6.0) / 3.14) ** 0.5
         box.annotate(
-            text(point["name"]), (point["x"], point["y"]), xytext=(right * gap, up * gap),
+            text(point.name), (point.x, point.y), xytext=(right * gap, up * gap),
             textcoords="offset points", ha=align, va=vertical, fontsize=8,
         )  # fmt: skip
-    box.set_xlim(0, 1.15 * max(point["x"] for point in points) or 1)
-    box.set_ylim(0, 1.15 * max(point["y"] for point in points))
+    box.set_xlim(0, 1.15 * max(point.x for point in points) or 1)
+    box.set_ylim(0, 1.15 * max(point.y for point in points))
     box.grid(visible=True, alpha=0.25, linewidth=0.6)
 
 
-def peaks(models: Sequence[Mapping[str, Any]], size: str) -> Figure:
-    """Bars of the four peaks of each model."""
+def peaks(record: ReportRecord) -> Figure:
+    """Bars of the peaks of each model."""
+    models, looks = record.models, peak_looks(record)
     figure, (box,) = _grid(1, max(5.0, 1.2 * len(models)), 3.6, columns=1)
-    width = 0.8 / len(PEAKS)
-    for order, (kind, (color, hatch)) in enumerate(PEAKS.items()):
+    width = 0.8 / len(looks)
+    middle = (len(looks) - 1) / 2
+    for order, (kind, (color, hatch)) in enumerate(looks.items()):
         box.bar(
-            [i + (order - 1.5) * width for i in range(len(models))],
-            [model["peak"][kind] / MIB for model in models],
+            [i + (order - middle) * width for i in range(len(models))],
+            [model.peak[kind] / MIB for model in models],
             width, color=color, hatch=hatch, edgecolor="white", linewidth=0.5, label=kind,
         )  # fmt: skip
-    names = [text(model["name"]) for model in models]
+    names = [text(model.name) for model in models]
     box.set_xticks(range(len(models)), names, rotation=30, ha="right", rotation_mode="anchor")
     box.set_ylabel("peak memory (MiB)")
-    box.set_title(f"Peaks at {size}", loc="left", fontsize=10)
+    box.set_title(f"Peaks at {record.input}", loc="left", fontsize=10)
     _legend(figure, [box])
     return figure
 
 
-def held(models: Sequence[Mapping[str, Any]], size: str) -> Figure:
+def held(models: Sequence[ShownModel], size: str) -> Figure:
     """What variables hold at the eager peak, for each model that holds anything."""
-    holding = [model for model in models if model["held"]]
-    most = max(min(len(model["held"]), _MOST_HELD) for model in holding)
+    holding = [(model, model.held) for model in models if model.held]
+    most = max(min(len(held), _MOST_HELD) for _, held in holding)
     figure, axes = _grid(len(holding), 6.4, 0.9 + 0.26 * most)
-    widest = max(entry["bytes"] for model in holding for entry in model["held"]) / MIB
-    for model, box in zip(holding, axes, strict=True):
-        shown = model["held"][:_MOST_HELD]
-        names = [
-            text(f"{h['variable']}  {place(h['file'], h['line']) or h['function']}") for h in shown
-        ]
+    widest = max(entry.bytes for _, held in holding for entry in held) / MIB
+    for (model, held), box in zip(holding, axes, strict=True):
+        shown = held[:_MOST_HELD]
+        names = [text(f"{h.variable}  {place(h.file, h.line) or h.function}") for h in shown]
         rows = range(len(shown))
-        box.barh(rows, [h["bytes"] / MIB for h in shown], 0.7, color="#D55E00")
+        box.barh(rows, [h.bytes / MIB for h in shown], 0.7, color="#D55E00")
         box.set_yticks(rows, names, fontsize=8)
         box.set_ylim(most - 0.5, -0.5)
         box.set_xlim(0, 1.05 * widest)
         box.set_xlabel("held (MiB)")
-        more = len(model["held"]) - len(shown)
+        more = len(held) - len(shown)
         box.set_title(
-            f"{text(model['name'])} at {size}" + (f", {more} smaller left out" if more else ""),
+            f"{text(model.name)} at {size}" + (f", {more} smaller left out" if more else ""),
             loc="left",
             fontsize=10,
         )
     return figure
 
 
-def families(
-    models: Sequence[Mapping[str, Any]], device: Mapping[str, Any], index: int, size: str
-) -> Figure:
+def families(models: Sequence[ShownModel], device: NamedDevice, index: int, size: str) -> Figure:
     """The predicted time of every model, by family of operations."""
     figure, (box,) = _grid(1, 9.0, 0.9 + 0.34 * len(models), columns=1)
     times: list[dict[str, float]] = []
     for model in models:
-        found: dict[str, float] = {}
-        for parts in model["devices"][index]["modules"].values():
+        by_family: dict[str, float] = {}
+        for parts in (model.devices[index].modules or {}).values():
             for family, milliseconds in parts.items():
-                found[family] = found.get(family, 0.0) + milliseconds
-        times.append(found)
+                by_family[family] = by_family.get(family, 0.0) + milliseconds
+        times.append(by_family)
     start = [0.0] * len(models)
     for family, look in LOOKS.items():
-        widths = [found.get(family, 0.0) for found in times]
+        widths = [by_family.get(family, 0.0) for by_family in times]
         if any(widths):
             box.barh(
                 range(len(models)), widths, 0.7, left=start, color=look.color, label=look.label,
@@ -315,10 +324,10 @@ def families(
             f"{total:.2f}", (total, row), xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=8,
         )  # fmt: skip
-    box.set_yticks(range(len(models)), [text(model["name"]) for model in models])
+    box.set_yticks(range(len(models)), [text(model.name) for model in models])
     box.invert_yaxis()
     box.set_xlim(0, 1.1 * max(start) or 1)
     box.set_xlabel("predicted time (ms)")
-    box.set_title(f"Time at {size} on {device['title']}", loc="left", fontsize=10)
+    box.set_title(f"Time at {size} on {device.title}", loc="left", fontsize=10)
     _legend(figure, [box])
     return figure

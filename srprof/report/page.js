@@ -277,23 +277,19 @@
 
   const peaksPlot = () => {
     const names = record.models.map((model) => escaped(model.name));
-    const kinds = [
-      ["planned", "#009E73", ""],
-      ["eager", "#D55E00", "/"],
-      ["allocated", "#0072B2", ""],
-      ["reserved", "#56B4E9", "x"],
-    ];
-    draw("plot-peaks", `Peak memory of ${names.length} models, four ways of counting.`, () => [
-      kinds.map(([kind, paint, pattern]) => ({
+    const kinds = record.peaks.map((peak) => [peak, record.paints[peak.name]]);
+    const titles = record.peaks.map((peak) => peak.name).join(", ");
+    draw("plot-peaks", `Peak memory of ${names.length} models: ${titles}.`, () => [
+      kinds.map(([peak, { color: paint, pattern }]) => ({
         type: "bar",
-        name: kind,
+        name: peak.name,
         x: names,
-        y: record.models.map((model) => model.peak[kind] / MIB),
+        y: record.models.map((model) => model.peak[peak.name] / peak.factor),
         marker: {
           color: paint,
           pattern: { shape: pattern, solidity: 0.25, bgcolor: paint, fgcolor: variable("--paper") },
         },
-        hovertemplate: `%{x}<br>${kind} %{y:.2f} MiB<extra></extra>`,
+        hovertemplate: `%{x}<br>${peak.title} %{y:.2f} ${peak.unit}<extra></extra>`,
       })),
       {
         height: 400,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from srprof.codec import encode
 from srprof.render.figures import LOOKS
-from srprof.report.bubbles import predicted_points, published_points
+from srprof.report.bubbles import Point, predicted_points, published_points
+from srprof.report.figures import peak_looks
 from srprof.report.tables import (
     comparison_table,
     environment_table,
@@ -21,6 +24,7 @@ from srprof.report.tables import (
 
 if TYPE_CHECKING:
     from srprof.report.build import Report
+    from srprof.report.record import RankedCell, ReportRecord, ShownModel
 
 _HERE = Path(__file__).parent
 
@@ -35,7 +39,7 @@ _TITLES = {
     "runtime-memory": "Runtime against memory",
     "tables": "Published figures beside ours",
     "figures": "The paper's figures",
-    "peaks": "Peak memory, four ways of counting",
+    "peaks": "Peak memory, by way of counting",
     "memory": "Memory over the nodes",
     "held": "Held at the eager peak, by variable and line",
     "roofline": "Roofline",
@@ -47,6 +51,15 @@ _TITLES = {
 _OF_ONE = ("memory", "held", "roofline", "modules", "nodes")
 
 
+@dataclass(frozen=True, slots=True)
+class Bubbles:
+    """A plot of runtime against memory: its element, its points, and what they are."""
+
+    id: str
+    points: list[Point]
+    what: str
+
+
 def page(report: Report) -> str:
     """The whole page, Plotly included.
 
@@ -54,23 +67,27 @@ def page(report: Report) -> str:
         InputError: plotly is not installed.
     """
     record = report.record
-    bubbles: list[dict[str, Any]] = []
+    bubbles: list[Bubbles] = []
     body = _body(report, bubbles)
-    shown = [name for name in record["sections"] if f'id="{name}"' in body]
+    shown = [name for name in record.sections if f'id="{name}"' in body]
     navigation = "".join(f'<a href="#{name}">{escape(_TITLES[name])}</a>' for name in shown)
     looks = {
         family: {"label": look.label, "color": look.color, "symbol": _SYMBOLS[look.marker]}
         for family, look in LOOKS.items()
     }
-    drawn = {**record, "bubbles": bubbles, "looks": looks}
+    paints = {
+        name: {"color": color, "pattern": hatch[:1]}
+        for name, (color, hatch) in peak_looks(record).items()
+    }
+    drawn = {"bubbles": encode(bubbles), "looks": looks, "paints": paints}
     return Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(record["title"]),
-        note=f"<p>{escape(record['note'])}</p>" if record["note"] else "",
+        title=escape(record.title),
+        note=f"<p>{escape(record.note)}</p>" if record.note else "",
         facts=_facts(record),
         navigation=navigation,
         css=(_HERE / "page.css").read_text(encoding="utf-8"),
         body=body,
-        record=script_json(drawn),
+        record=script_json(encode(record) | drawn),
         plotly=_plotly(),
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
     )
@@ -94,18 +111,18 @@ def _plotly() -> str:
     return text
 
 
-def _facts(record: Mapping[str, Any]) -> str:
-    facts = [f"{len(record['models'])} models at LR {record['input']}"]
-    facts += [f"time predicted on {device['title']}" for device in record["devices"]]
+def _facts(record: ReportRecord) -> str:
+    facts = [f"{len(record.models)} models at LR {record.input}"]
+    facts += [f"time predicted on {device.title}" for device in record.devices]
     return escape("; ".join(facts)) + ". Sizes in MiB are 2<sup>20</sup> bytes."
 
 
 # -- sections -------------------------------------------------------------------------------------
 
 
-def _body(report: Report, bubbles: list[dict[str, Any]]) -> str:
+def _body(report: Report, bubbles: list[Bubbles]) -> str:
     """The sections in order; the points of the bubble plots go to the list."""
-    makers: Mapping[str, Callable[[Report, list[dict[str, Any]]], str]] = {
+    makers: Mapping[str, Callable[[Report, list[Bubbles]], str]] = {
         "ranking": _ranking,
         "runtime-memory": _runtime_memory,
         "tables": _tables,
@@ -113,7 +130,7 @@ def _body(report: Report, bubbles: list[dict[str, Any]]) -> str:
         "peaks": _peaks,
         "environment": _environment,
     }
-    sections = report.record["sections"]
+    sections = report.record.sections
     parts = []
     of_one = [name for name in sections if name in _OF_ONE]
     for name in sections:
@@ -130,11 +147,12 @@ def _section(name: str, inside: str) -> str:
     return f'<section id="{name}">\n<h2>{escape(_TITLES[name])}</h2>\n{inside}\n</section>'
 
 
-def _ranking(report: Report, _: list[dict[str, Any]]) -> str:
-    grid = report.record["ranking"]
+def _ranking(report: Report, _: list[Bubbles]) -> str:
+    ranking = report.record.ranking
+    assert ranking is not None
     head = "".join(
         f'<th scope="col"{" class=number" if i != 1 else ""}>{_noted(cell)}</th>'
-        for i, cell in enumerate(grid["head"])
+        for i, cell in enumerate(ranking.head)
     )
     rows = "".join(
         ("<tr>" if values["reference"] else '<tr class="own">')
@@ -143,59 +161,57 @@ def _ranking(report: Report, _: list[dict[str, Any]]) -> str:
             for i, cell in enumerate(row)
         )
         + "</tr>\n"
-        for row, values in zip(grid["rows"], grid["values"], strict=True)
+        for row, values in zip(ranking.rows, ranking.values, strict=True)
     )
-    notes = [f"<sup>{escape(a)}</sup> {escape(b)}" for a, b in grid["footnotes"]]
-    notes += [escape(note) for note in grid["notes"]]
+    notes = [f"<sup>{escape(a)}</sup> {escape(b)}" for a, b in ranking.footnotes]
+    notes += [escape(note) for note in ranking.notes]
     lines = '<ul class="after">' + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
     return (
-        f"<p>{escape(grid['title'])}. "
+        f"<p>{escape(ranking.title)}. "
         '<span class="best">Best</span>, <span class="second">second best</span>.</p>'
         '<div class="scroll tall" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>{lines}"
     )
 
 
-def _noted(cell: Mapping[str, str]) -> str:
-    note = f"<sup>{escape(cell['note'])}</sup>" if cell["note"] else ""
-    return escape(cell["text"]) + note
+def _noted(cell: RankedCell) -> str:
+    note = f"<sup>{escape(cell.note)}</sup>" if cell.note else ""
+    return escape(cell.text) + note
 
 
-def _marked(cell: Mapping[str, str]) -> str:
-    if not cell["mark"]:
+def _marked(cell: RankedCell) -> str:
+    if not cell.mark:
         return _noted(cell)
-    return f'<span class="{cell["mark"]}">{_noted(cell)}</span>'
+    return f'<span class="{cell.mark}">{_noted(cell)}</span>'
 
 
-def _runtime_memory(report: Report, bubbles: list[dict[str, Any]]) -> str:
+def _runtime_memory(report: Report, bubbles: list[Bubbles]) -> str:
     record = report.record
-    plots = _bubbles(record, record["models"], record["input"], "plot-bubbles", bubbles)
+    plots = _bubbles(record, record.models, record.input, "plot-bubbles", bubbles)
     return f'<div class="pair">{plots}</div>'
 
 
 def _bubbles(
-    record: Mapping[str, Any],
-    models: list[dict[str, Any]],
+    record: ReportRecord,
+    models: Sequence[ShownModel],
     size: str,
     start: str,
-    bubbles: list[dict[str, Any]],
+    bubbles: list[Bubbles],
 ) -> str:
     """A plot of predicted points for each device, and one of the published."""
     parts = []
-    for index, device in enumerate(record["devices"]):
-        what = (
-            f"Predicted at LR {size} on {device['title']}: memory is what the allocator gives out"
-        )
+    for index, device in enumerate(record.devices):
+        what = f"Predicted at LR {size} on {device.title}: memory is what the allocator gives out"
         points = predicted_points(models, index)
-        bubbles.append({"id": f"{start}-{index}", "points": points, "what": what})
+        bubbles.append(Bubbles(f"{start}-{index}", points, what))
         parts.append(_figure(f"{start}-{index}", f"{what}. A bubble's area is its parameters."))
-    published, left_out = published_points(models, record["references"])
+    published, left_out = published_points(models, record.references)
     if published:
         what = "Published: measured on a GPU by those who published it"
         caption = f"{what}. A bubble's area is its parameters."
         if left_out:
             caption += f" {left_out} entries lie far outside and are left out."
-        bubbles.append({"id": f"{start}-published", "points": published, "what": what})
+        bubbles.append(Bubbles(f"{start}-published", published, what))
         parts.append(_figure(f"{start}-published", caption))
     return "".join(parts)
 
@@ -207,60 +223,57 @@ def _figure(name: str, caption: str) -> str:
     )
 
 
-def _tables(report: Report, _: list[dict[str, Any]]) -> str:
+def _tables(report: Report, _: list[Bubbles]) -> str:
     parts = []
-    for table in report.record["tables"]:
-        parts.append(f"<h3>{escape(table['title'])}</h3>")
-        if table["note"]:
-            parts.append(f"<p>{escape(table['note'])}</p>")
+    for table in report.record.tables:
+        parts.append(f"<h3>{escape(table.title)}</h3>")
+        if table.note:
+            parts.append(f"<p>{escape(table.note)}</p>")
         parts.append(html_table(comparison_table(table)))
         lines = "".join(f"<li>{escape(line)}</li>" for line in how_lines(table))
         parts.append(f'<ul class="after">{lines}</ul>')
     return "\n".join(parts)
 
 
-def _figures(report: Report, bubbles: list[dict[str, Any]]) -> str:
+def _figures(report: Report, bubbles: list[Bubbles]) -> str:
     record, parts = report.record, []
-    for i, figure in enumerate(record["figures"]):
-        parts.append(f"<h3>{escape(figure['title'])}</h3>")
-        if figure["note"]:
-            parts.append(f"<p>{escape(figure['note'])}</p>")
-        if figure["kind"] == "memory":
+    for i, figure in enumerate(record.figures):
+        parts.append(f"<h3>{escape(figure.title)}</h3>")
+        if figure.note:
+            parts.append(f"<p>{escape(figure.note)}</p>")
+        if figure.kind == "memory":
             plots = "".join(
-                _figure(f"plot-figure-{i}-{j}", f"{model['name']} at {figure['input']}")
-                for j, model in enumerate(figure["models"])
+                _figure(f"plot-figure-{i}-{j}", f"{model.name} at {figure.input}")
+                for j, model in enumerate(figure.models)
             )
         else:
             start = f"plot-figure-{i}"
-            plots = _bubbles(record, figure["models"], figure["input"], start, bubbles)
+            plots = _bubbles(record, figure.models, figure.input, start, bubbles)
         parts.append(f'<div class="pair">{plots}</div>')
     return "\n".join(parts)
 
 
-def _peaks(report: Report, _: list[dict[str, Any]]) -> str:
-    caption = (
-        "planned: what a perfect executor needs. eager: what eager PyTorch references. allocated "
-        "and reserved: what torch.cuda.max_memory_allocated() and max_memory_reserved() would say "
-        "after one image, without scratch inside nodes."
-    )
+def _peaks(report: Report, _: list[Bubbles]) -> str:
+    meanings = "; ".join(f"{peak.name}: {peak.meaning}" for peak in report.record.peaks)
+    caption = f"{meanings}. All of one image, without scratch inside nodes."
     return _figure("plot-peaks", caption) + html_table(peaks_table(report.record))
 
 
-def _environment(report: Report, _: list[dict[str, Any]]) -> str:
-    return html_table(environment_table(report.record))
+def _environment(report: Report, _: list[Bubbles]) -> str:
+    return html_table(environment_table(report.record.environment))
 
 
-def _of_one(record: Mapping[str, Any], sections: list[str]) -> str:
+def _of_one(record: ReportRecord, sections: list[str]) -> str:
     """The sections of one model, under the choice of it."""
     choices = "".join(
-        f'<option value="{i}">{escape(model["name"])}</option>'
-        for i, model in enumerate(record["models"])
+        f'<option value="{i}">{escape(model.name)}</option>'
+        for i, model in enumerate(record.models)
     )
     choose = f'<label>Model <select id="choose-model">{choices}</select></label>'
-    if len(record["devices"]) > 1:
+    if len(record.devices) > 1:
         devices = "".join(
-            f'<option value="{i}">{escape(device["title"])}</option>'
-            for i, device in enumerate(record["devices"])
+            f'<option value="{i}">{escape(device.title)}</option>'
+            for i, device in enumerate(record.devices)
         )
         choose += f'<label>Device <select id="choose-device">{devices}</select></label>'
     parts = [_section(name, _OF_ONE_BODY[name]) for name in sections]

@@ -8,19 +8,21 @@ machine.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any
 
+from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
-from srprof.analysis.record import NodeRecord
-from srprof.codec import encode
+from srprof.analysis.record import ComplexityRecord, NodeRecord, ReleaseRecord
+from srprof.codec import Key
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
-from srprof.inputs import parse_size
+from srprof.cost.roofline import Estimate, NodeEstimate
+from srprof.inputs import TensorSpec, parse_size
 from srprof.paths import short_path
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
 
@@ -36,6 +38,200 @@ TIME_COLUMNS = ("class", "family", "us", "bound", "intensity", "speed")
 DETAILED = frozenset({"memory", "held", "roofline", "modules", "nodes"})
 _PACKAGES = ("srprof", "torch", "numpy", "matplotlib", "plotly")
 
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class NamedDevice:
+    """A profile by which time is predicted."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class PeakColumn:
+    """A peak that is shown: `peak` of a model has its bytes, `factor` of them make the unit."""
+
+    name: str
+    title: str
+    unit: str
+    factor: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table for programs."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column."""
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a variable holds at the eager peak though it is dead."""
+
+    variable: str
+    function: str
+    file: str
+    line: int
+    bytes: int
+    saving: int
+    peak_after: int
+
+
+@dataclass(frozen=True)
+class DeviceTimes:
+    """A model's predicted latency on a device; by node and by module where nodes are shown.
+
+    Attributes:
+        peaks: the roofs, operations per second by what limits them. bandwidths: in bytes.
+        modules: ms by module and family of operations.
+    """
+
+    device: str
+    predicted_ms: float
+    uncertainty_ms: float
+    uncertainty_from: str
+    peaks: Annotated[Mapping[str, float] | None, Key(sparse=True)] = None
+    bandwidths: Annotated[Mapping[str, float] | None, Key(sparse=True)] = None
+    modules: Annotated[Mapping[str, Mapping[str, float]] | None, Key(sparse=True)] = None
+    nodes: Annotated[Rows | None, Key(sparse=True)] = None
+
+
+@dataclass(frozen=True)
+class ShownModel:
+    """A model at an input.
+
+    Attributes:
+        map: bytes of one of the paper's feature maps. published: figures by measure.
+        held, nodes: of a model whose nodes are shown.
+    """
+
+    name: str
+    spec: str
+    inputs: tuple[TensorSpec, ...]
+    traced_on: str
+    notes: tuple[str, ...]
+    complexity: ComplexityRecord
+    net: int
+    map: int | None
+    peak: Mapping[str, int]
+    peak_node: Mapping[str, int | None]
+    published: Mapping[str, float]
+    devices: tuple[DeviceTimes, ...]
+    held: Annotated[tuple[Held, ...] | None, Key(sparse=True)] = None
+    nodes: Annotated[Rows | None, Key(sparse=True)] = None
+
+
+@dataclass(frozen=True)
+class FigureCell:
+    """A published figure beside ours, in the measure's unit."""
+
+    published: float | None
+    ours: float | None
+    agrees: bool | None
+    how: str
+    reproducible: bool = True
+    uncertainty: Annotated[float | None, Key(sparse=True)] = None
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A model's figures by measure."""
+
+    name: str
+    spec: str
+    figures: Mapping[str, FigureCell]
+
+
+@dataclass(frozen=True)
+class ComparedTable:
+    """Published figures beside ours, one row a model and scale."""
+
+    title: str
+    note: str
+    input: str
+    device: str | None
+    measures: tuple[str, ...]
+    rows: tuple[ComparedRow, ...]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure with models of its own."""
+
+    name: str
+    title: str
+    note: str
+    kind: str
+    unit: str
+    input: str
+    models: tuple[ShownModel, ...]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What made the report: not part of what it says."""
+
+    command: str
+    python: str
+    system: str
+    packages: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class RankedCell:
+    """A cell of the ranking as it is shown."""
+
+    text: str
+    mark: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The ranking as it is shown, and the values of its rows for programs."""
+
+    title: str
+    head: tuple[RankedCell, ...]
+    rows: tuple[tuple[RankedCell, ...], ...]
+    footnotes: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    values: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class ReportRecord:
+    """All that a report says; `files` are those of its folder."""
+
+    kind: str
+    schema: int
+    title: str
+    note: str
+    input: str
+    sections: tuple[str, ...]
+    devices: tuple[NamedDevice, ...]
+    peaks: tuple[PeakColumn, ...]
+    references: tuple[str, ...]
+    models: tuple[ShownModel, ...]
+    tables: tuple[ComparedTable, ...]
+    figures: tuple[PaperFigure, ...]
+    environment: Environment
+    ranking: Annotated[Ranking | None, Key(sparse=True)] = None
+    files: Annotated[tuple[str, ...], Key(sparse=True)] = ()
+
+    @property
+    def shown_tables(self) -> tuple[ComparedTable, ...]:
+        """The tables, where their section is asked for."""
+        return self.tables if "tables" in self.sections else ()
+
 
 @cache
 def _analysis(spec: str, size: str) -> Analysis:
@@ -46,7 +242,7 @@ def _analysis(spec: str, size: str) -> Analysis:
     return analyze(spec, parse_size(size, network.channels if network else 3))
 
 
-def make_record(definition: Definition, command: str) -> dict[str, Any]:
+def make_record(definition: Definition, command: str) -> ReportRecord:
     """Trace what a report names, and say all that it shows.
 
     Args:
@@ -58,31 +254,33 @@ def make_record(definition: Definition, command: str) -> dict[str, Any]:
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
     devices = [load_profile(name) for name in definition.devices]
     detailed = bool(DETAILED & set(definition.sections))
-    shown = [_model(m, definition.input, devices, detailed) for m in definition.models]
-    return {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "title": definition.title,
-        "note": definition.note,
-        "input": definition.input,
-        "sections": list(definition.sections),
-        "devices": [{"name": d.name, "title": d.title} for d in devices],
-        "references": list(definition.references),
-        "models": shown,
-        "tables": [_table(t, devices) for t in definition.tables],
-        "figures": [_figure(f, devices) for f in definition.figures],
-        "environment": environment(command),
-    }
+    return ReportRecord(
+        kind=KIND,
+        schema=SCHEMA,
+        title=definition.title,
+        note=definition.note,
+        input=definition.input,
+        sections=tuple(definition.sections),
+        devices=tuple(NamedDevice(d.name, d.title) for d in devices),
+        peaks=tuple(
+            PeakColumn(peak.name, peak.title, peak.unit, peak.factor, peak.meaning)
+            for peak in figures.peaks()
+        ),
+        references=tuple(definition.references),
+        models=tuple(_model(m, definition.input, devices, detailed) for m in definition.models),
+        tables=tuple(_table(table, devices) for table in definition.tables),
+        figures=tuple(_figure(figure, devices) for figure in definition.figures),
+        environment=_environment(command),
+    )
 
 
-def environment(command: str) -> dict[str, Any]:
-    """What made the report: not part of what it says."""
-    return {
-        "command": command,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in _PACKAGES},
-    }
+def _environment(command: str) -> Environment:
+    return Environment(
+        command=command,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        packages={name: _version(name) for name in _PACKAGES},
+    )
 
 
 def _version(package: str) -> str | None:
@@ -97,175 +295,181 @@ def _version(package: str) -> str | None:
 
 def _model(
     model: Model, size: str, devices: Iterable[Profile], detailed: bool = True
-) -> dict[str, Any]:
+) -> ShownModel:
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
     record, memory = analysis.record, analysis.record.memory
-    found = {
-        "name": model.name,
-        "spec": model.spec,
-        "inputs": encode(record.inputs),
-        "traced_on": record.traced_on,
-        "notes": list(record.notes),
-        "complexity": encode(record.complexity),
-        "net": memory.net,
-        "map": record.feature_map_bytes,
-        "peak": dict(memory.peak),
-        "peak_node": dict(memory.peak_node),
-        "published": _published(model, analysis),
-        "devices": [_timed(replace(analysis, device=device), detailed) for device in devices],
-    }
-    if not detailed:
-        return found
-    return found | {
-        "held": [
-            {
-                "variable": release.variable,
-                "function": release.function,
-                "file": short_path(release.file),
-                "line": release.line,
-                "bytes": release.bytes,
-                "saving": release.saving,
-                "peak_after": release.peak_after,
-            }
-            for release in memory.releases
-        ],
-        "nodes": {"columns": list(NODE_COLUMNS), "rows": [_row(n) for n in record.nodes]},
-    }
+    return ShownModel(
+        name=model.name,
+        spec=model.spec,
+        inputs=record.inputs,
+        traced_on=record.traced_on,
+        notes=record.notes,
+        complexity=record.complexity,
+        net=memory.net,
+        map=record.feature_map_bytes,
+        peak=memory.peak,
+        peak_node=memory.peak_node,
+        published=_published(model, record.model.scale),
+        devices=tuple(_timed(replace(analysis, device=d), detailed) for d in devices),
+        held=tuple(map(_held, memory.releases)) if detailed else None,
+        nodes=Rows(NODE_COLUMNS, tuple(map(_row, record.nodes))) if detailed else None,
+    )
 
 
-def _published(model: Model, analysis: Analysis) -> dict[str, float]:
+def _held(release: ReleaseRecord) -> Held:
+    return Held(
+        variable=release.variable,
+        function=release.function,
+        file=short_path(release.file),
+        line=release.line,
+        bytes=release.bytes,
+        saving=release.saving,
+        peak_after=release.peak_after,
+    )
+
+
+def _published(model: Model, scale: int | None) -> Mapping[str, float]:
     """What is published of the model as it is here: of a zoo network without other arguments."""
     from srprof import spec as specs
 
     parsed = specs.parse(model.spec)
     known: Mapping[str, float] = {}
-    if parsed.network and not parsed.args and not parsed.kwargs and analysis.trace.scale:
-        known = parsed.network.published.get(analysis.trace.scale, {})
+    if parsed.network and not parsed.args and not parsed.kwargs and scale:
+        known = parsed.network.published.get(scale, {})
     return {**known, **model.published}
 
 
-def _row(node: NodeRecord) -> list[Any]:
-    row = encode(node)
-    return [short_path(node.file) if key == "file" else row[key] for key in NODE_COLUMNS]
+def _row(node: NodeRecord) -> Row:
+    shown = replace(node, file=short_path(node.file))
+    return tuple(getattr(shown, name) for name in NODE_COLUMNS)
 
 
-def _timed(analysis: Analysis, detailed: bool) -> dict[str, Any]:
+def _timed(analysis: Analysis, detailed: bool) -> DeviceTimes:
     """The predicted latency of a model on a device, by node and by module if `detailed`."""
-    from srprof.render.figures.latency import module_times, operations, roofs
+    estimate, device = analysis.latency, analysis.device
+    assert estimate is not None and device is not None
+    times = DeviceTimes(
+        device=device.name,
+        predicted_ms=_digits(1e3 * estimate.seconds),
+        uncertainty_ms=_digits(1e3 * estimate.uncertainty),
+        uncertainty_from=estimate.uncertainty_from,
+    )
+    return _by_node(times, analysis, estimate) if detailed else times
 
-    found, device = analysis.latency, analysis.device
-    assert found is not None and device is not None
-    total = {
-        "device": device.name,
-        "predicted_ms": _digits(1e3 * found.seconds),
-        "uncertainty_ms": _digits(1e3 * found.uncertainty),
-        "uncertainty_from": found.uncertainty_from,
-    }
-    if not detailed:
-        return total
-    rows = []
-    for node in found.nodes:
-        done, moved = operations(node), node.cost.read + node.cost.written
-        runs = bool(done and moved and node.seconds)
-        rows.append(
-            [
-                node.cost.op_class,
-                node.cost.family,
-                _digits(1e6 * node.seconds),
-                node.bound,
-                _digits(done / moved) if runs else None,
-                _digits(done / node.seconds) if runs else None,
-            ]
-        )
-    slopes = {"memory": device.bandwidth}
-    if device.cache_bandwidth is not None:
-        slopes["cache"] = device.cache_bandwidth
-    return total | {
-        "peaks": roofs(found),
-        "bandwidths": slopes,
-        "modules": {
-            path: {family: _digits(1e3 * seconds) for family, seconds in times.items()}
-            for path, times in module_times(analysis).items()
+
+def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> DeviceTimes:
+    from srprof.render.figures.latency import module_times, roofs
+
+    slopes = {"memory": estimate.device.bandwidth}
+    if estimate.device.cache_bandwidth is not None:
+        slopes["cache"] = estimate.device.cache_bandwidth
+    return replace(
+        times,
+        peaks=roofs(estimate),
+        bandwidths=slopes,
+        modules={
+            path: {family: _digits(1e3 * seconds) for family, seconds in by_family.items()}
+            for path, by_family in module_times(analysis).items()
         },
-        "nodes": {"columns": list(TIME_COLUMNS), "rows": rows},
-    }
+        nodes=Rows(TIME_COLUMNS, tuple(map(_time_row, estimate.nodes))),
+    )
+
+
+def _time_row(node: NodeEstimate) -> Row:
+    from srprof.render.figures.latency import operations
+
+    done, moved = operations(node), node.cost.read + node.cost.written
+    runs = bool(done and moved and node.seconds)
+    return (
+        node.cost.op_class,
+        node.cost.family,
+        _digits(1e6 * node.seconds),
+        node.bound,
+        _digits(done / moved) if runs else None,
+        _digits(done / node.seconds) if runs else None,
+    )
 
 
 def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _digits(value)
+
+
 # -- a table of published figures -----------------------------------------------------------------
 
 
-def _table(table: TableDefinition, devices: Sequence[Profile]) -> dict[str, Any]:
+def _table(table: TableDefinition, devices: Sequence[Profile]) -> ComparedTable:
     """Published figures beside ours, one row a model and scale."""
     rows = []
     for model in table.models:
-        for name, found in _figures_of(model, table):
+        for name, cells in _figures_of(model, table):
             for measure in ("time_ms", "runtime_ms"):
                 if measure in table.measures and devices:
-                    cell = found.setdefault(measure, _cell(None, None))
-                    cell |= _predicted(model, table.input, devices[0])
-            rows.append({"name": name, "spec": model.spec, "figures": found})
-    return {
-        "title": table.title,
-        "note": table.note,
-        "input": table.input,
-        "device": devices[0].title if devices else None,
-        "measures": list(table.measures),
-        "rows": rows,
-    }
+                    cell = cells.get(measure, FigureCell(None, None, None, ""))
+                    cells[measure] = _predicted(cell, model, table.input, devices[0])
+            rows.append(ComparedRow(name, model.spec, cells))
+    return ComparedTable(
+        title=table.title,
+        note=table.note,
+        input=table.input,
+        device=devices[0].title if devices else None,
+        measures=table.measures,
+        rows=tuple(rows),
+    )
 
 
 def _figures_of(
     model: Model, table: TableDefinition
-) -> Iterable[tuple[str, dict[str, dict[str, Any]]]]:
+) -> Iterator[tuple[str, dict[str, FigureCell]]]:
     """What is published of a model and what is ours, by row name and measure."""
     from srprof import spec as specs
 
     parsed = specs.parse(model.spec)
     network = parsed.network
     if network is None or parsed.args or parsed.kwargs or not network.published:
-        analysis = _analysis(model.spec, table.input)
-        found = {}
-        for measure in table.measures:
-            if measure in model.published or MEASURES[measure].counts:
-                ours = _ours(model, measure, analysis)
-                found[measure] = _cell(model.published.get(measure), ours, measure=measure)
-        yield model.name, found
+        yield (
+            model.name,
+            {
+                measure: _cell(model, measure, table, model.published.get(measure))
+                for measure in table.measures
+                if measure in model.published or MEASURES[measure].counts
+            },
+        )
         return
     for scale in table.scales or (network.scale,):
         if scale not in network.published:
             continue
         assert scale is not None
-        comparisons = {c.measure: c for c in compare(network, scale)}
-        name = f"{model.name} x{scale}" if len(table.scales) > 1 else model.name
-        found = {
-            measure: {
-                "published": c.published,
-                "ours": None if c.ours is None else _digits(c.ours),
-                "agrees": c.agrees,
-                "how": c.how,
-                "reproducible": c.reproducible,
-            }
-            for measure, c in comparisons.items()
-            if measure in table.measures
+        cells = {
+            c.measure: FigureCell(c.published, _rounded(c.ours), c.agrees, c.how, c.reproducible)
+            for c in compare(network, scale)
+            if c.measure in table.measures
         }
         for measure in table.measures:
-            if measure not in found and MEASURES[measure].counts and scale == network.scale:
-                analysis = _analysis(model.spec, table.input)
-                ours = _ours(model, measure, analysis)
-                found[measure] = _cell(None, ours, measure=measure)
-        yield name, found
+            if measure not in cells and MEASURES[measure].counts and scale == network.scale:
+                cells[measure] = _cell(model, measure, table, None)
+        yield f"{model.name} x{scale}" if len(table.scales) > 1 else model.name, cells
 
 
-def _ours(model: Model, measure: str, analysis: Analysis) -> float | None:
+def _cell(
+    model: Model, measure: str, table: TableDefinition, published: float | None
+) -> FigureCell:
     """A figure of a model that the zoo publishes nothing of, counted as the measure's default."""
+    ours, decimals = _ours(model, measure, table.input), MEASURES[measure].decimals
+    agrees = None
+    if published is not None and ours is not None:
+        agrees = printed(ours, decimals) == printed(published, decimals)
+    return FigureCell(published, _rounded(ours), agrees, MEASURES[measure].how)
+
+
+def _ours(model: Model, measure: str, size: str) -> float | None:
     from srprof import spec as specs
 
-    wanted = MEASURES[measure]
+    wanted, analysis = MEASURES[measure], _analysis(model.spec, size)
     if not wanted.counts:
         return None
     if wanted.size is not None:
@@ -276,44 +480,33 @@ def _ours(model: Model, measure: str, analysis: Analysis) -> float | None:
     return wanted.counts[""](analysis) / wanted.factor
 
 
-def _cell(published: float | None, ours: float | None, measure: str = "") -> dict[str, Any]:
-    agrees = None
-    if published is not None and ours is not None:
-        decimals = MEASURES[measure].decimals
-        agrees = printed(ours, decimals) == printed(published, decimals)
-    return {
-        "published": published,
-        "ours": None if ours is None else _digits(ours),
-        "agrees": agrees,
-        "how": MEASURES[measure].how if measure else "",
-        "reproducible": True,
-    }
-
-
-def _predicted(model: Model, size: str, device: Profile) -> dict[str, Any]:
-    """The predicted time, which no published figure can equal but by chance."""
-    found = replace(_analysis(model.spec, size), device=device).latency
-    assert found is not None
-    return {
-        "ours": _digits(1e3 * found.seconds),
-        "uncertainty": _digits(1e3 * found.uncertainty),
-        "agrees": None,
-        "how": f"predicted for {device.title} at {size}",
-    }
+def _predicted(cell: FigureCell, model: Model, size: str, device: Profile) -> FigureCell:
+    """The cell with the predicted time, which no published figure can equal but by chance."""
+    latency = replace(_analysis(model.spec, size), device=device).latency
+    assert latency is not None
+    return replace(
+        cell,
+        ours=_digits(1e3 * latency.seconds),
+        agrees=None,
+        how=f"predicted for {device.title} at {size}",
+        uncertainty=_digits(1e3 * latency.uncertainty),
+    )
 
 
 # -- a paper's figure -----------------------------------------------------------------------------
 
 
-def _figure(figure: FigureDefinition, devices: Sequence[Profile]) -> dict[str, Any]:
+def _figure(figure: FigureDefinition, devices: Sequence[Profile]) -> PaperFigure:
     """A figure with models of its own."""
     nodes = figure.kind == "memory"
-    return {
-        "name": figure.name,
-        "title": figure.title,
-        "note": figure.note,
-        "kind": figure.kind,
-        "unit": figure.unit,
-        "input": figure.input,
-        "models": [_model(m, figure.input, () if nodes else devices, nodes) for m in figure.models],
-    }
+    return PaperFigure(
+        name=figure.name,
+        title=figure.title,
+        note=figure.note,
+        kind=figure.kind,
+        unit=figure.unit,
+        input=figure.input,
+        models=tuple(
+            _model(m, figure.input, () if nodes else devices, nodes) for m in figure.models
+        ),
+    )

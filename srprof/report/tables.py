@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING
 
 from srprof.compare.published import MEASURES
 from srprof.render.writers.latex import escaped
-from srprof.words import mib
+
+if TYPE_CHECKING:
+    from srprof.report.record import ComparedTable, Environment, FigureCell, ReportRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +32,32 @@ class TextTable:
 # -- what they hold -------------------------------------------------------------------------------
 
 
-def peaks_table(record: Mapping[str, Any]) -> TextTable:
-    """The peaks of every model, what is held, and the predicted times."""
-    devices = record["devices"]
-    head = ["model", "planned MiB", "eager MiB", "allocated MiB", "reserved MiB", "eager at node"]
-    head += [f"predicted ms, {device['name']}" for device in devices]
+def peaks_table(record: ReportRecord) -> TextTable:
+    """The peaks of every model, where the eager one is, and the predicted times."""
+    head = ["model", *(f"{peak.name} {peak.unit}" for peak in record.peaks), "eager at node"]
+    head += [f"predicted ms, {device.name}" for device in record.devices]
     rows = []
-    for model in record["models"]:
-        peak, node = model["peak"], model["peak_node"]["eager"]
-        times = [f"{t['predicted_ms']:.2f} ± {t['uncertainty_ms']:.2f}" for t in model["devices"]]
-        sizes = [mib(peak[kind]) for kind in ("planned", "eager", "allocated", "reserved")]
-        rows.append((model["name"], *sizes, "-" if node is None else str(node), *times))
+    for model in record.models:
+        node = model.peak_node["eager"]
+        times = [f"{t.predicted_ms:.2f} ± {t.uncertainty_ms:.2f}" for t in model.devices]
+        sizes = [f"{model.peak[peak.name] / peak.factor:.2f}" for peak in record.peaks]
+        rows.append((model.name, *sizes, "-" if node is None else str(node), *times))
     return TextTable(tuple(head), tuple(rows), (False, *(True,) * (len(head) - 1)))
 
 
-def comparison_table(table: Mapping[str, Any]) -> TextTable:
+def comparison_table(table: ComparedTable) -> TextTable:
     """Published figures beside ours: three columns a measure."""
     head, numbers = ["model"], [False]
-    for name in table["measures"]:
+    for name in table.measures:
         measure = MEASURES[name]
         unit = f" {measure.unit}" if measure.unit else ""
         head += [f"{measure.title}{unit}, published", _ours_title(name), "difference"]
         numbers += [True, True, False]
     rows = []
-    for row in table["rows"]:
-        cells = [row["name"]]
-        for name in table["measures"]:
-            cells += _comparison(name, row["figures"].get(name))
+    for row in table.rows:
+        cells = [row.name]
+        for name in table.measures:
+            cells += _comparison(name, row.figures.get(name))
         rows.append(tuple(cells))
     return TextTable(tuple(head), tuple(rows), tuple(numbers))
 
@@ -65,17 +66,17 @@ def _ours_title(measure: str) -> str:
     return "predicted" if MEASURES[measure].unit == "ms" else "ours"
 
 
-def _comparison(name: str, cell: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _comparison(name: str, cell: FigureCell | None) -> tuple[str, str, str]:
     if cell is None:
         return "-", "-", "-"
     decimals = MEASURES[name].decimals
-    published, ours = cell["published"], cell["ours"]
+    published, ours = cell.published, cell.ours
     difference = "-"
-    if cell["agrees"]:
+    if cell.agrees:
         difference = "the same digits"
     elif published and ours is not None:
         difference = f"{ours / published - 1:+.2%}"
-        if not cell["reproducible"]:
+        if not cell.reproducible:
             difference += ", not reproducible"
     return (
         "-" if published is None else f"{published:.{decimals}f}",
@@ -84,20 +85,20 @@ def _comparison(name: str, cell: Mapping[str, Any] | None) -> tuple[str, str, st
     )
 
 
-def how_lines(table: Mapping[str, Any]) -> list[str]:
+def how_lines(table: ComparedTable) -> list[str]:
     """How ours was counted, where it was not as the measure is by default."""
     lines = [
         f"{MEASURES[name].title}: {MEASURES[name].how}"
-        for name in table["measures"]
+        for name in table.measures
         if MEASURES[name].counts
     ]
     timed, others = dict[str, None](), dict[tuple[str, str], list[str]]()
-    for row in table["rows"]:
-        for name, cell in row["figures"].items():
-            if "uncertainty" in cell:
-                timed[f"time: {cell['how']}"] = None
-            elif cell["ours"] is not None and cell["how"] != MEASURES[name].how:
-                others.setdefault((MEASURES[name].title, cell["how"]), []).append(row["name"])
+    for row in table.rows:
+        for name, cell in row.figures.items():
+            if cell.uncertainty is not None:
+                timed[f"time: {cell.how}"] = None
+            elif cell.ours is not None and cell.how != MEASURES[name].how:
+                others.setdefault((MEASURES[name].title, cell.how), []).append(row.name)
     return [
         *lines,
         *timed,
@@ -105,11 +106,14 @@ def how_lines(table: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def environment_table(record: Mapping[str, Any]) -> TextTable:
+def environment_table(environment: Environment) -> TextTable:
     """What made the report."""
-    made = record["environment"]
-    rows = [("command", made["command"]), ("Python", made["python"]), ("system", made["system"])]
-    rows += [(name, found or "not installed") for name, found in made["packages"].items()]
+    rows = [
+        ("command", environment.command),
+        ("Python", environment.python),
+        ("system", environment.system),
+        *((name, version or "not installed") for name, version in environment.packages.items()),
+    ]
     return TextTable(("what", "value"), tuple(rows), (False, False), frozenset({1}))
 
 
