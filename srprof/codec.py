@@ -38,7 +38,7 @@ from srprof.words import did_you_mean, hint, one_line
 
 T = TypeVar("T")
 
-#: What `json` writes: only at the edge, where a record is `encode`d.
+#: What `json` reads and writes: only at the edge, where a record is encoded or decoded.
 JsonObject = dict[str, Any]
 
 #: The largest whole number that is read: no figure of a network comes near.
@@ -55,8 +55,8 @@ class DecodeError(ValueError):
     """
 
     def __init__(self, after: str, path: str = "", before: str = "", entry: str = "") -> None:
-        where = path or ("" if after.startswith(": ") else "the record")
-        super().__init__(entry + before + f"{where}{after}".removeprefix(": "))
+        itself = "" if after.startswith(": ") else "it" if entry else "the record"
+        super().__init__(entry + before + f"{path or itself}{after}".removeprefix(": "))
         self.after, self.path, self.before, self.entry = after, path, before, entry
 
     def under(self, key: str) -> DecodeError:
@@ -289,7 +289,7 @@ def under(key: str, kind: Any, value: Any, strict: bool) -> Any:
         raise error.under(one_line(key)) from error
 
 
-def check_keys(table: Mapping[str, Any], known: Iterable[str]) -> None:
+def check_keys(table: Mapping[str, object], known: Iterable[str]) -> None:
     """Refuse a key that is none of these, and name the nearest that there is."""
     known = tuple(known)
     for key in table:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from srprof.codec import decode_record, decode_table, encode
+from srprof.codec import JsonObject, decode_record, decode_table, encode
 from srprof.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -75,7 +75,7 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     read = dict(pairs)
     if len(read) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -126,7 +126,7 @@ class RecordFile(Generic[T]):
     again: str
     command: str
 
-    def encode(self, record: T) -> dict[str, Any]:
+    def encode(self, record: T) -> JsonObject:
         """The JSON object."""
         return {"schema": self.schema, "kind": self.kind, **encode(record)}
 

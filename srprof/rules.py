@@ -108,7 +108,7 @@ class Entries(Note):
         kinds: asked for when it is needed. whole: a table that has one of them has all.
     """
 
-    kinds: Callable[[], Mapping[str, Any]]
+    kinds: Callable[[], Mapping[str, object]]
     whole: bool = False
 
     def read(self, inner: Reader, value: Any) -> Any:

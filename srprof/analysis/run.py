@@ -12,7 +12,7 @@ from srprof import figures
 from srprof.analysis import compute
 from srprof.analysis.compute import LiveStorage
 from srprof.analysis.record import AnalysisRecord, feature_map_bytes
-from srprof.codec import encode
+from srprof.codec import JsonObject, encode
 from srprof.cost.complexity import Complexity, complexity
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, estimate
@@ -208,7 +208,7 @@ class Analysis(Shown):
         """All of it as frozen data: what JSON, comparisons and reports are made of."""
         return compute.analysis_record(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The JSON object of `srprof analyze --format json`; sizes in bytes."""
         return dict(encode(self.record))
 

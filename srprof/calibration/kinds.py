@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
+from srprof.codec import JsonObject
 from srprof.cost.fitting import Parameter
 from srprof.cost.profiles import Profile, parse_device
 from srprof.measuring.record import Device as Hardware
@@ -49,7 +50,7 @@ class CalibrationPlan:
     roofs: tuple[Bench, ...]
     benches: tuple[Bench, ...]
     parameters: tuple[Parameter, ...]
-    table: Mapping[str, Any]
+    table: JsonObject
 
     def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Profile:
         """The profile before the fit: measured roofs, and the priors.

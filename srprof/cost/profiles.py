@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from srprof.codec import DecodeError, decode, encode, mismatch
+from srprof.codec import DecodeError, JsonObject, decode, encode, mismatch
 from srprof.cost.classes import TILES
 from srprof.errors import InputError
 from srprof.files import read_toml
@@ -155,7 +155,7 @@ class Profile(Shown):
             values: `launch`, `bandwidth` and the like in SI units, `compute.tile_64`,
                 `bandwidth_share.norm`; a table's name alone multiplies all its entries.
         """
-        changed: dict[str, Any] = {}
+        changed: JsonObject = {}
         for key in sorted(values, key=lambda key: "." not in key):  # entries, then factors
             table, _, entry = key.partition(".")
             now = changed.get(table, getattr(self, table))
@@ -223,7 +223,7 @@ def load_profile(name: str) -> Profile:
 
 
 @cache
-def _packaged() -> Mapping[str, Any]:
+def _packaged() -> JsonObject:
     return read_toml(Path(__file__).with_name("profiles.toml"))
 
 
@@ -237,7 +237,7 @@ def _read(path: Path) -> Profile:
     return parse_device(path.stem, read_toml(path, source), source)
 
 
-def parse_device(name: str, table: Mapping[str, Any], where: str) -> Profile:
+def parse_device(name: str, table: Mapping[str, object], where: str) -> Profile:
     """Validate a profile.
 
     Args:
@@ -299,7 +299,7 @@ def _units() -> Mapping[str, float]:
     return {"peak": _TERA, **{key: scale for key, scale in scales.items() if scale}}
 
 
-def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(table: Mapping[str, object]) -> JsonObject:
     """The profile over its base over the defaults."""
     layers = [table]
     while "base" in layers[0]:
@@ -314,7 +314,7 @@ def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
     blocked = any(_table(layer, "layout") for layer in layers)
     if not blocked and any(TENSOR_MODES & {*_table(layer, "peak")} for layer in layers):
         defaults.append(_packaged()["tensor_cores"])
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     for layer in (*defaults, *layers):
         for key, value in layer.items():
             if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
@@ -324,6 +324,6 @@ def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _table(layer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _table(layer: Mapping[str, object], key: str) -> Mapping[str, object]:
     table = layer.get(key)
     return table if isinstance(table, Mapping) else {}

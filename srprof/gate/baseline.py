@@ -89,7 +89,7 @@ class Entry:
         metrics: by name, in the smallest unit of each. trace: what explains a change.
     """
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     metrics: Mapping[str, int]
     trace: Excerpt
 
@@ -102,7 +102,7 @@ class Baseline:
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def described(settings: Settings) -> dict[str, Any]:
+def described(settings: Settings) -> dict[str, object]:
     """Settings as an entry holds them: what is as by default is left out."""
     usual = asdict(Settings("", ()))
     given = {key: value for key, value in asdict(settings).items() if value != usual[key]}
@@ -170,7 +170,7 @@ def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:
     trace, metrics = entry.trace, entry.metrics
     places = {row.index: _place(row.step, row.at, row.index) for row in trace.nodes}
     return Sketch(
-        side=Side(entry.settings["model"], "", 0, environment.get("torch", "")),
+        side=Side(str(entry.settings["model"]), "", 0, environment.get("torch", "")),
         net=metrics["net"],
         peaks={name: metrics[name] for name in figures.peak_names() if name in metrics},
         peak_places={name: places[index] for name, index in trace.peak_node.items()},

@@ -184,8 +184,8 @@ def most_allocated(call: Callable[[], object]) -> int:
         raise InputError("torch's profiler is running already: measure outside of it")
     with _quiet_kineto(), _profile() as profiler, record_function(_WARM):
         call()
-    (call,) = _read_events(profiler).levels([_WARM])
-    return call.peak - call.before
+    (level,) = _read_events(profiler).levels([_WARM])
+    return level.peak - level.before
 
 
 def _profile() -> profile:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
-from srprof.codec import encode
+from srprof.codec import JsonObject, encode
 from srprof.errors import InputError
 from srprof.files import RecordFile
 from srprof.measuring.statistics import Summary, summarize
@@ -294,7 +294,7 @@ class Measurement(Shown):
         time = f"{self.latency.value_ms:.3g} ms" if self.latency else "not timed"
         return f"<Measurement of {self.name} on {self.device.name}: {peak}, {time}>"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The JSON object; sizes in bytes, times in ms.
 
         Beside the fields it has what follows from them and readers want: each node's `workspace`

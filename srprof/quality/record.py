@@ -11,9 +11,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
-from srprof.codec import encode
+from srprof.codec import JsonObject, encode
 from srprof.files import RecordFile
 from srprof.measuring.record import Device, Versions
 from srprof.shown import Shown
@@ -134,7 +133,7 @@ class Evaluation(Shown):
         """The image with the largest predicted peak, the first of equals."""
         return max(self.images, key=lambda image: image.predicted_peak)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The JSON object: sizes in bytes, times in ms; beside the fields it has the `mean`."""
         return {**FILE.encode(self), "mean": encode(self.mean)}
 

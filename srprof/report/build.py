@@ -242,14 +242,14 @@ def write_report(report: Report, folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _replace(made: Path, target: Path, earlier: Path) -> None:
+def _replace(written: Path, target: Path, earlier: Path) -> None:
     """Put a folder in its place; what was there comes back if that fails."""
     if not target.exists():
-        os.rename(made, target)
+        os.rename(written, target)
         return
     os.rename(target, earlier)
     try:
-        os.rename(made, target)
+        os.rename(written, target)
     except OSError:
         os.rename(earlier, target)
         raise

@@ -74,7 +74,7 @@ def state_of(
         iteration=iteration,
         losses=losses,
         random=torch.get_rng_state(),
-        random_cuda=torch.cuda.get_rng_state_all() if on_gpus else [],  # type: ignore[no-untyped-call]  # torch's has no types
+        random_cuda=torch.cuda.get_rng_state_all() if on_gpus else [],
         identity=json.dumps(identity),
     )
 

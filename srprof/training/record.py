@@ -303,7 +303,7 @@ class TrainingResult(Shown):
             validation=self.score.record,
             bicubic=self.bicubic.record,
             checkpoint=str(self.checkpoint),
-            merged=self.merged and self.merged.record,
+            merged=None if self.merged is None else self.merged.record,
         )
 
     def to_dict(self) -> JsonObject:
