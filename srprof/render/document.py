@@ -27,7 +27,7 @@ class Column:
         kind: how its values are written for a person; all but text stand to the right.
         key: its heading for a program, "" to make one of the name and the kind.
         factor: of the kind `scaled`: a value is divided by it.
-        decimals: of the kinds `scaled` and `fixed`.
+        decimals: of the kinds `scaled` and `fixed`. long: on a page its texts may wrap.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Column:
     key: str = ""
     factor: float = 1
     decimals: int = 2
+    long: bool = False
 
     @property
     def right(self) -> bool:

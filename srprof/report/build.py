@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from srprof.codec import encode
 from srprof.compare.scoring import Standing
 from srprof.errors import InputError
 from srprof.files import read_json
+from srprof.render.document import Document, Section
+from srprof.render.writers import render
+from srprof.report import tables
 from srprof.report.definition import Definition
 from srprof.report.record import KIND, RankedCell, Ranking, ReportRecord, make_record
 
@@ -23,10 +27,10 @@ PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
 
 @dataclass(frozen=True)
 class Report:
-    """A report before it is written: its record, and the ranking if it has one."""
+    """A report before it is written: its record, and the ranking as it is shown if it has one."""
 
     record: ReportRecord
-    standing: Standing | None
+    ranking: Section | None
 
 
 def build(definition: Definition, command: str) -> Report:
@@ -41,15 +45,15 @@ def build(definition: Definition, command: str) -> Report:
     record = make_record(definition, command)
     if "ranking" not in definition.sections:
         return Report(record, None)
-    standing = _standing(definition)
-    return Report(replace(record, ranking=_ranking(standing)), standing)
-
-
-def _ranking(standing: Standing) -> Ranking:
-    """The cells as they are shown, and their values."""
     from srprof.render.views.ranking import as_rows, section
 
+    standing = _standing(definition)
     shown = section(standing, ranks=True)
+    return Report(replace(record, ranking=_ranking(shown, as_rows(standing))), shown)
+
+
+def _ranking(shown: Section, values: Sequence[Mapping[str, Any]]) -> Ranking:
+    """The cells as they are shown, and their values."""
     assert shown.table is not None
     cells = [
         tuple(RankedCell(cell.text or "", cell.mark, cell.note) for cell in row)
@@ -61,7 +65,7 @@ def _ranking(standing: Standing) -> Ranking:
         rows=tuple(cells[1:]),
         footnotes=shown.footnotes,
         notes=shown.after,
-        values=tuple(as_rows(standing)),
+        values=tuple(values),
     )
 
 
@@ -84,60 +88,33 @@ def _standing(definition: Definition) -> Standing:
 # -- tables as files ------------------------------------------------------------------------------
 
 
-def markdown(report: Report) -> str:
-    """The report's tables for a README."""
-    from srprof.render.views.ranking import section
-    from srprof.render.writers.markdown import drawn
-    from srprof.report.figures import drawings
-    from srprof.report.tables import (
-        comparison_table,
-        how_lines,
-        markdown_escaped,
-        markdown_table,
-        peaks_table,
+def _document(report: Report) -> Document:
+    """The report's tables, for a README and for a paper."""
+    record = report.record
+    ranking = [] if report.ranking is None else [report.ranking]
+    peaks = Section(f"Peak memory at {record.input}", table=tables.peaks(record))
+    return Document(
+        (
+            Section(record.title, (record.note,) if record.note else ()),
+            *ranking,
+            *map(tables.comparison, record.shown_tables),
+            *((peaks,) if "peaks" in record.sections else ()),
+        )
     )
 
-    record = report.record
-    blocks = [f"# {markdown_escaped(record.title)}\n"]
-    if record.note:
-        blocks.append(record.note + "\n")
-    if report.standing is not None:
-        blocks.append("## Ranking\n")
-        blocks.append(drawn(section(report.standing, ranks=True), "###"))
-    for table in record.shown_tables:
-        blocks.append(f"## {markdown_escaped(table.title)}\n")
-        if table.note:
-            blocks.append(table.note + "\n")
-        blocks.append(markdown_table(comparison_table(table)))
-        blocks.append("\n".join(f"- {markdown_escaped(line)}" for line in how_lines(table)) + "\n")
-    if "peaks" in record.sections:
-        blocks.append(f"## Peak memory at {record.input}\n")
-        blocks.append(markdown_table(peaks_table(record)))
-    figures = drawings(record)
-    if figures:
-        blocks.append("## Figures\n")
-        blocks += [f"![{name.replace('_', ' ')}]({name}.svg)\n" for name in figures]
-    return "\n".join(blocks)
+
+def markdown(report: Report) -> str:
+    """The report's tables and figures for a README."""
+    from srprof.report.figures import drawings
+
+    names = drawings(report.record)
+    pictures = "\n".join(f"![{name.replace('_', ' ')}]({name}.svg)\n" for name in names)
+    return render(_document(report), "markdown") + (f"\n## Figures\n\n{pictures}" if names else "")
 
 
 def latex(report: Report) -> str:
     """The report's tables for a paper."""
-    from srprof.render.views.ranking import document
-    from srprof.render.writers import render
-    from srprof.report.tables import comparison_table, how_lines, latex_table, peaks_table
-
-    record = report.record
-    blocks = [
-        "% \\usepackage[T1]{fontenc}, \\usepackage[utf8]{inputenc}, \\usepackage{booktabs},\n"
-        "% \\usepackage{graphicx}\n"
-    ]
-    if report.standing is not None:
-        blocks.append(render(document(report.standing, ranks=True), "latex"))
-    for table in record.shown_tables:
-        blocks.append(latex_table(comparison_table(table), table.title, how_lines(table)))
-    if "peaks" in record.sections:
-        blocks.append(latex_table(peaks_table(record), f"Peak memory at {record.input}"))
-    return "\n".join(blocks)
+    return render(_document(report), "latex")
 
 
 def data_json(record: ReportRecord) -> str:

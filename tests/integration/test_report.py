@@ -21,10 +21,11 @@ import pytest
 import srprof
 from srprof.cli import main
 from srprof.codec import decode_table, encode
+from srprof.render.document import Column, Document, Section, Table
+from srprof.render.writers import render
 from srprof.report.build import DATA, LATEX, MARKDOWN, build, data_json, latex, markdown
 from srprof.report.definition import Definition, read_definition
 from srprof.report.page import script_json
-from srprof.report.tables import TextTable, latex_table, markdown_table
 from tests.golden_files import ROOT
 
 REPORTS = sorted((ROOT / "reports").glob("*.toml"))
@@ -247,10 +248,11 @@ def test_the_same_report_is_the_same_but_for_its_making(tmp_path):
 
 
 def test_tables_escape():
-    table = TextTable(("a|b", "50 %"), (("x_1 & <y>", "~^\\"),), (False, True))
-    assert r"a\|b" in markdown_table(table)
-    assert "&lt;y&gt;" in markdown_table(table)
-    text = latex_table(table, "100 % & #1")
+    table = Table((Column("a|b"), Column("50 %", "number")), (("x_1 & <y>", "~^\\"),))
+    document = Document((Section("100 % & #1", table=table),))
+    assert r"a\|b" in render(document, "markdown")
+    assert "&lt;y>" in render(document, "markdown")
+    text = render(document, "latex")
     assert r"x\_1 \& \textless{}y\textgreater{}" in text
     assert r"100 \% \& \#1" in text
 

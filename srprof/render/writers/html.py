@@ -25,12 +25,13 @@ def fragment(document: Document) -> str:
     return _drawn("sections.html", document.sections)
 
 
-def _drawn(template: str, sections: tuple[Section, ...]) -> str:
-    return _template(template).render(sections=sections, legend=LEGEND) + "\n"
+def _drawn(name: str, sections: tuple[Section, ...]) -> str:
+    return template(name).render(sections=sections, legend=LEGEND) + "\n"
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """A template of `srprof/render/templates`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("srprof.render", "templates")
@@ -38,8 +39,13 @@ def _template(name: str) -> Template:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=printable,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def _finalized(value: object) -> object:
+    """Text without control characters; markup stays as it is."""
+    return value if hasattr(value, "__html__") else printable(value)
