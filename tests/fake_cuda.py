@@ -47,7 +47,8 @@ class FakeCuda:
 
     def _change(self, block: int, nbytes: int) -> None:
         self.current["allocated_bytes"] += block
-        self.current["requested_bytes"] += nbytes
+        if "requested_bytes" in self.current:  # older versions of torch do not count them
+            self.current["requested_bytes"] += nbytes
         most = max(self.current["reserved_bytes"], self.current["allocated_bytes"])
         self.current["reserved_bytes"] = most
         for name, value in self.current.items():

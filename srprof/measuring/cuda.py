@@ -246,7 +246,7 @@ class CudaBackend:
             module = recorder.raised_in
             at = f" at {place(where.file, where.line)}" if where.file else ""
             text += f": node {len(recorder.nodes)} {op} in {module or 'the model'}{at}"
-            text += f" request for {request.group(1)} more" if request else " request for more"
+            text += f" asked for {request.group(1)} more" if request else " asked for more"
         text += f" when {mib_size(allocated)} were allocated; give a smaller --input"
         return DeviceMemoryError(
             text, op=op, module=module, file=where.file, line=where.line, allocated=allocated

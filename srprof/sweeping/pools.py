@@ -31,7 +31,7 @@ _LOOK = 0.5
 
 
 class _Here(Executor):
-    """Runs in this process, when it is plan."""
+    """Runs in this process, when it is asked."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run at once."""
