@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import libcst as cst
 import libcst.matchers as m
@@ -31,7 +31,11 @@ from srprof.advising.source import Place
 #: Where a statement begins: line and column.
 Start = tuple[int, int]
 Row = cst.SimpleStatementLine | cst.BaseCompoundStatement
+_Suite = cst.IndentedBlock | cst.SimpleStatementSuite
+_N = TypeVar("_N", bound=cst.CSTNode)
 
+_NOWHERE: Start = (0, 0)
+_Deletions = dict[Start, list[str]]
 _ATOMS = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
 
 
@@ -135,6 +139,7 @@ class _Editor(cst.CSTTransformer):
         self._values: dict[Place, cst.BaseExpression] = {}
         self._bound: dict[int, cst.BaseExpression] = {}
         self._begun: set[int] = set()
+        self._late: set[tuple[int, str]] = set()
         self._comments: list[str] = []
 
     # -- places: columns are characters here, where `ast` has bytes
@@ -146,8 +151,8 @@ class _Editor(cst.CSTTransformer):
     def _column(self, line: int, column: int) -> int:
         return len(self._lines[line - 1].encode()[:column].decode())
 
-    def _start(self, place: Place | None) -> Start | None:
-        return None if place is None else self._at(place)[:2]
+    def _start(self, place: Place | None) -> Start:
+        return _NOWHERE if place is None else self._at(place)[:2]
 
     def _range(self, node: cst.CSTNode) -> Place:
         found = self.get_metadata(PositionProvider, node)
@@ -164,9 +169,9 @@ class _Editor(cst.CSTTransformer):
 
     # -- expressions
 
-    def on_leave(self, original_node, updated_node):  # type: ignore[no-untyped-def, override]  # libcst types each kind of node apart
+    def on_leave(self, original_node: _N, updated_node: _N) -> Any:
         """Change an expression or a block, once what is inside is changed."""
-        node = super().on_leave(original_node, updated_node)
+        node: Any = super().on_leave(original_node, updated_node)
         if isinstance(original_node, cst.BaseExpression):
             place = self._range(original_node)
             for rewrite in self._expressions.get(place, ()):
@@ -233,13 +238,15 @@ class _Editor(cst.CSTTransformer):
 
     # -- statements
 
-    def _block(self, original: cst.BaseSuite, updated: cst.BaseSuite) -> cst.BaseSuite:
+    def _block(self, original: _Suite, updated: _Suite) -> cst.BaseSuite:
         rows = dict(self._rows(original, updated))
         if not self._touched & rows.keys():
             return updated
+        order = self._in_order(list(rows))
+        deletions = self._deletions(order, rows)
         lead: list[cst.EmptyLine] = []
         body: list[Row] = []
-        for start in self._in_order(list(rows)):
+        for start in order:
             row = rows[start]
             lead += row.leading_lines
             group = self._ahead(start)
@@ -247,7 +254,7 @@ class _Editor(cst.CSTTransformer):
                 lead += map(_comment_line, _comments(row.with_changes(leading_lines=())))
             else:
                 group.append(row.with_changes(leading_lines=()))
-            group += self._behind(start, rows)
+            group += [*self._deleted(deletions.get(start, ())), *self._behind(start)]
             if group:
                 body += [group[0].with_changes(leading_lines=lead), *group[1:]]
                 lead = []
@@ -255,14 +262,13 @@ class _Editor(cst.CSTTransformer):
             return updated.with_changes(body=body, footer=[*lead, *updated.footer])
         return cst.IndentedBlock(body=body, footer=lead)
 
-    def _rows(self, original: cst.BaseSuite, updated: cst.BaseSuite) -> Iterator[tuple[Start, Row]]:
+    def _rows(self, original: _Suite, updated: _Suite) -> Iterator[tuple[Start, Row]]:
         """The statements of a block by where they began, each on a line of its own if need be."""
-        if isinstance(original, cst.SimpleStatementSuite):
-            pairs: Sequence[tuple[cst.CSTNode, cst.CSTNode]] = [(original, updated)]
-        else:
-            pairs = list(zip(original.body, updated.body, strict=True))
+        pairs: Iterable[tuple[Any, Any]] = [(original, updated)]
+        if isinstance(original, cst.IndentedBlock):
+            pairs = zip(original.body, updated.body, strict=True)
         for old, new in pairs:
-            if not isinstance(old, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+            if isinstance(old, cst.BaseCompoundStatement):
                 yield self._range(old)[:2], new
                 continue
             starts = [self._range(small)[:2] for small in old.body]
@@ -311,25 +317,48 @@ class _Editor(cst.CSTTransformer):
                     rows += self._convolved(split, part)
         return rows
 
-    def _behind(self, start: Start, block: Iterable[Start]) -> list[Row]:
-        """What stands behind a statement; `block` has all of its block's."""
-        rows = []
-        here = [s for s in self._splits if self._start(s.statement) in block]
-        gone = {name for s in here for p in s.parts for name, _ in p.let_go}
-        gone.update(split.joins for split in here)
-        for delete in self._deletes:
-            if self._start(delete.after) == start:
-                self.done.add(id(delete))
-                rows += self._deleted(name for name in delete.names if name not in gone)
+    def _behind(self, start: Start) -> list[Row]:
+        """The convolutions that stand behind a statement."""
+        return [
+            row
+            for split in self._splits
+            for part in split.parts
+            if self._start(part.after) == start
+            for row in self._convolved(split, part)
+        ]
+
+    def _deletions(self, order: Sequence[Start], rows: Mapping[Start, Row]) -> _Deletions:
+        """The names to delete behind each statement of a block, where none is read any more."""
+        here = [split for split in self._splits if self._start(split.statement) in rows]
+        pairs = [(split.total, split.let_go) for split in here]
+        own = {split.joins for split in here}
         for split in here:
-            let_go = (pair for part in split.parts for pair in part.let_go)
-            rows += self._deleted(name for name, place in let_go if self._start(place) == start)
             for part in split.parts:
-                if self._start(part.after) == start:
-                    rows += self._convolved(split, part)
-            if self._start(split.let_go) == start:
-                rows += self._deleted([split.total])
-        return rows
+                own.update(name for name, _ in part.let_go)
+                pairs += [(n, behind) for n, behind in part.let_go if behind is not None]
+                at = part.after or split.joined or split.statement
+                for name, _ in (pair for pair in part.let_go if pair[1] is None):
+                    if self._last_reader(name, self._start(at), order, rows) != self._start(at):
+                        pairs.append((name, at))
+                        self._late.add((id(split), name))
+        for delete in self._deletes:
+            if self._start(delete.after) in rows:
+                self.done.add(id(delete))
+                pairs += [(name, delete.after) for name in delete.names if name not in own]
+        found: _Deletions = {}
+        for name, place in pairs:
+            start = self._start(place)
+            if start in rows:
+                found.setdefault(self._last_reader(name, start, order, rows), []).append(name)
+        return found
+
+    def _last_reader(
+        self, name: str, start: Start, order: Sequence[Start], rows: Mapping[Start, Row]
+    ) -> Start:
+        """The statement, or a later one that stood before it and reads the name."""
+        later = order[order.index(start) + 1 :] if start in order else ()
+        moved = [s for s in later if s < start and m.findall(rows[s], m.Name(name))]
+        return moved[-1] if moved else start
 
     def _convolved(self, split: SplitFusion, part: Part) -> Iterator[Row]:
         """The convolution of one part of a split fusion."""
@@ -345,7 +374,11 @@ class _Editor(cst.CSTTransformer):
             cut = even if len(set(channels)) == 1 else f"split({channels}, dim=1)"
             yield self._row(f"{split.weights} = {module}.weight.{cut}")
             yield self._row(f"{split.total} = {call}, {module}.bias)")
-        yield from self._deleted(name for name, behind in part.let_go if behind is None)
+        yield from self._deleted(
+            name
+            for name, behind in part.let_go
+            if behind is None and (id(split), name) not in self._late
+        )
 
     def _assigned(self, name: str, value: cst.BaseExpression) -> Row:
         code = self._code(value)
@@ -399,11 +432,13 @@ def _inplace(call: cst.Call) -> cst.Call:
     return call.with_changes(args=[*args, true])
 
 
-def _apart(line: cst.BaseSuite | cst.SimpleStatementLine) -> list[cst.SimpleStatementLine]:
+def _apart(
+    line: cst.SimpleStatementLine | cst.SimpleStatementSuite,
+) -> list[cst.SimpleStatementLine]:
     """Statements of one line, each on a line of its own."""
     rows = [
         cst.SimpleStatementLine([small.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)])
-        for small in cst.ensure_type(line, (cst.SimpleStatementLine, cst.SimpleStatementSuite)).body
+        for small in line.body
     ]
     if isinstance(line, cst.SimpleStatementLine):
         rows[0] = rows[0].with_changes(leading_lines=line.leading_lines)

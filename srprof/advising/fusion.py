@@ -6,7 +6,7 @@ Reads the source and the record; changes neither.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from srprof.advising.candidate import Holders
@@ -77,6 +77,9 @@ def _rewrite(
     named = split.named and name not in _names(calls.joined)
     total = name if named else _free(function, f"{tail}_sum")
     parts = _parts(base, split, calls, holders, total)
+    let_go = calls.last.place if split.named else _total_let_go(base, split, calls)
+    if named:  # the sum lives as long as the convolution's result did
+        let_go = None
     return SplitFusion(
         line=line,
         early=split.early,
@@ -91,7 +94,7 @@ def _rewrite(
         weights=_free(function, f"{tail}_weights"),
         named=named,
         parts=parts,
-        let_go=None if named else _total_let_go(base, split, calls),
+        let_go=let_go,
     )
 
 
@@ -122,7 +125,7 @@ def _check_name(calls: _Calls, argument: ast.expr) -> None:
     name = assigned_whole(calls.first, place_of(calls.joined))
     if not name or not isinstance(argument, ast.Name) or argument.id != name:
         raise _UnwritableError("the convolution does not take it as it is")
-    found = last_use(calls.function, name, calls.first.line, without=place_of(calls.fused))
+    found = last_use(calls.function, name, calls.first.line, without=[place_of(calls.fused)])
     again = any(name in s.stores for s in calls.block[calls.first.number + 1 : calls.last.number])
     if again or found is None or found.statement != calls.first:
         raise _UnwritableError(f"{name} is read elsewhere too")
@@ -168,28 +171,28 @@ def _parts(
     base: Replay, split: Split, calls: _Calls, holders: Holders, total: str
 ) -> tuple[Part, ...]:
     plans = [_afters(base, split, calls, fusion) for fusion in split.fusions]
-    if any(plan != plans[0] for plan in plans):
+    afters = plans[0]
+    if any(plan != afters for plan in plans):
         raise _UnwritableError("its parts are made in another order at another place")
-    earliest = min((s.number for s in plans[0] if s), default=None)
-    start = calls.first if earliest is None else calls.block[earliest]
-    calls.check_bound(calls.fused.func, start, calls.last)
-    channels = _channels(base, split)
-    cat, _, call = split.fusions[0]
-    storages = [info.storage for info in base.trace.nodes[cat].inputs]
-    parts = []
-    for index, (part, after) in enumerate(zip(calls.parts, plans[0], strict=True)):
+    earliest = min((s.number for s in afters if s), default=calls.first.number)
+    calls.check_bound(calls.fused.func, calls.block[earliest], calls.last)
+    fresh = []
+    for index, (part, after) in enumerate(zip(calls.parts, afters, strict=True)):
         calls.check_bound(part, after or calls.first, calls.first)
-        fresh = "" if after or isinstance(part, _AS_THEY_ARE) else f"{total}_part{index}"
-        last = storages[index] not in storages[index + 1 :]
-        own = last and lets_go(base, storages[index], call)
-        let_go = _let_go(calls, holders, storages[index], call, after) if own else ()
-        if fresh:
-            fresh = _free(calls.function, fresh)
-            let_go = (*let_go, (fresh, None))
-        parts.append(
-            Part(place_of(part), channels[index], after.place if after else None, fresh, let_go)
+        plain = after is not None or isinstance(part, _AS_THEY_ARE)
+        fresh.append("" if plain else _free(calls.function, f"{total}_part{index}"))
+    let_go = _let_go(base, split, calls, holders, afters, fresh)
+    channels = _channels(base, split)
+    return tuple(
+        Part(
+            place=place_of(part),
+            channels=channels[index],
+            after=after.place if after else None,
+            fresh=fresh[index],
+            let_go=tuple(let_go[index]),
         )
-    return tuple(parts)
+        for index, (part, after) in enumerate(zip(calls.parts, afters, strict=True))
+    )
 
 
 def _afters(
@@ -219,22 +222,43 @@ def _channels(base: Replay, split: Split) -> list[int]:
 
 
 def _let_go(
-    calls: _Calls, holders: Holders, storage: int, call: int, after: Statement | None
-) -> tuple[tuple[str, Place | None], ...]:
-    """Variables of a part, each with the statement behind which it is deleted."""
-    found: dict[str, Place | None] = {}
-    for holder in holders.get(storage, ()):
-        if holder.call != call:
-            continue
-        name = holder.variable
-        use = last_use(calls.function, name, holder.reference.line, without=place_of(calls.joined))
+    base: Replay,
+    split: Split,
+    calls: _Calls,
+    holders: Holders,
+    afters: Sequence[Statement | None],
+    fresh: Sequence[str],
+) -> list[list[tuple[str, Place | None]]]:
+    """For each part the variables to delete, each with the statement behind which that is done.
+
+    A variable goes with the last convolution that needs it, or behind the statement that still
+    reads it, whichever is later.
+    """
+    cat, _, call = split.fusions[0]
+    members: dict[str, set[int]] = {}
+    lines: dict[str, int] = {}
+    for index, info in enumerate(base.trace.nodes[cat].inputs):
+        own = holders.get(info.storage, ()) if lets_go(base, info.storage, call) else ()
+        for holder in (h for h in own if h.call == call):
+            if holder.variable != holder.reference.variable:
+                raise _UnwritableError(f"{holder.variable} holds other things beside a part")
+            members.setdefault(holder.variable, set()).add(index)
+            lines[holder.variable] = holder.reference.line
+    found: list[list[tuple[str, Place | None]]] = [[(n, None)] if n else [] for n in fresh]
+    numbers = [(after or calls.first).number for after in afters]
+    for name, indices in members.items():
+        readers = {i for i, p in enumerate(calls.parts) if not fresh[i] and name in _names(p)}
+        last = max(indices | readers, key=lambda i: (numbers[i], i))
+        without = [place_of(calls.parts[i]) for i in readers]
+        use = last_use(calls.function, name, lines[name], without)
         if use is None or use.block != calls.block:
             raise _UnwritableError(f"where {name} is last read is not one place")
-        if use.statement.number <= (after or calls.first).number and use.statement != calls.last:
-            found[name] = None
+        in_turn = use.statement.number <= numbers[last]
+        if in_turn and use.statement not in (calls.first, calls.last):
+            found[last].append((name, None))
         elif not use.statement.returns:
-            found[name] = use.statement.place
-    return tuple(found.items())
+            found[last].append((name, use.statement.place))
+    return found
 
 
 def _total_let_go(base: Replay, split: Split, calls: _Calls) -> Place | None:

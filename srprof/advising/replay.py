@@ -22,12 +22,14 @@ class Replay:
     """A record with the user's frames at each node, the outermost first.
 
     `origins` has for each node its index in the run that was recorded; for a node that an edit
-    made, the index of the one in whose place it stands.
+    made, the index of the one in whose place it stands. `bound` has the storages that an edit gave
+    another name: they live as long as that.
     """
 
     trace: Trace
     frames: tuple[tuple[Frame, ...], ...]
     origins: tuple[int, ...]
+    bound: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, trace: Trace, frames: Sequence[tuple[Frame, ...]]) -> Replay:
@@ -115,6 +117,7 @@ class Release:
     def apply(self, replay: Replay) -> Replay | None:
         """As `Edit`."""
         changed: dict[int, Storage] = {}
+        values = set(replay.bound)
         storages = replay.trace.storages
         for index, call in self.storages:
             storage = changed.get(index, storages[index])
@@ -128,14 +131,15 @@ class Release:
                 if bound is None:
                     return None
                 end, value = bound
+                values.add(value)
                 changed[value] = _outliving(
                     changed.get(value, storages[value]), replay.spans[call][1]
                 )
             storage = changed.get(index, storage)
-            if last_needed(storage, len(replay.trace.nodes)) >= end:
+            if index in replay.bound or last_needed(storage, len(replay.trace.nodes)) >= end:
                 continue  # somebody else needs it too
             changed[index] = replace(storage, death=min(storage.death, end))
-        return _with_storages(replay, changed)
+        return replace(_with_storages(replay, changed), bound=frozenset(values))
 
 
 def _outliving(storage: Storage, end: int) -> Storage:
@@ -240,7 +244,9 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
     )
     nodes = [_with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes]
     nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
-    return replace(replay, trace=replace(trace, storages=tuple(storages), nodes=tuple(nodes)))
+    changed = replace(trace, storages=tuple(storages), nodes=tuple(nodes))
+    bound = replay.bound | {into} if gone in replay.bound else replay.bound
+    return replace(replay, trace=changed, bound=bound)
 
 
 def _with_storage(node: Node, old: int, new: int) -> Node:
@@ -349,7 +355,8 @@ def _reordered(replay: Replay, order: Sequence[int], death: Any) -> Replay | Non
         replace(renumbered(replay.trace.nodes[old], new), index=index)
         for index, old in enumerate(order)
     )
-    return Replay(
+    return replace(
+        replay,
         trace=replace(replay.trace, nodes=nodes, storages=tuple(storages)),
         frames=tuple(replay.frames[old] for old in order),
         origins=tuple(replay.origins[old] for old in order),

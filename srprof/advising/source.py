@@ -179,13 +179,13 @@ class LastUse:
 
 
 def last_use(
-    function: Function, name: str, bound: int, without: Place | None = None
+    function: Function, name: str, bound: int, without: Sequence[Place] = ()
 ) -> LastUse | None:
     """Where a variable's value is read for the last time.
 
     Args:
         bound: a line at which it has the value already, or gets it.
-        without: an expression that shall not read it any more.
+        without: expressions that shall not read it any more.
 
     Returns:
         None where no single place can be named: it is read in an earlier turn of a loop, outside
@@ -237,12 +237,12 @@ def _loops(function: Function, statement: Statement) -> list[int]:
     ]
 
 
-def _reads(statement: Statement, name: str, without: Place | None) -> bool:
-    """Whether it reads a name outside an expression."""
-    return without is None or any(
-        n.id == name and not within(place_of(n), without)
+def _reads(statement: Statement, name: str, without: Sequence[Place]) -> bool:
+    """Whether it reads a name outside some expressions."""
+    return not without or any(
+        n.id == name and not any(within(place_of(n), place) for place in without)
         for n in ast.walk(statement.node)
-        if isinstance(n, ast.Name)
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
     )
 
 

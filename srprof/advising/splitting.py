@@ -45,6 +45,8 @@ class Split:
         cat, convolution = (replay.by_origin.get(i, -1) for i in (cat, convolution))
         if not is_fusion(replay.trace, cat, convolution):
             return None
+        if replay.trace.nodes[cat].created[0] in replay.bound:
+            return None
         places = [self.place(replay, i.storage, cat, call) for i in replay.trace.nodes[cat].inputs]
         return _rebuilt(replay, cat, convolution, call, places, self)
 
@@ -91,7 +93,8 @@ def _unpadded(convolution: Node) -> bool:
 def lets_go(replay: Replay, storage: int, call: int) -> bool:
     """Whether a storage is a call's own, so that the call can let it go."""
     part = replay.trace.storages[storage]
-    alone = part.death <= replay.spans[call][1] and not part.returned
+    ends = part.death <= replay.spans[call][1] and not part.returned
+    alone = ends and storage not in replay.bound
     return alone and part.birth >= 0 and replay.frame(part.birth, call) is not None
 
 
@@ -178,7 +181,7 @@ class _Rebuilding:
                 frames.append(self._frames())
                 origins.append(self.replay.origins[self.cat])
         record = replace(trace, nodes=tuple(nodes), storages=tuple(storages))
-        return Replay(record, tuple(frames), tuple(origins))
+        return replace(self.replay, trace=record, frames=tuple(frames), origins=tuple(origins))
 
     def _moved(
         self,

@@ -18,6 +18,7 @@ import srprof
 from srprof import registry
 from srprof.cli import main
 from srprof.tracing.recorder import tensors_in
+from tests.random_fusions import fused_networks
 from tests.random_networks import RandomNetwork, random_networks
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -336,3 +337,18 @@ def results(spec: str, network: RandomNetwork) -> list[torch.Tensor]:
         model = workload.build("cpu").eval()
         found = model(torch.rand(network.shape))
     return [tensor.clone() for tensor in tensors_in(found)]
+
+
+@settings(max_examples=25)
+@given(fused_networks())
+def test_any_fusion_split_as_advised_keeps_its_outputs_and_its_promise(source):
+    shape = (1, 4, 8, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "net.py").write_text(source)
+        spec = f"{folder}/net.py:Net"
+        advice = srprof.advise(spec, shape, granularity=1)
+        before = outputs(spec, shape)
+        advice.apply()
+        assert peak(spec, shape) == advice.peak_after
+        assert_equivalent(outputs(spec, shape), before)
+        assert source.count("#") == (Path(folder) / "net.py").read_text().count("#")
