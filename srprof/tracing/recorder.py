@@ -20,22 +20,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import function_name, is_user_file
-from srprof.records import (
-    External,
-    ModuleCall,
-    Node,
-    Role,
-    Storage,
-    TensorInfo,
-    TensorRef,
-)
+from srprof.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
