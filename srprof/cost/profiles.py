@@ -26,10 +26,7 @@ from srprof.words import MIB, did_you_mean
 MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
 
 #: What a profile's `compute` table may hold.
-COMPUTE_KEYS = (
-    *(f"{kind}_{tile}" for kind in ("tile", "tensor") for tile in TILES),
-    "depthwise",
-)
+COMPUTE_KEYS = (*(f"{kind}_{tile}" for kind in ("tile", "tensor") for tile in TILES), "depthwise")
 #: Families that run in the same tiles and may reach less in them.
 RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
 SHARE_KEYS = (*FAMILIES, "strided")

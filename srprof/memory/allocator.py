@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -108,13 +108,6 @@ class SegmentInfo:
     blocks: tuple[BlockInfo, ...]
 
 
-Observer = Callable[[str, int, int], None]
-
-
-def _ignore(action: str, address: int, nbytes: int) -> None:
-    """What an allocator tells that nobody observes."""
-
-
 @dataclass(slots=True, eq=False)
 class Block:
     """A block while the allocator works: in use, in its pool's free list, or not mapped.
@@ -165,12 +158,14 @@ class CachingAllocator:
         observe: told of everything that happens: the action as torch's memory snapshots name it
             (`alloc`, `free_requested`, `free_completed`, `segment_alloc`, `segment_free`,
             `segment_map`, `segment_unmap`), the address and the bytes, of a block those requested.
+        allocated: bytes of the blocks in use. peak_allocated: the most since the last
+            `reset_peaks`.
     """
 
     def __init__(self, settings: Settings, capacity: int | None) -> None:
         self.settings = settings
         self.capacity = capacity
-        self.observe: Observer = _ignore
+        self.observe: Callable[[str, int, int], None] = lambda action, address, nbytes: None
         self._device = self._allowed = UNLIMITED
         if capacity is not None:
             self._device = capacity
@@ -181,10 +176,9 @@ class CachingAllocator:
         self._small, self._large = Pool(small=True), Pool(small=False)
         self._blocks: dict[int, Block] = {}
         self._next_address = BOUNDLESS
-        self._requested = self._allocated = self._reserved = 0
+        self._requested = self.allocated = self._reserved = 0
         self._rounding = self._unsplit = self._inactive_split = 0
-        self._peak_requested = self._peak_allocated = self._peak_reserved = 0
-        self._at_peak = self.usage
+        self.reset_peaks()
 
     # -- what the program does ----------------------------------------------------------------
 
@@ -204,19 +198,14 @@ class CachingAllocator:
         pool = self._small if rounded <= SMALL_REQUEST else self._large
         block = self._find(pool, rounded) or self._obtain(pool, rounded)
         if block is None:
-            raise OutOfDeviceMemoryError(
-                requested=nbytes,
-                allocated=self._allocated,
-                reserved=self._reserved,
-                capacity=min(self._device, self._allowed),
-            )
+            most = min(self._device, self._allowed)
+            raise OutOfDeviceMemoryError(nbytes, self.allocated, self._reserved, most)
         if self._splits(block, rounded):
-            self._cut(block, rounded)
-        block.in_use = True
-        block.requested, block.rounded = nbytes, rounded
+            self._put(self._divide(block, rounded))
+        block.in_use, block.requested, block.rounded = True, nbytes, rounded
         self._count(block, 1)
-        if self._allocated > self._peak_allocated:
-            self._peak_allocated = self._allocated
+        if self.allocated > self.peak_allocated:
+            self.peak_allocated = self.allocated
             self._at_peak = self.usage
         self._peak_requested = max(self._peak_requested, self._requested)
         self.observe("alloc", block.address, nbytes)
@@ -236,8 +225,7 @@ class CachingAllocator:
         for action in ("free_requested", "free_completed"):  # on one stream, at once
             self.observe(action, address, block.requested)
         self._count(block, -1)
-        block.in_use = False
-        block.requested = block.rounded = 0
+        block.in_use, block.requested, block.rounded = False, 0, 0
         self._put(self._merge(block))
 
     def release_cached(self) -> None:
@@ -252,57 +240,38 @@ class CachingAllocator:
     @property
     def usage(self) -> Usage:
         """The state now."""
-        return Usage(
-            requested=self._requested,
-            allocated=self._allocated,
-            reserved=self._reserved,
-            rounding=self._rounding,
-            unsplit=self._unsplit,
-            inactive_split=self._inactive_split,
-        )
-
-    @property
-    def allocated(self) -> int:
-        """Bytes of the blocks in use."""
-        return self._allocated
-
-    @property
-    def peak_allocated(self) -> int:
-        """The most that was, since the start or the last `reset_peaks`."""
-        return self._peak_allocated
+        blocks = self._requested, self.allocated, self._reserved, self._rounding
+        return Usage(*blocks, self._unsplit, self._inactive_split)
 
     @property
     def peaks(self) -> Peaks:
         """The peaks since the start or the last `reset_peaks`."""
-        return Peaks(
-            requested=self._peak_requested,
-            allocated=self._peak_allocated,
-            reserved=self._peak_reserved,
-            at_allocated=self._at_peak,
-        )
+        return Peaks(self._peak_requested, self.peak_allocated, self._peak_reserved, self._at_peak)
 
     def reset_peaks(self) -> None:
         """Begin anew from the state now: `torch.cuda.reset_peak_memory_stats`."""
         self._peak_requested = self._requested
-        self._peak_allocated = self._allocated
+        self.peak_allocated = self.allocated
         self._peak_reserved = self._reserved
         self._at_peak = self.usage
 
     def segments(self) -> tuple[SegmentInfo, ...]:
         """All that is reserved, in the order of addresses: `torch.cuda.memory_snapshot`."""
-        heads = (
-            block
-            for _, block in sorted(self._blocks.items())
-            if block.mapped and (block.previous is None or not block.previous.mapped)
-        )
-        segments = []
-        for head in heads:
-            blocks = tuple(
-                BlockInfo(b.address, b.size, b.requested, b.in_use) for b in _mapped_from(head)
+        rows: list[list[Block]] = []
+        for _, block in sorted(self._blocks.items()):
+            if block.mapped:
+                if block.previous is None or not block.previous.mapped:
+                    rows.append([])
+                rows[-1].append(block)
+        return tuple(
+            SegmentInfo(
+                address=row[0].address,
+                size=sum(b.size for b in row),
+                small=row[0].pool.small,
+                blocks=tuple(BlockInfo(b.address, b.size, b.requested, b.in_use) for b in row),
             )
-            size = sum(b.size for b in blocks)
-            segments.append(SegmentInfo(head.address, size, head.pool.small, blocks))
-        return tuple(segments)
+            for row in rows
+        )
 
     # -- choosing a block ---------------------------------------------------------------------
 
@@ -331,11 +300,6 @@ class CachingAllocator:
             return remainder >= BLOCK
         return rounded < self._max_split and remainder > SMALL_REQUEST
 
-    def _cut(self, block: Block, size: int) -> None:
-        """Leave the block its first bytes; what remains is free."""
-        rest = self._divide(block, size)
-        self._put(rest)
-
     # -- getting memory from the device -------------------------------------------------------
 
     def _obtain(self, pool: Pool, rounded: int) -> Block | None:
@@ -349,18 +313,10 @@ class CachingAllocator:
             block = self._reserve(pool, rounded)
         return block
 
-    def _allows(self, size: int) -> bool:
-        """Whether the process may take so many bytes more."""
-        return self._reserved + size <= self._allowed
-
-    def _has(self, size: int) -> bool:
-        """Whether the device has so many bytes more."""
-        return self._reserved + size <= self._device
-
     def _reserve(self, pool: Pool, rounded: int) -> Block | None:
         """A new segment, None if the device has not enough left."""
         size = self.settings.segment_size(rounded)
-        if not (self._allows(size) and self._has(size)):
+        if self._reserved + size > min(self._allowed, self._device):
             return None
         block = Block(self._next_address, size, pool)
         self._next_address += size
@@ -401,7 +357,9 @@ class CachingAllocator:
         if self._allowed == UNLIMITED or not threshold:
             return
         surplus = self._reserved - int(threshold * self._allowed)
-        idle = self._idle_segments()
+        pool = self._large
+        cached = [self._blocks[address] for _, address in pool.free]
+        idle = [(pool.searches - block.free_since, block) for block in cached if not block.split]
         while surplus > 0 and idle:
             average = sum(age for age, _ in idle) / len(idle)
             for age, block in idle:
@@ -410,18 +368,12 @@ class CachingAllocator:
                     self._release(block)
             idle = [(age, block) for age, block in idle if age < average]
 
-    def _idle_segments(self) -> list[tuple[int, Block]]:
-        """Cached segments of the large pool, with how many searches ago they were freed."""
-        pool = self._large
-        blocks = (self._blocks[address] for _, address in pool.free)
-        return [(pool.searches - b.free_since, b) for b in blocks if not b.split]
-
     # -- blocks -------------------------------------------------------------------------------
 
     def _count(self, block: Block, sign: int) -> None:
         """Add a block to the figures, or take it out."""
         self._requested += sign * block.requested
-        self._allocated += sign * block.size
+        self.allocated += sign * block.size
         self._rounding += sign * (block.rounded - block.requested)
         self._unsplit += sign * (block.size - block.rounded)
 
@@ -447,8 +399,7 @@ class CachingAllocator:
         rest.previous, rest.next = block, block.next
         if rest.next is not None:
             rest.next.previous = rest
-        block.next = rest
-        block.size = size
+        block.next, block.size = rest, size
         self._blocks[rest.address] = rest
         return rest
 
@@ -464,7 +415,10 @@ class CachingAllocator:
 
     def _withdraw(self, block: Block) -> None:
         """Out of the list that a block that is not in use is in."""
-        self._take(block)
+        if block.mapped:
+            self._take(block)
+        else:
+            block.pool.unmapped.remove(block.address)
 
     def _absorb(self, block: Block) -> Block:
         """The block, with the one behind it."""
@@ -483,15 +437,7 @@ def joins(neighbour: Block | None, block: Block) -> TypeGuard[Block]:
     return neighbour is not None and not neighbour.in_use and neighbour.mapped == block.mapped
 
 
-def _mapped_from(block: Block | None) -> Iterator[Block]:
-    while block is not None and block.mapped:
-        yield block
-        block = block.next
-
-
-def new_allocator(
-    settings: Settings | None = None, capacity: int | None = None
-) -> CachingAllocator:
+def new_allocator(settings: Settings, capacity: int | None = None) -> CachingAllocator:
     """An empty caching allocator with these settings.
 
     Args:
@@ -505,6 +451,5 @@ def new_allocator(
 
     if capacity is not None and capacity < 1:
         raise ValueError(f"a capacity of {capacity} bytes")
-    settings = settings or Settings()
     kind = ExpandableAllocator if settings.expandable_segments else CachingAllocator
     return kind(settings, capacity)

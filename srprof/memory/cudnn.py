@@ -40,9 +40,8 @@ def copied_for_tensor_cores(node: Node) -> int | None:
         return None
     if transposed and node.shape[1] < FEWEST_IN_TENSOR_CORES:
         return None
-    if image.shape[1] < FEWEST_IN_TENSOR_CORES:
-        return 0
-    if prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS:
+    in_place = prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS
+    if image.shape[1] < FEWEST_IN_TENSOR_CORES or in_place:
         return 0
     maps = _copy(image) + _copy(node.outputs[0])
     return maps + _copy_of_weights(weight) + _ALIGNMENT if maps else 0

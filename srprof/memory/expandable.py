@@ -1,4 +1,4 @@
-"""The caching allocator with `expandable_segments:True`. No torch."""
+"""The caching allocator with expandable segments. No torch."""
 
 from __future__ import annotations
 
@@ -46,17 +46,13 @@ class ExpandableAllocator(CachingAllocator):
 
     def _reserve(self, pool: Pool, rounded: int) -> Block | None:
         """A block of newly mapped pages, with the free block before them if there is one."""
-        if not self._allows(self.settings.segment_size(rounded)):
+        if self._reserved + self.settings.segment_size(rounded) > self._allowed:
             return None
         block = self._lowest_room(pool, rounded)
-        if not block.mapped:
-            mapped = self._map(block, min(block.size, rounded))
-            if mapped is None:
-                return None
-            block = mapped
-        while block.size < rounded:
-            assert block.next is not None  # or there would not be room
-            mapped = self._map(block.next, min(block.next.size, rounded - block.size))
+        while not block.mapped or block.size < rounded:
+            there, missing = (block.size, block.next) if block.mapped else (0, block)
+            assert missing is not None  # or there would not be room
+            mapped = self._map(missing, min(missing.size, rounded - there))
             if mapped is None:
                 return None
             block = mapped
@@ -90,7 +86,7 @@ class ExpandableAllocator(CachingAllocator):
         """
         page = self.settings.page_size(block.pool.small)
         size = -(-size // page) * page
-        if not self._has(size):
+        if self._reserved + size > self._device:
             return None
         self._withdraw(block)
         if size < block.size:
@@ -123,12 +119,6 @@ class ExpandableAllocator(CachingAllocator):
             insort(block.pool.unmapped, block.address)
         else:
             del self._blocks[block.address]  # the whole segment
-
-    def _withdraw(self, block: Block) -> None:
-        if block.mapped:
-            self._take(block)
-        else:
-            block.pool.unmapped.remove(block.address)
 
 
 def _room(block: Block) -> int:

@@ -94,6 +94,11 @@ def counted(storage: Storage) -> bool:
     return not storage.host
 
 
+def of_the_run(storage: Storage) -> bool:
+    """Whether it takes that memory for the run and is no part of the network."""
+    return not (storage.host or storage.resident)
+
+
 def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
     """Parts and peaks of a trace; time and space linear in nodes plus uses.
 
@@ -103,8 +108,7 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
     count = len(trace.nodes)
     kept_change, held_change = [0] * (count + 1), [0] * (count + 1)
     inputs, outputs = [0] * count, [0] * count
-    net = 0
-    before_first = 0
+    net = before_first = 0
     for storage in filter(counted, trace.storages):
         size = rounded(storage.nbytes, granularity)
         if storage.resident:
@@ -126,13 +130,8 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
     levels = (inputs, outputs, accumulate(kept_change), accumulate(held_change))
     parts = tuple(Parts(net, *node) for node in zip(*levels, strict=False))
     idle = net + before_first
-    return MemoryModel(
-        granularity=granularity,
-        net=net,
-        parts=parts,
-        planned=_peak([p.planned for p in parts], idle),
-        eager=_peak([p.eager for p in parts], idle),
-    )
+    planned, eager = [p.planned for p in parts], [p.eager for p in parts]
+    return MemoryModel(granularity, net, parts, peak(planned, idle), peak(eager, idle))
 
 
 def _add_range(changes: list[int], start: int, stop: int, size: int) -> None:
@@ -141,11 +140,10 @@ def _add_range(changes: list[int], start: int, stop: int, size: int) -> None:
         changes[stop] -= size
 
 
-def _peak(values: Sequence[int], idle: int) -> Peak:
-    if not values:
-        return Peak(idle, None)
-    largest = max(values)
-    return Peak(largest, values.index(largest))
+def peak(values: Sequence[int], idle: int = 0, first: int = 0) -> Peak:
+    """The most of the values at the nodes from the first on; `idle` without nodes."""
+    largest = max(values, default=idle)
+    return Peak(largest, first + values.index(largest) if values else None)
 
 
 def alive_at(trace: Trace, node: int) -> tuple[int, ...]:
@@ -153,7 +151,7 @@ def alive_at(trace: Trace, node: int) -> tuple[int, ...]:
     return tuple(
         index
         for index, s in enumerate(trace.storages)
-        if counted(s) and not s.resident and s.birth <= node < s.death
+        if of_the_run(s) and s.birth <= node < s.death
     )
 
 

@@ -8,15 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from srprof.memory.model import (
-    MemoryModel,
-    alive_at,
-    counted,
-    held_span,
-    last_needed,
-    part_of,
-    rounded,
-)
+from srprof.memory.model import MemoryModel, alive_at, held_span, last_needed, of_the_run, rounded
 from srprof.records import OWN_KINDS, Reference, Trace
 
 
@@ -72,20 +64,14 @@ class Release:
 
 def held_at_peak(trace: Trace, memory: MemoryModel) -> tuple[HeldStorage, ...]:
     """The storages held at the eager peak, largest first; they sum to its `held`."""
-    node = memory.eager.node
-    if node is None:
-        return ()
-    end = len(trace.nodes)
-    held = [
-        HeldStorage(
-            storage=index,
-            references=trace.references_of(index),
-            nbytes=rounded(trace.storages[index].nbytes, memory.granularity),
-            last_use=last_needed(trace.storages[index], end),
-        )
-        for index in alive_at(trace, node)
-        if part_of(trace.storages[index], node, end) == "held"
-    ]
+    node, end = memory.eager.node, len(trace.nodes)
+    held = []
+    for index in () if node is None else alive_at(trace, node):
+        storage = trace.storages[index]
+        if node in held_span(storage, end):
+            size = rounded(storage.nbytes, memory.granularity)
+            last = last_needed(storage, end)
+            held.append(HeldStorage(index, trace.references_of(index), size, last))
     return tuple(sorted(held, key=lambda h: (-h.nbytes, h.storage)))
 
 
@@ -95,16 +81,18 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
     for held in held_at_peak(trace, memory):
         variables = ", ".join(dict.fromkeys(_base(r.variable) for r in _together(held.references)))
         groups.setdefault((held.holder.function, variables), []).append(held)
-    siblings = _by_origin(trace)
+    siblings: dict[tuple[str, int, str], list[int]] = {}
+    for index, storage in enumerate(trace.storages):
+        if of_the_run(storage) and storage.birth >= 0:
+            siblings.setdefault(_origin(trace, index), []).append(index)
     eager = [parts.eager for parts in memory.parts]
     remaining = list(eager)
     by_variable: list[Release] = []
     by_size = sorted(groups.items(), key=lambda group: -sum(h.nbytes for h in group[1]))
     for (_, variable), members in by_size:
-        storages: dict[int, None] = {}
+        storages: set[int] = set()
         for member in members:
-            origin = _origin(trace, member.storage)
-            storages.update(dict.fromkeys(siblings.get(origin, [member.storage])))
+            storages.update(siblings.get(_origin(trace, member.storage), [member.storage]))
         alone = list(eager)
         for levels in (alone, remaining):
             _release(trace, memory.granularity, storages, levels)
@@ -142,14 +130,6 @@ def _origin(trace: Trace, storage: int) -> tuple[str, int, str]:
         return "", 0, str(storage)
     node = trace.nodes[birth]
     return node.file, node.line, node.op
-
-
-def _by_origin(trace: Trace) -> dict[tuple[str, int, str], list[int]]:
-    storages: dict[tuple[str, int, str], list[int]] = {}
-    for index, storage in enumerate(trace.storages):
-        if counted(storage) and not storage.resident and storage.birth >= 0:
-            storages.setdefault(_origin(trace, index), []).append(index)
-    return storages
 
 
 def _release(trace: Trace, granularity: int, storages: Iterable[int], levels: list[int]) -> None:

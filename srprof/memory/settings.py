@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from srprof.errors import InputError
-
-MIB = 2**20
+from srprof.words import MIB
 
 #: Requests are rounded up to multiples of this many bytes.
 BLOCK = 512
@@ -117,16 +117,11 @@ class Settings:
 
     def rounded(self, nbytes: int) -> int:
         """Bytes of the block that a request needs, before any choice of a free block."""
-        divisions = self._divisions(nbytes)
-        if divisions > 1 and nbytes > BLOCK * divisions:
-            step = (1 << (nbytes.bit_length() - 1)) // divisions
-        else:
-            step = BLOCK
+        interval = min(max(nbytes.bit_length() - MIB.bit_length(), 0), _INTERVALS - 1)
+        divisions = self.roundup_power2_divisions[interval]
+        fine = divisions > 1 and nbytes > BLOCK * divisions
+        step = (1 << (nbytes.bit_length() - 1)) // divisions if fine else BLOCK
         return max(-(-nbytes // step) * step, BLOCK)
-
-    def _divisions(self, nbytes: int) -> int:
-        interval = nbytes.bit_length() - MIB.bit_length()
-        return self.roundup_power2_divisions[min(max(interval, 0), _INTERVALS - 1)]
 
     def segment_size(self, rounded: int) -> int:
         """Bytes of the segment that is reserved for a rounded request."""
@@ -145,8 +140,7 @@ class Settings:
 
 _OPTION = re.compile(r"([^\[\],:]+):(\[[^\[\]]*\]|[^\[\],:]+)(?:,|$)")
 
-_AT_LEAST_A_LARGE_SEGMENT = frozenset({"max_split_size_mb", "max_non_split_rounding_mb"})
-
+_AT_LEAST_A_LARGE_SEGMENT = ("max_split_size_mb", "max_non_split_rounding_mb")
 #: As many digits as a 64-bit integer has.
 _MOST_DIGITS = 19
 
@@ -154,8 +148,7 @@ _MOST_DIGITS = 19
 def _options(text: str) -> list[tuple[str, str]]:
     """Names and values, in order; blanks do not count."""
     text = "".join(text.split())
-    options = []
-    position = 0
+    options, position = [], 0
     while position < len(text):
         match = _OPTION.match(text, position)
         if match is None:
@@ -189,14 +182,10 @@ def _whole(value: str) -> int:
     return int(value)
 
 
-def _mebibytes(value: str) -> int:
-    return _whole(value) * MIB
-
-
-def _large_segment(value: str) -> int:
-    size = _mebibytes(value)
-    if size <= OWN_SEGMENT:
-        raise ValueError(f"give more than {OWN_SEGMENT // MIB}")
+def _mebibytes(value: str, over: int = -1) -> int:
+    size = _whole(value) * MIB
+    if size <= over:
+        raise ValueError(f"give more than {over // MIB}")
     return size
 
 
@@ -206,26 +195,18 @@ def _truth(value: str) -> bool:
     return value == "True"
 
 
-def _number(value: str) -> float:
-    """The number, NaN for what is none."""
+def _share(value: str, wanted: str, holds: Callable[[float], bool]) -> float:
     try:
-        return float(value)
+        share = float(value)
     except ValueError:
-        return float("nan")
+        share = float("nan")
+    if not holds(share):
+        raise ValueError(f"give a number {wanted}, such as 0.8")
+    return share
 
 
-def _fraction(value: str) -> float:
-    fraction = _number(value)
-    if not 0 < fraction <= 1:
-        raise ValueError("give a number over 0 and at most 1, such as 0.8")
-    return fraction
-
-
-def _threshold(value: str) -> float:
-    threshold = _number(value)
-    if not 0 < threshold < 1:
-        raise ValueError("give a number between 0 and 1, such as 0.8")
-    return threshold
+_fraction = partial(_share, wanted="over 0 and at most 1", holds=lambda share: 0 < share <= 1)
+_threshold = partial(_share, wanted="between 0 and 1", holds=lambda share: 0 < share < 1)
 
 
 def _power_of_two(value: str, zero: bool = False) -> int:
@@ -243,8 +224,7 @@ def _power2_divisions(value: str) -> tuple[int, ...]:
     """
     if not value.startswith("["):
         return (_power_of_two(value),) * _INTERVALS
-    divisions = [0] * _INTERVALS
-    last = 0
+    divisions, last = [0] * _INTERVALS, 0
     for position, entry in enumerate(filter(None, value[1:-1].split(","))):
         size, colon, count = entry.partition(":")
         if not colon:
@@ -263,7 +243,7 @@ def _power2_divisions(value: str) -> tuple[int, ...]:
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "max_split_size_mb": ("max_split_size", _mebibytes),
     "max_non_split_rounding_mb": ("max_non_split_rounding", _mebibytes),
-    "large_segment_size_mb": ("large_segment_size", _large_segment),
+    "large_segment_size_mb": ("large_segment_size", partial(_mebibytes, over=OWN_SEGMENT)),
     "roundup_power2_divisions": ("roundup_power2_divisions", _power2_divisions),
     "expandable_segments": ("expandable_segments", _truth),
     "garbage_collection_threshold": ("garbage_collection_threshold", _threshold),

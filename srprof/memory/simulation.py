@@ -1,9 +1,7 @@
 """What a program allocates when it runs a network over images: traces through the allocator.
 
-The program loads the network, then calls it with one image after the other, on one stream. The
-allocator's state is carried over, so that what an image needs depends on those before it.
-
-Pure functions of the traces; no torch.
+The images follow each other on one stream, and the allocator's state is carried over, so that
+what an image needs depends on those before it. Pure functions of the traces; no torch.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from srprof.records import External, Node, Trace
 
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
 Workspace = Callable[[Node], int]
+_OF_A_NETWORK = ("parameter", "buffer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +76,23 @@ class Simulation:
     segments: tuple[SegmentInfo, ...] = ()
 
     @property
-    def _usages(self) -> tuple[ImageUsage, ...]:
-        return self.images if self.construction is None else (*self.images, self.construction)
+    def _peaks(self) -> list[Peaks]:
+        return [usage.peaks for usage in (*self.images, self.construction) if usage is not None]
 
     @property
     def peak_allocated(self) -> int:
         """The prediction of `torch.cuda.max_memory_allocated()`."""
-        return max(usage.peaks.allocated for usage in self._usages)
+        return max(peaks.allocated for peaks in self._peaks)
 
     @property
     def peak_requested(self) -> int:
         """The most that the program asked for at once: `requested_bytes.all.peak`."""
-        return max(usage.peaks.requested for usage in self._usages)
+        return max(peaks.requested for peaks in self._peaks)
 
     @property
     def peak_reserved(self) -> int:
         """The prediction of `torch.cuda.max_memory_reserved()`."""
-        return max(usage.peaks.reserved for usage in self._usages)
+        return max(peaks.reserved for peaks in self._peaks)
 
     @property
     def peak_image(self) -> int | None:
@@ -119,8 +118,7 @@ class Simulation:
     @property
     def at_peak(self) -> Usage:
         """What the peak is made of: requested, rounding and what was not split off."""
-        peak = max(self._usages, key=lambda usage: usage.peaks.allocated)
-        return peak.peaks.at_allocated
+        return max(self._peaks, key=lambda peaks: peaks.allocated).at_allocated
 
     @property
     def not_simulated(self) -> tuple[str, ...]:
@@ -203,95 +201,71 @@ def loading_order(externals: Iterable[External]) -> list[External]:
     other tensors that the run read (`constant`) come last. The order of a module's children is
     that of their first parameter, or of their first buffer where they have none.
     """
-    root = _Module()
-    others = []
+    externals = list(externals)
+    own = [external for external in externals if external.role in _OF_A_NETWORK]
+    return [*_of_module(own, 0), *(e for e in externals if e.role not in {*_OF_A_NETWORK, "input"})]
+
+
+def _of_module(externals: Iterable[External], depth: int) -> Iterator[External]:
+    """Those of a module so many names below the network, its children's first."""
+    children: dict[str, list[External]] = {}
+    own = []
     for external in externals:
-        if external.role not in {"parameter", "buffer"}:
-            others += [external] * (external.role != "input")
-        else:
-            module = root
-            for name in external.name.split(".")[:-1]:
-                module = module.children.setdefault(name, _Module())
-            (module.parameters if external.role == "parameter" else module.buffers).append(external)
-    return [*root.tensors(), *others]
-
-
-@dataclass(slots=True)
-class _Module:
-    """A module as the dotted names tell of it."""
-
-    children: dict[str, _Module] = field(default_factory=dict)
-    parameters: list[External] = field(default_factory=list)
-    buffers: list[External] = field(default_factory=list)
-
-    def tensors(self) -> Iterator[External]:
-        for child in self.children.values():
-            yield from child.tensors()
-        yield from self.parameters
-        yield from self.buffers
+        names = external.name.split(".")[depth:]
+        (own if len(names) == 1 else children.setdefault(names[0], [])).append(external)
+    for child in children.values():
+        yield from _of_module(child, depth + 1)
+    yield from sorted(own, key=lambda external: external.role == "buffer")
 
 
 def _check_one_network(traces: Sequence[Trace]) -> None:
-    network = _network(traces[0])
-    for index, trace in enumerate(traces):
-        if not trace.carried and _network(trace) != network:
+    networks = [
+        [(e.name, e.info.nbytes) for e in trace.externals if e.role in _OF_A_NETWORK]
+        for trace in traces
+    ]
+    for index, (trace, network) in enumerate(zip(traces, networks, strict=True)):
+        if not trace.carried and network != networks[0]:
             raise ValueError(
                 f"trace {index} is of another network than trace 0: their parameters and buffers "
                 "differ; simulate each network by itself"
             )
 
 
-def _network(trace: Trace) -> list[tuple[str, int]]:
-    return [
-        (external.name, external.info.nbytes)
-        for external in trace.externals
-        if external.role in {"parameter", "buffer"}
-    ]
-
-
+@dataclass(eq=False)
 class _Program:
     """A program that runs. Blocks are known by their addresses.
 
     Attributes:
+        held: what is there between calls, by the last trace's storages.
         image, node: indices of what is being run, None if there is none.
     """
 
-    def __init__(
-        self,
-        allocator: CachingAllocator,
-        workspace: Workspace | None,
-        blas_workspace: int,
-        keep_input: bool,
-        keep_result: bool,
-    ) -> None:
-        self.allocator = allocator
-        self.image: int | None = None
-        self.node: int | None = None
-        self._workspace = workspace
-        self._blas_workspace = blas_workspace
-        self._keep_input = keep_input
-        self._keep_result = keep_result
-        self._held: dict[int, int] = {}  # what is there between calls, by the last trace's storages
-        self._input: list[int] = []
-        self._result: list[int] = []
+    allocator: CachingAllocator
+    workspace: Workspace | None
+    blas_workspace: int
+    keep_input: bool
+    keep_result: bool
+    image: int | None = None
+    node: int | None = None
+    held: dict[int, int] = field(default_factory=dict)
+    input: list[int] = field(default_factory=list)
+    result: list[int] = field(default_factory=list)
 
     def construct(self, trace: Trace) -> ImageUsage:
         """Run a constructor; what it leaves on the device is the network's, or a cache."""
         self.allocator.reset_peaks()
-        schedule, blocks = _Schedule(trace), dict[int, int]()
-        allocated, peak_node = self._nodes(trace, schedule, blocks)
-        self._free(schedule.deaths[-1], blocks)
-        self._held = blocks
-        return ImageUsage(self.allocator.peaks, peak_node, allocated)
+        schedule = _Schedule(trace)
+        usage = self._nodes(trace, schedule, self.held)
+        self._free(schedule.deaths[-1], self.held)
+        return usage
 
     def load(self, trace: Trace) -> None:
         """Load what the first trace finds of its network and is not there yet."""
         self._take_over(trace)
         for external in loading_order(trace.externals):
             storage = external.info.storage
-            if storage in self._held or storage < 0 or not counted(trace.storages[storage]):
-                continue
-            self._held[storage] = self.allocator.allocate(trace.storages[storage].nbytes)
+            if storage not in self.held and storage >= 0 and counted(trace.storages[storage]):
+                self.held[storage] = self._allocate(trace, storage)
 
     def run(self, trace: Trace, follower: Trace | None) -> ImageUsage:
         """Run one image; what the caller does not keep is dropped before and after."""
@@ -300,34 +274,22 @@ class _Program:
         if self.image and trace.carried:
             self._take_over(trace)
         schedule = _Schedule(trace)
-        blocks = self._before(trace, schedule)
-        allocated, peak_node = self._nodes(trace, schedule, blocks)
+        blocks = {index: self._allocate(trace, index) for index in schedule.inputs}
+        self._drop(self.input)
+        if self.image == 0 or trace.carried:  # others find what an earlier one left
+            blocks |= _moved(self.held, schedule.leaving)
+        usage = self._nodes(trace, schedule, blocks)
         self._after(schedule, blocks, keep=follower is not None and bool(follower.carried))
-        return ImageUsage(self.allocator.peaks, peak_node, allocated)
+        return usage
 
     def _take_over(self, trace: Trace) -> None:
         """Know what is there by this trace's storages; what it does not find is gone."""
-        carried = {
-            index: self._held.pop(earlier)
-            for index, earlier in trace.carried.items()
-            if earlier in self._held
-        }
-        self._drop([*self._held.values()])
-        self._held = carried
+        held = self.held
+        self.held = {i: held.pop(old) for i, old in trace.carried.items() if old in held}
+        self._drop([*held.values()])
 
-    def _before(self, trace: Trace, schedule: _Schedule) -> dict[int, int]:
-        """Allocate the inputs; gives the blocks of the storages that the run may free."""
-        blocks = {index: self._allocate(trace, index) for index in schedule.inputs}
-        self._drop(self._input)
-        if self.image == 0 or trace.carried:  # others find what an earlier one left
-            for index in schedule.leaving & self._held.keys():
-                blocks[index] = self._held.pop(index)
-        return blocks
-
-    def _nodes(
-        self, trace: Trace, schedule: _Schedule, blocks: dict[int, int]
-    ) -> tuple[tuple[int, ...], int | None]:
-        """Run the nodes; gives what is allocated at the end of each, and the one of the peak."""
+    def _nodes(self, trace: Trace, schedule: _Schedule, blocks: dict[int, int]) -> ImageUsage:
+        """Run the nodes; freeing what is left changes nothing of what this gives."""
         peak, peak_node = self.allocator.peak_allocated, None
         allocated = []
         for node in trace.nodes:
@@ -335,43 +297,46 @@ class _Program:
             self._free(schedule.deaths[node.index], blocks)
             for index in schedule.births[node.index]:
                 blocks[index] = self._allocate(trace, index)
-            if self._blas_workspace and row(node.op).scratch == "cublas":
-                self.allocator.allocate(self._blas_workspace)  # kept by the handle, so never freed
-                self._blas_workspace = 0
-            if self._workspace is not None:
-                self.allocator.free(self.allocator.allocate(self._workspace(node)))
+            if self.blas_workspace and row(node.op).scratch == "cublas":
+                self.allocator.allocate(self.blas_workspace)  # kept by the handle, so never freed
+                self.blas_workspace = 0
+            if self.workspace is not None:
+                self.allocator.free(self.allocator.allocate(self.workspace(node)))
             if self.allocator.peak_allocated > peak:
                 peak, peak_node = self.allocator.peak_allocated, node.index
             allocated.append(self.allocator.allocated)
         self.node = None
-        return tuple(allocated), peak_node
+        return ImageUsage(self.allocator.peaks, peak_node, tuple(allocated))
 
     def _after(self, schedule: _Schedule, blocks: dict[int, int], *, keep: bool) -> None:
         """Let go what `forward` and then the caller let go; `keep` what the network caches."""
         if keep:
-            self._held |= {index: blocks.pop(index) for index in schedule.cached & blocks.keys()}
+            self.held |= _moved(blocks, schedule.cached)
         self._free(schedule.deaths[-1], blocks)
         self._free(schedule.cached, blocks)
-        self._drop(self._result)
-        self._result = [blocks.pop(index) for index in schedule.results if index in blocks]
-        if not self._keep_result:
-            self._drop(self._result)
-        self._input = [blocks.pop(index) for index in schedule.inputs if index in blocks]
-        if not self._keep_input:
-            self._drop(self._input)
+        self._drop(self.result)
+        self.result = [*_moved(blocks, schedule.results).values()]
+        if not self.keep_result:
+            self._drop(self.result)
+        self.input = [*_moved(blocks, schedule.inputs).values()]
+        if not self.keep_input:
+            self._drop(self.input)
 
     def _allocate(self, trace: Trace, index: int) -> int:
         return self.allocator.allocate(trace.storages[index].nbytes)
 
     def _free(self, indices: Iterable[int], blocks: dict[int, int]) -> None:
-        for index in indices:
-            if index in blocks:
-                self.allocator.free(blocks.pop(index))
+        self._drop([*_moved(blocks, indices).values()])
 
     def _drop(self, addresses: list[int]) -> None:
         for address in addresses:
             self.allocator.free(address)
         addresses.clear()
+
+
+def _moved(blocks: dict[int, int], indices: Iterable[int]) -> dict[int, int]:
+    """The blocks of these storages, as far as they are there, taken out of the others."""
+    return {index: blocks.pop(index) for index in indices if index in blocks}
 
 
 class _Schedule:
@@ -390,10 +355,8 @@ class _Schedule:
         end = len(trace.nodes)
         self.births: list[list[int]] = [[] for _ in range(end)]
         self.deaths: list[list[int]] = [[] for _ in range(end + 1)]
-        self.inputs: list[int] = []
-        self.results: list[int] = []
-        self.leaving: set[int] = set()
-        self.cached: set[int] = set()
+        self.inputs, self.results = list[int](), list[int]()
+        self.leaving, self.cached = set[int](), set[int]()
         for index, storage in enumerate(trace.storages):
             if storage.resident or not counted(storage):
                 continue

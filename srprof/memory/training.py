@@ -5,13 +5,12 @@ Pure functions of the trace of a step; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from srprof.codec import Key
-from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, rounded
+from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, peak, rounded
 
 if TYPE_CHECKING:
     from srprof.records import Storage, Trace, TrainingStep
@@ -88,26 +87,15 @@ def step_memory(trace: Trace, granularity: int = GRANULARITY) -> StepMemory:
         end = count if storage.resident else max(min(storage.death, count), begin)
         changes[kind][begin] += size
         changes[kind][end] -= size
-    levels = zip(*(accumulate(changes[kind][:count]) for kind in KINDS), strict=True)
-    kinds = tuple(levels)
+    kinds = tuple(zip(*(accumulate(changes[kind][:count]) for kind in KINDS), strict=True))
     totals = [sum(node) for node in kinds]
-    spans = {
-        "forward": range(step.backward),
-        "backward": range(step.backward, step.update),
-        "update": range(step.update, count),
+    phases = {
+        phase: peak(totals[first:end], first=first)
+        for phase, (first, end) in zip(
+            PHASES, pairwise((0, step.backward, step.update, count)), strict=True
+        )
     }
-    return StepMemory(
-        granularity=granularity,
-        kinds=kinds,
-        peak=_most(totals, range(count)),
-        phases={phase: _most(totals, spans[phase]) for phase in PHASES},
-    )
-
-
-def _most(totals: list[int], nodes: Iterable[int]) -> Peak:
-    """The most over the nodes, and the first that has it."""
-    node = max(nodes, key=lambda index: (totals[index], -index), default=None)
-    return Peak(0 if node is None else totals[node], node)
+    return StepMemory(granularity, kinds, peak(totals), phases)
 
 
 def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tuple[SavedLine, ...]:
@@ -121,12 +109,8 @@ def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tupl
             maker = trace.nodes[storage.birth]
             item = (maker.op, rounded(storage.nbytes, granularity))
             lines.setdefault((maker.file, maker.line, maker.function), []).append(item)
-    saved = (
-        SavedLine(*place, tuple(sorted({op for op, _ in items})), len(items), _total(items))
-        for place, items in lines.items()
-    )
+    saved = []
+    for place, items in lines.items():
+        ops, sizes = zip(*items, strict=True)
+        saved.append(SavedLine(*place, tuple(sorted({*ops})), len(items), sum(sizes)))
     return tuple(sorted(saved, key=lambda line: (-line.nbytes, line.file, line.line)))
-
-
-def _total(items: list[tuple[str, int]]) -> int:
-    return sum(nbytes for _, nbytes in items)

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from srprof.errors import InputError
@@ -72,16 +74,11 @@ def _operand(info: TensorInfo | None) -> str:
     if info is None:
         return "?"
     text = f"{shape_text(info.shape) or 'scalar'} {info.dtype}"
-    dense = _contiguous(info.shape)
-    return text if info.strides in ((), dense) else f"{text} {'/'.join(map(str, info.strides))}"
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))
+    steps = accumulate((max(size, 1) for size in info.shape[:0:-1]), mul, initial=1)
+    contiguous = tuple(steps)[::-1]
+    if info.strides in ((), contiguous):
+        return text
+    return f"{text} {'/'.join(map(str, info.strides))}"
 
 
 @dataclass(frozen=True)
@@ -131,14 +128,12 @@ class WorkspaceTable:
         entries = dict(self.entries)
         for key, nbytes in other.entries.items():
             entries[key] = max(nbytes, entries.get(key, 0))
-        source, kind = max((self.source, self.kind), (other.source, other.kind))
-        return WorkspaceTable(source, kind, entries)
+        return WorkspaceTable(*max((self.source, self.kind), (other.source, other.kind)), entries)
 
     def to_json(self) -> str:
         """As text: sorted, so that it can be compared."""
-        entries = dict(sorted(self.entries.items()))
-        record = FILE.encode(_Record(self.kind, self.source, entries))
-        return json.dumps(record, indent=1) + "\n"
+        record = _Record(self.kind, self.source, dict(sorted(self.entries.items())))
+        return json.dumps(FILE.encode(record), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str = "the table") -> WorkspaceTable:

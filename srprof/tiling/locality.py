@@ -181,12 +181,7 @@ def _compare_on(
 
 
 def _both(
-    subject: Subject,
-    size: tuple[int, int],
-    tile: int,
-    halo: int,
-    multiple: int,
-    dtype: torch.dtype,
+    subject: Subject, size: tuple[int, int], tile: int, halo: int, multiple: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The whole image's result and that of its tiles."""
     model = subject.model.to(dtype)

@@ -18,8 +18,8 @@ from torch import nn
 
 from srprof.blame import function_name, is_user_file
 from srprof.records import Frame, Trace
-from srprof.tracing.gpu import standing_in
-from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
+from srprof.tracing.holders import run_again, stack
+from srprof.tracing.recorder import Recorder
 from srprof.workload import Workload
 
 
@@ -55,46 +55,28 @@ def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], 
     calls = _Calls()
     frames: list[tuple[Frame, ...]] = []
 
-    def note(recorder: Recorder) -> None:
+    def note(_recorder: Recorder, _model: nn.Module) -> None:
         frames.append(tuple(_frames(calls.numbers)))
 
-    ops: list[str] = []
-    with standing_in(trace.device):
-        instance = workload.instance(trace.device)
-        recorder = Recorder(instance.model, DEVICE_TYPES[trace.device], on_node=note)
-        recorder.add_inputs(instance.args, instance.kwargs)
-        try:
-            with recording(recorder), calls.counting():
-                call_model(*instance)
-        except Exception:  # the first run went through: this one is another
-            return None
-        finally:
-            ops = [node.op for node in recorder.nodes]
-            recorder.ledger.forget()
+    ops = run_again(workload, trace, note, calls.counting())
     return tuple(frames) if ops == [node.op for node in trace.nodes] else None
 
 
 def _frames(numbers: Mapping[int, int]) -> Iterator[Frame]:
     """The user's frames on the stack, from the outermost."""
-    stack: list[FrameType] = []
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code is not BOUNDARY:
-        stack.append(frame)
-        frame = frame.f_back
-    for depth in range(len(stack) - 1, -1, -1):
-        code = stack[depth].f_code
-        if not is_user_file(code.co_filename):
-            continue
-        called = numbers.get(id(stack[depth - 1]), 0) if depth else 0
-        yield Frame(
-            call=numbers.get(id(stack[depth]), 0),
-            called=called,
-            file=code.co_filename,
-            function=function_name(code),
-            first_line=code.co_firstlineno,
-            line=stack[depth].f_lineno,
-            place=_place(code, stack[depth].f_lasti),
-        )
+    frames = list(stack())
+    for frame, inner in zip(reversed(frames), [*reversed(frames[:-1]), None], strict=True):
+        code = frame.f_code
+        if is_user_file(code.co_filename):
+            yield Frame(
+                call=numbers.get(id(frame), 0),
+                called=numbers.get(id(inner), 0),
+                file=code.co_filename,
+                function=function_name(code),
+                first_line=code.co_firstlineno,
+                line=frame.f_lineno,
+                place=_place(code, frame.f_lasti),
+            )
 
 
 @cache
@@ -109,13 +91,11 @@ def _place(code: CodeType, instruction: int) -> tuple[int, int, int, int] | None
     None where Python does not say: before 3.11.
     """
     positions = _positions(code)
-    index = instruction // 2
-    if not 0 <= index < len(positions):
+    if instruction < 0 or instruction // 2 >= len(positions):
         return None
-    line, last_line, column, last_column = positions[index]
-    if None in (line, last_line, column, last_column):
-        return None
-    return line, column, last_line, last_column
+    line, last_line, column, last_column = positions[instruction // 2]
+    place = (line, column, last_line, last_column)
+    return None if None in place else place
 
 
 class OwnedModule(NamedTuple):

@@ -10,15 +10,18 @@ import dis
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import islice
 from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
+from srprof.memory.model import alive_at
 from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
@@ -35,15 +38,7 @@ _MODULES_OWN = frozenset(vars(nn.Module()))
 #: What no search goes into; modules are searched by themselves.
 _LEAVES = (str, bytes, int, float, type(None), type, ModuleType, torch.dtype, nn.Module)
 
-_ORDER: dict[ReferenceKind, int] = {
-    "local": 0,
-    "argument": 1,
-    "attribute": 2,
-    "global": 3,
-    "torch": 4,
-    "temporary": 5,
-    "unknown": 6,
-}
+_ORDER = {kind: place for place, kind in enumerate(get_args(ReferenceKind))}
 
 
 class _Stop(BaseException):
@@ -53,37 +48,30 @@ class _Stop(BaseException):
 class _Inspector:
     """Watches the second run: notes the stack at births, and looks around at the end."""
 
-    def __init__(self, trace: Trace, node: int, model: nn.Module) -> None:
+    def __init__(self, trace: Trace, node: int) -> None:
         self.trace = trace
         self.node = node
-        self.model = model
-        self.wanted = {
-            i
-            for i, s in enumerate(trace.storages)
-            if not (s.resident or s.host) and s.birth <= node < s.death
-        }
+        self.wanted = set(alive_at(trace, node))
         self.births = {trace.storages[i].birth for i in self.wanted}
         self.lines_at_birth: dict[int, dict[int, int]] = {}
-        self.references: dict[int, list[Reference]] = {}
-        self.depths: dict[tuple[int, Reference], int] = {}
-        self.same_run = True
+        #: By storage, references, each with the place of its frame among the user's.
+        self.references: dict[int, dict[Reference, int]] = {}
 
-    def __call__(self, recorder: Recorder) -> None:
+    def __call__(self, recorder: Recorder, model: nn.Module) -> None:
         index = len(recorder.nodes) - 1
         if recorder.nodes[index].op != self.trace.nodes[index].op:
-            self.same_run = False
             raise _Stop
         if index in self.births:
-            self.lines_at_birth[index] = {id(f): f.f_lineno for f in _stack()}
+            self.lines_at_birth[index] = {id(f): f.f_lineno for f in stack()}
         if index == self.node:
-            self._look(recorder)
+            self._look(recorder, model)
             raise _Stop
 
-    def _look(self, recorder: Recorder) -> None:
+    def _look(self, recorder: Recorder, model: nn.Module) -> None:
         caller: FrameType | None = None
         torch_frames: list[FrameType] = []
-        depth = sum(is_user_file(frame.f_code.co_filename) for frame in _stack())
-        for frame in _stack():
+        depth = sum(is_user_file(frame.f_code.co_filename) for frame in stack())
+        for frame in stack():
             filename = frame.f_code.co_filename
             if is_user_file(filename):
                 depth -= 1
@@ -97,15 +85,14 @@ class _Inspector:
         for torch_frame in torch_frames:
             self._look_at_frame(recorder, torch_frame, user=caller)
         del caller, torch_frames
-        self._look_at_modules(recorder)
+        self._look_at_modules(recorder, model)
         read = {info.storage for info in recorder.nodes[-1].inputs}
         nameless = self.wanted.difference(self.references)
         for storage in nameless & read:  # a value on its way from one call to the next
             self._add(storage, self._at_birth(storage, "(a temporary)", "temporary"))
-        lifetimes = recorder.ledger.lifetimes
-        missing = {
-            s for s in nameless - read if lifetimes[s].nbytes and lifetimes[s].birth != self.node
-        }  # its own results have no name yet, and what has no bytes needs none
+        # its own results have no name yet, and what has no bytes needs none
+        lives = {storage: recorder.ledger.lifetimes[storage] for storage in nameless - read}
+        missing = {s for s, life in lives.items() if life.nbytes and life.birth != self.node}
         if missing:
             self._look_everywhere(recorder, missing)
 
@@ -124,9 +111,7 @@ class _Inspector:
                     reference = Reference(path, function_name(code), code.co_filename, line, kind)
                 else:
                     reference = _in_torch(path, frame, user)
-                self._add(storage, reference)
-                if own:
-                    self.depths[storage, reference] = depth
+                self._add(storage, reference, depth)
 
     def _binding(
         self, frame: FrameType, path: str, name: str, storage: int
@@ -137,19 +122,17 @@ class _Inspector:
         birth = self.trace.storages[storage].birth
         born = self.lines_at_birth.get(birth, {}).get(id(frame))
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if name in arguments and not stores:
+        if name in arguments and (born is None or not stores):
             return code.co_firstlineno, "argument"
-        if born is None:  # it came from elsewhere: an argument or an attribute
-            if name in arguments:
-                return code.co_firstlineno, "argument"
+        if born is None:  # it came from elsewhere
             return min(stores, default=code.co_firstlineno), "local"
         if path != name:
             return born, "local"
         before = [line for line in stores if line <= born]
         return max(before, default=min(stores, default=born)), "local"
 
-    def _look_at_modules(self, recorder: Recorder) -> None:
-        for module_path, module in self.model.named_modules():
+    def _look_at_modules(self, recorder: Recorder, model: nn.Module) -> None:
+        for module_path, module in model.named_modules():
             where = f"{module_path or 'model'} ({type(module).__name__})"
             for name, value in _attributes(module):
                 for path, tensor in _reach(f"self.{name}", value):
@@ -159,23 +142,20 @@ class _Inspector:
 
     def _look_everywhere(self, recorder: Recorder, missing: set[int]) -> None:
         """Ask the garbage collector who refers to the tensors that no frame or module names."""
-        tensors: list[tuple[Any, str, int]] = []
-        for candidate in gc.get_objects():
-            if issubclass(type(candidate), torch.Tensor):
-                storage = recorder.ledger.index_of(candidate)
-                if storage in missing:
-                    assert storage is not None
-                    tensors.append((candidate, "", storage))
+        tensors = [
+            (candidate, "", storage)
+            for candidate in gc.get_objects()
+            if issubclass(type(candidate), torch.Tensor)
+            and (storage := recorder.ledger.index_of(candidate)) in missing
+            and storage is not None
+        ]
         roots = _roots(tensors)
-        with_tensor = {storage for _, _, storage in tensors}
         for storage in missing:
-            if storage in roots:
-                self._add(storage, roots[storage])
-            elif storage in with_tensor:
+            reference = roots.get(storage)
+            if reference is None and any(storage == known for _, _, known in tensors):
                 name = "(a temporary or a reference cycle)"
-                self._add(storage, self._at_birth(storage, name, "unknown"))
-            else:
-                self._add(storage, self._at_birth(storage, "(inside torch)", "torch"))
+                reference = self._at_birth(storage, name, "unknown")
+            self._add(storage, reference or self._at_birth(storage, "(inside torch)", "torch"))
 
     def _at_birth(self, storage: int, name: str, kind: ReferenceKind) -> Reference:
         """A reference without a variable, at the line that made the storage."""
@@ -185,18 +165,9 @@ class _Inspector:
         node = self.trace.nodes[birth]
         return Reference(name, node.function, node.file, node.line, kind)
 
-    def sorted_references(self) -> Mapping[int, tuple[Reference, ...]]:
-        """What was found, by storage, the user's own variables first."""
-        return {
-            storage: tuple(sorted(references, key=lambda r: _ORDER[r.kind]))
-            for storage, references in self.references.items()
-        }
-
-    def _add(self, storage: int, reference: Reference) -> None:
+    def _add(self, storage: int, reference: Reference, depth: int = -1) -> None:
         if storage in self.wanted:
-            known = self.references.setdefault(storage, [])
-            if reference not in known:
-                known.append(reference)
+            self.references.setdefault(storage, {})[reference] = depth
 
 
 def find_references(
@@ -208,8 +179,10 @@ def find_references(
         References by storage index, the user's own variables first; None if the second run did
         not make the same calls, so that nothing can be said.
     """
-    inspector = _inspect(workload, trace, node)
-    return None if inspector is None else inspector.sorted_references()
+    held = find_holders(workload, trace, node)
+    if held is None:
+        return None
+    return {storage: tuple(r for r, _ in holders) for storage, holders in held.items()}
 
 
 def find_holders(
@@ -219,35 +192,45 @@ def find_holders(
 
     -1 if it is no variable of a frame of the user's.
     """
-    inspector = _inspect(workload, trace, node)
-    if inspector is None:
+    inspector = _Inspector(trace, node)
+    ops = run_again(workload, trace, inspector)
+    if ops is None or ops != [node.op for node in trace.nodes[: len(ops)]]:
         return None
     return {
-        storage: tuple((r, inspector.depths.get((storage, r), -1)) for r in references)
-        for storage, references in inspector.sorted_references().items()
+        storage: tuple(sorted(references.items(), key=lambda item: _ORDER[item[0].kind]))
+        for storage, references in inspector.references.items()
     }
 
 
-def _inspect(workload: Workload, trace: Trace, node: int) -> _Inspector | None:
-    """A run that stops at a node and has looked around there; None if it was another run."""
+def run_again(
+    workload: Workload,
+    trace: Trace,
+    watch: Callable[[Recorder, nn.Module], None],
+    within: AbstractContextManager[object] | None = None,
+) -> list[str] | None:
+    """Run a workload as its trace was made; `watch` is told of each node, and may stop the run.
+
+    Returns:
+        The ops that were called; None if the model raised, so that this run is another.
+    """
     with standing_in(trace.device):
-        instance = workload.instance(trace.device)
-        inspector = _Inspector(trace, node, instance.model)
-        recorder = Recorder(instance.model, DEVICE_TYPES[trace.device], on_node=inspector)
+        model, *_ = instance = workload.instance(trace.device)
+        kind = DEVICE_TYPES[trace.device]
+        recorder = Recorder(model, kind, on_node=lambda recorder: watch(recorder, model))
         recorder.add_inputs(instance.args, instance.kwargs)
         try:
-            with recording(recorder):
+            with recording(recorder), within or nullcontext():
                 call_model(*instance)
         except _Stop:
             pass
-        except Exception:  # the first run went through: this one is another
+        except Exception:
             return None
         finally:
             recorder.ledger.forget()
-    return inspector if inspector.same_run else None
+    return [node.op for node in recorder.nodes]
 
 
-def _stack() -> Iterator[FrameType]:
+def stack() -> Iterator[FrameType]:
     """Frames from the innermost to the model's outermost."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not BOUNDARY:
@@ -262,20 +245,18 @@ def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
         return
     if depth == 0 or isinstance(value, _LEAVES):
         return
+    parts: Iterable[tuple[object, Any]]
     if isinstance(value, (list, tuple, deque)):
-        for i, item in zip(range(_ITEMS), value, strict=False):
-            yield from _reach(f"{name}[{i}]", item, depth=depth - 1)
+        parts, step = enumerate(value), "[{}]"
     elif isinstance(value, (set, frozenset)):
-        for item in value:
-            yield from _reach(f"{name}{{...}}", item, depth=depth - 1)
+        parts, step = (("...", item) for item in value), "{{{}}}"
     elif isinstance(value, Mapping):
-        for key, item in zip(list(value)[:_ITEMS], list(value.values()), strict=False):
-            yield from _reach(f"{name}[{key!r}]", item, depth=depth - 1)
+        parts, step = list(zip(value, value.values(), strict=False)), "[{!r}]"
     else:
         attributes = getattr(value, "__dict__", None)
-        if isinstance(attributes, dict):
-            for key, item in list(attributes.items())[:_ITEMS]:
-                yield from _reach(f"{name}.{key}", item, depth=depth - 1)
+        parts, step = list(attributes.items()) if isinstance(attributes, dict) else (), ".{}"
+    for key, item in islice(parts, _ITEMS):
+        yield from _reach(name + step.format(key), item, depth - 1)
 
 
 @cache
@@ -284,11 +265,10 @@ def _store_lines(code: CodeType) -> dict[str, tuple[int, ...]]:
     stores: dict[str, list[int]] = {}
     line = code.co_firstlineno
     for instruction in dis.get_instructions(code):
-        starts = instruction.starts_line
         if sys.version_info >= (3, 13):
             line = instruction.line_number or line
-        elif starts:
-            line = starts
+        else:
+            line = instruction.starts_line or line
         if instruction.opname.startswith("STORE_"):
             names = instruction.argval
             for name in names if isinstance(names, tuple) else (names,):

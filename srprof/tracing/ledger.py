@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,35 +26,25 @@ class _Death(weakref.ref):  # type: ignore[type-arg]  # with an argument it is n
     index: int
 
 
+@dataclass(slots=True, eq=False)
 class Lifetime:
-    """A storage while the run goes on; `freeze` makes the record of it."""
+    """A storage while the run goes on; `freeze` makes the record of it. A `death` of -1 is none."""
 
-    __slots__ = ("birth", "cached", "death", "host", "name", "nbytes", "returned", "role", "uses")
-
-    def __init__(self, nbytes: int, role: Role, birth: int, host: bool, name: str) -> None:
-        self.nbytes = nbytes
-        self.role = role
-        self.birth = birth
-        self.host = host
-        self.name = name
-        self.death = -1  # it lives
-        self.returned = False
-        self.cached = False
-        self.uses: list[int] = []
+    nbytes: int
+    role: Role
+    birth: int
+    host: bool
+    name: str
+    death: int = -1
+    returned: bool = False
+    cached: bool = False
+    uses: list[int] = field(default_factory=list)
 
     def freeze(self, end: int) -> Storage:
         """The record; `end` is the death of what outlived the run."""
-        return Storage(
-            nbytes=self.nbytes,
-            role=self.role,
-            birth=self.birth,
-            death=end if self.death < 0 else self.death,
-            uses=tuple(self.uses),
-            returned=self.returned,
-            host=self.host,
-            name=self.name,
-            cached=self.cached,
-        )
+        death = end if self.death < 0 else self.death
+        span = (self.nbytes, self.role, self.birth, death, tuple(self.uses))
+        return Storage(*span, self.returned, self.host, self.name, self.cached)
 
 
 class Ledger:
@@ -82,9 +73,13 @@ class Ledger:
     def index_of(self, tensor: torch.Tensor) -> int | None:
         """Index of the tensor's storage, None if it was not seen yet or there is none."""
         try:
-            index = self._index_by_id.get(id(tensor.untyped_storage()))
+            return self.known(tensor.untyped_storage())
         except NotImplementedError:  # sparse and other layouts without one storage
             return None
+
+    def known(self, storage: torch.UntypedStorage) -> int | None:
+        """Index of a storage, None if it was not seen."""
+        index = self._index_by_id.get(id(storage))
         return index if index is not None and self.lifetimes[index].death < 0 else None
 
     def register(self, tensor: torch.Tensor, role: Role, birth: int, name: str = "") -> int:
@@ -96,9 +91,8 @@ class Ledger:
             storage = tensor.untyped_storage()
         except NotImplementedError:
             return -1
-        nbytes = storage.nbytes()
-        known = self._index_by_id.get(id(storage))
-        if known is not None and self.lifetimes[known].death < 0:
+        nbytes, known = storage.nbytes(), self.known(storage)
+        if known is not None:
             if self.lifetimes[known].nbytes == nbytes:
                 return known
             self._end_life(known)  # resized: the old block is gone
@@ -116,15 +110,9 @@ class Ledger:
         if earlier is not None:
             self.carried[index] = earlier
         self._index_by_id[id(storage)] = index
-        death = _Death(storage, self._on_death)
+        self._deaths[index] = death = _Death(storage, self._on_death)
         death.index = index
-        self._deaths[index] = death
         return index
-
-    def known(self, storage: torch.UntypedStorage) -> int | None:
-        """Index of a storage, None if it was not seen."""
-        index = self._index_by_id.get(id(storage))
-        return index if index is not None and self.lifetimes[index].death < 0 else None
 
     def take_over(self) -> None:
         """Enter what the run before has left: as constants, whether this one reads them or not.
@@ -149,19 +137,15 @@ class Ledger:
         It is in main memory, whatever the model's device. Gives its bytes if that counts.
         """
         host = self.device != "cpu"
-        number = Lifetime(nbytes, "activation", self.clock, host, "number")
-        number.death = self.clock + 1
+        number = Lifetime(nbytes, "activation", self.clock, host, "number", death=self.clock + 1)
         self.lifetimes.append(number)
         return 0 if host else nbytes
 
     def mark_caches(self) -> None:
-        """Find what outlives the call, when the caller has let go what he got of it.
-
-        What only a reference cycle holds is no cache: Python frees it sooner or later.
-        """
+        """Find what outlives the call, when the caller has let go what he got of it."""
         alive = [s for s in self.lifetimes if s.death < 0 and s.role == "activation"]
         if alive:
-            gc.collect()
+            gc.collect()  # what only a reference cycle holds is no cache
         for lifetime in alive:
             lifetime.cached = lifetime.death < 0
 

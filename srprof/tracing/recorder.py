@@ -20,30 +20,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
-from srprof.records import (
-    External,
-    ModuleCall,
-    Node,
-    Role,
-    Storage,
-    TensorInfo,
-    TensorRef,
-)
+from srprof.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
 
-#: Checks that an exported program carries; they hold for the device it was exported on only.
-_EXPORT_CHECKS = frozenset({"aten::_assert_tensor_metadata"})
+#: A check that an exported program carries; it holds for the device it was exported on only.
+_EXPORT_CHECK = "aten::_assert_tensor_metadata"
 #: Not a computation: how a fake tensor is asked for its device.
-_QUERIES = frozenset({"prim::device"})
+_QUERY = "prim::device"
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -52,12 +42,11 @@ DEVICE_TYPES = {"meta": "meta", "cpu": "cpu", "cuda-fake": "cuda"}
 
 
 class _Schema(NamedTuple):
-    """What the recorder needs of an operator's schema."""
+    """What the recorder needs of an operator's schema: arguments by position (and name)."""
 
     op: str
     overload: str
-    written: tuple[int, ...]
-    written_keywords: tuple[str, ...]
+    written: tuple[tuple[int, str], ...]
     tensors: tuple[int, ...]
 
 
@@ -67,17 +56,12 @@ _WRAPPED_NUMBER = {bool: 1, int: 8, float: 8, complex: 16}
 
 def _read_schema(func: Any) -> _Schema:
     namespace, _, op = func._schema.name.partition("::")
-    written = [
-        (i, a.name)
-        for i, a in enumerate(func._schema.arguments)
-        if a.alias_info is not None and a.alias_info.is_write
-    ]
+    arguments = list(enumerate(func._schema.arguments))
     return _Schema(
         op if namespace == "aten" else f"{namespace}.{op}",
         func._overloadname,
-        tuple(i for i, _ in written),
-        tuple(name for _, name in written),
-        tuple(i for i, a in enumerate(func._schema.arguments) if str(a.type) == "Tensor"),
+        tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write),
+        tuple(i for i, a in arguments if str(a.type) == "Tensor"),
     )
 
 
@@ -156,13 +140,10 @@ class Recorder(TorchDispatchMode):
 
     def add_inputs(self, args: Iterable[object], kwargs: Mapping[str, object]) -> None:
         """Register the tensors of the call as its inputs."""
-        for position, value in enumerate(args):
+        named = [(f"input_{i}" if i else "input", value) for i, value in enumerate(args)]
+        for name, value in (*named, *kwargs.items()):
             for part, tensor in enumerate(tensors_in(value)):
-                name = f"input_{position}" if position else "input"
                 self.add_external(tensor, f"{name}_{part}" if part else name, "input")
-        for keyword, value in kwargs.items():
-            for part, tensor in enumerate(tensors_in(value)):
-                self.add_external(tensor, f"{keyword}_{part}" if part else keyword, "input")
 
     def _read(self, tensor: torch.Tensor) -> tuple[TensorRef, TensorInfo]:
         """Where an argument comes from, and what it is."""
@@ -180,12 +161,9 @@ class Recorder(TorchDispatchMode):
     def _first_tensor_of(self, storage: int) -> TensorRef | None:
         """What stands in for a tensor that was made without a call, such as `x.data`."""
         birth = self.ledger.lifetimes[storage].birth
-        if birth < 0:
-            infos, node = [external.info for external in self.externals], -1
-        else:
-            infos, node = list(self.nodes[birth].outputs), birth
-        output = next((i for i, info in enumerate(infos) if info.storage == storage), None)
-        return None if output is None else TensorRef(node, output)
+        externals = (external.info for external in self.externals)
+        infos = enumerate(externals if birth < 0 else self.nodes[birth].outputs)
+        return next((TensorRef(birth, i) for i, info in infos if info.storage == storage), None)
 
     def place(self) -> tuple[str, str, int, str]:
         """Module, file, line and function that a call is made for, while it is made."""
@@ -197,19 +175,19 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled():
-            # Composite calls arrive whole here; take them apart as outside inference mode.
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE)
+        if composite and torch.is_inference_mode_enabled():
+            # It arrives whole here; take it apart as outside inference mode. `func.decompose`
+            # would take torch's references where there are some.
             cast = emulation()
-            if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
-                # not `func.decompose`, which takes torch's references where there are some
-                with self, nullcontext() if cast is None else cast.resumed():
-                    return func._op_dk(_COMPOSITE, *args, **kwargs)
+            with self, nullcontext() if cast is None else cast.resumed():
+                return func._op_dk(_COMPOSITE, *args, **kwargs)
         schema = self._schemas.get(func)
         if schema is None:
             schema = self._schemas[func] = _read_schema(func)
-        if func._schema.name in _EXPORT_CHECKS:
+        if func._schema.name == _EXPORT_CHECK:
             return None
-        if func._schema.name in _QUERIES or func.namespace == "profiler":
+        if func._schema.name == _QUERY or func.namespace == "profiler":
             return func(*args, **kwargs)
         index = len(self.nodes)
         inputs: list[TensorInfo] = []
@@ -232,20 +210,16 @@ class Recorder(TorchDispatchMode):
             outputs.append(_info(tensor, storage))
             self._source_by_id[id(tensor)] = (TensorRef(index, position), storage)
         created = range(first_new, len(self.ledger))
-        wrapped = self._add_wrapped_numbers(schema, args)
+        # what torch made tensors of (`x * 2`)
+        numbers = [type(args[i]) for i in schema.tensors if i < len(args)]
+        sizes = [_WRAPPED_NUMBER[kind] for kind in numbers if kind in _WRAPPED_NUMBER]
+        wrapped = sum(map(self.ledger.add_number, sizes))
         for storage in {i.storage for i in inputs}.union(written):
             if 0 <= storage < first_new:
                 self.ledger.lifetimes[storage].uses.append(index)
-        module, file, line, function = self.place()
         self.nodes.append(
             Node(
-                index=index,
-                op=schema.op,
-                overload=schema.overload,
-                module=module,
-                file=file,
-                line=line,
-                function=function,
+                *(index, schema.op, schema.overload, *self.place()),
                 inputs=tuple(inputs),
                 outputs=tuple(outputs),
                 created=tuple(created),
@@ -258,15 +232,6 @@ class Recorder(TorchDispatchMode):
         if self._on_node is not None:
             self._on_node(self)
         return result
-
-    def _add_wrapped_numbers(self, schema: _Schema, args: tuple[Any, ...]) -> int:
-        """Enter the tensors that torch made of numbers (`x * 2`); gives the bytes that count."""
-        count = 0
-        for position in schema.tensors:
-            nbytes = _WRAPPED_NUMBER.get(type(args[position]), 0) if position < len(args) else 0
-            if nbytes:
-                count += self.ledger.add_number(nbytes)
-        return count
 
     def _encode(self, value: Any, inputs: list[TensorInfo]) -> Any:
         """Arguments with each tensor replaced by a reference, and `inputs` filled in order."""
@@ -283,7 +248,7 @@ class Recorder(TorchDispatchMode):
     def _written(self, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> list[int]:
         """Indices of the storages that the call changes in place."""
         written: list[int] = []
-        for position, keyword in zip(schema.written, schema.written_keywords, strict=True):
+        for position, keyword in schema.written:
             value = args[position] if position < len(args) else kwargs.get(keyword)
             for tensor in tensors_in(value):
                 storage = self.ledger.register(tensor, "activation", len(self.nodes))
@@ -304,16 +269,9 @@ class Recorder(TorchDispatchMode):
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
             if not op.lstrip("_").startswith("index"):  # a GPU takes indices from main memory
                 self.mixed_ops.add(op)
-
-            def move(value: Any) -> Any:
-                if isinstance(value, torch.Tensor):
-                    same = value.dim() == 0 or value.device.type == "meta"
-                    return value if same else value.to("meta")
-                if isinstance(value, (list, tuple)):
-                    return type(value)(move(item) for item in value)
-                return value
-
-            args, kwargs = move(args), {key: move(item) for key, item in kwargs.items()}
+            args, kwargs = tree_map_only(
+                torch.Tensor, lambda t: t.to("meta") if t.dim() else t, (args, kwargs)
+            )
         return func(*args, **kwargs)
 
     # -- modules ------------------------------------------------------------------------------
@@ -333,14 +291,8 @@ class Recorder(TorchDispatchMode):
             return  # not a child of the model: a global activation, say
         first = next(tensors_in(output), None)
         weight = getattr(module, "weight", None)
-        self.calls.append(
-            ModuleCall(
-                path=path,
-                kind=_torch_class(type(module)),
-                output=() if first is None else tuple(first.shape),
-                weight=tuple(weight.shape) if isinstance(weight, torch.Tensor) else (),
-            )
-        )
+        shapes = (tuple(t.shape) if isinstance(t, torch.Tensor) else () for t in (first, weight))
+        self.calls.append(ModuleCall(path, _torch_class(type(module)), *shapes))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -407,16 +359,13 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
 
     `grad`: autograd records too, as outside `torch.no_grad`.
     """
-    before = register_module_forward_pre_hook(recorder.enter_module)
-    try:
-        after = register_module_forward_hook(recorder.leave_module, always_call=True)
-        try:
-            with torch.set_grad_enabled(grad), recorder:
-                yield recorder
-        finally:
-            after.remove()
-    finally:
-        before.remove()
+    with (
+        register_module_forward_pre_hook(recorder.enter_module),
+        register_module_forward_hook(recorder.leave_module, always_call=True),
+        torch.set_grad_enabled(grad),
+        recorder,
+    ):
+        yield recorder
 
 
 def call_model(model: nn.Module, args: Iterable[object], kwargs: Mapping[str, object]) -> Any:

@@ -115,10 +115,7 @@ def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
     """
     with _conditions(calls[0], trace_on, []) as gpu:
         alone = _run_where_possible(calls[0], trace_on, gpu)
-        with (
-            fused_attention() if _attends(alone) else nullcontext(),
-            standing_in(alone.device),
-        ):
+        with fused_attention() if _attends(alone) else nullcontext(), standing_in(alone.device):
             return _record_program(calls, alone)
 
 
