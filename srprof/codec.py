@@ -155,6 +155,11 @@ def encode(value: Any) -> Any:
     return value
 
 
+def pick(record: object, names: str) -> JsonObject:
+    """Of a record the fields and properties with these names, encoded, in their order."""
+    return {name: encode(getattr(record, name)) for name in names.split()}
+
+
 # -- from JSON and TOML ---------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 MIB = 2**20
 
@@ -31,6 +32,11 @@ def signed_size(nbytes: int) -> str:
 def shape_text(sides: Iterable[int]) -> str:
     """`1x50x256x256`; "" for a scalar."""
     return "x".join(map(str, sides))
+
+
+def tensors_text(tensors: Iterable[Any]) -> str:
+    """`1x3x256x256 float32, 1 float32`, of whatever has a shape and a dtype."""
+    return ", ".join(f"{shape_text(tensor.shape)} {tensor.dtype}" for tensor in tensors)
 
 
 def printable(text: object) -> str:

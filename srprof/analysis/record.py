@@ -16,7 +16,7 @@ from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
 from srprof.records import Reference
 from srprof.shown import Shown
-from srprof.words import mib_size
+from srprof.words import mib_size, tensors_text
 
 #: Version of the object.
 SCHEMA = 1
@@ -309,7 +309,12 @@ class AnalysisRecord(Heading, Shown):
     def headline(self) -> str:
         """What was run, and its peaks."""
         peaks = ", ".join(f"{name} {mib_size(n)}" for name, n in self.memory.peak.items())
-        return f"{self.model.spec} at {', '.join(map(str, self.inputs))}: {peaks}"
+        return f"{self.title}: {peaks}"
+
+    @property
+    def title(self) -> str:
+        """`FMEN-S at 1x3x256x256 float32`."""
+        return f"{self.model.spec} at {tensors_text(self.inputs)}"
 
     @property
     def feature_map_bytes(self) -> int | None:

@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
     with TerminalProgress(sys.stderr) as progress:
         progress("rewriting", 0, 1)
         found = savings(workload, args.level, tiles)
-        proof = prove(workload, found.made, full=args.verify, progress=progress)
+        proof = prove(workload, found.lean, full=args.verify, progress=progress)
     if args.emit is not None and proof.holds:
-        emit(workload, found.made, args.emit)
+        emit(workload, found.lean, args.emit)
     emitted = args.emit if proof.holds else None
     show(args, document(found, proof, emitted))
     return 0 if proof.holds else 1

@@ -44,14 +44,14 @@ class Savings(Shown):
     Attributes:
         stages: the network as it is, then one for each pass in order.
         before, after: analyses of the first and the last.
-        made: the lean network, on the CPU; without tiles.
+        lean: the network made so, on the CPU; without tiles.
         tiling: what is known of the network's halo, if it was to run in tiles.
     """
 
     stages: tuple[Stage, ...]
     before: Analysis
     after: Analysis
-    made: Lean
+    lean: Lean
     tiling: Locality | None = None
 
     view = "lean"

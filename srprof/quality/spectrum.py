@@ -51,6 +51,11 @@ class Spectrum:
     channels: int
     mean: Array
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the feature map: (C, H, W)."""
+        return self.channels, *self.mean.shape
+
     @cached_property
     def power(self) -> Array:
         """Squared magnitudes of the Fourier transform, the zero frequency at [H // 2, W // 2]."""

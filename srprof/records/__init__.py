@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from srprof.words import tensors_text
+
 if TYPE_CHECKING:
     from torch.fx import Graph
 
@@ -255,6 +257,11 @@ class Trace:
     def inputs(self) -> tuple[External, ...]:
         """The tensors of the call."""
         return tuple(e for e in self.externals if e.role == "input")
+
+    @property
+    def inputs_text(self) -> str:
+        """Their shapes and dtypes."""
+        return tensors_text(e.info for e in self.inputs)
 
     def references_of(self, storage: int) -> tuple[Reference, ...]:
         """What references a storage at the eager peak; at least one entry."""

@@ -6,9 +6,11 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 Kind = Literal[
     "text", "number", "count", "mib", "giga", "mega", "time", "share", "change", "scaled", "fixed"
@@ -91,6 +93,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def build(cls, records: Iterable[T], *fields: tuple[Column, Callable[[T], object]]) -> Table:
+        """A row for each record; every column stands beside what it shows of one."""
+        columns = tuple(column for column, _ in fields)
+        return cls(columns, tuple(tuple(take(r) for _, take in fields) for r in records))
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -131,7 +131,7 @@ def emitted(folder: Path, spec: str, shape: tuple[int, ...], level: str, ending:
     state = folder / "weights.pt"
     torch.save(network.state_dict(), state)
     given = resolve(spec, [shape], weights=str(state))
-    emit(given, savings(given, level).made, str(target))
+    emit(given, savings(given, level).lean, str(target))
     return target, network
 
 

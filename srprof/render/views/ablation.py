@@ -22,19 +22,17 @@ _NAMES = "variant model params flops_ntire peak training_peak iterations psnr_dB
 
 def document(ablation: Ablation) -> Document:
     """A line for bicubic enlargement and for each variant."""
-    return Document((_section(ablation),), ablation.to_dict, main=_main(ablation))
-
-
-def _main(ablation: Ablation) -> Table:
-    baseline = ("bicubic", *[None] * 6, ablation.bicubic.psnr, ablation.bicubic.l1)
-    rows = ((o.variant.name, o.variant.training.model, *_row(o)[1:-1]) for o in ablation.outcomes)
-    return Table(tuple(map(Column, _NAMES)), (baseline, *rows))
+    scores = ablation.bicubic.psnr, ablation.bicubic.l1
+    rows = ((o.variant.name, o.variant.training.model, *_figures(o)) for o in ablation.outcomes)
+    baseline = ("bicubic", *[None] * 6, *scores)
+    main = Table(tuple(map(Column, _NAMES)), (baseline, *rows))
+    return Document((_section(ablation),), ablation.to_dict, main=main)
 
 
 def _section(ablation: Ablation) -> Section:
     study, bicubic = ablation.study, ablation.bicubic
     baseline = ("bicubic", *[None] * 5, bicubic.psnr, bicubic.l1, None)
-    rows = (baseline, *map(_row, ablation.outcomes))
+    rows = ((o.variant.name, *_figures(o), _below(o)) for o in ablation.outcomes)
     plan = ablation.outcomes[0].result.plan
     after = [
         f"Params, FLOPs and eager peak of the inference form at {study.input}; training: predicted "
@@ -49,20 +47,14 @@ def _section(ablation: Ablation) -> Section:
             f"{MERGED_TOLERANCE:g} is allowed."
         )
     lines = (study.note,) if study.note else ()
-    return Section(study.title, lines, Table(_COLUMNS, rows), tuple(after))
+    return Section(study.title, lines, Table(_COLUMNS, (baseline, *rows)), tuple(after))
 
 
-def _row(outcome: Outcome) -> tuple[object, ...]:
-    cost, score = outcome.cost, outcome.score
-    plan = outcome.result.plan
-    return (
-        outcome.variant.name,
-        cost.params,
-        cost.flops,
-        cost.peak,
-        plan.memory.peak,
-        plan.config.iterations,
-        score.psnr,
-        score.l1,
-        "yes" if outcome.below_bicubic else "no",
-    )
+def _below(outcome: Outcome) -> str:
+    return "yes" if outcome.below_bicubic else "no"
+
+
+def _figures(outcome: Outcome) -> tuple[float | None, ...]:
+    cost, score, plan = outcome.cost, outcome.score, outcome.result.plan
+    training = (plan.memory.peak, plan.config.iterations)
+    return cost.params, cost.flops, cost.peak, *training, score.psnr, score.l1

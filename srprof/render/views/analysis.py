@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord, ReleaseRecord
 from srprof.codec import encode
 from srprof.paths import place
 from srprof.render.document import Column, Document, Section, Table, notes
-from srprof.render.views import View, latency, published
+from srprof.render.views import SHAPED, Field, View, latency, published
 from srprof.words import mib, mib_size, shape_text
 
 #: Rows of a long table in the summary, where nobody says how many.
@@ -30,14 +29,6 @@ _PARTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """An analysis with how many rows its long tables have; None is all."""
-
-    record: AnalysisRecord
-    rows: int | None
-
-
 def document(record: AnalysisRecord, view: View = "summary", top: int | None = None) -> Document:
     """The tables of a view.
 
@@ -46,49 +37,53 @@ def document(record: AnalysisRecord, view: View = "summary", top: int | None = N
         top: rows of each long table, the largest; 0 is all. None is 10 in the summary, else all.
     """
     usual = _ROWS if view == "summary" else None
-    shown = _Shown(record, usual if top is None else top or None)
-    sections = (make(shown) for make in _MAKERS[view])
-    main = {"peak": _live, "modules": _modules}.get(view, _all_nodes)(_Shown(record, None))
-    return Document(
-        tuple(section for section in sections if section is not None),
-        data=lambda: encode(record),
-        main=main.table,
-    )
+    sections = _sections(record, view, usual if top is None else top or None)
+    main = {"peak": _live, "modules": _modules}.get(view, _all_nodes)(record, None)
+    every = (*filter(None, sections), *notes(record.notes))
+    return Document(every, data=lambda: encode(record), main=main.table)
+
+
+def _sections(record: AnalysisRecord, view: View, rows: int | None) -> tuple[Section | None, ...]:
+    """Those of a view in their order; None for what this analysis has not."""
+    head, predicted = _headline(record), latency.overview(record)
+    if view == "nodes":
+        return head, predicted, _all_nodes(record, rows)
+    if view == "modules":
+        return head, predicted, _modules(record, rows)
+    if view == "peak":
+        return head, _breakdown(record), _live(record, rows), _held(record, rows)
+    memory = (_breakdown(record), _nodes(record, rows), _held(record, rows))
+    slowest = latency.slowest(record, rows)
+    return head, *memory, predicted, slowest, _complexity(record), _published(record)
 
 
 # -- the peaks ------------------------------------------------------------------------------------
 
 
-def _headline(shown: _Shown) -> Section:
-    record, memory = shown.record, shown.record.memory
-    maps, unit = memory.peak_feature_maps, record.feature_map_bytes
-    rows = []
-    for name, nbytes in memory.peak.items():
-        in_maps = () if unit is None else ((nbytes - memory.net) / unit,)
-        node = record.node(memory.peak_node.get(name))
-        figure = figures.known(name)
-        meaning = "" if figure is None else figure.meaning
-        rows.append((name, nbytes, *in_maps, _at(node) or "", meaning))
-    columns = (
-        Column("peak"),
-        Column("MiB", "mib"),
-        *(() if maps is None else (Column(f"maps of {shape_text(maps.of)}", "scaled"),)),
-        Column("at node"),
-        Column("meaning"),
+def _headline(record: AnalysisRecord) -> Section:
+    memory, maps = record.memory, record.memory.peak_feature_maps
+    unit = record.feature_map_bytes or 1
+    in_maps = Column(f"maps of {shape_text(maps.of if maps else ())}", "scaled")
+    table = Table.build(
+        memory.peak.items(),
+        (Column("peak"), lambda peak: peak[0]),
+        (Column("MiB", "mib"), lambda peak: peak[1]),
+        *([(in_maps, lambda peak: (peak[1] - memory.net) / unit)] if maps else []),
+        (Column("at node"), lambda peak: _at(record.node(memory.peak_node.get(peak[0]))) or ""),
+        (Column("meaning"), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
     )
-    eager, held = memory.peak["eager"], _held_bytes(record)
+    held = _held_bytes(record)
     after = []
     if held:
         after.append(
-            f"{mib_size(held)} of the eager peak ({held / eager:.0%}) is held: variables still "
-            "reference tensors that nothing needs any more."
+            f"{mib_size(held)} of the eager peak ({held / memory.peak['eager']:.0%}) is held: "
+            "variables still reference tensors that nothing needs any more."
         )
     after += _allocator(record)
     if record.fallback:
         after.append(f"The meta device could not run this network: {record.fallback}")
-    title = f"{record.model.spec} at {', '.join(map(str, record.inputs))}"
     line = _TRACED_ON.get(record.traced_on, f"traced on {record.traced_on}")
-    return Section(title, (line,), Table(columns, tuple(rows)), tuple(after))
+    return Section(record.title, (line,), table, tuple(after))
 
 
 def _allocator(record: AnalysisRecord) -> list[str]:
@@ -148,142 +143,103 @@ def _held_bytes(record: AnalysisRecord) -> int:
     return 0 if node is None else node.held
 
 
-def _breakdown(shown: _Shown) -> Section | None:
-    node, net = _peak(shown.record), shown.record.memory.net
+def _breakdown(record: AnalysisRecord) -> Section | None:
+    node, net = _peak(record), record.memory.net
     if node is None:
         return None
     eager = net + node.referenced
-    sizes = {"net": net, **{part: getattr(node, part) for part in _PARTS if part != "net"}}
-    rows = [(part, sizes[part], sizes[part] / max(eager, 1), _PARTS[part]) for part in _PARTS]
-    rows.append(("eager", eager, 1.0, "referenced by the program"))
+    parts = {"net": net, **{part: getattr(node, part) for part in _PARTS if part != "net"}}
+    table = Table.build(
+        (parts | {"eager": eager}).items(),
+        (Column("part"), lambda part: part[0]),
+        (Column("MiB", "mib"), lambda part: part[1]),
+        (Column("share", "share"), lambda part: part[1] / max(eager, 1)),
+        (Column("what it is"), lambda part: _PARTS.get(part[0], "referenced by the program")),
+    )
     where = f", {place(node.file, node.line)}" if node.file else ""
-    columns = (Column("part"), Column("MiB", "mib"), Column("share", "share"), Column("what it is"))
-    return Section(f"At the eager peak: node {_at(node)}{where}", (), Table(columns, tuple(rows)))
+    return Section(f"At the eager peak: node {_at(node)}{where}", (), table)
 
 
 # -- nodes and modules ----------------------------------------------------------------------------
 
-_NODE_COLUMNS = (
-    Column("node", "count"),
-    Column("op"),
-    Column("module"),
-    Column("line"),
-    Column("shape"),
-    Column("eager MiB", "mib"),
-    Column("input", "mib"),
-    Column("output", "mib"),
-    Column("kept", "mib"),
-    Column("held", "mib"),
-    Column("GMACs", "giga"),
-)
-_NODE_TIMES = (Column("predicted us", "time"), Column("bound"))
 
-
-def _node_table(record: AnalysisRecord, nodes: Iterable[NodeRecord]) -> Table:
-    net, timed = record.memory.net, record.latency is not None
-    rows = tuple(
-        (
-            node.index,
-            node.op,
-            node.module,
-            place(node.file, node.line),
-            shape_text(node.shape),
-            net + node.referenced,
-            node.input,
-            node.output,
-            node.kept,
-            node.held,
-            node.macs,
-            *((node.predicted_us, node.bound) if timed else ()),
-        )
-        for node in nodes
+def _node_table(record: AnalysisRecord, nodes: Iterable[NodeRecord], *further: Field) -> Table:
+    return Table.build(
+        nodes,
+        (Column("node", "count"), lambda node: node.index),
+        *SHAPED,
+        (Column("eager MiB", "mib"), lambda node: record.memory.net + node.referenced),
+        (Column("input", "mib"), lambda node: node.input),
+        (Column("output", "mib"), lambda node: node.output),
+        (Column("kept", "mib"), lambda node: node.kept),
+        (Column("held", "mib"), lambda node: node.held),
+        *further,
     )
-    return Table(_NODE_COLUMNS + (_NODE_TIMES if timed else ()), rows)
 
 
-def _largest(shown: _Shown) -> list[NodeRecord]:
-    nodes = sorted(shown.record.nodes, key=lambda node: (-node.referenced, node.index))
-    return nodes[: shown.rows]
+def _largest(record: AnalysisRecord, rows: int | None) -> list[NodeRecord]:
+    return sorted(record.nodes, key=lambda node: (-node.referenced, node.index))[:rows]
 
 
-def _nodes(shown: _Shown) -> Section:
-    largest = _largest(shown)
-    table = _node_table(shown.record, largest)
-    memory = _NODE_COLUMNS.index(Column("GMACs", "giga"))
-    without_rest = Table(table.columns[:memory], tuple(row[:memory] for row in table.rows))
-    title = f"Largest nodes ({len(largest)} of {len(shown.record.nodes)})"
-    return Section(title, (), without_rest)
+def _nodes(record: AnalysisRecord, rows: int | None) -> Section:
+    largest = _largest(record, rows)
+    title = f"Largest nodes ({len(largest)} of {len(record.nodes)})"
+    return Section(title, (), _node_table(record, largest))
 
 
-def _all_nodes(shown: _Shown) -> Section:
+def _all_nodes(record: AnalysisRecord, rows: int | None) -> Section:
     """The nodes in the order in which they ran; the largest of them if not all are wanted."""
-    nodes = sorted(_largest(shown), key=lambda node: node.index)
-    title = f"Nodes ({len(nodes)} of {len(shown.record.nodes)})"
-    return Section(title, (), _node_table(shown.record, nodes))
+    nodes = sorted(_largest(record, rows), key=lambda node: node.index)
+    macs: Field = (Column("GMACs", "giga"), lambda node: node.macs)
+    times: tuple[Field, ...] = (
+        (Column("predicted us", "time"), lambda node: node.predicted_us),
+        (Column("bound"), lambda node: node.bound),
+    )
+    table = _node_table(record, nodes, macs, *(times if record.latency else ()))
+    return Section(f"Nodes ({len(nodes)} of {len(record.nodes)})", (), table)
 
 
-def _modules(shown: _Shown) -> Section:
+def _modules(record: AnalysisRecord, rows: int | None) -> Section:
     """Each module with the nodes that ran inside it, its children's included."""
-    record, nodes = shown.record, shown.record.nodes
-    inside: dict[str, list[NodeRecord]] = {"": list(nodes)}
-    for node in nodes:
+    inside: dict[str, list[NodeRecord]] = {"": list(record.nodes)}
+    for node in record.nodes:
         path = node.module
         while path:
             inside.setdefault(path, []).append(node)
             path = path.rpartition(".")[0]
-    timed = record.latency is not None
-    rows = [
-        (*_module_row(record, path, members), *(latency.of_module(record, path) if timed else ()))
-        for path, members in inside.items()
-    ]
-    kept = sorted(range(len(rows)), key=lambda i: (-rows[i][2], i))[: shown.rows]
-    columns = (
-        Column("module"),
-        Column("nodes", "count"),
-        Column("peak MiB", "mib"),
-        Column("at node", "count"),
-        Column("held MiB", "mib"),
-        Column("created MiB", "mib"),
-        Column("GMACs", "giga"),
-        *((Column("predicted ms", "time"), Column("share", "share")) if timed else ()),
-    )
-    table = Table(columns, tuple(rows[i] for i in sorted(kept)))
-    return Section(f"Modules ({len(kept)} of {len(rows)})", (), table)
+    top = {path: max(inside[path], key=lambda n: n.referenced, default=None) for path in inside}
 
+    def peak(path: str) -> int:
+        node = top[path]
+        return record.memory.peak["eager"] if node is None else record.memory.net + node.referenced
 
-def _module_row(
-    record: AnalysisRecord, path: str, members: list[NodeRecord]
-) -> tuple[str, int, int, int | None, int, int, int]:
-    peak = max(members, key=lambda node: node.referenced, default=None)
-    eager = record.memory.peak["eager"]
-    return (
-        path or "(the model)",
-        len(members),
-        eager if peak is None else record.memory.net + peak.referenced,
-        None if peak is None else peak.index,
-        max((node.held for node in members), default=0),
-        sum(node.output for node in members),
-        sum(node.macs or 0 for node in members),
+    kept = set(sorted(inside, key=lambda path: -peak(path))[:rows])
+    times: tuple[Field, ...] = (
+        (Column("predicted ms", "time"), lambda path: latency.of_module(record, path)[0]),
+        (Column("share", "share"), lambda path: latency.of_module(record, path)[1]),
     )
+    table = Table.build(
+        (path for path in inside if path in kept),
+        (Column("module"), lambda path: path or "(the model)"),
+        (Column("nodes", "count"), lambda path: len(inside[path])),
+        (Column("peak MiB", "mib"), peak),
+        (Column("at node", "count"), lambda path: getattr(top[path], "index", None)),
+        (Column("held MiB", "mib"), lambda path: max((n.held for n in inside[path]), default=0)),
+        (Column("created MiB", "mib"), lambda path: sum(n.output for n in inside[path])),
+        (Column("GMACs", "giga"), lambda path: sum(n.macs or 0 for n in inside[path])),
+        *(times if record.latency else ()),
+    )
+    return Section(f"Modules ({len(kept)} of {len(inside)})", (), table)
 
 
 # -- what is alive --------------------------------------------------------------------------------
 
 
-def _held(shown: _Shown) -> Section | None:
-    releases = shown.record.memory.releases
+def _held(record: AnalysisRecord, rows: int | None) -> Section | None:
+    releases = record.memory.releases
     if not releases:
         return None
-    listed = releases[: shown.rows]
-    columns = (
-        Column("variable"),
-        Column("function"),
-        Column("bound at"),
-        Column("holds MiB", "mib"),
-        Column("last use"),
-        Column("saves alone", "mib"),
-        Column("peak then", "mib"),
-    )
+    listed = releases[:rows]
     after = [
         "saves alone: by this the eager peak falls if only this lets go after its last use, by "
         "del or by reuse of the name.",
@@ -293,21 +249,21 @@ def _held(shown: _Shown) -> Section | None:
         after.append("+: something outside that function references it too, and must let go too.")
     if len(listed) < len(releases):
         after.append(f"{len(releases) - len(listed)} more: --view peak")
-    rows = tuple(_release_row(shown.record, release) for release in listed)
-    title = "Held at the eager peak, by variable"
-    return Section(title, (), Table(columns, rows), tuple(after))
-
-
-def _release_row(record: AnalysisRecord, release: ReleaseRecord) -> tuple[object, ...]:
-    return (
-        release.variable + (" +" if release.elsewhere else ""),
-        release.function,
-        place(release.file, release.line) or release.function,
-        release.bytes,
-        _step(record, release.last_use),
-        release.saving,
-        release.peak_after,
+    table = Table.build(
+        listed,
+        (Column("variable"), lambda release: release.variable + " +" * release.elsewhere),
+        (Column("function"), lambda release: release.function),
+        (Column("bound at"), _bound_at),
+        (Column("holds MiB", "mib"), lambda release: release.bytes),
+        (Column("last use"), lambda release: _step(record, release.last_use)),
+        (Column("saves alone", "mib"), lambda release: release.saving),
+        (Column("peak then", "mib"), lambda release: release.peak_after),
     )
+    return Section("Held at the eager peak, by variable", (), table, tuple(after))
+
+
+def _bound_at(variable: ReleaseRecord | LiveRecord) -> str:
+    return place(variable.file, variable.line) or variable.function
 
 
 def _step(record: AnalysisRecord, index: int) -> str:
@@ -315,42 +271,34 @@ def _step(record: AnalysisRecord, index: int) -> str:
     return "none" if node is None else f"{node.index} {node.op}"
 
 
-def _live(shown: _Shown) -> Section:
-    live = shown.record.memory.live_at_peak
-    listed = live[: shown.rows]
-    columns = (
-        Column("part"),
-        Column("MiB", "mib"),
-        Column("shape"),
-        Column("variable"),
-        Column("function"),
-        Column("bound at"),
-        Column("made by"),
-        Column("last use"),
+def _live(record: AnalysisRecord, rows: int | None) -> Section:
+    live = record.memory.live_at_peak
+
+    def named(item: LiveRecord) -> bool:
+        return item.part != "output" or item.kind != "unknown"
+
+    def step(item: LiveRecord, index: int) -> str:
+        return "the caller" if item.birth < 0 else _step(record, index)
+
+    table = Table.build(
+        live[:rows],
+        (Column("part"), lambda item: item.part),
+        (Column("MiB", "mib"), lambda item: item.bytes),
+        (Column("shape"), lambda item: shape_text(item.shape)),
+        (Column("variable"), lambda i: i.variable if named(i) else "(result of this node)"),
+        (Column("function"), lambda item: item.function if named(item) else ""),
+        (Column("bound at"), lambda item: _bound_at(item) if named(item) else ""),
+        (Column("made by"), lambda item: step(item, item.birth)),
+        (Column("last use"), lambda item: step(item, item.last_use)),
     )
-    rows = tuple(_live_row(shown.record, item) for item in listed)
-    title = f"Alive at the eager peak ({len(listed)} of {len(live)})"
-    return Section(title, (), Table(columns, rows))
-
-
-def _live_row(record: AnalysisRecord, live: LiveRecord) -> tuple[object, ...]:
-    if live.part == "output" and live.kind == "unknown":
-        named: tuple[str, ...] = ("(result of this node)", "", "")
-    else:
-        bound = place(live.file, live.line) or live.function
-        named = live.variable, live.function, bound
-    given = live.birth < 0
-    made = "the caller" if given else _step(record, live.birth)
-    last = "the caller" if given else _step(record, live.last_use)
-    return live.part, live.bytes, shape_text(live.shape), *named, made, last
+    return Section(f"Alive at the eager peak ({len(table.rows)} of {len(live)})", (), table)
 
 
 # -- counts ---------------------------------------------------------------------------------------
 
 
-def _complexity(shown: _Shown) -> Section:
-    counts = shown.record.complexity
-    columns = (Column("measure"), Column("value"), Column("convention"))
+def _complexity(record: AnalysisRecord) -> Section:
+    counts = record.complexity
     rows = (
         ("params", f"{counts.params:,}", "all parameters"),
         ("FLOPs", f"{counts.flops_ntire / 1e9:.4f} G", "as the NTIRE challenge counts, per image"),
@@ -360,35 +308,12 @@ def _complexity(shown: _Shown) -> Section:
     )
     listed = ", ".join(f"{op} ({calls}x)" for op, calls in counts.uncounted.items())
     after = (f"MACs leave out ops without a rule: {listed}",) if listed else ()
-    return Section("Complexity", (), Table(columns, rows), after)
+    table = Table(tuple(map(Column, ("measure", "value", "convention"))), rows)
+    return Section("Complexity", (), table, after)
 
 
-def _published(shown: _Shown) -> Section | None:
-    comparisons = shown.record.published
+def _published(record: AnalysisRecord) -> Section | None:
+    comparisons = record.published
     if not comparisons:
         return None
-    title = f"Published figures ({comparisons[0].row})"
-    return Section(title, (), published.table(comparisons))
-
-
-def _latency(shown: _Shown) -> Section | None:
-    return latency.overview(shown.record)
-
-
-def _slowest(shown: _Shown) -> Section | None:
-    return latency.slowest(shown.record, shown.rows)
-
-
-def _notes(shown: _Shown) -> Section | None:
-    return next(iter(notes(shown.record.notes)), None)
-
-
-_MAKERS: dict[View, tuple[Callable[[_Shown], Section | None], ...]] = {
-    "summary": (
-        *(_headline, _breakdown, _nodes, _held),
-        *(_latency, _slowest, _complexity, _published, _notes),
-    ),
-    "nodes": (_headline, _latency, _all_nodes, _notes),
-    "peak": (_headline, _breakdown, _live, _held, _notes),
-    "modules": (_headline, _latency, _modules, _notes),
-}
+    return Section(f"Published figures ({comparisons[0].row})", (), published.table(comparisons))

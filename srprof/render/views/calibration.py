@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from srprof.calibration.record import Calibration, Timed, errors
+from srprof.codec import JsonObject, pick
 from srprof.cost.fitting import spearman
 from srprof.render.document import Cell, Column, Document, Section, Table
 
@@ -17,9 +15,8 @@ def document(calibration: Calibration, path: str | None = None) -> Document:
         path: of the profile, if it was written.
     """
     sections = (_roofs(calibration, path), _groups(calibration), _figures(calibration))
-    return Document(
-        sections, lambda: _data(calibration, path), main=Table.of(_benches(calibration))
-    )
+    benches = Table.of(_benches(calibration))
+    return Document(sections, lambda: _data(calibration, path), main=benches)
 
 
 def _roofs(calibration: Calibration, path: str | None) -> Section:
@@ -29,31 +26,27 @@ def _roofs(calibration: Calibration, path: str | None) -> Section:
         f"{calibration.rounds} samples of each bench, spread of the median one "
         f"{calibration.spread:.1%}"
     )
-    rows = [
-        *((f"peak, {mode}", f"{peak / 1e9:,.4g} GFLOP/s") for mode, peak in device.peak.items()),
-        ("bandwidth", f"{device.bandwidth / 1e9:,.4g} GB/s"),
-    ]
+    rows = [(f"peak, {mode}", f"{peak / 1e9:,.4g} GFLOP/s") for mode, peak in device.peak.items()]
+    rows.append(("bandwidth", f"{device.bandwidth / 1e9:,.4g} GB/s"))
     table = Table((Column("measured"), Column("value", "number")), tuple(rows))
-    return Section(
-        f"{device.name}: {device.title}", ((written,) if path else ()) + (spread,), table
-    )
+    lines = (written, spread) if path else (spread,)
+    return Section(f"{device.name}: {device.title}", lines, table)
 
 
 def _groups(calibration: Calibration) -> Section:
     fit, benches = calibration.fit, calibration.benches
     fitted, held_out = errors(fit.predicted, benches), errors(fit.left_out, benches)
-    count = {group: sum(timed.group == group for timed in benches) for group in fitted}
-    columns = (
-        Column("benches"),
-        Column("number", "count"),
-        Column("median error", "share"),
-        Column("held out", "share"),
+    table = Table.build(
+        fitted,
+        (Column("benches"), lambda group: group),
+        (Column("number", "count"), lambda group: sum(b.group == group for b in benches)),
+        (Column("median error", "share"), lambda group: fitted[group]),
+        (Column("held out", "share"), lambda group: held_out[group]),
     )
     after = (
         "held out: by fits that did not see the bench; mean of all "
         f"{fit.leave_one_out:.1%}, Spearman {spearman(fit.left_out, fit.measured):.3f}"
     )
-    table = Table(columns, tuple((g, count[g], fitted[g], held_out[g]) for g in fitted))
     return Section("How well the profile explains the benches", (), table, (after,))
 
 
@@ -66,46 +59,30 @@ def _figures(calibration: Calibration) -> Section:
     return Section("Fitted figures", (), Table(columns, rows))
 
 
-def _data(calibration: Calibration, path: str | None) -> dict[str, Any]:
+def _data(calibration: Calibration, path: str | None) -> JsonObject:
     """Everything, with each bench's samples."""
-    fit = calibration.fit
+    fit, pairs = calibration.fit, zip(calibration.benches, _benches(calibration), strict=True)
     return {
         "profile": path,
         "device": calibration.device.name,
         "title": calibration.device.title,
-        "rounds": calibration.rounds,
-        "spread": calibration.spread,
+        **pick(calibration, "rounds spread"),
         "mean_error": fit.mean_error,
         "held_out_error": fit.leave_one_out,
         "values": fit.values,
-        "roofs": _samples(calibration.roofs),
-        "benches": [
-            samples | bench
-            for samples, bench in zip(
-                _samples(calibration.benches), _benches(calibration), strict=True
-            )
-        ],
+        "roofs": list(map(_samples, calibration.roofs)),
+        "benches": [_samples(timed) | bench for timed, bench in pairs],
     }
 
 
-def _samples(benches: Sequence[Timed]) -> list[dict[str, Any]]:
-    return [
-        {"name": timed.name, "group": timed.group, "samples_s": list(timed.samples)}
-        for timed in benches
-    ]
+def _samples(timed: Timed) -> JsonObject:
+    return pick(timed, "name group") | {"samples_s": list(timed.samples)}
 
 
-def _benches(calibration: Calibration) -> list[dict[str, Any]]:
+def _benches(calibration: Calibration) -> list[JsonObject]:
     fit = calibration.fit
+    columns = (calibration.benches, fit.predicted, fit.left_out)
     return [
-        {
-            "name": timed.name,
-            "group": timed.group,
-            "seconds": timed.seconds,
-            "predicted": predicted,
-            "held_out": left_out,
-        }
-        for timed, predicted, left_out in zip(
-            calibration.benches, fit.predicted, fit.left_out, strict=True
-        )
+        pick(timed, "name group seconds") | {"predicted": predicted, "held_out": left_out}
+        for timed, predicted, left_out in zip(*columns, strict=True)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from srprof.codec import JsonObject, pick
 from srprof.gate.check import UPDATE, Report, Result, Row
 from srprof.gate.formats import location
 from srprof.quantities import format_quantity
@@ -27,7 +28,8 @@ def document(report: Report, root: str = "") -> Document:
     """
     failed = sum(result.failed for result in report.results) + len(report.gone)
     count = len(report.results)
-    title = f"{failed} of {count + len(report.gone)} checks failed" if failed else _hold(count)
+    hold = "the check holds" if count == 1 else f"all {count} checks hold"
+    title = f"{failed} of {count + len(report.gone)} checks failed" if failed else hold
     shown = tuple(_cells(r, row) for r in report.results for row in r.rows if _shown(row))
     lines = (report.updated,) if report.updated else ()
     sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
@@ -38,7 +40,7 @@ def document(report: Report, root: str = "") -> Document:
     return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
 
 
-def _data(report: Report, root: str) -> dict[str, object]:
+def _data(report: Report, root: str) -> JsonObject:
     """Every figure, verdict and explanation; values are whole numbers in `unit`."""
     return {
         "schema": SCHEMA,
@@ -49,36 +51,23 @@ def _data(report: Report, root: str) -> dict[str, object]:
     }
 
 
-def _check(result: Result, root: str) -> dict[str, object]:
+def _check(result: Result, root: str) -> JsonObject:
     file, line = location(result, root)
     return {
-        "name": result.name,
-        "failed": result.failed,
-        "problems": list(result.problems),
-        "left_out": list(result.left_out),
-        "explanation": list(result.explanation),
+        **pick(result, "name failed problems left_out explanation"),
         "file": file or None,
         "line": line or None,
         "metrics": [
             {
                 "metric": row.metric,
                 "unit": UNITS[row.kind],
-                "baseline": row.baseline,
-                "now": row.now,
-                "change": row.change,
-                "allowed": row.allowed,
-                "limit": row.limit,
-                "compared": row.compared,
+                **pick(row, "baseline now change allowed limit compared"),
                 "failed": row.fails,
                 "verdict": row.verdict,
             }
             for row in result.rows
         ],
     }
-
-
-def _hold(count: int) -> str:
-    return "the check holds" if count == 1 else f"all {count} checks hold"
 
 
 def _shown(row: Row) -> bool:

@@ -25,13 +25,6 @@ _REASONS = {
     ("activations", "matrix product"): "the challenge counts outputs of convolution modules "
     "alone, and fvcore those of all convolutions and matrix products",
 }
-_COLUMNS = (
-    Column("figure"),
-    Column("ours", "number"),
-    Column("fvcore", "number"),
-    Column("difference", "number"),
-    Column("by operators"),
-)
 
 
 def document(record: CrossCheck) -> Document:
@@ -39,8 +32,15 @@ def document(record: CrossCheck) -> Document:
     title = f"Cross-check with fvcore {record.fvcore}"
     section = Section(title, (f"Not comparable: {record.why}.",))
     if record.how != "none":
-        rows = tuple(_row(name, figure) for name, figure in record.figures.items())
-        section = Section(title, (_how(record),), Table(_COLUMNS, rows), _after(record))
+        table = Table.build(
+            record.figures.items(),
+            (Column("figure"), lambda item: figures.find(item[0]).title),
+            (Column("ours", "number"), lambda item: _cell(item[0], item[1].ours)),
+            (Column("fvcore", "number"), lambda item: _cell(item[0], item[1].fvcore)),
+            (Column("difference", "number"), lambda item: _difference(*item)),
+            (Column("by operators"), lambda item: _operators(*item)),
+        )
+        section = Section(title, (_how(record),), table, _after(record))
     return Document((section,), data=lambda: encode(record))
 
 
@@ -55,18 +55,20 @@ def added(analysis: Document, record: CrossCheck) -> Document:
     )
 
 
-def _row(name: str, figure: Figure) -> tuple[object, ...]:
+def _cell(name: str, count: int) -> Cell:
+    return Cell(count, _amount(name, count))
+
+
+def _difference(name: str, figure: Figure) -> Cell:
     difference = figure.fvcore - figure.ours
-    return (
-        figures.find(name).title,
-        Cell(figure.ours, _amount(name, figure.ours)),
-        Cell(figure.fvcore, _amount(name, figure.fvcore)),
-        Cell(difference, _amount(name, difference, "+") if difference else "none"),
-        ", ".join(
-            f"{kind} {_amount(name, pair.difference, '+')}"
-            for kind, pair in figure.by_operator.items()
-            if pair.difference
-        ),
+    return Cell(difference, _amount(name, difference, "+") if difference else "none")
+
+
+def _operators(name: str, figure: Figure) -> str:
+    return ", ".join(
+        f"{kind} {_amount(name, pair.difference, '+')}"
+        for kind, pair in figure.by_operator.items()
+        if pair.difference
     )
 
 

@@ -11,6 +11,8 @@ from srprof.render.document import Cell, Column, Document, Section, Table
 #: How a profile without figures gets them.
 CALIBRATE = "srprof calibrate --device {name} -o {name}.toml"
 
+_FLOPS = Column("TFLOP/s, float32", "number", "float32_flops_per_s")
+
 
 def document(profile: Profile) -> Document:
     """All figures of one profile with their sources; as JSON in SI units."""
@@ -52,40 +54,31 @@ def _data_without(name: str, title: str) -> dict[str, str]:
 
 def _lines(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Section:
     """Key figures, and how good the profile is known to be."""
-    columns = (
-        Column("name"),
-        Column("device"),
-        Column("TFLOP/s, float32", "number", "float32_flops_per_s"),
-        Column("fastest", "number", "fastest_flops_per_s"),
-        Column("GB/s", "number", "bytes_per_s"),
-        Column("cache MiB", "number", "cache_bytes"),
-        Column("memory GiB", "number", "memory_bytes"),
-        Column("launch us", "number", "launch_s"),
-        Column("figures"),
+    table = Table.build(
+        profiles,
+        (Column("name"), lambda p: p.name),
+        (Column("device"), lambda p: p.title),
+        (_FLOPS, lambda p: _in("", 1e12, p.peak.get("float32"))),
+        (Column("fastest", "number", "fastest_flops_per_s"), _fastest),
+        (Column("GB/s", "number", "bytes_per_s"), lambda p: _in("", 1e9, p.bandwidth)),
+        (Column("cache MiB", "number", "cache_bytes"), lambda p: _in("", 2**20, p.cache)),
+        (Column("memory GiB", "number", "memory_bytes"), lambda p: _in("", 2**30, p.memory)),
+        (Column("launch us", "number", "launch_s"), lambda p: _in("", 1e-6, p.launch, 3)),
+        (Column("figures"), _quality),
     )
-    rows = [*map(_row, profiles)]
-    rows += [(name, title, *[None] * 6, _no_figures(name)) for name, title in uncalibrated.items()]
+    rest = ((name, title, *[None] * 6, _no_figures(name)) for name, title in uncalibrated.items())
     after = (
         "srprof devices NAME has every figure with its source; predict with srprof analyze SPEC "
         "--device NAME.",
         "A profile of your own is a TOML file: srprof analyze SPEC --device mine.toml.",
     )
-    return Section("Device profiles", (), Table(columns, tuple(rows)), after)
+    return Section("Device profiles", (), Table(table.columns, (*table.rows, *rest)), after)
 
 
-def _row(profile: Profile) -> tuple[str | Cell | None, ...]:
-    fastest, peak = max(profile.peak.items(), key=lambda item: item[1])
-    return (
-        profile.name,
-        profile.title,
-        _in("", 1e12, profile.peak.get("float32")),
-        _in(fastest, 1e12, peak) if fastest != "float32" else None,
-        _in("", 1e9, profile.bandwidth),
-        _in("", 2**20, profile.cache),
-        _in("", 2**30, profile.memory),
-        _in("", 1e-6, profile.launch, 3),
-        _quality(profile),
-    )
+def _fastest(profile: Profile) -> Cell | None:
+    """The mode of the highest peak, where that is not float32."""
+    mode, peak = max(profile.peak.items(), key=lambda item: item[1])
+    return _in(mode, 1e12, peak) if mode != "float32" else None
 
 
 def _in(unit: str, factor: float, value: float | None, digits: int = 4) -> Cell | None:
@@ -114,11 +107,9 @@ def _details(profile: Profile) -> tuple[Section, Section]:
 
 def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
     """Key of the source, name and value of the hardware's figures."""
+    peaks = profile.peak.items()
     return [
-        *(
-            ("peak", f"peak, {mode}", _in("TFLOP/s", 1e12, peak))
-            for mode, peak in profile.peak.items()
-        ),
+        *(("peak", f"peak, {mode}", _in("TFLOP/s", 1e12, peak)) for mode, peak in peaks),
         ("bandwidth", "bandwidth", _in("GB/s", 1e9, profile.bandwidth)),
         ("cache", "last-level cache", _in("MiB", 2**20, profile.cache)),
         ("cache_bandwidth", "bandwidth of the cache", _in("GB/s", 1e9, profile.cache_bandwidth)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
+from srprof.codec import JsonObject, encode, pick
 from srprof.compare.diff import (
+    Change,
     Diff,
     NodeChange,
+    PeakChange,
     TensorChange,
     explain,
     explain_peak,
@@ -16,6 +16,7 @@ from srprof.compare.diff import (
 from srprof.figures import find
 from srprof.paths import place
 from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.views import LOCATED
 from srprof.words import signed_size
 
 #: Version of the JSON object.
@@ -25,7 +26,7 @@ SCHEMA = 1
 def document(diff: Diff, top: int | None = None) -> Document:
     """What changed, in reading order; `top` rows of each long table, all if it is None."""
     sections = (_peaks(diff), _tensors(diff, top), _nodes(diff, top), _counts(diff))
-    return Document(tuple(s for s in sections if s is not None), data=lambda: _data(diff))
+    return Document(tuple(filter(None, sections)), data=lambda: _data(diff))
 
 
 def _title(diff: Diff) -> str:
@@ -38,22 +39,13 @@ def _title(diff: Diff) -> str:
 
 
 def _peaks(diff: Diff) -> Section:
-    rows = tuple(
-        (
-            peak.change.name,
-            peak.change.before,
-            peak.change.after,
-            _signed(peak.change.difference),
-            _share(peak.change.relative),
-        )
-        for peak in diff.peaks
-    )
-    columns = (
-        Column("peak"),
-        Column("before MiB", "mib"),
-        Column("after MiB", "mib"),
-        Column("difference", "number"),
-        Column("of before", "number"),
+    table = Table.build(
+        [peak.change for peak in diff.peaks],
+        (Column("peak"), lambda change: change.name),
+        (Column("before MiB", "mib"), lambda change: change.before),
+        (Column("after MiB", "mib"), lambda change: change.after),
+        (Column("difference", "number"), _signed),
+        (Column("of before", "number"), _share),
     )
     lines = []
     if diff.before.input != diff.after.input:
@@ -67,42 +59,40 @@ def _peaks(diff: Diff) -> Section:
         lines.append(f"torch {diff.before.torch} and {diff.after.torch}")
     said = [peak for peak in diff.peaks if peak.change.name == "eager" or peak.moved]
     after = tuple(f"{explain_peak(peak)}." for peak in said)
-    return Section(_title(diff), tuple(lines), Table(columns, rows), after)
+    return Section(_title(diff), tuple(lines), table, after)
 
 
-def _signed(nbytes: int) -> Cell:
-    return Cell(nbytes, signed_size(nbytes))
+def _signed(change: Change | TensorChange | NodeChange) -> Cell:
+    """Bytes more or less; a node of one side has none."""
+    if change.difference is None:
+        return Cell(None, "only before" if change.after is None else "only after")
+    return Cell(change.difference, signed_size(change.difference))
 
 
-def _counted(difference: int) -> Cell:
-    return Cell(difference, f"{difference:+,}")
+def _share(change: Change) -> Cell | None:
+    return None if change.relative is None else Cell(change.relative, f"{change.relative:+.1%}")
 
 
-def _share(relative: float | None) -> Cell | None:
-    return None if relative is None else Cell(relative, f"{relative:+.1%}")
-
-
-def _tensors(diff: Diff, top: int | None) -> Section | None:
+def _tensors(diff: Diff, top: int | None) -> Section:
     if not diff.tensors:
-        return Section(
-            "At the eager peak the same tensors are alive, as large as before", _net(diff)
-        )
-    columns = (
-        Column("change"),
-        Column("variable"),
-        Column("function"),
-        Column("bound at"),
-        Column("made by"),
-        Column("was"),
-        Column("is"),
-        Column("before MiB", "mib"),
-        Column("after MiB", "mib"),
-        Column("difference", "number"),
-    )
+        title = "At the eager peak the same tensors are alive, as large as before"
+        return Section(title, _net(diff))
     shown = diff.tensors[:top]
+    table = Table.build(
+        shown,
+        (Column("change"), lambda change: change.fate),
+        (Column("variable"), lambda c: c.live.variable if c.live.named else "(no variable)"),
+        (Column("function"), lambda change: change.live.function),
+        (Column("bound at"), lambda change: place(change.live.file, change.live.line)),
+        (Column("made by"), lambda change: change.live.made_by or "the caller"),
+        (Column("was"), lambda change: change.before and change.before.part),
+        (Column("is"), lambda change: change.after and change.after.part),
+        (Column("before MiB", "mib"), lambda change: change.before and change.before.nbytes),
+        (Column("after MiB", "mib"), lambda change: change.after and change.after.nbytes),
+        (Column("difference", "number"), _signed),
+    )
     title = f"Tensors at the eager peak that changed ({len(shown)} of {len(diff.tensors)})"
-    after = tuple(f"{explain_tensor(change)}." for change in shown)
-    return Section(title, _net(diff), Table(columns, tuple(map(_tensor, shown))), after)
+    return Section(title, _net(diff), table, tuple(f"{explain_tensor(c)}." for c in shown))
 
 
 def _net(diff: Diff) -> tuple[str, ...]:
@@ -110,106 +100,63 @@ def _net(diff: Diff) -> tuple[str, ...]:
     return (f"beside {signed_size(change)} of parameters and buffers",) if change else ()
 
 
-def _tensor(change: TensorChange) -> tuple[Any, ...]:
-    live, before, after = change.live, change.before, change.after
-    return (
-        change.fate,
-        live.variable if live.named else "(no variable)",
-        live.function,
-        place(live.file, live.line),
-        live.made_by or "the caller",
-        before.part if before else None,
-        after.part if after else None,
-        before.nbytes if before else None,
-        after.nbytes if after else None,
-        _signed(change.difference),
-    )
-
-
 def _nodes(diff: Diff, top: int | None) -> Section | None:
     if not diff.nodes:
         return None
-    columns = (
-        Column("node", "number"),
-        Column("op"),
-        Column("module"),
-        Column("line"),
-        Column("before MiB", "mib"),
-        Column("after MiB", "mib"),
-        Column("difference", "number"),
-    )
     shown = diff.nodes[:top]
+    table = Table.build(
+        shown,
+        (Column("node", "number"), _indices),
+        *((column, lambda change, of=of: of(change.place)) for column, of in LOCATED),
+        (Column("before MiB", "mib"), lambda change: change.before_bytes),
+        (Column("after MiB", "mib"), lambda change: change.after_bytes),
+        (Column("difference", "number"), _signed),
+    )
     title = f"Nodes that changed ({len(shown)} of {len(diff.nodes)})"
     lines = (f"eager bytes at the node's end; {diff.same_nodes} nodes are as they were",)
-    return Section(title, lines, Table(columns, tuple(map(_node, shown))))
+    return Section(title, lines, table)
 
 
-def _node(change: NodeChange) -> tuple[Any, ...]:
+def _indices(change: NodeChange) -> str:
     indices = [side.index for side in (change.before, change.after) if side is not None]
-    number = " to ".join(map(str, dict.fromkeys(indices)))
-    only = "only before" if change.after is None else "only after"
-    return (
-        number,
-        change.place.op,
-        change.place.module,
-        place(change.place.file, change.place.line),
-        change.before_bytes,
-        change.after_bytes,
-        Cell(None, only) if change.difference is None else _signed(change.difference),
-    )
+    return " to ".join(map(str, dict.fromkeys(indices)))
 
 
 def _counts(diff: Diff) -> Section:
-    columns = (
-        Column("measure"),
-        Column("before", "count"),
-        Column("after", "count"),
-        Column("difference", "number"),
-        Column("of before", "number"),
+    table = Table.build(
+        diff.counts,
+        (Column("measure"), lambda change: find(change.name).title),
+        (Column("before", "count"), lambda change: change.before),
+        (Column("after", "count"), lambda change: change.after),
+        (Column("difference", "number"), lambda c: Cell(c.difference, f"{c.difference:+,}")),
+        (Column("of before", "number"), _share),
     )
-    rows = tuple(
-        (
-            find(c.name).title,
-            c.before,
-            c.after,
-            Cell(c.difference, f"{c.difference:+,}"),
-            _share(c.relative),
-        )
-        for c in diff.counts
-    )
-    return Section("Complexity", (), Table(columns, rows))
+    return Section("Complexity", (), table)
 
 
-def _data(diff: Diff) -> dict[str, Any]:
+def _data(diff: Diff) -> JsonObject:
     """All of it; sizes in bytes."""
     return {
         "schema": SCHEMA,
         "kind": "srprof diff",
-        "before": asdict(diff.before),
-        "after": asdict(diff.after),
-        "peaks": {
-            peak.change.name: {
-                "before": peak.change.before,
-                "after": peak.change.after,
-                "difference": peak.change.difference,
-                "relative": peak.change.relative,
-                "moved": peak.moved,
-                "node_before": asdict(peak.before) if peak.before else None,
-                "node_after": asdict(peak.after) if peak.after else None,
-                "text": explain_peak(peak),
-            }
-            for peak in diff.peaks
-        },
-        "net": asdict(diff.net) | {"difference": diff.net.difference},
+        **pick(diff, "before after"),
+        "peaks": {peak.change.name: _peak(peak) for peak in diff.peaks},
+        "net": pick(diff.net, "name before after difference"),
         "tensors": [
-            asdict(change) | {"difference": change.difference, "text": explain_tensor(change)}
+            pick(change, "fate before after difference") | {"text": explain_tensor(change)}
             for change in diff.tensors
         ],
-        "nodes": [asdict(change) | {"difference": change.difference} for change in diff.nodes],
+        "nodes": [
+            pick(change, "before after before_bytes after_bytes difference")
+            for change in diff.nodes
+        ],
         "same_nodes": diff.same_nodes,
-        "complexity": {
-            find(c.name).key: {"before": c.before, "after": c.after, "difference": c.difference}
-            for c in diff.counts
-        },
+        "complexity": {find(c.name).key: pick(c, "before after difference") for c in diff.counts},
         "explanations": list(explain(diff)),
     }
+
+
+def _peak(peak: PeakChange) -> JsonObject:
+    nodes = {"node_before": encode(peak.before), "node_after": encode(peak.after)}
+    change = pick(peak.change, "before after difference relative")
+    return {**change, "moved": peak.moved, **nodes, "text": explain_peak(peak)}

@@ -30,26 +30,19 @@ _COLUMNS = (
 
 def document(evaluation: Evaluation) -> Document:
     """A line for each image and one for the mean."""
-    rows = [
-        (image.name, shape_text(image.lr_size), *_figures(image), image.predicted_peak)
-        for image in evaluation.images
-    ]
-    rows.append(("mean", None, *_figures(evaluation.mean), None))
+    images, mean = evaluation.images, _figures(evaluation.mean)
+    rows = [(i.name, shape_text(i.lr_size), *_figures(i), i.predicted_peak) for i in images]
     weights = f" with {evaluation.weights}" if evaluation.weights else ""
     title = f"{evaluation.spec}{weights}, x{evaluation.scale}, on {evaluation.hr}"
-    table = Table(_COLUMNS, tuple(rows))
+    table = Table(_COLUMNS, (*rows, ("mean", None, *mean, None)))
     section = Section(title, _lines(evaluation), table, _after(evaluation))
-    sections = (section, *notes(evaluation.notes))
-    return Document(sections, evaluation.to_dict, main=_main(evaluation))
-
-
-def _main(evaluation: Evaluation) -> Table:
-    rows = [
+    every = [
         ("image", i.name, *i.lr_size, *_figures(i), i.predicted_peak, i.measured_peak)
-        for i in evaluation.images
+        for i in images
     ]
-    mean = ("mean", None, None, None, *_figures(evaluation.mean), None, None)
-    return Table(tuple(map(Column, _NAMES)), (*rows, mean))
+    every.append(("mean", None, None, None, *mean, None, None))
+    main = Table(tuple(map(Column, _NAMES)), tuple(every))
+    return Document((section, *notes(evaluation.notes)), evaluation.to_dict, main=main)
 
 
 def _figures(result: ImageResult | Means) -> tuple[float, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from srprof.analysis.record import AnalysisRecord, ClassRecord, LatencyRecord
-from srprof.paths import place
 from srprof.render.document import Column, Section, Table
-from srprof.words import shape_text
+from srprof.render.views import SHAPED
 
 
 def overview(record: AnalysisRecord) -> Section | None:
@@ -13,16 +12,15 @@ def overview(record: AnalysisRecord) -> Section | None:
     latency = record.latency
     if latency is None:
         return None
-    columns = (
-        Column("class"),
-        Column("nodes", "count"),
-        Column("ms", "time"),
-        Column("share", "share"),
-        Column("bound by"),
+    table = Table.build(
+        latency.by_class,
+        (Column("class"), lambda total: total.op_class),
+        (Column("nodes", "count"), lambda total: total.nodes),
+        (Column("ms", "time"), lambda total: total.ms),
+        (Column("share", "share"), lambda total: total.share),
+        (Column("bound by"), _bound),
     )
-    rows = tuple((c.op_class, c.nodes, c.ms, c.share, _bound(c)) for c in latency.by_class)
-    title = f"Latency on {latency.title}, predicted"
-    return Section(title, headline(latency), Table(columns, rows))
+    return Section(f"Latency on {latency.title}, predicted", headline(latency), table)
 
 
 def headline(latency: LatencyRecord) -> tuple[str, ...]:
@@ -41,33 +39,17 @@ def slowest(record: AnalysisRecord, rows: int | None) -> Section | None:
         return None
     running = [node for node in record.nodes if node.bound != "free"]
     running.sort(key=lambda node: (-(node.predicted_us or 0), node.index))
-    columns = (
-        Column("node", "count"),
-        Column("op"),
-        Column("module"),
-        Column("line"),
-        Column("shape"),
-        Column("class"),
-        Column("us", "time"),
-        Column("share", "share"),
-        Column("bound by"),
-    )
     total = record.latency.predicted_ms
-    table = tuple(
-        (
-            node.index,
-            node.op,
-            node.module,
-            place(node.file, node.line),
-            shape_text(node.shape),
-            node.op_class,
-            node.predicted_us,
-            _share((node.predicted_us or 0) / 1e3, total),
-            node.bound,
-        )
-        for node in running[:rows]
+    table = Table.build(
+        running[:rows],
+        (Column("node", "count"), lambda node: node.index),
+        *SHAPED,
+        (Column("class"), lambda node: node.op_class),
+        (Column("us", "time"), lambda node: node.predicted_us),
+        (Column("share", "share"), lambda node: _share((node.predicted_us or 0) / 1e3, total)),
+        (Column("bound by"), lambda node: node.bound),
     )
-    return Section(f"Slowest nodes ({len(table)} of {len(running)})", (), Table(columns, table))
+    return Section(f"Slowest nodes ({len(table.rows)} of {len(running)})", (), table)
 
 
 def of_module(record: AnalysisRecord, path: str) -> tuple[float, float]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import isfinite
-from typing import Any
 
+from srprof.codec import JsonObject, encode, pick
 from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
 from srprof.leaning.run import Savings
 from srprof.render.document import Column, Document, Section, Table
-from srprof.words import mib_size, shape_text
+from srprof.words import mib_size, shape_text, tensors_text
 
-_MEANING = {
+_MEANING = MEANING | {
     "eager": "the network as it is",
     "tiles": "one overlapping tile after the other",
-    **MEANING,
 }
 
 
@@ -28,14 +27,15 @@ def document(savings: Savings, proof: Proof | None = None, emitted: str | None =
     return Document(tuple(sections), data=lambda: _data(savings, proof, emitted))
 
 
-def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[str, Any]:
+def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> JsonObject:
     """Before, after, what each pass saves, and the proof; sizes in bytes."""
     record, stages, tiling = savings.before.record, savings.stages, savings.tiling
+    tiles = {} if tiling is None else {"tiles": pick(tiling, "halo difference")}
     return {
         "schema": 1,
-        "model": {"spec": record.model.spec, "name": record.model.name},
-        "inputs": [{"shape": list(t.shape), "dtype": t.dtype} for t in record.inputs],
-        "level": savings.made.level,
+        "model": pick(record.model, "spec name"),
+        "inputs": [pick(tensor, "shape dtype") for tensor in record.inputs],
+        "level": savings.lean.level,
         "before": stages[0].peaks,
         "after": stages[-1].peaks,
         "passes": [
@@ -48,69 +48,44 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[st
         ],
         **({} if proof is None else _proof_data(proof)),
         "emitted": emitted,
-        **(
-            {}
-            if tiling is None
-            else {"tiles": {"halo": tiling.halo, "difference": tiling.difference}}
-        ),
+        **tiles,
     }
 
 
-def _proof_data(proof: Proof) -> dict[str, Any]:
-    peaks, timed = proof.measured, proof.timed
+def _proof_data(proof: Proof) -> JsonObject:
+    timed = proof.timed
+    ratios = timed and {**pick(timed, "size"), **pick(timed.ratios, "median q1 q3")}
     return {
         "max_relative_error": _finite(proof.error),
         "tolerance": 0.0 if proof.level == "exact" else proof.tolerance,
-        "identical": proof.identical,
-        "holds": proof.holds,
+        **pick(proof, "identical holds"),
         "outputs": [
-            {
-                "image": o.image,
-                "size": o.size and list(o.size),
-                "identical": o.identical,
-                "error": _finite(o.error),
-            }
-            for o in proof.outputs
+            pick(output, "image size identical") | {"error": _finite(output.error)}
+            for output in proof.outputs
         ],
-        "measured_on_cpu": peaks
-        and {
-            "size": peaks.size and list(peaks.size),
-            "before": peaks.before,
-            "after": peaks.after,
-        },
-        "time_ratio": timed
-        and {
-            "size": timed.size and list(timed.size),
-            "median": timed.ratios.median,
-            "q1": timed.ratios.q1,
-            "q3": timed.ratios.q3,
-            "pairs": timed.ratios.count,
-        },
+        "measured_on_cpu": encode(proof.measured),
+        "time_ratio": timed and ratios and {**ratios, "pairs": timed.ratios.count},
     }
 
 
 def _peaks(savings: Savings) -> Section:
+    record, stages = savings.before.record, savings.stages
     columns = (
         Column("pass"),
-        *(Column(f"{kind} MiB", "mib") for kind in savings.stages[0].peaks),
+        *(Column(f"{kind} MiB", "mib") for kind in stages[0].peaks),
         Column("saves MiB", "mib"),
         Column("what it does"),
     )
-    rows: list[tuple[object, ...]] = []
-    earlier: int | None = None
-    for stage in savings.stages:
-        eager = stage.peaks["eager"]
-        saved = None if earlier is None else earlier - eager
-        rows.append((stage.name, *stage.peaks.values(), saved, _MEANING[stage.name]))
-        earlier = eager
-    record = savings.before.record
-    before, after = (savings.stages[i].peaks["eager"] for i in (0, -1))
-    share = 1 - after / before if before else 0.0
-    line = f"eager peak {mib_size(before)}, lean {mib_size(after)}, {share:.0%} less"
-    title = (
-        f"{record.model.name} at {', '.join(map(str, record.inputs))}, level {savings.made.level}"
+    eager = [stage.peaks["eager"] for stage in stages]
+    saved = (None, *(before - after for before, after in pairwise(eager)))
+    rows = tuple(
+        (stage.name, *stage.peaks.values(), saves, _MEANING[stage.name])
+        for stage, saves in zip(stages, saved, strict=True)
     )
-    return Section(title, (line,), Table(columns, tuple(rows)), _tiles(savings))
+    share = 1 - eager[-1] / eager[0] if eager[0] else 0.0
+    line = f"eager peak {mib_size(eager[0])}, lean {mib_size(eager[-1])}, {share:.0%} less"
+    title = f"{record.model.name} at {tensors_text(record.inputs)}, level {savings.lean.level}"
+    return Section(title, (line,), Table(columns, rows), _tiles(savings))
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:

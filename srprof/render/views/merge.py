@@ -16,10 +16,8 @@ def document(merge: Merge, path: str | None = None) -> Document:
         "difference_float64": merge.difference64,
         "difference_float32": merge.difference32,
     }
-    rows = (
-        ("float64", f"{merge.difference64:.1e}"),
-        ("float32", f"{merge.difference32:.1e}"),
-    )
+    differences = (merge.difference64, merge.difference32)
+    rows = tuple(zip(("float64", "float32"), map("{:.1e}".format, differences), strict=True))
     section = Section(
         f"{merge.name}: {merge.before:,} numbers in training form, {merge.after:,} merged",
         ("largest difference of outputs, relative to the largest output:",),

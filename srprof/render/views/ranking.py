@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from srprof._version import __version__
+from srprof.codec import JsonObject, encode, pick
 from srprof.compare.entries import devices_of
 from srprof.compare.ranking import METRICS, Entry, Metric, Origin, memory_orders
 from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
@@ -23,9 +22,8 @@ def document(standing: Standing, ranks: bool = False) -> Document:
     JSON is the whole ranking whatever the options; memory in bytes, runtime in ms, PSNR in dB. CSV
     is in these units too, and `srprof rank --from` reads it.
     """
-    return Document(
-        (section(standing, ranks),), lambda: _data(standing, ranks), main=_flat(standing)
-    )
+    main = _flat(standing)
+    return Document((section(standing, ranks),), lambda: _data(standing, ranks), main=main)
 
 
 def section(standing: Standing, ranks: bool) -> Section:
@@ -45,9 +43,10 @@ def section(standing: Standing, ranks: bool) -> Section:
         *(Column(f"{metric.title} {metric.unit}".strip(), "number") for metric in metrics),
         *(Column(scoring.title.capitalize(), "number") for scoring in scorings),
     )
+    count = "1 model" if len(entries) == 1 else f"{len(entries)} models"
     letters = ("", "", *map(notes.of_column, METRICS), *("" for _ in scorings))
     return Section(
-        f"{_models(len(entries))} by {standing.scoring.title}: {standing.scoring.how}",
+        f"{count} by {standing.scoring.title}: {standing.scoring.how}",
         table=Table(columns, tuple(zip(*cells, strict=True)), letters),
         after=tuple(_notes(standing, ranks)),
         footnotes=notes.listed(),
@@ -126,10 +125,9 @@ def _letters(index: int) -> str:
 
 def origin_text(origin: Origin) -> str:
     """An origin in words."""
-    kind = {"given": "given by the user"}.get(origin.kind, origin.kind)
-    where = (
-        f" {'on' if origin.kind == 'measured' else 'for'} {origin.device}" if origin.device else ""
-    )
+    kind = "given by the user" if origin.kind == "given" else origin.kind
+    on = "on" if origin.kind == "measured" else "for"
+    where = f" {on} {origin.device}" if origin.device else ""
     what = f": {origin.what}" if origin.what else ""
     source = f" ({origin.source})" if origin.source else ""
     return one_line(f"{kind}{where}{what}{source}")
@@ -192,14 +190,10 @@ def ordinal(number: int) -> str:
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
-def _models(count: int) -> str:
-    return f"{count} model{'' if count == 1 else 's'}"
-
-
 # -- for programs ---------------------------------------------------------------------------------
 
 
-def as_rows(standing: Standing) -> list[dict[str, Any]]:
+def as_rows(standing: Standing) -> list[JsonObject]:
     """A mapping for each row: raw values (bytes, ms, plain counts), ranks, marks and origins."""
     table = standing.table
     ranks = {m: table.ranks(m) for m, metric in METRICS.items() if metric.ranked}
@@ -223,24 +217,22 @@ def as_rows(standing: Standing) -> list[dict[str, Any]]:
                 name: {"score": score[i], "place": place[i]}
                 for name, (score, place) in tracks.items()
             },
-            "origins": {m: asdict(cell.origin) for m, cell in entry.cells.items()},
+            "origins": {m: encode(cell.origin) for m, cell in entry.cells.items()},
             "peaks": dict(entry.peaks) or None,
         }
         for i, entry in enumerate(table.entries)
     ]
 
 
-def _data(standing: Standing, ranks: bool) -> dict[str, Any]:
-    scoring = standing.scoring
+def _data(standing: Standing, ranks: bool) -> JsonObject:
+    references = any(entry.reference for entry in standing.table.entries)
     return {
         "schema": SCHEMA,
         "kind": "srprof ranking",
         "srprof": __version__,
-        "scoring": {"name": scoring.name, "how": scoring.how, "source": scoring.source},
+        "scoring": pick(standing.scoring, "name how source"),
         "notes": _notes(standing, ranks),
-        "placements": [asdict(p) for p in placements(standing)]
-        if any(entry.reference for entry in standing.table.entries)
-        else [],
+        "placements": encode(placements(standing)) if references else [],
         "rows": as_rows(standing),
     }
 

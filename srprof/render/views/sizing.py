@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from srprof.figures import peak_names
 from srprof.render.document import Column, Document, Section, Table
 from srprof.sizing.records import Fit, Image, SizedCall
@@ -11,29 +13,31 @@ from srprof.words import mib, shape_text
 
 def document(fit: Fit) -> Document:
     """The largest input with its peaks, the next one, and an image whole and in tiles."""
-    sections = [_largest(fit)]
-    if fit.image is not None:
-        sections.append(_image(fit, fit.image))
-    rows = (row for section in sections if section.table for row in section.table.rows)
-    return Document(tuple(sections), fit.to_dict, main=Table(_columns(fit), tuple(rows)))
+    sections = (_largest(fit), *([] if fit.image is None else [_image(fit, fit.image)]))
+    tables = [section.table for section in sections if section.table is not None]
+    rows = tuple(row for table in tables for row in table.rows)
+    return Document(sections, fit.to_dict, main=Table(tables[0].columns, rows))
 
 
-def _columns(fit: Fit) -> tuple[Column, ...]:
-    peaks = tuple(Column(f"{name} MiB", "mib") for name in peak_names())
-    predicted = (Column("predicted ms", "time"),) if fit.device else ()
-    return (Column("", key="row"), Column("input"), Column("result"), *peaks, *predicted)
-
-
-def _row(fit: Fit, what: str, call: SizedCall) -> tuple[object, ...]:
-    peaks = (call.peaks.get(name) for name in peak_names())
-    predicted = (call.predicted_ms,) if fit.device else ()
-    return (what, shape_text(call.shape), shape_text(call.result) or "-", *peaks, *predicted)
+def _table(fit: Fit, calls: Mapping[str, SizedCall]) -> Table:
+    """A row for each call, by what is to be said of it."""
+    peaks = tuple(
+        (Column(f"{name} MiB", "mib"), lambda item, name=name: item[1].peaks.get(name))
+        for name in peak_names()
+    )
+    predicted = ((Column("predicted ms", "time"), lambda item: item[1].predicted_ms),)
+    return Table.build(
+        calls.items(),
+        (Column("", key="row"), lambda item: item[0]),
+        (Column("input"), lambda item: shape_text(item[1].shape)),
+        (Column("result"), lambda item: shape_text(item[1].result) or "-"),
+        *peaks,
+        *(predicted if fit.device else ()),
+    )
 
 
 def _largest(fit: Fit) -> Section:
-    rows = [_row(fit, "fits", fit.largest)]
-    if fit.following is not None:
-        rows.append(_row(fit, "next", fit.following))
+    calls = {"fits": fit.largest} | ({} if fit.following is None else {"next": fit.following})
     lines = [] if fit.rule is None else [_sides(fit.rule)]
     if fit.device:
         lines.append(f"predicted on {fit.device}")
@@ -42,8 +46,7 @@ def _largest(fit: Fit) -> Section:
         f"{fit.spec}, {fit.dtype}: the largest {what} within {mib(fit.budget)} MiB of "
         f"{fit.memory} memory"
     )
-    table = Table(_columns(fit), tuple(rows))
-    return Section(title, tuple(lines), table, fit.notes)
+    return Section(title, tuple(lines), _table(fit, calls), fit.notes)
 
 
 def _sides(rule: SizeRule) -> str:
@@ -58,16 +61,12 @@ def _sides(rule: SizeRule) -> str:
 def _image(fit: Fit, image: Image) -> Section:
     """Whole against tiled."""
     whole, tiled = image.whole, image.tiled
-    verdict = "fits" if image.whole_fits else "does not fit"
-    rows = [_row(fit, f"whole: {verdict}", whole)]
+    calls = {f"whole: {'fits' if image.whole_fits else 'does not fit'}": whole}
     lines = []
     if tiled is not None:
-        rows.append(_row(fit, f"in {tiled.count} tiles: fits", tiled.call))
-        proof = (
-            "to the bit"
-            if tiled.bit_equal
-            else f"to {tiled.difference:.1e} of the largest value, by rounding"
-        )
+        calls[f"in {tiled.count} tiles: fits"] = tiled.call
+        rounding = f"to {tiled.difference:.1e} of the largest value, by rounding"
+        proof = "to the bit" if tiled.bit_equal else rounding
         lines = [
             f"{tiled.rows} x {tiled.columns} tiles (rows x columns) that read "
             f"{tiled.tile[0]}x{tiled.tile[1]} each, with a halo of {tiled.halo} pixels"
@@ -79,4 +78,4 @@ def _image(fit: Fit, image: Image) -> Section:
         lines = [image.reason]
     high, wide = whole.shape[-2:]
     title = f"An image of {high}x{wide} ({high} high, {wide} wide)"
-    return Section(title, (), Table(_columns(fit), tuple(rows)), tuple(lines))
+    return Section(title, (), _table(fit, calls), tuple(lines))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from srprof._version import __version__
+from srprof.codec import JsonObject, pick
 from srprof.quality.spectrum import HIGH, ModuleSpectra, Spectra, Spectrum
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import shape_text
@@ -14,26 +15,27 @@ from srprof.words import shape_text
 SCHEMA = 1
 KIND = "srprof spectrum"
 
-_COLUMNS = (
-    Column("module"),
-    Column("class"),
-    Column("before"),
-    Column("after"),
-    Column("constant before", "share"),
-    Column("constant after", "share"),
-    Column("high before", "share"),
-    Column("high after", "share"),
-)
 _RING = tuple(map(Column, "module call side ring radius_cycles_per_pixel density".split()))
 
 
 def document(spectra: Spectra) -> Document:
     """A line for each module: its feature maps, and how their power is shared out."""
     weights = f" with {spectra.weights}" if spectra.weights else ""
+    table = Table.build(
+        spectra.modules,
+        (Column("module"), title),
+        (Column("class"), lambda item: item.kind),
+        (Column("before"), lambda item: shape_text(item.before.shape)),
+        (Column("after"), lambda item: shape_text(item.after.shape)),
+        (Column("constant before", "share"), lambda item: item.before.constant),
+        (Column("constant after", "share"), lambda item: item.after.constant),
+        (Column("high before", "share"), lambda item: item.before.high),
+        (Column("high after", "share"), lambda item: item.after.high),
+    )
     section = Section(
         f"{spectra.spec}{weights} on {spectra.image}, {shape_text(spectra.shape)}",
         ("the mean feature map over the channels, before and after each module",),
-        Table(_COLUMNS, tuple(map(_row, spectra.modules))),
+        table,
         (
             "constant: power of the zero frequency, the map's mean value",
             f"high: power beyond {HIGH} cycles per pixel, as a share of what is not constant",
@@ -43,28 +45,18 @@ def document(spectra: Spectra) -> Document:
     return Document((section, *notes(spectra.notes)), lambda: _data(spectra), main=rings)
 
 
-def _row(item: ModuleSpectra) -> tuple[str | float, ...]:
-    before, after = item.before, item.after
-    shares = (before.constant, after.constant, before.high, after.high)
-    return (title(item), item.kind, _map(before), _map(after), *shares)
-
-
 def title(item: ModuleSpectra) -> str:
     """The module's name, with the number of its call from the second on."""
     return item.module if item.call == 1 else f"{item.module} (call {item.call})"
 
 
-def _map(spectrum: Spectrum) -> str:
-    return shape_text((spectrum.channels, *spectrum.mean.shape))
-
-
-def _data(spectra: Spectra) -> dict[str, Any]:
+def _data(spectra: Spectra) -> JsonObject:
     """Radii in cycles per pixel and densities, by module; they sum to 1."""
     return {
         "schema": SCHEMA,
         "kind": KIND,
         "srprof": __version__,
-        "model": {"spec": spectra.spec, "name": spectra.name, "weights": spectra.weights},
+        "model": pick(spectra, "spec name weights"),
         "image": spectra.image,
         "input": {"shape": list(spectra.shape), "dtype": "float32", "range": spectra.pixel_range},
         "modules": [
@@ -81,14 +73,9 @@ def _data(spectra: Spectra) -> dict[str, Any]:
     }
 
 
-def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
-    return {
-        "shape": [spectrum.channels, *spectrum.mean.shape],
-        "constant": spectrum.constant,
-        "high": spectrum.high,
-        "radius": spectrum.radius.tolist(),
-        "density": spectrum.density.tolist(),
-    }
+def _spectrum(spectrum: Spectrum) -> JsonObject:
+    rings = {"radius": spectrum.radius.tolist(), "density": spectrum.density.tolist()}
+    return pick(spectrum, "shape constant high") | rings
 
 
 def _rings(spectra: Spectra) -> Iterator[tuple[Any, ...]]:

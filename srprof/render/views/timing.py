@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from srprof.codec import encode
+from srprof.codec import JsonObject, encode, pick
 from srprof.measuring.statistics import DOUBTS, written
 from srprof.measuring.timing import Timing
 from srprof.render.document import Column, Document, Section, Table
-from srprof.words import shape_text
 
 
 def document(timing: Timing) -> Document:
     """The median with its spread, and the prediction beside it; times in milliseconds."""
     data = _data(timing)
+    measured, predicted = data["measured"], data["predicted"] or {}
     flat = {
         "spec": timing.trace.spec,
         "device": timing.device.name,
-        "median_ms": data["measured"]["median_ms"],
-        "iqr_ms": data["measured"]["iqr_ms"],
-        **{
-            key: (data["predicted"] or {}).get(key)
-            for key in ("predicted_ms", "uncertainty_ms", "difference")
-        },
+        **{key: measured[key] for key in ("median_ms", "iqr_ms")},
+        **{k: predicted.get(k) for k in ("predicted_ms", "uncertainty_ms", "difference")},
     }
     return Document((_section(timing),), lambda: data, main=Table.of([flat]))
 
 
 def _section(timing: Timing) -> Section:
     latency, summary = timing.latency, timing.latency.summary
-    inputs = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in timing.trace.inputs)
     count = latency.flags.threads
     threads = f", {count} thread{'s' if count > 1 else ''}" if timing.device.kind == "cpu" else ""
     spread = f"quartiles {written(summary.q1, 3)} to {written(summary.q3, 3)}"
@@ -43,7 +36,7 @@ def _section(timing: Timing) -> Section:
         rows.append(("difference", f"{difference:+.1%}", f"by {predicted.device.title}"))
     else:
         after.append(_how_to_predict(timing.device.kind, timing.device.name))
-    title = f"{timing.trace.spec} at {inputs} on {timing.device.name}{threads}"
+    title = f"{timing.trace.spec} at {timing.trace.inputs_text} on {timing.device.name}{threads}"
     lines = (f"{summary.count} passes after {latency.warmup} of warm-up, by {latency.clock}",)
     columns = (Column("ms"), Column("value", "number"), Column("how"))
     return Section(title, lines, Table(columns, tuple(rows)), tuple(after))
@@ -56,27 +49,21 @@ def _how_to_predict(kind: str, name: str) -> str:
     )
 
 
-def _data(timing: Timing) -> dict[str, Any]:
+def _data(timing: Timing) -> JsonObject:
     """The samples, their summary and the prediction."""
     latency, predicted = timing.latency, timing.predicted
     return {
-        "model": {"spec": timing.trace.spec, "name": timing.trace.name},
-        "inputs": [
-            {"shape": list(e.info.shape), "dtype": e.info.dtype} for e in timing.trace.inputs
-        ],
+        "model": pick(timing.trace, "spec name"),
+        "inputs": [pick(external.info, "shape dtype") for external in timing.trace.inputs],
         "device": encode(timing.device),
         "measured": {
             "median_ms": latency.summary.median,
             "iqr_ms": latency.summary.iqr,
             "doubts": list(latency.summary.doubts),
-            "warmup": latency.warmup,
-            "clock": latency.clock,
-            "flags": encode(latency.flags),
-            "samples_ms": list(latency.samples_ms),
+            **pick(latency, "warmup clock flags samples_ms"),
         },
-        "predicted": None
-        if predicted is None
-        else {
+        "predicted": predicted
+        and {
             "device": predicted.device.name,
             "predicted_ms": 1e3 * predicted.seconds,
             "uncertainty_ms": 1e3 * predicted.uncertainty,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from srprof.memory.training import KINDS, PHASES, Phase
 from srprof.paths import place
-from srprof.records import Node
+from srprof.records import Trace
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.training.record import TrainingAnalysis
-from srprof.words import mib, shape_text
+from srprof.words import mib, shape_text, tensors_text
 
 #: Rows of the table of saved activations, unless more are asked for.
 _ROWS = 10
@@ -41,16 +41,15 @@ def document(analysis: TrainingAnalysis, top: int | None = None) -> Document:
 
 def _headline(analysis: TrainingAnalysis) -> Section:
     trace = analysis.trace
-    inputs = ", ".join(
-        f"{shape_text(e.info.shape)} {e.info.dtype}" for e in trace.inputs if "target" not in e.name
+    inputs = tensors_text(e.info for e in trace.inputs if "target" not in e.name)
+    peaks, top = analysis.memory.phases, analysis.memory.peak
+    table = Table.build(
+        PHASES,
+        (Column("phase"), lambda phase: _PHASES[phase]),
+        (Column("MiB", "mib"), lambda phase: peaks[phase].nbytes),
+        (Column("most at node"), lambda phase: _node(trace, peaks[phase].node)),
+        (Column(""), lambda phase: "the peak" if peaks[phase].node == top.node else ""),
     )
-    rows = []
-    for phase in PHASES:
-        peak = analysis.memory.phases[phase]
-        node = None if peak.node is None else _node(trace.nodes[peak.node])
-        mark = "the peak" if peak.node == analysis.memory.peak.node else ""
-        rows.append((_PHASES[phase], peak.nbytes, node, mark))
-    columns = (Column("phase"), Column("MiB", "mib"), Column("most at node"), Column(""))
     lines = (
         f"traced on {trace.device}, torch {trace.torch_version}; {trace.parameters:,} parameters",
     )
@@ -61,43 +60,40 @@ def _headline(analysis: TrainingAnalysis) -> Section:
         "on top.",
     )
     title = f"One training step of {trace.spec} at {inputs}: {mib(analysis.peak)} MiB"
-    return Section(title, lines, Table(columns, tuple(rows)), after)
+    return Section(title, lines, table, after)
 
 
-def _node(node: Node) -> str:
+def _node(trace: Trace, index: int | None) -> str | None:
+    if index is None:
+        return None
+    node = trace.nodes[index]
     where = place(node.file, node.line)
     inside = f" of {node.module}" if node.module else ""
     return f"{node.index} {node.op}{inside}{f' ({where})' if where else ''}"
 
 
 def _parts(analysis: TrainingAnalysis) -> Section:
-    total = analysis.peak
-    rows = [
-        (kind, analysis.at_peak[kind], analysis.at_peak[kind] / total, _MEANING[kind])
-        for kind in KINDS
-    ]
-    columns = (Column("part"), Column("MiB", "mib"), Column("share", "share"), Column("what"))
-    return Section("What the peak is made of", (), Table(columns, tuple(rows)))
+    table = Table.build(
+        KINDS,
+        (Column("part"), lambda kind: kind),
+        (Column("MiB", "mib"), lambda kind: analysis.at_peak[kind]),
+        (Column("share", "share"), lambda kind: analysis.at_peak[kind] / analysis.peak),
+        (Column("what"), lambda kind: _MEANING[kind]),
+    )
+    return Section("What the peak is made of", (), table)
 
 
 def _saved(analysis: TrainingAnalysis, top: int | None) -> Section:
     count = _ROWS if top is None else top or len(analysis.saved)
-    rows = [
-        (place(s.file, s.line) or "the loss", s.function, ", ".join(s.ops), s.storages, s.nbytes)
-        for s in analysis.saved[:count]
-    ]
-    columns = (
-        Column("made at"),
-        Column("function"),
-        Column("by"),
-        Column("tensors", "count"),
-        Column("MiB", "mib"),
+    table = Table.build(
+        analysis.saved[:count],
+        (Column("made at"), lambda saved: place(saved.file, saved.line) or "the loss"),
+        (Column("function"), lambda saved: saved.function),
+        (Column("by"), lambda saved: ", ".join(saved.ops)),
+        (Column("tensors", "count"), lambda saved: saved.storages),
+        (Column("MiB", "mib"), lambda saved: saved.nbytes),
     )
     rest = analysis.saved[count:]
-    after = (
-        (f"{len(rest)} more lines: {mib(sum(s.nbytes for s in rest))} MiB; --top 0 shows all",)
-        if rest
-        else ()
-    )
+    more = f"{len(rest)} more lines: {mib(sum(s.nbytes for s in rest))} MiB; --top 0 shows all"
     title = "Saved for backward at the peak, by source line"
-    return Section(title, (), Table(columns, tuple(rows)), after)
+    return Section(title, (), table, (more,) if rest else ())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
+from srprof.codec import encode
 from srprof.registry import Network
 from srprof.render.document import Column, Document, Section, Table
 
@@ -14,17 +13,9 @@ def document(networks: Sequence[Network]) -> Document:
     """One line a network; JSON has every field of every entry."""
     return Document(
         (_networks(networks),),
-        lambda: [_as_dict(network) for network in networks],
+        lambda: encode(networks),
         lambda: (_notes(networks), _figures(networks)),
     )
-
-
-def _as_dict(network: Network) -> dict[str, Any]:
-    plain = dataclasses.replace(network, published={}, conventions=())
-    return dataclasses.asdict(plain) | {
-        "published": {scale: dict(figures) for scale, figures in network.published.items()},
-        "conventions": [dataclasses.asdict(c) for c in network.conventions],
-    }
 
 
 def _networks(networks: Sequence[Network]) -> Section:
@@ -33,18 +24,15 @@ def _networks(networks: Sequence[Network]) -> Section:
         "network's other hyper-parameters go there too. From Python, `srprof.models.NAME(scale=2)` "
         "is the module.",
     )
-    rows = tuple(
-        (
-            network.name,
-            ", ".join(network.aliases),
-            " ".join(f"x{scale}" for scale in network.scales),
-            network.row,
-            network.title,
-        )
-        for network in networks
+    table = Table.build(
+        networks,
+        (Column("name"), lambda network: network.name),
+        (Column("aliases"), lambda network: ", ".join(network.aliases)),
+        (Column("scales"), lambda network: " ".join(f"x{scale}" for scale in network.scales)),
+        (Column("published in"), lambda network: network.row),
+        (Column("network"), lambda network: network.title),
     )
-    names = ("name", "aliases", "scales", "published in", "network")
-    return Section("The zoo", lines, Table(tuple(map(Column, names)), rows))
+    return Section("The zoo", lines, table)
 
 
 def _notes(networks: Sequence[Network]) -> Section:
