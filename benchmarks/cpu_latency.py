@@ -20,6 +20,7 @@ from statistics import median
 import torch
 
 from srprof.calibration.run import calibrate
+from srprof.call import Call
 from srprof.cost.fitting import spearman
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import estimate
@@ -53,7 +54,7 @@ def timed(sizes: list[int], backend: CpuBackend, repeat: int) -> list[Run]:
     runs, calls = [], []
     for name in NETWORKS:
         for size in sizes:
-            workload = resolve(name, ((1, 3, size, size),))
+            workload = resolve(Call(name, ((1, 3, size, size),)))
             runs.append(Run(name, size, run_trace(workload, "auto", holders=False)))
             calls.append(partial(call_model, *workload.instance("cpu")))
     with backend.active(), torch.no_grad():
@@ -65,13 +66,13 @@ def timed(sizes: list[int], backend: CpuBackend, repeat: int) -> list[Run]:
     return runs
 
 
-def report(runs: list[Run], device: Profile) -> bool:
+def report(runs: list[Run], profile: Profile) -> bool:
     """Print the comparison; whether the goals are met."""
     print("network   size  measured  spread predicted   error")
     measured, predicted = [], []
     for run in runs:
         summary = summarize(run.samples)
-        milliseconds = 1e3 * estimate(run.trace, device).seconds
+        milliseconds = 1e3 * estimate(run.trace, profile).seconds
         measured.append(summary.median)
         predicted.append(milliseconds)
         print(
@@ -106,17 +107,17 @@ def main() -> int:
         runs = timed(arguments.sizes, backend, arguments.repeat)
     keep_freed_memory()
     if arguments.profile:
-        device = load_profile(arguments.profile)
+        profile = load_profile(arguments.profile)
     else:
         calibration = calibrate("cpu", threads=arguments.threads)
-        device = calibration.device
+        profile = calibration.profile
         print(
             f"calibrated by {len(calibration.benches)} benches, spread of the median one "
-            f"{calibration.spread:.1%}; held-out error: mean {device.held_out_error:.1%}"
+            f"{calibration.spread:.1%}; held-out error: mean {profile.held_out_error:.1%}"
         )
     runs = runs or timed(arguments.sizes, backend, arguments.repeat)
-    print(f"{device.title}, torch {torch.__version__}; milliseconds")
-    return 0 if report(runs, device) else 1
+    print(f"{profile.title}, torch {torch.__version__}; milliseconds")
+    return 0 if report(runs, profile) else 1
 
 
 if __name__ == "__main__":

@@ -114,21 +114,21 @@ def datasheet(runs: list[Sample], name: str) -> list[float]:
     return [estimate_costs(run.costs, card).seconds for run in runs]
 
 
-def others(device: Profile) -> None:
+def others(profile: Profile) -> None:
     """Print the networks that no fit saw."""
-    seconds = [estimate(trace(spec, (1, 3, *SIZE)), device).seconds for spec in NOT_FITTED]
+    seconds = [estimate(trace(spec, (1, 3, *SIZE)), profile).seconds for spec in NOT_FITTED]
     measured = [1e-3 * published for published in NOT_FITTED.values()]
-    print(f"\nms                              published  {device.name}, not fitted to these")
+    print(f"\nms                              published  {profile.name}, not fitted to these")
     for spec, here, there in zip(NOT_FITTED, seconds, measured, strict=True):
         print(f"{spec:31s} {1e3 * there:9.2f} {1e3 * here:9.2f} {here / there - 1:+8.1%}")
     error, rank = mean_error(seconds, measured), spearman(seconds, measured)
     print(f"mean error {error:.1%}, Spearman {rank:.3f}")
 
 
-def mean_over_sizes(name: str, device: Profile) -> float:
+def mean_over_sizes(name: str, profile: Profile) -> float:
     """Mean seconds of a network over the DIV2K test images."""
     total = sum(
-        images * estimate(trace(name, (1, 3, height, width)), device).seconds
+        images * estimate(trace(name, (1, 3, height, width)), profile).seconds
         for height, width, images in TEST_SIZES
     )
     return total / sum(images for *_, images in TEST_SIZES)
@@ -154,14 +154,14 @@ def main() -> None:
     for name, *row in zip(NETWORKS, measured, plain, best.predicted, best.left_out, strict=True):
         print(f"{name:7s}" + "".join(f"{1e3 * seconds:11.2f}" for seconds in row))
     others(load_profile("gtx1080ti"))
-    others(replace(best.device, name="fitted"))
+    others(replace(best.profile, name="fitted"))
     if arguments.all_sizes:
         print("\nmean over the test sizes against the fit's one size:")
         for name, one in zip(NETWORKS, best.predicted, strict=True):
-            print(f"  {name:7s} {mean_over_sizes(name, best.device) / one:.3f}")
+            print(f"  {name:7s} {mean_over_sizes(name, best.profile) / one:.3f}")
     fitted_to = "Fitted to the eight runtimes of FMEN's Table 4"
     profile = replace(
-        best.device,
+        best.profile,
         title="The NTIRE 2022 challenge's card (GTX 1080 Ti or Titan Xp), fitted to Table 4",
         command=COMMAND,
         source=dict.fromkeys(("compute", "bandwidth_share", "launch"), fitted_to),

@@ -303,6 +303,7 @@ def _layouts(args: argparse.Namespace) -> None:
 
     import srprof
     from srprof import registry
+    from srprof.call import Call
     from srprof.measuring.metering import new_instance, recorder_for, run_recorded
     from srprof.workload import resolve
 
@@ -314,7 +315,7 @@ def _layouts(args: argparse.Namespace) -> None:
     ]
     cases += [(repr(options), model, shape) for options, model, shape in _convolutions()]
     for label, model, shape in cases:
-        call = resolve(model, [shape], channels_last=True)
+        call = resolve(Call(model, (shape,), channels_last=True))
         instance = new_instance(call, args.device, run=1)
         recorder = recorder_for(instance, torch.device(args.device).type)
         real = _strides(run_recorded(call, instance, recorder))
@@ -355,6 +356,7 @@ def _training(args: argparse.Namespace) -> None:
     """What the allocator has in a training step, at most and between its phases."""
     import torch
 
+    from srprof.call import Call
     from srprof.training.analysis import training_spec
     from srprof.workload import resolve
 
@@ -364,7 +366,8 @@ def _training(args: argparse.Namespace) -> None:
         row: dict[str, Any] = {"network": name, "shape": batch}
         for key, tf32 in TF32.items():
             torch.backends.cudnn.allow_tf32 = tf32
-            model = resolve(training_spec(name), [batch]).build("cpu").train().to(args.device)
+            workload = resolve(Call(training_spec(name), (batch,)))
+            model = workload.build("cpu").train().to(args.device)
             row[key] = _third_step(args, model, torch.rand(batch, device=args.device))
         _add(args, "training.json", found, row)
 

@@ -170,7 +170,7 @@ def refit() -> None:
         "srprof calibrate --device cuda; python benchmarks/h100_latency.py --refit",
         data["rounds"],
     )
-    CALIBRATED.write_text(to_toml(found.device), encoding="utf-8")
+    CALIBRATED.write_text(to_toml(found.profile), encoding="utf-8")
     print(f"error {found.fit.mean_error:.1%}, held out {found.fit.leave_one_out:.1%}")
 
 

@@ -31,9 +31,9 @@ print(*times)
 
 DEVICE = """
 import statistics, time, srprof
-def seconds(device):
+def seconds(profile):
     start = time.perf_counter()
-    srprof.analyze("e_rfdn", (1, 3, 256, 256), device=device).to_dict()
+    srprof.analyze("e_rfdn", (1, 3, 256, 256), profile=profile).to_dict()
     return time.perf_counter() - start
 for _ in range(3):
     seconds(None), seconds("gtx1080ti")

@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 import srprof
 from srprof import registry
+from srprof.call import Call
 from srprof.errors import ModelError
 from srprof.training.analysis import training_spec
 from srprof.workload import resolve
@@ -34,7 +35,7 @@ def row(network: registry.Network) -> tuple[object, ...]:
     meta = srprof.analyze_training(network.name, shape, granularity=1)
     same = [n.op for n in cpu.trace.nodes] == [n.op for n in meta.trace.nodes]
     nodes = [n for n in cpu.trace.nodes if n.op != "detach"]
-    model = resolve(training_spec(network.name), [shape]).build("cpu")
+    model = resolve(Call(training_spec(network.name), (shape,))).build("cpu")
     image = torch.rand(shape)
     targets = [torch.zeros(e.info.shape) for e in cpu.trace.inputs if "target" in e.name]
     resident = sum(t.nbytes for t in (image, *targets, *model.parameters(), *model.buffers()))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from srprof.errors import InputError
 
 TraceOn = Literal["auto", "meta", "cpu", "cuda-fake"]
 
@@ -29,3 +32,24 @@ class Call:
     dtype: str = "float32"
     channels_last: bool = False
     trace_on: str = "auto"
+
+
+def call_of(
+    model: Any,
+    inputs: Sequence[Any],
+    weights: str | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    trace_on: str = "auto",
+) -> Call:
+    """The call that a function's arguments say; a `Call` in the model's place is that already.
+
+    Raises:
+        InputError: what a `Call` says itself is given beside it.
+    """
+    call = Call(model, tuple(inputs), weights, dtype, channels_last, trace_on)
+    if not isinstance(model, Call):
+        return call
+    if call != Call(model):
+        raise InputError("a Call has its inputs, weights and format: leave those arguments out")
+    return model

@@ -16,7 +16,7 @@ unknown key is refused, and the nearest that there is named.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from math import isfinite
@@ -95,10 +95,12 @@ class Key(Note):
     Attributes:
         name: its key there; the field's own if "".
         sparse: it is left out where it is the field's default.
+        older: a key that files had for it, which is read too.
     """
 
     name: str = ""
     sparse: bool = False
+    older: str = ""
 
 
 # -- to JSON --------------------------------------------------------------------------------------
@@ -113,6 +115,7 @@ class _Field(NamedTuple):
     default: Any
     sparse: bool
     required: bool
+    older: str
 
 
 @cache
@@ -123,8 +126,9 @@ def _fields(cls: type) -> tuple[_Field, ...]:
 
 
 def keys_of(cls: type) -> tuple[str, ...]:
-    """The keys that a dataclass has in a file."""
-    return tuple(field.key for field in _fields(cls))
+    """The keys that a dataclass has in a file, the older ones too."""
+    fields = _fields(cls)
+    return (*(field.key for field in fields), *(field.older for field in fields if field.older))
 
 
 def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
@@ -133,7 +137,8 @@ def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
     required = default is dataclasses.MISSING
-    return _Field(field.name, key.name or field.name, kind, default, key.sparse, required)
+    name = key.name or field.name
+    return _Field(field.name, name, kind, default, key.sparse, required, key.older)
 
 
 def encode(value: Any) -> Any:
@@ -260,6 +265,7 @@ def _decode_object(kind: Any, value: Any, strict: bool, /, **given: Any) -> Any:
     if not isinstance(value, Mapping):
         raise mismatch(value, _wanted(kind, strict))
     fields = [field for field in _fields(kind) if field.name not in given]
+    value = _of_today(fields, value)
     if strict:
         check_keys(value, [field.key for field in fields])
     read = {}
@@ -269,6 +275,15 @@ def _decode_object(kind: Any, value: Any, strict: bool, /, **given: Any) -> Any:
         elif field.required:
             raise missing(field.key, field.kind, strict)
     return called(kind, **read, **given)
+
+
+def _of_today(fields: Sequence[_Field], table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table with its older keys as they are called today."""
+    older = {field.older: field.key for field in fields if field.older in table}
+    for key, now in older.items():
+        if now in table:
+            raise DecodeError(f" is the older name of {now}: give one of them", key)
+    return {older.get(key, key): item for key, item in table.items()} if older else table
 
 
 def missing(key: str, kind: Any, strict: bool = True) -> DecodeError:

@@ -1,19 +1,264 @@
-"""Command-line options that several commands take; `cli/` has one file a command and no other."""
+"""Command-line options that several commands take; `cli/` has one file a command and no other.
+
+An option has one meaning, one type and one default wherever it stands: `SHARED` has them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar
 
+from srprof import spec
+from srprof.call import TRACE_ON, Call
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.inputs import RUN_DTYPES, check_shape, parse_sides, parse_size, parse_tolerance
+from srprof.leaning.levels import LEVELS
+from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
+from srprof.quantities import parse_aspect, parse_budget
 from srprof.render.document import Document
 from srprof.render.figures import ENDINGS
 from srprof.render.writers import Style, formats, render, suffixes
-from srprof.spec import Spec
+
+T = TypeVar("T")
+
+
+# -- types ----------------------------------------------------------------------------------------
+
+
+def argument(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Argparse's type for what a reader reads; its InputError is said with the option's name."""
+
+    def typed(text: str) -> T:
+        try:
+            return read(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return typed
+
+
+def passing(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Argparse's type for text that passes a check, which raises InputError, and stays text."""
+
+    def checked(text: str) -> str:
+        check(text)
+        return text
+
+    return argument(checked)
+
+
+@cache
+def count(least: int) -> Callable[[str], int]:
+    """Argparse's type for a whole number of at least this."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise InputError(f"{text!r}: give a whole number of at least {least}")
+        return value
+
+    return argument(read)
+
+
+def ending(*endings: str) -> Callable[[str], str]:
+    """Argparse's type for a file to write, whose name ends in one of these."""
+
+    def check(path: str) -> None:
+        check_output(path, "")
+        if not path.lower().endswith(endings):
+            raise InputError(f"{path}: name a file that ends in {', '.join(endings)}")
+
+    return passing(check)
+
+
+def _load_profile(name: str) -> None:
+    from srprof.cost.profiles import load_profile
+
+    load_profile(name)
+
+
+size = passing(parse_size)  # text: the channels of HxW are the network's
+sides = argument(parse_sides)
+budget = argument(parse_budget)
+share = argument(parse_tolerance)
+aspect = argument(parse_aspect)
+profile = passing(_load_profile)
+target = passing(lambda path: check_output(path, ""))
+
+
+class _Older(argparse.Action):
+    """An older name of an option, which goes on working and says so."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        print(f"srprof: {option_string} is called --{self.dest} now", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+# -- options --------------------------------------------------------------------------------------
+
+#: Options of several commands, each as argparse takes it.
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "spec": {"metavar": "SPEC", "help": "the model, in one of the forms of srprof analyze --help"},
+    "--input": {
+        "metavar": "SIZE",
+        "action": "append",
+        "type": size,
+        "help": "LR input: HxW, H for a square, or its whole shape, NxCxHxW; again for each "
+        "further input (default 256x256)",
+    },
+    "--weights": {
+        "metavar": "FILE",
+        "help": "load this checkpoint into the model; it must fit",
+    },
+    "--dtype": {
+        "choices": RUN_DTYPES,
+        "default": "float32",
+        "help": "of parameters and inputs (default float32)",
+    },
+    "--channels-last": {"action": "store_true", "help": "4-d tensors in channels-last format"},
+    "--trace-on": {
+        "choices": TRACE_ON,
+        "default": "auto",
+        "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta fails; "
+        "cuda-fake takes composite ops apart as CUDA does, without a GPU",
+    },
+    "--granularity": {
+        "metavar": "BYTES",
+        "type": count(1),
+        "default": GRANULARITY,
+        "help": "count each storage as a multiple of this: 512 as CUDA allocates (default), 1 "
+        "exact",
+    },
+    "--alloc-conf": {
+        "metavar": "SETTINGS",
+        "help": "of CUDA's caching allocator, max_split_size_mb:128 (default: the environment's "
+        "PYTORCH_CUDA_ALLOC_CONF)",
+    },
+    "--workspace": {
+        "metavar": "FILE",
+        "help": "scratch inside nodes: a table that `srprof validate --save DIR` wrote on the "
+        "device, or tensor-cores, what cuDNN copies on GPUs that have them (float32 as TF32)",
+    },
+    "--profile": {
+        "metavar": "PROFILE",
+        "type": profile,
+        "help": "the device whose latency is predicted: a name (srprof devices), or a profile of "
+        "your own (.toml)",
+    },
+    "--device": {
+        "metavar": "DEVICE",
+        "default": "cuda",
+        "help": "hardware to run on: cuda, cuda:N or cpu (default %(default)s)",
+    },
+    "--threads": {"metavar": "N", "type": count(1), "help": "CPU threads of torch's pool"},
+    "--repeat": {
+        "metavar": "N",
+        "type": count(0),
+        "help": "timed passes; 0 for none (default 100 on cuda, 10 on cpu)",
+    },
+    "--warmup": {
+        "metavar": "N",
+        "type": count(0),
+        "help": "passes before them (default 10 on cuda, 2 on cpu; none by the challenge's "
+        "protocol)",
+    },
+    "--budget": {
+        "metavar": "SIZE",
+        "type": budget,
+        "help": "memory that the peak may take: 4GiB, 512MiB, 800MB",
+    },
+    "--level": {
+        "choices": tuple(LEVELS),
+        "help": "exact: every bit of the results stays; equivalent: up to rounding, for a lower "
+        "peak (default %(default)s)",
+    },
+    "--range": {
+        "type": int,
+        "choices": (1, 255),
+        "default": 1,
+        "help": "largest value that the network takes and gives (default 1); some checkpoints of "
+        "the challenge take 255",
+    },
+    "--top": {
+        "metavar": "N",
+        "type": count(0),
+        "help": "rows of each long table, the largest; 0 is all (default 10, all of a single view)",
+    },
+    "--figure": {
+        "metavar": "FILE",
+        "type": ending(*ENDINGS),
+        "help": f"draw it too; the name ends in {', '.join(ENDINGS)}",
+    },
+}
+
+#: What says a call, in the order in which the help has it.
+CALL = ("spec", "--input", "--weights", "--dtype", "--channels-last", "--trace-on")
+
+
+def add(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+    """Shared options by name; `changes` to them, of a command that has to differ."""
+    for name in names:
+        parser.add_argument(name, **{**SHARED[name], **changes})
+
+
+def add_call(parser: argparse.ArgumentParser, *without: str) -> None:
+    """SPEC, its inputs and their format, as `read_call` reads them, but for what is left out."""
+    add(parser, *(name for name in CALL if name not in without))
+
+
+def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
+    """The profile by which latency is predicted, also by the option's older name."""
+    add(parser, "--profile", **changes)
+    parser.add_argument(
+        "--device",
+        dest="profile",
+        action=_Older,
+        type=profile,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
+    """The call that `add_call`'s options say.
+
+    Args:
+        batch: of inputs that are given as an image's height and width.
+
+    Raises:
+        InputError: the SPEC is none, or an input is too large for the dtype.
+    """
+    channels = spec.parse(args.spec).channels
+    shapes = [parse_size(text, channels) for text in args.input or ["256x256"]]
+    if batch is not None:
+        whole = next((text for text in args.input or () if text.count("x") > 1), None)
+        if whole is not None:
+            raise InputError(
+                f"--input {whole} has a batch of its own: leave --batch out, or write HxW"
+            )
+        shapes = [(batch, *shape[1:]) for shape in shapes]
+    given = {name: getattr(args, name) for name in _FORMAT if hasattr(args, name)}
+    return Call(args.spec, tuple(check_shape(s, args.dtype) for s in shapes), **given)
+
+
+_FORMAT = ("weights", "dtype", "channels_last", "trace_on")
+
+
+# -- output ---------------------------------------------------------------------------------------
 
 
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
@@ -23,7 +268,9 @@ def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None =
         more: formats that only this command has, each with how names of such files end.
     """
     add_format(parser, more)
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of stdout")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=target, help="write to a file instead of stdout"
+    )
 
 
 def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
@@ -66,97 +313,7 @@ def check_ending(args: argparse.Namespace) -> None:
         raise InputError(f"-o {args.output}: name a file that ends in {endings}, or give --format")
 
 
-def check_figure(path: str | None) -> None:
-    """Refuse a figure that cannot be written, before any work is done.
-
-    Raises:
-        InputError: its ending is none of a picture, or `check_output` refuses it.
-    """
-    check_output(path, "--figure")
-    if path is not None and not path.lower().endswith(ENDINGS):
-        raise InputError(f"--figure {path}: name a file that ends in {', '.join(ENDINGS)}")
-
-
 def show(args: argparse.Namespace, document: Document) -> None:
     """Write a command's result as `add_output`'s options say."""
     style = Style(width=shutil.get_terminal_size((100, 24)).columns)
     write(render(document, format_of(args), style), args.output)
-
-
-def add_real_run(parser: argparse.ArgumentParser) -> None:
-    """SPEC, its call and the device, of commands that run a model for real."""
-    parser.add_argument("spec", metavar="SPEC", help="the model, as for analyze")
-    add_input(parser)
-    add_tensor_format(parser)
-    parser.add_argument(
-        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
-    )
-
-
-def add_input(parser: argparse.ArgumentParser) -> None:
-    """Sizes of the call's inputs, as `call_shapes` reads them."""
-    parser.add_argument(
-        "--input",
-        metavar="SIZE",
-        action="append",
-        help="LR input: HxW, or NxCxHxW; again for each further input (default 256x256)",
-    )
-
-
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """A SPEC's checkpoint."""
-    parser.add_argument(
-        "--weights", metavar="FILE", help="load this checkpoint into the model; it must fit"
-    )
-
-
-def add_tensor_format(parser: argparse.ArgumentParser) -> None:
-    """The tensors' dtype and memory format."""
-    parser.add_argument("--dtype", choices=RUN_DTYPES, default="float32", help="default float32")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="4-d tensors in channels-last format"
-    )
-
-
-def add_trace_on(parser: argparse.ArgumentParser) -> None:
-    """Where the model is run, of commands that leave it to analyze to say what that means."""
-    parser.add_argument(
-        "--trace-on",
-        choices=("auto", "meta", "cpu", "cuda-fake"),
-        default="auto",
-        help="as for analyze (default auto)",
-    )
-
-
-def call_shapes(args: argparse.Namespace, spec: Spec) -> list[tuple[int, ...]]:
-    """Shapes of the call that `--input` asks for.
-
-    Raises:
-        InputError: one of them is no size, or too large for the dtype.
-    """
-    sizes = args.input or ["256x256"]
-    batch = getattr(args, "batch", None)
-    if batch is not None:
-        sizes = [_batched(size, batch, spec.channels) for size in sizes]
-    return [check_shape(parse_size(size, spec.channels), args.dtype) for size in sizes]
-
-
-def _batched(size: str, batch: int, channels: int) -> str:
-    if batch < 1:
-        raise InputError(f"--batch {batch}: give a whole number of at least 1")
-    if size.count("x") == 3:
-        raise InputError(f"--input {size} has a batch of its own: leave --batch out, or write HxW")
-    parse_size(size, channels)
-    return f"{batch}x{channels}x{size}"
-
-
-def check_counts(args: argparse.Namespace, **least: int) -> None:
-    """Refuse a count that was given and is less than this.
-
-    Raises:
-        InputError: naming the option.
-    """
-    for option, lowest in least.items():
-        value = getattr(args, option)
-        if value is not None and value < lowest:
-            raise InputError(f"--{option} {value}: give a whole number of at least {lowest}")

@@ -17,29 +17,27 @@ _ERRORS = "backslashreplace"
 
 
 def check_output(path: str | None, option: str = "-o") -> None:
-    """Refuse a path that cannot be written, before any work is done; `option` is who named it.
+    """Refuse a path that cannot be written, before any work is done; `option` named it.
 
     Raises:
         InputError: the folder is missing or closed to writing, or the path is a folder.
     """
     if path is None:
         return
-    target = Path(path)
+    named, target = f"{option} {path}".lstrip(), Path(path)
     try:
         if not target.parent.is_dir():
-            raise InputError(
-                f"{option} {path}: there is no folder {str(target.parent)!r}; make it first"
-            )
+            raise InputError(f"{named}: there is no folder {str(target.parent)!r}; make it first")
         if target.is_dir():
-            raise InputError(f"{option} {path}: that is a folder; name a file in it")
+            raise InputError(f"{named}: that is a folder; name a file in it")
         there = target.exists()
     except OSError as error:
-        raise InputError(f"{option} {path}: {error.strerror}; choose another name") from error
+        raise InputError(f"{named}: {error.strerror}; choose another name") from error
     needed = [target.parent, *([target] if there else [])]
     if there and not target.is_file():
         needed = [target]  # a pipe or a device is written to, not replaced
     if not all(os.access(place, os.W_OK) for place in needed):
-        raise InputError(f"{option} {path}: no permission to write there; choose another place")
+        raise InputError(f"{named}: no permission to write there; choose another place")
 
 
 def write(content: str | bytes, path: str | None, option: str = "-o") -> None:

@@ -34,6 +34,7 @@ UNITS: Mapping[Kind, Mapping[str, int]] = {
 _EXAMPLES: Mapping[Kind, str] = {"bytes": "210 MiB", "count": "350K", "time": "30 ms"}
 
 _QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([A-Za-z]*)\s*")
+_ASPECT = re.compile(r"(\d{1,6}):(\d{1,6})")
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*%\s*")
 
 
@@ -74,6 +75,18 @@ def parse_budget(value: str | int) -> int:
     if isinstance(value, bool) or nbytes < 1:
         raise InputError(f"budget {value!r}: give a size of at least one byte, as 4GiB")
     return nbytes
+
+
+def parse_aspect(text: str) -> tuple[int, int]:
+    """`16:9` as width and height.
+
+    Raises:
+        InputError: it is no ratio of two positive whole numbers.
+    """
+    match = _ASPECT.fullmatch(text.strip())
+    if match is None or 0 in map(int, match.groups()):
+        raise InputError(f"aspect {text!r} is no ratio: write width:height, as 16:9")
+    return int(match[1]), int(match[2])
 
 
 _NOUNS: Mapping[Kind, str] = {"bytes": "size", "count": "count", "time": "time"}

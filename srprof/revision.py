@@ -12,10 +12,16 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
+from srprof.paths import working_in
+
+if TYPE_CHECKING:
+    from srprof.analysis import AnalysisRecord
+    from srprof.call import Call
 
 #: Files above this are images, data or checkpoints, which no network imports.
 _LARGEST = 4 * 2**20
@@ -86,6 +92,24 @@ def laid_out(revised: Revised) -> Iterator[Tree]:
                 "here or from the repository's root"
             )
         yield Tree(root, folder, f"{revised.file}:{revised.call}")
+
+
+def analysis_of(call: Call) -> AnalysisRecord:
+    """The analysis of a call, whose SPEC may be of a revision.
+
+    Raises:
+        InputError: as for `laid_out` and `srprof.analyze`. ModelError: the model raised.
+    """
+    from srprof.analysis import analyze
+    from srprof.compare.diff import relocated
+
+    revised = split(call.spec)
+    if revised is None:
+        return analyze(call).record
+    with laid_out(revised) as tree, working_in(tree.folder):
+        record = analyze(replace(call, spec=tree.spec)).record
+    record = relocated(record, tree.root, f"{revised.revision}:")
+    return replace(record, model=replace(record.model, spec=call.spec))
 
 
 def _git(*arguments: str, error: str) -> str:

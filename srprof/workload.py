@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from srprof import spec as specs
 from srprof.blame import blame, first_line
+from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
@@ -129,19 +130,13 @@ def _made_on(device: str) -> str:
     return "cpu" if device.startswith("cuda") else device
 
 
-def resolve(
-    model: Any,
-    inputs: Sequence[Any],
-    *,
-    weights: str | None = None,
-    dtype: str = "float32",
-    channels_last: bool = False,
-) -> Workload:
-    """A workload from a SPEC string, a module, a GraphModule or an exported program.
+def resolve(call: Call) -> Workload:
+    """What a call says, ready to be run.
 
     Raises:
         InputError: the SPEC, an input or the dtype is none; nothing of the model was run.
     """
+    model, inputs, dtype = call.spec, call.inputs, call.dtype
     if dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
     if isinstance(model, str):
@@ -150,21 +145,21 @@ def resolve(
         return Workload(
             name=spec.name,
             spec=spec.text,
-            build=(builder := _Builder(spec, weights)),
+            build=(builder := _Builder(spec, call.weights)),
             environment=builder.environment.active,
             forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
             **_arguments(inputs, dtype, network.channels if network else 3),
             dtype=dtype,
-            channels_last=channels_last,
+            channels_last=call.channels_last,
         )
-    if weights is not None:
+    if call.weights is not None:
         raise InputError("weights go with a SPEC; load them into your own model yourself")
     if isinstance(model, torch.export.ExportedProgram):
         if not inputs and model.example_inputs is not None:
             args, kwargs = model.example_inputs
-            inputs = [*args, dict(kwargs)]
+            inputs = (*args, dict(kwargs))
         model = model.module()
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, nn.Module):
@@ -179,7 +174,7 @@ def resolve(
         build=lambda device: copy_model(pristine, device),
         **_arguments(inputs, dtype, 3),
         dtype=dtype,
-        channels_last=channels_last,
+        channels_last=call.channels_last,
     )
 
 

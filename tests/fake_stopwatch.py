@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from srprof.calibration.benches import Bench
+from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.profiles import Profile
 from srprof.cost.roofline import estimate_costs
@@ -21,7 +22,7 @@ def bench_costs(bench: Bench) -> tuple[NodeCost, ...]:
     """What a bench asks of a device; traced once, as plans have many benches in common."""
     key = (bench.name, bench.inputs, bench.dtype)
     if key not in _COSTS:
-        workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
+        workload = resolve(Call(bench.model, tuple(bench.inputs), dtype=bench.dtype))
         _COSTS[key] = node_costs(run_trace(workload, "auto", holders=False))
     return _COSTS[key]
 

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from srprof.cost.classes import NodeCost
-from srprof.cost.profiles import Profile, parse_device
+from srprof.cost.profiles import Profile, parse_profile
 from srprof.inputs import ITEMSIZE
 from srprof.ops import Product
 from srprof.records import Node, Storage, TensorInfo, Trace
@@ -109,4 +109,4 @@ def plain_device(**changes: Any) -> Profile:
             1.0,
         ),
     }
-    return parse_device("made_up", {**table, **changes}, "profile made_up")
+    return parse_profile("made_up", {**table, **changes}, "profile made_up")

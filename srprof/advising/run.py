@@ -18,11 +18,12 @@ from srprof.advising.replay import Replay, settled
 from srprof.advising.rewrite import Construct
 from srprof.advising.search import Search
 from srprof.advising.source import Function, read_functions
+from srprof.call import call_of
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
-from srprof.quantities import parse_quantity
+from srprof.quantities import parse_budget
 from srprof.records import Frame, Trace
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def advise(
     """Changes of a network's source that lower its peak, each tried on the recorded run.
 
     Args:
-        model, inputs, weights, dtype, channels_last, trace_on, granularity: as for `analyze`.
+        model, inputs, weights, dtype, channels_last, trace_on: as for `srprof.trace`.
+        granularity: as for `srprof.analyze`.
         memory: the peak to lower: "eager", "planned" or "allocated" (a fresh program's).
         budget: bytes, or a text such as "400MiB": only the fewest edits that reach it.
         level: "exact" edits only, which leave every bit of the results, or "equivalent" ones too,
@@ -63,31 +65,14 @@ def advise(
     check_level(level)
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
-    nbytes = parse_budget(budget)
-    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
-    with recorded(workload, trace_on) as trace:
+    nbytes = None if budget is None else parse_budget(budget)
+    call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
+    workload = resolve(call)
+    with recorded(workload, call.trace_on) as trace:
         advice = _advice(
             workload, trace, memory, granularity, lambda t: levels(t, granularity), nbytes, level
         )
-    return replace(advice, own=_own_file(workload, model) if isinstance(model, str) else "")
-
-
-def parse_budget(budget: str | int | None) -> int | None:
-    """A number of bytes, or a text with a unit.
-
-    Raises:
-        InputError: it is none, or not positive.
-    """
-    if budget is None or isinstance(budget, int):
-        nbytes = budget
-    else:
-        try:
-            nbytes = parse_quantity(budget, "bytes")
-        except InputError as error:
-            raise InputError(f"--budget: {error}") from error
-    if nbytes is not None and nbytes < 1:
-        raise InputError(f"--budget {budget}: give a positive size, such as 400MiB")
-    return nbytes
+    return replace(advice, own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "")
 
 
 def _advice(

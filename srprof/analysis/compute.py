@@ -268,12 +268,12 @@ def _release(release: Release) -> ReleaseRecord:
 def latency_record(estimate: Estimate) -> LatencyRecord:
     """What a record has of an estimate."""
     return LatencyRecord(
-        device=estimate.device.name,
-        title=estimate.device.title,
+        device=estimate.profile.name,
+        title=estimate.profile.title,
         predicted_ms=1e3 * estimate.seconds,
         uncertainty_ms=1e3 * estimate.uncertainty,
         uncertainty_from=estimate.uncertainty_from,
-        held_out_error=estimate.device.held_out_error,
+        held_out_error=estimate.profile.held_out_error,
         overhead_ms=1e3 * estimate.overhead,
         overhead_share=estimate.overhead_share,
         by_bound={bound: 1e3 * seconds for bound, seconds in estimate.by_bound.items()},

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from srprof import figures
 from srprof.analysis import compute
 from srprof.analysis.compute import LiveStorage
 from srprof.analysis.record import AnalysisRecord, feature_map_bytes
+from srprof.call import call_of
 from srprof.codec import JsonObject, encode
 from srprof.cost.complexity import Complexity, complexity
-from srprof.cost.profiles import Profile, load_profile
+from srprof.cost.profiles import Profile, read_profile
 from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
 from srprof.memory.model import GRANULARITY, MemoryModel, Parts, Peak, memory_model
@@ -46,7 +47,7 @@ class Analysis(Shown):
         workspaces: scratch inside nodes, where it was measured.
         program: in the place of history and repeat, one instance of a network that keeps something
             between calls or builds itself on the GPU.
-        device: the profile by which latency is predicted; None if it was not asked for.
+        profile: by which latency is predicted; None if it was not asked for.
     """
 
     trace: Trace
@@ -56,7 +57,7 @@ class Analysis(Shown):
     allocator: Settings = field(default_factory=Settings)
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     program: Program | None = None
-    device: Profile | None = None
+    profile: Profile | None = None
 
     @cached_property
     def memory(self) -> MemoryModel:
@@ -139,12 +140,12 @@ class Analysis(Shown):
 
     @cached_property
     def latency(self) -> Estimate | None:
-        """The predicted latency, node by node; None without a device.
+        """The predicted latency, node by node; None without a profile.
 
         Raises:
-            InputError: the device has no peak for a dtype in which the network computes.
+            InputError: the profile has no peak for a dtype in which the network computes.
         """
-        return None if self.device is None else estimate(self.trace, self.device)
+        return None if self.profile is None else estimate(self.trace, self.profile)
 
     @cached_property
     def held_at_peak(self) -> tuple[HeldStorage, ...]:
@@ -252,7 +253,7 @@ def trace(
 
     Args:
         model: a SPEC string (`"fmen_s"`, `"net.py:Net(nf=48)"`), an `nn.Module`, a `GraphModule`
-            or an exported program.
+            or an exported program; or a `Call`, which has all the rest too.
         inputs: one per argument of the call: a shape `(1, 3, 256, 256)`, a size `"256x256"`, an
             example tensor, a list of these, or a mapping of keyword arguments to these.
         weights: a checkpoint to load into the model that a SPEC names; it must fit.
@@ -266,11 +267,9 @@ def trace(
         InputError: the SPEC or an input is wrong.
         ModelError: the model raised.
     """
-    from srprof.tracing.run import run_trace
-    from srprof.workload import resolve
+    from srprof.tracing.run import trace_call
 
-    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
-    return run_trace(workload, trace_on)
+    return trace_call(call_of(model, inputs, weights, dtype, channels_last, trace_on))
 
 
 def analyze(
@@ -286,12 +285,14 @@ def analyze(
     repeat: int = 1,
     allocator: str | None = None,
     workspace: str | None = None,
+    profile: str | Profile | None = None,
     device: str | Profile | None = None,
 ) -> Analysis:
     """Explain the memory and complexity of a model at an input, and predict its latency.
 
     Args:
-        model: as for `trace`, or a `Trace` (then nothing is run).
+        model, inputs, weights, dtype, channels_last, trace_on: as for `trace`; the model may be a
+            `Trace` too (then nothing is run).
         protocol: "single", a fresh program's first image; "ntire", a list of images before it.
         sizes: that list: LR heights and widths, a file of them or a folder of images; None is
             the DIV2K test set.
@@ -300,13 +301,13 @@ def analyze(
             what that variable says now.
         workspace: file with the scratch that was measured on a device (`srprof validate --save`),
             or "tensor-cores" (see `srprof.memory.cudnn`).
-        device: predict the latency on it: the name of a profile that comes with srprof, a path
-            to a user's own (`.toml`), or a profile; None predicts none.
+        profile: of the device for which latency is predicted: its name, a path to a user's own
+            (`.toml`), or itself; None predicts none. device: its older name.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
     Raises:
-        InputError: the SPEC, an input or the device is wrong.
+        InputError: the SPEC, an input or the profile is wrong.
         ModelError: the model raised.
     """
     if granularity < 1:
@@ -315,18 +316,22 @@ def analyze(
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     if repeat < 1:
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
-    profile = load_profile(device) if isinstance(device, str) else device
-    parsed = Settings.from_environment(os.environ) if allocator is None else None
-    settings = parsed or Settings.parse(allocator or "")
-    table = WorkspaceTable() if workspace is None else load_workspaces(workspace)
+    analysis = partial(
+        Analysis,
+        granularity=granularity,
+        repeat=repeat,
+        allocator=Settings.read(allocator),
+        workspaces=load_workspaces(workspace),
+        profile=read_profile(profile, device),
+    )
     if isinstance(model, Trace):
-        return _checked(Analysis(model, granularity, (), repeat, settings, table, device=profile))
+        return _checked(analysis(model))
+    call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     from srprof.tracing.run import run_program, run_trace
     from srprof.workload import resolve
 
-    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
+    workload, trace_on = resolve(call), call.trace_on
     recorded = run_trace(workload, trace_on)
-    history: tuple[Trace, ...] = ()
     images: Sequence[tuple[int, int]] = ()
     if protocol == "ntire":
         given = None if isinstance(sizes, str) else sizes
@@ -335,19 +340,15 @@ def analyze(
     if builds or (len(images) + repeat > 1 and any(s.cached for s in recorded.storages)):
         calls = [replace(workload, args=resized(workload.args, size)) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
-        program = program if builds else replace(program, construction=None)
-        analysis = Analysis(recorded, granularity, (), repeat, settings, table, device=profile)
-        return _checked(replace(analysis, program=program))
-    if images:
-        runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
-        history = tuple(runs[size] for size in images)
-    return _checked(
-        Analysis(recorded, granularity, history, repeat, settings, table, device=profile)
-    )
+        return _checked(
+            analysis(recorded, program=program if builds else replace(program, construction=None))
+        )
+    runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
+    return _checked(analysis(recorded, history=tuple(runs[size] for size in images)))
 
 
 def _checked(analysis: Analysis) -> Analysis:
-    """The analysis, whose latency can be predicted if a device was given."""
+    """The analysis, whose latency can be predicted if a profile was given."""
     _ = analysis.latency
     return analysis
 

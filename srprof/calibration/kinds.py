@@ -18,7 +18,7 @@ import torch
 from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
 from srprof.codec import JsonObject
 from srprof.cost.fitting import Parameter
-from srprof.cost.profiles import Profile, parse_device
+from srprof.cost.profiles import Profile, parse_profile
 from srprof.measuring.record import Device as Hardware
 
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
@@ -71,7 +71,7 @@ class CalibrationPlan:
                 "bandwidth": f"Measured: {best['bandwidth']}",
             },
         }
-        return parse_device(name, table, "the calibrated profile")
+        return parse_profile(name, table, "the calibrated profile")
 
 
 def _mode(group: str) -> str:

@@ -62,9 +62,9 @@ class Calibration(Shown):
     rounds: int
 
     @property
-    def device(self) -> Profile:
-        """The profile."""
-        return self.fit.device
+    def profile(self) -> Profile:
+        """What was made."""
+        return self.fit.profile
 
     @cached_property
     def spread(self) -> float:

@@ -14,6 +14,7 @@ from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import CalibrationPlan, plan
 from srprof.calibration.record import Calibration, Timed
 from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
+from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.fitting import Fit, Sample, fit, rms_error
 from srprof.errors import BusyError
@@ -95,14 +96,14 @@ def run_calibration(
     samples = [Sample(timed.name, timed.costs, timed.seconds) for timed in benches]
     fitted = fit(samples, base, chosen.parameters, noise=_NOISE, folds=_FOLDS)
     profile = replace(
-        fitted.device,
+        fitted.profile,
         command=command,
         held_out_rms=None,  # of single operations, which a network's sum evens out
         spread={**base.spread, **_spread(benches, fitted)},
         fitted=tuple(family for family in FAMILIES if family in _families(benches)),
         source={**base.source, "spread": "Held-out errors of the benches, root mean square"},
     )
-    return Calibration(roofs, benches, replace(fitted, device=profile), len(timings[0].samples))
+    return Calibration(roofs, benches, replace(fitted, profile=profile), len(timings[0].samples))
 
 
 def _families(benches: Sequence[Timed]) -> Mapping[str, list[int]]:
@@ -141,7 +142,7 @@ def time_benches(
     calls: list[Callable[[], Any]] = []
     for done, bench in enumerate(benches):
         progress("preparing", done, len(benches))
-        workload = resolve(bench.model, bench.inputs, dtype=bench.dtype)
+        workload = resolve(Call(bench.model, tuple(bench.inputs), dtype=bench.dtype))
         costs.append(node_costs(run_trace(workload, "auto", holders=False)))
         instance = workload.instance(stopwatch.where)
         calls.append(partial(call_model, *instance))

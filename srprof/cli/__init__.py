@@ -22,29 +22,12 @@ from srprof._version import __version__
 from srprof.errors import InputError, SrprofError
 from srprof.words import one_line
 
-#: Commands in the order in which the help lists them; each a module here.
-COMMANDS = {
-    "analyze": "srprof.cli.analyze",
-    "advise": "srprof.cli.advise",
-    "calibrate": "srprof.cli.calibrate",
-    "devices": "srprof.cli.devices",
-    "fit": "srprof.cli.fit",
-    "lean": "srprof.cli.lean",
-    "list": "srprof.cli.list",
-    "merge": "srprof.cli.merge",
-    "rank": "srprof.cli.rank",
-    "diff": "srprof.cli.diff",
-    "evaluate": "srprof.cli.evaluate",
-    "measure": "srprof.cli.measure",
-    "report": "srprof.cli.report",
-    "spectrum": "srprof.cli.spectrum",
-    "sweep": "srprof.cli.sweep",
-    "time": "srprof.cli.time",
-    "validate": "srprof.cli.validate",
-    "check": "srprof.cli.check",
-    "train": "srprof.cli.train",
-    "ablate": "srprof.cli.ablate",
-}
+#: Commands in the order in which the help lists them; each a module here, with `HELP`,
+#: `DESCRIPTION`, `add_options` and `run`.
+COMMANDS = tuple(
+    "analyze advise calibrate devices fit lean list merge rank diff evaluate measure report "
+    "spectrum sweep time validate check train ablate".split()
+)
 
 _DESCRIPTION = (
     "Where the memory of a super-resolution network goes: at which node, and because of which "
@@ -84,8 +67,20 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name in COMMANDS if command is None else (command,):
-        importlib.import_module(COMMANDS[name]).add_parser(commands)
+        module = _module(name)
+        module.add_options(
+            commands.add_parser(
+                name,
+                help=module.HELP,
+                description=module.DESCRIPTION,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
     return parser
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"srprof.cli.{command}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +111,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
-    code: int = args.run(args)
+    code: int = _module(args.command).run(args)
     return code
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from srprof.options import add_output, show
-from srprof.output import check_output
 
-_DESCRIPTION = """\
+HELP = "train the variants of a study alike, and compare cost and PSNR"
+
+DESCRIPTION = """\
 Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
 PSNR, with bicubic enlargement as the baseline. A study that was stopped goes on from there.
 
@@ -24,24 +24,16 @@ CPU, and NAME.toml is the paper's. A study is a TOML file:
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "ablate",
-        help="train the variants of a study alike, and compare cost and PSNR",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.add_argument("config", metavar="CONFIG", help="the study's TOML file")
     add_output(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the study and print its table; 1 if merging changed a PSNR."""
     from srprof.training.study import read_study
 
-    check_output(args.output)
     study = read_study(args.config)
 
     from srprof.progress import TerminalProgress

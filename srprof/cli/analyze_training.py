@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from srprof.call import Call
 from srprof.errors import InputError
 from srprof.options import format_of, show
 from srprof.render.writers import formats
@@ -14,36 +15,23 @@ _NOT_OF_TRAINING = {
     "repeat": 1,
     "alloc_conf": None,
     "workspace": None,
-    "device": None,
+    "profile": None,
     "view": "summary",
     "figure": None,
     "cross_check": False,
 }
 
 
-def run_training(args: argparse.Namespace, shapes: list[tuple[int, ...]]) -> int:
+def run_training(args: argparse.Namespace, call: Call) -> int:
     """Predict the memory of a training step and print it."""
-    for option, default in _NOT_OF_TRAINING.items():
-        if getattr(args, option) != default:
-            raise _not_of_training(f"--{option.replace('_', '-')}")
-    if format_of(args) not in formats():
-        raise _not_of_training(f"--format {format_of(args)}")
+    given = [name for name, default in _NOT_OF_TRAINING.items() if getattr(args, name) != default]
+    options = [f"--{name.replace('_', '-')}" for name in given]
+    options += [] if format_of(args) in formats() else [f"--format {format_of(args)}"]
+    if options:
+        raise InputError(f"{options[0]} is of a forward pass: leave it out with --train")
 
     from srprof.render.views.training import document
     from srprof.training.analysis import analyze_training
 
-    analysis = analyze_training(
-        args.spec,
-        *shapes,
-        weights=args.weights,
-        dtype=args.dtype,
-        channels_last=args.channels_last,
-        trace_on=args.trace_on,
-        granularity=args.granularity,
-    )
-    show(args, document(analysis, args.top))
+    show(args, document(analyze_training(call, granularity=args.granularity), args.top))
     return 0
-
-
-def _not_of_training(option: str) -> InputError:
-    return InputError(f"{option} is of a forward pass: leave it out with --train")

@@ -5,53 +5,39 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from srprof.errors import InputError
-from srprof.options import add_format, show
-from srprof.output import check_output, write
+from srprof.options import add, add_format, ending, show
+from srprof.output import write
 
-_DESCRIPTION = """\
+HELP = "make a device profile by a microbenchmark on the device"
+
+DESCRIPTION = """\
 Time a short microbenchmark on a device (copies, convolutions of many widths and sizes,
-element-wise operations, launches) and fit a profile to it, for analyze --device PROFILE.toml.
+element-wise operations, launches) and fit a profile to it, for analyze --profile PROFILE.toml.
 
 On a busy machine, whose timings spread too widely, nothing is written and the exit code is 1.
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "calibrate",
-        help="make a device profile by a microbenchmark on the device",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--device", metavar="DEVICE", default="cuda", help="cuda, cuda:N or cpu (default cuda)"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add(parser, "--device")
     parser.add_argument(
         "-o",
         "--output",
         dest="profile",
         metavar="PROFILE",
+        type=ending(".toml"),
         required=True,
         help="the profile to write (.toml)",
     )
     parser.add_argument("--quick", action="store_true", help="one size only, and fewer rounds")
-    parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
+    add(parser, "--threads")
     add_format(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write the profile and report."""
-    check_output(args.profile)
-    if not args.profile.endswith(".toml"):
-        raise InputError(f"-o {args.profile}: name a file that ends in .toml")
-    if args.threads is not None and args.threads < 1:
-        raise InputError(f"--threads {args.threads}: give a whole number of at least 1")
-
     from srprof.calibration.run import calibrate
     from srprof.cost.profiles import to_toml
     from srprof.progress import TerminalProgress
@@ -65,6 +51,6 @@ def run(args: argparse.Namespace) -> int:
             name=Path(args.profile).stem,
             progress=progress,
         )
-    write(to_toml(calibration.device), args.profile)
+    write(to_toml(calibration.profile), args.profile)
     show(args, document(calibration, args.profile))
     return 0

@@ -6,21 +6,16 @@ import argparse
 import os
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from srprof.errors import InputError
 from srprof.gate.formats import FORMATS
 from srprof.gate.formats import render as render_for_ci
 from srprof.options import add_output, format_of, show
-from srprof.output import check_output, write
+from srprof.output import write
 
-if TYPE_CHECKING:
-    from srprof.gate.check import Report
-    from srprof.gate.config import Config
+HELP = "hold networks against limits and a recorded baseline, for CI"
 
-_DESCRIPTION = """\
+DESCRIPTION = """\
 Hold the networks of srprof.toml (or [tool.srprof] in pyproject.toml) against their limits and
 against srprof-baseline.json, and say which variable in which line costs more than before.
 
@@ -30,14 +25,8 @@ against srprof-baseline.json, and say which variable in which line costs more th
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "check",
-        help="hold networks against limits and a recorded baseline, for CI",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -54,83 +43,30 @@ def add_parser(commands: Any) -> None:
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning",
     )
     add_output(parser, FORMATS)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check and print; 1 if the gate is closed."""
-    check_output(args.output)
-    if args.init is not None:
-        return _init(args)
-
     from srprof.gate import config as configs
-
-    path = configs.find(Path.cwd()) if args.config is None else Path(args.config)
-    config = configs.load(path)
-    with redirect_stdout(sys.stderr):  # what the networks' own code prints is no part of the report
-        report = _updated(config) if args.update else _checked(config, args.partial)
-
+    from srprof.gate.check import check, update
+    from srprof.gate.formats.github import append_summary
+    from srprof.gate.init import write_first
     from srprof.render.views.check import document
     from srprof.render.writers import render
 
+    if args.init is not None:
+        with redirect_stdout(sys.stderr):
+            done = write_first(args.init, args.config)
+        write(done, args.output)
+        return 0
+    config = configs.load(configs.find(Path.cwd()) if args.config is None else Path(args.config))
+    with redirect_stdout(sys.stderr):  # what the networks' own code prints is no part of the report
+        report = update(config) if args.update else check(config, args.partial)
     root = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
     form, shown = format_of(args), document(report, root)
     if form in FORMATS:
         write(render_for_ci(report, form, root), args.output)
     else:
         show(args, shown)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        _append(render(shown, "markdown"), summary)
+    append_summary(render(shown, "markdown"))
     return int(report.failed)
-
-
-def _checked(config: Config, partial: bool) -> Report:
-    from srprof.gate import baseline
-
-    known = None if config.baseline is None else baseline.load(config.baseline)
-
-    from srprof.gate.check import run as run_checks
-
-    return run_checks(config, known, partial)
-
-
-def _updated(config: Config) -> Report:
-    if config.baseline is None:
-        raise InputError(f"{config.file.name} says baseline = false: there is none to update")
-    if not config.baseline.parent.is_dir():
-        raise InputError(f"there is no folder {str(config.baseline.parent)!r}; make it first")
-
-    from srprof.gate import baseline
-    from srprof.gate.check import update
-
-    report, made = update(config)
-    if made is None:
-        return replace(report, updated=f"{config.baseline.name} is as it was")
-    baseline.write(made, config.baseline)
-    return replace(report, updated=f"{config.baseline.name} has {len(made.entries)} entries now")
-
-
-def _init(args: argparse.Namespace) -> int:
-    from srprof.gate.init import first_config
-
-    target = Path(args.config or "srprof.toml")
-    if target.name == "pyproject.toml":
-        raise InputError("--init writes a srprof.toml: leave --config out, or name another file")
-    if target.exists():
-        raise InputError(f"{target} is there already: edit it, or take it away first")
-    with redirect_stdout(sys.stderr):
-        text, found = first_config(args.init, str(target.parent))
-    write(text, str(target))
-    names = ", ".join(found)
-    write(f"{target}: {names}\nnow run `srprof check --update`, and commit both\n", args.output)
-    return 0
-
-
-def _append(text: str, path: str) -> None:
-    """Add to GitHub's job summary, which other steps write to as well."""
-    try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise InputError(f"GITHUB_STEP_SUMMARY {path}: {error.strerror}") from error

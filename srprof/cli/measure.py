@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from srprof.options import add_output, add_real_run, call_shapes, check_counts, show
-from srprof.output import check_output
+from srprof.options import add, add_call, add_output, read_call, show
 
-_DESCRIPTION = """\
+HELP = "run a network for real: memory node by node, workspace, latency"
+
+DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
 scratch that libraries take there, the peaks of whole runs, and the latency with its doubt.
 
 The JSON record holds every raw sample, with the device, versions and flags that they depend on.
-Ctrl-C keeps what was measured until then, marked incomplete.
+Ctrl-C keeps what was measured until then, marked incomplete. With --repeat 0 it is memory only.
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "measure",
-        help="run a network for real: memory node by node, workspace, latency",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_real_run(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_call(parser, "--weights", "--trace-on")
+    add(parser, "--device")
     parser.add_argument(
         "--protocol",
         choices=("ntire", "strict"),
@@ -34,34 +29,17 @@ def add_parser(commands: Any) -> None:
         help="latency as the NTIRE challenge takes it (no warm-up, the mean), or after a warm-up, "
         "by the median (default)",
     )
-    parser.add_argument(
-        "--repeat",
-        metavar="N",
-        type=int,
-        help="timed passes; 0 for memory only (default 100 on cuda, 10 on cpu)",
-    )
-    parser.add_argument(
-        "--warmup",
-        metavar="N",
-        type=int,
-        help="passes before them (default 0 for ntire, else 10 on cuda, 2 on cpu)",
-    )
+    add(parser, "--repeat", "--warmup")
     parser.add_argument(
         "--flush-l2", action="store_true", help="overwrite the GPU's L2 cache before each pass"
     )
-    parser.add_argument("--threads", metavar="N", type=int, help="CPU threads of torch's pool")
+    add(parser, "--threads")
     add_output(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from srprof import spec
-
-    check_output(args.output)
-    check_counts(args, repeat=0, warmup=0, threads=1)
-    parsed = spec.parse(args.spec)
-    shapes = call_shapes(args, parsed)
+    call = read_call(args)
 
     from srprof.measuring.run import Interrupted, measure
     from srprof.progress import TerminalProgress
@@ -70,11 +48,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with TerminalProgress(sys.stderr) as progress:
             measurement = measure(
-                args.spec,
-                *shapes,
+                call,
                 device=args.device,
-                dtype=args.dtype,
-                channels_last=args.channels_last,
                 protocol=args.protocol,
                 repeat=args.repeat,
                 warmup=args.warmup,

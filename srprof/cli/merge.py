@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from srprof.errors import InputError
-from srprof.options import add_format, show
-from srprof.output import check_output
+from srprof.options import add_format, ending, show
 from srprof.spec import CHECKPOINTS
 
-_DESCRIPTION = """\
+HELP = "fold a training-form checkpoint into its inference form"
+
+DESCRIPTION = """\
 Fold the branches and batch norms of a re-parameterisable network (FMEN, FMEN-S) into plain
 convolutions. Both forms are run on a random image, and how far they differ is reported.
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "merge",
-        help="fold a training-form checkpoint into its inference form",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors")
     parser.add_argument(
         "-o",
         "--output",
         dest="merged",
         metavar="OUT",
+        type=ending(*CHECKPOINTS),
         required=True,
         help="the merged checkpoint to write",
     )
@@ -41,15 +35,10 @@ def add_parser(commands: Any) -> None:
         "\"fmen_baseline(form='train')\"",
     )
     add_format(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Merge and report."""
-    check_output(args.merged)
-    if not args.merged.endswith(CHECKPOINTS):
-        raise InputError(f"-o {args.merged}: name a file that ends in {' or '.join(CHECKPOINTS)}")
-
     from srprof.quality.merge import merge_checkpoint
     from srprof.render.views.merge import document
     from srprof.weights import write_state_dict

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
 
 from srprof.output import write
 
-_DESCRIPTION = """\
+HELP = "write a page with ranking, figures and every node, from a TOML file"
+
+DESCRIPTION = """\
 Write a report: index.html, one page that fetches nothing; table.md and table.tex; data.json with
 everything that they show; figures as SVG and PNG. The TOML file names the models:
 
   title = "Two networks"
   models = ["fmen_s", { name = "mine", spec = "net.py:Net(nf=48)" }]
   input = "256x256"
-  devices = ["gtx1080ti"]          # optional: predicted time (srprof devices)
+  profiles = ["gtx1080ti"]         # optional: predicted time (srprof devices)
   references = ["ntire2022"]       # optional: published rows beside them
   sections = ["ranking", "memory"] # optional: all by default
 
@@ -24,19 +25,12 @@ SPECs of files are found from the current folder. An earlier report in the folde
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "report",
-        help="write a page with ranking, figures and every node, from a TOML file",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.add_argument("definition", metavar="REPORT.toml", help="what to show")
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="folder to write (default: REPORT, beside the file)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from typing import Any
 
 from srprof.options import add_output, format_of, show
-from srprof.output import check_output
 from srprof.render.document import Document
 
-_DESCRIPTION = """\
+HELP = "train a network by the paper's recipe, with its memory predicted first"
+
+DESCRIPTION = """\
 Train a network by the recipe of the FMEN paper: L1, Adam, patches of HR images and their bicubic
 downsampling, mirrored and turned. A run is a TOML file:
 
@@ -25,24 +25,16 @@ held_out, crop, cache, log ("tensorboard"), log_every, validate_every, checkpoin
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train a network by the paper's recipe, with its memory predicted first",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.add_argument("config", metavar="CONFIG", help="the run's TOML file")
     add_output(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and report; 1 if merging changed the PSNR."""
     from srprof.training.config import read_training
 
-    check_output(args.output)
     config = read_training(args.config)
 
     from srprof.progress import TerminalProgress

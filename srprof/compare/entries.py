@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from srprof.call import Call
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.errors import InputError
 from srprof.figures import find_peak
@@ -70,13 +71,12 @@ def trace_model(text: str, sizes: Sizes) -> Model:
     """
     from srprof import spec
     from srprof.analysis import Analysis
-    from srprof.tracing.run import run_trace
-    from srprof.workload import resolve
+    from srprof.tracing.run import trace_call
 
     parsed = spec.parse(text)
     channels = parsed.channels
     shapes = {
-        what: check_shape(size if len(size) == 4 else (1, channels, *size))
+        what: check_shape(size if len(size) > 2 else (1, channels, *size))
         for what, size in (
             ("counts", sizes.counts),
             ("runtime", sizes.runtime),
@@ -84,7 +84,7 @@ def trace_model(text: str, sizes: Sizes) -> Model:
         )
     }
     runs = {
-        shape: Analysis(run_trace(resolve(text, (shape,)), holders=False))
+        shape: Analysis(trace_call(Call(text, (shape,)), holders=False))
         for shape in dict.fromkeys(shapes.values())
     }
     return Model(parsed, _name(parsed), shapes, runs)
@@ -98,14 +98,14 @@ def _name(parsed: Spec) -> str:
     return parsed.network.name + bracket + call
 
 
-def predicted(model: Model, device: Profile, memory: str) -> Entry:
+def predicted(model: Model, profile: Profile, memory: str) -> Entry:
     """A model's row: counts, predicted runtime and memory, and its published PSNR if it has one.
 
     Args:
         memory: the name of a peak.
 
     Raises:
-        InputError: there is no such peak, or the device has no peak for the network's dtype.
+        InputError: there is no such peak, or the profile has no peak for the network's dtype.
     """
     from srprof.cost.roofline import estimate
 
@@ -113,12 +113,12 @@ def predicted(model: Model, device: Profile, memory: str) -> Entry:
     counted = Origin(
         "predicted", f"counted as the NTIRE 2022 challenge counts, at {_shape(model, 'counts')}"
     )
-    runtime = estimate(model.run_for("runtime").trace, device)
+    runtime = estimate(model.run_for("runtime").trace, profile)
     peaks = {name: p.nbytes for name, p in model.run_for("memory").peaks.items()}
     meaning = peak.meaning.removeprefix("as ")
     if peak.least is not None:
         meaning += " of a fresh program's first image"
-    doubt = device.held_out_error
+    doubt = profile.held_out_error
     error = "" if doubt is None else f"; mean error on networks that its fit left out {doubt:.1%}"
     timed = f"roofline at {_shape(model, 'runtime')}{error}"
     sized = f"{memory}: {meaning}, at {_shape(model, 'memory')}"
@@ -129,7 +129,7 @@ def predicted(model: Model, device: Profile, memory: str) -> Entry:
     cells = {
         "params": count("params"),
         "flops": count("flops"),
-        "runtime_ms": Cell(1e3 * runtime.seconds, Origin("predicted", timed, device.name)),
+        "runtime_ms": Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name)),
         "memory": Cell(peaks[memory], Origin("predicted", sized)),
         "activations": count("activations"),
         "convs": count("convs"),

@@ -15,8 +15,11 @@ from typing import Any
 
 from srprof.analysis.record import Comparison
 from srprof.analysis.run import Analysis
+from srprof.call import Call
 from srprof.figures import find
+from srprof.memory.model import GRANULARITY
 from srprof.registry import Convention, Network
+from srprof.spec import parse
 
 Count = Callable[[Analysis], float]
 
@@ -199,6 +202,22 @@ def _comparison(
     )
 
 
+def beside(analysis: Analysis) -> tuple[Comparison, ...]:
+    """What is published of an analysed network, if it is one of the zoo's, beside our figures."""
+    parsed = parse(analysis.trace.spec)
+    network, scale = parsed.network, analysis.trace.scale
+    if network is None or parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs)):
+        return ()
+    if scale is None or scale not in network.published:
+        return ()
+    same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
+    images = [e.info for e in analysis.trace.inputs]
+    same = same and all(
+        i.dtype == "float32" and i.shape[:2] == (1, network.channels) for i in images
+    )
+    return tuple(compare(network, scale, [analysis] if same else []))
+
+
 def printed(value: float, decimals: int, truncated: bool = False) -> str:
     """The digits that a table prints: rounded half up, as people do, or cut off."""
     shifted = value * 10**decimals
@@ -219,8 +238,8 @@ def _size(analysis: Analysis) -> tuple[int, int]:
 
 def _analyze(network: Network, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> Analysis:
     """One run on meta, without asking who holds what."""
-    from srprof.tracing.run import run_trace
-    from srprof.workload import resolve
+    from srprof.tracing.run import trace_call
 
-    call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return Analysis(run_trace(resolve(f"{network.name}({call})", (shape,)), "meta", holders=False))
+    words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    call = Call(f"{network.name}({words})", (shape,), trace_on="meta")
+    return Analysis(trace_call(call, holders=False))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
+from srprof.call import Call
 from srprof.errors import InputError
 from srprof.measuring.record import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
@@ -163,17 +164,16 @@ def trace_of(measurement: Measurement) -> Trace:
     Raises:
         InputError, ModelError: as for `srprof.trace`.
     """
-    from srprof.tracing.run import run_trace
-    from srprof.workload import resolve
+    from srprof.tracing.run import trace_call
 
-    workload = resolve(
+    call = Call(
         measurement.spec,
         tuple(tensor.shape for tensor in measurement.inputs),
         dtype=measurement.dtype,
         channels_last=measurement.layout == "channels_last",
+        trace_on="cpu" if measurement.device.kind == "cpu" else "meta",
     )
-    on = "cpu" if measurement.device.kind == "cpu" else "meta"
-    return run_trace(workload, on, holders=False)
+    return trace_call(call, holders=False)
 
 
 def validate(

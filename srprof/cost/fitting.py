@@ -59,13 +59,13 @@ class Fit:
     """A fitted profile and how good it is.
 
     Attributes:
-        device: the profile; its held-out errors are the leave-one-out ones.
+        profile: its held-out errors are the leave-one-out ones.
         values: by parameter key.
         measured, predicted: seconds by sample.
         left_out: seconds predicted for each sample by a fit that did not see it.
     """
 
-    device: Profile
+    profile: Profile
     values: dict[str, float]
     measured: tuple[float, ...]
     predicted: tuple[float, ...]
@@ -84,7 +84,7 @@ class Fit:
 
 def fit(
     samples: Sequence[Sample],
-    device: Profile,
+    profile: Profile,
     parameters: Sequence[Parameter],
     noise: float = 0.04,
     folds: int | None = None,
@@ -106,13 +106,13 @@ def fit(
     for sample in samples:
         if not sample.seconds > 0:
             raise InputError(f"{sample.name}: a time of {sample.seconds} s cannot be fitted")
-    values = _solve(samples, device, parameters, noise)
-    fitted = device.with_values(values)
+    values = _solve(samples, profile, parameters, noise)
+    fitted = profile.with_values(values)
     left_out = [0.0] * len(samples)
     folds = min(folds or len(samples), len(samples))
     for fold in range(folds):
         others = [sample for index, sample in enumerate(samples) if index % folds != fold]
-        without = device.with_values(_solve(others, device, parameters, noise))
+        without = profile.with_values(_solve(others, profile, parameters, noise))
         for index in range(fold, len(samples), folds):
             left_out[index] = total_seconds(samples[index].costs, without)
     measured = tuple(sample.seconds for sample in samples)
@@ -123,7 +123,7 @@ def fit(
         fitted=_seen(samples, fitted),
     )
     return Fit(
-        device=fitted,
+        profile=fitted,
         values=values,
         measured=measured,
         predicted=tuple(_predict(samples, fitted)),
@@ -132,7 +132,7 @@ def fit(
 
 
 def _solve(
-    samples: Sequence[Sample], device: Profile, parameters: Sequence[Parameter], noise: float
+    samples: Sequence[Sample], profile: Profile, parameters: Sequence[Parameter], noise: float
 ) -> dict[str, float]:
     """The parameters that explain the samples best, given the priors, by key."""
     prior = np.log([p.prior for p in parameters])
@@ -145,7 +145,7 @@ def _solve(
         return dict(zip((p.key for p in parameters), np.exp(point).tolist(), strict=True))
 
     def residuals(point: Vector) -> Vector:
-        predicted = np.log(_predict(samples, device.with_values(at(point))))
+        predicted = np.log(_predict(samples, profile.with_values(at(point))))
         return np.concatenate([(target - predicted) / noise, (prior - point) / spread])
 
     point = np.clip(prior, lower, upper)
@@ -219,15 +219,15 @@ def _ranks(values: Sequence[float]) -> Vector:
     return np.asarray(below + (ties - 1) / 2, dtype=float)
 
 
-def _predict(samples: Sequence[Sample], device: Profile) -> list[float]:
-    return [total_seconds(sample.costs, device) for sample in samples]
+def _predict(samples: Sequence[Sample], profile: Profile) -> list[float]:
+    return [total_seconds(sample.costs, profile) for sample in samples]
 
 
-def _seen(samples: Sequence[Sample], device: Profile) -> tuple[str, ...]:
+def _seen(samples: Sequence[Sample], profile: Profile) -> tuple[str, ...]:
     """The families that take a share of the samples' time worth fitting."""
     seconds = dict.fromkeys(FAMILIES, 0.0)
     for sample in samples:
-        for node in estimate_costs(sample.costs, device).nodes:
+        for node in estimate_costs(sample.costs, profile).nodes:
             if node.bound != "free":
                 seconds[node.cost.family] += node.seconds
     return tuple(f for f, t in seconds.items() if t >= SEEN * sum(seconds.values()))

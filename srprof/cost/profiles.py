@@ -7,6 +7,7 @@ own profile is a TOML file with one profile at its top level.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -62,7 +63,7 @@ class Profile(Shown):
     """What a device can do, in SI units.
 
     Attributes:
-        name: as `--device` takes it. title: as people call it.
+        name: as `--profile` takes it. title: as people call it.
         peak: FLOP/s by mode of arithmetic (a multiply-add is two); `tf32` is open to float32
             convolutions where the device has it.
         bandwidth: bytes a second to the device's memory.
@@ -137,8 +138,8 @@ class Profile(Shown):
         """
         if dtype not in self.peak:
             raise InputError(
-                f"device {self.name} has no peak for {dtype or 'this dtype'}; it has "
-                f"{', '.join(self.peak)}: choose one of these, or another device"
+                f"profile {self.name} has no peak for {dtype or 'this dtype'}; it has "
+                f"{', '.join(self.peak)}: choose one of these, or another profile"
             )
         # torch.backends.cudnn.allow_tf32 is on by default, torch.backends.cuda.matmul's is off.
         if dtype == "float32" and "tf32" in self.peak and family != "matmul":
@@ -165,14 +166,14 @@ class Profile(Shown):
         return replace(self, **changed)
 
 
-def device_names() -> tuple[str, ...]:
+def profile_names() -> tuple[str, ...]:
     """Names of the profiles that come with srprof, also those without figures of their own."""
     return tuple(name for name in _packaged() if name not in _LAYERS)
 
 
-def device_titles() -> Mapping[str, str]:
+def profile_titles() -> Mapping[str, str]:
     """Title by name of the profiles that come with srprof."""
-    return {name: _packaged()[name]["title"] for name in device_names()}
+    return {name: _packaged()[name]["title"] for name in profile_names()}
 
 
 def needs_calibration(name: str) -> bool:
@@ -180,7 +181,7 @@ def needs_calibration(name: str) -> bool:
     return bool(_packaged().get(name, {}).get("calibrate"))
 
 
-def device_like(hardware: str) -> str | None:
+def profile_of(hardware: str) -> str | None:
     """The packaged profile of a device that calls itself so; None if there is none for sure.
 
     A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`, and
@@ -190,33 +191,55 @@ def device_like(hardware: str) -> str | None:
         hardware: as `torch.cuda.get_device_properties(0).name` has it.
     """
     wanted = hardware.casefold()
-    for name in device_names():
+    for name in profile_names():
         if wanted in (known.casefold() for known in _packaged()[name].get("names", ())):
             return name
     return None
+
+
+def renamed(profile: Any, device: Any, level: int = 3) -> Any:
+    """The argument `profile` of a function, whose older name is `device`; `level` as of `warn`."""
+    if device is not None:
+        warnings.warn("the argument device= is profile= now", DeprecationWarning, stacklevel=level)
+    return device if profile is None else profile
+
+
+def read_profile(
+    profile: str | Profile | None, device: str | Profile | None = None
+) -> Profile | None:
+    """The profile that a function is given: itself, by name, or None for no prediction.
+
+    Args:
+        device: what an older name of the argument has, which is warned about.
+
+    Raises:
+        InputError: as `load_profile`.
+    """
+    given = renamed(profile, device, 4)
+    return load_profile(given) if isinstance(given, str) else given
 
 
 def load_profile(name: str) -> Profile:
     """A device profile by name, or from a user's own TOML file.
 
     Args:
-        name: one of `device_names()`, or a path that ends in `.toml`.
+        name: one of `profile_names()`, or a path that ends in `.toml`.
 
     Raises:
-        InputError: no such device or file, or the profile has missing or impossible values.
+        InputError: no such profile or file, or it has missing or impossible values.
     """
     if name.endswith(".toml"):
         return _read(Path(name))
-    if name not in device_names():
-        near = did_you_mean(name, device_names(), count=3, cutoff=0.4)
-        known = near or f"known: {', '.join(device_names())}."
-        raise InputError(f"unknown device {name!r}: {known} A file's name must end in .toml")
+    if name not in profile_names():
+        near = did_you_mean(name, profile_names(), count=3, cutoff=0.4)
+        known = near or f"known: {', '.join(profile_names())}."
+        raise InputError(f"unknown profile {name!r}: {known} A file's name must end in .toml")
     if needs_calibration(name):
         raise InputError(
-            f"device {name} has no datasheet: run `srprof calibrate --device {name} -o "
-            f"{name}.toml` here, then give --device {name}.toml"
+            f"profile {name} has no datasheet: run `srprof calibrate --device {name} -o "
+            f"{name}.toml` here, then give --profile {name}.toml"
         )
-    return _packaged_device(name)
+    return _packaged_profile(name)
 
 
 @cache
@@ -225,16 +248,16 @@ def _packaged() -> JsonObject:
 
 
 @cache
-def _packaged_device(name: str) -> Profile:
-    return parse_device(name, _packaged()[name], where=f"profile {name}")
+def _packaged_profile(name: str) -> Profile:
+    return parse_profile(name, _packaged()[name], where=f"profile {name}")
 
 
 def _read(path: Path) -> Profile:
     source = f"device profile {path}"
-    return parse_device(path.stem, read_toml(path, source), source)
+    return parse_profile(path.stem, read_toml(path, source), source)
 
 
-def parse_device(name: str, table: Mapping[str, object], where: str) -> Profile:
+def parse_profile(name: str, table: Mapping[str, object], where: str) -> Profile:
     """Validate a profile.
 
     Args:
@@ -301,8 +324,8 @@ def _merged(table: Mapping[str, object]) -> JsonObject:
     layers = [table]
     while "base" in layers[0]:
         base = layers[0]["base"]
-        if base not in device_names() or needs_calibration(base):
-            near = did_you_mean(str(base), device_names(), cutoff=0.4)
+        if base not in profile_names() or needs_calibration(base):
+            near = did_you_mean(str(base), profile_names(), cutoff=0.4)
             raise mismatch(base, f"a known device{near and f'; {near}'}").under("base")
         # What is said of a fit holds for that profile only.
         layers.insert(0, {k: v for k, v in _packaged()[base].items() if k not in _OF_A_FIT})

@@ -118,10 +118,10 @@ class ClassTotal:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one call of a network is expected to take on a device, in seconds.
+    """What one call of a network is expected to take on a profile, in seconds.
 
     Attributes:
-        device: the profile that was used.
+        profile: that was used.
         nodes: one for each node of the trace.
         seconds: their sum. overhead: the launches' part of it, or the gaps between kernels and
             the time that the device waits for its host.
@@ -131,7 +131,7 @@ class Estimate:
         uncertainty_from: how that was computed, in words.
     """
 
-    device: Profile
+    profile: Profile
     nodes: tuple[NodeEstimate, ...]
     seconds: float
     overhead: float
@@ -190,18 +190,18 @@ def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
-def estimate(trace: Trace, device: Profile) -> Estimate:
+def estimate(trace: Trace, profile: Profile) -> Estimate:
     """Predict the latency of a trace.
 
     Raises:
         InputError: the device has no peak for a dtype in which the network computes.
     """
-    return estimate_costs(node_costs(trace), device)
+    return estimate_costs(node_costs(trace), profile)
 
 
-def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
+def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
-    nodes = _estimated(costs, device)
+    nodes = _estimated(costs, profile)
     running = [node for node in nodes if node.bound != "free"]
     by_module: dict[str, float] = {"": 0.0}
     for node in running:
@@ -210,9 +210,9 @@ def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
             by_module[path] = by_module.get(path, 0.0) + node.seconds
             path = path.rpartition(".")[0]
         by_module[""] += node.seconds
-    doubt, doubt_from = uncertainty(nodes, device)
+    doubt, doubt_from = uncertainty(nodes, profile)
     return Estimate(
-        device=device,
+        profile=profile,
         nodes=tuple(nodes),
         seconds=by_module[""],
         overhead=sum(node.overhead for node in nodes),
@@ -223,14 +223,14 @@ def estimate_costs(costs: Sequence[NodeCost], device: Profile) -> Estimate:
     )
 
 
-def total_seconds(costs: Sequence[NodeCost], device: Profile) -> float:
+def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
     """The seconds of `estimate_costs` alone, for who asks often."""
-    return sum(node.seconds for node in _estimated(costs, device))
+    return sum(node.seconds for node in _estimated(costs, profile))
 
 
-def _estimated(costs: Sequence[NodeCost], device: Profile) -> Sequence[NodeEstimate]:
+def _estimated(costs: Sequence[NodeCost], profile: Profile) -> Sequence[NodeEstimate]:
     return _waited(
-        [estimate_node(cost, device, _cached(costs, i, device)) for i, cost in enumerate(costs)]
+        [estimate_node(cost, profile, _cached(costs, i, profile)) for i, cost in enumerate(costs)]
     )
 
 
@@ -257,35 +257,35 @@ def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
     ]
 
 
-def estimate_node(cost: NodeCost, device: Profile, cached: int = 0) -> NodeEstimate:
+def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
         return _summed(cost)
-    share = device.bandwidth_share[cost.family]
+    share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
     plain = cost.read - cost.strided - cached + cost.written + 2 * cost.copied
-    memory = plain / (device.bandwidth * share)
-    memory += _strided(cost, device)
-    if cached and device.cache_bandwidth:
-        memory += cached / (device.cache_bandwidth * share)
-    if device.gather:
-        memory = max(memory, cost.gathered / device.gather)
-    compute, layout, copies = _compute(cost, device)
+    memory = plain / (profile.bandwidth * share)
+    memory += _strided(cost, profile)
+    if cached and profile.cache_bandwidth:
+        memory += cached / (profile.cache_bandwidth * share)
+    if profile.gather:
+        memory = max(memory, cost.gathered / profile.gather)
+    compute, layout, copies = _compute(cost, profile)
     operations, kernels = 1, 1 + copies + (cost.copied > 0)
     bias = 0.0
-    if cost.bias and device.bias_pass:
-        bias = _bias(cost, device)
+    if cost.bias and profile.bias_pass:
+        bias = _bias(cost, profile)
         operations, kernels = operations + 1, kernels + 1
-    ahead = device.gap is not None
+    ahead = profile.gap is not None
     return _summed(
         cost,
         compute=compute,
         memory=memory,
         bias=bias,
         layout=layout,
-        overhead=kernels * (device.launch if device.gap is None else device.gap),
-        host=(operations + kernels) * device.launch if ahead else 0.0,
+        overhead=kernels * (profile.launch if profile.gap is None else profile.gap),
+        host=(operations + kernels) * profile.launch if ahead else 0.0,
     )
 
 
@@ -309,77 +309,77 @@ def _summed(
     return NodeEstimate(cost, compute, memory, bias, layout, overhead, host, seconds, bound)
 
 
-def _bias(cost: NodeCost, device: Profile) -> float:
+def _bias(cost: NodeCost, profile: Profile) -> float:
     """Seconds of the pass that adds a bias in place, one element at a time."""
     size = ITEMSIZE.get(cost.dtype, _WORD)
     nbytes = cost.bias * max(size, _WORD) / size
-    return 2 * nbytes / (device.bandwidth * device.bandwidth_share["elementwise"])
+    return 2 * nbytes / (profile.bandwidth * profile.bandwidth_share["elementwise"])
 
 
-def _strided(cost: NodeCost, device: Profile) -> float:
+def _strided(cost: NodeCost, profile: Profile) -> float:
     """Seconds of the reads across the grain."""
-    return cost.strided / (device.bandwidth * device.bandwidth_share["strided"])
+    return cost.strided / (profile.bandwidth * profile.bandwidth_share["strided"])
 
 
-def _compute(cost: NodeCost, device: Profile) -> tuple[float, float, int]:
+def _compute(cost: NodeCost, profile: Profile) -> tuple[float, float, int]:
     """Seconds of arithmetic, seconds of the copies that its layout needs, and their kernels.
 
     Of the tiles and modes, the fastest with its copies is taken.
     """
     ways = []
-    for mode in _modes(cost, device):
-        compute = _arithmetic(cost, device, mode)
-        layout, kernels = _layout(cost, device, mode)
-        ways.append((compute + layout + kernels * (device.gap or 0.0), compute, layout, kernels))
+    for mode in _modes(cost, profile):
+        compute = _arithmetic(cost, profile, mode)
+        layout, kernels = _layout(cost, profile, mode)
+        ways.append((compute + layout + kernels * (profile.gap or 0.0), compute, layout, kernels))
     return min(ways)[1:] if ways else (0.0, 0.0, 0)
 
 
-def _modes(cost: NodeCost, device: Profile) -> tuple[str, ...]:
+def _modes(cost: NodeCost, profile: Profile) -> tuple[str, ...]:
     """The modes that a library may compute a node in; none if there is nothing to compute."""
     if not cost.flops and cost.family not in _PRODUCTS:
         return ()
-    outside = cost.product is None or device.layout
-    modes = device.modes(cost.dtype, "matmul" if outside else cost.family)
+    outside = cost.product is None or profile.layout
+    modes = profile.modes(cost.dtype, "matmul" if outside else cost.family)
     narrow = cost.product and cost.product.depth < FEWEST_IN_TENSOR_CORES * cost.taps
-    if device.tensor and (outside or (narrow and cost.family in _BLOCKED)):
-        return ("float32" if modes[0] in TENSOR_MODES and "float32" in device.peak else modes[0],)
+    if profile.tensor and (outside or (narrow and cost.family in _BLOCKED)):
+        return ("float32" if modes[0] in TENSOR_MODES and "float32" in profile.peak else modes[0],)
     return modes
 
 
-def _arithmetic(cost: NodeCost, device: Profile, mode: str) -> float:
+def _arithmetic(cost: NodeCost, profile: Profile, mode: str) -> float:
     """Seconds in this mode, in the fastest tile."""
     product = cost.product
     if product is None:
-        return cost.flops / (device.peak[mode] * device.compute["depthwise"])
-    if device.layout:
-        return _blocked(cost, product, device)
-    return min(_tiled(cost, product, device, mode, tile) for tile in TILES)
+        return cost.flops / (profile.peak[mode] * profile.compute["depthwise"])
+    if profile.layout:
+        return _blocked(cost, product, profile)
+    return min(_tiled(cost, product, profile, mode, tile) for tile in TILES)
 
 
-def _tiled(cost: NodeCost, product: Product, device: Profile, mode: str, tile: int) -> float:
+def _tiled(cost: NodeCost, product: Product, profile: Profile, mode: str, tile: int) -> float:
     """Seconds of a product in tiles of so many columns; infinite if a library takes none."""
     batch, rows, columns, depth = product
     kind = "tensor" if mode in TENSOR_MODES else "tile"
-    speed = device.peak[mode] * device.relative.get(cost.family, 1.0)
-    speed *= device.compute[f"{kind}_{tile}"]
-    if kind == "tensor" and device.tensor and cost.family in _BLOCKED:
+    speed = profile.peak[mode] * profile.relative.get(cost.family, 1.0)
+    speed *= profile.compute[f"{kind}_{tile}"]
+    if kind == "tensor" and profile.tensor and cost.family in _BLOCKED:
         if columns % tile and tile > TILES[0]:
             return float("inf")  # cuDNN leaves no part of a wide tile empty
-        depth, share = _in_pieces(cost, depth, device)
+        depth, share = _in_pieces(cost, depth, profile)
         speed *= share
     height = min(_ROWS, _up(rows, _FEWEST_ROWS))
     # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
-    waves = -(-batch * -(-rows // height) * -(-columns // tile) // device.sms)
-    work = 2.0 * waves * device.sms * height * tile * depth
-    return waves * (device.wave or 0.0) + work / speed
+    waves = -(-batch * -(-rows // height) * -(-columns // tile) // profile.sms)
+    work = 2.0 * waves * profile.sms * height * tile * depth
+    return waves * (profile.wave or 0.0) + work / speed
 
 
-def _in_pieces(cost: NodeCost, depth: int, device: Profile) -> tuple[int, float]:
+def _in_pieces(cost: NodeCost, depth: int, profile: Profile) -> tuple[int, float]:
     """A product's depth with its channels in whole pieces, and the share of the speed reached."""
     size = ITEMSIZE.get(cost.dtype, _WORD)
     nbytes = depth // cost.taps * size
     aligned = _up(nbytes, _FILLED) % _ALIGNED == 0
-    return cost.taps * _up(nbytes, _PIECE) // size, 1.0 if aligned else device.tensor["unaligned"]
+    return cost.taps * _up(nbytes, _PIECE) // size, 1.0 if aligned else profile.tensor["unaligned"]
 
 
 def _up(number: int, step: int) -> int:
@@ -387,18 +387,18 @@ def _up(number: int, step: int) -> int:
     return step * -(-number // step)
 
 
-def _blocked(cost: NodeCost, product: Product, device: Profile) -> float:
+def _blocked(cost: NodeCost, product: Product, profile: Profile) -> float:
     """Seconds of a product by a library that computes convolutions in blocks of channels.
 
     Both the output's and the input's channels are filled up to whole blocks. What is no
     convolution, or a 1x1 one, is a plain matrix product.
     """
-    (mode,) = device.modes(cost.dtype, "matmul")
-    speed = device.peak[mode] * device.relative.get(cost.family, 1.0)
+    (mode,) = profile.modes(cost.dtype, "matmul")
+    speed = profile.peak[mode] * profile.relative.get(cost.family, 1.0)
     batch, rows, columns, depth = product
     if cost.family in _BLOCKED:
-        block = int(device.layout["block"])
-        speed *= device.layout["compute"]
+        block = int(profile.layout["block"])
+        speed *= profile.layout["compute"]
         channels = depth // cost.taps
         if channels >= _FEWEST_CHANNELS:
             depth = cost.taps * _up(channels, block)
@@ -406,20 +406,20 @@ def _blocked(cost: NodeCost, product: Product, device: Profile) -> float:
     return 2.0 * batch * rows * columns * depth / speed
 
 
-def _layout(cost: NodeCost, device: Profile, mode: str) -> tuple[float, int]:
+def _layout(cost: NodeCost, profile: Profile, mode: str) -> tuple[float, int]:
     """Seconds of copying a convolution's maps into the library's layout and back, and kernels."""
-    if device.tensor and mode in TENSOR_MODES and cost.family in _BLOCKED:
-        return (0.0, 0) if cost.channels_last else _transposed(cost, device)
-    if not device.layout or cost.family not in {*_BLOCKED, "depthwise"}:
+    if profile.tensor and mode in TENSOR_MODES and cost.family in _BLOCKED:
+        return (0.0, 0) if cost.channels_last else _transposed(cost, profile)
+    if not profile.layout or cost.family not in {*_BLOCKED, "depthwise"}:
         return 0.0, 0
     image = cost.reads[0][1]
     if cost.product is not None and cost.product.depth < _FEWEST_CHANNELS * cost.taps:
         image = 0  # an image's three channels are taken as they are
-    seconds = 2 * (image + cost.written) / (device.bandwidth * device.layout["bandwidth"])
+    seconds = 2 * (image + cost.written) / (profile.bandwidth * profile.layout["bandwidth"])
     return seconds, 0
 
 
-def _transposed(cost: NodeCost, device: Profile) -> tuple[float, int]:
+def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
     """Seconds and kernels of the copies between plain maps and those with channels innermost.
 
     The image, the filters and the result are copied, in whole pieces; what the kernel counts with
@@ -429,20 +429,20 @@ def _transposed(cost: NodeCost, device: Profile) -> tuple[float, int]:
     inner, outer = (size * channels for channels in cost.channels)
     image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
     nbytes = 2 * (image * _up(inner, _PIECE) + result * _up(outer, _PIECE))
-    seconds = nbytes / (device.bandwidth * device.tensor["transpose"])
+    seconds = nbytes / (profile.bandwidth * profile.tensor["transpose"])
     if inner % _FILLED == 0:
         return seconds, 4
-    return seconds + image * _up(inner, _FILLED) / device.bandwidth, 6
+    return seconds + image * _up(inner, _FILLED) / profile.bandwidth, 6
 
 
-def _cached(costs: Sequence[NodeCost], index: int, device: Profile) -> int:
+def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     """Bytes that a node finds in the cache: what the kernel just before it wrote.
 
     Bounded twice: nothing unless all that the earlier node read and wrote fits in the cache
     beside what this one reads, and nothing for devices whose cache bandwidth no public source
     gives.
     """
-    if device.cache_bandwidth is None:
+    if profile.cache_bandwidth is None:
         return 0
     earlier = index - 1
     while earlier >= 0 and costs[earlier].family == "view":
@@ -450,12 +450,12 @@ def _cached(costs: Sequence[NodeCost], index: int, device: Profile) -> int:
     if earlier < 0:
         return 0
     before, cost = costs[earlier], costs[index]
-    if cost.strided or before.read + before.written + cost.read > device.cache:
+    if cost.strided or before.read + before.written + cost.read > profile.cache:
         return 0
     return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
 
 
-def uncertainty(nodes: Sequence[NodeEstimate], device: Profile) -> tuple[float, str]:
+def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float, str]:
     """One standard deviation of the sum, in seconds, and how it was computed.
 
     Each family's time is off by the profile's `spread`, independently of the others, and so
@@ -467,24 +467,24 @@ def uncertainty(nodes: Sequence[NodeEstimate], device: Profile) -> tuple[float, 
     launches = 0.0
     for node in nodes:
         family = node.cost.family
-        strided = min(_strided(node.cost, device), node.seconds - node.overhead)
+        strided = min(_strided(node.cost, profile), node.seconds - node.overhead)
         by_family["strided"] = by_family.get("strided", 0.0) + strided
         work = node.seconds - node.overhead - strided
         by_family[family] = by_family.get(family, 0.0) + work
         launches += node.overhead
-    seen = [family for family in by_family if family in device.fitted]
-    unseen = {f: t for f, t in by_family.items() if f not in device.fitted and t > 0}
-    spread = device.spread
+    seen = [family for family in by_family if family in profile.fitted]
+    unseen = {f: t for f, t in by_family.items() if f not in profile.fitted and t > 0}
+    spread = profile.spread
     variance = sum((spread[family] * seconds) ** 2 for family, seconds in unseen.items())
     assumed = f"; assumed spread for {', '.join(sorted(unseen))}, which the fit did not see"
-    if device.held_out_rms is None:
+    if profile.held_out_rms is None:
         variance += sum((spread[family] * by_family[family]) ** 2 for family in seen)
         variance += (spread["common"] * sum(by_family.values())) ** 2
         variance += (spread["launch"] * launches) ** 2
-        if not device.fitted:
+        if not profile.fitted:
             return sqrt(variance), "spread assumed for each class and for the profile as a whole"
         words = "held-out errors of the calibration, by class"
         return sqrt(variance), words + (assumed if unseen else "")
-    variance += (device.held_out_rms * (sum(by_family[f] for f in seen) + launches)) ** 2
-    words = f"root mean square of the fit's held-out errors ({100 * device.held_out_rms:.1f} %)"
+    variance += (profile.held_out_rms * (sum(by_family[f] for f in seen) + launches)) ** 2
+    words = f"root mean square of the fit's held-out errors ({100 * profile.held_out_rms:.1f} %)"
     return sqrt(variance), words + (assumed if unseen else "")

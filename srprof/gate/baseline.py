@@ -282,9 +282,11 @@ def loads(text: str, name: str) -> Baseline:
 
 
 def _renamed(entry: Entry) -> Entry:
-    """The entry with its metrics called as today; what is no metric any more stays."""
+    """The entry with metrics and settings called as today; what is no metric any more stays."""
+    settings = {"profile" if key == "device" else key: v for key, v in entry.settings.items()}
     known = ((figures.known(name), name, value) for name, value in entry.metrics.items())
-    return replace(entry, metrics={f.name if f else name: value for f, name, value in known})
+    metrics = {f.name if f else name: value for f, name, value in known}
+    return replace(entry, settings=settings, metrics=metrics)
 
 
 def _check_comparable(entry: Entry, environment: Mapping[str, str]) -> None:

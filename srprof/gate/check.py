@@ -22,12 +22,11 @@ from srprof.compare.diff import (
     explain_tensor,
     sketch,
 )
-from srprof.errors import ModelError, SrprofError
+from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import Figure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
-from srprof.inputs import check_shape, parse_size
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
 from srprof.words import mib_size, signed_size
@@ -57,7 +56,7 @@ def depends() -> Mapping[str, frozenset[str]]:
         "protocol": of_allocator,
         "sizes": of_allocator,
         "allocator": of_allocator,
-        "device": frozenset({"latency_ms"}),
+        "profile": frozenset({"latency_ms"}),
         "weights": frozenset(),
         "model": every,
     }
@@ -240,8 +239,36 @@ def run(config: Config, baseline: Baseline | None, partial: bool = False) -> Rep
     return Report(tuple(results), tuple(gone))
 
 
-def update(config: Config) -> tuple[Report, Baseline | None]:
-    """Run every check for a new baseline: None if a model does not run. Limits are held."""
+def check(config: Config, partial: bool = False) -> Report:
+    """Run every check against the limits and the recorded baseline, if there is to be one.
+
+    Raises:
+        InputError: the baseline is missing or damaged.
+    """
+    known = None if config.baseline is None else baselines.load(config.baseline)
+    return run(config, known, partial)
+
+
+def update(config: Config) -> Report:
+    """Run every check and write the baseline anew, unless a model does not run. Limits are held.
+
+    Raises:
+        InputError: the configuration has no baseline, or it cannot be written.
+    """
+    if config.baseline is None:
+        raise InputError(f"{config.file.name} says baseline = false: there is none to update")
+    if not config.baseline.parent.is_dir():
+        raise InputError(f"there is no folder {str(config.baseline.parent)!r}; make it first")
+    report, baseline = _anew(config)
+    if baseline is None:
+        return replace(report, updated=f"{config.baseline.name} is as it was")
+    baselines.write(baseline, config.baseline)
+    count = len(baseline.entries)
+    return replace(report, updated=f"{config.baseline.name} has {count} entries now")
+
+
+def _anew(config: Config) -> tuple[Report, Baseline | None]:
+    """The checks' results and a new baseline: None if a model does not run."""
     observed = observe_all(config)
     failed = tuple(seen for seen in observed if isinstance(seen, Result))
     if failed:
@@ -284,34 +311,30 @@ def observe_all(config: Config) -> list[Observation | Result]:
 
 
 def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
-    """Trace a model, unless it was traced already for another device.
+    """Trace a model, unless it was traced already for another profile.
 
     Raises:
-        InputError: the SPEC, an input or the device is wrong.
+        InputError: the SPEC, an input or the profile is wrong.
         ModelError: the model raised.
     """
-    from srprof import spec
     from srprof.analysis import analyze
 
-    key = replace(settings, device=None)
+    key = replace(settings, profile=None)
     if key not in traced:
-        network = spec.parse(settings.model).network
-        channels = network.channels if network else 3
-        shapes = [check_shape(parse_size(s, channels), settings.dtype) for s in settings.inputs]
-        options = {
-            name: getattr(settings, name)
-            for name in ("dtype", "protocol", "sizes", "weights", "allocator", "channels_last")
-        }
-        analysis = analyze(settings.model, *shapes, trace_on=settings.trace_on, **options)
-        traced[key] = analysis
+        traced[key] = analyze(
+            settings.call,
+            protocol=settings.protocol,
+            sizes=settings.sizes,
+            allocator=settings.allocator,
+        )
     analysis = traced[key]
     record = analysis.record
-    if settings.device is not None:
+    if settings.profile is not None:
         from srprof.analysis.compute import latency_record
         from srprof.cost.profiles import load_profile
         from srprof.cost.roofline import estimate
 
-        latency = latency_record(estimate(analysis.trace, load_profile(settings.device)))
+        latency = latency_record(estimate(analysis.trace, load_profile(settings.profile)))
         record = replace(record, latency=latency)
     values = {figure.name: smallest(figure, record) for figure in figures.FIGURES}
     return Observation({name: v for name, v in values.items() if v is not None}, record)

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from srprof import figures
+from srprof import figures, spec
+from srprof.call import Call, TraceOn
 from srprof.codec import Key, check_keys, decode, decode_table, keys_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
-from srprof.inputs import RUN_DTYPES, parse_size
+from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.protocol import PROTOCOLS
 from srprof.quantities import Growth, parse_growth, parse_quantity
 from srprof.rules import (
@@ -35,10 +36,10 @@ _HOW = "`srprof check --init net.py` writes one for the networks of a file"
 
 
 def _profile(name: str | None) -> None:
-    from srprof.cost.profiles import device_names
+    from srprof.cost.profiles import profile_names
 
-    if name and not name.endswith(".toml") and name not in device_names():
-        raise InputError(f"unknown device {name!r}: {hint(name, device_names())}")
+    if name and not name.endswith(".toml") and name not in profile_names():
+        raise InputError(f"unknown profile {name!r}: {hint(name, profile_names())}")
 
 
 T = TypeVar("T")
@@ -52,13 +53,20 @@ class Settings:
     model: Annotated[Filled, Rule('a SPEC, model = "net.py:Net"')]
     inputs: tuple[_Size, ...]
     dtype: Annotated[str, Known(lambda: RUN_DTYPES)] = "float32"
-    device: Annotated[str | None, Passes(_profile)] = None
+    profile: Annotated[str | None, Passes(_profile), Key(older="device")] = None
     protocol: Annotated[str, Known(lambda: PROTOCOLS)] = "single"
     sizes: Filled | None = None
     weights: Filled | None = None
     allocator: Filled = ""
     channels_last: bool = False
-    trace_on: Literal["auto", "meta", "cpu", "cuda-fake"] = "auto"
+    trace_on: TraceOn = "auto"
+
+    @property
+    def call(self) -> Call:
+        """What is traced."""
+        channels = spec.parse(self.model).channels
+        shapes = tuple(check_shape(parse_size(s, channels), self.dtype) for s in self.inputs)
+        return Call(self.model, shapes, self.weights, self.dtype, self.channels_last, self.trace_on)
 
     def __post_init__(self) -> None:
         if self.sizes and self.protocol != "ntire":
@@ -254,8 +262,8 @@ def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:
     settings = Settings(**{key.name: getattr(own, key.name) for key in fields(Settings)})
     name = own.name or _name(settings)
     named = _today(dict.fromkeys(own.metrics or file.metrics or ()))
-    if settings.device is None and "latency_ms" in (*limits, *named):
-        raise InputError(f'check {name}: latency needs a device profile: add device = "ntire2022"')
+    if settings.profile is None and "latency_ms" in (*limits, *named):
+        raise InputError(f'check {name}: latency needs a profile: add profile = "ntire2022"')
     metrics = tuple(metric for metric in figures.names() if metric in named or not named)
     return Check(name, settings, limits, {**file.growth, **own.growth}, metrics)
 
@@ -266,7 +274,7 @@ def _name(settings: Settings) -> str:
     words += [settings.dtype] if settings.dtype != "float32" else []
     words += ["channels-last"] if settings.channels_last else []
     words += [settings.protocol] if settings.protocol != "single" else []
-    words += [settings.device] if settings.device else []
+    words += [settings.profile] if settings.profile else []
     return " ".join(words)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srprof.errors import InputError, SrprofError
+from srprof.output import write
 from srprof.paths import working_in
 from srprof.words import one_line
 
@@ -17,9 +18,25 @@ SIZE = "256x256"
 _HEAD = """\
 # What `srprof check` holds these networks to. Limits are optional; without any, nothing may grow
 # against srprof-baseline.json. A limit stands in its check: peak.eager = "210 MiB",
-# params = "350K", latency = "30 ms" (with device = "ntire2022"). Growth that is allowed:
+# params = "350K", latency = "30 ms" (with profile = "ntire2022"). Growth that is allowed:
 # growth.peak.eager = "1%+2MiB" (both must be exceeded to fail).
 """
+
+
+def write_first(file: str, config: str | None) -> str:
+    """Write a first configuration for the networks of a file, and say so.
+
+    Raises:
+        InputError: there is one already, or as `first_config`.
+    """
+    target = Path(config or "srprof.toml")
+    if target.name == "pyproject.toml":
+        raise InputError("--init writes a srprof.toml: leave --config out, or name another file")
+    if target.exists():
+        raise InputError(f"{target} is there already: edit it, or take it away first")
+    text, specs = first_config(file, str(target.parent))
+    write(text, str(target))
+    return f"{target}: {', '.join(specs)}\nnow run `srprof check --update`, and commit both\n"
 
 
 def first_config(file: str, folder: str) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
+from srprof.call import call_of
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
@@ -73,8 +74,8 @@ def lean(
 
     Args:
         model: an `nn.Module`, whose device and dtype stay what they are, or a SPEC string.
-        example: the call for which memory is to be lowest, as for `srprof.analyze`: shapes,
-            sizes, tensors or a mapping of keyword arguments. Other sizes work too.
+        example: the inputs for which memory is to be lowest, as for `srprof.trace`. Other sizes
+            work too.
         level: "exact", every bit of the result stays, or "equivalent", up to rounding (relative
             error of some 1e-7 in float32), for a lower peak where the network has fusions.
         weights: a checkpoint for the network that a SPEC names.
@@ -89,10 +90,11 @@ def lean(
         ModelError: building the model raised.
     """
     check_level(level)
-    if not isinstance(model, str):
+    if isinstance(model, nn.Module):
         own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
         dtype = dtype or (str(own).removeprefix("torch.") if own else None)
-    workload = resolve(model, example, weights=weights, dtype=dtype or "float32")
+    call = call_of(model, example, weights=weights, dtype=dtype or "float32")
+    model, workload = call.spec, resolve(call)
     with workload.environment():
         made = _made(workload, model, level)
         tiling = tiles and _local(made.network, workload.name, tiles)

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 
 from srprof.blame import first_line
+from srprof.call import Call, call_of
+from srprof.cost.profiles import Profile, load_profile, profile_of, read_profile
+from srprof.cost.roofline import estimate
 from srprof.errors import DeviceMemoryError, InputError
 from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.cpu import CpuBackend
@@ -20,9 +23,11 @@ from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
 from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol
 from srprof.measuring.search import largest_image
+from srprof.measuring.timing import Timing
 from srprof.progress import Progress, silent
 from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import call_model
+from srprof.tracing.run import run_trace
 from srprof.words import shape_text
 from srprof.workload import Instance, Workload, resolve
 
@@ -69,7 +74,7 @@ def measure(
     Python's garbage collector rests meanwhile.
 
     Args:
-        model, inputs, dtype, channels_last: as for `trace`.
+        model, inputs, dtype, channels_last: as for `srprof.trace`.
         device: "cuda", "cuda:1" or "cpu".
         protocol: how latency is taken: "ntire" as the challenge's script does (cudnn.benchmark
             off, no warm-up, the mean), "strict" after a warm-up, by the median. By then the model
@@ -89,7 +94,7 @@ def measure(
         Interrupted: Ctrl-C, once something was measured; it has the partial record.
     """
     _check(protocol, repeat, warmup, threads)
-    workload = resolve(model, inputs, dtype=dtype, channels_last=channels_last)
+    workload = resolve(call_of(model, inputs, dtype=dtype, channels_last=channels_last))
     backend = _backend(device, threads, flush_l2)
     if warmup is None:
         warmup = 0 if protocol == "ntire" else backend.warmup
@@ -105,23 +110,51 @@ def measure(
     raise failure
 
 
-def time_model(
-    workload: Workload,
+def time_call(
+    call: Call,
     device: str = "cuda",
+    profile: str | Profile | None = None,
+    *,
     repeat: int | None = None,
     warmup: int | None = None,
     threads: int | None = None,
     progress: Progress = silent,
-) -> tuple[Device, Latency]:
-    """The strict latency of a workload and nothing else, with the device that it ran on.
+) -> Timing:
+    """The strict latency of a call and nothing else, beside what is predicted.
 
     On a CPU, malloc keeps freed memory from then on (see `srprof.measuring.heap`).
 
-    Args and errors as for `measure`.
+    Args:
+        profile: predicts; None is the GPU's own, if it comes with srprof. Others, and errors, as
+            for `measure`.
     """
     if repeat == 0:
         raise InputError("repeat 0: give a number of timed passes, 1 or more")
     _check("strict", repeat, warmup, threads)
+    given, workload = read_profile(profile), resolve(call)
+    trace = run_trace(workload, call.trace_on, holders=False)
+    predicted = None if given is None else estimate(trace, given)
+    hardware, latency = _timed(workload, device, repeat, warmup, threads, progress)
+    if given is None and (own := _own_profile(hardware, call.dtype)):
+        predicted = estimate(trace, own)
+    return Timing(trace, hardware, latency, predicted)
+
+
+def _own_profile(hardware: Device, dtype: str) -> Profile | None:
+    """The profile that comes with srprof for this GPU, if it has the dtype."""
+    name = profile_of(hardware.name) if hardware.kind == "cuda" else None
+    profile = None if name is None else load_profile(name)
+    return profile if profile is not None and dtype in profile.peak else None
+
+
+def _timed(
+    workload: Workload,
+    device: str,
+    repeat: int | None,
+    warmup: int | None,
+    threads: int | None,
+    progress: Progress,
+) -> tuple[Device, Latency]:
     backend = _backend(device, threads, flush_l2=False)
     if device == "cpu":
         keep_freed_memory()

@@ -6,6 +6,7 @@ number with something behind it (`64x`), which torch takes for the number, is an
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -89,6 +90,11 @@ class Settings:
                     f"give at least {least}"
                 )
         return settings
+
+    @classmethod
+    def read(cls, text: str | None) -> Settings:
+        """As `parse`; None is what torch would take from the environment now."""
+        return cls.from_environment(os.environ) if text is None else cls.parse(text)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -158,12 +158,16 @@ class _Record:
 FILE = RecordFile(_Record, "srprof workspace", 1, "validate again", "srprof validate --save DIR")
 
 
-def load_workspaces(path: str) -> WorkspaceTable:
+def load_workspaces(path: str | None) -> WorkspaceTable:
     """The table of a GPU in a file that `srprof validate --save DIR` wrote, or `TENSOR_CORES`.
+
+    None is no table, in which nothing is known.
 
     Raises:
         InputError: it cannot be read, is no such table, or is of a CPU.
     """
+    if path is None:
+        return WorkspaceTable()
     if path == TENSOR_CORES:
         return tensor_core_workspaces()
     text = read_text(path, mend=f"name a table of workspaces, or {TENSOR_CORES}")

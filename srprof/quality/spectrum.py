@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srprof import spec as specs
+from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.measuring.metering import model_errors, new_instance
 from srprof.quality.images import Picture, read_image
@@ -190,7 +191,7 @@ def _spectra(
 ) -> Spectra:
     values = np.ascontiguousarray(planes[None] / (255 / pixel_range))
     tensor = torch.from_numpy(values).to(torch.float32)
-    workload = resolve(model, [tensor], weights=weights)
+    workload = resolve(Call(model, (tensor,), weights))
     notes: list[str] = []
     with isolated(notes), workload.environment(), model_errors(workload):
         network, args, kwargs = new_instance(workload, "cpu", run=0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from srprof import spec as specs
 from srprof.analysis import Analysis
+from srprof.call import Call
 from srprof.errors import DeviceMemoryError, InputError, ModelError
 from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend, most_allocated
@@ -27,7 +28,7 @@ from srprof.quality.metrics import luma, luma8
 from srprof.quality.resize import Array, bicubic
 from srprof.records import TensorRef, Trace
 from srprof.tracing.isolation import isolated
-from srprof.tracing.run import run_trace
+from srprof.tracing.run import run_trace, trace_call
 from srprof.words import shape_text
 from srprof.workload import Workload, resolve
 
@@ -68,9 +69,8 @@ def probe(model: Any, weights: str | None, dtype: str = "float32") -> Probe:
     failure: ModelError | None = None
     for count in channels:
         try:
-            trace = run_trace(
-                resolve(model, [(1, count, *_PROBE)], weights=weights, dtype=dtype), holders=False
-            )
+            call = Call(model, ((1, count, *_PROBE),), weights, dtype)
+            trace = trace_call(call, holders=False)
         except ModelError as error:
             failure = failure or error
             continue
@@ -152,7 +152,7 @@ class Upscaler:
         self.notes: list[str] = []
 
     def _resolve(self, shape: tuple[int, ...]) -> Workload:
-        return resolve(self._spec, [shape], weights=self._weights, dtype=self._dtype)
+        return resolve(Call(self._spec, (shape,), self._weights, self._dtype))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -248,7 +248,7 @@ class Upscaler:
         if shape not in self._predicted:
             workload = self._resolve(shape)
             if self._tile is not None:
-                workload = resolve(self._model, [shape], dtype=self._dtype)
+                workload = resolve(Call(self._model, (shape,), dtype=self._dtype))
             analysis = Analysis(run_trace(workload, holders=False), workspaces=self._scratch)
             self._predicted[shape] = (
                 analysis.requested.eager.nbytes

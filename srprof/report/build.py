@@ -40,7 +40,7 @@ def build(definition: Definition, command: str) -> Report:
         command: what the user ran, for the page.
 
     Raises:
-        InputError: a SPEC or a device is wrong. ModelError: a model raised.
+        InputError: a SPEC or a profile is wrong. ModelError: a model raised.
     """
     record = make_record(definition, command)
     if "ranking" not in definition.sections:
@@ -76,9 +76,9 @@ def _standing(definition: Definition) -> Standing:
     from srprof.compare.results import load_reference
     from srprof.cost.profiles import load_profile
 
-    device = load_profile(definition.devices[0] if definition.devices else "ntire2022")
+    profile = load_profile(definition.profiles[0] if definition.profiles else "ntire2022")
     own = [
-        replace(predicted(trace_model(m.spec, CHALLENGE), device, "allocated"), name=m.name)
+        replace(predicted(trace_model(m.spec, CHALLENGE), profile, "allocated"), name=m.name)
         for m in definition.models
     ]
     field = [entry for name in definition.references for entry in load_reference(name)]

@@ -3,7 +3,7 @@
     title = "Two networks"
     models = ["fmen_s", { name = "mine", spec = "net.py:Net(nf=48)" }]
     input = "256x256"
-    devices = ["gtx1080ti"]
+    profiles = ["gtx1080ti"]
 
 `[[tables]]` and `[[figures]]` add a paper's own: published figures beside ours, and pictures of
 other models than the report's. Nothing here loads torch.
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from srprof.codec import Key
 from srprof.compare.published import MEASURES
 from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
@@ -113,7 +114,7 @@ class Definition:
     Attributes:
         models: those of every section but `tables` and `figures`.
         input: LR size of the analyses, `HxW` or `NxCxHxW`.
-        devices: profiles by which latency is predicted; the first is the ranking's.
+        profiles: by which latency is predicted; the first is the ranking's.
         references: published tables to stand beside the models.
         sections: in the order of the page; all that can be shown if none is named.
     """
@@ -122,7 +123,7 @@ class Definition:
     models: _Models
     note: str = ""
     input: _Size = "256x256"
-    devices: Annotated[tuple[str, ...], distinct("devices")] = ()
+    profiles: Annotated[tuple[str, ...], distinct("profiles"), Key(older="devices")] = ()
     references: Annotated[
         tuple[Annotated[str, Known(lambda: REFERENCES)], ...], distinct("references")
     ] = ()
@@ -142,9 +143,9 @@ class Definition:
     def __post_init__(self) -> None:
         shown = [f"section {section}" for section in self.sections if section in TIMED]
         shown += [f"kind {figure.kind}" for figure in self.figures if figure.kind in TIMED]
-        if shown and not self.devices:
-            raise InputError(f"{shown[0]} shows time: name devices")
-        named = self.sections or [s for s in SECTIONS if self.devices or s not in TIMED]
+        if shown and not self.profiles:
+            raise InputError(f"{shown[0]} shows time: name profiles")
+        named = self.sections or [s for s in SECTIONS if self.profiles or s not in TIMED]
         object.__setattr__(self, "sections", tuple(s for s in SECTIONS if s in named))
 
 

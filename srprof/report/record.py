@@ -249,10 +249,10 @@ def make_record(definition: Definition, command: str) -> ReportRecord:
         command: what the user ran.
 
     Raises:
-        InputError: a SPEC or a device is wrong. ModelError: a model raised.
+        InputError: a SPEC or a profile is wrong. ModelError: a model raised.
     """
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
-    devices = [load_profile(name) for name in definition.devices]
+    profiles = [load_profile(name) for name in definition.profiles]
     detailed = bool(DETAILED & set(definition.sections))
     return ReportRecord(
         kind=KIND,
@@ -261,15 +261,15 @@ def make_record(definition: Definition, command: str) -> ReportRecord:
         note=definition.note,
         input=definition.input,
         sections=tuple(definition.sections),
-        devices=tuple(NamedDevice(d.name, d.title) for d in devices),
+        devices=tuple(NamedDevice(d.name, d.title) for d in profiles),
         peaks=tuple(
             PeakColumn(peak.name, peak.title, peak.unit, peak.factor, peak.meaning)
             for peak in figures.peaks()
         ),
         references=tuple(definition.references),
-        models=tuple(_model(m, definition.input, devices, detailed) for m in definition.models),
-        tables=tuple(_table(table, devices) for table in definition.tables),
-        figures=tuple(_figure(figure, devices) for figure in definition.figures),
+        models=tuple(_model(m, definition.input, profiles, detailed) for m in definition.models),
+        tables=tuple(_table(table, profiles) for table in definition.tables),
+        figures=tuple(_figure(figure, profiles) for figure in definition.figures),
         environment=_environment(command),
     )
 
@@ -294,7 +294,7 @@ def _version(package: str) -> str | None:
 
 
 def _model(
-    model: Model, size: str, devices: Iterable[Profile], detailed: bool = True
+    model: Model, size: str, profiles: Iterable[Profile], detailed: bool = True
 ) -> ShownModel:
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
@@ -311,7 +311,7 @@ def _model(
         peak=memory.peak,
         peak_node=memory.peak_node,
         published=_published(model, record.model.scale),
-        devices=tuple(_timed(replace(analysis, device=d), detailed) for d in devices),
+        devices=tuple(_timed(replace(analysis, profile=p), detailed) for p in profiles),
         held=tuple(map(_held, memory.releases)) if detailed else None,
         nodes=Rows(NODE_COLUMNS, tuple(map(_row, record.nodes))) if detailed else None,
     )
@@ -346,11 +346,11 @@ def _row(node: NodeRecord) -> Row:
 
 
 def _timed(analysis: Analysis, detailed: bool) -> DeviceTimes:
-    """The predicted latency of a model on a device, by node and by module if `detailed`."""
-    estimate, device = analysis.latency, analysis.device
-    assert estimate is not None and device is not None
+    """The predicted latency of a model by a profile, by node and by module if `detailed`."""
+    estimate = analysis.latency
+    assert estimate is not None
     times = DeviceTimes(
-        device=device.name,
+        device=estimate.profile.name,
         predicted_ms=_digits(1e3 * estimate.seconds),
         uncertainty_ms=_digits(1e3 * estimate.uncertainty),
         uncertainty_from=estimate.uncertainty_from,
@@ -361,9 +361,9 @@ def _timed(analysis: Analysis, detailed: bool) -> DeviceTimes:
 def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> DeviceTimes:
     from srprof.render.figures.latency import module_times, roofs
 
-    slopes = {"memory": estimate.device.bandwidth}
-    if estimate.device.cache_bandwidth is not None:
-        slopes["cache"] = estimate.device.cache_bandwidth
+    slopes = {"memory": estimate.profile.bandwidth}
+    if estimate.profile.cache_bandwidth is not None:
+        slopes["cache"] = estimate.profile.cache_bandwidth
     return replace(
         times,
         peaks=roofs(estimate),
@@ -402,21 +402,21 @@ def _rounded(value: float | None) -> float | None:
 # -- a table of published figures -----------------------------------------------------------------
 
 
-def _table(table: TableDefinition, devices: Sequence[Profile]) -> ComparedTable:
+def _table(table: TableDefinition, profiles: Sequence[Profile]) -> ComparedTable:
     """Published figures beside ours, one row a model and scale."""
     rows = []
     for model in table.models:
         for name, cells in _figures_of(model, table):
             for measure in ("time_ms", "runtime_ms"):
-                if measure in table.measures and devices:
+                if measure in table.measures and profiles:
                     cell = cells.get(measure, FigureCell(None, None, None, ""))
-                    cells[measure] = _predicted(cell, model, table.input, devices[0])
+                    cells[measure] = _predicted(cell, model, table.input, profiles[0])
             rows.append(ComparedRow(name, model.spec, cells))
     return ComparedTable(
         title=table.title,
         note=table.note,
         input=table.input,
-        device=devices[0].title if devices else None,
+        device=profiles[0].title if profiles else None,
         measures=table.measures,
         rows=tuple(rows),
     )
@@ -480,15 +480,15 @@ def _ours(model: Model, measure: str, size: str) -> float | None:
     return wanted.counts[""](analysis) / wanted.factor
 
 
-def _predicted(cell: FigureCell, model: Model, size: str, device: Profile) -> FigureCell:
+def _predicted(cell: FigureCell, model: Model, size: str, profile: Profile) -> FigureCell:
     """The cell with the predicted time, which no published figure can equal but by chance."""
-    latency = replace(_analysis(model.spec, size), device=device).latency
+    latency = replace(_analysis(model.spec, size), profile=profile).latency
     assert latency is not None
     return replace(
         cell,
         ours=_digits(1e3 * latency.seconds),
         agrees=None,
-        how=f"predicted for {device.title} at {size}",
+        how=f"predicted for {profile.title} at {size}",
         uncertainty=_digits(1e3 * latency.uncertainty),
     )
 
@@ -496,7 +496,7 @@ def _predicted(cell: FigureCell, model: Model, size: str, device: Profile) -> Fi
 # -- a paper's figure -----------------------------------------------------------------------------
 
 
-def _figure(figure: FigureDefinition, devices: Sequence[Profile]) -> PaperFigure:
+def _figure(figure: FigureDefinition, profiles: Sequence[Profile]) -> PaperFigure:
     """A figure with models of its own."""
     nodes = figure.kind == "memory"
     return PaperFigure(
@@ -507,6 +507,6 @@ def _figure(figure: FigureDefinition, devices: Sequence[Profile]) -> PaperFigure
         unit=figure.unit,
         input=figure.input,
         models=tuple(
-            _model(m, figure.input, () if nodes else devices, nodes) for m in figure.models
+            _model(m, figure.input, () if nodes else profiles, nodes) for m in figure.models
         ),
     )

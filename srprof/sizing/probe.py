@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from srprof.analysis import Analysis
-from srprof.cost.profiles import Profile
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape
-from srprof.memory.settings import Settings
-from srprof.memory.workspace import WorkspaceTable
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
 from srprof.sizing.records import SizedCall
@@ -29,7 +27,8 @@ class Probe:
     Attributes:
         workload: with the image at any size; its other inputs stay as they are.
         peak: that is asked for.
-        settings, workspaces, device: as for `srprof.analyze`.
+        analyzed: the analysis of a trace, with what the user says of allocator and profile.
+        profile: its title, "" if there is none.
         error: the first that the network raised at a size that it may not take.
         proportional: whether the first square image gave one in proportion; None before it.
         refused: errors by shapes at which bytes were asked for.
@@ -37,9 +36,8 @@ class Probe:
 
     workload: Workload
     peak: PeakFigure
-    settings: Settings
-    workspaces: WorkspaceTable
-    device: Profile | None = None
+    analyzed: Callable[[Trace], Analysis]
+    profile: str = ""
     progress: Progress = silent
     traces: int = 0
     error: ModelError | None = None
@@ -108,12 +106,12 @@ class Probe:
 
     def net(self, shape: Shape) -> int:
         """Bytes of the network's parameters and buffers."""
-        return self._analysis(self.trace(self.call(shape))).memory.net
+        return self.analyzed(self.trace(self.call(shape))).memory.net
 
     def _bytes(self, shape: Shape) -> tuple[float, float]:
         if shape not in self._found:
             try:
-                analysis = self._analysis(self.trace(self.call(shape)))
+                analysis = self.analyzed(self.trace(self.call(shape)))
             except SrprofError as error:
                 self.refused[shape] = error
                 self._found[shape] = inf, inf
@@ -132,14 +130,9 @@ class Probe:
         """Whether the peak may fall while the size grows, as an allocator's does."""
         return self.peak.least is not None
 
-    def _analysis(self, record: Trace) -> Analysis:
-        return Analysis(
-            record, allocator=self.settings, workspaces=self.workspaces, device=self.device
-        )
-
     def record(self, workload: Workload, shape: Shape) -> SizedCall:
         """All peaks of a call, and its latency."""
-        analysis = self._analysis(self.trace(workload))
+        analysis = self.analyzed(self.trace(workload))
         latency = analysis.latency
         return SizedCall(
             shape=shape,

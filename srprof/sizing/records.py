@@ -22,7 +22,7 @@ class SizedCall:
         shape: (n, c, h, w) of the image. result: shape of what the network gives, () if that is
             no single tensor.
         peaks: bytes by name.
-        predicted_ms: latency on the device; None if it was not asked for.
+        predicted_ms: latency by the profile; None if it was not asked for.
     """
 
     shape: tuple[int, ...]
@@ -122,7 +122,7 @@ class Fit(Shown):
         rule: the sides that the network takes; None where the batch grows.
         aspect: width : height.
         image: an image that was asked about, whole and in tiles.
-        device: the profile of the predicted times, "" if there is none.
+        profile: title of that of the predicted times, "" if there is none.
         traces: how many calls were traced for it.
         notes: what a reader of the figures must know, one line each.
     """
@@ -141,7 +141,7 @@ class Fit(Shown):
     rule: SizeRule | None
     aspect: tuple[int, int]
     image: Image | None = None
-    device: str = ""
+    profile: str = ""
     traces: int = 0
     notes: tuple[str, ...] = ()
 
@@ -166,7 +166,7 @@ class Fit(Shown):
             "largest": self.largest.to_dict(),
             "next": None if self.following is None else self.following.to_dict(),
             "image": None if self.image is None else self.image.to_dict(),
-            "device": self.device or None,
+            "device": self.profile or None,
             "traces": self.traces,
             "notes": list(self.notes),
         }

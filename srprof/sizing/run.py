@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
+from functools import partial
 from math import gcd
 from typing import Any
 
-from srprof.cost.profiles import Profile, load_profile
+from srprof.analysis import Analysis
+from srprof.call import call_of
+from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
-from srprof.memory.workspace import WorkspaceTable, load_workspaces
+from srprof.memory.workspace import load_workspaces
 from srprof.progress import Progress, silent
-from srprof.sizing.arguments import parse_aspect, parse_budget
+from srprof.quantities import parse_aspect, parse_budget
 from srprof.sizing.probe import Probe
 from srprof.sizing.records import Fit
 from srprof.sizing.search import Search
@@ -24,7 +27,7 @@ def fit(
     budget: str | int,
     *inputs: Any,
     memory: str = "allocated",
-    aspect: str | None = None,
+    aspect: str | tuple[int, int] | None = None,
     batch: bool = False,
     image: tuple[int, int] | None = None,
     weights: str | None = None,
@@ -32,6 +35,7 @@ def fit(
     channels_last: bool = False,
     allocator: str | None = None,
     workspace: str | None = None,
+    profile: str | Profile | None = None,
     device: str | Profile | None = None,
     progress: Progress = silent,
 ) -> Fit:
@@ -44,17 +48,17 @@ def fit(
     budget downwards. Nothing is allocated: each size is a trace on the meta device.
 
     Args:
-        model: as for `srprof.trace`.
+        model, inputs, weights, dtype, channels_last: as for `srprof.trace`.
+            One of the inputs is an image, by default of 256x256: its batch and channels are kept,
+            its size matters to `batch` only, or where the network takes few sizes.
         budget: bytes, or text with a unit: "4GiB", "800 MB".
-        inputs: as for `srprof.trace`, with one image, whose batch and channels are kept; its size
-            matters to `batch` only, or where the network takes few sizes. Default: one image of
-            256x256.
         memory: the peak that must be within the budget: "planned", "eager", "allocated" or
             "reserved" (`srprof.figures`), of a fresh program's first image.
-        aspect: width:height of the inputs; None is the image's if there is one, else 1:1.
+        aspect: width:height of the inputs, "16:9" or (16, 9); None is the image's if there is
+            one, else 1:1.
         batch: keep the size, and find the largest batch.
         image: LR height and width of an image that is to be run whole or in tiles.
-        weights, dtype, channels_last, allocator, workspace, device: as for `srprof.analyze`.
+        allocator, workspace, profile, device: as for `srprof.analyze`.
         progress: called with what is being done, and how many traces were made (twice).
 
     Raises:
@@ -70,37 +74,27 @@ def fit(
     available, ratio = parse_budget(budget), _ratio(aspect, image)
     from srprof.workload import resolve
 
-    workload = resolve(
-        model, inputs or _default(model), weights=weights, dtype=dtype, channels_last=channels_last
+    call = call_of(model, inputs, weights, dtype, channels_last)
+    if not call.inputs:
+        call = replace(call, inputs=("256x256",))
+    predicted_by = read_profile(profile, device)
+    analyzed = partial(
+        Analysis,
+        allocator=Settings.read(allocator),
+        workspaces=load_workspaces(workspace),
+        profile=predicted_by,
     )
-    parsed = Settings.from_environment(os.environ) if allocator is None else None
-    probe = Probe(
-        workload=workload,
-        peak=peak,
-        settings=parsed or Settings.parse(allocator or ""),
-        workspaces=WorkspaceTable() if workspace is None else load_workspaces(workspace),
-        device=load_profile(device) if isinstance(device, str) else device,
-        progress=progress,
-    )
+    title = "" if predicted_by is None else predicted_by.title
+    probe = Probe(resolve(call), peak, analyzed, title, progress)
     search = Search(probe, available, ratio)
     return search.batch() if batch else search.size(image)
 
 
-def _ratio(aspect: str | None, image: tuple[int, int] | None) -> tuple[int, int]:
+def _ratio(aspect: str | tuple[int, int] | None, image: tuple[int, int] | None) -> tuple[int, int]:
     """Width : height of the inputs."""
     if aspect is not None:
-        return parse_aspect(aspect)
+        return parse_aspect(aspect) if isinstance(aspect, str) else aspect
     if image is None:
         return 1, 1
     height, width = check_shape(image, what=f"image {image}")
     return width // gcd(width, height), height // gcd(width, height)
-
-
-def _default(model: Any) -> tuple[Any, ...]:
-    """One image of 256x256 with the channels that the network is likely to take."""
-    channels = 3
-    if isinstance(model, str):
-        from srprof import spec
-
-        channels = spec.parse(model).channels
-    return ((1, channels, 256, 256),)

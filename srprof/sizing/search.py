@@ -147,7 +147,7 @@ class Search:
 
     def _answer(self, grows: str, rule: SizeRule | None, row: Row, found: int) -> Fit:
         """The largest call that fits and the one after it."""
-        workload, device = self.probe.workload, self.probe.device
+        workload = self.probe.workload
         following: SizedCall | None = None
         notes: tuple[str, ...] = ()
         if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
@@ -167,7 +167,7 @@ class Search:
             following=following,
             rule=rule,
             aspect=self.aspect,
-            device="" if device is None else device.title,
+            profile=self.probe.profile,
             traces=self.probe.traces,
             notes=notes,
         )

@@ -157,6 +157,21 @@ def parse_range(text: str) -> list[Any]:
     return [convert(start + i * step) for i in range(count)]
 
 
+def parse_sets(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Values by argument, as `--set` has them.
+
+    Raises:
+        InputError: as `parse_set`, or an argument stands there twice.
+    """
+    arguments: dict[str, tuple[Any, ...]] = {}
+    for text in texts:
+        name, values = parse_set(text)
+        if name in arguments:
+            raise InputError(f"--set {name} is given twice: put its values between commas")
+        arguments[name] = values
+    return arguments
+
+
 def parse_set(text: str) -> tuple[str, tuple[Any, ...]]:
     """`nf=32,40,48`, `num_blocks=2..6` or `up_blocks=[2,1],[3,2]`: a name and its values.
 
@@ -215,27 +230,27 @@ def unit(name: str) -> str:
     return UNITS[figures.find(name).kind]
 
 
-def usual_metrics(device: object | None = None) -> tuple[str, ...]:
-    """What is computed if nobody says: counts, peaks, and the latency on a device."""
-    timed = (figure for figure in figures.FIGURES if figure.kind == "time" and device is not None)
+def usual_metrics(profile: object | None = None) -> tuple[str, ...]:
+    """What is computed if nobody says: counts, peaks, and the latency by a profile."""
+    timed = (figure for figure in figures.FIGURES if figure.kind == "time" and profile is not None)
     usual = (*figures.counts(), *figures.peaks(), *timed)
     return tuple(figure.name for figure in usual if figure.name not in _SELDOM)
 
 
-def parse_metrics(texts: Sequence[str], device: object | None) -> tuple[str, ...]:
+def parse_metrics(texts: Sequence[str], profile: object | None) -> tuple[str, ...]:
     """Names of metrics, between commas or apart; a usual set if there are none.
 
     Raises:
-        InputError: one is unknown, or needs a device profile.
+        InputError: one is unknown, or needs a profile.
     """
     names = [name.strip() for text in texts for name in text.split(",")]
     chosen: dict[str, None] = {}
-    for name in names or usual_metrics(device):
+    for name in names or usual_metrics(profile):
         figure = figures.known(name)
         if figure is None:
             raise InputError(f"--metric {name!r} is unknown: {figures.suggestion(name)}")
-        if figure.kind == "time" and device is None:
-            raise InputError(f"--metric {name} is predicted for a device: give --device too")
+        if figure.kind == "time" and profile is None:
+            raise InputError(f"--metric {name} is predicted for a device: give --profile too")
         chosen[figure.name] = None
     return tuple(chosen)
 

@@ -111,6 +111,13 @@ class Journal:
             except OSError as error:
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
 
+    @property
+    def kept(self) -> str:
+        """What became of the rows of a sweep that was interrupted."""
+        if self.path is None:
+            return "nothing was written; with -o FILE rows are kept"
+        return f"{len(self.rows)} rows are kept in {self.path}, and the same command goes on"
+
     def remove(self) -> None:
         """The rows are elsewhere now."""
         if self.path is not None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from srprof.call import Call
 from srprof.sweeping.grid import Configuration
 from srprof.sweeping.worker import Task
 
@@ -18,18 +19,17 @@ class SweepPlan:
     """What is computed, all of it checked.
 
     Attributes:
+        call: the SPEC without the grid's arguments, and the format; without inputs.
         configurations: in the order of the table.
+        profile: name or path of that for `latency_ms`.
         basis: what the rows depend on beside these.
     """
 
-    spec: str
+    call: Call
     configurations: tuple[Configuration, ...]
     arguments: tuple[str, ...]
     metrics: tuple[str, ...]
-    device: str | None
-    dtype: str
-    channels_last: bool
-    trace_on: str
+    profile: str | None
     basis: Mapping[str, object]
 
     @property
@@ -39,12 +39,4 @@ class SweepPlan:
 
     def task(self, some: Sequence[Configuration]) -> Task:
         """A task for some of the configurations."""
-        return Task(
-            configurations=tuple(some),
-            metrics=self.metrics,
-            device=self.device,
-            dtype=self.dtype,
-            channels_last=self.channels_last,
-            trace_on=self.trace_on,
-            folder=os.getcwd(),
-        )
+        return Task(tuple(some), self.metrics, self.call, self.profile, os.getcwd())

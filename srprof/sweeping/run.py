@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof import spec as specs
 from srprof._version import __version__
+from srprof.call import Call
+from srprof.cost.profiles import renamed
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, check_shape
 from srprof.progress import Progress, silent
@@ -28,55 +31,43 @@ if TYPE_CHECKING:
     import pandas
 
 
-def plan(
-    spec: str,
-    inputs: Sequence[str] = ("256x256",),
-    arguments: Mapping[str, Sequence[Any]] | None = None,
-    *,
+def make_plan(
+    call: Call,
+    arguments: Mapping[str, Sequence[Any]],
     metrics: Sequence[str] = (),
-    device: str | None = None,
-    dtype: str = "float32",
-    channels_last: bool = False,
-    trace_on: str = "auto",
+    profile: str | None = None,
 ) -> SweepPlan:
     """Check what a sweep is asked for; no model is imported.
 
+    Args:
+        call: its inputs are texts, which may be ranges.
+
     Raises:
-        InputError: the SPEC, an input, an argument, a metric or the device is wrong.
+        InputError: the SPEC, an input, an argument, a metric or the profile is wrong.
     """
-    parsed = specs.parse(spec)
-    if dtype not in RUN_DTYPES:
-        raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
-    arguments = dict(arguments or {})
-    chosen = parse_metrics(metrics, device)
-    sizes = parse_inputs(inputs)
+    parsed = specs.parse(call.spec)
+    if call.dtype not in RUN_DTYPES:
+        raise InputError(f"dtype {call.dtype!r} is not one of {', '.join(RUN_DTYPES)}")
+    chosen = parse_metrics(metrics, profile)
+    sizes = parse_inputs(call.inputs or ("256x256",))
     check_arguments(parsed, arguments)
     grid = configurations(parsed, sizes, arguments)
     for point in grid[: len(sizes)]:
-        check_shape(point.shape, dtype)
-    if device is not None:
+        check_shape(point.shape, call.dtype)
+    if profile is not None:
         from srprof.cost.profiles import load_profile
 
-        load_profile(device)
+        load_profile(profile)
     basis = {
         "srprof": __version__,
         "torch": _torch_version(),
         "metric set": list(chosen),
-        "device": None if device is None else [device, _digest(device)],
-        "dtype": [dtype, channels_last, trace_on],
+        "profile": None if profile is None else [profile, _digest(profile)],
+        "dtype": [call.dtype, call.channels_last, call.trace_on],
         "definition of the network": _definition(parsed),
     }
-    return SweepPlan(
-        spec=spec,
-        configurations=grid,
-        arguments=tuple(arguments),
-        metrics=chosen,
-        device=device,
-        dtype=dtype,
-        channels_last=channels_last,
-        trace_on=trace_on,
-        basis=basis,
-    )
+    call = replace(call, inputs=())
+    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis)
 
 
 def _torch_version() -> str:
@@ -112,6 +103,7 @@ def sweep(
     arguments: Mapping[str, Sequence[Any]] | None = None,
     *,
     metrics: Sequence[str] = (),
+    profile: str | None = None,
     device: str | None = None,
     dtype: str = "float32",
     channels_last: bool = False,
@@ -127,8 +119,8 @@ def sweep(
         inputs: sizes and ranges of them, as `--input` has them.
         arguments: values of the factory's arguments by name.
         metrics: names of `srprof.figures`; () is a usual set.
-        device: the profile that latency is predicted for.
-        dtype, channels_last, trace_on: as for `analyze`.
+        profile: name or path of the one by which latency is predicted. device: its older name.
+        dtype, channels_last, trace_on: as for `srprof.trace`.
         jobs: processes; 1 is this one. With more, a script needs `if __name__ == "__main__":`.
         dask: address of a Dask scheduler, in the place of processes.
         journal: file that keeps each row at once, from which the same call goes on.
@@ -141,21 +133,14 @@ def sweep(
         InputError: what is asked for is wrong, or the cluster is gone.
         ModelError: no configuration could be run.
     """
-    chosen = plan(
-        spec,
-        inputs,
-        arguments,
-        metrics=metrics,
-        device=device,
-        dtype=dtype,
-        channels_last=channels_last,
-        trace_on=trace_on,
-    )
-    with Journal(None if journal is None else Path(journal), chosen.basis) as kept:
-        rows = rows_of(chosen, kept, jobs=jobs, dask=dask)
+    call = Call(spec, tuple(inputs), None, dtype, channels_last, trace_on)
+    profile = renamed(profile, device)
+    plan = make_plan(call, arguments or {}, metrics, profile)
+    with Journal(None if journal is None else Path(journal), plan.basis) as kept:
+        rows = rows_of(plan, kept, jobs=jobs, dask=dask)
     from srprof.sweeping.frame import frame
 
-    return frame(chosen, rows)
+    return frame(plan, rows)
 
 
 def rows_of(

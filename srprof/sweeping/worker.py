@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from srprof.call import Call
 from srprof.sweeping.grid import Configuration
 from srprof.words import one_line
 
@@ -15,15 +16,14 @@ class Task:
     """Configurations with what is asked of each.
 
     Attributes:
-        device: path or name of the profile for `latency_ms`; folder: where relative paths begin.
+        call: of each, with its SPEC and shape in the place of this one's.
+        profile: path or name of that for `latency_ms`; folder: where relative paths begin.
     """
 
     configurations: tuple[Configuration, ...]
     metrics: tuple[str, ...]
-    device: str | None
-    dtype: str
-    channels_last: bool
-    trace_on: str
+    call: Call
+    profile: str | None
     folder: str
 
 
@@ -88,16 +88,10 @@ def _compute(task: Task, configuration: Configuration) -> Result:
 
 def _values(task: Task, configuration: Configuration) -> dict[str, int | float]:
     from srprof.analysis import analyze
-    from srprof.tracing.run import run_trace
-    from srprof.workload import resolve
+    from srprof.tracing.run import trace_call
 
-    workload = resolve(
-        configuration.spec,
-        [configuration.shape],
-        dtype=task.dtype,
-        channels_last=task.channels_last,
-    )
-    analysis = analyze(run_trace(workload, task.trace_on, holders=False), device=task.device)
+    call = replace(task.call, spec=configuration.spec, inputs=(configuration.shape,))
+    analysis = analyze(trace_call(call, holders=False), profile=task.profile)
     values = {name: analysis.value(name) for name in task.metrics}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from srprof.blame import blame, first_line
+from srprof.call import TRACE_ON, Call
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
@@ -25,10 +26,7 @@ from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
 from srprof.words import shape_text
-from srprof.workload import Instance, NotOnMetaError, Workload, moved
-
-#: Where a model is run for its trace.
-TRACE_ON = ("auto", "meta", "cpu", "cuda-fake")
+from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
@@ -53,6 +51,11 @@ _HINTS = (
 
 class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
+
+
+def trace_call(call: Call, holders: bool = True) -> Trace:
+    """Trace a call where it says; `holders` and errors as for `run_trace`."""
+    return run_trace(resolve(call), call.trace_on, holders)
 
 
 def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) -> Trace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from srprof.call import call_of
 from srprof.errors import InputError
 from srprof.memory.model import GRANULARITY
 from srprof.training.record import TrainingAnalysis
@@ -26,9 +27,8 @@ def analyze_training(
     caller's model is left as it is.
 
     Args:
-        model, inputs, weights, dtype, channels_last: as for `srprof.analyze`; the batch is the
-            first side of the input.
-        trace_on: as for `srprof.analyze`; there is no attention as fused kernels.
+        model, inputs, weights, dtype, channels_last, trace_on: as for `srprof.trace`; the batch is
+            the first side of the input, and there is no attention as fused kernels.
         granularity: as for `srprof.analyze`.
 
     Raises:
@@ -40,10 +40,10 @@ def analyze_training(
 
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
-    if isinstance(model, str):
-        model = training_spec(model)
-    workload = resolve(model, inputs, weights=weights, dtype=dtype, channels_last=channels_last)
-    trace = run_trace(replace(workload, training=True), trace_on)
+    call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
+    if isinstance(call.spec, str):
+        call = replace(call, spec=training_spec(call.spec))
+    trace = run_trace(replace(resolve(call), training=True), call.trace_on)
     return TrainingAnalysis(trace, granularity)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from srprof import spec
+from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
 from srprof.training.analysis import analyze_training, training_spec
@@ -50,7 +51,7 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan
     memory = analyze_training(config.model, shape, granularity=granularity)
     scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
-    workload = replace(resolve(training_spec(config.model), [shape]), training=True)
+    workload = replace(resolve(Call(training_spec(config.model), (shape,))), training=True)
     return TrainingPlan(config, workload, data, memory, score_bicubic(data.validation, scale))
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 
 import srprof
 from srprof import registry
+from srprof.call import Call
 from srprof.cli import main
 from srprof.tracing.recorder import tensors_in
 from tests.random_fusions import fused_networks
@@ -108,7 +109,7 @@ def outputs(spec: str, shape: tuple[int, ...]) -> torch.Tensor:
     """What the network makes of an image, with weights that depend on their names only."""
     from srprof.workload import resolve
 
-    workload = resolve(spec, [shape])
+    workload = resolve(Call(spec, (shape,)))
     with workload.environment(), torch.no_grad():
         model = workload.build("cpu").eval()
         generator = torch.Generator().manual_seed(0)
@@ -331,7 +332,7 @@ def test_any_network_edited_as_advised_keeps_its_outputs_and_its_promise(network
 def results(spec: str, network: RandomNetwork) -> list[torch.Tensor]:
     from srprof.workload import resolve
 
-    workload = resolve(spec, [network.shape])
+    workload = resolve(Call(spec, (network.shape,)))
     with workload.environment(), torch.no_grad():
         torch.manual_seed(0)
         model = workload.build("cpu").eval()

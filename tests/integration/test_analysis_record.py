@@ -25,7 +25,7 @@ CASES = {
         "tests/kept_network.py:Kept", "--input", "24x32", "--input", "1x1x24x32",
     ],
     "analysis_fsrcnn_gtx1080ti.json": [
-        "fsrcnn", "--input", "32x32", "--device", "gtx1080ti", "--protocol", "ntire",
+        "fsrcnn", "--input", "32x32", "--profile", "gtx1080ti", "--protocol", "ntire",
         "--sizes", "SIZES",
     ],
 }  # fmt: skip

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import srprof
+from srprof.call import Call
 from srprof.cli import main
 from srprof.compare import cross_check as subject
 from srprof.compare.cross_check import CrossCheck, Pair, is_affine
@@ -23,7 +24,7 @@ pytest.importorskip("fvcore", reason="fvcore is not installed")
 
 
 def checked(model, *inputs, **options) -> CrossCheck:
-    workload = resolve(model, inputs, **options)
+    workload = resolve(Call(model, tuple(inputs), **options))
     return subject.cross_check(workload, srprof.trace(model, *inputs, **options))
 
 

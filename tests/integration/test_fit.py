@@ -270,7 +270,7 @@ def test_a_network_that_is_not_local(capsys):
 
 
 def test_predicted_time_of_whole_and_tiles(capsys):
-    argv = ["fit", "fmen_s", "--budget", "24MiB", "--image", "300x210", "--device", "gtx1080ti"]
+    argv = ["fit", "fmen_s", "--budget", "24MiB", "--image", "300x210", "--profile", "gtx1080ti"]
     assert main([*argv, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     whole, tiled = found["image"]["whole"], found["image"]["tiled"]
@@ -312,7 +312,7 @@ def test_predicted_time_of_whole_and_tiles(capsys):
         (["fmen_s", "--budget", "1GiB", "--memory", "most"], "invalid choice"),
         (["fmen_s"], "--budget"),
         (["fmen_s", "--budget", "1GiB", "-o", "no/such/file"], "there is no folder"),
-        (["fmen_s", "--budget", "1GiB", "--device", "toaster"], "toaster"),
+        (["fmen_s", "--budget", "1GiB", "--profile", "toaster"], "toaster"),
     ],
 )
 def test_bad_input_is_one_line(folder, capsys, argv, words):

@@ -16,7 +16,7 @@ import pytest
 
 import srprof
 from srprof.cli import main
-from srprof.cost.profiles import device_names, load_profile, needs_calibration
+from srprof.cost.profiles import load_profile, needs_calibration, profile_names
 from srprof.errors import InputError
 from srprof.ops import FAMILIES
 from srprof.render.figures import KINDS as FIGURES
@@ -47,14 +47,14 @@ float32 = 5.0
 def test_golden(name: str, golden, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     model, form, options = CASES[name]
-    text = shown(srprof.analyze(model, "256x256", device="gtx1080ti"), form, **options)
+    text = shown(srprof.analyze(model, "256x256", profile="gtx1080ti"), form, **options)
     latency = text[text.index("Latency on") :].partition("\n\nComplexity")[0] + "\n"
     golden(without_source_lines(latency), name)
 
 
 @pytest.fixture(scope="module")
 def e_rfdn():
-    return srprof.analyze("e_rfdn", "64x64", device="gtx1080ti")
+    return srprof.analyze("e_rfdn", "64x64", profile="gtx1080ti")
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_every_view_in_every_format(e_rfdn, form, view):
 def test_a_network_of_views_alone_takes_no_time():
     from torch import nn
 
-    analysis = srprof.analyze(nn.Flatten(), "8x8", device="gtx1080ti")
+    analysis = srprof.analyze(nn.Flatten(), "8x8", profile="gtx1080ti")
     assert analysis.latency.seconds == 0
     for form in FORMATS:
         shown(analysis, form)
@@ -150,7 +150,7 @@ def test_a_network_of_views_alone_takes_no_time():
 
 
 def test_the_device_may_be_a_file_of_one_s_own(own, capsys):
-    assert main(["analyze", "fmen_s", "--input", "64x64", "--device", "mine.toml"]) == 0
+    assert main(["analyze", "fmen_s", "--input", "64x64", "--profile", "mine.toml"]) == 0
     assert "Latency on My card, predicted" in capsys.readouterr().out
 
 
@@ -167,13 +167,13 @@ ANALYZE = ("analyze", "fmen_s", "--input", "64x64")
 
 
 def test_unknown_device_has_the_nearest_names(capsys):
-    line = refused(capsys, *ANALYZE, "--device", "gtx1080")
+    line = refused(capsys, *ANALYZE, "--profile", "gtx1080")
     assert "'gtx1080'" in line and "gtx1080ti" in line
-    assert "rtx3090" in refused(capsys, *ANALYZE, "--device", "3090")
+    assert "rtx3090" in refused(capsys, *ANALYZE, "--profile", "3090")
 
 
 def test_a_device_that_must_be_calibrated_says_how(capsys):
-    line = refused(capsys, *ANALYZE, "--device", "cpu")
+    line = refused(capsys, *ANALYZE, "--profile", "cpu")
     assert "srprof calibrate --device cpu -o cpu.toml" in line
 
 
@@ -192,19 +192,19 @@ def test_a_device_that_must_be_calibrated_says_how(capsys):
 )
 def test_a_broken_profile_says_which_key(own, capsys, old, new, named):
     own.write_text(OWN.replace(old, new), encoding="utf-8")
-    line = refused(capsys, *ANALYZE, "--device", "mine.toml")
+    line = refused(capsys, *ANALYZE, "--profile", "mine.toml")
     assert named in line and "mine.toml" in line
 
 
 def test_a_missing_profile_is_named(capsys):
-    assert "gone.toml" in refused(capsys, *ANALYZE, "--device", "gone.toml")
+    assert "gone.toml" in refused(capsys, *ANALYZE, "--profile", "gone.toml")
 
 
 def test_a_dtype_that_the_device_lacks(capsys):
-    line = refused(capsys, *ANALYZE, "--device", "gtx1080ti", "--dtype", "bfloat16")
+    line = refused(capsys, *ANALYZE, "--profile", "gtx1080ti", "--dtype", "bfloat16")
     assert "gtx1080ti has no peak for bfloat16" in line
     with pytest.raises(InputError, match="no peak for float16"):
-        srprof.analyze("fmen_s", "64x64", dtype="float16", device="gtx1080ti")
+        srprof.analyze("fmen_s", "64x64", dtype="float16", profile="gtx1080ti")
 
 
 # -- pictures -------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_dtype_that_the_device_lacks(capsys):
 
 @pytest.mark.parametrize("kind", FIGURES)
 def test_a_picture_beside_the_report(own, capsys, kind):
-    command = (*ANALYZE, "--device", "mine.toml", "--figure-kind", kind)
+    command = (*ANALYZE, "--profile", "mine.toml", "--figure-kind", kind)
     for ending, magic in ((".svg", b"<?xml"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF")):
         path = own.with_name(f"picture{ending}")
         assert main([*command, "--figure", str(path)]) == 0
@@ -226,16 +226,17 @@ def test_a_picture_beside_the_report(own, capsys, kind):
 def test_the_same_picture_is_the_same_file(own):
     files = []
     for name in ("a.svg", "b.svg"):
-        assert main([*ANALYZE, "--device", "mine.toml", "--figure", name, "-o", "report.txt"]) == 0
+        assert main([*ANALYZE, "--profile", "mine.toml", "--figure", name, "-o", "report.txt"]) == 0
         files.append(own.with_name(name).read_bytes())
     assert files[0] == files[1]
 
 
 def test_a_picture_that_cannot_be_drawn_is_refused_before_any_work(own, capsys):
-    device = ("--device", "mine.toml")
-    assert ".svg, .png, .pdf" in refused(capsys, *ANALYZE, *device, "--figure", "picture.bmp")
-    assert "--figure gone/a.svg" in refused(capsys, *ANALYZE, *device, "--figure", "gone/a.svg")
-    assert "--device" in refused(capsys, *ANALYZE, "--figure", "picture.svg")
+    profile = ("--profile", "mine.toml")
+    assert ".svg, .png, .pdf" in refused(capsys, *ANALYZE, *profile, "--figure", "picture.bmp")
+    line = refused(capsys, *ANALYZE, *profile, "--figure", "gone/a.svg")
+    assert "--figure: gone/a.svg" in line
+    assert "--profile" in refused(capsys, *ANALYZE, "--figure", "picture.svg")
     assert list(own.parent.iterdir()) == [own]
 
 
@@ -247,9 +248,9 @@ def test_every_family_has_a_look_of_its_own():
 
 def test_no_point_is_above_its_roof(e_rfdn):
     """Nothing is faster than the device, whichever efficiency its class has."""
-    device = e_rfdn.device
+    profile = e_rfdn.profile
     for point in points(e_rfdn.latency):
-        roof = min(device.peak["float32"], device.bandwidth * point.intensity)
+        roof = min(profile.peak["float32"], profile.bandwidth * point.intensity)
         assert point.speed <= roof * (1 + 1e-9)
     assert sum(p.seconds for p in points(e_rfdn.latency)) == pytest.approx(e_rfdn.latency.seconds)
 
@@ -266,7 +267,7 @@ def test_the_bars_are_the_whole(e_rfdn):
 def test_nothing_overlaps(e_rfdn):
     """The roofs' names are clear of the points, and every text is inside the picture."""
     for name in ("gtx1080ti", "a100"):
-        figure = roofline(srprof.analyze(e_rfdn.trace, device=name))
+        figure = roofline(srprof.analyze(e_rfdn.trace, profile=name))
         figure.draw_without_rendering()
         axes = figure.axes[0]
         boxes = [text.get_window_extent() for text in axes.texts]
@@ -291,7 +292,7 @@ def test_nothing_overlaps(e_rfdn):
 def test_devices_are_listed(capsys):
     assert main(["devices"]) == 0
     text = capsys.readouterr().out
-    for name in device_names():
+    for name in profile_names():
         assert re.search(rf"^{name} ", text, re.MULTILINE)
     assert "srprof calibrate --device cpu -o cpu.toml" in text
     assert re.search(r"^gtx1080ti .* 11\.34 .* 484 .* 2\.75 .* 11 .* 5 ", text, re.MULTILINE)
@@ -300,12 +301,12 @@ def test_devices_are_listed(capsys):
 def test_devices_as_json_are_in_si_units(capsys):
     assert main(["devices", "--format", "json"]) == 0
     found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
-    assert set(found) == set(device_names())
+    assert set(found) == set(profile_names())
     assert found["a100"]["bandwidth"] == load_profile("a100").bandwidth == 2039e9
     assert "calibrate" in found["cpu"]
 
 
-@pytest.mark.parametrize("name", [n for n in device_names() if not needs_calibration(n)])
+@pytest.mark.parametrize("name", [n for n in profile_names() if not needs_calibration(n)])
 def test_a_device_is_shown_with_its_sources(name, capsys):
     assert main(["devices", name]) == 0
     text = " ".join(capsys.readouterr().out.split())

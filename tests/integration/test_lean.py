@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 import srprof
 from srprof import models, spec
+from srprof.call import Call
 from srprof.leaning import capture
 from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
@@ -125,7 +126,7 @@ def compare(network: nn.Module, lean: nn.Module, *shapes: tuple[int, ...]) -> fl
 @tabled
 @levels
 def test_the_issues_table(name: str, level: str):
-    found = savings(resolve(name, [(1, 3, 510, 510)]), level)
+    found = savings(resolve(Call(name, ((1, 3, 510, 510),))), level)
     eager, exact, equivalent = PEAKS[name]
     peaks = [stage.peaks["eager"] for stage in found.stages]
     assert round(peaks[0] / MIB, 2) == eager

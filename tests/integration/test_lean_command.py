@@ -16,6 +16,7 @@ from torch import nn
 
 import srprof
 from srprof import models
+from srprof.call import Call
 from srprof.cli import main
 from srprof.leaning import proof
 from srprof.leaning.comparison import compare, natural, relative_error
@@ -250,13 +251,35 @@ def test_a_fixed_size_is_verified_at_that_size(
 
 
 def test_sizes_of_several_images_keep_their_proportion() -> None:
-    workload = resolve("fmen_s", [(1, 3, 64, 32), (2, 1, 128, 96)])
+    workload = resolve(
+        Call(
+            "fmen_s",
+            (
+                (1, 3, 64, 32),
+                (2, 1, 128, 96),
+            ),
+        )
+    )
     call = proof.at_size(workload, (10, 20))
 
     assert call is not None
     assert [value.shape for value in call.args] == [(1, 3, 10, 20), (2, 1, 20, 60)]
-    assert proof.at_size(resolve("fmen_s", [(1, 3, 64, 64), (1, 3, 65, 65)]), (48, 48)) is None
-    assert proof.at_size(resolve("fmen_s", [(7,)]), (48, 48)) is None
+    assert (
+        proof.at_size(
+            resolve(
+                Call(
+                    "fmen_s",
+                    (
+                        (1, 3, 64, 64),
+                        (1, 3, 65, 65),
+                    ),
+                )
+            ),
+            (48, 48),
+        )
+        is None
+    )
+    assert proof.at_size(resolve(Call("fmen_s", ((7,),))), (48, 48)) is None
 
 
 def test_a_proof_that_fails_is_exit_1_and_writes_no_file(

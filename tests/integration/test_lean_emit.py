@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import srprof
+from srprof.call import Call
 from srprof.leaning.emit import emit
 from srprof.leaning.run import savings
 from srprof.workload import resolve
@@ -126,11 +127,11 @@ def emitted(folder: Path, spec: str, shape: tuple[int, ...], level: str, ending:
     """The file, and the network with the same weights."""
     target = folder / f"lean{ending}"
     torch.manual_seed(0)
-    workload = resolve(spec, [shape])
+    workload = resolve(Call(spec, (shape,)))
     network = workload.instance("cpu").model
     state = folder / "weights.pt"
     torch.save(network.state_dict(), state)
-    given = resolve(spec, [shape], weights=str(state))
+    given = resolve(Call(spec, (shape,), weights=str(state)))
     emit(given, savings(given, level).lean, str(target))
     return target, network
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import srprof
 from srprof import registry, workload
+from srprof.call import Call
 from srprof.cli import main
 from srprof.compare.validate import validate
 from srprof.errors import DeviceMemoryError, InputError, ModelError
@@ -287,7 +288,7 @@ def test_without_nvml_it_goes_on_and_says_so(fake: FakeCuda):
     refused, why = open_nvml("GPU-abc", lambda name: FakeNvml(refuses=True))
     assert refused is None and "Driver Not Loaded" in why
     backend = CudaBackend(cuda=fake, where="cpu", nvml=lambda uuid: (None, why))
-    resolved = workload.resolve(net(), [SHAPE])
+    resolved = workload.resolve(Call(net(), (SHAPE,)))
     measurement = run.run_measurement(resolved, backend, run.Passes("strict", 0, 3))
     assert measurement.notes == (why,)
     assert measurement.device.driver is None

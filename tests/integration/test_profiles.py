@@ -7,14 +7,14 @@ import io
 import re
 
 from srprof.cli import main
-from srprof.cost.profiles import device_names, load_profile, needs_calibration
+from srprof.cost.profiles import load_profile, needs_calibration, profile_names
 
 
 def test_devices_as_csv_are_in_si_units(capsys):
     assert main(["devices", "--format", "csv"]) == 0
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert all(re.fullmatch(r"\w+", key) for key in rows["a100"])
-    assert set(rows) == set(device_names())
+    assert set(rows) == set(profile_names())
     for name, row in rows.items():
         if needs_calibration(name):
             assert row["bytes_per_s"] == "" and "calibrate" in row["figures"]

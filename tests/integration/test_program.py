@@ -16,6 +16,7 @@ from torch import nn
 
 import srprof
 from srprof.analysis import Analysis
+from srprof.call import Call
 from srprof.memory.simulation import simulate
 from srprof.records import Program, Trace
 from srprof.tracing.run import run_program
@@ -100,7 +101,7 @@ class Whole(nn.Module):
 
 
 def program_of(file: Path, shapes: list[tuple[int, ...]] = SHAPES) -> Program:
-    return run_program([resolve(f"{file}:Net('cuda')", [shape]) for shape in shapes])
+    return run_program([resolve(Call(f"{file}:Net('cuda')", (shape,))) for shape in shapes])
 
 
 def wrapped_numbers(trace: Trace) -> list[int]:

@@ -122,7 +122,7 @@ def test_a_published_row_may_have_the_name_of_a_model(capsys: pytest.CaptureFixt
     [
         (["--memory", "planned"], "Published memory is"),
         (["--input", "64x64"], "Published figures are of the challenge's images"),
-        (["--device", "rtx3090"], "Published runtimes are of the challenge's card"),
+        (["--profile", "rtx3090"], "Published runtimes are of the challenge's card"),
     ],
 )
 def test_what_does_not_compare_with_published_figures_is_said(arguments, said, capsys):
@@ -180,7 +180,7 @@ def test_csv_has_every_value_with_its_origin(capsys: pytest.CaptureFixture[str])
         (["fmen_s", "imdn", "fmen_s"], "two models are called 'fmen_s'"),
         (["fmen_s", "--scoring", "sub3"], "there is no scoring 'sub3'"),
         (["fmen_s", "--with", "ntire2023"], "did you mean ntire2022"),
-        (["fmen_s", "--device", "rtx309"], "did you mean rtx3090"),
+        (["fmen_s", "--profile", "rtx309"], "did you mean rtx3090"),
         (["fmen_s", "--input", "big"], "is not a size"),
         (["imdn", "--record", RECORD], "is of fmen_s, which is not among the models"),
         (["fmen_s", "--record", RECORD], "give --input with the record's size"),
@@ -258,7 +258,7 @@ def test_a_standing_shows_itself():
 
 
 def test_later_years_say_what_their_scores_are_not(capsys: pytest.CaptureFixture[str]):
-    assert main(["rank", "rlfn", "fmen_s", "--device", "rtx3090", "--scoring", "ntire2024"]) == 0
+    assert main(["rank", "rlfn", "fmen_s", "--profile", "rtx3090", "--scoring", "ntire2024"]) == 0
     text = capsys.readouterr().out
     assert "of an RTX 3090" in text and "NTIRE2024_ESR" in text
 

@@ -90,7 +90,7 @@ def test_the_record_is_the_analysis(data):
         assert max(eager) == model["peak"]["eager"]
         assert [r["line"] for r in rows] == [n.line for n in analysis.trace.nodes]
         for index, device in enumerate(("gtx1080ti", "a100")):
-            timed = srprof.analyze(analysis.trace, device=device)
+            timed = srprof.analyze(analysis.trace, profile=device)
             found = model["devices"][index]
             assert found["predicted_ms"] == pytest.approx(1e3 * timed.latency.seconds, rel=1e-5)
             us = [row[found["nodes"]["columns"].index("us")] for row in found["nodes"]["rows"]]

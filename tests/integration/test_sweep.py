@@ -76,14 +76,22 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def test_each_row_is_what_analyze_says(tmp_path, capsys):
     out = tmp_path / "out.csv"
-    arguments = ["fmen", "--input", "64..128:64", "--set", "n_feats=16,32", "--device", "ntire2022"]
+    arguments = [
+        "fmen",
+        "--input",
+        "64..128:64",
+        "--set",
+        "n_feats=16,32",
+        "--profile",
+        "ntire2022",
+    ]
     metrics = "params,flops,macs,activations,convs,planned,eager,allocated,reserved,latency"
     assert main(["sweep", *arguments, "--metric", metrics, "--jobs", "1", "-o", str(out)]) == 0
     found = rows(out)
     assert [(r["n_feats"], r["input"]) for r in found] == [
         ("16", "64x64"), ("16", "128x128"), ("32", "64x64"), ("32", "128x128"),
     ]  # fmt: skip
-    analysis = srprof.analyze("fmen(n_feats=32)", "128x128", device="ntire2022").to_dict()
+    analysis = srprof.analyze("fmen(n_feats=32)", "128x128", profile="ntire2022").to_dict()
     counts, peaks = analysis["complexity"], analysis["memory"]["peak"]
     last = {k: v for k, v in found[-1].items() if k not in ("n_feats", "input", "error")}
     assert {k: float(v) for k, v in last.items()} == {
@@ -257,8 +265,8 @@ def test_from_python(net, tmp_path):
         (["--set", "n_feats=1", "--set", "n_feats=2"], "given twice"),
         (["--set", "nf=1"], "takes no such argument"),
         (["--metric", "speed"], "unknown"),
-        (["--metric", "latency"], "give --device too"),
-        (["--device", "gtx9"], "gtx9"),
+        (["--metric", "latency"], "give --profile too"),
+        (["--profile", "gtx9"], "gtx9"),
         (["--jobs", "0"], "--jobs 0"),
         (["--jobs", "some"], "--jobs"),
         (["-o", "/no/such/folder/x.csv"], "no folder"),

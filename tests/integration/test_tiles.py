@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import srprof
 from srprof import models
+from srprof.call import Call
 from srprof.errors import InputError
 from srprof.leaning.run import savings
 from srprof.tiling.locality import locality
@@ -173,7 +174,7 @@ def test_a_refusal_comes_before_the_work(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("srprof.leaning.run.capture_call", lambda *_: pytest.fail("captured"))
     for network, tiles in ((Pooled(), (32, 32)), (Convolutions(), (6, 6))):
         with pytest.raises(InputError, match=r"mean depends on the whole image|give at least 7"):
-            savings(resolve(network, [(1, 3, 48, 48)]), tiles=tiles)
+            savings(resolve(Call(network, ((1, 3, 48, 48),))), tiles=tiles)
 
 
 def test_the_network_is_left_as_it_is() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import srprof
 from srprof.cli import main
-from srprof.cost.profiles import device_like, device_names, load_profile, needs_calibration
+from srprof.cost.profiles import load_profile, needs_calibration, profile_names, profile_of
 from srprof.measuring import cpu, run
 from srprof.measuring.record import Device, Flags, Latency
 from srprof.measuring.timing import Timing
@@ -116,9 +116,9 @@ def test_a_wide_spread_is_said(clock, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (("--repeat", "0"), "--repeat 0"),
-        (("--warmup", "-1"), "--warmup -1"),
-        (("--threads", "0"), "--threads 0"),
+        (("--repeat", "0"), "repeat 0"),
+        (("--warmup", "-1"), "--warmup: '-1'"),
+        (("--threads", "0"), "--threads: '0'"),
         (("--profile", "gtx1080"), "gtx1080ti"),
         (("--profile", "cpu"), "srprof calibrate --device cpu"),
         (("--profile", "gone.toml"), "gone.toml"),
@@ -153,12 +153,12 @@ def test_what_time_refuses(clock, capsys, change, named):
     ],
 )
 def test_a_gpu_is_known_by_its_name_and_a_variant_is_not(hardware, name):
-    assert device_like(hardware) == name
+    assert profile_of(hardware) == name
 
 
 def test_no_two_profiles_are_of_one_name():
     """And the measured card of `benchmarks/records` has one."""
-    found = [load_profile(name) for name in device_names() if not needs_calibration(name)]
+    found = [load_profile(name) for name in profile_names() if not needs_calibration(name)]
     assert len({device.title for device in found}) == len(found)
     record = next((ROOT / "benchmarks/records/nvidia-h100/published").glob("imdn_*.json"))
-    assert device_like(json.loads(record.read_text())["device"]["name"]) == "h100"
+    assert profile_of(json.loads(record.read_text())["device"]["name"]) == "h100"

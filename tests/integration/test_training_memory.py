@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from torch import nn
 
 import srprof
+from srprof.call import Call
 from srprof.cli import main
 from srprof.errors import ModelError
 from srprof.memory.model import memory_model
@@ -69,7 +70,7 @@ def test_equal_to_the_cpu_allocator_at_every_op_boundary(name):
 @pytest.mark.parametrize("name", ["rfdn", "repafdn"])
 def test_other_networks_of_the_zoo(name):
     ops, predicted = boundaries(on_cpu(name, SMALL))
-    model = resolve(training_spec(name), [SMALL]).build("cpu")
+    model = resolve(Call(training_spec(name), (SMALL,))).build("cpu")
     assert predicted == truth(model, ops, SMALL)
 
 
@@ -238,7 +239,7 @@ def test_a_network_with_several_results(tmp_path, capsys):
     ("arguments", "message"),
     [
         ("fmen_s --train --protocol ntire", "--protocol is of a forward pass"),
-        ("fmen_s --train --device h100", "--device is of a forward pass"),
+        ("fmen_s --train --profile h100", "--profile is of a forward pass"),
         ("fmen_s --train --view nodes", "--view is of a forward pass"),
         ("fmen_s --train --format perfetto", "--format perfetto is of a forward pass"),
         ("fmen_s --train --batch 0", "--batch 0: give a whole number of at least 1"),

@@ -21,7 +21,7 @@ from srprof.calibration.record import Timed, errors
 from srprof.calibration.run import WIDEST, calibrate, run_calibration
 from srprof.calibration.stopwatch import BackendStopwatch
 from srprof.cli import main
-from srprof.cost.profiles import load_profile, parse_device, to_toml
+from srprof.cost.profiles import load_profile, parse_profile, to_toml
 from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
 from srprof.files import parse_toml
@@ -33,7 +33,7 @@ CPU = Hardware("cpu", "Made-up CPU", "AVX512")
 GPU = Hardware("cuda", "Made-up GPU", "9.0", memory=2**30)
 
 #: A CPU that is just as the model has it.
-TRUTH = parse_device(
+TRUTH = parse_profile(
     "truth",
     {
         "title": "truth", "bandwidth": 40, "cache": 32, "memory": 16, "sms": 1, "launch": 3,
@@ -61,10 +61,10 @@ def exact():
 def test_a_machine_as_the_model_has_it_is_recovered(exact):
     """As bytes a second, for the calibrated bandwidth is the copy's and not the truth's."""
     for family in ("norm", "resample", "elementwise", "movement"):
-        found, wanted = (d.bandwidth_share[family] * d.bandwidth for d in (exact.device, TRUTH))
+        found, wanted = (d.bandwidth_share[family] * d.bandwidth for d in (exact.profile, TRUTH))
         assert found == pytest.approx(wanted, rel=0.03), family
-    assert exact.device.launch == pytest.approx(TRUTH.launch, rel=0.1)
-    found, wanted = (d.peak["float32"] * d.layout["compute"] for d in (exact.device, TRUTH))
+    assert exact.profile.launch == pytest.approx(TRUTH.launch, rel=0.1)
+    found, wanted = (d.peak["float32"] * d.layout["compute"] for d in (exact.profile, TRUTH))
     assert found == pytest.approx(wanted, rel=0.06)
     assert exact.fit.mean_error < 0.03
 
@@ -75,35 +75,35 @@ def test_what_is_held_out_is_predicted_where_other_benches_are_like_it(exact):
     assert held_out["dense"] < 0.03
     assert held_out["element-wise"] < 0.03
     assert held_out["reduction"] > 0.5
-    assert exact.device.spread["reduction"] == pytest.approx(held_out["reduction"])
-    assert exact.device.held_out_error > exact.fit.mean_error
+    assert exact.profile.spread["reduction"] == pytest.approx(held_out["reduction"])
+    assert exact.profile.held_out_error > exact.fit.mean_error
 
 
 @pytest.mark.parametrize("spec", ["fmen_s", "imdn", "e_rfdn"])
 def test_networks_that_no_bench_is_like_are_predicted(exact, spec):
     trace = srprof.trace(spec, "96x96")
-    predicted = estimate(trace, exact.device).seconds
+    predicted = estimate(trace, exact.profile).seconds
     assert predicted == pytest.approx(estimate(trace, TRUTH).seconds, rel=0.05)
 
 
 def test_noise_is_evened_out_and_said():
     found = of_cpu(FakeStopwatch(TRUTH, noise=0.05), rounds=9)
     trace = srprof.trace("fmen_s", "96x96")
-    assert estimate(trace, found.device).seconds == pytest.approx(
+    assert estimate(trace, found.profile).seconds == pytest.approx(
         estimate(trace, TRUTH).seconds, rel=0.08
     )
     assert 0.02 < found.spread < 0.15
-    assert found.device.spread["common"] > 0.02
-    words = estimate(trace, found.device).uncertainty_from
+    assert found.profile.spread["common"] > 0.02
+    words = estimate(trace, found.profile).uncertainty_from
     assert words == "held-out errors of the calibration, by class"
 
 
 def test_the_profile_is_a_file_that_can_be_read_again(exact):
-    again = parse_device("mine", parse_toml(to_toml(exact.device)), "again")
+    again = parse_profile("mine", parse_toml(to_toml(exact.profile)), "again")
     assert again.command == "a command"
-    assert again.fitted == exact.device.fitted
+    assert again.fitted == exact.profile.fitted
     for table in ("peak", "relative", "bandwidth_share", "layout", "spread"):
-        assert getattr(again, table) == pytest.approx(getattr(exact.device, table), rel=1e-3)
+        assert getattr(again, table) == pytest.approx(getattr(exact.profile, table), rel=1e-3)
     for figure in ("peak", "bandwidth", "launch", "layout", "spread", "bandwidth_share"):
         assert again.source[figure]
     assert "dense 3x3 256 to 256" in again.source["peak"]  # it comes nearer than the product
@@ -146,8 +146,8 @@ def test_no_vector_blocks_where_the_processor_is_not_known():
     assert not other.table["layout"]
     assert "compute" in {parameter.key for parameter in other.parameters}
     found = run_calibration(other, FakeStopwatch(TRUTH), "mine")
-    assert found.device.title == "Made-up CPU, 2 threads"
-    assert not found.device.layout
+    assert found.profile.title == "Made-up CPU, 2 threads"
+    assert not found.profile.layout
 
 
 # -- CUDA, without a GPU --------------------------------------------------------------------------
@@ -164,11 +164,11 @@ def test_a_gpu_as_the_model_has_it_is_predicted():
     truth = load_profile("h200")
     chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
     found = run_calibration(chosen, FakeStopwatch(truth), "h200_here")
-    assert set(found.device.peak) == {"float32", "tf32", "float16", "bfloat16"}
-    assert (found.device.sms, found.device.cache) == (132, 50 * 2**20)
+    assert set(found.profile.peak) == {"float32", "tf32", "float16", "bfloat16"}
+    assert (found.profile.sms, found.profile.cache) == (132, 50 * 2**20)
     for spec in ("fmen_s", "e_rfdn"):
         trace = srprof.trace(spec, "256x256")
-        predicted = estimate(trace, found.device).seconds
+        predicted = estimate(trace, found.profile).seconds
         assert predicted == pytest.approx(estimate(trace, truth).seconds, rel=0.1)
 
 
@@ -177,7 +177,7 @@ def test_what_tensor_cores_need_is_recovered():
         {"tensor.transpose": 0.4, "tensor.unaligned": 0.25, "wave": 2e-6, "launch": 3e-6}
     )
     chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
-    found = run_calibration(chosen, FakeStopwatch(truth), "h100_here").device
+    found = run_calibration(chosen, FakeStopwatch(truth), "h100_here").profile
     copies, wanted = (d.tensor["transpose"] * d.bandwidth for d in (found, truth))
     assert copies == pytest.approx(wanted, rel=0.15)
     assert found.tensor["unaligned"] == pytest.approx(0.25, rel=0.1)
@@ -206,8 +206,8 @@ def test_an_old_gpu_has_float32_alone():
     assert {bench.dtype for bench in chosen.benches} == {"float32"}
     assert [bench.group for bench in chosen.roofs] == ["peak float32", "bandwidth"]
     found = run_calibration(chosen, FakeStopwatch(load_profile("gtx1080ti")), "old")
-    assert set(found.device.peak) == {"float32"}
-    assert not found.device.tensor
+    assert set(found.profile.peak) == {"float32"}
+    assert not found.profile.tensor
     assert {"tensor.transpose", "wave"}.isdisjoint(found.fit.values)
 
 
@@ -280,7 +280,7 @@ def test_calibrate_writes_a_profile_that_analyze_takes(machine, capsys):
     text = capsys.readouterr().out
     assert text.startswith("mine: Made-up CPU, 1 thread\n")
     assert "held out: by fits that did not see the bench; mean of all" in text
-    assert main(["analyze", "fmen_s", "--input", "64x64", "--device", "mine.toml"]) == 0
+    assert main(["analyze", "fmen_s", "--input", "64x64", "--profile", "mine.toml"]) == 0
     text = capsys.readouterr().out
     assert "Latency on Made-up CPU, 1 thread, predicted" in text
     assert "uncertainty: held-out errors of the calibration, by class" in text

@@ -12,18 +12,18 @@ from srprof.cost.profiles import (
     RELATIVE_KEYS,
     SHARE_KEYS,
     SPREAD_KEYS,
-    device_names,
-    device_titles,
     load_profile,
     needs_calibration,
-    parse_device,
+    parse_profile,
+    profile_names,
+    profile_titles,
     to_toml,
 )
 from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.ops import FAMILIES
 
-WITH_FIGURES = [name for name in device_names() if not needs_calibration(name)]
+WITH_FIGURES = [name for name in profile_names() if not needs_calibration(name)]
 FIGURES = ("peak", "bandwidth", "cache", "memory", "sms", "launch", "compute", "bandwidth_share")
 
 OWN = """
@@ -46,8 +46,8 @@ def own(tmp_path, text):
 
 def test_the_promised_devices_are_there():
     promised = "gtx1080ti titanxp rtx2080ti rtx3090 rtx4090 a100 h100 h200 jetson_orin cpu"
-    assert set(promised.split()) <= set(device_names())
-    assert set(device_titles()) == set(device_names())
+    assert set(promised.split()) <= set(profile_names())
+    assert set(profile_titles()) == set(profile_names())
 
 
 @pytest.mark.parametrize("name", WITH_FIGURES)
@@ -227,7 +227,7 @@ def test_values_replaced_by_key():
 @pytest.mark.parametrize("name", WITH_FIGURES)
 def test_a_profile_survives_being_written(name):
     card = load_profile(name)
-    again = parse_device(name, parse_toml(to_toml(card)), "again")
+    again = parse_profile(name, parse_toml(to_toml(card)), "again")
     assert again.title == card.title
     assert again.source == card.source
     assert again.fitted == card.fitted

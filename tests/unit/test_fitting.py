@@ -104,8 +104,8 @@ def test_what_made_the_times_is_found_again():
     assert found.values == pytest.approx({"compute.tile_32": 0.4, "bandwidth_share": 0.7}, rel=0.01)
     assert found.mean_error < 0.01
     assert found.leave_one_out < 0.01
-    assert found.device.held_out_error == found.leave_one_out <= found.device.held_out_rms
-    assert found.device.fitted == ("conv", "elementwise")
+    assert found.profile.held_out_error == found.leave_one_out <= found.profile.held_out_rms
+    assert found.profile.fitted == ("conv", "elementwise")
     assert found.predicted == pytest.approx(found.measured, rel=0.01)
 
 
@@ -158,11 +158,11 @@ def test_the_stored_fit_is_what_the_command_gives(monkeypatch):
     found = fit(fit_ntire2022.samples(), load_profile("gtx1080ti"), fit_ntire2022.PARAMETERS)
     stored = load_profile("ntire2022")
     for table in ("compute", "bandwidth_share"):
-        assert getattr(stored, table) == pytest.approx(getattr(found.device, table), rel=2e-3)
-    assert stored.launch == pytest.approx(found.device.launch, rel=2e-3)
+        assert getattr(stored, table) == pytest.approx(getattr(found.profile, table), rel=2e-3)
+    assert stored.launch == pytest.approx(found.profile.launch, rel=2e-3)
     assert stored.held_out_error == pytest.approx(found.leave_one_out, rel=2e-3)
-    assert stored.held_out_rms == pytest.approx(found.device.held_out_rms, rel=2e-3)
-    assert stored.fitted == found.device.fitted
+    assert stored.held_out_rms == pytest.approx(found.profile.held_out_rms, rel=2e-3)
+    assert stored.fitted == found.profile.fitted
     assert found.mean_error <= 0.05
     assert found.leave_one_out <= 0.10
     assert spearman(found.predicted, found.measured) >= 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srprof.cost.profiles import parse_device, to_toml
+from srprof.cost.profiles import parse_profile, to_toml
 from srprof.cost.roofline import estimate_node
 from srprof.errors import InputError
 from srprof.files import parse_toml
@@ -82,7 +82,7 @@ def test_a_broken_layout_says_which_key(layout, message):
 
 
 def test_a_layout_is_written_and_read_again():
-    again = parse_device("cpu", parse_toml(to_toml(CPU)), "again")
+    again = parse_profile("cpu", parse_toml(to_toml(CPU)), "again")
     assert again.layout == CPU.layout == LAYOUT
 
 

@@ -162,7 +162,7 @@ def test_metrics():
     assert parse_metrics(["latency"], "h100") == ("latency_ms",)
     with pytest.raises(InputError, match="did you mean planned"):
         parse_metrics(["planed"], None)
-    with pytest.raises(InputError, match="give --device too"):
+    with pytest.raises(InputError, match="give --profile too"):
         parse_metrics(["latency"], None)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import srprof
-from srprof.cost.profiles import load_profile, parse_device, to_toml
+from srprof.cost.profiles import load_profile, parse_profile, to_toml
 from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.files import parse_toml
@@ -205,7 +205,7 @@ def test_a_profile_with_tensor_cores_has_their_defaults():
     assert h100.gap and h100.wave and h100.gather and set(h100.tensor) == {"transpose", "unaligned"}
     assert (old.gap, old.wave, old.gather, old.tensor) == (None, None, None, {})
     own = {"title": "t", "base": "gtx1080ti", "peak": {"float16": 20}, "wave": 7}
-    mine = parse_device("mine", own, "mine")
+    mine = parse_profile("mine", own, "mine")
     assert mine.tensor == h100.tensor
     assert mine.wave == pytest.approx(7 * US)
     with pytest.raises(InputError, match="unknown device 'tensor_cores'"):
@@ -219,7 +219,7 @@ def test_a_cpu_that_computes_in_bfloat16_has_none():
 
 
 def test_the_profile_is_a_file_that_can_be_read_again():
-    again = parse_device("again", parse_toml(to_toml(GPU)), "again")
+    again = parse_profile("again", parse_toml(to_toml(GPU)), "again")
     assert (again.gap, again.wave, again.gather) == (GPU.gap, GPU.wave, GPU.gather)
     assert again.tensor == GPU.tensor
 

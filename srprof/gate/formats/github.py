@@ -5,6 +5,9 @@ Values are escaped as GitHub's own toolkit does, so that no name of a model ends
 
 from __future__ import annotations
 
+import os
+
+from srprof.errors import InputError
 from srprof.gate.check import UPDATE, Report, Result
 from srprof.gate.formats import location
 
@@ -14,6 +17,22 @@ def render(report: Report, root: str) -> str:
     lines = [line for result in report.results for line in _of(result, root)]
     lines += [command("error", text, title="srprof: baseline") for text in report.gone_reasons]
     return "".join(f"{line}\n" for line in lines)
+
+
+def append_summary(markdown: str) -> None:
+    """Add to the job's summary, which other steps write to as well; nothing elsewhere.
+
+    Raises:
+        InputError: GitHub's file cannot be written.
+    """
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(markdown)
+    except OSError as error:
+        raise InputError(f"GITHUB_STEP_SUMMARY {path}: {error.strerror}") from error
 
 
 def _of(result: Result, root: str) -> list[str]:

@@ -55,7 +55,7 @@ def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, A
     tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
     axes.set_title(
         f"{analysis.trace.name} at {tensors}: {what}\n"
-        f"{1e3 * found.seconds:.2f} ms predicted on {found.device.title}",
+        f"{1e3 * found.seconds:.2f} ms predicted on {found.profile.title}",
         loc="left",
         fontsize=10,
     )
@@ -105,11 +105,11 @@ def roofline(analysis: Analysis) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     if placed:
-        left, right = _limits([p.intensity for p in placed], found.device)
+        left, right = _limits([p.intensity for p in placed], found.profile)
         lowest = min(p.speed for p in placed)
         axes.set_xlim(left, right)
         axes.set_ylim(
-            min(lowest, found.device.bandwidth * left) / 2, 4 * max(roofs(found).values())
+            min(lowest, found.profile.bandwidth * left) / 2, 4 * max(roofs(found).values())
         )
         _draw_points(axes, placed)
         slopes = _draw_roofs(axes, found, left, right)
@@ -131,9 +131,9 @@ def roofline(analysis: Analysis) -> Figure:
     return figure
 
 
-def _limits(intensities: Sequence[float], device: Profile) -> tuple[float, float]:
+def _limits(intensities: Sequence[float], profile: Profile) -> tuple[float, float]:
     """The range of the intensity axis: all points, and the ridge of the lowest peak."""
-    ridge = min(device.peak.values()) / device.bandwidth
+    ridge = min(profile.peak.values()) / profile.bandwidth
     return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
 
 
@@ -141,10 +141,10 @@ def roofs(estimate: Estimate) -> dict[str, float]:
     """Peaks that the network's dtypes may reach, by mode."""
     modes: dict[str, float] = {}
     for node in estimate.nodes:
-        if node.bound != "free" and node.cost.dtype in estimate.device.peak:
-            for mode in estimate.device.modes(node.cost.dtype, node.cost.family):
-                modes[mode] = estimate.device.peak[mode]
-    return modes or dict(estimate.device.peak)
+        if node.bound != "free" and node.cost.dtype in estimate.profile.peak:
+            for mode in estimate.profile.modes(node.cost.dtype, node.cost.family):
+                modes[mode] = estimate.profile.peak[mode]
+    return modes or dict(estimate.profile.peak)
 
 
 def _draw_points(axes: Axes, placed: Sequence[Point]) -> None:
@@ -191,10 +191,10 @@ def _draw_roofs(
     Returns:
         The slopes' labels, each with its bandwidth; they have no angle yet.
     """
-    device, peaks = estimate.device, roofs(estimate)
-    slopes = {"memory": device.bandwidth}
-    if device.cache_bandwidth is not None:
-        slopes["cache"] = device.cache_bandwidth
+    profile, peaks = estimate.profile, roofs(estimate)
+    slopes = {"memory": profile.bandwidth}
+    if profile.cache_bandwidth is not None:
+        slopes["cache"] = profile.cache_bandwidth
     highest = max(peaks.values())
     labels: list[tuple[Text, float]] = []
     start = left * (right / left) ** 0.02
@@ -211,7 +211,7 @@ def _draw_roofs(
         )
         labels.append((label, bandwidth))
     for peak in set(peaks.values()):
-        axes.plot([peak / device.bandwidth, right], [peak, peak], color="black", linewidth=1.2)
+        axes.plot([peak / profile.bandwidth, right], [peak, peak], color="black", linewidth=1.2)
         names = ", ".join(mode for mode, value in peaks.items() if value == peak)
         axes.annotate(
             f"{names}\n{peak / 1e12:,.4g} TFLOP/s",

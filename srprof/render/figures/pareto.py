@@ -40,7 +40,7 @@ class Axis(NamedTuple):
     more: bool
 
 
-def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> tuple[Axis, Axis]:
+def axes_of(text: str | None, metrics: Sequence[str], profile: object | None) -> tuple[Axis, Axis]:
     """The two metrics of the plot, `eager,params:max`.
 
     Those asked for, else a cost (latency, memory) against what a network has for it (parameters),
@@ -60,7 +60,7 @@ def axes_of(text: str | None, metrics: Sequence[str], device: object | None) -> 
             name, _, direction = piece.partition(":")
             if direction not in ("", "min", "max"):
                 raise InputError(f"--pareto {text}: after a metric stands :max, :min or nothing")
-            (metric,) = parse_metrics([name], device)
+            (metric,) = parse_metrics([name], profile)
             chosen.append(Axis(metric, direction == "max"))
     if (
         len(chosen) != 2
@@ -116,7 +116,7 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
             _logarithmic(axes, way)
     count = sum(map(len, by_input.values()))
     axes.set_title(
-        f"{plan.spec}: {count} configurations; joined: none other has {_better(chosen)}",
+        f"{plan.call.spec}: {count} configurations; joined: none other has {_better(chosen)}",
         loc="left",
         fontsize=10,
     )

@@ -20,17 +20,17 @@ def document(calibration: Calibration, path: str | None = None) -> Document:
 
 
 def _roofs(calibration: Calibration, path: str | None) -> Section:
-    device = calibration.device
-    written = f"written to {path}; predict with srprof analyze SPEC --device {path}"
+    profile = calibration.profile
+    written = f"written to {path}; predict with srprof analyze SPEC --profile {path}"
     spread = (
         f"{calibration.rounds} samples of each bench, spread of the median one "
         f"{calibration.spread:.1%}"
     )
-    rows = [(f"peak, {mode}", f"{peak / 1e9:,.4g} GFLOP/s") for mode, peak in device.peak.items()]
-    rows.append(("bandwidth", f"{device.bandwidth / 1e9:,.4g} GB/s"))
+    rows = [(f"peak, {mode}", f"{peak / 1e9:,.4g} GFLOP/s") for mode, peak in profile.peak.items()]
+    rows.append(("bandwidth", f"{profile.bandwidth / 1e9:,.4g} GB/s"))
     table = Table((Column("measured"), Column("value", "number")), tuple(rows))
     lines = (written, spread) if path else (spread,)
-    return Section(f"{device.name}: {device.title}", lines, table)
+    return Section(f"{profile.name}: {profile.title}", lines, table)
 
 
 def _groups(calibration: Calibration) -> Section:
@@ -64,8 +64,8 @@ def _data(calibration: Calibration, path: str | None) -> JsonObject:
     fit, pairs = calibration.fit, zip(calibration.benches, _benches(calibration), strict=True)
     return {
         "profile": path,
-        "device": calibration.device.name,
-        "title": calibration.device.title,
+        "device": calibration.profile.name,
+        "title": calibration.profile.title,
         **pick(calibration, "rounds spread"),
         "mean_error": fit.mean_error,
         "held_out_error": fit.leave_one_out,

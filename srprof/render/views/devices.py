@@ -69,8 +69,8 @@ def _lines(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Sect
     rest = ((name, title, *[None] * 6, _no_figures(name)) for name, title in uncalibrated.items())
     after = (
         "srprof devices NAME has every figure with its source; predict with srprof analyze SPEC "
-        "--device NAME.",
-        "A profile of your own is a TOML file: srprof analyze SPEC --device mine.toml.",
+        "--profile NAME.",
+        "A profile of your own is a TOML file: srprof analyze SPEC --profile mine.toml.",
     )
     return Section("Device profiles", (), Table(table.columns, (*table.rows, *rest)), after)
 

@@ -32,15 +32,15 @@ def _table(fit: Fit, calls: Mapping[str, SizedCall]) -> Table:
         (Column("input"), lambda item: shape_text(item[1].shape)),
         (Column("result"), lambda item: shape_text(item[1].result) or "-"),
         *peaks,
-        *(predicted if fit.device else ()),
+        *(predicted if fit.profile else ()),
     )
 
 
 def _largest(fit: Fit) -> Section:
     calls = {"fits": fit.largest} | ({} if fit.following is None else {"next": fit.following})
     lines = [] if fit.rule is None else [_sides(fit.rule)]
-    if fit.device:
-        lines.append(f"predicted on {fit.device}")
+    if fit.profile:
+        lines.append(f"predicted on {fit.profile}")
     what = "batch" if fit.grows == "batch" else "input"
     title = (
         f"{fit.spec}, {fit.dtype}: the largest {what} within {mib(fit.budget)} MiB of "

@@ -21,7 +21,7 @@ def document(plan: SweepPlan, rows: Sequence[Row]) -> Document:
     failed = any(row["error"] for row in rows)
     table = main if failed else Table(main.columns[:-1], tuple(row[:-1] for row in main.rows))
     count = f"{len(rows)} configurations" if len(rows) > 1 else "one configuration"
-    section = Section(f"{plan.spec}: {count}", (), table)
+    section = Section(f"{plan.call.spec}: {count}", (), table)
     return Document((section,), lambda: _data(plan, rows), main=main)
 
 
@@ -36,9 +36,9 @@ def _data(plan: SweepPlan, rows: Sequence[Row]) -> dict[str, Any]:
         "schema": 1,
         "srprof": __version__,
         "torch": plan.basis["torch"],
-        "model": {"spec": plan.spec},
-        "dtype": plan.dtype,
-        "device": plan.device,
+        "model": {"spec": plan.call.spec},
+        "dtype": plan.call.dtype,
+        "device": plan.profile,
         "arguments": list(plan.arguments),
         "metrics": {name: unit(name) for name in plan.metrics},
         "rows": [{**row, "error": row["error"] or None} for row in rows],

@@ -33,7 +33,7 @@ def _section(timing: Timing) -> Section:
     if predicted is not None and difference is not None:
         doubt = f"give or take {1e3 * predicted.uncertainty:.3g}: {predicted.uncertainty_from}"
         rows.append(("predicted", f"{1e3 * predicted.seconds:.4g}", doubt))
-        rows.append(("difference", f"{difference:+.1%}", f"by {predicted.device.title}"))
+        rows.append(("difference", f"{difference:+.1%}", f"by {predicted.profile.title}"))
     else:
         after.append(_how_to_predict(timing.device.kind, timing.device.name))
     title = f"{timing.trace.spec} at {timing.trace.inputs_text} on {timing.device.name}{threads}"
@@ -64,7 +64,7 @@ def _data(timing: Timing) -> JsonObject:
         },
         "predicted": predicted
         and {
-            "device": predicted.device.name,
+            "device": predicted.profile.name,
             "predicted_ms": 1e3 * predicted.seconds,
             "uncertainty_ms": 1e3 * predicted.uncertainty,
             "uncertainty_from": predicted.uncertainty_from,

@@ -1,0 +1,115 @@
+"""Several validations in turn: of records, or of new measurements, which may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srprof.compare.validate import Validation, Validations, trace_of, validate
+from srprof.errors import InputError, SrprofError
+from srprof.measuring.record import Measurement, load
+from srprof.memory.workspace import WorkspaceTable
+from srprof.output import write
+from srprof.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from srprof.call import Call
+
+#: The table of scratch beside the records that are kept.
+SCRATCH = "workspace.json"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in between.
+
+    Attributes:
+        partial: what was validated until then.
+    """
+
+    def __init__(self, partial: Validations) -> None:
+        super().__init__()
+        self.partial = partial
+
+
+def validate_all(
+    measurements: Iterable[Measurement | str], tolerance: float, folder: Path | None = None
+) -> Validations:
+    """Validate measurements; a text in the place of one says why there is none.
+
+    Args:
+        folder: of the records that are kept, for a table of the scratch that they have.
+
+    Raises:
+        InputError: what is measured is wrong. Interrupted: Ctrl-C.
+    """
+    validations: list[Validation] = []
+    errors: list[str] = []
+    interrupted = False
+    try:
+        for measurement in measurements:
+            if isinstance(measurement, str):
+                errors.append(measurement)
+                continue
+            try:
+                validations.append(validate(measurement, trace_of(measurement), tolerance))
+            except SrprofError as error:
+                errors.append(f"{measurement.spec}: {error}")
+    except KeyboardInterrupt:
+        interrupted = True
+    if folder is not None and validations:
+        table = WorkspaceTable()
+        for validation in validations:
+            table = table.joined(validation.workspaces)
+        write(table.to_json(), str(folder / SCRATCH))
+    record = Validations(tuple(validations), tuple(errors))
+    if interrupted:
+        raise Interrupted(record)
+    return record
+
+
+def measured(
+    calls: Iterable[Call],
+    device: str,
+    repeat: int = 0,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Iterator[Measurement | str]:
+    """A measurement of each call, of a SPEC at one size; or in a line why it failed.
+
+    Args:
+        folder: where each record is kept.
+
+    Raises:
+        InputError: a SPEC or a size is wrong, or there is no such device.
+    """
+    from srprof.measuring.run import measure
+
+    for call in calls:
+        (size,) = call.inputs
+        try:
+            measurement = measure(call, device=device, repeat=repeat, progress=progress)
+        except InputError:
+            raise
+        except SrprofError as error:
+            yield f"{call.spec} at {size}, {call.dtype}: {error}"
+            continue
+        if folder is not None:
+            name = "".join(c if c.isalnum() or c in "_-." else "_" for c in call.spec)
+            write(measurement.to_json(), str(folder / f"{name}_{size}_{call.dtype}.json"))
+        yield measurement
+
+
+def recorded(paths: Sequence[str]) -> Iterator[Measurement]:
+    """Measurements in these files, and in those of these folders but for the table of scratch.
+
+    Raises:
+        InputError: a file is no record, or a folder has none.
+    """
+    for path in paths:
+        files = [path]
+        if Path(path).is_dir():
+            files = [str(f) for f in sorted(Path(path).glob("*.json")) if f.name != SCRATCH]
+        if not files:
+            raise InputError(f"--record {path}: there is no record in it; `--save` writes some")
+        yield from map(load, files)
