@@ -49,7 +49,7 @@ peak.eager = "1 MiB"
 CALLS = {
     "analyze": ("analyze net.py:Net --input 16", "head"),
     "analyze --train": ("analyze net.py:Net --input 16 --train", "forward"),
-    "analyze --profile": ("analyze net.py:Net --input 16 --device h100", "conv"),
+    "analyze --profile": ("analyze net.py:Net --input 16 --profile h100", "conv"),
     "advise": ("advise net.py:Net --input 16", "eager"),
     "check": ("check", "net.py:Net"),
     "diff": ("diff net.py:Net net.py:Net(nf=4) --input 16", "planned"),
