@@ -127,16 +127,15 @@ def _requested(analysis: Analysis) -> int:
     return analysis.cold.peak_requested
 
 
-def _planned(trace: Trace, granularity: int) -> list[int]:
-    from srprof.memory.model import memory_model
+def _parts(part: str) -> Levels:
+    """What the memory model has of a peak at each node."""
 
-    return [parts.planned for parts in memory_model(trace, granularity).parts]
+    def levels(trace: Trace, granularity: int) -> list[int]:
+        from srprof.memory.model import memory_model
 
+        return [getattr(parts, part) for parts in memory_model(trace, granularity).parts]
 
-def _eager(trace: Trace, granularity: int) -> list[int]:
-    from srprof.memory.model import memory_model
-
-    return [parts.eager for parts in memory_model(trace, granularity).parts]
+    return levels
 
 
 def _allocated(trace: Trace, granularity: int) -> Sequence[int]:
@@ -151,9 +150,11 @@ FIGURES: tuple[Figure, ...] = (
         "planned",
         "what a perfect executor needs: the paper's model",
         lambda a: a.memory.planned,
-        levels=_planned,
+        levels=_parts("planned"),
     ),
-    peak("eager", "what eager PyTorch references", lambda a: a.memory.eager, levels=_eager),
+    peak(
+        "eager", "what eager PyTorch references", lambda a: a.memory.eager, levels=_parts("eager")
+    ),
     peak(
         "allocated",
         "as torch.cuda.max_memory_allocated()",

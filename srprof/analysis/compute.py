@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from srprof import figures
@@ -30,7 +29,7 @@ from srprof.analysis.record import (
 from srprof.inputs import TensorSpec
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
-from srprof.records import Node, Reference, Trace
+from srprof.records import Node, Trace
 
 if TYPE_CHECKING:
     from srprof.analysis.run import Analysis
@@ -40,38 +39,30 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=Heading)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveStorage:
-    """One storage alive at the eager peak, and the part of the memory model it belongs to."""
-
-    storage: int
-    part: str
-    references: tuple[Reference, ...]
-    nbytes: int
-    birth: int
-    last_use: int
-    shape: tuple[int, ...]
-
-
-def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[LiveStorage, ...]:
+def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[LiveRecord, ...]:
     """Every storage of the run that is alive at the eager peak, largest first."""
     node = memory.eager.node
     alive = () if node is None else alive_at(trace, node)
-    live = (_live_storage(trace, memory, index) for index in alive)
-    return tuple(sorted(live, key=lambda s: (-s.nbytes, s.storage)))
+    live = (_live(trace, memory, index) for index in alive)
+    return tuple(sorted(live, key=lambda s: (-s.bytes, s.storage)))
 
 
-def _live_storage(trace: Trace, memory: MemoryModel, index: int) -> LiveStorage:
+def _live(trace: Trace, memory: MemoryModel, index: int) -> LiveRecord:
     storage, end = trace.storages[index], len(trace.nodes)
-    assert memory.eager.node is not None
-    return LiveStorage(
+    first, node = trace.references_of(index)[0], memory.eager.node
+    assert node is not None
+    return LiveRecord(
         storage=index,
-        part=part_of(storage, memory.eager.node, end),
-        references=trace.references_of(index),
-        nbytes=rounded(storage.nbytes, memory.granularity),
+        part=part_of(storage, node, end),
+        variable=first.variable,
+        function=first.function,
+        file=first.file,
+        line=first.line,
+        kind=first.kind,
+        shape=_shape_of(trace, index),
+        bytes=rounded(storage.nbytes, memory.granularity),
         birth=storage.birth,
         last_use=min(last_needed(storage, end), end - 1),
-        shape=_shape_of(trace, index),
     )
 
 
@@ -174,7 +165,7 @@ def _memory(analysis: Analysis) -> MemoryRecord:
         allocator=_allocator(analysis),
         peak_feature_maps=_feature_maps(analysis),
         held_at_peak=tuple(map(_held, analysis.held_at_peak)),
-        live_at_peak=tuple(map(_live, analysis.live_at_peak)),
+        live_at_peak=analysis.live_at_peak,
         releases=tuple(map(_release, analysis.releases)),
     )
 
@@ -229,23 +220,6 @@ def _held(held: HeldStorage) -> HeldRecord:
         last_use=held.last_use,
         storage=held.storage,
         references=held.references,
-    )
-
-
-def _live(live: LiveStorage) -> LiveRecord:
-    first = live.references[0]
-    return LiveRecord(
-        storage=live.storage,
-        part=live.part,
-        variable=first.variable,
-        function=first.function,
-        file=first.file,
-        line=first.line,
-        kind=first.kind,
-        shape=live.shape,
-        bytes=live.nbytes,
-        birth=live.birth,
-        last_use=live.last_use,
     )
 
 

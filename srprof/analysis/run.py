@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from srprof import figures
 from srprof.analysis import compute
-from srprof.analysis.compute import LiveStorage
-from srprof.analysis.record import AnalysisRecord, feature_map_bytes
+from srprof.analysis.record import AnalysisRecord, LiveRecord, feature_map_bytes
 from srprof.call import call_of
 from srprof.codec import JsonObject, encode
 from srprof.cost.complexity import Complexity, complexity
 from srprof.cost.profiles import Profile, read_profile
 from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
-from srprof.memory.model import GRANULARITY, MemoryModel, Parts, Peak, memory_model
+from srprof.memory.model import GRANULARITY, MemoryModel, Peak, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
 from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
-from srprof.records import Node, Program, Trace
+from srprof.records import Program, Trace
 from srprof.shown import Shown
 
 if TYPE_CHECKING:
@@ -169,22 +168,8 @@ class Analysis(Shown):
             return figure.at(self).nbytes
         return figure.of(self.record)
 
-    @property
-    def peak_node(self) -> Node | None:
-        """The node of the eager peak."""
-        index = self.memory.eager.node
-        return None if index is None else self.trace.nodes[index]
-
-    @property
-    def peak_parts(self) -> Parts:
-        """The breakdown at the eager peak."""
-        index = self.memory.eager.node
-        if index is None:
-            return Parts(self.memory.net, 0, 0, self.memory.eager.nbytes - self.memory.net, 0)
-        return self.memory.parts[index]
-
     @cached_property
-    def live_at_peak(self) -> tuple[LiveStorage, ...]:
+    def live_at_peak(self) -> tuple[LiveRecord, ...]:
         """Every storage of the run that is alive at the eager peak, largest first."""
         return compute.live_at_peak(self.trace, self.memory)
 

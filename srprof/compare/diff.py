@@ -119,9 +119,9 @@ class TensorChange:
     @property
     def live(self) -> Live:
         """The one to name: as it is now, if it is there."""
-        found = self.after or self.before
-        assert found is not None
-        return found
+        live = self.after or self.before
+        assert live is not None
+        return live
 
     @property
     def is_other(self) -> bool:
@@ -148,9 +148,9 @@ class NodeChange:
     @property
     def place(self) -> Place:
         """The one to name: as it is now, if it is there."""
-        found = self.after or self.before
-        assert found is not None
-        return found
+        place = self.after or self.before
+        assert place is not None
+        return place
 
     @property
     def difference(self) -> int | None:

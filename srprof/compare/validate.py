@@ -106,8 +106,8 @@ class Validation(Shown):
     @property
     def worst(self) -> tuple[NodeCheck, ...]:
         """Nodes whose live bytes differ, the worst first."""
-        found = [check for check in self.nodes if check.difference]
-        return tuple(sorted(found, key=lambda c: (-abs(c.difference), c.node)))
+        differing = [check for check in self.nodes if check.difference]
+        return tuple(sorted(differing, key=lambda c: (-abs(c.difference), c.node)))
 
     @property
     def failures(self) -> tuple[str, ...]:

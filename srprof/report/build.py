@@ -205,13 +205,13 @@ def write_report(report: Report, folder: Path) -> tuple[str, ...]:
     try:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".srprof-"))
         try:
-            made = temporary / "report"
-            made.mkdir()  # with the permissions of any folder, which mkdtemp's does not have
+            fresh = temporary / "report"
+            fresh.mkdir()  # with the permissions of any folder, which mkdtemp's does not have
             for name, content in texts.items():
-                (made / name).write_text(content, encoding="utf-8")
+                (fresh / name).write_text(content, encoding="utf-8")
             for name, drawing in figures.items():
-                save(drawing, made / name)
-            _replace(made, target, temporary / "earlier")
+                save(drawing, fresh / name)
+            _replace(fresh, target, temporary / "earlier")
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:

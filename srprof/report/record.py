@@ -74,19 +74,6 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a variable holds at the eager peak though it is dead."""
-
-    variable: str
-    function: str
-    file: str
-    line: int
-    bytes: int
-    saving: int
-    peak_after: int
-
-
-@dataclass(frozen=True)
 class DeviceTimes:
     """A model's predicted latency on a device; by node and by module where nodes are shown.
 
@@ -126,7 +113,7 @@ class ShownModel:
     peak_node: Mapping[str, int | None]
     published: Mapping[str, float]
     devices: tuple[DeviceTimes, ...]
-    held: Annotated[tuple[Held, ...] | None, Key(sparse=True)] = None
+    held: Annotated[tuple[ReleaseRecord, ...] | None, Key(sparse=True)] = None
     nodes: Annotated[Rows | None, Key(sparse=True)] = None
 
 
@@ -312,20 +299,10 @@ def _model(
         peak_node=memory.peak_node,
         published=_published(model, record.model.scale),
         devices=tuple(_timed(replace(analysis, profile=p), detailed) for p in profiles),
-        held=tuple(map(_held, memory.releases)) if detailed else None,
+        held=tuple(replace(r, file=short_path(r.file)) for r in memory.releases)
+        if detailed
+        else None,
         nodes=Rows(NODE_COLUMNS, tuple(map(_row, record.nodes))) if detailed else None,
-    )
-
-
-def _held(release: ReleaseRecord) -> Held:
-    return Held(
-        variable=release.variable,
-        function=release.function,
-        file=short_path(release.file),
-        line=release.line,
-        bytes=release.bytes,
-        saving=release.saving,
-        peak_after=release.peak_after,
     )
 
 

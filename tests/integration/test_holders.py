@@ -44,13 +44,12 @@ def test_e_rfdn_names_the_blocks_locals_with_lines(e_rfdn):
 
 
 def test_e_rfdn_names_the_networks_locals_that_are_kept(e_rfdn):
-    live = {s.references[0].variable: s for s in e_rfdn.live_at_peak}
+    live = {s.variable: s for s in e_rfdn.live_at_peak}
     for name in ("out_B1", "out_B2", "out_B3", "out_fea"):
         storage = live[name]
         assert storage.part == "kept"
-        reference = storage.references[0]
-        assert reference.function == "ERFDN.forward"
-        assert reference.line == line_of(reference.file, f"{name} = ")
+        assert storage.function == "ERFDN.forward"
+        assert storage.line == line_of(storage.file, f"{name} = ")
 
 
 def test_e_rfdn_releases(e_rfdn):

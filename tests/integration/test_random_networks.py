@@ -82,7 +82,7 @@ def snapshot(model):
 def test_who_holds_it_is_known(network: RandomNetwork):
     analysis = srprof.analyze(network.build(), network.shape)
     held = analysis.held_at_peak
-    assert sum(h.nbytes for h in held) == analysis.peak_parts.held
+    assert sum(h.nbytes for h in held) == analysis.memory.parts[analysis.memory.eager.node].held
     for storage in held:
         assert storage.holder.variable != "(unknown)"
 
