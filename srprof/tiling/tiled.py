@@ -86,8 +86,9 @@ class Tiled(nn.Module):
             scale = _scale(part, tile)
             if done == 1:
                 size = (*part.shape[:2], *(scale * side for side in image.shape[-2:]))
-                like = {"dtype": part.dtype, "device": part.device}
-                whole = torch.empty(size, **like, memory_format=_memory_format(part))
+                whole = torch.empty(
+                    size, dtype=part.dtype, device=part.device, memory_format=_memory_format(part)
+                )
             _paste(whole, part, tile, scale)
             del part
             self._tell(done, len(tiles))
