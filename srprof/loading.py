@@ -69,9 +69,7 @@ class Environment:
         try:
             yield
         finally:
-            for name in set(sys.modules) - known:
-                if self._is_ours(sys.modules[name]):
-                    self._modules[name] = sys.modules.pop(name)
+            self._modules.update(self._taken_out(known))
             sys.modules.update(aside)
             sys.path[:] = path
             self._known = set()
@@ -80,9 +78,12 @@ class Environment:
         """Have the code's modules imported anew, while active too."""
         self._modules.clear()
         if self._known:
-            for name in set(sys.modules) - self._known:
-                if self._is_ours(sys.modules[name]):
-                    del sys.modules[name]
+            self._taken_out(self._known)
+
+    def _taken_out(self, known: set[str]) -> dict[str, ModuleType]:
+        """The code's modules, but for those known, taken out of `sys.modules`."""
+        new = set(sys.modules) - known
+        return {name: sys.modules.pop(name) for name in new if self._is_ours(sys.modules[name])}
 
     def _stands_in_the_way(self, top: str) -> bool:
         """Whether the folders have a module of this name, to be imported if there were no other.
@@ -100,12 +101,13 @@ class Environment:
         )
 
     def _is_ours(self, module: ModuleType) -> bool:
+        packages = f"{os.sep}site-packages{os.sep}"
         places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
-        for folder in self.folders:
-            inside = [p[len(folder) :] for p in places if p.startswith(folder + os.sep)]
-            if any(f"{os.sep}site-packages{os.sep}" not in part for part in inside):
-                return True
-        return False
+        return any(
+            place.startswith(folder + os.sep) and packages not in place[len(folder) :]
+            for folder in self.folders
+            for place in places
+        )
 
 
 def package_root(file: Path) -> Path:

@@ -110,9 +110,12 @@ def load_weights(model: nn.Module, path: str) -> nn.Module:
     Raises:
         InputError: it cannot be read or does not fit; missing and unexpected keys are listed.
     """
-    state = read_state_dict(path)
+    state, cause = read_state_dict(path), None
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
+        if not missing and not unexpected:
+            return model
+        wrong = f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}"
     except InputError as error:  # the network knows what is wrong: another form of itself
         raise InputError(f"{path}: {error}") from error
     except RuntimeError as error:
@@ -120,17 +123,11 @@ def load_weights(model: nn.Module, path: str) -> nn.Module:
             f"{name} is {_shape(theirs)} in the file and {_shape(ours)} in the network"
             for name, theirs, ours in _MISFIT.findall(str(error))
         ]
-        raise InputError(
-            f"{path} does not fit {type(model).__name__}: {_some(shapes, '; ')}; build the network "
-            "with the hyper-parameters that it was trained with"
-        ) from error
-    if missing or unexpected:
-        raise InputError(
-            f"{path} does not fit {type(model).__name__}: "
-            f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}; build the "
-            "network with the hyper-parameters that it was trained with"
-        )
-    return model
+        wrong, cause = _some(shapes, "; "), error
+    raise InputError(
+        f"{path} does not fit {type(model).__name__}: {wrong}; build the network with the "
+        "hyper-parameters that it was trained with"
+    ) from cause
 
 
 def _shape(sizes: str) -> str:

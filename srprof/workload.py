@@ -74,9 +74,12 @@ class Workload:
         "cuda-fake" must be asked for inside torch's fake-tensor mode: the model is built on the
         CPU and then moved, which makes its tensors fake.
         """
-        fake = device == "cuda-fake"
-        with _real_tensors() if fake else nullcontext():
-            model = self.build("cpu" if fake else device)
+        if device != "cuda-fake":
+            return self.prepare(self.build(device), device)
+        from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+        with unset_fake_temporarily():
+            model = self.build("cpu")
         return self.prepare(model, device)
 
     def prepare(self, model: nn.Module, device: str) -> Instance:
@@ -106,7 +109,8 @@ class Workload:
         if isinstance(value, TensorSpec):
             dtype = getattr(torch, value.dtype)
             make = torch.rand if dtype.is_floating_point else torch.zeros
-            value = make(value.shape, dtype=dtype, device=_made_on(device)).to(device)
+            there = "cpu" if device.startswith("cuda") else device  # a fake GPU makes none itself
+            value = make(value.shape, dtype=dtype, device=there).to(device)
         elif isinstance(value, torch.Tensor):
             value = value.detach().to(device, copy=True)
             if value.is_floating_point():
@@ -116,18 +120,6 @@ class Workload:
         if self.channels_last and isinstance(value, torch.Tensor) and value.dim() == 4:
             value = value.contiguous(memory_format=torch.channels_last)
         return value
-
-
-def _real_tensors() -> AbstractContextManager[Any]:
-    """Outside the fake-tensor mode that is active."""
-    from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-    return unset_fake_temporarily()
-
-
-def _made_on(device: str) -> str:
-    """Where a tensor for the device is made: a fake GPU cannot make any, only be moved to."""
-    return "cpu" if device.startswith("cuda") else device
 
 
 def resolve(call: Call) -> Workload:
@@ -196,13 +188,12 @@ class _Builder:
         self.environment = Environment(spec)
         self._spec = spec
         self._weights = weights
-        self._factory: Callable[[], Any] | None = None
-        self._on_cpu_only = bool(spec.checkpoint or weights)
+        self.forget()
 
     def forget(self) -> None:
         """Import the code anew for the next model: it may find another machine."""
         self.environment.forget()
-        self._factory = None
+        self._factory: Callable[[], Any] | None = None
         self._on_cpu_only = bool(self._spec.checkpoint or self._weights)
 
     def __call__(self, device: str) -> nn.Module:
@@ -375,19 +366,13 @@ def _twin(
     storage = source.untyped_storage()
     copied = storages.get(storage._cdata)
     has_data = device == "cpu" and source.device.type != "meta"
-    if copied is None and source.is_contiguous() and storage.nbytes() == source.nbytes:
-        twin = torch.empty(source.shape, dtype=source.dtype, device=device)
+    if copied is None:
+        whole = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
+        copied = storages[storage._cdata] = whole.untyped_storage()
         if has_data:
-            twin.copy_(source)
-        storages[storage._cdata] = twin.untyped_storage()
-    else:
-        if copied is None:
-            whole = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
-            copied = storages[storage._cdata] = whole.untyped_storage()
-            if has_data:
-                copied.copy_(storage)
-        twin = torch.empty(0, dtype=source.dtype, device=device)
-        twin.set_(copied, source.storage_offset(), source.size(), source.stride())
+            copied.copy_(storage)
+    twin = torch.empty(0, dtype=source.dtype, device=device)
+    twin.set_(copied, source.storage_offset(), source.size(), source.stride())
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(twin, requires_grad=tensor.requires_grad)
     return twin

@@ -6,6 +6,7 @@ class, and a device profile has an efficiency for each. Pure functions of the tr
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -113,21 +114,17 @@ def _reads(
     if len(inputs) == 1:
         info = inputs[0]
         return ((info.storage, min(info.nbytes, storages[info.storage].nbytes)),)
-    total: dict[int, int] = {}
+    total: dict[int, int] = defaultdict(int)
     for info in dict.fromkeys(inputs):
-        total[info.storage] = total.get(info.storage, 0) + info.nbytes
+        total[info.storage] += info.nbytes
     return tuple((index, min(n, storages[index].nbytes)) for index, n in total.items())
 
 
 def _grain(info: TensorInfo) -> int:
     """The fastest dimension of a tensor, counted from the last; 0 where strides are not known."""
-    fastest, least = 0, 0
-    for place, (size, stride) in enumerate(
-        zip(reversed(info.shape), reversed(info.strides), strict=False)
-    ):
-        if size > 1 and stride > 0 and (least == 0 or stride < least):
-            fastest, least = place, stride
-    return fastest
+    places = enumerate(zip(reversed(info.shape), reversed(info.strides), strict=False))
+    strides = [(stride, place) for place, (size, stride) in places if size > 1 and stride > 0]
+    return min(strides, default=(0, 0))[1]
 
 
 def _is_contiguous(info: TensorInfo) -> bool:

@@ -108,6 +108,7 @@ def fit(
             raise InputError(f"{sample.name}: a time of {sample.seconds} s cannot be fitted")
     values = _solve(samples, profile, parameters, noise)
     fitted = profile.with_values(values)
+    measured = tuple(sample.seconds for sample in samples)
     left_out = [0.0] * len(samples)
     folds = min(folds or len(samples), len(samples))
     for fold in range(folds):
@@ -115,30 +116,22 @@ def fit(
         without = profile.with_values(_solve(others, profile, parameters, noise))
         for index in range(fold, len(samples), folds):
             left_out[index] = total_seconds(samples[index].costs, without)
-    measured = tuple(sample.seconds for sample in samples)
     fitted = replace(
         fitted,
         held_out_error=mean_error(left_out, measured),
         held_out_rms=rms_error(left_out, measured),
         fitted=_seen(samples, fitted),
     )
-    return Fit(
-        profile=fitted,
-        values=values,
-        measured=measured,
-        predicted=tuple(_predict(samples, fitted)),
-        left_out=tuple(left_out),
-    )
+    predicted = tuple(_predict(samples, fitted))
+    return Fit(fitted, values, measured, predicted, tuple(left_out))
 
 
 def _solve(
     samples: Sequence[Sample], profile: Profile, parameters: Sequence[Parameter], noise: float
 ) -> dict[str, float]:
     """The parameters that explain the samples best, given the priors, by key."""
-    prior = np.log([p.prior for p in parameters])
+    prior, lower, upper = np.log([(p.prior, p.lower, p.upper) for p in parameters]).T
     spread = np.array([p.spread for p in parameters])
-    lower = np.log([p.lower for p in parameters])
-    upper = np.log([p.upper for p in parameters])
     target = np.log([sample.seconds for sample in samples])
 
     def at(point: Vector) -> dict[str, float]:
@@ -182,12 +175,11 @@ def bounded_least_squares(matrix: Vector, target: Vector, lower: Vector, upper: 
     for _ in range(_SWEEPS):
         largest = 0.0
         for i, curvature in enumerate(np.diag(gram)):
-            if curvature <= 0:
-                continue
-            best = x[i] + (moment[i] - gram[i] @ x) / curvature
-            best = min(max(best, lower[i]), upper[i])
-            largest = max(largest, abs(best - x[i]))
-            x[i] = best
+            if curvature > 0:
+                best = x[i] + (moment[i] - gram[i] @ x) / curvature
+                best = min(max(best, lower[i]), upper[i])
+                largest = max(largest, abs(best - x[i]))
+                x[i] = best
         if largest <= 1e-12 * (1 + np.abs(x).max()):
             break
     return x
@@ -206,8 +198,7 @@ def rms_error(predicted: Sequence[float], measured: Sequence[float]) -> float:
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's rank correlation; ties share their mean rank. NaN if one is constant."""
-    a, b = _ranks(first), _ranks(second)
-    a, b = a - a.mean(), b - b.mean()
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale else float("nan")
 

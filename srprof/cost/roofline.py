@@ -37,8 +37,9 @@ runtimes, those of networks made of them are underestimated, by up to three time
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal, TypeVar
 
@@ -83,20 +84,31 @@ class NodeEstimate:
         layout: the copies that bring a convolution's maps into the library's layout and back.
         overhead: of its kernel launches.
         host: what the host needs to launch it, on a device that it runs ahead of; else 0.
-        seconds: the longer of `compute` and `memory`, plus `bias`, `layout` and `overhead`.
-        bound: what most of `seconds` is: "compute", "memory" (`bias` and `layout` are memory
-            traffic too), "launch", or "free" for a node that launches nothing.
     """
 
     cost: NodeCost
-    compute: float
-    memory: float
-    bias: float
-    layout: float
-    overhead: float
-    host: float
-    seconds: float
-    bound: Bound
+    compute: float = 0.0
+    memory: float = 0.0
+    bias: float = 0.0
+    layout: float = 0.0
+    overhead: float = 0.0
+    host: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The longer of `compute` and `memory`, plus `bias`, `layout` and `overhead`."""
+        return max(self.compute, self.memory) + self.bias + self.layout + self.overhead
+
+    @property
+    def bound(self) -> Bound:
+        """What most of `seconds` is; `bias` and `layout` are memory traffic too."""
+        if self.cost.family == "view":
+            return "free"
+        computes = self.compute > self.memory
+        traffic = self.bias + self.layout + (0.0 if computes else self.memory)
+        if traffic >= max(self.compute if computes else 0.0, self.overhead):
+            return "memory"
+        return "compute" if computes and self.compute >= self.overhead else "launch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,24 +169,13 @@ class Estimate:
     @property
     def classes(self) -> tuple[ClassTotal, ...]:
         """The operation classes with what bounds them, longest first."""
-        members: dict[str, list[NodeEstimate]] = {op_class: [] for op_class in self.by_class}
-        for node in self.nodes:
-            if node.bound != "free":
-                members[node.cost.op_class].append(node)
         totals = []
         for op_class, seconds in self.by_class.items():
-            bounds = _sums((node.bound, node.seconds) for node in members[op_class])
+            members = [node for node in self.nodes if node.cost.op_class == op_class]
+            bounds = _sums((node.bound, node.seconds) for node in members)
             bound, most = next(iter(bounds.items()))
-            totals.append(
-                ClassTotal(
-                    op_class=op_class,
-                    nodes=len(members[op_class]),
-                    seconds=seconds,
-                    share=self.share(seconds),
-                    bound=bound,
-                    bound_share=_share(most, seconds),
-                )
-            )
+            shares = self.share(seconds), bound, _share(most, seconds)
+            totals.append(ClassTotal(op_class, len(members), seconds, *shares))
         return tuple(totals)
 
 
@@ -184,9 +185,9 @@ def _share(part: float, whole: float) -> float:
 
 def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     """Sum by key, largest first."""
-    total: dict[Key, float] = {}
+    total: dict[Key, float] = defaultdict(float)
     for key, seconds in pairs:
-        total[key] = total.get(key, 0.0) + seconds
+        total[key] += seconds
     return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
@@ -229,38 +230,19 @@ def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
 
 
 def _estimated(costs: Sequence[NodeCost], profile: Profile) -> Sequence[NodeEstimate]:
-    return _waited(
-        [estimate_node(cost, profile, _cached(costs, i, profile)) for i, cost in enumerate(costs)]
-    )
-
-
-def _waited(nodes: Sequence[NodeEstimate]) -> Sequence[NodeEstimate]:
-    """The nodes with the time that the device waits for the host, if the host needs longer.
-
-    Each node waits for its share of what the host does.
-    """
+    """The nodes, each of which waits for its share of what the host does if that takes longer."""
+    nodes = [estimate_node(c, profile, _cached(costs, i, profile)) for i, c in enumerate(costs)]
     host = sum(node.host for node in nodes)
     wait = host - sum(node.seconds for node in nodes)
     if wait <= 0:
         return nodes
-    return [
-        _summed(
-            node.cost,
-            compute=node.compute,
-            memory=node.memory,
-            bias=node.bias,
-            layout=node.layout,
-            overhead=node.overhead + wait * node.host / host,
-            host=node.host,
-        )
-        for node in nodes
-    ]
+    return [replace(n, overhead=n.overhead + wait * n.host / host) for n in nodes]
 
 
 def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
-        return _summed(cost)
+        return NodeEstimate(cost)
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -272,48 +254,17 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather)
     compute, layout, copies = _compute(cost, profile)
-    operations, kernels = 1, 1 + copies + (cost.copied > 0)
-    bias = 0.0
-    if cost.bias and profile.bias_pass:
-        bias = _bias(cost, profile)
-        operations, kernels = operations + 1, kernels + 1
-    ahead = profile.gap is not None
-    return _summed(
-        cost,
-        compute=compute,
-        memory=memory,
-        bias=bias,
-        layout=layout,
-        overhead=kernels * (profile.launch if profile.gap is None else profile.gap),
-        host=(operations + kernels) * profile.launch if ahead else 0.0,
-    )
-
-
-def _summed(
-    cost: NodeCost,
-    *,
-    compute: float = 0.0,
-    memory: float = 0.0,
-    bias: float = 0.0,
-    layout: float = 0.0,
-    overhead: float = 0.0,
-    host: float = 0.0,
-) -> NodeEstimate:
-    """A node of these parts with its sum, and what most of it is."""
-    seconds = max(compute, memory) + bias + layout + overhead
-    traffic = bias + layout + (memory if memory >= compute else 0.0)
-    worst = max(compute if compute > memory else 0.0, traffic, overhead)
-    bound: Bound = "memory" if worst == traffic else "compute" if worst == compute else "launch"
-    if cost.family == "view":
-        bound = "free"
-    return NodeEstimate(cost, compute, memory, bias, layout, overhead, host, seconds, bound)
-
-
-def _bias(cost: NodeCost, profile: Profile) -> float:
-    """Seconds of the pass that adds a bias in place, one element at a time."""
-    size = ITEMSIZE.get(cost.dtype, _WORD)
-    nbytes = cost.bias * max(size, _WORD) / size
-    return 2 * nbytes / (profile.bandwidth * profile.bandwidth_share["elementwise"])
+    kernels, bias = 1 + copies + (cost.copied > 0), 0.0
+    if biased := cost.bias > 0 and profile.bias_pass:
+        # a kernel of its own, which adds the bias in place, one element at a time
+        size = ITEMSIZE.get(cost.dtype, _WORD)
+        nbytes = cost.bias * max(size, _WORD) / size
+        bias = 2 * nbytes / (profile.bandwidth * profile.bandwidth_share["elementwise"])
+        kernels += 1
+    if profile.gap is None:
+        return NodeEstimate(cost, compute, memory, bias, layout, kernels * profile.launch)
+    host = (1 + biased + kernels) * profile.launch
+    return NodeEstimate(cost, compute, memory, bias, layout, kernels * profile.gap, host)
 
 
 def _strided(cost: NodeCost, profile: Profile) -> float:
@@ -463,14 +414,13 @@ def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float,
     share the root mean square of its held-out errors instead; a calibration has found the spread
     of each family for itself.
     """
-    by_family: dict[str, float] = {}
+    by_family: dict[str, float] = defaultdict(float)
     launches = 0.0
     for node in nodes:
-        family = node.cost.family
-        strided = min(_strided(node.cost, profile), node.seconds - node.overhead)
-        by_family["strided"] = by_family.get("strided", 0.0) + strided
-        work = node.seconds - node.overhead - strided
-        by_family[family] = by_family.get(family, 0.0) + work
+        work = node.seconds - node.overhead
+        strided = min(_strided(node.cost, profile), work)
+        by_family["strided"] += strided
+        by_family[node.cost.family] += work - strided
         launches += node.overhead
     seen = [family for family in by_family if family in profile.fitted]
     unseen = {f: t for f, t in by_family.items() if f not in profile.fitted and t > 0}

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import inf, isfinite
 
 import torch
 from torch import Tensor, nn
 
+from srprof.cost.complexity import complexity
 from srprof.errors import SrprofError
 from srprof.tiling.reach import STRIP, kernels_reach, reach
 from srprof.tiling.sizes import SizeRule
 from srprof.tiling.subject import Subject, find_subject
 from srprof.tiling.tiled import Tiled
+from srprof.tracing.isolation import isolated
 from srprof.words import shape_text
+from srprof.workload import copy_model
 
 #: Tiles may have to start at multiples of what the network's sizes are multiples of, times these.
 _ALIGNMENTS = (1, 2, 4, 8, 16)
@@ -73,17 +77,12 @@ def locality(
     Raises:
         InputError: it takes no image of any size that was tried, or cannot be copied.
     """
-    from srprof.tracing.isolation import isolated
-    from srprof.workload import copy_model
-
     with isolated([]), torch.no_grad():
         copy = copy_model(module, "cpu").float().eval()
         _give_data(copy, module)
         subject = find_subject(copy, channels)
-        if not subject.rule.aligned:
-            return Locality(False, reason=_sizes_reason(subject.rule))
-        if resized := _resized_to_the_image(subject):
-            return Locality(False, reason=resized)
+        if reason := _wrong_sizes(subject.rule) or _resized_to_the_image(subject):
+            return Locality(False, reason=reason)
         expected = kernels_reach(subject)
         distance = reach(subject, expected)
         if isinstance(distance, str):
@@ -100,7 +99,10 @@ def _give_data(copy: nn.Module, module: nn.Module) -> None:
             weight.normal_(std=0.1, generator=generator)
 
 
-def _sizes_reason(rule: SizeRule) -> str:
+def _wrong_sizes(rule: SizeRule) -> str:
+    """Why tiles cannot have the sizes that it takes; "" if they can."""
+    if rule.aligned:
+        return ""
     if rule.step is None:
         return f"it takes images of {rule.least}x{rule.least} only"
     return f"it takes sides of {rule.side(0)}, {rule.side(1)}, {rule.side(2)}, ... pixels only"
@@ -112,20 +114,16 @@ def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> L
     A second halo is what the kernels reach, where a comparison hid the NaN from the first.
     """
     step = subject.rule.step or 1
-    multiples = (multiple,) if multiple is not None else tuple(step * a for a in _ALIGNMENTS)
+    multiples = [step * a for a in _ALIGNMENTS] if multiple is None else [multiple]
     closest = inf
-    for halo in halos:
-        for candidate in multiples:
-            comparison = _compare(subject, halo, candidate)
-            if comparison.local:
-                return comparison
-            closest = min(closest, comparison.difference)
-    return Locality(
-        False,
-        reason="the result depends on where a tile begins; tiles with a halo of "
-        f"{halos[-1]} differ by {closest:.1e} of the largest value",
-        difference=closest,
-    )
+    for halo, candidate in product(halos, multiples):
+        comparison = _compare(subject, halo, candidate)
+        if comparison.local:
+            return comparison
+        closest = min(closest, comparison.difference)
+    reason = "the result depends on where a tile begins; tiles with a halo of "
+    reason += f"{halos[-1]} differ by {closest:.1e} of the largest value"
+    return Locality(False, reason=reason, difference=closest)
 
 
 def _compare(subject: Subject, halo: int, multiple: int) -> Locality:
@@ -143,11 +141,8 @@ def _compare(subject: Subject, halo: int, multiple: int) -> Locality:
 
 
 def _macs(subject: Subject, side: int) -> float:
-    from srprof.analysis import analyze
-
     try:
-        image = (1, subject.channels, side, side)
-        return float(analyze(subject.model, image).complexity.macs)
+        return float(complexity(subject.trace(side)).macs)
     except SrprofError:
         return inf
 
@@ -159,11 +154,15 @@ def _compare_on(
     computed, difference, equal = torch.float32, inf, False
     for dtype in (torch.float32, torch.float64):
         try:
-            whole, tiled = _both(subject, size, tile, halo, multiple, dtype)
+            model, image = subject.model.to(dtype), subject.image(*size, dtype)
+            whole: Tensor = model(image.clone())
+            tiled: Tensor = Tiled(model, tile, halo, multiple)(image)
         except SrprofError:
             raise
         except Exception:  # in float64 it mixes in tensors of its own
             break
+        finally:
+            subject.model.to(torch.float32)
         computed, difference = dtype, _difference(whole, tiled)
         equal = dtype is torch.float32 and torch.equal(whole, tiled)
         if equal:
@@ -178,19 +177,6 @@ def _compare_on(
         image=size,
         tile=(min(tile, size[0]), min(tile, size[1])),
     )
-
-
-def _both(
-    subject: Subject, size: tuple[int, int], tile: int, halo: int, multiple: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The whole image's result and that of its tiles."""
-    model = subject.model.to(dtype)
-    try:
-        image = subject.image(*size, dtype)
-        whole = model(image.clone())
-        return whole, Tiled(model, tile, halo, multiple)(image)
-    finally:
-        subject.model.to(torch.float32)
 
 
 def _difference(whole: Tensor, tiled: Tensor) -> float:
@@ -221,9 +207,7 @@ def _resized_to_the_image(subject: Subject) -> str:
 
 def _resizes(subject: Subject, side: int) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """Calls that resize, in an image of this side: where, height and width before and after."""
-    from srprof.analysis import trace
-
-    for node in trace(subject.model, (1, subject.channels, side, side)).nodes:
+    for node in subject.trace(side).nodes:
         if node.op.startswith("upsample") and node.inputs and len(node.shape) == 4:
             where = f"{node.op} in {node.module}" if node.module else node.op
             yield where, node.inputs[0].shape[-2:], node.shape[-2:]

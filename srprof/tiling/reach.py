@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,9 @@ def reach(subject: Subject, begin: int) -> int | str:
     """
     distance = begin + 8
     while True:
-        spreads = [_spread(subject, axis, distance) for axis in (-2, -1)]
-        if None not in spreads:
-            return max(spread for spread in spreads if spread is not None)
+        rows, columns = (_spread(subject, axis, distance) for axis in (-2, -1))
+        if rows is not None and columns is not None:
+            return max(rows, columns)
         culprit = _culprit(subject, distance)
         if culprit.pooled or distance >= FARTHEST:
             break
@@ -82,14 +82,11 @@ def kernels_reach(subject: Subject) -> int:
 
     It is no bound, since other calls look around too.
     """
-    from srprof.analysis import trace
-
     side = subject.rule.at_least(64)
     try:
-        record = trace(subject.model, (1, subject.channels, side, side))
+        return ceil(_longest_path(subject.trace(side), side))
     except SrprofError:
         return 16
-    return ceil(_longest_path(record, side))
 
 
 def _longest_path(record: Trace, side: int) -> float:
@@ -143,25 +140,17 @@ class _Spreading(TorchDispatchMode):
         self.pooled = False
 
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, tuple) and result else result
         if not self.op and isinstance(first, Tensor) and _all_nan(first):
             read = [a for a in args if isinstance(a, Tensor) and a.is_floating_point()]
-            if any(map(_some_nan, read)) and not any(map(_all_nan, read)):
+            if any(t.isnan().any() for t in read) and not any(map(_all_nan, read)):
                 name, module = func.overloadpacket.__name__, "".join(self._stack[-1:])
                 self.op = f"{name} in {module}" if module else name
                 self.pooled = max(first.shape[2:], default=1) == 1
         return result
-
-
-def _some_nan(tensor: Tensor) -> bool:
-    return tensor.numel() > 0 and bool(tensor.isnan().any())
 
 
 def _all_nan(tensor: Tensor) -> bool:
@@ -180,9 +169,5 @@ def _modules(model: nn.Module) -> Iterator[list[str]]:
     def leave(*_: Any) -> None:
         stack.pop()
 
-    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
-    try:
+    with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
         yield stack
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from srprof.analysis import trace
 from srprof.blame import first_line
 from srprof.errors import InputError
+from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule, size_rule
+from srprof.workload import copy_model
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,17 @@ class Subject:
         shape = (1, self.channels, height, width)
         return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
 
+    def trace(self, side: int) -> Trace:
+        """The record of a run on a square image."""
+        return trace(self.model, (1, self.channels, side, side))
+
 
 def find_subject(model: nn.Module, channels: int | None) -> Subject:
     """The network with what it takes, found on the meta device where that can run it."""
     first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
     tried = [channels] if channels is not None else list(dict.fromkeys((3, 1, first)))
     error: Exception | None = None
-    for run in (_on_meta(model), model):
+    for run in (copy_model(model, "meta"), model):
         for count in tried:
             takes = _Takes(run, count)
             rule = size_rule(takes)
@@ -44,12 +51,6 @@ def find_subject(model: nn.Module, channels: int | None) -> Subject:
         f"({first_line(error) if error else 'it gives none'}), so where its result depends on "
         "what cannot be found out; give a halo"
     )
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    from srprof.workload import copy_model
-
-    return copy_model(model, "meta")
 
 
 class _Takes:

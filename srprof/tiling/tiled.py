@@ -80,15 +80,18 @@ class Tiled(nn.Module):
             result: Tensor = self.module(image)
             self._tell(1, 1)
             return result
-        whole: Tensor | None = None
+        whole = image  # until the first tile says what the result is like
         for done, tile in enumerate(tiles, 1):
             part = self.module(_cut(image, tile))
-            if whole is None:
-                whole = _room(part, tile, image)
-            _paste(whole, part, tile)
+            scale = _scale(part, tile)
+            if done == 1:
+                size = (*part.shape[:2], *(scale * side for side in image.shape[-2:]))
+                whole = torch.empty(
+                    size, dtype=part.dtype, device=part.device, memory_format=_memory_format(part)
+                )
+            _paste(whole, part, tile, scale)
             del part
             self._tell(done, len(tiles))
-        assert whole is not None
         return whole
 
     def _tell(self, done: int, total: int) -> None:
@@ -141,15 +144,6 @@ def _memory_format(image: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _room(part: Tensor, tile: Tile, image: Tensor) -> Tensor:
-    """An empty result for the whole image, like the result of one tile."""
-    scale = _scale(part, tile)
-    size = (*part.shape[:2], scale * image.shape[-2], scale * image.shape[-1])
-    return torch.empty(
-        size, dtype=part.dtype, device=part.device, memory_format=_memory_format(part)
-    )
-
-
 def _scale(part: Tensor, tile: Tile) -> int:
     """How many times as large as the tile its result is.
 
@@ -158,29 +152,21 @@ def _scale(part: Tensor, tile: Tile) -> int:
     """
     height, width = tile.shape
     shape = tuple(part.shape) if isinstance(part, Tensor) else ()
-    if (
-        len(shape) != 4
-        or shape[2] < height
-        or shape[2] % height
-        or shape[2] * width != shape[3] * height
-    ):
-        what = shape_text(shape) if shape else type(part).__name__
-        raise InputError(
-            f"the network gives {what} for a tile of {height}x{width}; in tiles runs only what "
-            "gives one image, a whole number of times as high and wide as its input"
-        )
-    return shape[2] // height
+    scale = shape[2] // height if len(shape) == 4 else 0
+    if scale >= 1 and shape[2:] == (scale * height, scale * width):
+        return scale
+    what = shape_text(shape) if shape else type(part).__name__
+    raise InputError(
+        f"the network gives {what} for a tile of {height}x{width}; in tiles runs only what gives "
+        "one image, a whole number of times as high and wide as its input"
+    )
 
 
-def _paste(whole: Tensor, part: Tensor, tile: Tile) -> None:
+def _paste(whole: Tensor, part: Tensor, tile: Tile, scale: int) -> None:
     """Write what is kept of a tile's result into its place."""
-    scale = _scale(part, tile)
-    rows, columns = tile.rows, tile.columns
-    top, left = rows.start, columns.start
-    whole[
-        ..., scale * rows.first : scale * rows.last, scale * columns.first : scale * columns.last
-    ] = part[
-        ...,
-        scale * (rows.first - top) : scale * (rows.last - top),
-        scale * (columns.first - left) : scale * (columns.last - left),
+    there = [slice(scale * s.first, scale * s.last) for s in (tile.rows, tile.columns)]
+    here = [
+        slice(scale * (s.first - s.start), scale * (s.last - s.start))
+        for s in (tile.rows, tile.columns)
     ]
+    whole[(..., *there)] = part[(..., *here)]

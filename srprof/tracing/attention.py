@@ -10,8 +10,7 @@ stands aside while such a network is traced.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import ModuleType
 
 import torch
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srprof.tracing.autocast import emulation
+from srprof.tracing.isolation import replaced
 
 #: The op that only torch's unfused path makes.
 UNFUSED = "_safe_softmax"
@@ -75,17 +75,16 @@ def _flash(
     query: Tensor, key: Tensor, value: Tensor, is_causal: bool, scale: float | None
 ) -> Tensor:
     """Flash attention, the heads filled up to a multiple of eight."""
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention
     width = query.shape[-1]
     missing = -width % _FLASH_MULTIPLE
-    if not missing:
-        result: Tensor = kernel(query, key, value, 0.0, is_causal, False, scale=scale)[0]
-        return result
-    scale = width**-0.5 if scale is None else scale
-    filled = [F.pad(part, (0, missing)) for part in (query, key, value)]
-    results = kernel(*filled, 0.0, is_causal, False, scale=scale)  # all held until it returns
-    cropped: Tensor = results[0][..., :width]
-    return cropped
+    parts = [query, key, value]
+    if missing:
+        scale = width**-0.5 if scale is None else scale
+        parts = [F.pad(part, (0, missing)) for part in parts]
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention
+    results = kernel(*parts, 0.0, is_causal, False, scale=scale)  # all held until it returns
+    result: Tensor = results[0][..., :width] if missing else results[0]
+    return result
 
 
 def _efficient(
@@ -120,18 +119,13 @@ def _aligned(bias: Tensor) -> Tensor:
     return F.pad(bias, (0, _MASK_MULTIPLE - length % _MASK_MULTIPLE))[..., :length]
 
 
-@contextmanager
-def fused_attention() -> Iterator[None]:
+def fused_attention() -> AbstractContextManager[None]:
     """Put the fused choice in the place of torch's function, wherever it was imported to."""
-    places: list[tuple[ModuleType, str]] = []
-    for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType) and module.__name__ != __name__:
-            names = [name for name, value in list(vars(module).items()) if value is _ORIGINAL]
-            places.extend((module, name) for name in names)
-    for module, name in places:
-        setattr(module, name, _attention)
-    try:
-        yield
-    finally:
-        for module, name in places:
-            setattr(module, name, _ORIGINAL)
+    modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)]
+    return replaced(
+        (module, name, _attention)
+        for module in modules
+        if module.__name__ != __name__
+        for name, value in list(vars(module).items())
+        if value is _ORIGINAL
+    )

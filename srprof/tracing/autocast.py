@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from srprof.tracing.isolation import replaced
 
@@ -60,8 +61,7 @@ CUDA_POLICIES: Mapping[str, Policy] = {
     **dict.fromkeys(_LOWER.split(), "lower"),
     **dict.fromkeys(_FLOAT32.split(), "float32"),
     **dict.fromkeys(_FLOAT32_RESULT.split(), "float32_result"),
-    "norm.Scalar": "float32_norm",
-    "norm.ScalarOpt_dim": "float32_norm",
+    **dict.fromkeys(("norm.Scalar", "norm.ScalarOpt_dim"), "float32_norm"),
     **dict.fromkeys(_PROMOTE.split(), "promote"),
     "binary_cross_entropy": "banned",
 }
@@ -77,8 +77,8 @@ _WITH_DTYPE = {
 }
 #: CUDA's softmax reads half precision and writes float32 at once.
 _HALF_TO_FLOAT = {
-    _aten.softmax.int: _aten._softmax.default,
-    _aten.log_softmax.int: _aten._log_softmax.default,
+    getattr(_aten, name).int: getattr(_aten, f"_{name}").default
+    for name in ("softmax", "log_softmax")
 }
 
 #: The emulation that is active; the registered kernels ask it.
@@ -123,13 +123,10 @@ class Emulation:
             enable(*args)
             self._on = torch.is_autocast_enabled("cuda")
 
-        patches = [
-            (torch, "clear_autocast_cache", clear_both),
-            (torch, "set_autocast_enabled", enable_both),
-        ]
+        functions = {"clear_autocast_cache": clear_both, "set_autocast_enabled": enable_both}
         self._on = torch.is_autocast_enabled("cuda")
         try:
-            with replaced(patches), _switched_on():
+            with replaced((torch, *item) for item in functions.items()), _switched_on():
                 yield
         finally:
             self._copies.clear()
@@ -141,11 +138,8 @@ class Emulation:
 
         Not if that call was cast itself; then torch makes its inner calls as they are.
         """
-        if self._inside:
+        with nullcontext() if self._inside else _switched_on():
             yield
-        else:
-            with _switched_on():
-                yield
 
     def call(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, object]) -> Any:
         """A listed call, with its operands cast if a region is on."""
@@ -178,10 +172,9 @@ class Emulation:
             return _WITH_DTYPE[func], (*args, *left_out), {"dtype": dtype}
         if policy == "float32_result":
             return self._with_float32_result(func, args, kwargs)
-        lower = torch.get_autocast_dtype("cuda")
-        dtype = {"lower": lower, "float32": torch.float32}.get(policy)
-        if dtype is None:
-            dtype = self._widest((args, kwargs), lower)
+        dtype = torch.float32 if policy == "float32" else torch.get_autocast_dtype("cuda")
+        if policy == "promote":
+            dtype = self._widest((args, kwargs), dtype)
         # as the C++ of torch's Linux wheels has it, which goes through a call's operands backwards
         cast_kwargs = {key: self._cast(kwargs[key], dtype) for key in reversed(kwargs)}
         return func, tuple(self._cast(value, dtype) for value in reversed(args))[::-1], cast_kwargs
@@ -211,7 +204,7 @@ class Emulation:
 
     def _widest(self, values: Any, lower: torch.dtype) -> torch.dtype:
         """The dtype of a call that promotes: float32 from the first operand on that has it."""
-        for tensor in filter(self._eligible, _tensors(values)):
+        for tensor in filter(self._eligible, tree_leaves(values)):
             if tensor.dtype is torch.float32:
                 return torch.float32
             if tensor.dtype is not lower:
@@ -245,16 +238,6 @@ class Emulation:
 def emulation() -> Emulation | None:
     """The emulation that is active, if one is."""
     return _active
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
 
 
 def overload(name: str) -> Any:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -23,6 +22,7 @@ from srprof.blame import is_user_file
 from srprof.paths import place
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.isolation import replaced
+from srprof.tracing.recorder import user_line
 
 _autocast = torch.amp.autocast_mode.autocast
 _CUDA = re.compile(r"cuda(:\d+)?")
@@ -56,7 +56,8 @@ class StandIn:
 
     def asks(self, what: str) -> None:
         """Note that the code asks for something, at the line of its innermost frame."""
-        self.wishes.setdefault(what, _user_place())
+        file, line, _ = user_line()
+        self.wishes.setdefault(what, place(file, line))
 
     def puts(self) -> None:
         """Note that the code puts a tensor on the GPU."""
@@ -76,34 +77,24 @@ class StandIn:
     @contextmanager
     def on_meta(self) -> Iterator[None]:
         """While a model is built for the meta device and runs on it."""
-        with ExitStack() as stack:
-            if self.answering:
-                stack.enter_context(self.emulation.active())
-                stack.enter_context(_OnMeta(self))
+        if not self.answering:
+            yield
+            return
+        with self.emulation.active(), _OnMeta(self):
             yield
 
     def notes(self, device: str) -> list[str]:
         """What a reader of the figures of a trace on the device must know."""
         if device != "meta":
             return [_NOT_CAST] if _REGION in self.wishes else []
-        notes = []
-        if self._unseen_region:
-            notes.append(
-                "a region of torch.autocast was made before the trace, and torch without CUDA made "
-                "it a disabled one; give a SPEC (file.py:Factory) so that it is made anew"
-            )
+        notes = [_UNSEEN_REGION] if self._unseen_region else []
         if not self.answering:
             return notes
-        for what, text in (
-            (_PUTS, "what the code itself puts on the GPU{} stands on the meta device"),
-            (_IS_AVAILABLE, "torch.cuda.is_available(){} was answered with yes, as on a GPU"),
-        ):
+        for what, text in _ANSWERED.items():
             if what in self.wishes:
                 where = self.wishes[what]
                 notes.append(text.format(f" (first at {where})" if where else ""))
-        if self.emulation.used:
-            notes.append(NOTE)
-        return notes
+        return [*notes, NOTE] if self.emulation.used else notes
 
     # -- what is put in the place of torch's own ----------------------------------------------
 
@@ -112,10 +103,10 @@ class StandIn:
         cuda = torch.cuda
         return [
             (_autocast, "__init__", self._make_region(_autocast.__init__)),
-            (_autocast, "__enter__", self._enter_region(_autocast.__enter__)),
+            (_autocast, "__enter__", _telling(self._entered, _autocast.__enter__)),
             (cuda.amp.common, "amp_definitely_not_available", lambda: False),
             (cuda, "is_bf16_supported", lambda *_, **__: True),
-            (cuda, "_lazy_init", self._initialise(cuda._lazy_init)),
+            (cuda, "_lazy_init", _telling(lambda: self.asks(_NEEDS), cuda._lazy_init)),
             (cuda, "is_available", self._answer(_IS_AVAILABLE, cuda.is_available, True)),
             (cuda, "device_count", self._answer("torch.cuda.device_count()", cuda.device_count, 1)),
             (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
@@ -133,20 +124,9 @@ class StandIn:
 
         return init
 
-    def _enter_region(self, enter: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def entered(region: Any) -> Any:
-            if region.device == "cuda" and region not in _seen_made and not region._enabled:
-                self._unseen_region = True
-            return enter(region)
-
-        return entered
-
-    def _initialise(self, initialise: Callable[[], None]) -> Callable[[], None]:
-        def lazy_init() -> None:
-            self.asks(_NEEDS)
-            initialise()
-
-        return lazy_init
+    def _entered(self, region: Any) -> None:
+        if region.device == "cuda" and region not in _seen_made and not region._enabled:
+            self._unseen_region = True
 
     def _answer(self, what: str, ask: Callable[..., Any], answer: Any) -> Callable[..., Any]:
         """A function that answers torch's own code as ever, and the model's as on a GPU."""
@@ -160,6 +140,16 @@ class StandIn:
         return answered
 
 
+def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which first tells that it is called."""
+
+    def told(*args: Any) -> Any:
+        tell(*args)
+        return function(*args)
+
+    return told
+
+
 _REGION = "a region of autocast"
 _NOT_CAST = (
     "regions of torch.autocast for CUDA cast nothing here: on a GPU tensors in them take half"
@@ -167,6 +157,15 @@ _NOT_CAST = (
 _NEEDS = "a GPU"
 _PUTS = "to put tensors on the GPU"
 _IS_AVAILABLE = "torch.cuda.is_available()"
+_UNSEEN_REGION = (
+    "a region of torch.autocast was made before the trace, and torch without CUDA made it a "
+    "disabled one; give a SPEC (file.py:Factory) so that it is made anew"
+)
+#: What a note says of what was asked for and given.
+_ANSWERED = {
+    _PUTS: "what the code itself puts on the GPU{} stands on the meta device",
+    _IS_AVAILABLE: "torch.cuda.is_available(){} was answered with yes, as on a GPU",
+}
 
 
 class _OnMeta(TorchFunctionMode):
@@ -212,16 +211,6 @@ def _to_meta(
 ) -> torch.Tensor:
     """`Tensor.cuda`, to the meta device."""
     return tensor.to("meta", non_blocking=non_blocking, memory_format=memory_format)
-
-
-def _user_place() -> str:
-    """`net.py:12`, the innermost line that is the user's."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if is_user_file(frame.f_code.co_filename):
-            return place(frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back
-    return ""
 
 
 #: The stand-in of the trace that is being made; None where the run is to be this machine's own.

@@ -40,42 +40,37 @@ def _attribute(owner: Any, name: str, label: str, follows: tuple[str, ...] = ())
     )
 
 
+def _get_and_set(label: str, name: str) -> _Setting:
+    """A setting of `torch.get_NAME` and `torch.set_NAME`."""
+    return _Setting(label, getattr(torch, f"get_{name}"), getattr(torch, f"set_{name}"))
+
+
 def _settings() -> list[_Setting]:
-    cudnn = torch.backends.cudnn
+    cuda = torch.backends.cuda
     return [
-        _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        _get_and_set("torch's default dtype", "default_dtype"),
         _Setting("torch's default device", _read_default_device, _write_default_device),
         _Setting("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
-        _Setting("torch's thread count", torch.get_num_threads, torch.set_num_threads),
-        _Setting(
-            "torch.use_deterministic_algorithms",
-            torch.get_deterministic_debug_mode,
-            torch.set_deterministic_debug_mode,
-        ),
+        _get_and_set("torch's thread count", "num_threads"),
+        _get_and_set("torch.use_deterministic_algorithms", "deterministic_debug_mode"),
         _Setting(
             "torch's anomaly mode",
             lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
             lambda value: torch.set_anomaly_enabled(*value),
         ),
-        _Setting(
-            "torch's float32 matmul precision",
-            torch.get_float32_matmul_precision,
-            torch.set_float32_matmul_precision,
-        ),
+        _get_and_set("torch's float32 matmul precision", "float32_matmul_precision"),
         *(
             _attribute(owner, name, f"torch.backends.{path}.{name}")
-            for owner, path, names in (
-                (cudnn, "cudnn", "enabled benchmark benchmark_limit deterministic allow_tf32"),
-                (torch.backends.cuda.matmul, "cuda.matmul", _MATMUL),
-            )
+            for path, names in _SWITCHES.items()
+            for owner in [attrgetter(path)(torch.backends)]
             for name in names.split()
             if _has(owner, name)
         ),
         *(
             _Setting(f"torch.backends.cuda.enable_{kind}_sdp", read, write)
             for kind in ("flash", "mem_efficient", "math", "cudnn")
-            if (read := getattr(torch.backends.cuda, f"{kind}_sdp_enabled", None))
-            and (write := getattr(torch.backends.cuda, f"enable_{kind}_sdp", None))
+            if (read := getattr(cuda, f"{kind}_sdp_enabled", None))
+            and (write := getattr(cuda, f"enable_{kind}_sdp", None))
         ),
         *_precisions(),
         _Setting("the current folder", os.getcwd, os.chdir),
@@ -83,10 +78,11 @@ def _settings() -> list[_Setting]:
     ]
 
 
-_MATMUL = (
-    "allow_tf32 allow_fp16_reduced_precision_reduction allow_bf16_reduced_precision_reduction "
-    "allow_fp16_accumulation"
-)
+_SWITCHES = {
+    "cudnn": "enabled benchmark benchmark_limit deterministic allow_tf32",
+    "cuda.matmul": "allow_tf32 allow_fp16_reduced_precision_reduction "
+    "allow_bf16_reduced_precision_reduction allow_fp16_accumulation",
+}
 
 
 def _has(owner: Any, name: str) -> bool:
@@ -134,7 +130,7 @@ def _read(setting: _Setting) -> Any:
 
 def _put_back(settings: list[_Setting], before: list[Any]) -> list[str]:
     """Restore what changed; gives a line for each setting that the model changed by itself."""
-    after = [_read(setting) for setting in settings]
+    after = map(_read, settings)
     changed = {
         setting.name: value
         for setting, old, value in zip(settings, before, after, strict=True)
@@ -204,7 +200,7 @@ def isolated(notes: list[str]) -> Iterator[None]:
     frees and when depends on the recorder's own allocations, and would make lifetimes random.
     """
     settings = _settings()
-    before = [_read(setting) for setting in settings]
+    before = list(map(_read, settings))
     python_state = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None

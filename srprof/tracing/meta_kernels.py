@@ -3,15 +3,14 @@
 torch answers most calls on meta tensors in Python, by reference implementations: the first one
 imports sympy and torch._dynamo (about a second), and a bilinear interpolation takes 5 ms each
 time. For plain cases of a few ops the answer is simple, and is given here. Whatever is not
-plain, or wrong, goes to torch, whose answer and whose error message count: `shortcut` gives
-`NotImplemented`. A test holds every shortcut against torch's own kernel and against the CPU. Two
-give what CUDA and the CPU do where torch's own for meta does not: a convolution's format, and the
-statistics that a batch norm saves.
+plain, or wrong, goes to torch, whose answer and whose error message count. A test holds every
+shortcut against torch's own kernel and against the CPU. Two give what CUDA and the CPU do where
+torch's own for meta does not: a convolution's format, and the statistics that a batch norm saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import ge
 from typing import Any
 
@@ -22,12 +21,18 @@ _Shortcut = Callable[..., Any]
 _aten = torch.ops.aten
 
 
+class _NotPlainError(Exception):
+    """A call that torch must answer."""
+
+
+def _require(holds: object) -> None:
+    if not holds:
+        raise _NotPlainError
+
+
 def _plain(tensor: Any) -> bool:
-    return (
-        isinstance(tensor, Tensor)
-        and tensor.device.type == "meta"
-        and tensor.dtype.is_floating_point
-    )
+    meta = isinstance(tensor, Tensor) and tensor.device.type == "meta"
+    return meta and tensor.dtype.is_floating_point
 
 
 def _is_nchw(tensor: Any) -> bool:
@@ -39,6 +44,12 @@ def _is_nchw(tensor: Any) -> bool:
         return False
     height, width = tensor.shape[2:]
     return bool(tensor.stride()[1:] == (height * width, width, 1))
+
+
+def _agree(operands: Iterable[Any], first: Tensor) -> bool:
+    """Whether those that are tensors have the shape and dtype of the first."""
+    tensors = (operand for operand in operands if isinstance(operand, Tensor))
+    return all(t.shape == first.shape and t.dtype == first.dtype for t in tensors)
 
 
 def _suggests_channels_last(tensor: Tensor) -> bool:
@@ -58,32 +69,20 @@ def _suggests_channels_last(tensor: Tensor) -> bool:
 
 def _like_first(first: Any, *others: Any, **options: Any) -> Any:
     """Element-wise, result like the first operand; the others are numbers or just like it."""
-    if not _plain(first):
-        return NotImplemented
-    for other in (*others, *options.values()):
-        if isinstance(other, Tensor) and not (
-            other.shape == first.shape
-            and other.dtype == first.dtype
-            and other.device == first.device
-            and other.stride() == first.stride()
-        ):
-            return NotImplemented
+    operands = (*others, *options.values())
+    _require(_plain(first) and _agree(operands, first))
+    for other in operands:
+        if isinstance(other, Tensor):
+            _require(other.device == first.device and other.stride() == first.stride())
     if first.is_contiguous():
         return first.new_empty(first.shape)
-    if first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last):
-        return first.new_empty_strided(first.shape, first.stride())
-    return NotImplemented
+    _require(first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last))
+    return first.new_empty_strided(first.shape, first.stride())
 
 
 def _in_first(first: Any, *others: Any, **options: Any) -> Any:
     """Element-wise, written into the first operand."""
-    if not _plain(first):
-        return NotImplemented
-    for other in (*others, *options.values()):
-        if isinstance(other, Tensor) and not (
-            other.shape == first.shape and other.dtype == first.dtype
-        ):
-            return NotImplemented
+    _require(_plain(first) and _agree((*others, *options.values()), first))
     return first
 
 
@@ -103,38 +102,26 @@ def _convolution(
     torch's own kernel for meta tensors always answers NCHW. That is right for float64, which cuDNN
     computes in NCHW only.
     """
-    if not (_plain(image) and _plain(weight) and image.dim() == weight.dim() == 4):
-        return NotImplemented
+    _require(_plain(image) and _plain(weight) and image.dim() == weight.dim() == 4)
     channels_last = any(map(_suggests_channels_last, (image, weight)))
-    if weight.dtype != image.dtype or (channels_last and image.dtype is torch.float64):
-        return NotImplemented
-    if not len(stride) == len(padding) == len(dilation) == 2 or min(*stride, *dilation) < 1:
-        return NotImplemented
+    _require(weight.dtype == image.dtype)
+    _require(not (channels_last and image.dtype is torch.float64))
+    _require(len(stride) == len(padding) == len(dilation) == 2 and min(*stride, *dilation) >= 1)
     batch, channels, *size = image.shape
     first, second, *kernel = weight.shape
     channels_in, channels_out = (first, second * groups) if transposed else (second * groups, first)
-    if groups < 1 or channels != channels_in or first % groups:
-        return NotImplemented
-    if bias is not None and not (_plain(bias) and bias.shape == (channels_out,)):
-        return NotImplemented
+    _require(groups >= 1 and channels == channels_in and first % groups == 0)
+    _require(bias is None or (_plain(bias) and bias.shape == (channels_out,)))
+    # what the kernel spans beyond its first pixel, without the padding
+    beyond = [dilation[i] * (kernel[i] - 1) - 2 * padding[i] for i in range(2)]
     if transposed:
-        if len(output_padding) != 2 or any(map(ge, output_padding, map(max, stride, dilation))):
-            return NotImplemented
-        out = [
-            (size[i] - 1) * stride[i]
-            - 2 * padding[i]
-            + dilation[i] * (kernel[i] - 1)
-            + output_padding[i]
-            + 1
-            for i in range(2)
-        ]
+        _require(len(output_padding) == 2)
+        _require(not any(map(ge, output_padding, map(max, stride, dilation))))
+        out = [(size[i] - 1) * stride[i] + beyond[i] + output_padding[i] + 1 for i in range(2)]
     else:
-        out = [
-            (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-            for i in range(2)
-        ]
-    if min(*padding, *output_padding) < 0 or min(batch, channels_out, *size, *out, *kernel) < 1:
-        return NotImplemented
+        out = [(size[i] - beyond[i] - 1) // stride[i] + 1 for i in range(2)]
+    _require(min(*padding, *output_padding) >= 0)
+    _require(min(batch, channels_out, *size, *out, *kernel) >= 1)
     shape = (batch, channels_out, *out)
     if not channels_last:
         return image.new_empty(shape)
@@ -161,22 +148,15 @@ def _batch_norm(
     torch's own CUDA kernels, which float16 and bfloat16 get, save two for each channel, and so
     does its kernel for meta tensors.
     """
-    if training or not all(map(_plain, (image, weight, bias, mean, variance))):
-        return NotImplemented
-    if image.dtype not in (torch.float32, torch.float64) or image.dim() != 4:
-        return NotImplemented
-    if image.shape[0] > _MOST_IMAGES or image.numel() >= _MOST_ELEMENTS:
-        return NotImplemented
-    result = _like_first(image)
-    if result is NotImplemented:
-        return NotImplemented
-    return result, image.new_empty(0), image.new_empty(0)
+    _require(not training and all(map(_plain, (image, weight, bias, mean, variance))))
+    _require(image.dtype in (torch.float32, torch.float64) and image.dim() == 4)
+    _require(image.shape[0] <= _MOST_IMAGES and image.numel() < _MOST_ELEMENTS)
+    return _like_first(image), image.new_empty(0), image.new_empty(0)
 
 
 def _upsample(image: Tensor, size: Any, *_: Any) -> Any:
     """Interpolation of a contiguous image to a given size."""
-    if not _is_nchw(image) or size is None or len(size) != 2 or min(size) < 1:
-        return NotImplemented
+    _require(_is_nchw(image) and size is not None and len(size) == 2 and min(size) >= 1)
     return image.new_empty((*image.shape[:2], *size))
 
 
@@ -189,43 +169,32 @@ def _max_pool2d(
     ceil_mode: bool = False,
 ) -> Any:
     """Maxima and their positions, for square or rectangular windows without dilation."""
-    if not _is_nchw(image) or ceil_mode or any(d != 1 for d in dilation):
-        return NotImplemented
-    windows = [
-        tuple(v) * 2 if len(v) == 1 else tuple(v) for v in (kernel, stride or kernel, padding)
-    ]
-    if any(len(window) != 2 for window in windows):
-        return NotImplemented
+    _require(_is_nchw(image) and not ceil_mode and all(d == 1 for d in dilation))
+    windows = [list(v) * 2 if len(v) == 1 else v for v in (kernel, stride or kernel, padding)]
+    _require(all(len(window) == 2 for window in windows))
     out = []
     for side, window, step, pad in zip(image.shape[2:], *windows, strict=True):
-        if window < 1 or step < 1 or not 0 <= pad <= window // 2:
-            return NotImplemented
+        _require(window >= 1 and step >= 1 and 0 <= pad <= window // 2)
         out.append((side + 2 * pad - window) // step + 1)
-    if min(*image.shape, *out) < 1:
-        return NotImplemented
+    _require(min(*image.shape, *out) >= 1)
     shape = (*image.shape[:2], *out)
     return image.new_empty(shape), image.new_empty(shape, dtype=torch.int64)
 
 
 def _pixel_shuffle(image: Tensor, factor: int) -> Any:
     """Depth to space of a contiguous image."""
-    if not _is_nchw(image) or factor < 1 or image.shape[1] % factor**2:
-        return NotImplemented
+    _require(_is_nchw(image) and factor >= 1 and image.shape[1] % factor**2 == 0)
     batch, channels, height, width = image.shape
     return image.new_empty((batch, channels // factor**2, height * factor, width * factor))
 
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
     """Concatenation of contiguous 4-d tensors that agree in all but one dimension."""
-    if not tensors or not all(_is_nchw(t) for t in tensors):
-        return NotImplemented
+    _require(tensors and all(map(_is_nchw, tensors)) and -4 <= dim < 4)
     first = tensors[0]
-    if not -4 <= dim < 4 or any(t.dtype != first.dtype for t in tensors):
-        return NotImplemented
     dim %= 4
-    rest = {(*t.shape[:dim], *t.shape[dim + 1 :]) for t in tensors}
-    if len(rest) != 1 or not all(side for t in tensors for side in t.shape):
-        return NotImplemented
+    agreed = {(t.dtype, *t.shape[:dim], *t.shape[dim + 1 :]) for t in tensors}
+    _require(len(agreed) == 1 and all(side for t in tensors for side in t.shape))
     shape = list(first.shape)
     shape[dim] = sum(t.shape[dim] for t in tensors)
     return first.new_empty(shape)
@@ -266,4 +235,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
 def shortcut(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, object]) -> Any:
     """The result of a call on meta tensors, or `NotImplemented` where torch must answer."""
     known = SHORTCUTS.get(func)
-    return NotImplemented if known is None else known(*args, **kwargs)
+    try:
+        return NotImplemented if known is None else known(*args, **kwargs)
+    except _NotPlainError:
+        return NotImplemented

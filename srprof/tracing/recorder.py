@@ -167,7 +167,7 @@ class Recorder(TorchDispatchMode):
 
     def place(self) -> tuple[str, str, int, str]:
         """Module, file, line and function that a call is made for, while it is made."""
-        return self.module_stack[-1], *_user_line()
+        return self.module_stack[-1], *user_line()
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -175,8 +175,9 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE)
-        if composite and torch.is_inference_mode_enabled():
+        if torch.is_inference_mode_enabled() and torch._C._dispatch_has_kernel_for_dispatch_key(
+            func.name(), _COMPOSITE
+        ):
             # It arrives whole here; take it apart as outside inference mode. `func.decompose`
             # would take torch's references where there are some.
             cast = emulation()
@@ -342,7 +343,7 @@ def _torch_class(cls: type) -> str:
     return cls.__name__
 
 
-def _user_line() -> tuple[str, int, str]:
+def user_line() -> tuple[str, int, str]:
     """File, line and function of the innermost frame that is the user's; ("", 0, "") if none."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not BOUNDARY:

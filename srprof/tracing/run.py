@@ -25,7 +25,7 @@ from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
-from srprof.words import shape_text
+from srprof.words import mib_size, shape_text
 from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
@@ -34,23 +34,19 @@ _NO_CUDA = re.compile(r"not linked with support for cuda", re.IGNORECASE)
 _OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
 _OVERWRITTEN = re.compile(r"gradient computation has been modified by an inplace operation")
 #: What helps against some of torch's errors.
-_HINTS = (
-    (
-        re.compile(r"too small|greater than actual input|less than the corresponding"),
-        "; give a larger --input",
-    ),
-    (
-        re.compile(
-            r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda|ATen_cuda"
-            r"|requires CUDA support|accelerator device"
-        ),
-        "; the network asks for a GPU by itself: take device=x.device instead of .cuda()",
-    ),
-)
+_HINTS = {
+    r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
+    r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda|ATen_cuda"
+    r"|requires CUDA support|accelerator device": "; the network asks for a GPU by itself: take "
+    "device=x.device instead of .cuda()",
+}
 
 
 class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
+
+
+_FAILURES = (SrprofError, _NeedsDataError, NotOnMetaError)
 
 
 def trace_call(call: Call, holders: bool = True) -> Trace:
@@ -72,14 +68,9 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
         ModelError: the model raised.
     """
     notes: list[str] = []
-    with _conditions(workload, trace_on, notes) as gpu:
-        trace = _run_where_possible(workload, trace_on, gpu)
-        attends = _attends(trace) and not workload.training
-        with fused_attention() if attends else nullcontext():
-            if attends:
-                trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
-            if holders and not workload.training:
-                trace = _with_references(workload, trace)
+    with _traced(workload, trace_on, notes) as (bare, gpu):
+        named = holders and not workload.training
+        trace = _with_references(workload, bare) if named else bare
         if _attends(trace) and workload.training:
             notes.append("attention is traced unfused, with its matrices of weights")
         if trace_on == "cpu":
@@ -96,14 +87,22 @@ def recorded(workload: Workload, trace_on: str = "auto") -> Iterator[Trace]:
     Raises:
         InputError, ModelError: as `run_trace`.
     """
-    notes: list[str] = []
+    with _traced(workload, trace_on, []) as (trace, _):
+        yield trace
+
+
+@contextmanager
+def _traced(
+    workload: Workload, trace_on: str, notes: list[str]
+) -> Iterator[tuple[Trace, StandIn | None]]:
+    """A trace and the stand-in for a GPU, under the conditions in which it was made."""
     with _conditions(workload, trace_on, notes) as gpu:
         trace = _run_where_possible(workload, trace_on, gpu)
-        attends = _attends(trace)
+        attends = _attends(trace) and not workload.training
         with fused_attention() if attends else nullcontext():
             if attends:
                 trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
-            yield trace
+            yield trace, gpu
 
 
 def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
@@ -127,7 +126,11 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
     """What holds while a workload is traced; gives the stand-in for a GPU where there is one."""
     if trace_on not in TRACE_ON:
         raise InputError(f"trace_on {trace_on!r} is not one of {', '.join(TRACE_ON)}")
-    fake = _fake_cuda() if trace_on == "cuda-fake" else nullcontext()
+    fake: AbstractContextManager[object] = nullcontext()
+    if trace_on == "cuda-fake":  # tensors that say they are on a GPU and have no data
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
     watch = watching() if trace_on in ("auto", "meta") else nullcontext()
     with isolated(notes), workload.environment(), fake, watch as gpu:
         yield gpu
@@ -136,13 +139,6 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
 def _attends(trace: Trace) -> bool:
     """Whether it has attention that a GPU would run by a fused kernel."""
     return trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
-
-
-def _fake_cuda() -> AbstractContextManager[object]:
-    """Tensors that say they are on a GPU and have no data."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) -> Trace:
@@ -160,25 +156,22 @@ def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) 
 
 def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
     """A run as the code wants it: again, with a stand-in for the GPU, if it asks for one."""
-    if gpu.wishes:  # by the program, before the model
-        gpu.answering = True
-        return _run_once(workload, "meta")
     first: Trace | None = None
-    try:
-        first = _run_once(workload, "meta")
-    except (SrprofError, _NeedsDataError, NotOnMetaError) as error:
-        gpu.refused(error)
-        if not gpu.wishes:
-            raise
-    if not gpu.wishes:
-        assert first is not None
-        return first
+    if not gpu.wishes:  # else the program asks for it, before the model
+        try:
+            first = _run_once(workload, "meta")
+        except _FAILURES as error:
+            gpu.refused(error)
+            if not gpu.wishes:
+                raise
+        if first is not None and not gpu.wishes:
+            return first
+        workload.forget()
     wishes = " and ".join(gpu.wishes)
     gpu.answering = True
-    workload.forget()
     try:
         return _run_once(workload, "meta")
-    except (SrprofError, _NeedsDataError, NotOnMetaError) as error:
+    except _FAILURES as error:
         if first is None or not gpu.can_do_without:
             raise
         gpu.answering = False
@@ -191,7 +184,7 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
     """Composite calls are taken apart by device: name the ones in which meta differs."""
     try:
         meta = _run_once(workload, "meta")
-    except (SrprofError, _NeedsDataError, NotOnMetaError):
+    except _FAILURES:
         return []
     here, there = (Counter(node.op for node in trace.nodes) for trace in (cpu, meta))
     if here == there:
@@ -201,10 +194,10 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
         for more, where in ((here - there, "on the CPU"), (there - here, "on meta"))
         if more
     ]
-    eager = memory_model(meta).eager.nbytes / 2**20
     return [
         f"the CPU makes other calls than the meta device, which stands for a GPU: "
-        f"{'; '.join(differences)}; the eager peak on meta is {eager:.2f} MiB"
+        f"{'; '.join(differences)}; the eager peak on meta is "
+        f"{mib_size(memory_model(meta).eager.nbytes)}"
     ]
 
 
@@ -221,27 +214,22 @@ def _run_once(workload: Workload, device: str) -> Trace:
 
 def _record(workload: Workload, device: str) -> Trace:
     with standing_in(device):
-        return _record_here(workload, device)
-
-
-def _record_here(workload: Workload, device: str) -> Trace:
-    state = torch.get_rng_state()
-    put = times_put()
-    instance = workload.instance(device)
-    builds_on_device = times_put() > put
-    try:
-        record = _record_step if workload.training else _record_call
-        trace, ledger = record(workload, device, instance, None)
-    finally:
-        torch.set_rng_state(state)
-    ledger.forget()
-    return replace(trace, builds_on_device=builds_on_device)
+        state = torch.get_rng_state()
+        put = times_put()
+        instance = workload.instance(device)
+        builds_on_device = times_put() > put
+        try:
+            record = _record_step if workload.training else _record_call
+            trace, ledger = record(workload, device, instance)
+        finally:
+            torch.set_rng_state(state)
+        ledger.forget()
+        return replace(trace, builds_on_device=builds_on_device)
 
 
 def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     """One instance through all calls; `alone` is the first of them on a fresh one."""
-    device = alone.device
-    construction, before = None, None
+    device, construction, before = alone.device, None, None
     if alone.builds_on_device:
         model, construction, before = _record_construction(calls[0])
     else:
@@ -272,7 +260,7 @@ def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
 
 
 def _record_call(
-    workload: Workload, device: str, instance: Instance, before: Ledger | None
+    workload: Workload, device: str, instance: Instance, before: Ledger | None = None
 ) -> tuple[Trace, Ledger]:
     """Call an instance under a recorder; the ledger still watches what is left."""
     recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
@@ -291,18 +279,15 @@ def _record_call(
     return _trace_of(workload, device, recorder, instance.model, result_refs), recorder.ledger
 
 
-def _record_step(
-    workload: Workload, device: str, instance: Instance, _before: Ledger | None
-) -> tuple[Trace, Ledger]:
+def _record_step(workload: Workload, device: str, instance: Instance) -> tuple[Trace, Ledger]:
     """Train an instance for three steps, the last two of them under recorders."""
-    recorder = Recorder(nn.Module(), DEVICE_TYPES[device])  # for errors before the second step
+    recorder: Recorder = Recorder(nn.Module(), DEVICE_TYPES[device])  # for errors before these
     try:
         trained = TrainedInstance(instance, DEVICE_TYPES[device])
-        first, state = trained.recorder()
-        recorder = first
-        trained.record(first, state)
-        recorder, state = trained.recorder(first)
-        step = trained.record(recorder, state)
+        recorder = trained.recorder()
+        trained.record(recorder)
+        recorder = trained.recorder(recorder)
+        step = trained.record(recorder)
     except SrprofError as error:
         raise type(error)(f"{workload.spec}: {error}") from error
     except (Exception, SystemExit) as error:
@@ -318,16 +303,13 @@ def _trace_of(
     """The record of a run that has ended, with what its reader must know."""
     notes = []
     if recorder.mixed_ops:
-        ops = ", ".join(sorted(recorder.mixed_ops))
         notes.append(
-            f"{ops} mixed tensors of the model's device with tensors made on the CPU, which "
-            "raises on a GPU: make them with device=x.device"
+            f"{', '.join(sorted(recorder.mixed_ops))} mixed tensors of the model's device with "
+            "tensors made on the CPU, which raises on a GPU: make them with device=x.device"
         )
     storages = recorder.ledger.freeze()
-    host = sum(
-        s.nbytes for s in storages if s.host and s.role == "activation" and s.name != "number"
-    )
-    if host:
+    made = [s for s in storages if s.host and s.role == "activation" and s.name != "number"]
+    if host := sum(s.nbytes for s in made):
         notes.append(
             f"tensors of {host} bytes in total were made in main memory during the run; they are "
             "not counted"
@@ -352,39 +334,36 @@ def _trace_of(
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
     """The error of a recorded run as the user should see it: where, in which op, what helps."""
-    module = recorder.raised_in
-    message = first_line(error)
-    where = blame(error)
-    if device == "meta" and (
-        isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
-    ):
+    message, where = first_line(error), blame(error)
+    at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
+    if device == "meta" and at_fault:
         return _NeedsDataError(where.describe(error, longest=120))
     if _OVERFLOW.search(message):
         return InputError(
             f"the input is too large for {workload.name}: a feature map's size overflows what "
             f"torch can count ({message}); give a smaller --input"
         )
-    if device == "cuda-fake" and (
-        type(error).__module__.startswith("torch.") or _NO_CUDA.search(message)
-    ):
+    of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA.search(message)
+    if device == "cuda-fake" and of_torch:
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
             f"{message}); use --trace-on meta or cpu"
         )
-    inside = f" (module {module})" if module else ""
     if _OVERWRITTEN.search(message):
         return ModelError(
             f"{workload.spec} cannot be trained as it is: an in-place op overwrites what backward "
             "needs; take the network's training form (form='train' in the zoo), or the op that is "
             "not in place"
         )
+    module = recorder.raised_in
+    inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
         op, shapes = recorder.failed_call
         text += f", in {op} of {', '.join(shape_text(s) or 'a scalar' for s in shapes)}"
         if op == "convolution" and not recorder.nodes and shapes[0][1:2] != shapes[1][1:2]:
             text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
-    text += next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
+    text += next((hint for error, hint in _HINTS.items() if re.search(error, message)), "")
     return ModelError(text, file=where.file, line=where.line, module=module)
 
 
@@ -393,7 +372,7 @@ def _with_references(workload: Workload, trace: Trace) -> Trace:
     if node is None:
         return trace
     references = find_references(workload, trace, node)
-    if references is None:
-        note = "two runs of the model made different calls; who holds what cannot be said"
-        return replace(trace, notes=(*trace.notes, note))
-    return replace(trace, references=references)
+    if references is not None:
+        return replace(trace, references=references)
+    note = "two runs of the model made different calls; who holds what cannot be said"
+    return replace(trace, notes=(*trace.notes, note))

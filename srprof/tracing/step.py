@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import reduce
-from operator import add
+from itertools import accumulate, groupby, takewhile
+from operator import add, mul
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from srprof.errors import ModelError
 from srprof.records import TrainingStep
-from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
 from srprof.workload import Instance
 
@@ -71,19 +71,16 @@ class StepRecorder(Recorder):
     its nodes as forward makes them, and says which of them is running.
 
     The engine adds gradients up in place where it holds the only reference, but never under a
-    dispatch mode. Where it would have is seen in a first run, `last_references`; a second run,
-    told so by `in_place`, does it.
+    dispatch mode. Where it would have is seen in the step before, `last_references` of `last`.
+
+    Attributes:
+        state: storages of the optimizer's state.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        device: str,
-        in_place: frozenset[int] = frozenset(),
-        before: Ledger | None = None,
-    ) -> None:
-        super().__init__(model, device, before=before)
-        self._in_place = in_place
+    def __init__(self, model: nn.Module, device: str, last: StepRecorder | None) -> None:
+        super().__init__(model, device, before=None if last is None else last.ledger)
+        self._in_place = frozenset() if last is None else last.last_references()
+        self.state: frozenset[int] = frozenset()
         self._places: dict[int, tuple[str, str, int, str]] = {}
         self._running: list[int | None] = []  # by node, the node of autograd
         self._sums: dict[int, int | None] = {}  # by node, the storage that could have taken it
@@ -124,17 +121,11 @@ class StepRecorder(Recorder):
         The engine adds when a node of autograd has done what it does by itself.
         """
         sums: set[int] = set()
-        last: int | None = None
-        of_engine = True
-        for index in reversed(range(len(self.nodes))):
-            if self._running[index] != last:
-                last, of_engine = self._running[index], True
-            of_engine = of_engine and index in self._sums
-            storage = self._sums.get(index)
-            if not of_engine or storage is None:
-                continue
-            if self.ledger.lifetimes[storage].death == index + 1:
-                sums.add(index)
+        for _, nodes in groupby(reversed(range(len(self.nodes))), self._running.__getitem__):
+            for index in takewhile(self._sums.__contains__, nodes):
+                storage = self._sums[index]
+                if storage is not None and self.ledger.lifetimes[storage].death == index + 1:
+                    sums.add(index)
         return frozenset(sums)
 
 
@@ -150,13 +141,9 @@ def _running() -> int | None:
 
 def _dense(tensor: Tensor) -> bool:
     """Whether its elements fill a piece of memory without overlap, in whatever order."""
-    expected = 1
-    for stride, side in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if side != 1:
-            if stride != expected:
-                return False
-            expected *= side
-    return True
+    pairs = [pair for pair in zip(tensor.stride(), tensor.shape, strict=True) if pair[1] != 1]
+    expected = accumulate((side for _, side in sorted(pairs)), mul, initial=1)
+    return all(stride == step for (stride, _), step in zip(sorted(pairs), expected, strict=False))
 
 
 class TrainedInstance:
@@ -173,29 +160,39 @@ class TrainedInstance:
         if not self._trained:
             raise ModelError("no parameter requires a gradient, so there is nothing to train")
         self._optimizer = adam(self._trained, lr=1e-4)
-        self._targets = _targets(instance)
+        outputs = list(tensors_in(call_model(*instance)))
+        if not outputs or not all(output.requires_grad for output in outputs):
+            raise ModelError("what the network returns does not depend on a parameter to train")
+        self._targets = tuple(torch.zeros_like(output, requires_grad=False) for output in outputs)
+        del outputs
         self._step()
 
     def _step(self, begins: Callable[[str], object] = lambda _phase: None) -> None:
         training_step(self._instance, self._optimizer, self._targets, begins)
 
-    def recorder(self, last: StepRecorder | None = None) -> tuple[StepRecorder, frozenset[int]]:
-        """A recorder of the next step, and the storages of the optimizer's state in it.
+    def recorder(self, last: StepRecorder | None = None) -> StepRecorder:
+        """A recorder of the next step.
 
         `last` is that of the step before: its sums are made in place, and what the model keeps of
         that step is there.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        in_place = frozenset() if last is None else last.last_references()
-        before = None if last is None else last.ledger
-        recorder = StepRecorder(self._instance.model, self._device, in_place, before)
-        state = _add_state(recorder, self._instance.model, self._optimizer)
-        recorder.add_inputs(self._instance.args, self._instance.kwargs)
+        model, args, kwargs = self._instance
+        recorder = StepRecorder(model, self._device, last)
+        names = {id(p): name for name, p in model.named_parameters()}
+        state = [
+            recorder.add_external(value, f"{key} of {names[id(parameter)]}", "constant").output
+            for parameter, values in self._optimizer.state.items()
+            for key, value in values.items()
+            if isinstance(value, Tensor)
+        ]
+        recorder.state = frozenset(recorder.externals[i].info.storage for i in state)
+        recorder.add_inputs(args, kwargs)
         for number, target in enumerate(self._targets):
             recorder.add_external(target, f"target_{number}" if number else "target", "input")
-        return recorder, state
+        return recorder
 
-    def record(self, recorder: StepRecorder, state: frozenset[int]) -> TrainingStep:
+    def record(self, recorder: StepRecorder) -> TrainingStep:
         """Make a step under the recorder."""
         marks: dict[str, int] = {}
         gradients: set[int] = set()
@@ -209,28 +206,5 @@ class TrainedInstance:
 
         with recording(recorder, grad=True):
             self._step(begins)
-        return TrainingStep(marks["backward"], marks["update"], frozenset(gradients), state)
-
-
-def _targets(instance: Instance) -> tuple[Tensor, ...]:
-    """Something for each tensor that the model returns to be compared with."""
-    result = call_model(*instance)
-    targets = tuple(torch.zeros_like(t, requires_grad=False) for t in tensors_in(result))
-    if not targets or not all(t.requires_grad for t in tensors_in(result)):
-        raise ModelError("what the network returns does not depend on a parameter to train")
-    return targets
-
-
-def _add_state(
-    recorder: Recorder, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> frozenset[int]:
-    """Register the optimizer's state; gives its storages."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    storages = set()
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if isinstance(value, Tensor):
-                name = f"{key} of {names[id(parameter)]}"
-                ref = recorder.add_external(value, name, "constant")
-                storages.add(recorder.externals[ref.output].info.storage)
-    return frozenset(storages)
+        phases = marks["backward"], marks["update"]
+        return TrainingStep(*phases, frozenset(gradients), recorder.state)
