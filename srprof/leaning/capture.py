@@ -26,6 +26,8 @@ from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
 
+Kwargs = dict[str, object]
+
 #: For so long a graph for all sizes is tried; expressions of windowed networks grow without end.
 #: After that the graph is of the one size, and each further size takes one of its own.
 SYMBOLIC_SECONDS = 15.0
@@ -57,8 +59,21 @@ class Captured:
     result: pytree.TreeSpec
 
 
+def tensors(value: Any) -> list[torch.Tensor]:
+    """Those in a value's containers."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def stand_in(value: Any, device: str | None = None) -> Any:
+    """A tensor as another lies in memory, without its values; what is no tensor as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    on = device or value.device
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=on)
+
+
 def capture(
-    network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], *, any_size: bool = True
+    network: nn.Module, args: Sequence[Any], kwargs: Kwargs, *, any_size: bool = True
 ) -> Captured:
     """A graph of this call of the network, which must be in evaluation mode.
 
@@ -68,18 +83,19 @@ def capture(
     Raises:
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
-    call: tuple[tuple[Any, ...], dict[str, Any]] = _unmarked((tuple(args), dict(kwargs)))
+    # an export that fails leaves its marks on the tensors that it had
+    own = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, (tuple(args), dict(kwargs)))
     try:
-        exported = _export(_twin(network), *call, any_size)
+        exported = _export(_twin(network), *own, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
-    devices = {t.device.type for t in pytree.tree_leaves(call) if isinstance(t, torch.Tensor)}
+    devices = {tensor.device.type for tensor in tensors(own)}
     for node in list(module.graph.nodes):
-        if _is_check(node):
+        if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
             module.graph.erase_node(node)
         else:
             _check_kept(node)
@@ -87,22 +103,11 @@ def capture(
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
-def _export(
-    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], any_size: bool
-) -> Any:
-    auto = torch.export.Dim.AUTO
+def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
     shapes = None
     if any_size:
-
-        def sizes(leaf: Any) -> Any:
-            if not isinstance(leaf, torch.Tensor):
-                return None
-            return {axis: auto for axis, size in enumerate(leaf.shape) if size > 1}
-
-        shapes = {
-            name: pytree.tree_map(sizes, value)
-            for name, value in _by_parameter(network, args, kwargs).items()
-        }
+        by_name = inspect.signature(network.forward).bind(*args, **kwargs).arguments
+        shapes = {name: pytree.tree_map(open_sizes, value) for name, value in by_name.items()}
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
     with warnings.catch_warnings(record=True) as caught, torch.no_grad(), quiet_torch(), limit:
         warnings.simplefilter("always")
@@ -119,9 +124,11 @@ def _twin(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, {id(weight): weight for weight in weights})
 
 
-def _unmarked(call: Any) -> Any:
-    """The call's tensors as new objects: an export that fails leaves its marks on those it had."""
-    return pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
+def open_sizes(value: Any) -> dict[int, Any] | None:
+    """The axes of a tensor that `torch.export` may let vary: those of more than one element."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    return {axis: torch.export.Dim.AUTO for axis, size in enumerate(value.shape) if size > 1}
 
 
 @contextmanager
@@ -138,13 +145,6 @@ def _deadline(seconds: float) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _by_parameter(
-    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """The call's arguments by the names that `forward` has for them."""
-    return dict(inspect.signature(network.forward).bind(*args, **kwargs).arguments)
 
 
 def _reason(error: Exception) -> str:
@@ -205,10 +205,6 @@ def _in_names(guard: str) -> str:
     return re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named)
 
 
-def _is_check(node: FxNode) -> bool:
-    return node.target == "_guards_fn" or str(node.target).startswith(_CHECKS)
-
-
 def _check_kept(node: FxNode) -> None:
     """Refuse what cannot be told by looking at its arguments and results."""
     if node.op in ("placeholder", "get_attr", "output"):
@@ -243,9 +239,8 @@ def _indexes_by_number(node: FxNode) -> bool:
 
 
 def _trains(node: FxNode) -> bool:
-    if node.target is not torch.ops.aten.batch_norm.default:
-        return False
-    return bool(node.args[5]) and node.args[3] is not None
+    norm = node.target is torch.ops.aten.batch_norm.default
+    return norm and bool(node.args[5]) and node.args[3] is not None
 
 
 def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from srprof.leaning.capture import tensors
 
 Size = tuple[int, int]
 
@@ -32,16 +32,13 @@ class Comparison:
 
 def compare(image: str, size: Size | None, before: Any, after: Any) -> Comparison:
     """The tensors of two results of one call."""
-    one, other = list(_tensors(before)), list(_tensors(after))
+    one, other = tensors(before), tensors(after)
     if [(t.shape, t.dtype) for t in one] != [(t.shape, t.dtype) for t in other]:
         return Comparison(image, size, identical=False, error=inf)
     pairs = list(zip(one, other, strict=True))
-    return Comparison(
-        image,
-        size,
-        identical=all(torch.equal(_bits(before), _bits(after)) for before, after in pairs),
-        error=max((relative_error(before, after) for before, after in pairs), default=0.0),
-    )
+    identical = all(torch.equal(_bits(before), _bits(after)) for before, after in pairs)
+    error = max((relative_error(before, after) for before, after in pairs), default=0.0)
+    return Comparison(image, size, identical, error)
 
 
 def _bits(value: torch.Tensor) -> torch.Tensor:
@@ -60,10 +57,6 @@ def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
     return most / scale if scale else most
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor))
-
-
 def natural(value: Any) -> Any:
     """An image of this tensor's shape with the spectrum of photographs, in 0 to 1.
 
@@ -80,5 +73,4 @@ def natural(value: Any) -> Any:
     image = torch.fft.irfft2(spectrum, s=(height, width))
     image = image / image.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-6)
     edge = torch.linspace(-1, 1, width).sign() * 0.25
-    made: torch.Tensor = (0.5 + 0.3 * image + edge).clamp(0, 1).to(value.dtype)
-    return made
+    return (0.5 + 0.3 * image + edge).clamp(0, 1).to(value.dtype)

@@ -14,7 +14,7 @@ from torch import nn
 from srprof._version import __version__
 from srprof.blame import first_line
 from srprof.errors import InputError
-from srprof.leaning.capture import RefusedError, quiet_torch
+from srprof.leaning.capture import Kwargs, RefusedError, open_sizes, quiet_torch
 from srprof.leaning.module import Lean, share_contents
 from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
 from srprof.output import write
@@ -27,7 +27,7 @@ def check_target(target: str) -> None:
         raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
 
 
-def emit(workload: Workload, made: Lean, target: str) -> None:
+def emit(workload: Workload, lean: Lean, target: str) -> None:
     """Write a lean form of the workload's network.
 
     `.pt2` is a `torch.export` program with the weights; `.py` defines a module that needs only
@@ -35,7 +35,7 @@ def emit(workload: Workload, made: Lean, target: str) -> None:
     way as for the workload's.
 
     Args:
-        made: on the CPU, ready for the workload's call.
+        lean: on the CPU, ready for the workload's call.
 
     Raises:
         InputError: the file's ending is neither, or the network cannot be written so.
@@ -43,20 +43,21 @@ def emit(workload: Workload, made: Lean, target: str) -> None:
     check_target(target)
     with workload.environment():
         args, kwargs = workload.arguments("cpu")
-        plan = _any_batch(workload, made, args, kwargs)
+        plan = _any_batch(workload, lean, args, kwargs)
         if target.endswith(".py"):
-            write(source(made, plan, workload.spec), target, "--emit")
+            written: str | bytes = source(lean, plan, workload.spec)
         else:
-            write(_exported(made, plan, args, target), target, "--emit")
+            written = _exported(lean, plan, args, target)
+        write(written, target, "--emit")
 
 
-def _any_batch(workload: Workload, made: Lean, args: Sequence[Any], kwargs: dict[str, Any]) -> Plan:
+def _any_batch(workload: Workload, lean: Lean, args: Sequence[Any], kwargs: Kwargs) -> Plan:
     """The plan, for batches of every size if the code does the same with two images as with one.
 
     Then it is made of the graph for any batch: in that for one image a result can look as large as
     what is the same for all images.
     """
-    plan, network = made.plans[0], made.network
+    plan, network = lean.plans[0], lean.network
     pairs = [
         replace(a, shape=(2, *a.shape[1:])) if getattr(a, "shape", (0,))[0] == 1 else a
         for a in workload.args
@@ -69,7 +70,7 @@ def _any_batch(workload: Workload, made: Lean, args: Sequence[Any], kwargs: dict
     as_it_is = make_plan(network, one_image, args, kwargs, ())
     if _unnumbered(as_it_is) != _unnumbered(make_plan(network, two_images, *two, ())):
         return plan
-    batched = make_plan(network, two_images, args, kwargs, made.passes)
+    batched = make_plan(network, two_images, args, kwargs, lean.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
     batched = replace(
         batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None
@@ -82,18 +83,18 @@ def _unnumbered(plan: Plan) -> list[str]:
     """A plan's lines with values named by their place; a graph numbers sizes as it comes to."""
     names: dict[str, str] = {}
     for line in plan.lines:
-        if made := re.match(r"(\w+) = ", line):
-            names.setdefault(made[1], f"value{len(names)}")
-    value = re.compile(r'(?<![.\w"])\w+')
-    return [value.sub(lambda found: names.get(found[0], found[0]), line) for line in plan.lines]
+        if assigned := re.match(r"(\w+) = ", line):
+            names.setdefault(assigned[1], f"value{len(names)}")
+    word = re.compile(r'(?<![.\w"])\w+')
+    return [word.sub(lambda match: names.get(match[0], match[0]), line) for line in plan.lines]
 
 
-def source(made: Lean, plan: Plan, spec: str) -> str:
+def source(lean: Lean, plan: Plan, spec: str) -> str:
     """The text of a Python module with one class, `Lean<network>`."""
-    passes = ", ".join(made.passes)
+    passes = ", ".join(lean.passes)
     name = f"Lean{plan.name}"
     return f'''\
-"""{spec}, made lean by srprof {__version__} ({made.level}: {passes}).
+"""{spec}, made lean by srprof {__version__} ({lean.level}: {passes}).
 
 Load the network's own state dict: {name}().load_state_dict(torch.load(...)).
 """
@@ -109,9 +110,9 @@ inf, nan = math.inf, math.nan
 
 #: Shapes of the state dict's tensors.
 PARAMETERS = {{
-{_table(made, parameters=True)}}}
+{_table(lean, parameters=True)}}}
 BUFFERS = {{
-{_table(made, parameters=False)}}}
+{_table(lean, parameters=False)}}}
 
 
 class Part(nn.Module):
@@ -139,7 +140,7 @@ class {name}(Part):
             self.put(name, nn.Parameter(torch.empty(shape, dtype=dtype), requires_grad=False))
         for name, (shape, dtype) in BUFFERS.items():
             self.put(name, torch.empty(shape, dtype=dtype))
-{_members(made, plan)}
+{_members(lean, plan)}
     @torch.no_grad()
     def forward(self, {", ".join(plan.inputs)}):
         if not ({" and ".join(f"({text})" for text in plan.conditions) or "True"}):
@@ -147,21 +148,21 @@ class {name}(Part):
 {_lines(plan)}'''
 
 
-def _table(made: Lean, *, parameters: bool) -> str:
+def _table(lean: Lean, *, parameters: bool) -> str:
     """A line for each entry of the state dict."""
-    own = dict(made.named_parameters(remove_duplicate=False))
+    own = dict(lean.named_parameters(remove_duplicate=False))
     return "".join(
         f'    "{name}": ({tuple(tensor.shape)}, {tensor.dtype}),\n'
-        for name, tensor in made.state_dict().items()
+        for name, tensor in lean.state_dict().items()
         if (name in own) == parameters
     )
 
 
-def _members(made: Lean, plan: Plan) -> str:
+def _members(lean: Lean, plan: Plan) -> str:
     """What the state dict has not: constants, and buffers that are not saved."""
     lines = []
-    saved = made.state_dict()
-    for name, tensor in made.named_buffers():
+    saved = lean.state_dict()
+    for name, tensor in lean.named_buffers():
         if name not in saved:
             lines.append(f'self.put("{name}", {_literal(tensor)})')
             parent = _indexed(path(name).rpartition(".")[0])
@@ -193,41 +194,40 @@ def _local(name: str) -> str:
 
 def _literal(tensor: torch.Tensor) -> str:
     """A tensor's values as text; they are what no state dict has."""
-    if tensor.numel() > 4096:
-        raise InputError(
-            f"--emit: the network computes {tensor.numel()} numbers that its state dict has not, "
-            "too many for a .py; name a .pt2"
-        )
+    count = tensor.numel()
+    if count > 4096:
+        what = f"the network computes {count} numbers that its state dict has not"
+        raise InputError(f"--emit: {what}, too many for a .py; name a .pt2")
     return f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
 
 
 class _Program(nn.Module):
     """A plan as a module of its own, for `torch.export`."""
 
-    def __init__(self, made: Lean, plan: Plan) -> None:
+    def __init__(self, lean: Lean, plan: Plan) -> None:
         super().__init__()
-        share_contents(made, self)
+        share_contents(lean, self)
         self.plan = plan
 
     def forward(self, *leaves: Any) -> Any:
         return self.plan.run(self, leaves)
 
 
-def _exported(made: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes:
-    growing = _of_any_batch(plan)
+def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes:
+    # inputs whose first size may be anything, or is what such an input's is
+    first = [name for name in plan.inputs if f"{name}.size(0) >= 1" in plan.conditions]
+    same = {f"{name}.size(0) == {of}.size(0)": name for name in plan.inputs for of in first}
+    growing = {*first, *(same[text] for text in plan.conditions if text in same)}
     example = [
         torch.empty((2, *a.shape[1:]), dtype=a.dtype) if name in growing else a
         for name, a in zip(plan.inputs, args, strict=True)
     ]
-    auto = torch.export.Dim.AUTO
-    shapes = [{axis: auto for axis, size in enumerate(a.shape) if size > 1} for a in example]
+    shapes = {"leaves": tuple(map(open_sizes, example))}
+    module = _Program(lean, plan).eval()
     try:
         with torch.no_grad(), quiet_torch():
             program = torch.export.export(
-                _Program(made, plan).eval(),
-                tuple(example),
-                dynamic_shapes={"leaves": tuple(shapes)},
-                strict=False,
+                module, tuple(example), dynamic_shapes=shapes, strict=False
             )
     except Exception as error:
         raise InputError(
@@ -237,15 +237,3 @@ def _exported(made: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes
     written = io.BytesIO()
     torch.export.save(program, written)
     return written.getvalue()
-
-
-def _of_any_batch(plan: Plan) -> set[str]:
-    """The inputs whose first size may be anything, or is what such an input's is."""
-    free = {name for name in plan.inputs if f"{name}.size(0) >= 1" in plan.conditions}
-    bound = {
-        name
-        for name in plan.inputs
-        for other in free
-        if f"{name}.size(0) == {other}.size(0)" in plan.conditions
-    }
-    return free | bound

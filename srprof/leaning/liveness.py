@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph
 from torch.fx import Node as FxNode
-from torch.fx.node import map_arg
-from torch.utils import _pytree as pytree
+from torch.fx.node import map_aggregate, map_arg
 
 from srprof.blame import first_line
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import Kwargs, RefusedError, stand_in, tensors
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
@@ -36,7 +35,7 @@ class GraphCall(NamedTuple):
 
     target: Any
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    kwargs: Kwargs
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class Liveness:
     in_place: tuple[dict[int, GraphCall], ...]
 
 
-def liveness(
-    graph: Graph,
-    attribute: Callable[[str], torch.Tensor],
-    call: list[Any],
-) -> Liveness:
+def liveness(graph: Graph, attribute: Callable[[str], torch.Tensor], call: list[Any]) -> Liveness:
     """What each step makes, reads and could overwrite, for this call.
 
     Args:
@@ -94,10 +89,13 @@ class _Reader:
         nodes = []
         for node in self.graph.nodes:
             if node.op == "placeholder":
-                self._put(node, _on_meta(next(self.call)))
+                self._put(node, stand_in(next(self.call), "meta"))
                 given |= self.storages[node]
             elif node.op == "get_attr":
-                given |= self._weight(node)
+                weight = stand_in(self.attribute(str(node.target)), "meta")
+                for storage in self._put(node, weight):
+                    self.sizes[storage] = 0  # it is there already and takes nothing of the call's
+                given |= self.storages[node]
             elif node.op == "call_function":
                 self._step(node)
                 nodes.append(node)
@@ -112,34 +110,28 @@ class _Reader:
         program = Program(steps, tuple(self.sizes), given, given | pinned)
         return Liveness(program, tuple(nodes), tuple(self.in_place))
 
-    def _weight(self, node: FxNode) -> frozenset[int]:
-        """A parameter, buffer or constant: it is there already and takes nothing of the call's."""
-        for storage in self._put(node, _on_meta(self.attribute(str(node.target)))):
-            self.sizes[storage] = 0
-        return self.storages[node]
-
     def _put(self, node: FxNode, value: Any) -> tuple[int, ...]:
         """Remember a value; gives the storages that are new with it."""
         self.values[node] = value
-        found, new = set(), []
-        for tensor in _tensors(value):
+        lies_in, new = set(), []
+        for tensor in tensors(value):
             address = tensor.untyped_storage()._cdata
             if address not in self.numbers:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
                 self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
                 self.extents.append(_extent(node))
-            found.add(self.numbers[address])
-        self.storages[node] = self.actual[node] = frozenset(found)
+            lies_in.add(self.numbers[address])
+        self.storages[node] = self.actual[node] = frozenset(lies_in)
         return tuple(new)
 
     def _step(self, node: FxNode) -> None:
         number = len(self.steps)
         arguments = node.all_input_nodes
-        args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
+        args, kwargs = map_aggregate((node.args, node.kwargs), self._value)
         target: Any = node.target
         try:
-            result = target(*map(_meta_device, args), **_on_meta_device(kwargs))
+            result = target(*args, **kwargs)
         except Exception as error:
             reason = f"{target} does not run on meta tensors ({first_line(error)})"
             raise RefusedError(reason) from error
@@ -164,17 +156,17 @@ class _Reader:
             self.chain = number
         in_place = dict(self._overwritable(node, created))
         touches = self.actual[node].union(*(self.actual[argument] for argument in arguments))
-        self.steps.append(
-            Step(
-                tuple(sorted(needs)),
-                touches,
-                created,
-                tuple(in_place),
-                may_touch=(read | self.storages[node]) - touches,
-            )
-        )
+        may_touch = (read | self.storages[node]) - touches
+        step = Step(tuple(sorted(needs)), touches, created, tuple(in_place), may_touch)
+        self.steps.append(step)
         self.in_place.append(in_place)
         self.step_of[node] = number
+
+    def _value(self, argument: Any) -> Any:
+        """What an argument is in the run on meta tensors."""
+        if isinstance(argument, FxNode):
+            return self.values[argument]
+        return torch.device("meta") if isinstance(argument, torch.device) else argument
 
     def _overwritable(
         self, node: FxNode, created: tuple[int, ...]
@@ -205,28 +197,9 @@ class _Reader:
         )
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
-def _on_meta(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    with torch.no_grad():
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-
-
-def _on_meta_device(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: _meta_device(value) for name, value in kwargs.items()}
-
-
-def _meta_device(value: Any) -> Any:
-    return torch.device("meta") if isinstance(value, torch.device) else value
-
-
 def _extent(node: FxNode) -> str:
     """The elements of a storage that a node makes, as an expression of the call's sizes."""
-    return "+".join(str(value.numel()) for value in _tensors(node.meta.get("val")))
+    return "+".join(str(value.numel()) for value in tensors(node.meta.get("val")))
 
 
 def _shape(node: FxNode) -> list[str]:
@@ -239,32 +212,23 @@ def _may_share(node: FxNode, argument: FxNode) -> bool:
         return True  # an element of a list
     if str(node.target).rpartition(".")[0] in _MAY_BE_INPUT:
         return True
-    return any(
-        argument in nodes and info is not None and not info.is_write
-        for nodes, info in _by_schema(node)
-    )
+    return any(argument in nodes and not info.is_write for nodes, info in _by_schema(node))
 
 
 def _written(node: FxNode) -> list[FxNode]:
-    return [
-        argument
-        for nodes, info in _by_schema(node)
-        if info is not None and info.is_write
-        for argument in nodes
-    ]
+    return [a for nodes, info in _by_schema(node) if info.is_write for a in nodes]
 
 
 def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
-    """Each argument's nodes with what the operator's schema says of their memory."""
+    """Nodes of the arguments of whose memory the operator's schema says something, with that."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return
     for position, argument in enumerate(node.target._schema.arguments):
-        given = node.kwargs.get(argument.name)
-        if position < len(node.args):
-            given = node.args[position]
-        found: list[FxNode] = []
-        map_arg(given, found.append)
-        yield found, argument.alias_info
+        if argument.alias_info is not None:
+            by_name = node.kwargs.get(argument.name)
+            nodes: list[FxNode] = []
+            map_arg(node.args[position] if position < len(node.args) else by_name, nodes.append)
+            yield nodes, argument.alias_info
 
 
 def _is_random(node: FxNode) -> bool:

@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, make_plan
 
@@ -58,16 +58,13 @@ class Lean(nn.Module):
         return self._network[0]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        reason = self._obstacle(args, kwargs)
-        if reason is None:
-            leaves, call = flatten(args, kwargs)
-            found = self._plan(leaves, call, args, kwargs)
-            if isinstance(found, Plan):
-                return found.run(self, leaves)
-            reason = found
-        if reason not in self._warned:
-            self._warned.add(reason)
-            warnings.warn(f"not lean in this call: {reason}", stacklevel=2)
+        leaves, call = flatten(args, kwargs)
+        plan = self._plan(leaves, call, args, kwargs)
+        if isinstance(plan, Plan):
+            return plan.run(self, leaves)
+        if plan not in self._warned:
+            self._warned.add(plan)
+            warnings.warn(f"not lean in this call: {plan}", stacklevel=2)
         return self.network(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
@@ -76,26 +73,22 @@ class Lean(nn.Module):
         Raises:
             RefusedError: the network cannot be lean in this call; says why.
         """
-        leaves, call = flatten(args, kwargs)
-        reason = self._obstacle(args, kwargs)
-        if reason is None:
-            found = self._plan(leaves, call, args, kwargs)
-            reason = None if isinstance(found, Plan) else found
-        if reason is not None:
-            raise RefusedError(reason)
+        plan = self._plan(*flatten(args, kwargs), args, kwargs)
+        if not isinstance(plan, Plan):
+            raise RefusedError(plan)
 
     def train(self, mode: bool = True) -> Lean:
         super().train(mode)
         self.network.training = mode
         return self
 
-    def _obstacle(self, args: Any, kwargs: Any) -> str | None:
+    def _obstacle(self, leaves: list[Any]) -> str | None:
         """Why the network must run as it is."""
         if self.training or _any_trains(self):
             return "it is in training mode; call .eval()"
         if torch.is_grad_enabled() and any(
             tensor.requires_grad
-            for tensor in (*self.parameters(), *pytree.tree_leaves((args, kwargs)))
+            for tensor in (*self.parameters(), *leaves)
             if isinstance(tensor, torch.Tensor)
         ):
             return "gradients are asked for; call it in torch.no_grad() or torch.inference_mode()"
@@ -104,7 +97,9 @@ class Lean(nn.Module):
         return None
 
     def _plan(self, leaves: list[Any], call: str, args: Any, kwargs: Any) -> Plan | str:
-        """The plan that holds for a call, or why there can be none."""
+        """The plan that holds for a call, or why the network must run as it is."""
+        if obstacle := self._obstacle(leaves):
+            return obstacle
         for plan in self.plans:
             if plan.holds(leaves, call):
                 return plan
@@ -113,7 +108,7 @@ class Lean(nn.Module):
             return self._refused[key]
         try:
             with _disable_current_modes(), torch.inference_mode(False):
-                args, kwargs = pytree.tree_map(_stand_in, (args, kwargs))
+                args, kwargs = pytree.tree_map(stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
                 plan = make_plan(self.network, captured, args, kwargs, self.passes)
         except RefusedError as refusal:
@@ -143,7 +138,7 @@ class Lean(nn.Module):
         return copied
 
     def __reduce__(self) -> Any:
-        return _restore, (self.network, self.level, self.passes, self.plans)
+        return Lean, (self.network, self.level, self.passes), {"plans": self.plans}
 
     def extra_repr(self) -> str:
         return f"lean, {self.level}: {', '.join(self.passes)}"
@@ -151,45 +146,25 @@ class Lean(nn.Module):
 
 def share_contents(network: nn.Module, other: nn.Module) -> None:
     """Give another module the network's own parameters, buffers and modules, under their names."""
-    other._parameters = network._parameters
-    other._buffers = network._buffers
-    other._modules = network._modules
-    other._non_persistent_buffers_set = network._non_persistent_buffers_set
+    for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+        setattr(other, name, getattr(network, name))
 
 
 def _any_trains(network: nn.Module) -> bool:
-    """Whether any module of a network trains; `modules()` takes four times as long, each call."""
-    left: list[nn.Module | None] = [network]
+    """Whether any module is in training mode, and that may mean something.
+
+    Layers that only rearrange come out of a copy in training mode, whatever they were. It is asked
+    in each call, and `modules()` would take four times as long.
+    """
+    left: list[Any] = [network]
     seen: set[nn.Module | None] = {None}
     while left:
         module = left.pop()
-        if module not in seen:
-            assert module is not None
-            if _trains(module):
-                return True
-            seen.add(module)
-            left.extend(module._modules.values())
+        if module in seen:
+            continue
+        learns = module.training and next(module.parameters(), None) is not None
+        if learns or (module.training and isinstance(module, _DropoutNd)):
+            return True
+        seen.add(module)
+        left.extend(module._modules.values())
     return False
-
-
-def _trains(module: nn.Module) -> bool:
-    """Whether it is in training mode, and that may mean something.
-
-    Layers that only rearrange come out of a copy in training mode, whatever they were.
-    """
-    if not module.training:
-        return False
-    return isinstance(module, _DropoutNd) or any(True for _ in module.parameters())
-
-
-def _restore(network: nn.Module, level: str, passes: tuple[str, ...], plans: list[Plan]) -> Lean:
-    lean = Lean(network, level, passes)
-    lean.plans = plans
-    return lean
-
-
-def _stand_in(value: Any) -> Any:
-    """A tensor as a call's, for export: without its values, which no plan may depend on."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)

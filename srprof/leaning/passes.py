@@ -26,11 +26,7 @@ class Arranged:
     order: tuple[tuple[FxNode, GraphCall | None], ...]
 
 
-def arrange(
-    graph: Graph,
-    passes: tuple[str, ...],
-    read: Callable[[Graph], Liveness],
-) -> Arranged:
+def arrange(graph: Graph, passes: tuple[str, ...], read: Callable[[Graph], Liveness]) -> Arranged:
     """The graph after these passes; none of them leaves the peak higher than it was.
 
     Args:
@@ -83,18 +79,17 @@ def _split_where_it_saves(
     return best
 
 
-def _ordered(graph: Graph, found: Liveness, passes: tuple[str, ...]) -> tuple[Arranged, int]:
+def _ordered(graph: Graph, liveness: Liveness, passes: tuple[str, ...]) -> tuple[Arranged, int]:
     """The graph's calls in order, and the peak in bytes."""
-    in_place = "in-place" in passes
-    order: tuple[int, ...] = tuple(range(len(found.nodes)))
-    if "schedule" in passes:
-        order = best_order(found.program)
+    program, in_place = liveness.program, "in-place" in passes
+    given: tuple[int, ...] = tuple(range(len(program.steps)))
+    order = best_order(program) if "schedule" in passes else given
     calls = []
-    for number, move in zip(order, found.program.replay(order, in_place=in_place), strict=True):
-        overwritten = move.overwritten
-        call = None if overwritten is None else found.in_place[number][overwritten]
-        calls.append((found.nodes[number], call))
-    return Arranged(graph, tuple(calls)), found.program.peak(order, in_place=in_place)
+    for number, move in zip(order, program.replay(order, in_place=in_place), strict=True):
+        ways = liveness.in_place[number]
+        call = None if move.overwritten is None else ways[move.overwritten]
+        calls.append((liveness.nodes[number], call))
+    return Arranged(graph, tuple(calls)), program.peak(order, in_place=in_place)
 
 
 def _copy(graph: Graph) -> Graph:

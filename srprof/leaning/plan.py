@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from srprof.leaning.capture import Captured, RefusedError, capture
+from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.liveness import Liveness, liveness
 from srprof.leaning.passes import Arranged, arrange
 from srprof.leaning.source import body, name_of
@@ -23,15 +23,7 @@ from srprof.leaning.source import body, name_of
 _numbers = count()
 
 #: What conditions on sizes may name beside the inputs.
-_FUNCTIONS = {
-    "max": max,
-    "min": min,
-    "math": math,
-    "abs": abs,
-    "int": int,
-    "round": round,
-    "torch": torch,
-}
+_FUNCTIONS = {one.__name__: one for one in (max, min, math, abs, int, round, torch)}
 
 
 @dataclass
@@ -81,23 +73,18 @@ class Plan:
             file = f"<lean {self.name} {next(_numbers)}>"
             source = self.source
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-            names: dict[str, Any] = {
-                "aten": torch.ops.aten,
-                "torch": torch,
-                "operator": operator,
-                "math": math,
-                "constants": self.constants,
-            }
+            names: dict[str, object] = {"aten": torch.ops.aten, "constants": self.constants}
+            names |= {"torch": torch, "operator": operator, "math": math}
             exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"
             self._compiled = names["forward"], compile(condition, file, "eval")
         return self._compiled
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_compiled": None}
 
 
-def flatten(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], str]:
+def flatten(args: Sequence[Any], kwargs: Kwargs) -> tuple[list[Any], str]:
     """A call's tensors and other values in a row, and how they lie in its arguments."""
     leaves, call = pytree.tree_flatten((tuple(args), dict(kwargs)))
     return leaves, str(call)
@@ -116,7 +103,7 @@ def _layout(tensor: torch.Tensor) -> tuple[int, ...]:
     return tuple(sorted(range(tensor.dim()), key=lambda axis: -strides[axis]))
 
 
-def capture_call(network: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Captured:
+def capture_call(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Captured:
     """A graph that holds for this call, and for as many others as the code lets it.
 
     Raises:
@@ -139,7 +126,7 @@ def make_plan(
     network: nn.Module,
     captured: Captured,
     args: Sequence[Any],
-    kwargs: dict[str, Any],
+    kwargs: Kwargs,
     passes: tuple[str, ...],
 ) -> Plan:
     """A plan made by these passes, for the lowest peak in this call."""

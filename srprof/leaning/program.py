@@ -6,9 +6,10 @@ integer, so that the search in `schedule` is fast and can be tested with made-up
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import NamedTuple
 
 
@@ -66,20 +67,22 @@ class Program:
     @cached_property
     def users(self) -> tuple[int, ...]:
         """For each storage the steps that touch it, as bits."""
-        users = [0] * len(self.sizes)
-        for number, step in enumerate(self.steps):
-            for storage in step.touches | set(step.creates):
-                users[storage] |= 1 << number
-        return tuple(users)
+        return self._users([step.touches.union(step.creates) for step in self.steps])
 
     @cached_property
     def _possible_users(self) -> tuple[int, ...]:
         """For each storage the steps that touch it in this call or another, as bits."""
-        users = list(self.users)
-        for number, step in enumerate(self.steps):
-            for storage in step.may_touch:
+        return self._users([s.touches.union(s.creates, s.may_touch) for s in self.steps])
+
+    def _users(self, storages: Sequence[Iterable[int]]) -> tuple[int, ...]:
+        users = [0] * len(self.sizes)
+        for number, touched in enumerate(storages):
+            for storage in touched:
                 users[storage] |= 1 << number
         return tuple(users)
+
+    def _bytes(self, storages: Iterable[int]) -> int:
+        return sum(self.sizes[storage] for storage in storages)
 
     @cached_property
     def needs(self) -> tuple[int, ...]:
@@ -98,45 +101,38 @@ class Program:
     @property
     def start(self) -> int:
         """Bytes before the first step."""
-        return sum(self.sizes[storage] for storage in self.given)
+        return self._bytes(self.given)
 
     @property
     def least(self) -> int:
         """Bytes below which no order's peak can be: what is always there, and a step's own."""
         always = self.given & self.pinned
-        base = sum(self.sizes[storage] for storage in always)
         steps = (
-            sum(self.sizes[storage] for storage in step.touches - always - set(step.creates))
-            + (0 if step.overwrites else sum(self.sizes[storage] for storage in step.creates))
+            self._bytes(step.touches - always - set(step.creates))
+            + (0 if step.overwrites else self._bytes(step.creates))
             for step in self.steps
         )
-        return max(self.start, base + max(steps, default=0))
+        return max(self.start, self._bytes(always) + max(steps, default=0))
 
     @cached_property
     def neighbours(self) -> tuple[int, ...]:
         """For each step those that share a storage with it, or may, as bits."""
-        found = []
-        for step in self.steps:
-            bits = 0
-            for storage in step.touches.union(step.creates, step.may_touch):
-                bits |= self._possible_users[storage]
-            found.append(bits)
-        return tuple(found)
+        shared = (step.touches.union(step.creates, step.may_touch) for step in self.steps)
+        users = self._possible_users
+        return tuple(reduce(or_, (users[storage] for storage in each), 0) for each in shared)
 
     @cached_property
     def _outline(self) -> tuple[_Outline, ...]:
         """What `move` reads of each step; the search calls it a million times."""
         return tuple(
             _Outline(
-                made=sum(self.sizes[storage] for storage in step.creates),
+                made=self._bytes(step.creates),
                 mortal=tuple(
                     (self.users[storage], self.sizes[storage])
                     for storage in step.touches.union(step.creates) - self.pinned
                 ),
                 overwrites=tuple(
-                    (self._possible_users[storage], storage)
-                    for storage in step.overwrites
-                    if storage not in self.pinned
+                    (self._possible_users[s], s) for s in step.overwrites if s not in self.pinned
                 ),
             )
             for step in self.steps
@@ -167,6 +163,5 @@ class Program:
     def peak(self, order: Sequence[int] | None = None, *, in_place: bool = True) -> int:
         """Bytes at the most in this order, or in the given one."""
         order = range(len(self.steps)) if order is None else order
-        return max(
-            (move.peak for move in self.replay(order, in_place=in_place)), default=self.start
-        )
+        moves = self.replay(order, in_place=in_place)
+        return max((move.peak for move in moves), default=self.start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -75,12 +75,12 @@ class Proof:
     @property
     def error(self) -> float:
         """The largest relative error."""
-        return max((found.error for found in self.outputs), default=0.0)
+        return max((output.error for output in self.outputs), default=0.0)
 
     @property
     def identical(self) -> bool:
         """Whether every output was the same to the bit."""
-        return all(found.identical for found in self.outputs)
+        return all(output.identical for output in self.outputs)
 
     @property
     def holds(self) -> bool:
@@ -91,30 +91,26 @@ class Proof:
 
 
 def prove(
-    workload: Workload, made: Lean, *, full: bool = False, progress: Progress = silent
+    workload: Workload, lean: Lean, *, full: bool = False, progress: Progress = silent
 ) -> Proof:
     """Run a lean form of the workload's network and the network itself on the CPU, and compare.
 
     A network that takes none of the sizes is run at the workload's own.
 
     Args:
-        made: on the CPU; with its `network`'s weights.
+        lean: on the CPU; with its `network`'s weights.
         full: at every size, and compare the allocator's peaks and the times too.
 
     Raises:
         ModelError: the network raised at its own size, or the lean one where the network did not.
     """
-    network = made.network
     with torch.random.fork_rng(devices=[]), torch.no_grad(), workload.environment():
         torch.manual_seed(0)
-        proof = _outputs(workload, network, made, SIZES if full else SIZES[:1], progress)
-        if full:
-            proof = replace(
-                proof,
-                measured=_allocated(workload, network, made, progress),
-                timed=_times(workload, network, made, progress),
-            )
-    return proof
+        proof = _outputs(workload, lean, SIZES if full else SIZES[:1], progress)
+        if not full:
+            return proof
+        measured = _allocated(workload, lean, progress)
+        return replace(proof, measured=measured, timed=_times(workload, lean, progress))
 
 
 def at_size(workload: Workload, size: Size) -> Workload | None:
@@ -122,20 +118,19 @@ def at_size(workload: Workload, size: Size) -> Workload | None:
 
     None if it takes no image, or a further one would have a side that is no whole number.
     """
-    images = [value.shape for value in workload.args if _is_image(value)]
+    images = [value.shape[-2:] for value in workload.args if _is_image(value)]
     if not images:
         return None
     first = images[0]
-    sides = [[side * new for side, new in zip(i[-2:], size, strict=True)] for i in images]
-    if any(side % old for pair in sides for side, old in zip(pair, first[-2:], strict=True)):
+    if any(side * new % old for i in images for side, new, old in zip(i, size, first, strict=True)):
         return None
-    height, width = first[-2:]
 
     def changed(value: Any) -> Any:
         if not _is_image(value):
             return value
-        high, wide = value.shape[-2] * size[0] // height, value.shape[-1] * size[1] // width
-        return replace(value, shape=(*value.shape[:2], high, wide))
+        sides = zip(value.shape[-2:], size, first, strict=True)
+        shape = (*value.shape[:2], *(side * new // old for side, new, old in sides))
+        return replace(value, shape=shape)
 
     return replace(workload, args=tuple(map(changed, workload.args)))
 
@@ -148,25 +143,18 @@ def _size(workload: Workload) -> Size | None:
     return next((v.shape[-2:] for v in workload.args if _is_image(v)), None)
 
 
-def _outputs(
-    workload: Workload,
-    network: nn.Module,
-    made: Lean,
-    sizes: Sequence[Size],
-    progress: Progress,
-) -> Proof:
-    found: list[Comparison] = []
+def _outputs(workload: Workload, lean: Lean, sizes: Sequence[Size], progress: Progress) -> Proof:
+    outputs: list[Comparison] = []
     untaken = []
     for position, size in enumerate(sizes):
         progress("comparing outputs", position, len(sizes))
         call = at_size(workload, size)
-        if call is not None and _takes(network, call):
-            found += _compared(call, network, made)
+        if call is not None and _takes(lean.network, call):
+            outputs += _compared(call, lean)
         elif call is not None:
             untaken.append(size)
-    if not found:
-        found += _compared(workload, network, made)
-    return Proof(made.level, tuple(found), tuple(untaken), TOLERANCE[workload.dtype])
+    outputs = outputs or list(_compared(workload, lean))
+    return Proof(lean.level, tuple(outputs), tuple(untaken), TOLERANCE[workload.dtype])
 
 
 def _takes(network: nn.Module, call: Workload) -> bool:
@@ -178,31 +166,24 @@ def _takes(network: nn.Module, call: Workload) -> bool:
     return True
 
 
-def _compared(call: Workload, network: nn.Module, made: Lean) -> Iterator[Comparison]:
-    """Outputs on each kind of image; a network that draws random numbers draws the same."""
+def _compared(call: Workload, lean: Lean) -> Iterator[Comparison]:
+    """Outputs on each kind of image."""
     for image in ("random", "natural"):
-        torch.manual_seed(0)
-        state = torch.get_rng_state()
-        before = _called(network, _filled(call, image), call.name)
-        torch.set_rng_state(state)
-        after = _called(made, _filled(call, image), f"the lean {call.name}")
+        before = _output(lean.network, call, image, call.name)
+        after = _output(lean, call, image, f"the lean {call.name}")
         yield compare(image, _size(call), before, after)
 
 
-def _called(module: nn.Module, arguments: tuple[Any, Any], name: str) -> Any:
-    args, kwargs = arguments
+def _output(module: nn.Module, call: Workload, image: str, name: str) -> Any:
+    """What a module gives for such an image; one that draws random numbers draws the same."""
+    torch.manual_seed(0)
+    args, kwargs = call.arguments("cpu")
+    if image == "natural":
+        args, kwargs = pytree.tree_map(natural, (args, kwargs))
     try:
         return module(*args, **kwargs)
     except Exception as error:
         raise ModelError(f"{name} raised {blame(error).describe(error)}") from error
-
-
-def _filled(workload: Workload, image: str) -> tuple[Any, Any]:
-    """The call's arguments, images in them."""
-    args, kwargs = workload.arguments("cpu")
-    if image == "natural":
-        args, kwargs = pytree.tree_map(natural, (args, kwargs))
-    return args, kwargs
 
 
 def _call_for(workload: Workload, network: nn.Module, size: Size) -> Workload:
@@ -211,44 +192,35 @@ def _call_for(workload: Workload, network: nn.Module, size: Size) -> Workload:
     return call if call is not None and _takes(network, call) else workload
 
 
-def _allocated(
-    workload: Workload, network: nn.Module, made: Lean, progress: Progress
-) -> Measured | None:
+def _allocated(workload: Workload, lean: Lean, progress: Progress) -> Measured | None:
     """Peaks of a run of each by the CPU's allocator."""
     peaks = []
-    call = _call_for(workload, network, MEMORY_SIZE)
+    call = _call_for(workload, lean.network, MEMORY_SIZE)
     inputs = [value.shape if _is_image(value) else value for value in call.args]
-    if call.kwargs:
-        inputs.append(call.kwargs)
-    for position, module in enumerate((network, made)):
+    inputs += [call.kwargs] if call.kwargs else []
+    how: Any = {"dtype": call.dtype, "channels_last": call.channels_last, "repeat": 0}
+    for position, module in enumerate((lean.network, lean)):
         progress("measuring memory", position, 2)
-        measurement = measure(
-            module,
-            *inputs,
-            device="cpu",
-            dtype=call.dtype,
-            channels_last=call.channels_last,
-            repeat=0,
-        )
-        warm = measurement.memory.warm
+        warm = measure(module, *inputs, device="cpu", **how).memory.warm
         if warm is None or warm.max_allocated is None:
             return None
         peaks.append(warm.max_allocated)
     return Measured(_size(call), *peaks)
 
 
-def _times(workload: Workload, network: nn.Module, made: Lean, progress: Progress) -> Timed:
+def _times(workload: Workload, lean: Lean, progress: Progress) -> Timed:
     """Ratios of runs that follow each other, whose order changes every time."""
     keep_freed_memory()  # else the system's pages are now one's cost, now the other's
-    call = _call_for(workload, network, TIME_SIZE)
-    return Timed(_size(call), time_ratios(network, made, *call.arguments("cpu"), progress=progress))
+    call = _call_for(workload, lean.network, TIME_SIZE)
+    ratios = time_ratios(lean.network, lean, *call.arguments("cpu"), progress=progress)
+    return Timed(_size(call), ratios)
 
 
 def time_ratios(
     network: nn.Module,
-    made: nn.Module,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
+    lean: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
     *,
     pairs: int = PAIRS,
     progress: Progress = silent,
@@ -257,11 +229,10 @@ def time_ratios(
     ratios = []
     for pair in range(pairs + 1):
         progress("timing", pair, pairs + 1)
-        order = (network, made) if pair % 2 else (made, network)
         seconds = {}
-        for module in order:
+        for module in (network, lean) if pair % 2 else (lean, network):
             began = perf_counter()
             module(*args, **kwargs)
             seconds[module] = perf_counter() - began
-        ratios.append(seconds[made] / seconds[network])
+        ratios.append(seconds[lean] / seconds[network])
     return summarize(ratios[1:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise, takewhile
 from typing import Any
@@ -40,12 +41,11 @@ class Fusion:
 
 def fusions(graph: Graph) -> list[Fusion]:
     """Concatenations of channels that nothing but 1x1 convolutions read."""
-    found = []
-    for node in graph.find_nodes(op="call_function", target=aten.cat.default):
-        users = tuple(node.users)
-        if users and _joins_channels(node) and all(_is_pointwise(user, node) for user in users):
-            found.append(Fusion(node, users))
-    return found
+    return [
+        Fusion(node, tuple(node.users))
+        for node in graph.find_nodes(op="call_function", target=aten.cat.default)
+        if node.users and _joins_channels(node) and all(_is_pointwise(u, node) for u in node.users)
+    ]
 
 
 def split_fusion(fusion: Fusion, summands: int) -> None:
@@ -66,10 +66,8 @@ def _joined(fusion: Fusion, summands: int) -> list[FxNode]:
     parts, before = fusion.parts, fusion.concatenation
     bounds = [len(parts) * number // summands for number in range(summands + 1)]
     groups = [parts[start:stop] for start, stop in pairwise(bounds)]
-    with _Inserting(before, before=before) as add:
-        return [
-            group[0] if len(group) == 1 else add(aten.cat.default, group, 1) for group in groups
-        ]
+    with _inserting(before, before=before) as add:
+        return [g[0] if len(g) == 1 else add(aten.cat.default, g, 1) for g in groups]
 
 
 def _split(parts: list[FxNode], convolution: FxNode) -> None:
@@ -77,9 +75,9 @@ def _split(parts: list[FxNode], convolution: FxNode) -> None:
     weight, bias = convolution.args[1], _argument(convolution, "bias")
     outputs, inputs = _sizes(weight)[:2]
     stop = int(_sizes(first)[1])
-    with _Inserting(convolution, before=_after(first)) as add:  # so that no size keeps it alive
+    with _inserting(convolution, before=_after(first)) as add:  # so that no size keeps it alive
         batch, height, width = (add(aten.sym_size.int, first, axis) for axis in (0, 2, 3))
-    with _Inserting(convolution, before=convolution) as add:
+    with _inserting(convolution, before=convolution) as add:
         matrix = add(aten.view.default, weight, [1, outputs, inputs])
         columns = add(aten.slice.Tensor, weight, 1, 0, stop)
         image = add(aten.conv2d.default, first, columns, bias)
@@ -125,17 +123,16 @@ def _fold(convolution: FxNode, norm: FxNode) -> None:
     gamma, beta, mean, variance = norm.args[1:5]
     epsilon = norm.args[7]
     weight, bias = convolution.args[1], _argument(convolution, "bias")
-    with _Inserting(norm, before=norm) as add:
+    with _inserting(norm, before=norm) as add:
         scale = add(aten.rsqrt.default, add(aten.add.Tensor, variance, epsilon))
         if gamma is not None:
             scale = add(aten.mul.Tensor, scale, gamma)
         scaled = add(aten.mul.Tensor, weight, add(aten.view.default, scale, [-1, 1, 1, 1]))
         shift = mean if bias is None else add(aten.sub.Tensor, mean, bias)
         shift = add(aten.mul.Tensor, shift, scale)
-        negative = beta is None
-        offset = add(aten.neg.default, shift) if negative else add(aten.sub.Tensor, beta, shift)
+        offset = (aten.neg.default, shift) if beta is None else (aten.sub.Tensor, beta, shift)
         result = add(
-            aten.conv2d.default, convolution.args[0], scaled, offset, *convolution.args[3:]
+            aten.conv2d.default, convolution.args[0], scaled, add(*offset), *convolution.args[3:]
         )
     norm.replace_all_uses_with(result)
     _erase(norm)
@@ -164,8 +161,7 @@ def _is_pointwise(node: FxNode, source: FxNode) -> bool:
         return False
     if not isinstance(node.args[1], FxNode) or _sizes(node.args[1])[2:] != [1, 1]:
         return False
-    sizes = (_argument(node, name) for name in ("stride", "padding", "groups"))
-    stride, padding, groups = sizes
+    stride, padding, groups = (_argument(node, n) for n in ("stride", "padding", "groups"))
     return set(stride) == {1} and set(padding) == {0} and groups == 1
 
 
@@ -198,25 +194,17 @@ def _erase(node: FxNode) -> None:
         node.graph.erase_node(node)
 
 
-class _Inserting:
-    """Calls added before a node, with their fake values and the origin of another node."""
+@contextmanager
+def _inserting(origin: FxNode, before: FxNode) -> Iterator[Callable[..., FxNode]]:
+    """What adds a call before a node, with its fake value and the origin of another node."""
+    graph, mode = before.graph, origin.meta["val"].fake_mode
 
-    def __init__(self, origin: FxNode, before: FxNode) -> None:
-        self.origin = {key: origin.meta[key] for key in _ORIGIN if key in origin.meta}
-        self.graph = before.graph
-        self.point = self.graph.inserting_before(before)
-        self.mode = origin.meta["val"].fake_mode
-
-    def __enter__(self) -> Callable[..., FxNode]:
-        self.point.__enter__()
-        return self._add
-
-    def __exit__(self, *error: Any) -> None:
-        self.point.__exit__(*error)
-
-    def _add(self, target: Any, *args: Any) -> FxNode:
-        node = self.graph.call_function(target, args)
-        with self.mode, enable_python_dispatcher(), torch.no_grad():
+    def add(target: Any, *args: Any) -> FxNode:
+        node = graph.call_function(target, args)
+        with mode, enable_python_dispatcher(), torch.no_grad():
             node.meta["val"] = target(*map_arg(args, lambda value: value.meta["val"]))
-        node.meta.update(self.origin)
+        node.meta.update({key: origin.meta[key] for key in _ORIGIN if key in origin.meta})
         return node
+
+    with graph.inserting_before(before):
+        yield add

@@ -96,26 +96,19 @@ def lean(
     call = call_of(model, example, weights=weights, dtype=dtype or "float32")
     model, workload = call.spec, resolve(call)
     with workload.environment():
-        made = _made(workload, model, level)
-        tiling = tiles and _local(made.network, workload.name, tiles)
-        device = next((str(p.device) for p in made.parameters()), "cpu")
+        built = workload.instance("cpu").model if isinstance(model, str) else copy.deepcopy(model)
+        module = Lean(built.requires_grad_(False), level)
+        tiling = tiles and _local(module.network, workload.name, tiles)
+        device = next((str(p.device) for p in module.parameters()), "cpu")
         args, kwargs = workload.arguments(device)
         try:
-            made.eval().prepare(*args, **kwargs)
+            module.eval().prepare(*args, **kwargs)
         except RefusedError as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
-    made.train(mode=not isinstance(model, str) and model.training)
+    module.train(mode=not isinstance(model, str) and model.training)
     if tiles is None or tiling is None:
-        return made
-    return Tiled(made, tiles, tiling.halo, tiling.multiple, progress)
-
-
-def _made(workload: Workload, model: Any, level: str) -> Lean:
-    """The lean network on a copy, on its own device."""
-    if isinstance(model, str):
-        return Lean(workload.instance("cpu").model.requires_grad_(False), level)
-    copied = copy.deepcopy(model)
-    return Lean(copied.requires_grad_(False), level)
+        return module
+    return Tiled(module, tiles, tiling.halo, tiling.multiple, progress)
 
 
 def savings(
@@ -138,15 +131,15 @@ def savings(
         with _naming(workload):
             captured = capture_call(model.requires_grad_(False), args, kwargs)
     for count in range(1, len(passes) + 1):
-        made = Lean(model, level, passes[:count])
+        module = Lean(model, level, passes[:count])
         with _naming(workload):
-            made.plans = [make_plan(model, captured, args, kwargs, made.passes)]
-        after = _analyzed(workload, made)
+            module.plans = [make_plan(model, captured, args, kwargs, module.passes)]
+        after = _analyzed(workload, module)
         stages.append(Stage(passes[count - 1], _peaks(after)))
     if tiles is None or tiling is None:
-        return Savings(tuple(stages), before, after, made)
-    after = _analyzed(workload, Tiled(made, tiles, tiling.halo, tiling.multiple))
-    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, made, tiling)
+        return Savings(tuple(stages), before, after, module)
+    after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
+    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
 
 
 @contextmanager
@@ -158,9 +151,9 @@ def _naming(workload: Workload) -> Iterator[None]:
         raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
 
 
-def _analyzed(workload: Workload, made: nn.Module) -> Analysis:
+def _analyzed(workload: Workload, module: nn.Module) -> Analysis:
     """The analysis of another module in the workload's call."""
-    return analyze(run_trace(replace(workload, build=lambda device: copy_model(made, device))))
+    return analyze(run_trace(replace(workload, build=lambda device: copy_model(module, device))))
 
 
 def _local(network: nn.Module, name: str, tiles: tuple[int, int]) -> Locality:

@@ -9,17 +9,15 @@ reserved. No time is known of an event: each comes a microsecond after the one b
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from srprof.codec import JsonObject
 from srprof.memory.allocator import SegmentInfo
 from srprof.memory.simulation import Event
 from srprof.paths import short_path
-from srprof.records import Trace
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
-
-Frame = dict[str, Any]
 
 
 def memory_viz(analysis: Analysis) -> bytes:
@@ -28,24 +26,16 @@ def memory_viz(analysis: Analysis) -> bytes:
     return pickle.dumps(snapshot(analysis), protocol=4)
 
 
-def snapshot(analysis: Analysis) -> dict[str, Any]:
+def snapshot(analysis: Analysis) -> JsonObject:
     """The object that the pickle holds."""
     events: list[Event] = []
     simulation = analysis.observe_allocator(events.append)
-    entries: list[dict[str, Any]] = []
-    made: dict[int, list[Frame]] = {}  # by address, what the block there was made by
+    entries: list[JsonObject] = []
+    made: dict[int, list[JsonObject]] = {}  # by address, what the block there was made by
     for time, event in enumerate(events):
         frames = _frames(event, analysis)
-        entries.append(
-            {
-                "action": event.action,
-                "addr": event.address,
-                "size": event.nbytes,
-                "stream": 0,
-                "time_us": time,
-                "frames": frames,
-            }
-        )
+        what = {"action": event.action, "addr": event.address, "size": event.nbytes}
+        entries.append({**what, "stream": 0, "time_us": time, "frames": frames})
         if event.action == "alloc":
             made[event.address] = frames
     expandable = analysis.allocator.expandable_segments
@@ -56,30 +46,25 @@ def snapshot(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _frames(event: Event, analysis: Analysis) -> list[Frame]:
+def _frames(event: Event, analysis: Analysis) -> list[JsonObject]:
     """Where an event happened, the innermost frame first."""
     if event.node is None:
         image = event.image
         when = "loading the network" if image is None else f"before or after image {image}"
         return [{"filename": "", "line": 0, "name": when}]
-    node = _trace(event, analysis).nodes[event.node]
+    constructor = analysis.program and analysis.program.construction
+    trace = constructor if event.image is None else analysis.runs[event.image]
+    assert trace is not None
+    node = trace.nodes[event.node]
     frames = [{"filename": node.module, "line": node.index, "name": f"aten::{node.op}"}]
     if node.file:
         frames.append({"filename": short_path(node.file), "line": node.line, "name": node.function})
     return frames
 
 
-def _trace(event: Event, analysis: Analysis) -> Trace:
-    """What was run: an image, or the network's constructor."""
-    if event.image is not None:
-        return analysis.runs[event.image]
-    assert analysis.program is not None and analysis.program.construction is not None
-    return analysis.program.construction
-
-
 def _segment(
-    segment: SegmentInfo, made: dict[int, list[Frame]], expandable: bool
-) -> dict[str, Any]:
+    segment: SegmentInfo, frames: dict[int, list[JsonObject]], expandable: bool
+) -> JsonObject:
     active = sum(block.size for block in segment.blocks if block.in_use)
     return {
         "device": 0,
@@ -99,7 +84,7 @@ def _segment(
                 "size": block.size,
                 "requested_size": block.requested,
                 "state": "active_allocated" if block.in_use else "inactive",
-                "frames": made[block.address] if block.in_use else [],
+                "frames": frames[block.address] if block.in_use else [],
             }
             for block in segment.blocks
         ],

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from srprof.codec import JsonObject, pick
 from srprof.paths import place
 from srprof.words import shape_text
 
@@ -30,38 +31,28 @@ def perfetto(analysis: Analysis) -> str:
     )
 
 
-def _names(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    named = (
-        ("process_name", _PROCESS, 0, analysis.trace.spec),
-        ("thread_name", _PROCESS, _MODULES, "modules"),
-        ("thread_name", _PROCESS, _OPS, "ATen calls"),
-    )
-    for kind, process, thread, name in named:
-        yield {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+def _names(analysis: Analysis) -> Iterator[JsonObject]:
+    for kind, thread, name in (
+        ("process_name", 0, analysis.trace.spec),
+        ("thread_name", _MODULES, "modules"),
+        ("thread_name", _OPS, "ATen calls"),
+    ):
+        yield {"ph": "M", "name": kind, "pid": _PROCESS, "tid": thread, "args": {"name": name}}
 
 
-def _nodes(analysis: Analysis) -> Iterator[dict[str, Any]]:
+def _nodes(analysis: Analysis) -> Iterator[JsonObject]:
     for node, parts in zip(analysis.trace.nodes, analysis.memory.parts, strict=True):
-        yield {
-            "ph": "X",
-            "name": node.op,
-            "cat": "op",
-            "pid": _PROCESS,
-            "tid": _OPS,
-            "ts": node.index,
-            "dur": 1,
-            "args": {
-                "node": node.index,
-                "module": node.module,
-                "line": place(node.file, node.line),
-                "shape": shape_text(node.shape),
-                "eager": parts.eager,
-                "planned": parts.planned,
-            },
+        args = {
+            "node": node.index,
+            "module": node.module,
+            "line": place(node.file, node.line),
+            "shape": shape_text(node.shape),
+            **pick(parts, "eager planned"),
         }
+        yield {**_slice(node.op, "op", _OPS, node.index, node.index + 1), "args": args}
 
 
-def _modules(analysis: Analysis) -> Iterator[dict[str, Any]]:
+def _modules(analysis: Analysis) -> Iterator[JsonObject]:
     """Each module from its first node to its last, as long as nodes of it follow each other."""
     nodes = analysis.trace.nodes
     open_: list[tuple[str, int]] = []
@@ -73,24 +64,17 @@ def _modules(analysis: Analysis) -> Iterator[dict[str, Any]]:
             same += 1
         while len(open_) > same:
             name, start = open_.pop()
-            yield _slice(name, start, index)
+            yield _slice(name, "module", _MODULES, start, index)
         open_ += [(part, index) for part in path[same:]]
 
 
-def _slice(name: str, start: int, end: int) -> dict[str, Any]:
-    return {
-        "ph": "X",
-        "name": name,
-        "cat": "module",
-        "pid": _PROCESS,
-        "tid": _MODULES,
-        "ts": start,
-        "dur": end - start,
-    }
+def _slice(name: str, kind: str, row: int, start: int, end: int) -> JsonObject:
+    where = {"pid": _PROCESS, "tid": row, "ts": start, "dur": end - start}
+    return {"ph": "X", "name": name, "cat": kind, **where}
 
 
-def _counters(analysis: Analysis) -> Iterator[dict[str, Any]]:
+def _counters(analysis: Analysis) -> Iterator[JsonObject]:
     """Bytes at the end of each node, by part."""
     for index, parts in enumerate(analysis.memory.parts):
-        values = {name: getattr(parts, name) for name in ("net", "input", "output", "kept", "held")}
+        values = pick(parts, "net input output kept held")
         yield {"ph": "C", "name": "memory", "pid": _PROCESS, "ts": index, "args": values}

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from srprof.output import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 #: What `--figure-kind` takes, and how the name of a figure's file may end.
 KINDS = ("roofline", "modules")
@@ -49,6 +51,20 @@ LOOKS = {
     "norm": Look("normalisation", "#882255", "*"),
     "other": Look("other", "#555555", "d"),
 }
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure without pyplot, whose global state is the user's."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def annotate(
+    axes: Axes, text: str, at: tuple[float, float], x: float, y: float, **look: Any
+) -> Text:
+    """Write beside a point, so many typographic points away from it."""
+    return axes.annotate(text, at, xytext=(x, y), textcoords="offset points", **look)
 
 
 def save(draw: Callable[[], Figure], path: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import atan2, degrees
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.analysis import Analysis
 from srprof.cost.profiles import Profile
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
-from srprof.render.figures import LOOKS, save
-from srprof.words import shape_text
+from srprof.render.figures import LOOKS, annotate, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,32 +29,22 @@ _CAPTION = (
     "without any\ncounts one for each element that it reads or writes, whichever are more."
 )
 _WIDTH = 9.0
+_LEGEND: Any = {"loc": "outside lower center", "fontsize": 9, "frameon": False}
 
 
 def write_figure(analysis: Analysis, kind: str, path: str) -> None:
-    """Draw an analysis that has a prediction, in the format that the file's name ends in.
-
-    Args:
-        kind: one of `srprof.render.FIGURES`. path: ends in one of `ENDINGS`.
-
-    Raises:
-        InputError: the system refuses to write the file.
-    """
+    """Draw one of `srprof.render.figures.KINDS` of an analysis that has a prediction."""
     drawings: dict[str, Callable[[Analysis], Figure]] = {"roofline": roofline, "modules": modules}
     save(lambda: drawings[kind](analysis), path)
 
 
-def _new_figure(height: float, analysis: Analysis, what: str) -> tuple[Figure, Axes]:
-    """A figure without pyplot, whose global state is the user's."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+def _titled(height: float, analysis: Analysis, what: str) -> tuple[Figure, Axes]:
+    figure = new_figure(_WIDTH, height)
     axes = figure.add_subplot()
-    found = _predicted(analysis)
-    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in analysis.trace.inputs)
+    trace, estimate = analysis.trace, _predicted(analysis)
     axes.set_title(
-        f"{analysis.trace.name} at {tensors}: {what}\n"
-        f"{1e3 * found.seconds:.2f} ms predicted on {found.profile.title}",
+        f"{trace.name} at {trace.inputs_text}: {what}\n"
+        f"{1e3 * estimate.seconds:.2f} ms predicted on {estimate.profile.title}",
         loc="left",
         fontsize=10,
     )
@@ -75,20 +64,14 @@ class Point(NamedTuple):
 
 
 def points(estimate: Estimate) -> list[Point]:
-    """The nodes that run, slowest first, so that small points are drawn over large ones.
-
-    A node without multiply-adds counts one operation for each element that it reads or writes,
-    whichever are more.
-    """
-    placed = [_point(node) for node in estimate.nodes if node.bound != "free"]
-    return sorted((p for p in placed if p is not None), key=lambda p: -p.seconds)
-
-
-def _point(node: NodeEstimate) -> Point | None:
-    done, moved = operations(node), node.cost.read + node.cost.written
-    if not (done and moved and node.seconds):
-        return None
-    return Point(node.cost.family, done / moved, done / node.seconds, node.seconds)
+    """The nodes that run, slowest first, so that small points are drawn over large ones."""
+    placed = []
+    for node in estimate.nodes:
+        done, moved = operations(node), node.cost.read + node.cost.written
+        if node.bound != "free" and done and moved and node.seconds:
+            speed = done / node.seconds
+            placed.append(Point(node.cost.family, done / moved, speed, node.seconds))
+    return sorted(placed, key=lambda point: -point.seconds)
 
 
 def operations(node: NodeEstimate) -> float:
@@ -99,29 +82,20 @@ def operations(node: NodeEstimate) -> float:
 
 def roofline(analysis: Analysis) -> Figure:
     """The nodes as points under the device's roofs; a point's area is the node's time."""
-    found = _predicted(analysis)
-    placed = points(found)
-    figure, axes = _new_figure(6.8, analysis, "roofline")
+    estimate = _predicted(analysis)
+    placed = points(estimate)
+    figure, axes = _titled(6.8, analysis, "roofline")
     axes.set_xscale("log")
     axes.set_yscale("log")
     if placed:
-        left, right = _limits([p.intensity for p in placed], found.profile)
-        lowest = min(p.speed for p in placed)
+        left, right = _limits([p.intensity for p in placed], estimate.profile)
+        lowest = min(*(p.speed for p in placed), estimate.profile.bandwidth * left)
         axes.set_xlim(left, right)
-        axes.set_ylim(
-            min(lowest, found.profile.bandwidth * left) / 2, 4 * max(roofs(found).values())
-        )
+        axes.set_ylim(lowest / 2, 4 * max(roofs(estimate).values()))
         _draw_points(axes, placed)
-        slopes = _draw_roofs(axes, found, left, right)
-        figure.legend(
-            *_legend(axes),
-            title=_CAPTION,
-            title_fontsize=8,
-            loc="outside lower center",
-            ncols=2,
-            fontsize=9,
-            frameon=False,
-        )
+        slopes = _draw_roofs(axes, estimate, left, right)
+        handles, labels = _legend(axes)
+        figure.legend(handles, labels, title=_CAPTION, title_fontsize=8, ncols=2, **_LEGEND)
         figure.draw_without_rendering()  # only now the slopes' angle is known
         for text, bandwidth in slopes:
             text.set_rotation(_angle(axes, left, right, bandwidth))
@@ -157,17 +131,11 @@ def _draw_points(axes: Axes, placed: Sequence[Point]) -> None:
         look, members = LOOKS[family], by_family[family]
         count = f"{len(members)} node{'s' if len(members) > 1 else ''}"
         axes.scatter(
-            [p.intensity for p in members],
-            [p.speed for p in members],
+            [p.intensity for p in members], [p.speed for p in members],
             s=[max(_SMALLEST, _LARGEST * p.seconds / slowest) for p in members],
-            c=look.color,
-            marker=look.marker,
-            alpha=0.55,
-            edgecolors="white",
-            linewidths=0.6,
-            zorder=3 + order,
-            label=f"{look.label}: {count}, {1e3 * totals[family]:.2f} ms",
-        )
+            c=look.color, marker=look.marker, alpha=0.55, edgecolors="white", linewidths=0.6,
+            zorder=3 + order, label=f"{look.label}: {count}, {1e3 * totals[family]:.2f} ms",
+        )  # fmt: skip
 
 
 def _legend(axes: Axes) -> tuple[list[Line2D], list[str]]:
@@ -201,34 +169,22 @@ def _draw_roofs(
     for name, bandwidth in slopes.items():
         end, style = highest / bandwidth, "-" if name == "memory" else "--"
         axes.plot([left, end], [bandwidth * left, highest], style, color="black", linewidth=1.2)
-        label = axes.annotate(
-            f"{name} {bandwidth / 1e9:,.0f} GB/s",
-            (start, bandwidth * start),
-            xytext=(-4, 4),
-            textcoords="offset points",
-            rotation_mode="anchor",
-            fontsize=9,
-        )
+        text = f"{name} {bandwidth / 1e9:,.0f} GB/s"
+        at = (start, bandwidth * start)
+        label = annotate(axes, text, at, -4, 4, rotation_mode="anchor", fontsize=9)
         labels.append((label, bandwidth))
     for peak in set(peaks.values()):
         axes.plot([peak / profile.bandwidth, right], [peak, peak], color="black", linewidth=1.2)
         names = ", ".join(mode for mode, value in peaks.items() if value == peak)
-        axes.annotate(
-            f"{names}\n{peak / 1e12:,.4g} TFLOP/s",
-            (right, peak),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        text = f"{names}\n{peak / 1e12:,.4g} TFLOP/s"
+        annotate(axes, text, (right, peak), 5, 0, va="center", fontsize=9)
     return labels
 
 
 def _angle(axes: Axes, left: float, right: float, bandwidth: float) -> float:
     """Degrees at which a line of this bandwidth rises in the drawn axes."""
-    (x0, y0), (x1, y1) = axes.transData.transform(
-        [(left, bandwidth * left), (right, bandwidth * right)]
-    )
+    line = [(left, bandwidth * left), (right, bandwidth * right)]
+    (x0, y0), (x1, y1) = axes.transData.transform(line)
     return degrees(atan2(y1 - y0, x1 - x0))
 
 
@@ -245,14 +201,14 @@ def module_times(analysis: Analysis, most: int = MOST_BARS) -> dict[str, dict[st
     deepest = max((len(_parts(node.cost.module)) for node in running), default=0)
     bars: dict[str, dict[str, float]] = {}
     for depth in range(1, max(deepest, 1) + 1):
-        found: dict[str, dict[str, float]] = {}
+        opened: dict[str, dict[str, float]] = {}
         for node in running:
             path = ".".join(_parts(node.cost.module)[:depth])
-            times = found.setdefault(path, {})
+            times = opened.setdefault(path, {})
             times[node.cost.family] = times.get(node.cost.family, 0.0) + node.seconds
-        if bars and len(found) > most:
+        if bars and len(opened) > most:
             break
-        bars = found
+        bars = opened
     return bars
 
 
@@ -263,8 +219,8 @@ def _parts(path: str) -> list[str]:
 def modules(analysis: Analysis) -> Figure:
     """A bar for each module, its parts the families of operations, from the first to run down."""
     bars = module_times(analysis)
-    found = _predicted(analysis)
-    figure, axes = _new_figure(1.9 + 0.26 * len(bars), analysis, "time by module")
+    estimate = _predicted(analysis)
+    figure, axes = _titled(1.9 + 0.26 * len(bars), analysis, "time by module")
     names = [path or "(the model itself)" for path in bars]
     rows = range(len(bars))
     start = [0.0] * len(bars)
@@ -281,20 +237,14 @@ def modules(analysis: Analysis) -> Figure:
         )  # fmt: skip
         start = [a + b for a, b in zip(start, widths, strict=True)]
     for row, total in zip(rows, start, strict=True):
-        axes.annotate(
-            f"{total:.2f} ms, {found.share(total / 1e3):.0%}",
-            (total, row),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+        text = f"{total:.2f} ms, {estimate.share(total / 1e3):.0%}"
+        annotate(axes, text, (total, row), 4, 0, va="center", fontsize=8)
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18 * max(start, default=1.0))
     axes.set_xlabel("predicted time (ms)")
     axes.set_ylabel("module, in the order of the run")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    figure.legend(ncols=4, **_LEGEND)
     return figure
 
 

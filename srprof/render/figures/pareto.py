@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
 from srprof.figures import find, peak_names
-from srprof.render.figures import save
+from srprof.render.figures import annotate, new_figure, save
 from srprof.sweeping.grid import parse_metrics
 from srprof.sweeping.record import SweepPlan
 
@@ -19,13 +19,10 @@ Row = Mapping[str, Any]
 Point = tuple[float, float]
 
 #: Okabe and Ito's colours, and markers, one for each input.
-_LOOKS = tuple(
-    zip(
-        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
-        ("o", "s", "^", "D", "v", "P", "X"),
-        strict=True,
-    )
-)
+_LOOKS = (
+    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"),
+    ("#56B4E9", "P"), ("#000000", "X"),
+)  # fmt: skip
 #: What the plot's axes are if nobody says: the first of each that the sweep has.
 _COSTS = ("latency_ms", "eager", "allocated")
 _CAPACITIES = ("params", "flops", "macs", "convs")
@@ -62,11 +59,7 @@ def axes_of(text: str | None, metrics: Sequence[str], profile: object | None) ->
                 raise InputError(f"--pareto {text}: after a metric stands :max, :min or nothing")
             (metric,) = parse_metrics([name], profile)
             chosen.append(Axis(metric, direction == "max"))
-    if (
-        len(chosen) != 2
-        or chosen[0].metric == chosen[1].metric
-        or any(axis.metric not in metrics for axis in chosen)
-    ):
+    if len(chosen) != 2 or len({axis.metric for axis in chosen} & set(metrics)) != 2:
         raise InputError(
             "--pareto takes two of this sweep's metrics, as in eager,params:max; there are "
             + ", ".join(metrics)
@@ -88,26 +81,24 @@ def front(points: Sequence[Point]) -> list[int]:
 
 
 def write_pareto(plan: SweepPlan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
-    """Draw the rows that did not fail, in the format that the file's name ends in.
-
-    Raises:
-        InputError: the system refuses to write the file.
-    """
+    """Draw the rows that did not fail, in the format that the file's name ends in."""
     save(lambda: pareto(plan, rows, axes), path)
 
 
 def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
     """A point for each configuration; one front for each input, as no two images compare."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    figure = new_figure(9.0, 6.0)
     axes = figure.add_subplot()
     by_input: dict[str, list[Row]] = {}
     for row in rows:
         if not row["error"]:
             by_input.setdefault(row["input"], []).append(row)
     for number, (size, members) in enumerate(by_input.items()):
-        _draw(axes, plan, size, members, chosen, _LOOKS[number % len(_LOOKS)], len(by_input))
+        best = _draw(axes, size, members, chosen, *_LOOKS[number % len(_LOOKS)])
+        few = plan.arguments and len(by_input) * len(best) <= _MOST_NAMES
+        for index, point in best.items() if few else ():
+            text = ", ".join(f"{name}={members[index][name]!r}" for name in plan.arguments)
+            annotate(axes, text, point, 6, -9, fontsize=7)
     for axis, way in zip(chosen, ("x", "y"), strict=True):
         title, unit = find(axis.metric).title, find(axis.metric).unit
         getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
@@ -115,11 +106,9 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
         if len(by_input) > 1 and 0 < 20 * min(values) < max(values):
             _logarithmic(axes, way)
     count = sum(map(len, by_input.values()))
-    axes.set_title(
-        f"{plan.call.spec}: {count} configurations; joined: none other has {_better(chosen)}",
-        loc="left",
-        fontsize=10,
-    )
+    better = " and ".join(f"{'more' if a.more else 'less'} {find(a.metric).title}" for a in chosen)
+    title = f"{plan.call.spec}: {count} configurations; joined: none other has {better}"
+    axes.set_title(title, loc="left", fontsize=10)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
     axes.margins(0.08)
     if by_input:
@@ -137,23 +126,10 @@ def _logarithmic(axes: Axes, way: str) -> None:
     scale.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
-def _better(chosen: tuple[Axis, Axis]) -> str:
-    """`less eager peak and more parameters`."""
-    return " and ".join(
-        f"{'more' if axis.more else 'less'} {find(axis.metric).title}" for axis in chosen
-    )
-
-
 def _draw(
-    axes: Axes,
-    plan: SweepPlan,
-    size: str,
-    rows: Sequence[Row],
-    chosen: tuple[Axis, Axis],
-    look: tuple[str, str],
-    inputs: int,
-) -> None:
-    color, marker = look
+    axes: Axes, size: str, rows: Sequence[Row], chosen: tuple[Axis, Axis], color: str, marker: str
+) -> dict[int, Point]:
+    """All points of an input, and its front joined: its points by their rows, left to right."""
     x, y = ([row[axis.metric] / find(axis.metric).factor for row in rows] for axis in chosen)
     points = list(zip(x, y, strict=True))
     signs = [-1 if axis.more else 1 for axis in chosen]
@@ -164,13 +140,4 @@ def _draw(
         *zip(*(points[i] for i in best), strict=True), f"-{marker}", color=color, markersize=6,
         linewidth=1.2, label=size,
     )  # fmt: skip
-    if not plan.arguments or inputs * len(best) > _MOST_NAMES:
-        return
-    for index in best:
-        axes.annotate(
-            ", ".join(f"{name}={rows[index][name]!r}" for name in plan.arguments),
-            points[index],
-            xytext=(6, -9),
-            textcoords="offset points",
-            fontsize=7,
-        )
+    return {i: points[i] for i in best}

@@ -9,7 +9,7 @@ import numpy as np
 
 from srprof.errors import InputError
 from srprof.quality.spectrum import ModuleSpectra, Spectra, Spectrum
-from srprof.render.figures import save
+from srprof.render.figures import new_figure, save
 from srprof.render.views.spectrum import title
 from srprof.words import shape_text
 
@@ -27,43 +27,30 @@ _BEFORE, _AFTER = "#0072B2", "#D55E00"
 
 
 def write_spectra(spectra: Spectra, path: str) -> None:
-    """Draw the spectra in the format that the file's name ends in.
-
-    Args:
-        path: ends in one of `srprof.render.figures.ENDINGS`.
-
-    Raises:
-        InputError: too many modules for one picture, or the system refuses to write the file.
-    """
+    """Draw the spectra in the format that the file's name ends in."""
     save(lambda: draw(spectra), path)
 
 
 def draw(spectra: Spectra) -> Figure:
     """A row for each module: maps, spectra and densities, before and after it."""
-    from matplotlib.figure import Figure
-
     count = len(spectra.modules)
     if count > MOST_ROWS:
         raise InputError(
             f"--figure: {count} modules are more than one picture can show ({MOST_ROWS}); name "
             "fewer with --module"
         )
-    figure = Figure(figsize=(_WIDTH, 1.3 + _ROW * count), layout="constrained")
+    figure = new_figure(_WIDTH, 1.3 + _ROW * count)
     figure.suptitle(
         f"{spectra.spec} on {Path(spectra.image).name}, {shape_text(spectra.shape)}: "
         "mean feature maps, their power spectra (log), power by frequency",
-        fontsize=10,
-        x=0.01,
-        ha="left",
-    )
+        fontsize=10, x=0.01, ha="left",
+    )  # fmt: skip
     rows = figure.subplots(count, 5, squeeze=False, width_ratios=(1, 1, 1, 1, 1.7))
     for item, axes in zip(spectra.modules, rows, strict=True):
         _draw_row(item, axes)
-    for axes, head in zip(
-        rows[0], ("map before", "after", "spectrum before", "after"), strict=False
-    ):
+    heads = ("map before", "after", "spectrum before", "after", "density")
+    for axes, head in zip(rows[0], heads, strict=True):
         axes.set_title(head, fontsize=9)
-    rows[0][4].set_title("density", fontsize=9)
     rows[0][4].legend(fontsize=8, frameon=False)
     rows[-1][4].set_xlabel("radius (cycles / pixel)", fontsize=9)
     return figure
