@@ -246,6 +246,7 @@ def _let_go(
             lines[holder.variable] = holder.reference.line
     found: list[list[tuple[str, Place | None]]] = [[(n, None)] if n else [] for n in fresh]
     numbers = [(after or calls.first).number for after in afters]
+    seen = [_last_seen(base, split, calls, i.storage) for i in base.trace.nodes[cat].inputs]
     for name, indices in members.items():
         readers = {i for i, p in enumerate(calls.parts) if not fresh[i] and name in _names(p)}
         last = max(indices | readers, key=lambda i: (numbers[i], i))
@@ -253,12 +254,23 @@ def _let_go(
         use = last_use(calls.function, name, lines[name], without)
         if use is None or use.block != calls.block:
             raise _UnwritableError(f"where {name} is last read is not one place")
+        if use.statement.number > max(numbers[last], *(seen[i] for i in indices)):
+            raise _UnwritableError(f"{name} is still read in line {use.statement.line}")
         in_turn = use.statement.number <= numbers[last]
         if in_turn and use.statement not in (calls.first, calls.last):
             found[last].append((name, None))
         elif not use.statement.returns:
             found[last].append((name, use.statement.place))
     return found
+
+
+def _last_seen(base: Replay, split: Split, calls: _Calls, storage: int) -> int:
+    """The number of the statement that uses a storage last in the recorded run."""
+    cat, _, call = split.fusions[0]
+    part = base.trace.storages[storage]
+    frame = base.frame(max(use for use in (*part.uses, part.birth) if use != cat), call)
+    last = next((s for s in calls.block if frame and s.holds(frame.line)), calls.last)
+    return last.number
 
 
 def _total_let_go(base: Replay, split: Split, calls: _Calls) -> Place | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -353,3 +355,185 @@ def test_any_fusion_split_as_advised_keeps_its_outputs_and_its_promise(source):
         assert peak(spec, shape) == advice.peak_after
         assert_equivalent(outputs(spec, shape), before)
         assert source.count("#") == (Path(folder) / "net.py").read_text().count("#")
+
+
+# -- carried out in files -----------------------------------------------------------------------
+
+BLOCK = NET[: NET.index("class Net")]
+MANY = "        many = torch.cat([x] * 6)\n        x = many[:1] * 2\n        a = "
+USER = "import torch\nfrom torch import nn\nfrom {0} import Mix\n\n\n" + NET[
+    NET.index("class Net") :
+].replace("        a = ", MANY)
+SHAPE = (1, 3, 40, 40)
+
+
+@pytest.fixture
+def two_files(tmp_path, monkeypatch):
+    """A network in net.py with blocks in blocks.py, the folder being the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(USER.format("blocks"))
+    (tmp_path / "blocks.py").write_text(BLOCK)
+    return tmp_path
+
+
+def texts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.py")}
+
+
+def test_diff_prints_a_patch_of_all_files_and_writes_nothing(two_files, capsys):
+    before = texts(two_files)
+    assert main(["advise", "net.py:Net", "--input", "40x40", "--diff"]) == 0
+    patch = capsys.readouterr().out
+    assert "--- a/net.py\n+++ b/net.py\n" in patch and "--- a/blocks.py\n" in patch
+    assert texts(two_files) == before
+    srprof.advise("net.py:Net", SHAPE).apply()
+    after = texts(two_files)
+    for name, text in before.items():
+        (two_files / name).write_bytes(text)
+    subprocess.run(["git", "apply", "-"], input=patch, text=True, check=True)
+    assert texts(two_files) == after != before
+
+
+def test_apply_prints_the_advice_and_says_what_was_written(two_files, capsys):
+    predicted = srprof.advise("net.py:Net", SHAPE, granularity=1).peak_after
+    assert main(["advise", "net.py:Net", "--input", "40x40", "--apply", "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert {step["file"].rpartition("/")[2] for step in json.loads(shown.out)["advice"]} == {
+        "net.py", "blocks.py"
+    }  # fmt: skip
+    assert "net.py: edits made: " in shown.err and "blocks.py: edits made: " in shown.err
+    assert peak("net.py:Net", SHAPE) == predicted
+
+
+def test_all_files_are_written_or_none(two_files, monkeypatch):
+    advice, before = srprof.advise("net.py:Net", SHAPE), texts(two_files)
+    moved, replaced = os.replace, []
+
+    def fails_at_the_second(source, target):
+        replaced.append(target)
+        if len(replaced) == 2:
+            raise PermissionError(13, "Permission denied")
+        moved(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_at_the_second)
+    with pytest.raises(srprof.InputError, match=r"--apply .*cannot be written: Permission denied"):
+        advice.apply()
+    assert len(replaced) == 2 and texts(two_files) == before
+    assert sorted(path.name for path in two_files.glob(".srprof*")) == []
+
+
+def test_a_file_that_may_not_be_written_leaves_all_as_they_were(two_files, monkeypatch):
+    advice, before = srprof.advise("net.py:Net", SHAPE), texts(two_files)
+    allowed = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "blocks" not in str(path) and allowed(path, mode)
+    )
+    with pytest.raises(srprof.InputError, match=r"blocks\.py: no permission"):
+        advice.apply()
+    assert texts(two_files) == before
+
+
+def test_a_file_that_has_changed_is_not_edited(two_files):
+    advice = srprof.advise("net.py:Net", SHAPE)
+    (two_files / "blocks.py").write_text(BLOCK + "# later\n")
+    before = texts(two_files)
+    for carry_out in (advice.apply, advice.diff):
+        with pytest.raises(srprof.InputError, match=r"^blocks\.py has changed .*: advise again$"):
+            carry_out()
+    assert texts(two_files) == before
+    assert srprof.advise("net.py:Net", SHAPE).apply().left == ()
+
+
+def test_windows_newlines_and_an_encoding_stay(two_files):
+    narrow = "        narrow = self.narrow(wide)\n"
+    source = "# coding: latin-1\n" + BLOCK.replace(narrow, "        # caf\xe9\n" + narrow)
+    (two_files / "blocks.py").write_bytes(source.replace("\n", "\r\n").encode("latin-1"))
+    advice = srprof.advise("net.py:Net", SHAPE, granularity=1)
+    assert "\r\n+" in advice.diff()
+    advice.apply()
+    after = (two_files / "blocks.py").read_bytes()
+    assert after.count(b"\n") == after.count(b"\r\n") and b"# caf\xe9\r\n" in after
+    assert peak("net.py:Net", SHAPE) == advice.peak_after < advice.peak
+
+
+def test_an_installed_package_s_files_stay_as_they_are(tmp_path, monkeypatch, capsys):
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (packages / "installed_blocks.py").write_text(BLOCK)
+    monkeypatch.syspath_prepend(packages)
+    mine = tmp_path / "net.py"
+    mine.write_text(USER.format("installed_blocks"))
+    assert main(["advise", f"{mine}:Net", "--input", "40x40", "--apply"]) == 0
+    said = capsys.readouterr().err
+    assert "net.py: edits made: " in said
+    assert "installed_blocks.py: an installed package's, left as it is; edits left out: " in said
+    assert (packages / "installed_blocks.py").read_text() == BLOCK
+    own = packages / "own_net.py"  # the SPEC's own file
+    own.write_text(NET)
+    applied = srprof.advise(f"{own}:Net", SHAPE).apply()
+    assert [file for file, _ in applied.written] == [str(own)]
+
+
+def test_the_zoo_is_shown_but_not_written(capsys):
+    spec = ["advise", "e_rfdn", "--input", "64x64"]
+    assert main([*spec, "--diff"]) == 0
+    assert "rfdn_net.py" in capsys.readouterr().out
+    before = texts(MODELS)
+    assert main([*spec, "--apply"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert "copy it into your project" in shown.err and texts(MODELS) == before
+
+
+def test_without_libcst_it_says_what_to_install(two_files, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "libcst"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "libcst", None)
+    monkeypatch.delitem(sys.modules, "srprof.advising.editing", raising=False)
+    assert main(["advise", "net.py:Net", "--input", "40x40", "--apply"]) == 2
+    assert "pip install 'srprof[apply]'" in capsys.readouterr().err
+    assert main(["advise", "net.py:Net", "--input", "40x40"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("torch.cat([a, b, c], dim=1)", "torch.cat(tuple(t for t in (a, b, c)), dim=1)",
+         "not written out in a list"),
+        ("y = self.fuse(torch.cat([a, b, c], dim=1))",
+         "y = torch.cat([a, b, c], dim=1)\n        y = self.fuse(y if True else x)",
+         "does not take it as it is"),
+        ("y = self.fuse(", "fuse = self.fuse\n        y = fuse(", "not in plain sight"),
+        ("a = self.one(x)\n", "for _ in range(1):\n            a = self.one(x)\n",
+         "made in another block"),
+        ("c = self.three(b)", "c = self.three(b)\n        held = [a]", "holds other things"),
+        ("torch.relu(y)", "torch.relu(y) if True else a", "is still read in line 19"),
+    ],
+)  # fmt: skip
+def test_a_fusion_that_cannot_be_split_by_itself_says_why(old, new, reason, tmp_path):
+    assert old in FUSION
+    (tmp_path / "net.py").write_text(FUSION.replace(old, new))
+    advice = srprof.advise(f"{tmp_path}/net.py:Net", SHAPE)
+    split = [s for s in advice.steps if s.candidate.kind == "split"]
+    assert split
+    with pytest.raises(srprof.InputError, match=rf"net.py:\d+: this edit cannot.*({reason})"):
+        advice.apply()
+    assert (tmp_path / "net.py").read_text() == FUSION.replace(old, new)
+
+
+def test_diff_takes_no_format(capsys):
+    assert main(["advise", "fmen_s", "--diff", "--format", "json"]) == 2
+    assert "leave --format out" in capsys.readouterr().err
+
+
+def test_an_advice_shows_itself_and_its_data_has_the_rewrites(tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    advice = srprof.advise(f"{tmp_path}/net.py:Net", SHAPE)
+    assert len(repr(advice)) < 300 and "del wide after this line" in str(advice)
+    step = next(s for s in advice.to_dict()["advice"] if "del wide" in s["write"])
+    line = NET[: NET.index("self.narrow(wide)")].count("\n") + 1
+    assert step["rewrite"] == {
+        "form": "delete", "names": ["wide"], "block": False,
+        "after": [line, 8, line, 8 + len("narrow = self.narrow(wide)")],
+    }  # fmt: skip
+    assert json.loads(json.dumps(advice.to_dict())) == advice.to_dict()
