@@ -76,15 +76,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def test_each_row_is_what_analyze_says(tmp_path, capsys):
     out = tmp_path / "out.csv"
-    arguments = [
-        "fmen",
-        "--input",
-        "64..128:64",
-        "--set",
-        "n_feats=16,32",
-        "--profile",
-        "ntire2022",
-    ]
+    arguments = ["fmen", "--input", "64..128:64", "--set", "n_feats=16,32"]
+    arguments += ["--profile", "ntire2022"]
     metrics = "params,flops,macs,activations,convs,planned,eager,allocated,reserved,latency"
     assert main(["sweep", *arguments, "--metric", metrics, "--jobs", "1", "-o", str(out)]) == 0
     found = rows(out)
