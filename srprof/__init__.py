@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from srprof.advising.record import Advice
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
+    from srprof.call import Call
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
     from srprof.measuring.record import Measurement
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Advice",
     "Analysis",
+    "Call",
     "DeviceMemoryError",
     "Evaluation",
     "Fit",
@@ -64,6 +66,7 @@ __all__ = [
 _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
+    "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.records",
     "Lean": "srprof.leaning.module",

@@ -142,7 +142,7 @@ def resolve(call: Call) -> Workload:
             forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
-            **_arguments(inputs, dtype, network.channels if network else 3),
+            **_arguments(inputs, dtype, spec.channels),
             dtype=dtype,
             channels_last=call.channels_last,
         )

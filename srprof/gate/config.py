@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from srprof import figures, spec
+from srprof import figures
 from srprof.call import Call, TraceOn
 from srprof.codec import Key, check_keys, decode, decode_table, keys_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
+from srprof.inputs import RUN_DTYPES, parse_size
 from srprof.protocol import PROTOCOLS
 from srprof.quantities import Growth, parse_growth, parse_quantity
 from srprof.rules import (
@@ -64,9 +64,9 @@ class Settings:
     @property
     def call(self) -> Call:
         """What is traced."""
-        channels = spec.parse(self.model).channels
-        shapes = tuple(check_shape(parse_size(s, channels), self.dtype) for s in self.inputs)
-        return Call(self.model, shapes, self.weights, self.dtype, self.channels_last, self.trace_on)
+        return Call(
+            self.model, self.inputs, self.weights, self.dtype, self.channels_last, self.trace_on
+        )
 
     def __post_init__(self) -> None:
         if self.sizes and self.protocol != "ntire":

@@ -22,7 +22,7 @@ from srprof.codec import Key
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, NodeEstimate
-from srprof.inputs import TensorSpec, parse_size
+from srprof.inputs import TensorSpec
 from srprof.paths import short_path
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
 
@@ -223,10 +223,7 @@ class ReportRecord:
 @cache
 def _analysis(spec: str, size: str) -> Analysis:
     """A model at an input, traced once however often a report names it."""
-    from srprof import spec as specs
-
-    network = specs.parse(spec).network
-    return analyze(spec, parse_size(size, network.channels if network else 3))
+    return analyze(spec, size)
 
 
 def make_record(definition: Definition, command: str) -> ReportRecord:
@@ -444,16 +441,12 @@ def _cell(
 
 
 def _ours(model: Model, measure: str, size: str) -> float | None:
-    from srprof import spec as specs
-
     wanted, analysis = MEASURES[measure], _analysis(model.spec, size)
     if not wanted.counts:
         return None
     if wanted.size is not None:
         height, width = wanted.size(analysis.trace.scale or 4)
-        network = specs.parse(model.spec).network
-        channels = network.channels if network else 3
-        analysis = _analysis(model.spec, f"1x{channels}x{height}x{width}")
+        analysis = _analysis(model.spec, f"{height}x{width}")
     return wanted.counts[""](analysis) / wanted.factor
 
 

@@ -106,8 +106,6 @@ def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
     for text in texts:
         for piece in text.split(","):
             sides = [_sides(side, text) for side in piece.strip().split("x")]
-            if len(sides) not in (1, 2, 4):
-                raise InputError(f"--input {text!r}: a size is HxW, NxCxHxW, or H for a square")
             for chosen in product(*sides):
                 square = chosen * 2 if len(chosen) == 1 else chosen
                 sizes[shape_text(square)] = None

@@ -115,7 +115,7 @@ def test_paths_of_a_revision_are_from_here_or_from_the_root(repository, monkeypa
         (["fmen_s", "old.json"], "old.json is damaged: schema is 0, not 1"),
         (["fmen_s", "new.json"], "new.json has schema 2, and this srprof reads up to 1: update"),
         (["fmen_s", "torn.json"], "torn.json is damaged: srprof is missing"),
-        (["fmen_s", "fmen_s", "--top", "-1"], "--top -1"),
+        (["fmen_s", "fmen_s", "--top", "-1"], "--top: '-1'"),
     ],
 )
 def test_complaints(repository, capsys, arguments, message):

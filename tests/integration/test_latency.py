@@ -349,3 +349,22 @@ def test_the_tables_of_the_page_are_what_the_command_prints(
         monkeypatch.delitem(sys.modules, name, raising=False)
     tables = "\n\n".join(importlib.import_module(script).tables())
     golden(tables, ROOT / "docs" / "latency.md", (f"{script}: begin -->\n", "\n<!--"))
+
+
+@pytest.mark.parametrize("name", ["analyze", "fit", "sweep"])
+def test_the_older_name_of_the_argument_is_taken_and_warned_of(name):
+    """`device=` of a function that runs on none."""
+    arguments = {
+        "analyze": ("fsrcnn", "16x16"),
+        "fit": ("fsrcnn", "1MiB"),
+        "sweep": ("fsrcnn", ["16"], None),
+    }
+    function = getattr(srprof, name)
+    wanted = function(*arguments[name], profile="gtx1080ti")
+    with pytest.warns(DeprecationWarning, match="device= is profile= now") as warned:
+        found = function(*arguments[name], device="gtx1080ti")
+    assert [Path(w.filename).name for w in warned] == ["test_latency.py"]
+    if name == "sweep":
+        assert found.equals(wanted) and found["latency_ms"].notna().all()
+    else:
+        assert found.to_dict() == wanted.to_dict()

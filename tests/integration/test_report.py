@@ -34,7 +34,7 @@ DEFINITION = f"""
 title = "Two <b>networks</b>"
 models = ["e_rfdn", {{ name = "{EVIL}", spec = "fmen_s" }}]
 input = "48x48"
-devices = ["gtx1080ti", "a100"]
+profiles = ["gtx1080ti", "a100"]
 references = ["ntire2022"]
 
 [[tables]]
@@ -238,7 +238,7 @@ def test_a_wrong_model_leaves_no_folder(tmp_path, capsys):
 
 
 def test_the_same_report_is_the_same_but_for_its_making(tmp_path):
-    table = {"title": "t", "models": ["fmen_s"], "input": "16x16", "devices": ["a100"]}
+    table = {"title": "t", "models": ["fmen_s"], "input": "16x16", "profiles": ["a100"]}
     one, two = (
         build(decode_table(Definition, table, "r"), command).record for command in ("a", "b")
     )

@@ -56,7 +56,7 @@ def report(tmp_path_factory) -> Path:
     ]
     (place / "r.toml").write_text(
         f'title = "Four networks"\nmodels = [{", ".join(written)}]\ninput = "48x48"\n'
-        'devices = ["gtx1080ti", "a100"]\nreferences = ["ntire2022"]\n'
+        'profiles = ["gtx1080ti", "a100"]\nreferences = ["ntire2022"]\n'
         '[[figures]]\nname = "two"\ntitle = "Two topologies"\nkind = "memory"\n'
         'unit = "feature maps"\nmodels = ["figure2_plain", "figure2_fusion"]\n'
     )

@@ -16,8 +16,9 @@ def test_the_least_has_all_sections_that_need_no_device():
     assert (found.models[0].name, found.models[0].spec) == ("fmen_s", "fmen_s")
     assert found.input == "256x256"
     assert set(SECTIONS) - set(found.sections) == {"roofline", "modules", "runtime-memory"}
-    timed = decode_table(Definition, {**LEAST, "devices": ["a100"]}, "r")
+    timed = decode_table(Definition, {**LEAST, "profiles": ["a100"]}, "r")
     assert timed.sections == SECTIONS
+    assert timed == decode_table(Definition, {**LEAST, "devices": ["a100"]}, "r")  # its older key
 
 
 def test_sections_come_in_the_order_of_the_page():
@@ -54,7 +55,7 @@ def test_sections_come_in_the_order_of_the_page():
         ({"title": " "}, ["title is ' ', not a text"]),
         ({"input": "256y"}, ["256y", "not a size"]),
         ({"sections": ["memry"]}, ["'memry'", "did you mean memory?"]),
-        ({"sections": ["roofline"]}, ["section roofline shows time: name devices"]),
+        ({"sections": ["roofline"]}, ["section roofline shows time: name profiles"]),
         ({"references": ["ntire2021"]}, ["'ntire2021'", "did you mean ntire2022?"]),
         ({"tables": [{"title": "T", "models": ["imdn"]}]}, ["table 1: measures is missing"]),
         (

@@ -237,3 +237,26 @@ def test_output_without_a_tensor(result: Any):
     assert ops(found) == ["convolution"]
     assert not [s for s in found.trace.storages if s.returned]
     found.trace.graph.lint()
+
+
+# -- a call as a value ----------------------------------------------------------------------------
+
+
+def test_a_call_goes_in_the_place_of_its_parts():
+    call = srprof.Call("fsrcnn", ("16",), dtype="float16", channels_last=True, trace_on="cpu")
+    options = {"dtype": "float16", "channels_last": True, "trace_on": "cpu"}
+    found = srprof.trace(call)
+    assert found.nodes == srprof.trace("fsrcnn", (1, 1, 16, 16), **options).nodes
+    assert found.device == "cpu"
+    assert srprof.analyze(call).to_dict() == srprof.analyze("fsrcnn", "16", **options).to_dict()
+    plain = dataclasses.replace(call, dtype="float32", channels_last=False)
+    assert srprof.advise(plain).peak == srprof.advise("fsrcnn", "16", trace_on="cpu").peak
+    assert srprof.fit(plain, "1MiB").largest == srprof.fit("fsrcnn", "1MiB").largest
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options"), [(["8"], {}), ([], {"dtype": "float16"}), ([], {"trace_on": "cpu"})]
+)
+def test_what_a_call_says_is_not_said_beside_it(inputs: list[str], options: dict[str, Any]):
+    with pytest.raises(srprof.InputError, match="leave those arguments out"):
+        srprof.analyze(srprof.Call("fsrcnn", ("16",)), *inputs, **options)
