@@ -197,9 +197,6 @@ def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
         ) from None
 
 
-# -- checkpoints --------------------------------------------------------------------------------
-
-
 def _load_checkpoint(path: str) -> nn.Module:
     """The network of a checkpoint, recognised from its keys by a zoo, else by spandrel."""
     state = read_state_dict(path)
