@@ -40,15 +40,13 @@ class Environment:
     """
 
     def __init__(self, spec: Spec) -> None:
-        self.folders: list[str] = []
         self._modules: dict[str, ModuleType] = {}
         self._known: set[str] = set()
-        if spec.location:
-            found = [os.getcwd()]
-            if spec.location.endswith(".py"):
-                file = Path(spec.location).resolve()
-                found = [str(file.parent), str(package_root(file)), *found]
-            self.folders = list(dict.fromkeys(found))
+        folders = [os.getcwd()] if spec.location else []
+        if spec.location.endswith(".py"):
+            file = Path(spec.location).resolve()
+            folders = [str(file.parent), str(package_root(file)), *folders]
+        self.folders = list(dict.fromkeys(folders))
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -61,9 +59,8 @@ class Environment:
         importlib.invalidate_caches()
         tops = {name.partition(".")[0] for name in sys.modules}
         in_the_way = {top for top in tops if self._stands_in_the_way(top)}
-        aside = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in in_the_way}
-        for name in aside:
-            del sys.modules[name]
+        names = [name for name in sys.modules if name.partition(".")[0] in in_the_way]
+        aside = {name: sys.modules.pop(name) for name in names}
         known = self._known = set(sys.modules)
         sys.modules.update(self._modules)
         try:
@@ -166,11 +163,10 @@ def _import(spec: Spec) -> ModuleType:
     parts = file.relative_to(package_root(file)).with_suffix("").parts
     if len(parts) > 1:  # a file of a package: its relative imports must work
         return importlib.import_module(".".join(parts))
-    found = importlib.util.spec_from_file_location(f"_srprof_{parts[0]}", file)
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
+    place = importlib.util.spec_from_file_location(f"_srprof_{parts[0]}", file)
+    assert place is not None and place.loader is not None
+    module = sys.modules[place.name] = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
     return module
 
 
@@ -199,9 +195,6 @@ def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
             f"{spec.text!r}: {error}; {spec.factory} takes {signature}, so write "
             f"{spec.text.split('(')[0]}(name=value, ...)"
         ) from None
-
-
-# -- checkpoints --------------------------------------------------------------------------------
 
 
 def _load_checkpoint(path: str) -> nn.Module:

@@ -168,10 +168,9 @@ def _convolution(node: Node) -> Product:
     sides = len(weight) - 2
     batch, channels = prod(image[: -sides - 1]), image[-sides - 1]
     if transposed:
-        pixels, columns, depth = prod(image[-sides:]), prod(weight[1:]), channels // groups
-    else:
-        pixels, columns, depth = prod(node.shape[-sides:]), weight[0] // groups, prod(weight[1:])
-    return Product(groups, batch * pixels, columns, depth)
+        pixels = batch * prod(image[-sides:])
+        return Product(groups, pixels, prod(weight[1:]), channels // groups)
+    return Product(groups, batch * prod(node.shape[-sides:]), weight[0] // groups, prod(weight[1:]))
 
 
 def _convolution_family(node: Node) -> Family:
@@ -215,17 +214,16 @@ def _attention(node: Node) -> Product:
     return Product(prod(query[:-2]), query[-2], key[-2], query[-1] + value[-1])
 
 
-add("mm bmm mv dot", Op("matmul", _matmul, scratch="cublas"))
+_CUBLAS = partial(Op, "matmul", scratch="cublas")
+add("mm bmm mv dot", _CUBLAS(_matmul))
 add("vdot matmul", Op("matmul", _matmul))
-add("addmm baddbmm addmv", Op("matmul", partial(_matmul, first=1), scratch="cublas"))
-add("addbmm", Op("matmul", _addbmm, scratch="cublas"))
-add("linear", Op("matmul", _linear, scratch="cublas"))
+add("addmm baddbmm addmv", _CUBLAS(partial(_matmul, first=1)))
+add("addbmm", _CUBLAS(_addbmm))
+add("linear", _CUBLAS(_linear))
 add(
-    """
-    _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
-    _scaled_dot_product_efficient_attention _scaled_dot_product_attention_math
-    scaled_dot_product_attention
-    """,
+    "_scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu "
+    "_scaled_dot_product_efficient_attention _scaled_dot_product_attention_math "
+    "scaled_dot_product_attention",
     Op("matmul", _attention),
 )
 add(
@@ -251,17 +249,13 @@ add("prelu", Op(scratch="none"))
 # -- reductions and norms -----------------------------------------------------------------------
 
 add(
-    """
-    sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm
-    linalg_vector_norm prod cumsum cumprod sort topk logsumexp
-    """,
+    "sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm "
+    "linalg_vector_norm prod cumsum cumprod sort topk logsumexp",
     Op("reduction"),
 )
 add(
-    """
-    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm
-    layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax
-    """,
+    "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm "
+    "layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax",
     Op("norm"),
 )
 add("cudnn_batch_norm", Op("norm", same_as="native_batch_norm"))
@@ -300,10 +294,8 @@ add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
 add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
 add("max_pool2d avg_pool1d", _RESAMPLE(gathers=windows))
 add(
-    """
-    adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d grid_sampler_2d
-    _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
-    """,
+    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d grid_sampler_2d "
+    "_upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _RESAMPLE(gathers=_whole),
 )
 
@@ -311,40 +303,33 @@ add(
 
 _MOVEMENT = partial(Op, "movement")
 add(
-    """
-    cat stack constant_pad_nd reflection_pad2d replication_pad2d pixel_shuffle pixel_unshuffle clone
-    _to_copy zeros zeros_like ones ones_like full
-    """,
+    "cat stack constant_pad_nd reflection_pad2d replication_pad2d pixel_shuffle pixel_unshuffle "
+    "clone _to_copy zeros zeros_like ones ones_like full",
     _MOVEMENT(scratch="none"),
 )
 add("copy_ fill_ zero_", _MOVEMENT(scratch="none", overwrites=True))
 add("normal_ uniform_", _MOVEMENT(overwrites=True))
 add(
-    """
-    reflection_pad1d replication_pad1d channel_shuffle copy contiguous index index_select gather
-    scatter scatter_ index_put index_put_ index_copy_ slice_scatter select_scatter roll flip repeat
-    repeat_interleave im2col col2im tril triu masked_select masked_fill masked_fill_ fill zero
-    full_like new_zeros new_ones new_full arange linspace eye one_hot embedding rand randn rand_like
-    randn_like
-    """,
+    "reflection_pad1d replication_pad1d channel_shuffle copy contiguous index index_select "
+    "gather scatter scatter_ index_put index_put_ index_copy_ slice_scatter select_scatter roll "
+    "flip repeat repeat_interleave im2col col2im tril triu masked_select masked_fill "
+    "masked_fill_ fill zero full_like new_zeros new_ones new_full arange linspace eye one_hot "
+    "embedding rand randn rand_like randn_like",
     _MOVEMENT(),
 )
 
 # -- what launches nothing ----------------------------------------------------------------------
 
 add(
-    """
-    _reshape_alias _unsafe_view alias as_strided detach diagonal expand permute select slice split
-    split_with_sizes squeeze t transpose unbind unfold unsqueeze view view_as_complex view_as_real
-    """,
+    "_reshape_alias _unsafe_view alias as_strided detach diagonal expand permute select slice "
+    "split split_with_sizes squeeze t transpose unbind unfold unsqueeze view view_as_complex "
+    "view_as_real",
     Op("view"),
 )
 add("empty", Op("view", scratch="none"))
 add(
-    """
-    empty_like empty_strided new_empty new_empty_strided resize_ set_ lift_fresh scalar_tensor
-    sym_size sym_stride sym_numel _assert_async _assert_scalar _assert_tensor_metadata
-    """,
+    "empty_like empty_strided new_empty new_empty_strided resize_ set_ lift_fresh scalar_tensor "
+    "sym_size sym_stride sym_numel _assert_async _assert_scalar _assert_tensor_metadata",
     Op("view"),
 )
 
@@ -352,11 +337,9 @@ add(
 
 add("bernoulli_", Op(overwrites=True))
 add(
-    """
-    _foreach_add_ _foreach_mul_ _local_scalar_dense item nonzero unique2 _unique2 bucketize
-    searchsorted equal isfinite complex glu native_dropout rrelu_with_noise bernoulli randint
-    randperm meshgrid lift_fresh_copy
-    """,
+    "_foreach_add_ _foreach_mul_ _local_scalar_dense item nonzero unique2 _unique2 bucketize "
+    "searchsorted equal isfinite complex glu native_dropout rrelu_with_noise bernoulli randint "
+    "randperm meshgrid lift_fresh_copy",
     Op(),
 )
 add("_fft_r2c _fft_c2r as_strided_", Op(counted=False))

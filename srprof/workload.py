@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn.parameter import is_lazy
 from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
-from srprof.errors import InputError, ModelError
+from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
 from srprof.weights import load_weights
@@ -71,8 +72,7 @@ class Workload:
     def instance(self, device: str) -> Instance:
         """A fresh model in its mode with its arguments, both on the device.
 
-        "cuda-fake" must be asked for inside torch's fake-tensor mode: the model is built on the
-        CPU and then moved, which makes its tensors fake.
+        "cuda-fake" is asked for inside torch's fake-tensor mode: a move makes tensors fake.
         """
         if device != "cuda-fake":
             return self.prepare(self.build(device), device)
@@ -159,11 +159,10 @@ def resolve(call: Call) -> Workload:
             f"{type(model).__name__} is no model: give a SPEC string, an nn.Module, a GraphModule "
             "or an exported program"
         )
-    pristine = model
     return Workload(
-        name=type(pristine).__name__,
-        spec=type(pristine).__qualname__,
-        build=lambda device: copy_model(pristine, device),
+        name=type(model).__name__,
+        spec=type(model).__qualname__,
+        build=partial(copy_model, model),
         **_arguments(inputs, dtype, 3),
         dtype=dtype,
         channels_last=call.channels_last,
@@ -180,8 +179,7 @@ def _arguments(inputs: Sequence[Any], dtype: str, channels: int) -> dict[str, An
 class _Builder:
     """Builds the SPEC's model on a device, importing its code once.
 
-    A constructor that reads a tensor's values cannot run on the meta device; it is then built
-    on the CPU and moved.
+    Where a constructor reads a tensor's values, it is built on the CPU and moved to meta.
     """
 
     def __init__(self, spec: specs.Spec, weights: str | None = None) -> None:
@@ -197,42 +195,28 @@ class _Builder:
         self._on_cpu_only = bool(self._spec.checkpoint or self._weights)
 
     def __call__(self, device: str) -> nn.Module:
+        building = f"{self._spec.text}: building the model"
         if self._factory is None:
-            self._factory = self._guard(lambda: load_factory(self._spec))
+            with user_errors(building):
+                self._factory = load_factory(self._spec)
         if device == "meta" and not self._on_cpu_only:
             try:
-                return self._check(self._call(device))
+                return self._built(self._factory, device)
             except InputError:
                 raise
             except Exception:
                 self._on_cpu_only = True
-        model = self._check(self._guard(lambda: self._call("cpu")))
+        with user_errors(building):
+            model = self._built(self._factory, "cpu")
         if self._weights is not None:
             with warnings.catch_warnings():  # what the constructor put on the GPU has no data
                 warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
                 model = load_weights(model, self._weights)
         return model if device == "cpu" else moved(model, device)
 
-    def _call(self, device: str) -> Any:
-        assert self._factory is not None
+    def _built(self, factory: Callable[[], Any], device: str) -> nn.Module:
         with torch.device(device) if device == "meta" else nullcontext():
-            return self._factory()
-
-    def _guard(self, act: Callable[[], Any]) -> Any:
-        """Run the user's code; what it raises becomes a `ModelError` with its line."""
-        try:
-            return act()
-        except (InputError, ModelError):
-            raise
-        except (Exception, SystemExit) as error:
-            where = blame(error)
-            raise ModelError(
-                f"{self._spec.text}: building the model raised {where.describe(error)}",
-                file=where.file,
-                line=where.line,
-            ) from error
-
-    def _check(self, model: Any) -> nn.Module:
+            model = factory()
         if isinstance(model, torch.export.ExportedProgram):
             model = model.module()
         if not isinstance(model, nn.Module):
@@ -241,6 +225,20 @@ class _Builder:
                 "class or function that returns the network"
             )
         return model
+
+
+@contextmanager
+def user_errors(doing: str) -> Iterator[None]:
+    """What the user's code raises in here becomes a `ModelError` with its line."""
+    try:
+        yield
+    except (SrprofError, torch.cuda.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        where = blame(error)
+        raise ModelError(
+            f"{doing} raised {where.describe(error)}", file=where.file, line=where.line
+        ) from error
 
 
 def _weights(model: nn.Module) -> list[torch.Tensor]:
@@ -259,9 +257,8 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 def copy_model(model: nn.Module, device: str) -> nn.Module:
     """A deep copy on the device, made without touching the original or doubling its weights.
 
-    On "meta" no data is copied: each tensor of the model becomes one of the same shape,
-    strides, dtype and sharing of storage. For any other device the copy is made in main memory
-    and then moved, as a model that is built there would be.
+    On "meta" no data is copied, and tensors share storages as before. For any other device the
+    copy is made in main memory and then moved, as a model that is built there would be.
     """
     first = "meta" if device == "meta" else "cpu"
     memo: dict[int, Any] = {}
@@ -309,13 +306,9 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if known is not None:
         return known
     cls = type(module)
-    plain = (
-        cls.__reduce_ex__ is object.__reduce_ex__
-        and not hasattr(cls, "__deepcopy__")
-        and not hasattr(cls, "__slots__")
-        and all(_from_torch(cls, name) for name in ("__getstate__", "__setstate__"))
-    )
-    if not plain:
+    says_how = hasattr(cls, "__deepcopy__") or hasattr(cls, "__slots__")
+    says_how = says_how or cls.__reduce_ex__ is not object.__reduce_ex__
+    if says_how or not all(_from_torch(cls, name) for name in ("__getstate__", "__setstate__")):
         return copy.deepcopy(module, memo)
     twin = memo[id(module)] = cls.__new__(cls)
     for name, value in vars(module).items():
@@ -334,12 +327,10 @@ def _from_torch(cls: type[nn.Module], name: str) -> bool:
 
 def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
     cls = type(value)
-    if cls in _ATOMS:
+    if cls in _ATOMS or (cls is tuple and _ATOMS.issuperset(map(type, value))):
         return value
     if id(value) in memo:
         return memo[id(value)]
-    if cls is tuple and _ATOMS.issuperset(map(type, value)):
-        return value
     if isinstance(value, nn.Module):
         return _copy_module(value, memo)
     if cls in (dict, OrderedDict):

@@ -92,11 +92,9 @@ def fit(
     """Fit figures of a profile to measured runs, with predictions of runs that were left out.
 
     Args:
-        samples: at least two.
-        folds: how many fits each leave out their share of the samples; None leaves out one at a
-            time.
-        noise: relative standard deviation of a measured time. The smaller, the more the data
-            weigh against the priors.
+        samples: at least two, of positive times.
+        folds: how many fits each leave out a share of the samples; None leaves out one at a time.
+        noise: relative standard deviation of a measured time, which the priors weigh against.
 
     Raises:
         InputError: fewer than two samples, or a time that is not positive.

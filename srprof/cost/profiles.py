@@ -74,8 +74,7 @@ class Profile(Shown):
             instead, for each operation and for each kernel.
         gap: seconds from one kernel to the next while the host is ahead of the device; None if
             the device waits for each launch.
-        wave: seconds that a wave of tiles takes beyond its arithmetic: until its first data has
-            come, and to write its last; None to count the arithmetic alone.
+        wave: seconds that a wave of tiles takes beyond its arithmetic; None to leave them out.
         gather: values a second that resampling and pooling read; None to count bytes alone.
         bias_pass: a convolution's bias is added in a kernel of its own.
         compute: share of the peak reached by tiles of 32, 64 and 128 output channels (`tile_`
@@ -83,14 +82,13 @@ class Profile(Shown):
         relative: what 1x1 and grouped convolutions and matrix products reach of a tile's share.
         bandwidth_share: share of the bandwidth reached, by family of operation classes, and by
             reads across the grain (`strided`).
-        layout: of a library that computes convolutions in blocks of channels, as oneDNN does on a
-            CPU: `block`, channels in one; `compute`, share of the peak reached in it; `bandwidth`,
-            share reached by the copies into that layout and back. Empty if there is none; with
-            it, `relative` is the share of the peak itself for what is not computed in blocks.
-        tensor: of convolutions in tensor cores, which take maps with the channels innermost:
-            `transpose`, share of the bandwidth reached by the copies of plain maps into that
-            layout and back; `unaligned`, what is reached of a tile's share where a pixel's
-            channels are no multiple of 32 bytes. Empty if there are no tensor cores.
+        layout: of a library with blocks of channels, as oneDNN: `block`, channels in one;
+            `compute`, share of the peak reached in it; `bandwidth`, share reached by the copies
+            into that layout and back. With it, `relative` is the share of the peak itself for what
+            is not computed in blocks. Empty if there is none.
+        tensor: of tensor cores: `transpose`, share of the bandwidth reached by the copies of plain
+            maps to channels innermost and back; `unaligned`, what is reached of a tile's share
+            where a pixel's channels are no multiple of 32 bytes. Empty if there are none.
         spread: relative standard deviation of a family's time, `common` for all together.
         held_out_error: mean relative error on networks that a fit did not see, None if not
             fitted. held_out_rms: root mean square of the same, for the uncertainty.
@@ -229,7 +227,8 @@ def load_profile(name: str) -> Profile:
         InputError: no such profile or file, or it has missing or impossible values.
     """
     if name.endswith(".toml"):
-        return _read(Path(name))
+        source = f"device profile {Path(name)}"
+        return parse_profile(Path(name).stem, read_toml(name, source), source)
     if name not in profile_names():
         near = did_you_mean(name, profile_names(), count=3, cutoff=0.4)
         known = near or f"known: {', '.join(profile_names())}."
@@ -252,22 +251,15 @@ def _packaged_profile(name: str) -> Profile:
     return parse_profile(name, _packaged()[name], where=f"profile {name}")
 
 
-def _read(path: Path) -> Profile:
-    source = f"device profile {path}"
-    return parse_profile(path.stem, read_toml(path, source), source)
-
-
 def parse_profile(name: str, table: Mapping[str, object], where: str) -> Profile:
     """Validate a profile.
 
     Args:
-        name: of the device. table: the profile as TOML gives it; `base` names a packaged
-            profile whose figures it starts from.
+        table: as TOML gives it; `base` names a packaged profile whose figures it starts from.
         where: names the profile in messages.
 
     Raises:
-        InputError: a value is missing, impossible, or has an unknown key; the message says
-            which.
+        InputError: a value is missing or impossible, or a key unknown; the message says which.
     """
     try:
         merged = {"title": name, **_merged(table)}

@@ -2,8 +2,7 @@
 
 A node takes the longer of its arithmetic and its memory traffic, each at the share of the peak
 that its class reaches, and an overhead for each kernel that it launches (Williams, Waterman and
-Patterson, "Roofline", CACM 2009). Four effects are added because eager super-resolution
-networks meet them all the time:
+Patterson, "Roofline", CACM 2009). Eager super-resolution networks add four effects:
 
 - Convolutions run in tiles of 32, 64 or 128 output channels by 128 pixels: 50 channels cost
   what 64 do, and narrow tiles reuse what they load less often. The fastest tile is taken.
@@ -12,22 +11,16 @@ networks meet them all the time:
 - A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
   channels-last and a plain map) uses a few bytes of each sector that it fetches.
 
-A GPU with tensor cores differs in five, each seen in the kernels of an H100 (docs/latency.md):
+A GPU with tensor cores adds five, each seen in the kernels of an H100 (docs/latency.md): its
+convolutions copy plain maps to channels innermost and back, in pieces of 64 bytes of a pixel, and
+stay outside tensor cores below 16 input channels; channels that are no multiple of 32 bytes, and
+columns that do not fill tiles of 64, go in smaller pieces; each wave of tiles waits for its first
+data and its last (`wave`); resampling and pooling take as long as their reads from the caches
+(`gather`); and the host runs ahead, so that kernels follow each other at a short `gap` and a
+network takes the longer of what the device needs and what the host needs to launch it.
 
-- Its convolutions take maps with the channels innermost: plain maps are copied into that layout
-  and back, 64 bytes of a pixel's channels at a time. Below 16 input channels they stay outside
-  tensor cores; a 1x1 convolution is a product of the maps as they are.
-- Channels that are no multiple of 32 bytes are fetched in small pieces, and columns that do not
-  fill tiles of 64 go in tiles of 32.
-- Each wave of tiles waits for its first data and its last: `wave`. A narrow convolution is little
-  else.
-- Resampling and pooling take as long as their reads from the caches: `gather`.
-- The host runs ahead of the device. Kernels follow each other at a short `gap`, and a network takes
-  the longer of two: what the device needs, and what the host needs to launch it.
-
-A CPU differs in two: oneDNN computes convolutions in blocks of channels, as many as fit in a
-vector register, and copies their maps into that layout and back; 1x1 convolutions of one image
-are plain matrix products.
+On a CPU, oneDNN computes convolutions in blocks of channels, as many as fit in a vector register,
+and copies their maps into that layout and back; 1x1 convolutions of one image are plain products.
 
 What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), which of its kernels a
 library picks where several would do, and what a library's version does badly. Linear layers on
@@ -135,8 +128,7 @@ class Estimate:
     Attributes:
         profile: that was used.
         nodes: one for each node of the trace.
-        seconds: their sum. overhead: the launches' part of it, or the gaps between kernels and
-            the time that the device waits for its host.
+        seconds: their sum. overhead: the launches' part of it, with waiting for the host.
         by_class: seconds by operation class, longest first.
         by_module: seconds by module path, each module with all that is inside it; "" is all.
         uncertainty: one standard deviation of `seconds`, in seconds; see `uncertainty`.
@@ -339,11 +331,7 @@ def _up(number: int, step: int) -> int:
 
 
 def _blocked(cost: NodeCost, product: Product, profile: Profile) -> float:
-    """Seconds of a product by a library that computes convolutions in blocks of channels.
-
-    Both the output's and the input's channels are filled up to whole blocks. What is no
-    convolution, or a 1x1 one, is a plain matrix product.
-    """
+    """Seconds of a product by a library that fills channels up to blocks in convolutions."""
     (mode,) = profile.modes(cost.dtype, "matmul")
     speed = profile.peak[mode] * profile.relative.get(cost.family, 1.0)
     batch, rows, columns, depth = product
@@ -389,9 +377,7 @@ def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
 def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     """Bytes that a node finds in the cache: what the kernel just before it wrote.
 
-    Bounded twice: nothing unless all that the earlier node read and wrote fits in the cache
-    beside what this one reads, and nothing for devices whose cache bandwidth no public source
-    gives.
+    Nothing unless all that either reads and the earlier wrote fits in the cache.
     """
     if profile.cache_bandwidth is None:
         return 0

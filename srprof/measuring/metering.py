@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 
 import torch
 
-from srprof.blame import blame
-from srprof.errors import ModelError, SrprofError
+from srprof.errors import SrprofError
 from srprof.measuring.backend import Draft
 from srprof.measuring.record import Bytes, NodeFacts, TensorFacts, fingerprint
 from srprof.paths import place
@@ -18,7 +17,7 @@ from srprof.records import RESIDENT_ROLES, Node
 from srprof.tracing.recorder import Recorder, call_model, recording
 from srprof.tracing.run import explain
 from srprof.words import shape_text
-from srprof.workload import Instance, Workload
+from srprof.workload import Instance, Workload, user_errors
 
 #: What torch raises where a GPU's memory is too small.
 OutOfMemoryError: type[RuntimeError] = torch.cuda.OutOfMemoryError
@@ -69,20 +68,9 @@ def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> 
     return recorder.finish(result)[0]
 
 
-@contextmanager
-def model_errors(workload: Workload) -> Iterator[None]:
+def model_errors(workload: Workload) -> AbstractContextManager[None]:
     """What the model raises in here, where no recorder looks on, becomes a `ModelError`."""
-    try:
-        yield
-    except (SrprofError, OutOfMemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        where = blame(error)
-        raise ModelError(
-            f"{workload.name} raised {where.describe(error)}",
-            file=where.file,
-            line=where.line,
-        ) from error
+    return user_errors(workload.name)
 
 
 def run_plain(workload: Workload, instance: Instance) -> None:

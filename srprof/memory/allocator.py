@@ -56,7 +56,7 @@ class Usage:
 
     @property
     def active(self) -> int:
-        """Blocks in use by the program or by another stream: all that are allocated, here."""
+        """Blocks in use by the program or another stream: all that are allocated, here."""
         return self.allocated
 
     @property

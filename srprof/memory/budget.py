@@ -62,10 +62,10 @@ def _guess(known: dict[int, float], low: int, high: int, budget: int, area: Area
         earlier = max((index for index in known if index < low), default=None)
         if earlier is None:
             return farthest
-        return _clipped(_line(known, earlier, low, budget, area, farthest), low, farthest + 1)
+        return max(_line(known, earlier, low, budget, area, farthest), low + 1)
     if turn % 4 == 3 or known[high] == float("inf"):  # bends can make lines creep
         return (low + high) // 2
-    return _clipped(_line(known, low, high, budget, area, high - 1), low, high)
+    return max(_line(known, low, high, budget, area, high - 1), low + 1)
 
 
 def _line(
@@ -82,8 +82,3 @@ def _line(
         middle = (low + high) // 2
         low, high = (middle, high) if area(middle) <= limit else (low, middle)
     return low
-
-
-def _clipped(guess: int, low: int, high: int) -> int:
-    """Strictly between; just above low if the line says that low is the last."""
-    return min(max(guess, low + 1), high - 1)

@@ -142,8 +142,6 @@ class Settings:
         return SMALL_SEGMENT if small else self.large_segment_size
 
 
-# -- reading the text -------------------------------------------------------------------------
-
 _OPTION = re.compile(r"([^\[\],:]+):(\[[^\[\]]*\]|[^\[\],:]+)(?:,|$)")
 
 _AT_LEAST_A_LARGE_SEGMENT = ("max_split_size_mb", "max_non_split_rounding_mb")

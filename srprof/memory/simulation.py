@@ -55,10 +55,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A program that loads a network and runs images, as the allocator sees it.
-
-    Sizes are in bytes; the peaks are of the whole program, as `torch.cuda.max_memory_allocated`
-    and `max_memory_reserved` give them at its end.
+    """A program that loads a network and runs images, as the allocator sees it, in bytes.
 
     Attributes:
         settings: of the allocator; capacity: bytes that it could have, None if there is no limit.
@@ -145,20 +142,17 @@ def simulate(
     - It loads parameters and buffers in the order of `Module.to`, then the network's other
       tensors, then allocates the input of the first image.
     - A node first makes its outputs, in order, then its workspace, which it frees before it ends.
-    - What is dead is freed before the next node, and the variables of `forward` when it returns.
+      What is dead is freed before the next node, and the variables of `forward` when it returns.
     - What a call leaves in the network stays for the next where the traces are of one instance
       (a `Program`'s: each has in `carried` what it finds of the one before). Where they are of a
       fresh instance each, every call makes its caches anew, and they are freed when it returns.
-    - `keep_input`: a variable holds the last input until the next one is made, as in
-      `x = load().cuda()`. Without it the input is dropped before, as in the loop of the NTIRE
-      challenge (test_demo.py, 2022), which has the image's path in the same variable meanwhile.
-    - `keep_result`: a variable holds the last result until the next one is made, as in
-      `y = model(x)`. Without it the result is dropped before the next image, as in the same loop,
-      which puts it into main memory, `y = tensor2uint(y)`.
+    - `keep_input`, `keep_result`: a variable holds the last one until the next is made, as in
+      `y = model(x)`. Without them each is dropped before the next image, as in the loop of the
+      NTIRE challenge (test_demo.py, 2022), which has the image's path in the input's variable
+      meanwhile and puts the result into main memory.
 
     Args:
-        traces: of one network at any sizes of image, in the order of the images; one trace is the
-            first image of a fresh program.
+        traces: of one network at any sizes of image, in the order of the images.
         settings: of the allocator; torch's defaults if not given.
         construction: what the constructor did on the device, before anything was loaded.
         capacity: as `new_allocator`.

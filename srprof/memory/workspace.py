@@ -52,8 +52,7 @@ def blas_workspace(capability: tuple[int, int] | None = None, config: str = "") 
 def call_key(node: Node) -> str:
     """What a call's scratch depends on beside device and versions: op, operands, options.
 
-    `convolution(1x50x64x64 float32, 50x50x3x3 float32, 50 float32, [1, 1], ...)`; operands that
-    are not contiguous say so by their strides.
+    `convolution(1x50x64x64 float32, 50x50x3x3 float32, [1, 1], ...)`, strides where not contiguous.
     """
     positional, named = node.arguments
     operands = iter(node.inputs)

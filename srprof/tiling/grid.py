@@ -94,8 +94,7 @@ def grid(
 
     Args:
         tile: height and width that a tile reads, halo included; it is cut to the image.
-        halo: pixels that it reads around what it keeps, but none beyond the image.
-        multiple: tiles start at multiples of it.
+        halo, multiple: as `spans`.
 
     Raises:
         InputError: a side is not positive, or the tile is no more than its two halos.

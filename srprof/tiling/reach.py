@@ -74,9 +74,6 @@ def _spread(subject: Subject, axis: int, distance: int) -> int | None:
     return max(middle - first // scale, last // scale - middle)
 
 
-# -- what to expect --------------------------------------------------------------------------
-
-
 def kernels_reach(subject: Subject) -> int:
     """How far the convolutions and pooling on the longest path look, in LR pixels.
 
@@ -107,9 +104,6 @@ def _kernel_reach(node: Node) -> float:
         dilation = max(argument(node, 5, (1,)))
         return float((max(node.inputs[1].shape[2:]) - 1) * dilation) / 2
     return max(window(node)) / 2 if op.gathers is windows else 0.0
-
-
-# -- who is to blame -------------------------------------------------------------------------
 
 
 def _culprit(subject: Subject, distance: int) -> _Spreading:

@@ -53,18 +53,18 @@ def find_subject(model: nn.Module, channels: int | None) -> Subject:
     )
 
 
+@dataclass
 class _Takes:
     """Whether a network takes a square image, and gives one that is larger by whole numbers."""
 
-    def __init__(self, model: nn.Module, channels: int) -> None:
-        self._model = model
-        self._channels = channels
-        self._device = next((p.device.type for p in model.parameters()), "cpu")
-        self.error: Exception | None = None
+    model: nn.Module
+    channels: int
+    error: Exception | None = None
 
     def __call__(self, side: int) -> bool:
+        device = next((p.device.type for p in self.model.parameters()), "cpu")
         try:
-            result = self._model(torch.zeros(1, self._channels, side, side, device=self._device))
+            result = self.model(torch.zeros(1, self.channels, side, side, device=device))
         except Exception as error:
             self.error = self.error or error
             return False

@@ -103,8 +103,6 @@ class Tiled(nn.Module):
         height, width = self.tile
         return f"tile={height}x{width}, halo={self.halo}, multiple={self.multiple}"
 
-    # -- the state dict is the network's ------------------------------------------------------
-
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The network's state dict, under the network's keys."""
         return self.module.state_dict(*args, **kwargs)

@@ -28,42 +28,37 @@ NOTE = "torch.autocast for CUDA is emulated: its casts follow CUDA's lists"
 
 Policy = Literal["lower", "float32", "float32_result", "float32_norm", "promote", "banned"]
 
-_LOWER = """
-_convolution _convolution.deprecated conv1d conv2d conv3d conv_tbc conv_transpose1d
-conv_transpose2d.input conv_transpose3d.input convolution cudnn_convolution
-cudnn_convolution_transpose prelu addmm addmv addr matmul einsum mm mv linalg_vecdot linear addbmm
-baddbmm bmm chain_matmul linalg_multi_dot _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm_cell
-gru_cell rnn_tanh_cell rnn_relu_cell _scaled_dot_product_flash_attention
-scaled_dot_product_attention
-"""
-_FLOAT32 = """
-acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow.Tensor_Scalar
-pow.Tensor_Tensor pow.Scalar softplus layer_norm native_layer_norm rms_norm group_norm
-frobenius_norm.dim nuclear_norm nuclear_norm.dim cosine_similarity poisson_nll_loss
-cosine_embedding_loss nll_loss nll_loss2d hinge_embedding_loss kl_div l1_loss smooth_l1_loss
-huber_loss mse_loss margin_ranking_loss multilabel_margin_loss soft_margin_loss
-triplet_margin_loss multi_margin_loss binary_cross_entropy_with_logits dist pdist cdist renorm
-logsumexp upsample_nearest1d _upsample_nearest_exact1d upsample_nearest2d
-_upsample_nearest_exact2d upsample_nearest3d _upsample_nearest_exact3d upsample_linear1d
-upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d
-_upsample_bicubic2d_aa
-"""
-_FLOAT32_RESULT = """
-prod prod.dim_int softmax.int log_softmax.int cumprod cumsum linalg_vector_norm linalg_matrix_norm
-linalg_matrix_norm.str_ord sum sum.dim_IntList
-"""
-_PROMOTE = """
-addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put tensordot scatter_add
-"""
-
 #: Every call with a kernel of CUDA's autocast, by `name` or `name.overload`.
+_CALLS: dict[Policy, str] = {
+    "lower": """
+        _convolution _convolution.deprecated conv1d conv2d conv3d conv_tbc conv_transpose1d
+        conv_transpose2d.input conv_transpose3d.input convolution cudnn_convolution
+        cudnn_convolution_transpose prelu addmm addmv addr matmul einsum mm mv linalg_vecdot linear
+        addbmm baddbmm bmm chain_matmul linalg_multi_dot _thnn_fused_lstm_cell _thnn_fused_gru_cell
+        lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell _scaled_dot_product_flash_attention
+        scaled_dot_product_attention""",
+    "float32": """
+        acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan
+        pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar softplus layer_norm native_layer_norm
+        rms_norm group_norm frobenius_norm.dim nuclear_norm nuclear_norm.dim cosine_similarity
+        poisson_nll_loss cosine_embedding_loss nll_loss nll_loss2d hinge_embedding_loss kl_div
+        l1_loss smooth_l1_loss huber_loss mse_loss margin_ranking_loss multilabel_margin_loss
+        soft_margin_loss triplet_margin_loss multi_margin_loss binary_cross_entropy_with_logits dist
+        pdist cdist renorm logsumexp upsample_nearest1d _upsample_nearest_exact1d upsample_nearest2d
+        _upsample_nearest_exact2d upsample_nearest3d _upsample_nearest_exact3d upsample_linear1d
+        upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d
+        _upsample_bicubic2d_aa""",
+    "float32_result": """
+        prod prod.dim_int softmax.int log_softmax.int cumprod cumsum linalg_vector_norm
+        linalg_matrix_norm linalg_matrix_norm.str_ord sum sum.dim_IntList""",
+    "float32_norm": "norm.Scalar norm.ScalarOpt_dim",
+    "promote": """
+        addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put tensordot
+        scatter_add""",
+    "banned": "binary_cross_entropy",
+}
 CUDA_POLICIES: Mapping[str, Policy] = {
-    **dict.fromkeys(_LOWER.split(), "lower"),
-    **dict.fromkeys(_FLOAT32.split(), "float32"),
-    **dict.fromkeys(_FLOAT32_RESULT.split(), "float32_result"),
-    **dict.fromkeys(("norm.Scalar", "norm.ScalarOpt_dim"), "float32_norm"),
-    **dict.fromkeys(_PROMOTE.split(), "promote"),
-    "binary_cross_entropy": "banned",
+    name: policy for policy, names in _CALLS.items() for name in names.split()
 }
 
 _KEY_NAME = "AutocastIPU"
@@ -269,12 +264,5 @@ def _kernel(func: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> A
 @contextmanager
 def _switched_on() -> Iterator[None]:
     """Calls pass our kernels first, whatever device their tensors are on."""
-    included = torch._C._dispatch_tls_is_dispatch_key_included(_KEY)
-    excluded = torch._C._dispatch_tls_is_dispatch_key_excluded(_KEY)
-    torch._C._dispatch_tls_set_dispatch_key_included(_KEY, True)
-    torch._C._dispatch_tls_set_dispatch_key_excluded(_KEY, False)
-    try:
+    with torch._C._IncludeDispatchKeyGuard(_KEY), torch._C._SetExcludeDispatchKeyGuard(_KEY, False):
         yield
-    finally:
-        torch._C._dispatch_tls_set_dispatch_key_included(_KEY, included)
-        torch._C._dispatch_tls_set_dispatch_key_excluded(_KEY, excluded)

@@ -96,8 +96,6 @@ class StandIn:
                 notes.append(text.format(f" (first at {where})" if where else ""))
         return [*notes, NOTE] if self.emulation.used else notes
 
-    # -- what is put in the place of torch's own ----------------------------------------------
-
     def patches(self) -> list[tuple[Any, str, Any]]:
         """Owner, attribute and stand-in of each function through which code asks."""
         cuda = torch.cuda

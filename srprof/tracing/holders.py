@@ -9,8 +9,8 @@ from __future__ import annotations
 import dis
 import gc
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import islice
@@ -99,19 +99,17 @@ class _Inspector:
     def _look_at_frame(
         self, recorder: Recorder, frame: FrameType, user: FrameType | None, depth: int = -1
     ) -> None:
-        code = frame.f_code
-        own = is_user_file(code.co_filename)
+        where = function_name(frame.f_code), frame.f_code.co_filename
         for name, value in list(frame.f_locals.items()):
             for path, tensor in _reach(name, value):
                 storage = recorder.ledger.index_of(tensor)
                 if storage is None:
                     continue
-                if own:
-                    line, kind = self._binding(frame, path, name, storage)
-                    reference = Reference(path, function_name(code), code.co_filename, line, kind)
+                if depth < 0:
+                    self._add(storage, _in_torch(path, frame, user))
                 else:
-                    reference = _in_torch(path, frame, user)
-                self._add(storage, reference, depth)
+                    binding = self._binding(frame, path, name, storage)
+                    self._add(storage, Reference(path, *where, *binding), depth)
 
     def _binding(
         self, frame: FrameType, path: str, name: str, storage: int
@@ -126,10 +124,9 @@ class _Inspector:
             return code.co_firstlineno, "argument"
         if born is None:  # it came from elsewhere
             return min(stores, default=code.co_firstlineno), "local"
-        if path != name:
-            return born, "local"
         before = [line for line in stores if line <= born]
-        return max(before, default=min(stores, default=born)), "local"
+        line = max(before, default=min(stores, default=born)) if path == name else born
+        return line, "local"
 
     def _look_at_modules(self, recorder: Recorder, model: nn.Module) -> None:
         for module_path, module in model.named_modules():
@@ -260,9 +257,9 @@ def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
 
 
 @cache
-def _store_lines(code: CodeType) -> dict[str, tuple[int, ...]]:
+def _store_lines(code: CodeType) -> Mapping[str, Sequence[int]]:
     """Lines on which each variable of a function is bound."""
-    stores: dict[str, list[int]] = {}
+    stores: dict[str, list[int]] = defaultdict(list)
     line = code.co_firstlineno
     for instruction in dis.get_instructions(code):
         if sys.version_info >= (3, 13):
@@ -272,8 +269,8 @@ def _store_lines(code: CodeType) -> dict[str, tuple[int, ...]]:
         if instruction.opname.startswith("STORE_"):
             names = instruction.argval
             for name in names if isinstance(names, tuple) else (names,):
-                stores.setdefault(str(name), []).append(line)
-    return {name: tuple(lines) for name, lines in stores.items()}
+                stores[str(name)].append(line)
+    return stores
 
 
 def _in_torch(path: str, frame: FrameType, user: FrameType | None) -> Reference:
@@ -312,9 +309,9 @@ def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
     roots: dict[int, Reference] = {}
     seen: set[int] = set()
     for _ in range(_DEPTH):
-        targets: dict[int, list[tuple[str, int]]] = {}
+        targets: dict[int, list[tuple[str, int]]] = defaultdict(list)
         for thing, path, storage in level:
-            targets.setdefault(id(thing), []).append((path, storage))
+            targets[id(thing)].append((path, storage))
         things = [thing for thing, _, _ in level]
         following: list[tuple[Any, str, int]] = []
         for referrer in gc.get_referrers(*things) if things else ():
@@ -323,8 +320,7 @@ def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
             seen.add(id(referrer))
             for child, step in _contents(referrer, globals_of):
                 for path, storage in targets.get(id(child), ()):
-                    root = _root(referrer, step + path, globals_of)
-                    if root is not None:
+                    if root := _root(referrer, step + path, globals_of):
                         roots.setdefault(storage, root)
                     else:
                         following.append((referrer, step + path, storage))
@@ -339,12 +335,10 @@ def _contents(holder: Any, globals_of: Mapping[int, str]) -> Iterator[tuple[Any,
         in_module = id(holder) in globals_of
         for key, value in list(holder.items()):
             yield value, str(key) if in_module else f"[{key!r}]"
-    elif isinstance(holder, (list, tuple, set, frozenset, deque)):
-        for value in list(holder):
-            yield value, "[...]"
     else:
-        for value in gc.get_referents(holder):
-            yield value, ""
+        listed = isinstance(holder, (list, tuple, set, frozenset, deque))
+        for value in list(holder) if listed else gc.get_referents(holder):
+            yield value, "[...]" if listed else ""
 
 
 def _root(holder: Any, path: str, globals_of: Mapping[int, str]) -> Reference | None:

@@ -23,10 +23,7 @@ from torch.utils import _device
 
 
 class _Setting(NamedTuple):
-    """A global that a model may change.
-
-    `follows` names other settings that, where they change, change this one with them.
-    """
+    """A global that a model may change; it changes with those that `follows` names."""
 
     name: str
     read: Callable[[], Any]
@@ -166,10 +163,7 @@ def _read_default_device() -> _DefaultDevice:
 
 
 def _write_default_device(value: _DefaultDevice) -> None:
-    """Put the modes themselves back.
-
-    `torch.set_default_device` inside `with torch.device(...)` takes the wrong one off the stack.
-    """
+    # not by `torch.set_default_device`, which takes the wrong one off the stack inside a `with`
     while _len_torch_function_stack():
         _pop_mode()
     for mode in value.modes:

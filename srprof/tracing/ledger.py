@@ -115,10 +115,7 @@ class Ledger:
         return index
 
     def take_over(self) -> None:
-        """Enter what the run before has left: as constants, whether this one reads them or not.
-
-        The ledger of that run is not needed any more.
-        """
+        """Enter what the run before has left, as constants, and forget that run's ledger."""
         if self._before is None:
             return
         for index, death in sorted(self._before._deaths.items()):
@@ -132,9 +129,9 @@ class Ledger:
         self._before = None
 
     def add_number(self, nbytes: int) -> int:
-        """A number that torch wraps in a tensor for the length of the current call.
+        """A number that torch wraps in a tensor of main memory for the current call.
 
-        It is in main memory, whatever the model's device. Gives its bytes if that counts.
+        Gives its bytes if that counts.
         """
         host = self.device != "cpu"
         number = Lifetime(nbytes, "activation", self.clock, host, "number", death=self.clock + 1)
@@ -150,11 +147,7 @@ class Ledger:
             lifetime.cached = lifetime.death < 0
 
     def release_residents(self) -> list[Lifetime]:
-        """Take the residents that the run itself let go out of the network; gives them.
-
-        A cache that it replaced, a weight that it merged anew: each becomes an activation that
-        was there before the first call.
-        """
+        """Make the residents that the run let go, as a replaced cache, activations; gives them."""
         gone = [s for s in self.lifetimes if s.role in RESIDENT_ROLES and s.death >= 0]
         for lifetime in gone:
             lifetime.role = "activation"

@@ -128,8 +128,6 @@ class Recorder(TorchDispatchMode):
         # a second, and guards against compiling this mode, which nothing here does.
         return False
 
-    # -- tensors ------------------------------------------------------------------------------
-
     def add_external(self, tensor: torch.Tensor, name: str, role: Role) -> TensorRef:
         """Register a tensor that the run did not make; gives the reference to it."""
         storage = self.ledger.register(tensor, role, -1, name)
@@ -168,8 +166,6 @@ class Recorder(TorchDispatchMode):
     def place(self) -> tuple[str, str, int, str]:
         """Module, file, line and function that a call is made for, while it is made."""
         return self.module_stack[-1], *user_line()
-
-    # -- calls --------------------------------------------------------------------------------
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -275,8 +271,6 @@ class Recorder(TorchDispatchMode):
             )
         return func(*args, **kwargs)
 
-    # -- modules ------------------------------------------------------------------------------
-
     def enter_module(self, module: nn.Module, _args: Any) -> None:
         """Hook: a module's `forward` is about to run."""
         self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
@@ -294,8 +288,6 @@ class Recorder(TorchDispatchMode):
         weight = getattr(module, "weight", None)
         shapes = (tuple(t.shape) if isinstance(t, torch.Tensor) else () for t in (first, weight))
         self.calls.append(ModuleCall(path, _torch_class(type(module)), *shapes))
-
-    # -- the end ------------------------------------------------------------------------------
 
     def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
         """Freeze the nodes and storages; `result` is what the model returned."""

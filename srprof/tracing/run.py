@@ -204,8 +204,7 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
 def _run_once(workload: Workload, device: str) -> Trace:
     """One recorded run; a second where the first had modules imported on the way.
 
-    torch and networks import at first use, and an import can leave frames of the run in a
-    reference cycle (`torch.fx.wrap` does), whose locals then outlive their functions.
+    An import can leave frames in a reference cycle, so that locals outlive their functions.
     """
     known = len(sys.modules)
     trace = _record(workload, device)

@@ -32,8 +32,7 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam that updates one parameter after the other, on every device.
 
-    torch's default on a GPU (`foreach`) updates all in each call, and takes several times the
-    parameters' memory meanwhile; for networks of this size it is not worth it.
+    torch's default on a GPU (`foreach`) takes several times the parameters' memory meanwhile.
     """
     return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, foreach=False)
 
