@@ -4,7 +4,7 @@ A field's type says what is read, and notes in its `Annotated` say what the type
 
     class_: Annotated[str, Key("class")]
     batch: Annotated[int, at_least(1)] = 64
-    input: Annotated[str, Passes(parse_size)] = "256x256"
+    input: Annotated[str, passes(parse_size)] = "256x256"
 
 `Key` is here, the other notes in `srprof.rules`.
 
@@ -74,22 +74,23 @@ class DecodeError(ValueError):
 Reader = Callable[[Any], Any]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Note:
     """What is said of a field beside its type; it stands around the reader of the type.
 
     Attributes:
-        what: a value of the field in words, "a positive number"; "" leaves that to the type.
+        read: gives a value of the field from what the file has, and the reader of what the notes
+            before this one say. what: such a value in words; "" leaves that to the type.
+        scale: one of the file's unit in the field's.
     """
 
+    read: Callable[[Reader, Any], Any]
     what: str = ""
-
-    def read(self, inner: Reader, value: Any) -> Any:
-        """A value as the file has it, read; `inner` reads what the notes before this one say."""
-        return inner(value)
+    scale: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Key(Note):
+class Key:
     """How a field stands in the file.
 
     Attributes:

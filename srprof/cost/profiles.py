@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from srprof.codec import DecodeError, JsonObject, decode, encode, mismatch
+from srprof.codec import DecodeError, JsonObject, Note, decode, encode, mismatch
 from srprof.cost.classes import TILES
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.ops import FAMILIES
-from srprof.rules import Count, Entries, Known, Rule, not_negative, positive, share
+from srprof.rules import Count, entries, known, not_negative, positive, rule, share
 from srprof.shown import Shown
 from srprof.words import MIB, did_you_mean
 
@@ -44,18 +44,18 @@ _ABOUT = frozenset({"base", "names", "calibrate"})
 _COPIES = Annotated[float, share(5)]
 #: A card's clock may run above the boost clock that its datasheet's peak is at.
 _SHARE = Annotated[float, share(1.5)]
-_CHANNELS = Annotated[float, Rule("a whole number of channels", lambda n: n > 0 and n % 1 == 0)]
+_CHANNELS = Annotated[float, rule("a whole number of channels", lambda n: n > 0 and n % 1 == 0)]
 _PEAKS = "a table of TFLOP/s by mode, such as float32 = 11.3"
 _TERA = 1e12
 
-_Layout = Entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
-_Tensor = Entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
-_Families = tuple[Annotated[str, Known(lambda: FAMILIES)], ...]
+_Layout = entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
+_Tensor = entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
+_Families = tuple[Annotated[str, known(lambda: FAMILIES)], ...]
 
 
-def _each(keys: Iterable[str], kind: Any) -> Entries:
+def _each(keys: Iterable[str], kind: Any) -> Note:
     """A table of figures of one kind."""
-    return Entries(lambda: dict.fromkeys(keys, kind))
+    return entries(lambda: dict.fromkeys(keys, kind))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -118,7 +118,7 @@ class Profile(Shown):
     peak: Annotated[
         Mapping[str, float],
         _each(MODES, Annotated[float, positive("TFLOP/s", _TERA)]),
-        Rule(_PEAKS, bool),
+        rule(_PEAKS, bool),
     ]
     compute: Annotated[Mapping[str, float], _each(COMPUTE_KEYS, _SHARE)]
     relative: Annotated[Mapping[str, float], _each(RELATIVE_KEYS, _SHARE)]
@@ -306,8 +306,8 @@ def _entry(key: str, value: float | str | list[str]) -> str:
 def _units() -> Mapping[str, float]:
     """By key, one of the file's unit in SI units."""
     kinds = get_type_hints(Profile, include_extras=True)
-    rules = {key: rule for key, kind in kinds.items() for rule in get_args(kind)}
-    scales = {key: rule.scale for key, rule in rules.items() if isinstance(rule, Rule)}
+    notes = {key: note for key, kind in kinds.items() for note in get_args(kind)}
+    scales = {key: note.scale for key, note in notes.items() if isinstance(note, Note)}
     return {"peak": _TERA, **{key: scale for key, scale in scales.items() if scale}}
 
 

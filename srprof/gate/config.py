@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -10,23 +10,23 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from srprof import figures
 from srprof.call import Call, TraceOn
-from srprof.codec import Key, check_keys, decode, decode_table, keys_of, mismatch
+from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import RUN_DTYPES, parse_size
 from srprof.protocol import PROTOCOLS
 from srprof.quantities import Growth, parse_growth, parse_quantity
 from srprof.rules import (
-    Each,
-    Entries,
     Filled,
-    Known,
-    Passes,
-    Read,
-    Rule,
-    Short,
+    each,
+    entries,
+    known,
     listed,
+    passes,
+    read_by,
     refuse_twice,
+    rule,
+    short,
 )
 from srprof.words import hint
 
@@ -43,18 +43,18 @@ def _profile(name: str | None) -> None:
 
 
 T = TypeVar("T")
-_Size = Annotated[str, Passes(parse_size)]
+_Size = Annotated[str, passes(parse_size)]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is run: everything that a figure depends on beside the code and the versions."""
 
-    model: Annotated[Filled, Rule('a SPEC, model = "net.py:Net"')]
+    model: Annotated[Filled, rule('a SPEC, model = "net.py:Net"')]
     inputs: tuple[_Size, ...]
-    dtype: Annotated[str, Known(lambda: RUN_DTYPES)] = "float32"
-    profile: Annotated[str | None, Passes(_profile), Key(older="device")] = None
-    protocol: Annotated[str, Known(lambda: PROTOCOLS)] = "single"
+    dtype: Annotated[str, known(lambda: RUN_DTYPES)] = "float32"
+    profile: Annotated[str | None, passes(_profile), Key(older="device")] = None
+    protocol: Annotated[str, known(lambda: PROTOCOLS)] = "single"
     sizes: Filled | None = None
     weights: Filled | None = None
     allocator: Filled = ""
@@ -169,28 +169,22 @@ def _today(named: Mapping[str, T]) -> dict[str, T]:
     return {figures.find(name).name: value for name, value in named.items()}
 
 
-_GROWTHS: Any = Annotated[
-    Mapping[str, Growth],
-    Entries(
+def _by_metric(parse: Callable[..., object]) -> Note:
+    """A table of metrics, each with a quantity of its kind."""
+    return entries(
         lambda: {
-            name: Annotated[Growth, Read(partial(parse_growth, kind=kind))]
+            name: Annotated[Any, read_by(partial(parse, kind=kind))]
             for name, kind in figures.kinds().items()
         }
-    ),
-]
-_LIMITS: Any = Annotated[
-    Mapping[str, int],
-    Entries(
-        lambda: {
-            name: Annotated[int, Read(partial(parse_quantity, kind=kind))]
-            for name, kind in figures.kinds().items()
-        }
-    ),
-]
-_Growths = Annotated[Mapping[str, Growth], Read(_growth)]
+    )
+
+
+_GROWTHS: Any = Annotated[Mapping[str, Growth], _by_metric(parse_growth)]
+_LIMITS: Any = Annotated[Mapping[str, int], _by_metric(parse_quantity)]
+_Growths = Annotated[Mapping[str, Growth], read_by(_growth)]
 _Metrics = Annotated[
-    tuple[Annotated[str, Known(figures.kinds)], ...],
-    Rule('a list of names, ["eager", "params"]', bool),
+    tuple[Annotated[str, known(figures.kinds)], ...],
+    rule('a list of names, ["eager", "params"]', bool),
 ]
 
 
@@ -201,8 +195,8 @@ class _Table(Settings):
     inputs: Annotated[
         tuple[_Size, ...],
         Key("input"),
-        Short(listed),
-        Rule('a size or a list of such, "256x256"', bool),
+        short(listed),
+        rule('a size or a list of such, "256x256"', bool),
     ]
     name: Filled = ""
     growth: _Growths = field(default_factory=dict)
@@ -225,13 +219,13 @@ class _File:
     """A configuration as the file has it."""
 
     check: Annotated[
-        tuple[Annotated[tuple[_Table, Mapping[str, int]], Read(_limited)], ...],
-        Each("check", ("name", "model")),
-        Rule("[[check]] in double brackets"),
+        tuple[Annotated[tuple[_Table, Mapping[str, int]], read_by(_limited)], ...],
+        each("check", "name", "model"),
+        rule("[[check]] in double brackets"),
     ] = ()
     baseline: Annotated[
         str | Literal[False],
-        Rule("a file's name, or false for limits alone", lambda name: name != ""),
+        rule("a file's name, or false for limits alone", lambda name: name != ""),
     ] = BASELINE
     growth: _Growths = field(default_factory=lambda: dict.fromkeys(figures.names(), Growth()))
     metrics: _Metrics | None = None

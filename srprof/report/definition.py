@@ -22,7 +22,7 @@ from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.files import load_table
 from srprof.inputs import parse_size
-from srprof.rules import Each, Entries, Filled, Known, Passes, Rule, Short, distinct
+from srprof.rules import Filled, distinct, each, entries, known, passes, rule, short
 
 #: What `sections` may name, in the order in which a report has them.
 SECTIONS = (
@@ -41,8 +41,8 @@ SECTIONS = (
 #: Sections that need a predicted latency.
 TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")
-_Size = Annotated[str, Passes(parse_size)]
-_Measures = tuple[Annotated[str, Known(lambda: MEASURES)], ...]
+_Size = Annotated[str, passes(parse_size)]
+_Measures = tuple[Annotated[str, known(lambda: MEASURES)], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Model:
 
     spec: Filled
     name: Filled
-    published: Annotated[Mapping[str, float], Entries(lambda: dict.fromkeys(MEASURES, float))] = (
+    published: Annotated[Mapping[str, float], entries(lambda: dict.fromkeys(MEASURES, float))] = (
         field(default_factory=dict)
     )
 
@@ -70,9 +70,9 @@ def _named(entry: Any) -> Any:
 
 
 _Models = Annotated[
-    tuple[Annotated[Model, Short(_named), Rule("a SPEC, or a table with name and spec")], ...],
+    tuple[Annotated[Model, short(_named), rule("a SPEC, or a table with name and spec")], ...],
     distinct("models", lambda model: model.name),
-    Rule('a list of models, ["fmen_s"]', bool),
+    rule('a list of models, ["fmen_s"]', bool),
 ]
 
 
@@ -88,9 +88,9 @@ class TableDefinition:
 
     title: Filled
     models: _Models
-    measures: Annotated[_Measures, distinct("measures"), Rule("a list of measures", bool)]
+    measures: Annotated[_Measures, distinct("measures"), rule("a list of measures", bool)]
     note: str = ""
-    scales: Annotated[tuple[int, ...], Rule("a list such as [2, 3, 4]")] = ()
+    scales: Annotated[tuple[int, ...], rule("a list such as [2, 3, 4]")] = ()
     input: _Size = "256x256"
 
 
@@ -98,7 +98,7 @@ class TableDefinition:
 class FigureDefinition:
     """A figure of its own models; `name` is its file's."""
 
-    name: Annotated[str, Rule("letters, digits, - and _: it names files", _NAME.fullmatch)]
+    name: Annotated[str, rule("letters, digits, - and _: it names files", _NAME.fullmatch)]
     title: Filled
     models: _Models
     note: str = ""
@@ -125,19 +125,19 @@ class Definition:
     input: _Size = "256x256"
     profiles: Annotated[tuple[str, ...], distinct("profiles"), Key(older="devices")] = ()
     references: Annotated[
-        tuple[Annotated[str, Known(lambda: REFERENCES)], ...], distinct("references")
+        tuple[Annotated[str, known(lambda: REFERENCES)], ...], distinct("references")
     ] = ()
     sections: Annotated[
-        tuple[Annotated[str, Known(lambda: SECTIONS)], ...], distinct("sections")
+        tuple[Annotated[str, known(lambda: SECTIONS)], ...], distinct("sections")
     ] = ()
     tables: Annotated[
-        tuple[TableDefinition, ...], Each("table"), Rule("[[tables]] in double brackets")
+        tuple[TableDefinition, ...], each("table"), rule("[[tables]] in double brackets")
     ] = ()
     figures: Annotated[
         tuple[FigureDefinition, ...],
-        Each("figure"),
+        each("figure"),
         distinct("figures", lambda figure: figure.name),
-        Rule("[[figures]] in double brackets"),
+        rule("[[figures]] in double brackets"),
     ] = ()
 
     def __post_init__(self) -> None:

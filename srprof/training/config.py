@@ -16,15 +16,15 @@ from typing import Annotated, Literal
 
 from srprof.codec import encode
 from srprof.files import load_table
-from srprof.rules import Count, Filled, Rule, Short, Whole, listed, positive
+from srprof.rules import Count, Filled, Whole, listed, positive, rule, short
 
 #: The name of the images that scikit-image ships, where a folder may stand.
 BUNDLED = "skimage"
 
 _FOLDERS = f'a folder of HR images, a list of such, or "{BUNDLED}"'
-_Folders = Annotated[tuple[Filled, ...], Short(listed), Rule(_FOLDERS)]
+_Folders = Annotated[tuple[Filled, ...], short(listed), rule(_FOLDERS)]
 _BETAS = "two numbers of at least 0 and below 1, such as [0.9, 0.999]"
-_Beta = Annotated[float, Rule("a number of at least 0 and below 1", lambda beta: 0 <= beta < 1)]
+_Beta = Annotated[float, rule("a number of at least 0 and below 1", lambda beta: 0 <= beta < 1)]
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -51,9 +51,9 @@ class TrainingConfig:
         log_every, validate_every, checkpoint_every: in iterations.
     """
 
-    model: Annotated[Filled, Rule('a SPEC such as "fmen_s(scale=2)"')]
-    output: Annotated[Filled, Rule("a folder for the run")]
-    data: Annotated[_Folders, Rule(_FOLDERS, bool)]
+    model: Annotated[Filled, rule('a SPEC such as "fmen_s(scale=2)"')]
+    output: Annotated[Filled, rule("a folder for the run")]
+    data: Annotated[_Folders, rule(_FOLDERS, bool)]
     validation: _Folders = ()
     held_out: Whole = 96
     crop: Whole = 0
@@ -63,13 +63,13 @@ class TrainingConfig:
     patch: Count = 64
     lr: Annotated[float, positive()] = 5e-4
     halve_every: Count = 600_000
-    betas: Annotated[tuple[_Beta, _Beta], Rule(_BETAS)] = (0.9, 0.999)
+    betas: Annotated[tuple[_Beta, _Beta], rule(_BETAS)] = (0.9, 0.999)
     eps: Annotated[float, positive()] = 1e-8
     init: Literal["he", "network"] = "he"
     init_gain: Annotated[float, positive()] = 0.5
-    value_range: Annotated[float, Rule("1 or 255", lambda value: value in (1, 255))] = 1.0
+    value_range: Annotated[float, rule("1 or 255", lambda value: value in (1, 255))] = 1.0
     seed: Whole = 0
-    device: Annotated[str, Rule("cpu, cuda or cuda:N", _DEVICE.fullmatch)] = "cpu"
+    device: Annotated[str, rule("cpu, cuda or cuda:N", _DEVICE.fullmatch)] = "cpu"
     log: Literal["csv", "tensorboard"] = "csv"
     log_every: Count = 100
     validate_every: Count = 5000

@@ -1,26 +1,21 @@
-"""What is said of training: the memory of a step, and what a run gave. No torch here.
-
-The dataclasses whose names end in Record are the JSON objects, field for field.
-"""
+"""What is said of training: the memory of a step, what a run gave, and a study. No torch here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import isinf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from srprof._version import __version__
 from srprof.analysis.compute import headed, input_records
 from srprof.analysis.record import SCHEMA, Heading
-from srprof.codec import JsonObject, Key, encode
-from srprof.inputs import TensorSpec
+from srprof.codec import JsonObject, encode
 from srprof.memory.model import GRANULARITY, Peak
 from srprof.memory.training import (
     KINDS,
     PHASES,
-    Phase,
     SavedLine,
     StepMemory,
     phase_of,
@@ -29,7 +24,6 @@ from srprof.memory.training import (
 )
 from srprof.records import Trace
 from srprof.shown import Shown
-from srprof.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from srprof.training.plan import TrainingPlan
@@ -42,57 +36,8 @@ MERGED_TOLERANCE = 1e-4
 # -- one step -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The step that is predicted."""
-
-    loss: str = "L1"
-    optimizer: str = "Adam"
-    foreach: bool = False
-    step: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class StepPeakRecord:
-    """A peak, its node and that one's phase; `parts` is what the step's peak is made of."""
-
-    bytes: int
-    node: int | None
-    phase: Phase | None
-    parts: Annotated[dict[str, int], Key(sparse=True)] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StepNodeRecord:
-    """One call of the step; its last fields are the bytes by kind at its end."""
-
-    index: int
-    phase: Phase
-    op: str
-    module: str
-    file: str
-    line: int
-    shape: tuple[int, ...]
-    net: int
-    state: int
-    gradients: int
-    images: int
-    saved: int
-    temporary: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRecord(Heading):
-    """The object of `srprof analyze --train --format json`."""
-
-    inputs: tuple[TensorSpec, ...]
-    training: Recipe = Recipe()
-    params: int
-    granularity: int
-    peak: StepPeakRecord
-    phases: dict[str, StepPeakRecord]
-    saved: tuple[SavedLine, ...]
-    nodes: tuple[StepNodeRecord, ...]
+#: The step that is predicted.
+RECIPE = {"loss": "L1", "optimizer": "Adam", "foreach": False, "step": 2}
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,38 +79,34 @@ class TrainingAnalysis(Shown):
 
     def to_dict(self) -> JsonObject:
         """The object of `srprof analyze --train --format json`."""
-        trace, peak = self.trace, self._peak(self.memory.peak)
-        record = headed(
-            StepRecord,
-            trace,
-            inputs=input_records(trace),
-            params=trace.parameters,
-            granularity=self.granularity,
-            peak=replace(peak, parts=self.at_peak),
-            phases={phase: self._peak(self.memory.phases[phase]) for phase in PHASES},
-            saved=self.saved,
-            nodes=tuple(self._node(index) for index in range(len(trace.nodes))),
-        )
-        return dict(encode(record))
+        trace, peaks = self.trace, self.memory.phases
+        return {
+            **encode(headed(Heading, trace)),
+            "inputs": encode(input_records(trace)),
+            "training": RECIPE,
+            "params": trace.parameters,
+            "granularity": self.granularity,
+            "peak": {**self._peak(self.memory.peak), "parts": self.at_peak},
+            "phases": {phase: self._peak(peaks[phase]) for phase in PHASES},
+            "saved": encode(self.saved),
+            "nodes": [self._row(index) for index in range(len(trace.nodes))],
+        }
 
-    def _peak(self, peak: Peak) -> StepPeakRecord:
-        step = self.trace.step
-        phase = None if peak.node is None or step is None else phase_of(step, peak.node)
-        return StepPeakRecord(peak.nbytes, None if step is None else peak.node, phase)
+    def _peak(self, peak: Peak) -> JsonObject:
+        step, node = self.trace.step, peak.node
+        phase = None if node is None or step is None else phase_of(step, node)
+        return {"bytes": peak.nbytes, "node": None if step is None else node, "phase": phase}
 
-    def _node(self, index: int) -> StepNodeRecord:
+    def _row(self, index: int) -> JsonObject:
         node, step = self.trace.nodes[index], self.trace.step
         assert step is not None
-        return StepNodeRecord(
-            index,
-            phase_of(step, index),
-            node.op,
-            node.module,
-            node.file,
-            node.line,
-            node.shape,
+        return {
+            "index": index,
+            "phase": phase_of(step, index),
+            **{key: getattr(node, key) for key in ("op", "module", "file", "line")},
+            "shape": list(node.shape),
             **dict(zip(KINDS, self.memory.kinds[index], strict=True)),
-        )
+        }
 
 
 # -- a run ----------------------------------------------------------------------------------------
@@ -185,50 +126,10 @@ class Score:
     psnr_unrounded: float
     l1: float
 
-    @property
-    def record(self) -> ScoreRecord:
-        """As JSON has it."""
-        return ScoreRecord(_finite(self.psnr), _finite(self.psnr_unrounded), self.l1)
-
-
-def _finite(psnr: float) -> float | None:
-    return None if isinf(psnr) else psnr
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRecord:
-    """A score; the PSNR of images that are the same is null."""
-
-    psnr_dB: float | None  # noqa: N815  # the unit is written so
-    psnr_unrounded_dB: float | None  # noqa: N815
-    l1: float
-
-
-@dataclass(frozen=True, slots=True)
-class MergedRecord(ScoreRecord):
-    """The merged network's score, its file, and whether merging left the PSNR as it was."""
-
-    file: str
-    difference_dB: float  # noqa: N815
-    agrees: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """The object of `srprof train --format json`."""
-
-    schema: int
-    config: TrainingConfig
-    scale: int
-    params: int
-    predicted_peak: int
-    iterations: int
-    started: int
-    loss: float | None
-    validation: ScoreRecord
-    bicubic: ScoreRecord
-    checkpoint: str
-    merged: MergedRecord | None
+    def to_dict(self) -> JsonObject:
+        """As JSON has it: the PSNR of images that are the same is null."""
+        psnrs = {"psnr_dB": self.psnr, "psnr_unrounded_dB": self.psnr_unrounded}
+        return {**{k: None if isinf(v) else v for k, v in psnrs.items()}, "l1": self.l1}
 
 
 @dataclass(frozen=True)
@@ -248,18 +149,10 @@ class Merged:
         """Whether merging left the PSNR as it was, within `MERGED_TOLERANCE`."""
         return abs(self.difference) <= MERGED_TOLERANCE
 
-    @property
-    def record(self) -> MergedRecord:
+    def to_dict(self) -> JsonObject:
         """As JSON has it."""
-        score = self.score.record
-        return MergedRecord(
-            score.psnr_dB,
-            score.psnr_unrounded_dB,
-            score.l1,
-            str(self.path),
-            self.difference,
-            self.agrees,
-        )
+        difference = {"difference_dB": self.difference, "agrees": self.agrees}
+        return {"file": str(self.path), **self.score.to_dict(), **difference}
 
 
 @dataclass(frozen=True, repr=False)
@@ -287,59 +180,26 @@ class TrainingResult(Shown):
         """The baseline's score."""
         return self.plan.bicubic
 
-    @property
-    def record(self) -> RunRecord:
-        """As JSON has it."""
-        config, memory = self.plan.config, self.plan.memory
-        return RunRecord(
-            schema=1,
-            config=config,
-            scale=self.plan.data.scale,
-            params=memory.trace.parameters,
-            predicted_peak=memory.peak,
-            iterations=config.iterations,
-            started=self.started,
-            loss=self.loss,
-            validation=self.score.record,
-            bicubic=self.bicubic.record,
-            checkpoint=str(self.checkpoint),
-            merged=None if self.merged is None else self.merged.record,
-        )
-
     def to_dict(self) -> JsonObject:
         """The object of `srprof train --format json`."""
-        return dict(encode(self.record))
+        config, memory = self.plan.config, self.plan.memory
+        return {
+            "schema": 1,
+            "config": encode(config),
+            "scale": self.plan.data.scale,
+            "params": memory.trace.parameters,
+            "predicted_peak": memory.peak,
+            "iterations": config.iterations,
+            "started": self.started,
+            "loss": self.loss,
+            "validation": self.score.to_dict(),
+            "bicubic": self.bicubic.to_dict(),
+            "checkpoint": str(self.checkpoint),
+            "merged": None if self.merged is None else self.merged.to_dict(),
+        }
 
 
 # -- a study -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class VariantRecord:
-    """A variant of a study: sizes in bytes, at the study's input."""
-
-    name: str
-    model: str
-    params: int
-    flops_ntire: int
-    peak: int
-    training_peak: int
-    validation: ScoreRecord
-    below_bicubic: bool
-    run: RunRecord
-
-
-@dataclass(frozen=True, slots=True)
-class AblationRecord:
-    """The object of `srprof ablate --format json`."""
-
-    schema: int
-    srprof: str
-    title: str
-    input: str
-    scale: int
-    bicubic: ScoreRecord
-    variants: tuple[VariantRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -378,6 +238,20 @@ class Outcome:
         """The merged network; None if there is nothing to merge."""
         return self.result.merged
 
+    def to_dict(self) -> JsonObject:
+        """As JSON has it."""
+        return {
+            "name": self.variant.name,
+            "model": self.variant.training.model,
+            "params": self.cost.params,
+            "flops_ntire": self.cost.flops,
+            "peak": self.cost.peak,
+            "training_peak": self.result.plan.memory.peak,
+            "validation": self.score.to_dict(),
+            "below_bicubic": self.below_bicubic,
+            "run": self.result.to_dict(),
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class Ablation(Shown):
@@ -398,32 +272,14 @@ class Ablation(Shown):
         """By which all variants enlarge."""
         return self.outcomes[0].result.plan.data.scale
 
-    @property
-    def record(self) -> AblationRecord:
-        """As JSON has it."""
-        return AblationRecord(
-            schema=SCHEMA,
-            srprof=__version__,
-            title=self.study.title,
-            input=self.study.input,
-            scale=self.scale,
-            bicubic=self.bicubic.record,
-            variants=tuple(
-                VariantRecord(
-                    name=outcome.variant.name,
-                    model=outcome.variant.training.model,
-                    params=outcome.cost.params,
-                    flops_ntire=outcome.cost.flops,
-                    peak=outcome.cost.peak,
-                    training_peak=outcome.result.plan.memory.peak,
-                    validation=outcome.score.record,
-                    below_bicubic=outcome.below_bicubic,
-                    run=outcome.result.record,
-                )
-                for outcome in self.outcomes
-            ),
-        )
-
     def to_dict(self) -> JsonObject:
-        """The object of `srprof ablate --format json`."""
-        return dict(encode(self.record))
+        """The object of `srprof ablate --format json`; sizes in bytes."""
+        return {
+            "schema": SCHEMA,
+            "srprof": __version__,
+            "title": self.study.title,
+            "input": self.study.input,
+            "scale": self.scale,
+            "bicubic": self.bicubic.to_dict(),
+            "variants": [outcome.to_dict() for outcome in self.outcomes],
+        }

@@ -24,7 +24,7 @@ from srprof.codec import decode_table
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import parse_size
-from srprof.rules import Each, Filled, Passes, Rule
+from srprof.rules import Filled, each, passes, rule
 from srprof.training.config import TrainingConfig
 
 #: What all variants have in common, so that they are compared on the same pixels.
@@ -66,11 +66,11 @@ class _File:
     output: Filled
     variants: Annotated[
         tuple[_Entry, ...],
-        Each("variant", ("name",)),
-        Rule("[[variants]] with name and model", bool),
+        each("variant", "name"),
+        rule("[[variants]] with name and model", bool),
     ]
     note: str = ""
-    input: Annotated[str, Passes(parse_size)] = "256x256"
+    input: Annotated[str, passes(parse_size)] = "256x256"
     training: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ def read_study(path: str) -> Study:
 
 
 def parse_study(table: Mapping[str, object], where: str) -> Study:
-    """Passes a study.
+    """Check a study.
 
     Args:
         table: as TOML gives it. where: names it in messages.

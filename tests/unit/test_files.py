@@ -15,19 +15,19 @@ from srprof.errors import InputError
 from srprof.files import RecordFile, load_table, parse_json, parse_toml, read_json, read_text
 from srprof.rules import (
     Count,
-    Each,
-    Entries,
     Filled,
-    Known,
-    Passes,
-    Read,
-    Rule,
-    Short,
     distinct,
+    each,
+    entries,
+    known,
     listed,
     not_negative,
+    passes,
     positive,
+    read_by,
+    rule,
     share,
+    short,
 )
 
 # -- the file -------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def of_metal(text: str) -> str:
 
 @dataclass(frozen=True)
 class Wheel:
-    name: Annotated[str, Known(lambda: WHEELS)]
+    name: Annotated[str, known(lambda: WHEELS)]
     spokes: Count = 32
 
 
@@ -150,18 +150,18 @@ class Bicycle:
     title: Filled
     weight: Annotated[float, positive("kg", 1000)]
     wheels: Annotated[
-        tuple[Wheel, ...], Each("wheel", ("name",)), distinct("wheels", lambda wheel: wheel.name)
+        tuple[Wheel, ...], each("wheel", "name"), distinct("wheels", lambda wheel: wheel.name)
     ] = ()
-    colours: Annotated[tuple[Filled, ...], Short(listed), Rule("a colour, or a list", bool)] = (
+    colours: Annotated[tuple[Filled, ...], short(listed), rule("a colour, or a list", bool)] = (
         "red",
     )
-    frame: Annotated[str, Read(of_metal)] = "STEEL"
-    bell: Annotated[str, Passes(of_metal)] = "brass"
+    frame: Annotated[str, read_by(of_metal)] = "STEEL"
+    bell: Annotated[str, passes(of_metal)] = "brass"
     gears: Literal["hub", "derailleur"] | None = None
     slack: Annotated[float, not_negative("mm")] = 0.0
     shares: Annotated[
         Mapping[str, float],
-        Entries(lambda: dict.fromkeys(WHEELS, Annotated[float, share(1)]), whole=True),
+        entries(lambda: dict.fromkeys(WHEELS, Annotated[float, share(1)]), whole=True),
     ] = None  # type: ignore[assignment]  # shows that a default is not checked
 
 

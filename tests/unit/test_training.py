@@ -214,7 +214,7 @@ def test_a_score_by_hand(value_range):
 def test_bicubic_of_a_flat_image_is_exact():
     score = score_bicubic([Pair("flat", flat(9, 8), flat(9))], 2)
     assert score.psnr == inf and score.l1 < 1e-12
-    assert score.record.psnr_dB is None
+    assert score.to_dict()["psnr_dB"] is None
 
 
 # -- progress -------------------------------------------------------------------------------------
