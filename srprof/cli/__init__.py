@@ -22,12 +22,30 @@ from srprof._version import __version__
 from srprof.errors import InputError, SrprofError
 from srprof.words import one_line
 
-#: Commands in the order in which the help lists them; each a module here, with `HELP`,
-#: `DESCRIPTION`, `add_options` and `run`.
-COMMANDS = tuple(
-    "analyze advise calibrate devices fit lean list merge rank diff evaluate measure report "
-    "spectrum sweep time validate check train ablate".split()
-)
+#: Commands in the order in which the help lists them, with what it says of each; each is a module
+#: here, with `DESCRIPTION`, `add_options` and `run`, which is loaded when the command is called.
+COMMANDS = {
+    "analyze": "explain the peak memory of a network, node by node and line by line",
+    "advise": "list changes of a network's source by the memory that they save",
+    "calibrate": "make a device profile by a microbenchmark on the device",
+    "devices": "list the device profiles, or show one with the source of each figure",
+    "fit": "the largest input, tile or batch that fits a budget of memory",
+    "lean": "rewrite a network to the same outputs in less memory, and prove it",
+    "list": "list the networks of the zoo",
+    "merge": "fold a training-form checkpoint into its inference form",
+    "rank": "rank networks as the NTIRE challenge does, among themselves or in its field",
+    "diff": "compare two models, revisions, inputs or analyses: what changed at the peak",
+    "evaluate": "PSNR and SSIM of a network's images, beside runtime and memory",
+    "measure": "run a network for real: memory node by node, workspace, latency",
+    "report": "write a page with ranking, figures and every node, from a TOML file",
+    "spectrum": "what modules do to the frequencies of feature maps",
+    "sweep": "a table, and a Pareto plot, of a network's variants and input sizes",
+    "time": "time a network quickly, beside its predicted latency",
+    "validate": "compare predicted memory with measured, by node",
+    "check": "hold networks against limits and a recorded baseline, for CI",
+    "train": "train a network by the paper's recipe, with its memory predicted first",
+    "ablate": "train the variants of a study alike, and compare cost and PSNR",
+}
 
 _DESCRIPTION = (
     "Where the memory of a super-resolution network goes: at which node, and because of which "
@@ -56,8 +74,8 @@ class _Help(argparse.HelpFormatter):
         self._action_max_length = 2 * self._indent_increment + max(map(len, COMMANDS))
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser with every command, or with one alone, for whose call nothing else is imported."""
+def build_parser(*called: str) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of those that are called."""
     parser = _Parser(
         prog="srprof",
         description=_DESCRIPTION,
@@ -66,16 +84,13 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for name in COMMANDS if command is None else (command,):
-        module = _module(name)
-        module.add_options(
-            commands.add_parser(
-                name,
-                help=module.HELP,
-                description=module.DESCRIPTION,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        if name in called:
+            command.description = _module(name).DESCRIPTION
+            _module(name).add_options(command)
     return parser
 
 
@@ -103,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     first = next(iter(sys.argv[1:] if argv is None else argv), None)
-    parser = build_parser(first if first in COMMANDS else None)
+    parser = build_parser(first) if first in COMMANDS else build_parser()
     try:
         args = parser.parse_args(argv)
     except SystemExit as done:  # --help and --version have printed

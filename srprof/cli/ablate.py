@@ -7,8 +7,6 @@ import sys
 
 from srprof.options import add_output, show
 
-HELP = "train the variants of a study alike, and compare cost and PSNR"
-
 DESCRIPTION = """\
 Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
 PSNR, with bicubic enlargement as the baseline. A study that was stopped goes on from there.

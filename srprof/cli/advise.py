@@ -11,8 +11,6 @@ from srprof.options import add, add_call, add_output, read_call, show
 from srprof.output import write
 from srprof.paths import short_path
 
-HELP = "list changes of a network's source by the memory that they save"
-
 DESCRIPTION = """\
 List changes of a network's source that lower its peak, the most saving first: `del` of a variable
 after a line, an activation or a sum in place, the order of two statements, a concatenation and its

@@ -22,8 +22,6 @@ from srprof.render.exports import EXPORTS, export
 from srprof.render.figures import KINDS
 from srprof.render.views import VIEWS
 
-HELP = "explain the peak memory of a network, node by node and line by line"
-
 DESCRIPTION = """\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
 and what the network costs; with --profile, how long it takes there, and why.

@@ -9,8 +9,6 @@ from pathlib import Path
 from srprof.options import add, add_format, ending, show
 from srprof.output import write
 
-HELP = "make a device profile by a microbenchmark on the device"
-
 DESCRIPTION = """\
 Time a short microbenchmark on a device (copies, convolutions of many widths and sizes,
 element-wise operations, launches) and fit a profile to it, for analyze --profile PROFILE.toml.

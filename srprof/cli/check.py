@@ -13,8 +13,6 @@ from srprof.gate.formats import render as render_for_ci
 from srprof.options import add_output, format_of, show
 from srprof.output import write
 
-HELP = "hold networks against limits and a recorded baseline, for CI"
-
 DESCRIPTION = """\
 Hold the networks of srprof.toml (or [tool.srprof] in pyproject.toml) against their limits and
 against srprof-baseline.json, and say which variable in which line costs more than before.

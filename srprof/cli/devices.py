@@ -6,8 +6,6 @@ import argparse
 
 from srprof.options import add_output, show
 
-HELP = "list the device profiles, or show one with the source of each figure"
-
 DESCRIPTION = """\
 List the devices whose latency can be predicted, or show all figures of one with their sources.
 """

@@ -8,8 +8,6 @@ from srprof.call import Call
 from srprof.errors import InputError
 from srprof.options import add, add_output, show, size
 
-HELP = "compare two models, revisions, inputs or analyses: what changed at the peak"
-
 DESCRIPTION = """\
 Compare the memory and complexity of two models: how the peaks changed and where they moved, which
 tensors came to the peak and which went, by variable and line, and which nodes changed.

@@ -8,8 +8,6 @@ import sys
 from srprof.errors import InputError
 from srprof.options import add, add_output, count, show, sides
 
-HELP = "PSNR and SSIM of a network's images, beside runtime and memory"
-
 DESCRIPTION = """\
 Run a network on images and compare what it gives with the originals: PSNR and SSIM in the
 challenge's way (R, G and B) and in the papers' (luma), by image and in the mean, both of 8 bits and

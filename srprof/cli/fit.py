@@ -17,8 +17,6 @@ from srprof.options import (
     sides,
 )
 
-HELP = "the largest input, tile or batch that fits a budget of memory"
-
 DESCRIPTION = """\
 Find the largest input of a network within a budget of memory, exactly: the next larger one does
 not fit. Sizes are tried on the meta device, so nothing is allocated and no GPU is needed.

@@ -9,8 +9,6 @@ import sys
 from srprof.errors import InputError
 from srprof.options import add, add_call, add_output, ending, read_call, show, sides
 
-HELP = "rewrite a network to the same outputs in less memory, and prove it"
-
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
 their last use, element-wise calls write in place, independent calls are put in the order with

@@ -7,8 +7,6 @@ import argparse
 from srprof import registry
 from srprof.options import add_output, show
 
-HELP = "list the networks of the zoo"
-
 DESCRIPTION = f"""\
 List the networks of every installed zoo; as markdown or html, a page with published figures beside
 ours, as json, every field. A package adds its own through the entry-point group {registry.GROUP}.

@@ -7,8 +7,6 @@ import sys
 
 from srprof.options import add, add_call, add_output, read_call, show
 
-HELP = "run a network for real: memory node by node, workspace, latency"
-
 DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
 scratch that libraries take there, the peaks of whole runs, and the latency with its doubt.

@@ -7,8 +7,6 @@ import argparse
 from srprof.options import add_format, ending, show
 from srprof.spec import CHECKPOINTS
 
-HELP = "fold a training-form checkpoint into its inference form"
-
 DESCRIPTION = """\
 Fold the branches and batch norms of a re-parameterisable network (FMEN, FMEN-S) into plain
 convolutions. Both forms are run on a random image, and how far they differ is reported.

@@ -7,8 +7,6 @@ import argparse
 from srprof.figures import peak_names
 from srprof.options import add_output, add_profile, show, size
 
-HELP = "rank networks as the NTIRE challenge does, among themselves or in its field"
-
 DESCRIPTION = """\
 Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
 is taken where the challenge takes it: complexity at an LR image of 256x256, memory at 510x510,

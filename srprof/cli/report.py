@@ -8,8 +8,6 @@ from pathlib import Path
 
 from srprof.output import write
 
-HELP = "write a page with ranking, figures and every node, from a TOML file"
-
 DESCRIPTION = """\
 Write a report: index.html, one page that fetches nothing; table.md and table.tex; data.json with
 everything that they show; figures as SVG and PNG. The TOML file names the models:

@@ -6,8 +6,6 @@ import argparse
 
 from srprof.options import add, add_output, show
 
-HELP = "what modules do to the frequencies of feature maps"
-
 DESCRIPTION = """\
 Run a network on an image, on the CPU, and show what modules do to frequencies (FMEN, Section 4.3):
 the mean feature map over the channels before and after each, its power spectrum, and the power in

@@ -20,8 +20,6 @@ from srprof.options import (
 )
 from srprof.output import write
 
-HELP = "a table, and a Pareto plot, of a network's variants and input sizes"
-
 DESCRIPTION = """\
 Analyze a network at every combination of arguments and inputs, in several processes or on a Dask
 cluster, without a GPU. The rows are in the order of the grid.

@@ -7,8 +7,6 @@ import sys
 
 from srprof.options import add, add_call, add_output, read_call, show
 
-HELP = "time a network quickly, beside its predicted latency"
-
 DESCRIPTION = """\
 Time a model on this machine's GPU or CPU: the median of some passes and their spread, beside what
 a device profile predicts: --profile, or the GPU's own, if srprof has it. It measures latency alone;

@@ -9,8 +9,6 @@ from dataclasses import replace
 from srprof.options import add_output, format_of, show
 from srprof.render.document import Document
 
-HELP = "train a network by the paper's recipe, with its memory predicted first"
-
 DESCRIPTION = """\
 Train a network by the recipe of the FMEN paper: L1, Adam, patches of HR images and their bicubic
 downsampling, mirrored and turned. A run is a TOML file:

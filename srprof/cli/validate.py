@@ -13,8 +13,6 @@ from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.options import add, add_output, count, share, show, size
 
-HELP = "compare predicted memory with measured, by node"
-
 DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
 the peak of the whole run, and the bytes alive at the end of every node. The exit code is 1 if one

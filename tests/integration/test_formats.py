@@ -70,7 +70,7 @@ ELSEWHERE = {"ablate", "calibrate", "merge", "train"}
 
 
 def subparsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    parser = build_parser()
+    parser = build_parser(*COMMANDS)
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     yield from commands.choices.items()
 

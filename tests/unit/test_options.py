@@ -47,7 +47,7 @@ DIFFERENT = {
 
 def actions() -> Iterator[tuple[str, argparse.Action]]:
     """Every option of every command, but for help and those that are hidden."""
-    parser = build_parser()
+    parser = build_parser(*COMMANDS)
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     assert set(commands.choices) == set(COMMANDS)
     for name, command in commands.choices.items():
