@@ -88,10 +88,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_a_module(name: str, capsys: pytest.CaptureFixture[str]):
-    module = importlib.import_module(COMMANDS[name])
+    module = importlib.import_module(f"srprof.cli.{name}")
     assert callable(module.run)
     assert main([name, "--help"]) == 0
-    assert f"srprof {name}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"srprof {name}" in out and module.DESCRIPTION.split(maxsplit=1)[0] in out
 
 
 def test_every_command_module_is_a_command():
