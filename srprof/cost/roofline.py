@@ -203,17 +203,10 @@ def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
             by_module[path] = by_module.get(path, 0.0) + node.seconds
             path = path.rpartition(".")[0]
         by_module[""] += node.seconds
-    doubt, doubt_from = uncertainty(nodes, profile)
-    return Estimate(
-        profile=profile,
-        nodes=tuple(nodes),
-        seconds=by_module[""],
-        overhead=sum(node.overhead for node in nodes),
-        by_class=_sums((node.cost.op_class, node.seconds) for node in running),
-        by_module=by_module,
-        uncertainty=doubt,
-        uncertainty_from=doubt_from,
-    )
+    overhead = sum(node.overhead for node in nodes)
+    by_class = _sums((node.cost.op_class, node.seconds) for node in running)
+    sums = by_module[""], overhead, by_class, by_module
+    return Estimate(profile, tuple(nodes), *sums, *uncertainty(nodes, profile))
 
 
 def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
 from typing import Any
 
 from srprof.errors import InputError
@@ -168,8 +169,7 @@ def _options(text: str) -> list[tuple[str, str]]:
 def _read(settings: Settings, option: str, value: str) -> Settings:
     """The settings with one more option; ValueError says what is wrong with its value."""
     if option in _READERS:
-        field, reader = _READERS[option]
-        return replace(settings, **{field: reader(value)})
+        return replace(settings, **{option.removesuffix("_mb"): _READERS[option](value)})
     if option in _OPTIONS_NOT_SIMULATED:
         return replace(settings, not_simulated=(*settings.not_simulated, option))
     if option == "backend":
@@ -199,18 +199,14 @@ def _truth(value: str) -> bool:
     return value == "True"
 
 
-def _share(value: str, wanted: str, holds: Callable[[float], bool]) -> float:
+def _share(value: str, wanted: str, all_of_it: bool) -> float:
     try:
         share = float(value)
     except ValueError:
-        share = float("nan")
-    if not holds(share):
+        share = nan
+    if not (0 < share < 1 or (all_of_it and share == 1)):
         raise ValueError(f"give a number {wanted}, such as 0.8")
     return share
-
-
-_fraction = partial(_share, wanted="over 0 and at most 1", holds=lambda share: 0 < share <= 1)
-_threshold = partial(_share, wanted="between 0 and 1", holds=lambda share: 0 < share < 1)
 
 
 def _power_of_two(value: str, zero: bool = False) -> int:
@@ -244,12 +240,12 @@ def _power2_divisions(value: str) -> tuple[int, ...]:
     return tuple(divisions)
 
 
-_READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "max_split_size_mb": ("max_split_size", _mebibytes),
-    "max_non_split_rounding_mb": ("max_non_split_rounding", _mebibytes),
-    "large_segment_size_mb": ("large_segment_size", partial(_mebibytes, over=OWN_SEGMENT)),
-    "roundup_power2_divisions": ("roundup_power2_divisions", _power2_divisions),
-    "expandable_segments": ("expandable_segments", _truth),
-    "garbage_collection_threshold": ("garbage_collection_threshold", _threshold),
-    "per_process_memory_fraction": ("per_process_memory_fraction", _fraction),
+_READERS: dict[str, Callable[[str], Any]] = {
+    "max_split_size_mb": _mebibytes,
+    "max_non_split_rounding_mb": _mebibytes,
+    "large_segment_size_mb": partial(_mebibytes, over=OWN_SEGMENT),
+    "roundup_power2_divisions": _power2_divisions,
+    "expandable_segments": _truth,
+    "garbage_collection_threshold": partial(_share, wanted="between 0 and 1", all_of_it=False),
+    "per_process_memory_fraction": partial(_share, wanted="over 0 and at most 1", all_of_it=True),
 }

@@ -108,13 +108,10 @@ def _kernel_reach(node: Node) -> float:
 
 def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
-    spreading = _Spreading([])
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with _modules(subject.model) as stack:
-            spreading = _Spreading(stack)
-            with spreading:
-                subject.model(image)
+        with _modules(subject.model) as stack, _Spreading(stack) as spreading:
+            subject.model(image)
         if spreading.op:
             break
     return spreading

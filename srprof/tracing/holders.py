@@ -167,27 +167,15 @@ class _Inspector:
             self.references.setdefault(storage, {})[reference] = depth
 
 
-def find_references(
-    workload: Workload, trace: Trace, node: int
-) -> Mapping[int, tuple[Reference, ...]] | None:
-    """What references each storage that is alive when the node has ended.
-
-    Returns:
-        References by storage index, the user's own variables first; None if the second run did
-        not make the same calls, so that nothing can be said.
-    """
-    held = find_holders(workload, trace, node)
-    if held is None:
-        return None
-    return {storage: tuple(r for r, _ in holders) for storage, holders in held.items()}
-
-
 def find_holders(
     workload: Workload, trace: Trace, node: int
 ) -> Mapping[int, tuple[tuple[Reference, int], ...]] | None:
-    """The same, each reference with the place of its frame among the user's, 0 the outermost.
+    """What references each storage that is alive when the node has ended.
 
-    -1 if it is no variable of a frame of the user's.
+    Returns:
+        By storage index, references, the user's own variables first, each with the place of its
+        frame among the user's: 0 is the outermost, -1 no frame of the user's. None if the second
+        run did not make the same calls, so that nothing can be said.
     """
     inspector = _Inspector(trace, node)
     ops = run_again(workload, trace, inspector)

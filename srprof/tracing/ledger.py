@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import torch
 
@@ -17,13 +17,6 @@ from srprof.records import RESIDENT_ROLES, Role, Storage
 
 #: Roles whose storages come and go with the run.
 _TRANSIENT = frozenset({"activation", "input"})
-
-
-class _Death(weakref.ref):  # type: ignore[type-arg]  # with an argument it is no class to derive from
-    """A weak reference to a storage that knows the storage's index."""
-
-    __slots__ = ("index",)
-    index: int
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +58,7 @@ class Ledger:
         self.live = 0
         self.lifetimes: list[Lifetime] = []
         self._index_by_id: dict[int, int] = {}
-        self._deaths: dict[int, _Death] = {}
+        self._watched: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __len__(self) -> int:
         return len(self.lifetimes)
@@ -110,16 +103,15 @@ class Ledger:
         if earlier is not None:
             self.carried[index] = earlier
         self._index_by_id[id(storage)] = index
-        self._deaths[index] = death = _Death(storage, self._on_death)
-        death.index = index
+        self._watched[index] = weakref.ref(storage, partial(self._end_life, index))
         return index
 
     def take_over(self) -> None:
         """Enter what the run before has left, as constants, and forget that run's ledger."""
         if self._before is None:
             return
-        for index, death in sorted(self._before._deaths.items()):
-            storage, lifetime = death(), self._before.lifetimes[index]
+        for index, watched in sorted(self._before._watched.items()):
+            storage, lifetime = watched(), self._before.lifetimes[index]
             if lifetime.role == "input" or storage is None:
                 continue  # an input that the model keeps is not followed
             if self.known(storage) is None:
@@ -159,17 +151,13 @@ class Ledger:
 
     def forget(self) -> None:
         """Stop watching storages, which otherwise keeps the ledger in reference cycles."""
-        self._deaths.clear()
+        self._watched.clear()
 
-    def _on_death(self, death: weakref.ref[Any]) -> None:
-        assert isinstance(death, _Death)
-        self._end_life(death.index)
-
-    def _end_life(self, index: int) -> None:
+    def _end_life(self, index: int, _storage: object = None) -> None:
         lifetime = self.lifetimes[index]
         if lifetime.death >= 0:
             return
         lifetime.death = self.clock
-        self._deaths.pop(index, None)
+        self._watched.pop(index, None)
         if lifetime.role in _TRANSIENT and not lifetime.host:
             self.live -= lifetime.nbytes

@@ -86,22 +86,13 @@ def _in_first(first: Any, *others: Any, **options: Any) -> Any:
     return first
 
 
-def _convolution(
-    image: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    transposed: bool,
-    output_padding: list[int],
-    groups: int,
-) -> Any:
+def _convolution(image: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Any:
     """A valid 2-d convolution; channels-last if either operand is, as oneDNN and cuDNN have it.
 
     torch's own kernel for meta tensors always answers NCHW. That is right for float64, which cuDNN
     computes in NCHW only.
     """
+    stride, padding, dilation, transposed, output_padding, groups = options
     _require(_plain(image) and _plain(weight) and image.dim() == weight.dim() == 4)
     channels_last = any(map(_suggests_channels_last, (image, weight)))
     _require(weight.dtype == image.dtype)
@@ -134,21 +125,14 @@ def _convolution(
 _MOST_IMAGES, _MOST_ELEMENTS = 65535, 2**31 - 1
 
 
-def _batch_norm(
-    image: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    training: bool,
-    *_: Any,
-) -> Any:
+def _batch_norm(image: Tensor, *options: Any) -> Any:
     """Batch norm as cuDNN's: outside of training it saves no statistics, as on the CPU.
 
     torch's own CUDA kernels, which float16 and bfloat16 get, save two for each channel, and so
     does its kernel for meta tensors.
     """
-    _require(not training and all(map(_plain, (image, weight, bias, mean, variance))))
+    *weights_and_statistics, training, _momentum, _epsilon = options
+    _require(not training and all(map(_plain, (image, *weights_and_statistics))))
     _require(image.dtype in (torch.float32, torch.float64) and image.dim() == 4)
     _require(image.shape[0] <= _MOST_IMAGES and image.numel() < _MOST_ELEMENTS)
     return _like_first(image), image.new_empty(0), image.new_empty(0)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import cache
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ class _Schema(NamedTuple):
 _WRAPPED_NUMBER = {bool: 1, int: 8, float: 8, complex: 16}
 
 
+@cache
 def _read_schema(func: Any) -> _Schema:
     namespace, _, op = func._schema.name.partition("::")
     arguments = list(enumerate(func._schema.arguments))
@@ -115,7 +117,6 @@ class Recorder(TorchDispatchMode):
         self._around = around
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
-        self._schemas: dict[Any, _Schema] = {}
         for name, parameter in model.named_parameters():
             self.add_external(parameter, name, "parameter")
         for name, buffer in model.named_buffers():
@@ -151,10 +152,10 @@ class Recorder(TorchDispatchMode):
         if source is not None and source[1] == storage and storage >= 0:
             return source[0], _info(tensor, storage)
         ref = None if storage < 0 else self._first_tensor_of(storage)
-        if ref is None:
-            ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
-            return ref, self.externals[ref.output].info
-        return ref, _info(tensor, storage)
+        if ref is not None:
+            return ref, _info(tensor, storage)
+        ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
+        return ref, self.externals[ref.output].info
 
     def _first_tensor_of(self, storage: int) -> TensorRef | None:
         """What stands in for a tensor that was made without a call, such as `x.data`."""
@@ -179,9 +180,7 @@ class Recorder(TorchDispatchMode):
             cast = emulation()
             with self, nullcontext() if cast is None else cast.resumed():
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
-        schema = self._schemas.get(func)
-        if schema is None:
-            schema = self._schemas[func] = _read_schema(func)
+        schema = _read_schema(func)
         if func._schema.name == _EXPORT_CHECK:
             return None
         if func._schema.name == _QUERY or func.namespace == "profiler":
@@ -244,14 +243,10 @@ class Recorder(TorchDispatchMode):
 
     def _written(self, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> list[int]:
         """Indices of the storages that the call changes in place."""
-        written: list[int] = []
-        for position, keyword in schema.written:
-            value = args[position] if position < len(args) else kwargs.get(keyword)
-            for tensor in tensors_in(value):
-                storage = self.ledger.register(tensor, "activation", len(self.nodes))
-                if storage not in written:
-                    written.append(storage)
-        return written
+        values = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.written]
+        birth = len(self.nodes)
+        storages = [self.ledger.register(t, "activation", birth) for t in tensors_in(values)]
+        return list(dict.fromkeys(storages))
 
     def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors beside the model's brought to the meta device.

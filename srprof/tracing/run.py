@@ -20,7 +20,7 @@ from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
 from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
-from srprof.tracing.holders import find_references
+from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
@@ -370,8 +370,9 @@ def _with_references(workload: Workload, trace: Trace) -> Trace:
     node = memory_model(trace).eager.node
     if node is None:
         return trace
-    references = find_references(workload, trace, node)
-    if references is not None:
+    holders = find_holders(workload, trace, node)
+    if holders is not None:
+        references = {storage: tuple(r for r, _ in held) for storage, held in holders.items()}
         return replace(trace, references=references)
     note = "two runs of the model made different calls; who holds what cannot be said"
     return replace(trace, notes=(*trace.notes, note))
