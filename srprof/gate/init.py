@@ -17,9 +17,9 @@ SIZE = "256x256"
 
 _HEAD = """\
 # What `srprof check` holds these networks to. Limits are optional; without any, nothing may grow
-# against srprof-baseline.json. A limit stands in its check: peak.eager = "210 MiB",
+# against srprof-baseline.json. A limit stands in its check: eager = "210 MiB",
 # params = "350K", latency = "30 ms" (with profile = "ntire2022"). Growth that is allowed:
-# growth.peak.eager = "1%+2MiB" (both must be exceeded to fail).
+# growth.eager = "1%+2MiB" (both must be exceeded to fail).
 """
 
 

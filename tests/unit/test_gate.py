@@ -194,6 +194,15 @@ def test_a_baseline_is_read_as_it_was_written():
     assert list(json.loads(text)["entries"]) == ["a", "b"]
 
 
+def test_a_baseline_of_schema_1_is_read_by_the_names_of_today():
+    made = Baseline({}, {"a": Entry({"model": "a", "inputs": []}, FIGURES, EXCERPT)})
+    data = json.loads(dumps(made)) | {"schema": 1}
+    older = {f.name: f.aliases[0] for f in figures.FIGURES if f.aliases}
+    assert (older["eager"], older["flops"]) == ("peak.eager", "flops_ntire")
+    data["entries"]["a"]["metrics"] = {older.get(n, n): v for n, v in FIGURES.items()}
+    assert loads(json.dumps(data), "x") == made
+
+
 @pytest.mark.parametrize("key", ["settings", "metrics", "trace"])
 def test_a_damaged_entry(key):
     made = Baseline({}, {"a": Entry({"model": "a", "inputs": []}, FIGURES, EXCERPT)})
