@@ -84,18 +84,19 @@ def capture(
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     # an export that fails leaves its marks on the tensors that it had
-    own = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, (tuple(args), dict(kwargs)))
+    call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
+    call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in (*network.parameters(), *network.buffers())}
-        exported = _export(copy.deepcopy(network, weights), *own, any_size)
+        exported = _export(copy.deepcopy(network, weights), *call, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
-    devices = {tensor.device.type for tensor in tensors(own)}
+    devices = {tensor.device.type for tensor in tensors(call)}
     for node in list(module.graph.nodes):
         if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
             module.graph.erase_node(node)

@@ -7,7 +7,7 @@ may be at another size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate, map_arg
 
 from srprof.blame import first_line
-from srprof.leaning.capture import Kwargs, RefusedError, stand_in, tensors
+from srprof.leaning.capture import RefusedError, stand_in, tensors
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
@@ -35,7 +35,7 @@ class GraphCall(NamedTuple):
 
     target: Any
     args: tuple[Any, ...]
-    kwargs: Kwargs
+    kwargs: Mapping[str, object]
 
 
 @dataclass(frozen=True)
