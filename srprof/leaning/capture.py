@@ -84,22 +84,24 @@ def capture(
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
     """
     # an export that fails leaves its marks on the tensors that it had
-    own = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, (tuple(args), dict(kwargs)))
+    call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
+    call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
     try:
-        exported = _export(_twin(network), *own, any_size)
+        # its copy has the same tensors; what its code keeps on itself is lost
+        weights = {id(weight): weight for weight in (*network.parameters(), *network.buffers())}
+        exported = _export(copy.deepcopy(network, weights), *call, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
-    devices = {tensor.device.type for tensor in tensors(own)}
+    devices = {tensor.device.type for tensor in tensors(call)}
     for node in list(module.graph.nodes):
         if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
             module.graph.erase_node(node)
         else:
-            _check_kept(node)
-            _check_devices(node, devices)
+            _check_kept(node, devices)
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
@@ -116,12 +118,6 @@ def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size:
         if kept := re.match(r"The tensor attributes? (.*) w\w+ assigned", str(warning.message)):
             raise RefusedError(f"its code keeps tensors in attributes ({kept[1]})")
     return exported
-
-
-def _twin(network: nn.Module) -> nn.Module:
-    """The network with the same tensors, to export: what its code keeps on itself is lost."""
-    weights = (*network.parameters(), *network.buffers())
-    return copy.deepcopy(network, {id(weight): weight for weight in weights})
 
 
 def open_sizes(value: Any) -> dict[int, Any] | None:
@@ -173,9 +169,9 @@ def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
     ranges = exported.range_constraints
     conditions: list[str] = []
     first: dict[Any, str] = {}
-    for node in module.graph.nodes:
+    for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if node.op != "placeholder" or not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor):
             continue
         conditions.append(f"{node.target}.dim() == {value.dim()}")
         sizes: list[Any] = list(value.shape)  # numbers, and symbols where they may vary
@@ -205,8 +201,14 @@ def _in_names(guard: str) -> str:
     return re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named)
 
 
-def _check_kept(node: FxNode) -> None:
-    """Refuse what cannot be told by looking at its arguments and results."""
+def _check_kept(node: FxNode, devices: set[str]) -> None:
+    """Refuse what cannot be told by looking at its arguments and results, and other devices.
+
+    A plan's devices are its inputs'.
+    """
+    for value in (*node.args, *node.kwargs.values()):
+        if isinstance(value, torch.device) and devices != {value.type}:
+            raise RefusedError(f"its code moves tensors to {value.type} ({node.target})")
     if node.op in ("placeholder", "get_attr", "output"):
         return
     if node.op != "call_function":
@@ -217,17 +219,11 @@ def _check_kept(node: FxNode) -> None:
             raise RefusedError(f"its code reads a value of a tensor ({name})")
         if torch.Tag.dynamic_output_shape in node.target.tags and not _indexes_by_number(node):
             raise RefusedError(f"the size of a result depends on values ({name})")
-        if _trains(node):
+        trains = node.target is torch.ops.aten.batch_norm.default and node.args[5]
+        if trains and node.args[3] is not None:
             raise RefusedError(f"it trains: {name} changes running statistics")
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
         raise RefusedError(f"the graph calls {node.target}")
-
-
-def _check_devices(node: FxNode, devices: set[str]) -> None:
-    """Refuse a device that is named and is not the call's; a plan's devices are its inputs'."""
-    for value in (*node.args, *node.kwargs.values()):
-        if isinstance(value, torch.device) and devices != {value.type}:
-            raise RefusedError(f"its code moves tensors to {value.type} ({node.target})")
 
 
 def _indexes_by_number(node: FxNode) -> bool:
@@ -236,11 +232,6 @@ def _indexes_by_number(node: FxNode) -> bool:
         return False
     indices = [index for index in node.args[1] if isinstance(index, FxNode)]  # type: ignore[union-attr]  # a list, by the schema of index
     return all(index.meta["val"].dtype not in (torch.bool, torch.uint8) for index in indices)
-
-
-def _trains(node: FxNode) -> bool:
-    norm = node.target is torch.ops.aten.batch_norm.default
-    return norm and bool(node.args[5]) and node.args[3] is not None
 
 
 def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:

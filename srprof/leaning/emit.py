@@ -230,9 +230,9 @@ def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes
                 module, tuple(example), dynamic_shapes=shapes, strict=False
             )
     except Exception as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(
-            f"--emit {target}: torch.export fails on the lean network "
-            f"({type(error).__name__}: {first_line(error)}); name a .py"
+            f"--emit {target}: torch.export fails on the lean network ({why}); name a .py"
         ) from error
     written = io.BytesIO()
     torch.export.save(program, written)

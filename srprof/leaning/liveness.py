@@ -7,7 +7,7 @@ may be at another size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate, map_arg
 
 from srprof.blame import first_line
-from srprof.leaning.capture import Kwargs, RefusedError, stand_in, tensors
+from srprof.leaning.capture import RefusedError, stand_in, tensors
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
@@ -35,7 +35,7 @@ class GraphCall(NamedTuple):
 
     target: Any
     args: tuple[Any, ...]
-    kwargs: Kwargs
+    kwargs: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Reader:
         self.in_place: list[dict[int, GraphCall]] = []
         self.readers: dict[int, list[int]] = {}
         self.writer: dict[int, int] = {}
-        self.chain: int | None = None  # the last step that draws random numbers
+        self.chain: set[int] = set()  # the last step that draws random numbers
 
     def read(self) -> Liveness:
         given: frozenset[int] = frozenset()
@@ -140,11 +140,10 @@ class _Reader:
             if _may_share(node, argument):
                 self.storages[node] |= self.storages[argument]
         read = frozenset().union(*(self.storages[argument] for argument in arguments))
-        written = frozenset().union(*(self.storages[a] for a in _written(node)))
+        changed = (a for nodes, info in _by_schema(node) if info.is_write for a in nodes)
+        written = frozenset().union(*(self.storages[argument] for argument in changed))
         needs = {self.step_of[argument] for argument in arguments if argument in self.step_of}
-        for storage in read:
-            if storage in self.writer:
-                needs.add(self.writer[storage])
+        needs |= {self.writer[storage] for storage in read if storage in self.writer}
         for storage in written:
             needs.update(self.readers.get(storage, ()))
             self.readers[storage] = []
@@ -152,8 +151,8 @@ class _Reader:
         for storage in read | self.storages[node]:
             self.readers.setdefault(storage, []).append(number)
         if _is_random(node):
-            needs |= {self.chain} if self.chain is not None else set()
-            self.chain = number
+            needs |= self.chain
+            self.chain = {number}
         in_place = dict(self._overwritable(node, created))
         touches = self.actual[node].union(*(self.actual[argument] for argument in arguments))
         may_touch = (read | self.storages[node]) - touches
@@ -186,15 +185,12 @@ class _Reader:
     def _alike(self, argument: FxNode, node: FxNode, old: int, new: int) -> bool:
         """Whether the argument fills its storage just as the result does, at every size."""
         before, after = self.values[argument], self.values[node]
-        return (
-            before.dtype == after.dtype
-            and before.shape == after.shape
-            and before.stride() == after.stride()
-            and before.storage_offset() == 0
-            and before.untyped_storage().nbytes() == after.untyped_storage().nbytes()
-            and _shape(argument) == _shape(node)
-            and self.extents[old] == self.extents[new]
+        one, other = (
+            (value.dtype, value.shape, value.stride(), value.untyped_storage().nbytes())
+            for value in (before, after)
         )
+        same = one == other and _shape(argument) == _shape(node)
+        return same and before.storage_offset() == 0 and self.extents[old] == self.extents[new]
 
 
 def _extent(node: FxNode) -> str:
@@ -215,10 +211,6 @@ def _may_share(node: FxNode, argument: FxNode) -> bool:
     return any(argument in nodes and not info.is_write for nodes, info in _by_schema(node))
 
 
-def _written(node: FxNode) -> list[FxNode]:
-    return [a for nodes, info in _by_schema(node) if info.is_write for a in nodes]
-
-
 def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
     """Nodes of the arguments of whose memory the operator's schema says something, with that."""
     if not isinstance(node.target, torch._ops.OpOverload):
@@ -232,10 +224,10 @@ def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
 
 
 def _is_random(node: FxNode) -> bool:
-    target = node.target
-    return isinstance(target, torch._ops.OpOverload) and (
-        torch.Tag.nondeterministic_seeded in target.tags or not target._schema.returns
-    )
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    seeded = torch.Tag.nondeterministic_seeded in node.target.tags
+    return seeded or not node.target._schema.returns
 
 
 def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:

@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
-from srprof.leaning.liveness import Liveness, liveness
-from srprof.leaning.passes import Arranged, arrange
+from srprof.leaning.liveness import liveness
+from srprof.leaning.passes import arrange
 from srprof.leaning.source import body, name_of
 
 _numbers = count()
@@ -131,8 +131,18 @@ def make_plan(
 ) -> Plan:
     """A plan made by these passes, for the lowest peak in this call."""
     leaves, call = flatten(args, kwargs)
-    arranged = arrange(captured.graph, passes, _reader(network, captured, leaves))
-    return _plan(captured, _lines(arranged, captured), leaves, call, type(network).__name__)
+    constants = captured.constants
+
+    def value(name: str) -> torch.Tensor:
+        own: torch.Tensor | None = constants.get(name)
+        return operator.attrgetter(name)(network) if own is None else own
+
+    def text(name: str) -> str:
+        return f'constants["{name}"]' if name in constants else path(name)
+
+    arranged = arrange(captured.graph, passes, lambda graph: liveness(graph, value, leaves))
+    lines = body(arranged.graph, arranged.order, text, captured.result)
+    return _plan(captured, lines, leaves, call, type(network).__name__)
 
 
 def _plan(
@@ -147,25 +157,6 @@ def _plan(
         kinds=kinds(leaves),
         call=call,
     )
-
-
-def _reader(network: nn.Module, captured: Captured, leaves: list[Any]) -> Callable[[Any], Liveness]:
-    """What reads steps and storages off a graph of this call."""
-
-    def attribute(name: str) -> torch.Tensor:
-        if name in captured.constants:
-            return captured.constants[name]
-        tensor: torch.Tensor = operator.attrgetter(name)(network)
-        return tensor
-
-    return lambda graph: liveness(graph, attribute, leaves)
-
-
-def _lines(arranged: Arranged, captured: Captured) -> list[str]:
-    def attribute(name: str) -> str:
-        return f'constants["{name}"]' if name in captured.constants else path(name)
-
-    return body(arranged.graph, arranged.order, attribute, captured.result)
 
 
 def path(name: str) -> str:

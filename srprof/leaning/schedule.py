@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from srprof.leaning.program import Program
 
@@ -28,7 +27,8 @@ BEAM = 16
 class _State(NamedTuple):
     """A set of steps that are done (bits), those that may come next, and the order so far.
 
-    `dear` are steps of which it is known that they would leave more live than now.
+    `dear` are steps of which it is known that they would leave more live than now; `order` is the
+    last step, and the order before it.
     """
 
     peak: int
@@ -36,15 +36,7 @@ class _State(NamedTuple):
     done: int
     ready: int
     dear: int
-    order: _Taken | None
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """The last step of an order, and the order before it."""
-
-    number: int
-    before: _Taken | None
+    order: tuple[int, Any] | None
 
 
 def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tuple[int, ...]:
@@ -56,19 +48,14 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     limit = program.peak(given)
     if limit <= program.least:
         return given
-    try:
-        return _exact(program, limit, states) or given
-    except _TooManyError:
-        found = _beam(program, beam)
-        return found if program.peak(found) < limit else given
-
-
-class _TooManyError(Exception):
-    """The exact search has reached more states than it may."""
+    best = _exact(program, limit, states)
+    if best is None:
+        best = _beam(program, beam)
+    return best if best and program.peak(best) < limit else given
 
 
 def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
-    """The order with the lowest peak, if that is below the limit.
+    """The order with the lowest peak, () if none is below the limit, None if it takes too long.
 
     Of states with equal peaks the one with most steps done is first; so ways meet early.
     """
@@ -79,7 +66,7 @@ def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
     while queue:
         state = heapq.heappop(queue)[-1]
         if not state.ready:
-            return _unwind(state) if state.peak < limit else None
+            return _unwind(state)
         if state.peak > seen[state.done]:
             continue
         for following in _following(program, state):
@@ -88,8 +75,8 @@ def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
                 progress = -following.done.bit_count()
                 heapq.heappush(queue, (following.peak, progress, next(ties), following))
         if len(seen) > states:
-            raise _TooManyError
-    return None
+            return None
+    return ()
 
 
 def _beam(program: Program, width: int) -> tuple[int, ...]:
@@ -124,8 +111,8 @@ def _take(program: Program, state: _State, number: int) -> _State:
         if not program.needs[follower] & ~done:
             ready |= 1 << follower
     dear = state.dear & ~program.neighbours[number]  # only who shares a storage can change
-    order = _Taken(number, state.order)
-    return _State(max(state.peak, move.peak), move.live, done, ready, dear, order)
+    peak = max(state.peak, move.peak)
+    return _State(peak, move.live, done, ready, dear, (number, state.order))
 
 
 def _settle(program: Program, state: _State) -> _State:
@@ -154,8 +141,8 @@ def _bits(mask: int) -> Iterator[int]:
 
 
 def _unwind(state: _State) -> tuple[int, ...]:
-    order, last = [], state.order
-    while last is not None:
-        order.append(last.number)
-        last = last.before
+    order, rest = [], state.order
+    while rest is not None:
+        number, rest = rest
+        order.append(number)
     return tuple(reversed(order))

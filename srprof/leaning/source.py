@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.fx import Graph
 from torch.fx import Node as FxNode
+from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
 from srprof.blame import is_user_file
@@ -27,6 +28,9 @@ _INFIX = {
     operator.truediv: "/",
     operator.pow: "**",
 }
+
+#: Values whose `repr` is Python.
+_PLAIN = (bool, int, float, str, torch.dtype, torch.layout, torch.memory_format)
 
 #: Names that the text uses, which no value may take.
 _RESERVED = frozenset("self aten torch operator math device".split())
@@ -100,45 +104,42 @@ class _Writer:
         return f"{_function(target)}({', '.join(texts)})"
 
     def _text(self, value: Any) -> str:
+        return repr(map_aggregate(value, self._leaf))
+
+    def _leaf(self, value: Any) -> Any:
+        """A value as its `repr` is to stand in the text."""
         if isinstance(value, FxNode):
-            return self.attribute(str(value.target)) if value.op == "get_attr" else name_of(value)
-        if isinstance(value, (list, tuple)):
-            texts = [self._text(item) for item in value]
-            comma = "," if len(texts) == 1 and isinstance(value, tuple) else ""
-            inside = ", ".join(texts) + comma
-            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+            own = value.op == "get_attr"
+            return _Text(self.attribute(str(value.target)) if own else name_of(value))
         if isinstance(value, torch.device):  # where the call's tensors are
-            return "device"
+            return _Text("device")
         if isinstance(value, float) and not math.isfinite(value):
-            return f'float("{value}")'
-        if value is None or isinstance(
-            value, (bool, int, float, str, torch.dtype, torch.layout, torch.memory_format)
-        ):
-            return repr(value)
+            return _Text(f'float("{value}")')
+        if value is None or isinstance(value, _PLAIN):
+            return value
         raise RefusedError(f"the graph holds a {type(value).__name__}")
 
     def _result(self, result: pytree.TreeSpec) -> str:
-        leaves = [self._text(value) for value in self.output.args[0]]
-        return _container(pytree.tree_unflatten([_Text(leaf) for leaf in leaves], result))
+        leaves = [_Text(self._text(value)) for value in self.output.args[0]]
+        value = pytree.tree_unflatten(leaves, result)
+        _check_containers(value)
+        return repr(value)
 
 
 class _Text(str):
-    """Text of a result, to be told from a string that the network returns."""
+    """Text that stands in a container as it is: its `repr` has no quotes."""
 
     __slots__ = ()
+    __repr__ = str.__str__
 
 
-def _container(value: Any) -> str:
+def _check_containers(value: Any) -> None:
     if isinstance(value, _Text):
-        return str(value)
-    if type(value) is dict:
-        return "{" + ", ".join(f"{k!r}: {_container(v)}" for k, v in value.items()) + "}"
-    if type(value) in (list, tuple):
-        inside = ", ".join(map(_container, value))
-        if type(value) is list:
-            return f"[{inside}]"
-        return f"({inside},)" if len(value) == 1 else f"({inside})"
-    raise RefusedError(f"it returns a {type(value).__name__}; tuples, lists and dicts are kept")
+        return
+    if type(value) not in (tuple, list, dict):
+        raise RefusedError(f"it returns a {type(value).__name__}; tuples, lists and dicts are kept")
+    for part in value.values() if isinstance(value, dict) else value:
+        _check_containers(part)
 
 
 def name_of(node: FxNode) -> str:
@@ -155,8 +156,7 @@ def _function(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         name = str(target)
         return name if name.startswith("aten.") else f"torch.ops.{name}"
-    module = {"_operator": "operator"}.get(target.__module__, target.__module__)
-    return f"{module}.{target.__name__}"
+    return f"{target.__module__.removeprefix('_')}.{target.__name__}"
 
 
 def _origin(node: FxNode) -> str:

@@ -7,7 +7,7 @@ imported here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
@@ -53,6 +53,11 @@ class Column:
         if self.kind == "fixed":
             return f"{value:.{self.decimals}f}"
         return _WRITE[self.kind](value)
+
+    def cell(self, value: Any) -> Cell:
+        """A value with its text."""
+        cell = value if isinstance(value, Cell) else Cell(value)
+        return cell if cell.text is not None else replace(cell, text=self.written(cell.value))
 
 
 _WRITE: dict[Kind, Callable[[Any], str]] = {
@@ -119,13 +124,7 @@ class Table:
     def cells(self) -> Iterator[list[Cell]]:
         """The rows, every cell with its text."""
         for row in self.rows:
-            yield [_cell(c, value) for c, value in zip(self.columns, row, strict=True)]
-
-
-def _cell(column: Column, value: Any) -> Cell:
-    cell = value if isinstance(value, Cell) else Cell(value)
-    text = column.written(cell.value) if cell.text is None else cell.text
-    return Cell(cell.value, text, cell.mark, cell.note)
+            yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from srprof.cost.complexity import complexity
 from srprof.errors import SrprofError
 from srprof.tiling.reach import STRIP, kernels_reach, reach
-from srprof.tiling.sizes import SizeRule
 from srprof.tiling.subject import Subject, find_subject
 from srprof.tiling.tiled import Tiled
 from srprof.tracing.isolation import isolated
@@ -81,8 +80,11 @@ def locality(
         copy = copy_model(module, "cpu").float().eval()
         _give_data(copy, module)
         subject = find_subject(copy, channels)
-        if reason := _wrong_sizes(subject.rule) or _resized_to_the_image(subject):
-            return Locality(False, reason=reason)
+        if not subject.rule.aligned:
+            only = "" if subject.rule.step is None else " only"
+            return Locality(False, reason=f"it takes {subject.rule}{only}")
+        if resized := _resized_to_the_image(subject):
+            return Locality(False, reason=resized)
         expected = kernels_reach(subject)
         distance = reach(subject, expected)
         if isinstance(distance, str):
@@ -97,15 +99,6 @@ def _give_data(copy: nn.Module, module: nn.Module) -> None:
     for name, weight in copy.named_parameters():
         if named[name].is_meta:
             weight.normal_(std=0.1, generator=generator)
-
-
-def _wrong_sizes(rule: SizeRule) -> str:
-    """Why tiles cannot have the sizes that it takes; "" if they can."""
-    if rule.aligned:
-        return ""
-    if rule.step is None:
-        return f"it takes images of {rule.least}x{rule.least} only"
-    return f"it takes sides of {rule.side(0)}, {rule.side(1)}, {rule.side(2)}, ... pixels only"
 
 
 def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> Locality:

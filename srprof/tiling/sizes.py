@@ -35,6 +35,13 @@ class SizeRule:
         step = self.step or 1
         return self.least + max(0, -(-(side - self.least) // step)) * (self.step or 0)
 
+    def __str__(self) -> str:
+        if self.step is None:
+            return f"images of {self.least}x{self.least} only"
+        if self.step == 1:
+            return f"every side from {self.least} pixels on"
+        return f"sides of {self.side(0)}, {self.side(1)}, {self.side(2)}, ... pixels"
+
     @property
     def aligned(self) -> bool:
         """Whether the sides are multiples of the step."""

@@ -7,7 +7,6 @@ from math import atan2, degrees
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.analysis import Analysis
-from srprof.cost.profiles import Profile
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
 from srprof.render.figures import LOOKS, annotate, new_figure, save
@@ -88,7 +87,9 @@ def roofline(analysis: Analysis) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     if placed:
-        left, right = _limits([p.intensity for p in placed], estimate.profile)
+        ridge = min(estimate.profile.peak.values()) / estimate.profile.bandwidth
+        shown = [ridge, *(p.intensity for p in placed)]
+        left, right = min(shown) / 8, 4 * max(shown)
         lowest = min(*(p.speed for p in placed), estimate.profile.bandwidth * left)
         axes.set_xlim(left, right)
         axes.set_ylim(lowest / 2, 4 * max(roofs(estimate).values()))
@@ -103,12 +104,6 @@ def roofline(analysis: Analysis) -> Figure:
     axes.set_ylabel("speed (operations / s)")
     axes.grid(visible=True, which="major", alpha=0.25, linewidth=0.6)
     return figure
-
-
-def _limits(intensities: Sequence[float], profile: Profile) -> tuple[float, float]:
-    """The range of the intensity axis: all points, and the ridge of the lowest peak."""
-    ridge = min(profile.peak.values()) / profile.bandwidth
-    return min(*intensities, ridge) / 8, 4 * max(*intensities, ridge)
 
 
 def roofs(estimate: Estimate) -> dict[str, float]:
@@ -198,22 +193,18 @@ def module_times(analysis: Analysis, most: int = MOST_BARS) -> dict[str, dict[st
     in the model itself.
     """
     running = [node for node in _predicted(analysis).nodes if node.bound != "free"]
-    deepest = max((len(_parts(node.cost.module)) for node in running), default=0)
+    deepest = max((node.cost.module.count(".") + 1 for node in running), default=1)
     bars: dict[str, dict[str, float]] = {}
-    for depth in range(1, max(deepest, 1) + 1):
+    for depth in range(1, deepest + 1):
         opened: dict[str, dict[str, float]] = {}
         for node in running:
-            path = ".".join(_parts(node.cost.module)[:depth])
+            path = ".".join(node.cost.module.split(".")[:depth])
             times = opened.setdefault(path, {})
             times[node.cost.family] = times.get(node.cost.family, 0.0) + node.seconds
         if bars and len(opened) > most:
             break
         bars = opened
     return bars
-
-
-def _parts(path: str) -> list[str]:
-    return path.split(".") if path else []
 
 
 def modules(analysis: Analysis) -> Figure:

@@ -32,7 +32,10 @@ def document(ablation: Ablation) -> Document:
 def _section(ablation: Ablation) -> Section:
     study, bicubic = ablation.study, ablation.bicubic
     baseline = ("bicubic", *[None] * 5, bicubic.psnr, bicubic.l1, None)
-    rows = ((o.variant.name, *_figures(o), _below(o)) for o in ablation.outcomes)
+    rows = (
+        (o.variant.name, *_figures(o), "yes" if o.below_bicubic else "no")
+        for o in ablation.outcomes
+    )
     plan = ablation.outcomes[0].result.plan
     after = [
         f"Params, FLOPs and eager peak of the inference form at {study.input}; training: predicted "
@@ -48,10 +51,6 @@ def _section(ablation: Ablation) -> Section:
         )
     lines = (study.note,) if study.note else ()
     return Section(study.title, lines, Table(_COLUMNS, (baseline, *rows)), tuple(after))
-
-
-def _below(outcome: Outcome) -> str:
-    return "yes" if outcome.below_bicubic else "no"
 
 
 def _figures(outcome: Outcome) -> tuple[float | None, ...]:

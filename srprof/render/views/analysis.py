@@ -72,7 +72,8 @@ def _headline(record: AnalysisRecord) -> Section:
         (Column("at node"), lambda peak: _at(record.node(memory.peak_node.get(peak[0]))) or ""),
         (Column("meaning"), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
     )
-    held = _held_bytes(record)
+    node = _peak(record)
+    held = node.held if node else 0
     after = []
     if held:
         after.append(
@@ -136,11 +137,6 @@ def _at(node: NodeRecord | None) -> str | None:
 
 def _peak(record: AnalysisRecord) -> NodeRecord | None:
     return record.node(record.memory.peak_node["eager"])
-
-
-def _held_bytes(record: AnalysisRecord) -> int:
-    node = _peak(record)
-    return 0 if node is None else node.held
 
 
 def _breakdown(record: AnalysisRecord) -> Section | None:

@@ -30,13 +30,15 @@ def document(report: Report, root: str = "") -> Document:
     count = len(report.results)
     hold = "the check holds" if count == 1 else f"all {count} checks hold"
     title = f"{failed} of {count + len(report.gone)} checks failed" if failed else hold
-    shown = tuple(_cells(r, row) for r in report.results for row in r.rows if _shown(row))
+    rows = [(r, row) for r in report.results for row in r.rows]
+    every = tuple(_cells(*pair) for pair in rows)
+    # a person wants to see what has a limit, or is not as it was
+    shown = tuple(_cells(r, x) for r, x in rows if x.limit is not None or x.change or x.fails)
     lines = (report.updated,) if report.updated else ()
     sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
     sections += [_section(r) for r in report.results if r.reasons or r.left_out or r.shrank]
     if report.gone:
         sections.append(Section("baseline", tuple(f"FAILED: {r}" for r in report.gone_reasons)))
-    every = tuple(_cells(result, row) for result in report.results for row in result.rows)
     return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
 
 
@@ -68,11 +70,6 @@ def _check(result: Result, root: str) -> JsonObject:
             for row in result.rows
         ],
     }
-
-
-def _shown(row: Row) -> bool:
-    """Whether a person wants to see it: it has a limit, or is not as it was."""
-    return row.limit is not None or bool(row.change) or row.fails
 
 
 def _cells(result: Result, row: Row) -> tuple[object, ...]:

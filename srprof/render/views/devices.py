@@ -96,11 +96,8 @@ def _details(profile: Profile) -> tuple[Section, Section]:
     """All figures of one profile with their sources."""
     lines = (_quality(profile), profile.command and f"made by: {profile.command}", profile.note)
     columns = (Column("figure"), Column("value", "number", "value_si"), Column("source"))
-    rows = tuple(
-        (name, value, profile.source.get(key))
-        for key, name, value in _figures(profile)
-        if value is not None
-    )
+    figures = (item for item in _figures(profile) if item[2] is not None)
+    rows = tuple((name, value, profile.source.get(key)) for key, name, value in figures)
     title = f"{profile.name}: {profile.title}"
     return Section(title, tuple(filter(None, lines)), Table(columns, rows)), _efficiencies(profile)
 
@@ -132,9 +129,7 @@ def _efficiencies(profile: Profile) -> Section:
         "spread": ("assumed spread", profile.spread),
     }
     columns = (Column("class"), Column("figure"), Column("value", "share"))
-    rows = tuple(
-        (name, what, value) for what, table in tables.values() for name, value in table.items()
-    )
+    rows = tuple((name, what, v) for what, table in tables.values() for name, v in table.items())
     keys = (*tables, "bias_pass")
     after = tuple(f"{key}: {profile.source[key]}" for key in keys if key in profile.source)
     return Section("Efficiencies", (), Table(columns, rows), after)

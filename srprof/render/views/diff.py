@@ -33,9 +33,8 @@ def _title(diff: Diff) -> str:
     before, after = diff.before, diff.after
     if before.input == after.input:
         return f"{before.spec} and {after.spec} at {after.input}"
-    if before.spec == after.spec:
-        return f"{before.spec} at {before.input} and at {after.input}"
-    return f"{before.spec} at {before.input} and {after.spec} at {after.input}"
+    at = "at" if before.spec == after.spec else f"{after.spec} at"
+    return f"{before.spec} at {before.input} and {at} {after.input}"
 
 
 def _peaks(diff: Diff) -> Section:
@@ -104,9 +103,14 @@ def _nodes(diff: Diff, top: int | None) -> Section | None:
     if not diff.nodes:
         return None
     shown = diff.nodes[:top]
+
+    def indices(change: NodeChange) -> str:
+        sides = filter(None, (change.before, change.after))
+        return " to ".join(dict.fromkeys(str(side.index) for side in sides))
+
     table = Table.build(
         shown,
-        (Column("node", "number"), _indices),
+        (Column("node", "number"), indices),
         *((column, lambda change, of=of: of(change.place)) for column, of in LOCATED),
         (Column("before MiB", "mib"), lambda change: change.before_bytes),
         (Column("after MiB", "mib"), lambda change: change.after_bytes),
@@ -115,11 +119,6 @@ def _nodes(diff: Diff, top: int | None) -> Section | None:
     title = f"Nodes that changed ({len(shown)} of {len(diff.nodes)})"
     lines = (f"eager bytes at the node's end; {diff.same_nodes} nodes are as they were",)
     return Section(title, lines, table)
-
-
-def _indices(change: NodeChange) -> str:
-    indices = [side.index for side in (change.before, change.after) if side is not None]
-    return " to ".join(map(str, dict.fromkeys(indices)))
 
 
 def _counts(diff: Diff) -> Section:

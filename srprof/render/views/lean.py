@@ -89,24 +89,19 @@ def _peaks(savings: Savings) -> Section:
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:
-    tiling = savings.tiling
-    if tiling is None:
+    if (tiling := savings.tiling) is None:
         return ()
     same = "to the bit" if tiling.bit_equal else f"to {tiling.difference:.1e}"
-    return (
-        f"Tiles have a halo of {tiling.halo} pixels; random images gave in tiles what they give "
-        f"whole, {same}.",
-    )
+    gave = f"random images gave in tiles what they give whole, {same}"
+    return (f"Tiles have a halo of {tiling.halo} pixels; {gave}.",)
 
 
 def _proof(proof: Proof) -> Section:
     sizes = ", ".join(dict.fromkeys(_size(o.size) for o in proof.outputs))
     images = " and ".join(dict.fromkeys(o.image for o in proof.outputs))
-    if proof.identical:
-        said = "every output is the same to the bit"
-    else:
-        said = f"outputs differ by {proof.error:.1e} of the largest value at most"
-    lines = [f"{said}: {images} images of {sizes}, on the CPU"]
+    differ = f"outputs differ by {proof.error:.1e} of the largest value at most"
+    outcome = "every output is the same to the bit" if proof.identical else differ
+    lines = [f"{outcome}: {images} images of {sizes}, on the CPU"]
     if not proof.holds:
         promise = "identical outputs" if proof.level == "exact" else f"at most {proof.tolerance:g}"
         lines.append(f"level {proof.level} promises {promise}: do not use it for this network")

@@ -8,13 +8,8 @@ from srprof.analysis.record import Comparison
 from srprof.compare.published import MEASURES
 from srprof.render.document import Cell, Column, Table
 
-_COLUMNS = (
-    Column("figure"),
-    Column("published", "number"),
-    Column("ours", "number"),
-    Column("difference"),
-    Column("counted"),
-)
+_NUMBERS = (Column("published", "number"), Column("ours", "number"))
+_COLUMNS = (Column("figure"), *_NUMBERS, Column("difference"), Column("counted"))
 
 
 def table(comparisons: Sequence[Comparison]) -> Table:

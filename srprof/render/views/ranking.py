@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from srprof._version import __version__
 from srprof.codec import JsonObject, encode, pick
 from srprof.compare.entries import devices_of
-from srprof.compare.ranking import METRICS, Entry, Metric, Origin, memory_orders
+from srprof.compare.ranking import METRICS, Entry, Metric, Origin, RankTable, memory_orders
 from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import mib, one_line
@@ -35,7 +35,7 @@ def section(standing: Standing, ranks: bool) -> Section:
         standing.scoring.places(table),
         [Cell(one_line(entry.name), note=notes.of_row(entry)) for entry in entries],
         *(_metric_cells(standing, metric, notes, ranks) for metric in metrics),
-        *(_score_cells(standing, scoring) for scoring in scorings),
+        *(_score_cells(table, scoring) for scoring in scorings),
     ]
     columns = (
         Column("#", "number"),
@@ -69,8 +69,8 @@ def _metric_cells(
     return cells
 
 
-def _score_cells(standing: Standing, scoring: Scoring) -> list[Cell]:
-    scored = zip(scoring.score(standing.table), scoring.places(standing.table), strict=True)
+def _score_cells(table: RankTable, scoring: Scoring) -> list[Cell]:
+    scored = zip(scoring.score(table), scoring.places(table), strict=True)
     return [
         Cell(score, None if score is None else f"{score:.{scoring.decimals}f} ({place or '-'})")
         for score, place in scored
@@ -82,20 +82,9 @@ class _Footnotes:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._letters: dict[Origin, str] = {}
-        self._rows = {
-            id(entry): origins.pop()
-            for entry in entries
-            if len(origins := {cell.origin for cell in entry.cells.values()}) == 1
-        }
-        self._columns: dict[str, Origin] = {}
-        for metric in METRICS:
-            origins = {
-                entry.cells[metric].origin
-                for entry in entries
-                if id(entry) not in self._rows and metric in entry.cells
-            }
-            if len(origins) == 1:
-                self._columns[metric] = origins.pop()
+        self._rows = {id(e): _only(cell.origin for cell in e.cells.values()) for e in entries}
+        rest = [entry.cells for entry in entries if self._rows[id(entry)] is None]
+        self._columns = {m: _only(c[m].origin for c in rest if m in c) for m in METRICS}
 
     def _letter(self, origin: Origin | None) -> str:
         if origin is None:
@@ -103,18 +92,24 @@ class _Footnotes:
         return self._letters.setdefault(origin, _letters(len(self._letters)))
 
     def of_row(self, entry: Entry) -> str:
-        return self._letter(self._rows.get(id(entry)))
+        return self._letter(self._rows[id(entry)])
 
     def of_column(self, metric: str) -> str:
-        return self._letter(self._columns.get(metric))
+        return self._letter(self._columns[metric])
 
     def of_cell(self, entry: Entry, metric: str) -> str:
-        if id(entry) in self._rows or metric in self._columns or metric not in entry.cells:
+        if metric not in entry.cells or self._rows[id(entry)] or self._columns[metric]:
             return ""
         return self._letter(entry.cells[metric].origin)
 
     def listed(self) -> tuple[tuple[str, str], ...]:
         return tuple((letter, origin_text(origin)) for origin, letter in self._letters.items())
+
+
+def _only(origins: Iterable[Origin]) -> Origin | None:
+    """The origin of all, if they have one."""
+    different = set(origins)
+    return different.pop() if len(different) == 1 else None
 
 
 def _letters(index: int) -> str:

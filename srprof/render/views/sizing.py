@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from srprof.figures import peak_names
 from srprof.render.document import Column, Document, Section, Table
 from srprof.sizing.records import Fit, Image, SizedCall
-from srprof.tiling.sizes import SizeRule
 from srprof.words import mib, shape_text
 
 
@@ -38,7 +37,7 @@ def _table(fit: Fit, calls: Mapping[str, SizedCall]) -> Table:
 
 def _largest(fit: Fit) -> Section:
     calls = {"fits": fit.largest} | ({} if fit.following is None else {"next": fit.following})
-    lines = [] if fit.rule is None else [_sides(fit.rule)]
+    lines = [] if fit.rule is None else [f"it takes {fit.rule}"]
     if fit.profile:
         lines.append(f"predicted on {fit.profile}")
     what = "batch" if fit.grows == "batch" else "input"
@@ -47,15 +46,6 @@ def _largest(fit: Fit) -> Section:
         f"{fit.memory} memory"
     )
     return Section(title, tuple(lines), _table(fit, calls), fit.notes)
-
-
-def _sides(rule: SizeRule) -> str:
-    """The sides that the network takes, in words."""
-    if rule.step is None:
-        return f"it takes images of {rule.least}x{rule.least} only"
-    if rule.step == 1:
-        return f"it takes every side from {rule.least} pixels on"
-    return f"it takes sides of {rule.side(0)}, {rule.side(1)}, {rule.side(2)}, ... pixels"
 
 
 def _image(fit: Fit, image: Image) -> Section:

@@ -35,18 +35,15 @@ def _section(timing: Timing) -> Section:
         rows.append(("predicted", f"{1e3 * predicted.seconds:.4g}", doubt))
         rows.append(("difference", f"{difference:+.1%}", f"by {predicted.profile.title}"))
     else:
-        after.append(_how_to_predict(timing.device.kind, timing.device.name))
+        kind = timing.device.kind
+        after.append(
+            f"no prediction: srprof has no profile of {timing.device.name}; make one with srprof "
+            f"calibrate --device {kind} -o {kind}.toml, and give --profile {kind}.toml"
+        )
     title = f"{timing.trace.spec} at {timing.trace.inputs_text} on {timing.device.name}{threads}"
     lines = (f"{summary.count} passes after {latency.warmup} of warm-up, by {latency.clock}",)
     columns = (Column("ms"), Column("value", "number"), Column("how"))
     return Section(title, lines, Table(columns, tuple(rows)), tuple(after))
-
-
-def _how_to_predict(kind: str, name: str) -> str:
-    return (
-        f"no prediction: srprof has no profile of {name}; make one with srprof calibrate --device "
-        f"{kind} -o {kind}.toml, and give --profile {kind}.toml"
-    )
 
 
 def _data(timing: Timing) -> JsonObject:

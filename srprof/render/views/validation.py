@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from srprof.codec import JsonObject, encode, pick
 from srprof.compare.validate import Validation, Validations
-from srprof.measuring.record import OpWorkspace, workspace_by_op
+from srprof.measuring.record import workspace_by_op
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.render.views import LOCATED
 from srprof.words import mib, shape_text
@@ -82,13 +82,10 @@ def _details(validation: Validation) -> Section:
         (Column("scratch", "mib"), lambda check: check.workspace),
     )
     lines = list(validation.failures)
-    lines += map(_scratch, workspace_by_op(validation.measurement.nodes)[:_LISTED])
+    for op in workspace_by_op(validation.measurement.nodes)[:_LISTED]:
+        lines.append(f"scratch: {op.op}, {op.calls} calls, up to {mib(op.largest)} MiB")
     title = f"{validation.measurement.spec}: beyond tolerance"
     return Section(title, tuple(lines), table if table.rows else None)
-
-
-def _scratch(op: OpWorkspace) -> str:
-    return f"scratch: {op.op}, {op.calls} calls, up to {mib(op.largest)} MiB"
 
 
 def _data(validation: Validation) -> JsonObject:

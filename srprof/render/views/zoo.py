@@ -11,10 +11,11 @@ from srprof.render.document import Column, Document, Section, Table
 
 def document(networks: Sequence[Network]) -> Document:
     """One line a network; JSON has every field of every entry."""
+    lines = tuple(f"`{n.name}`: {n.notes}" for n in networks if n.notes)
     return Document(
         (_networks(networks),),
         lambda: encode(networks),
-        lambda: (_notes(networks), _figures(networks)),
+        lambda: (Section("Notes", lines), _figures(networks)),
     )
 
 
@@ -33,10 +34,6 @@ def _networks(networks: Sequence[Network]) -> Section:
         (Column("network"), lambda network: network.title),
     )
     return Section("The zoo", lines, table)
-
-
-def _notes(networks: Sequence[Network]) -> Section:
-    return Section("Notes", tuple(f"`{n.name}`: {n.notes}" for n in networks if n.notes))
 
 
 def _figures(networks: Sequence[Network]) -> Section:

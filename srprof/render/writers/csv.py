@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from srprof.render.document import Cell, Column, Document
+from srprof.render.document import Column, Document
 from srprof.render.writers import Style
 
 SUFFIX = ".csv"
@@ -17,13 +17,8 @@ def write(document: Document, style: Style) -> str:
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(map(_header, document.table.columns))
-    rows.writerows(map(_raw, row) for row in document.table.rows)
+    rows.writerows([cell.value for cell in row] for row in document.table.cells())
     return out.getvalue()
-
-
-def _raw(value: object) -> object:
-    value = value.value if isinstance(value, Cell) else value
-    return "" if value is None else value
 
 
 def _header(column: Column) -> str:

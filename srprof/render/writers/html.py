@@ -34,15 +34,10 @@ def template(name: str) -> Template:
     """A template of `srprof/render/templates`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("srprof.render", "templates")
     environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalized,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=PackageLoader("srprof.render", "templates"), autoescape=True, finalize=_finalized,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     return environment.get_template(name)
 
 

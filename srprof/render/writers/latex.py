@@ -34,13 +34,10 @@ def write(document: Document, style: Style) -> str:
     """A table for each section that has one; sections of lines are comments."""
     parts = [_PACKAGES]
     for section in document.sections:
-        parts += _drawn(section, section.table) if section.table is not None else _lines(section)
+        texts = (section.title, *section.lines, *section.after)
+        comments = [f"% {one_line(text)}" for text in texts]
+        parts += comments if section.table is None else _drawn(section, section.table)
     return "\n".join(parts) + "\n"
-
-
-def _lines(section: Section) -> list[str]:
-    texts = (section.title, *section.lines, *section.after)
-    return [f"% {one_line(text)}" for text in texts]
 
 
 def _drawn(section: Section, table: Table) -> list[str]:

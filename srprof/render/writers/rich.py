@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 from srprof.render.document import LEGEND, Document, Section, Table
 from srprof.render.writers import Style
@@ -53,12 +54,8 @@ def _table(table: Table, width: int) -> object:
     whole = sum(n for n, is_right in zip(longest, right, strict=True) if is_right) < 0.8 * width
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for head, is_right in zip(rows[0], right, strict=True):
-        drawn.add_column(
-            Text(head),
-            justify="right" if is_right else "left",
-            no_wrap=is_right and whole,
-            overflow="fold",
-        )
+        side: Any = "right" if is_right else "left"
+        drawn.add_column(Text(head), justify=side, no_wrap=is_right and whole, overflow="fold")
     for row, cells in zip(rows[1:], table.cells(), strict=True):
         marked = [Text.assemble((t, _MARKS[c.mark])) for t, c in zip(row, cells, strict=True)]
         drawn.add_row(*marked, style=_ROWS.get(row[0]))
