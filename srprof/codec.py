@@ -28,6 +28,7 @@ from typing import (
     NamedTuple,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -104,9 +105,6 @@ class Key:
     older: str = ""
 
 
-# -- to JSON --------------------------------------------------------------------------------------
-
-
 class _Field(NamedTuple):
     """A field: its name, its key in the file, its type, and what it is where it is missing."""
 
@@ -166,9 +164,6 @@ def pick(record: object, names: str) -> JsonObject:
     return {name: encode(getattr(record, name)) for name in names.split()}
 
 
-# -- from JSON and TOML ---------------------------------------------------------------------------
-
-
 def decode(kind: type[T], value: object, *, strict: bool = False, **given: object) -> T:
     """A value of a type, most often a dataclass, from what JSON or TOML holds.
 
@@ -178,17 +173,12 @@ def decode(kind: type[T], value: object, *, strict: bool = False, **given: objec
     Raises:
         DecodeError: a field is missing, or a value cannot be.
     """
-    read: T = (
-        _decode_object(kind, value, strict, **given) if given else _decode(kind, value, strict)
-    )
-    return read
+    whole = _decode_object(kind, value, strict, **given) if given else _decode(kind, value, strict)
+    return cast(T, whole)
 
 
 def decode_table(kind: type[T], table: object, where: str, **given: object) -> T:
-    """A dataclass from a person's table.
-
-    Args:
-        where: names the table in messages. given: fields that it has not.
+    """A dataclass from a person's table, which `where` names; `given` are fields that it has not.
 
     Raises:
         InputError: a key is unknown or missing, or a value cannot be; says which.
@@ -211,18 +201,15 @@ def decode_record(kind: type[T], value: Any, schema: int, source: str, again: st
     """
     theirs = value.get("schema") if isinstance(value, dict) else None
     if type(theirs) is int and schema < theirs < MOST:
-        raise InputError(
-            f"{source} has schema {theirs}, and this srprof reads up to {schema}: update "
-            f"srprof, or {again}"
-        )
+        what = f"{source} has schema {theirs}, and this srprof reads up to {schema}"
+        raise InputError(f"{what}: update srprof, or {again}")
     try:
         if isinstance(value, dict) and (type(theirs) is not int or theirs != schema):
             raise mismatch(theirs, str(schema)).under("schema")
         return decode(kind, value)
     except DecodeError as error:
-        raise InputError(
-            f"{source} is damaged: {error}; take another copy of it, or {again}"
-        ) from error
+        what = f"{source} is damaged: {error}"
+        raise InputError(f"{what}; take another copy of it, or {again}") from error
 
 
 def _decode(kind: Any, value: Any, strict: bool) -> Any:
@@ -344,27 +331,20 @@ def _decode_annotated(kind: Any, value: Any, strict: bool) -> Any:
     base, *notes = get_args(kind)
     reader = partial(_decode, base, strict=strict)
     for note in notes:
-        if isinstance(note, Note):
-            reader = partial(note.read, reader)
+        reader = partial(note.read, reader) if isinstance(note, Note) else reader
     return reader(value)
 
 
 def _decode_union(kind: Any, value: Any, strict: bool) -> Any:
-    kinds = get_args(kind)
-    if value is None and NoneType in kinds:
+    kinds = tuple(k for k in get_args(kind) if k is not NoneType)
+    if value is None and NoneType in get_args(kind):
         return None
-    kinds = tuple(k for k in kinds if k is not NoneType)
-    for other in kinds[:-1]:
+    if len(kinds) == 1:
+        return _decode(kinds[0], value, strict)
+    for other in kinds:
         with suppress(DecodeError):
             return _decode(other, value, strict)
-    try:
-        return _decode(kinds[-1], value, strict)
-    except DecodeError as error:
-        raise error if len(kinds) == 1 else mismatch(value, _wanted(kind, strict)) from error
-
-
-def _decode_literal(kind: Any, value: Any, strict: bool) -> Any:
-    return one_of(value, get_args(kind))
+    raise mismatch(value, _wanted(kind, strict))
 
 
 def one_of(value: Any, known: tuple[Any, ...]) -> Any:
@@ -398,7 +378,7 @@ _GENERIC: dict[Any, Callable[[Any, Any, bool], Any]] = {
     Annotated: _decode_annotated,
     Union: _decode_union,
     UnionType: _decode_union,
-    Literal: _decode_literal,
+    Literal: lambda kind, value, strict: one_of(value, get_args(kind)),
     tuple: _decode_tuple,
     Mapping: _decode_mapping,
     dict: _decode_mapping,

@@ -6,9 +6,7 @@ of one that cannot be read.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import stat
 import sys
 from dataclasses import dataclass
@@ -32,14 +30,11 @@ def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
     Raises:
         InputError: it is not there, is no regular file (a pipe would be waited for), or no text.
     """
-    source, mend = source or str(path), mend and f"; {mend}"
+    source, mend, file = source or str(path), mend and f"; {mend}", Path(path)
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
+        if not file.is_dir() and not stat.S_ISREG(file.stat().st_mode):
             raise InputError(f"{source} cannot be read: it is no regular file{mend}")
-        return Path(path).read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}{mend}") from error
     except ValueError as error:  # bytes that are no UTF-8, a path with a zero byte
@@ -47,11 +42,7 @@ def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
 
 
 def parse_toml(text: str, source: str = "the text") -> dict[str, object]:
-    """What a TOML text says.
-
-    Raises:
-        InputError: it is none.
-    """
+    """What a TOML text says; an InputError if it is none."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -60,11 +51,7 @@ def parse_toml(text: str, source: str = "the text") -> dict[str, object]:
 
 
 def parse_json(text: str | bytes, source: str = "the text", mend: str = "") -> Any:
-    """What a JSON text says.
-
-    Raises:
-        InputError: it is none, is nested too deeply, has a key twice, or a number that is none.
-    """
+    """What a JSON text says; an InputError if it is none, or has a key twice or NaN."""
     try:
         return json.loads(text, parse_constant=_no_number, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
@@ -85,29 +72,17 @@ def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
 
 
 def read_toml(path: str | Path, source: str = "", mend: str = "") -> dict[str, object]:
-    """What a TOML file says.
-
-    Raises:
-        InputError: as for `read_text` and `parse_toml`.
-    """
+    """What a TOML file says; raises as `read_text` and `parse_toml` do."""
     return parse_toml(read_text(path, source, mend), source or str(path))
 
 
 def read_json(path: str | Path, source: str = "", mend: str = "") -> Any:
-    """What a JSON file says.
-
-    Raises:
-        InputError: as for `read_text` and `parse_json`.
-    """
+    """What a JSON file says; raises as `read_text` and `parse_json` do."""
     return parse_json(read_text(path, source, mend), source or str(path), mend)
 
 
 def load_table(kind: type[T], path: str | Path, source: str) -> T:
-    """A dataclass from a person's TOML file.
-
-    Raises:
-        InputError: as for `read_toml`, or a key or value cannot be; says which.
-    """
+    """A dataclass from a person's TOML file; raises as `read_toml` and `decode_table` do."""
     return decode_table(kind, read_toml(path, source), source)
 
 
@@ -131,11 +106,7 @@ class RecordFile(Generic[T]):
         return {"schema": self.schema, "kind": self.kind, **encode(record)}
 
     def load(self, path: str | Path) -> T:
-        """The record in a file.
-
-        Raises:
-            InputError: it cannot be read, is no such record, damaged, or of a newer srprof.
-        """
+        """The record in a file; an InputError if it is none, damaged, or of a newer srprof."""
         return self.parse(read_text(path, mend=f"name a record, or {self.again}"), str(path))
 
     def parse(self, text: str, source: str = "the record") -> T:

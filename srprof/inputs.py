@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from srprof.errors import InputError
@@ -15,16 +16,8 @@ from srprof.words import shape_text
 
 #: Bytes of one element.
 ITEMSIZE = {
-    "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
+    **{"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2},
+    **{"int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1},
 }
 
 #: The dtypes that a network runs in.
@@ -52,11 +45,7 @@ class TensorSpec:
 
 
 def parse_tolerance(text: str) -> float:
-    """`1%` or `0.01` as a fraction.
-
-    Raises:
-        InputError: it is neither, or negative.
-    """
+    """`1%` or `0.01` as a fraction; an InputError if it is neither, or negative."""
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(number) / (100 if percent else 1)
@@ -77,10 +66,8 @@ def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
         InputError: the text is not a size; the message says which forms there are.
     """
     if not _SIZE.fullmatch(text):
-        raise InputError(
-            f"{text!r} is not a size: write HxW (256x256), H for a square, or a whole shape "
-            "NxCxHxW (1x3x256x256), positive whole numbers"
-        )
+        forms = "HxW (256x256), H for a square, or a whole shape NxCxHxW (1x3x256x256)"
+        raise InputError(f"{text!r} is not a size: write {forms}, positive whole numbers")
     parts = text.split("x")
     if max(map(len, parts)) > _MOST_DIGITS:
         shown = text if len(text) < 60 else text[:57] + "..."
@@ -91,11 +78,7 @@ def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
 
 
 def parse_sides(text: str) -> tuple[int, int]:
-    """`HxW` or `H` as height and width in pixels, where an image or a tile is meant.
-
-    Raises:
-        InputError: the text is neither.
-    """
+    """Height and width in pixels of `HxW` or `H`, for an image or a tile; else an InputError."""
     shape = parse_size(text)
     if text.count("x") > 1:
         raise InputError(f"{text!r}: give a height and a width only, as 256x256")
@@ -103,32 +86,23 @@ def parse_sides(text: str) -> tuple[int, int]:
 
 
 def check_shape(shape: Sequence[int], dtype: str = "float32", what: str = "") -> tuple[int, ...]:
-    """The shape as a tuple, if torch could count its bytes.
-
-    Raises:
-        InputError: a side is not positive, or the bytes overflow a signed 64-bit integer.
-    """
+    """The shape as a tuple; an InputError if a side is not positive or its bytes overflow."""
     what = what or f"input shape {tuple(shape)}"
     if any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
         raise InputError(f"{what}: every side must be a whole number of at least 1")
-    nbytes = ITEMSIZE.get(dtype, 4)
-    for side in shape:
-        nbytes *= side
+    nbytes = ITEMSIZE.get(dtype, 4) * prod(shape)
     if nbytes > _LARGEST:
-        raise InputError(
-            f"{what} overflows: the input alone would take {nbytes:.3g} bytes, and torch counts "
-            f"at most {_LARGEST:.3g}; give a smaller size"
-        )
+        bytes_text = f"the input alone would take {nbytes:.3g} bytes"
+        most = f"torch counts at most {_LARGEST:.3g}"
+        raise InputError(f"{what} overflows: {bytes_text}, and {most}; give a smaller size")
     return tuple(shape)
 
 
 def is_shape(value: Any) -> bool:
     """Whether it is a sequence of integers, like `(1, 3, 256, 256)` or a `torch.Size`."""
-    return (
-        isinstance(value, (tuple, list))
-        and len(value) > 0
-        and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
-    )
+    if not isinstance(value, (tuple, list)) or not value:
+        return False
+    return all(isinstance(side, int) and not isinstance(side, bool) for side in value)
 
 
 def read_inputs(
@@ -161,7 +135,6 @@ def _read_one(value: Any, name: str, dtype: str, channels: int) -> Any:
     if is_shape(value):
         return TensorSpec(name, check_shape(value, dtype), dtype)
     if isinstance(value, (list, tuple)):
-        return tuple(
-            _read_one(item, f"{name}_{i}", dtype, channels) for i, item in enumerate(value)
-        )
+        named = ((f"{name}_{i}", item) for i, item in enumerate(value))
+        return tuple(_read_one(item, part, dtype, channels) for part, item in named)
     return value

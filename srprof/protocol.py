@@ -53,9 +53,8 @@ def read_sizes(source: str | None, scale: int | None = None) -> tuple[Size, ...]
     else:
         raise InputError(f"there is no file or folder {source!r}: check --sizes")
     if not found:
-        raise InputError(
-            f"{source} has no sizes: give a folder of images, or a file with one HxW a line"
-        )
+        mend = "give a folder of images, or a file with one HxW a line"
+        raise InputError(f"{source} has no sizes: {mend}")
     return found
 
 
@@ -63,9 +62,8 @@ def _of_images(folder: str) -> tuple[Size, ...]:
     try:
         from PIL import Image
     except ImportError:
-        raise InputError(
-            "reading the sizes of images needs Pillow: pip install pillow, or list them in a file"
-        ) from None
+        mend = "pip install pillow, or list them in a file"
+        raise InputError(f"reading the sizes of images needs Pillow: {mend}") from None
     found = []
     for path in sorted(Path(folder).iterdir()):
         if path.suffix.lower() in _IMAGES:
@@ -105,17 +103,11 @@ def _of_json(path: str, text: str) -> tuple[Size, ...]:
 
 
 def resized(args: Sequence[Any], size: Size) -> tuple[Any, ...]:
-    """A call's arguments with its image at another height and width.
-
-    Raises:
-        InputError: the call takes no image, or more than one.
-    """
+    """A call's arguments with their one image at another size; an InputError if it is not one."""
     images = [i for i, a in enumerate(args) if isinstance(a, TensorSpec) and len(a.shape) == 4]
     if len(images) != 1:
-        raise InputError(
-            f"--protocol ntire runs images of many sizes, and this call takes {len(images)}; "
-            "analyze it with --protocol single"
-        )
+        what = f"--protocol ntire runs images of many sizes, and this call takes {len(images)}"
+        raise InputError(f"{what}; analyze it with --protocol single")
     image = args[images[0]]
     shape = (*image.shape[:2], *size)
     return tuple(replace(a, shape=shape) if a is image else a for a in args)

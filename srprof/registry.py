@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from srprof.errors import InputError
 from srprof.words import did_you_mean, one_line
@@ -98,24 +98,18 @@ class Network:
 def load(place: str) -> Callable[..., Any]:
     """Import what `package.module:name` names."""
     module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
 
 
 def index(networks: Iterable[Network]) -> dict[str, Network]:
-    """Networks by name and alias.
-
-    Raises:
-        InputError: two networks claim one name.
-    """
+    """Networks by name and alias; an InputError if two claim one name."""
     found: dict[str, Network] = {}
     for network in networks:
         for name in (network.name, *network.aliases):
             if name in found:
-                raise InputError(
-                    f"two networks are called {name!r}: {found[name].factory} and "
-                    f"{network.factory}; uninstall one of the packages or rename it"
-                )
+                two = f"{found[name].factory} and {network.factory}"
+                mend = "uninstall one of the packages or rename it"
+                raise InputError(f"two networks are called {name!r}: {two}; {mend}")
             found[name] = network
     return found
 
@@ -134,30 +128,22 @@ def networks() -> tuple[Network, ...]:
                 raise TypeError(f"it lists {strange!r}, which is no srprof.registry.Network")
         except Exception as error:
             reason = one_line(f"{type(error).__name__}: {error}")
-            raise InputError(
-                f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair or "
-                "uninstall the package that announces it"
-            ) from error
+            what = f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
+            mend = "repair or uninstall the package that announces it"
+            raise InputError(f"{what}; {mend}") from error
         found.extend(listed)
     return tuple(found)
 
 
 def find(name: str) -> Network:
-    """The network of that name or alias.
-
-    Raises:
-        InputError: there is none; the message suggests the nearest names.
-    """
+    """The network of that name or alias; an InputError suggests the nearest if there is none."""
     by_name = index(networks())
     if name in by_name:
         return by_name[name]
+    what = f"no network is called {name!r}"
     if not by_name:
-        raise InputError(
-            f"no network is called {name!r}: no zoo is installed; install srprof with pip "
-            "(`pip install -e .`), or give file.py:Factory"
-        )
+        mend = "install srprof with pip (`pip install -e .`), or give file.py:Factory"
+        raise InputError(f"{what}: no zoo is installed; {mend}")
     near = did_you_mean(name.lower().replace("-", "_"), by_name, count=3, cutoff=0.5)
-    raise InputError(
-        f"no network is called {name!r}: {near or '`srprof list` names them all.'} "
-        "A network of your own is file.py:Factory or package.module:Factory"
-    )
+    own = "A network of your own is file.py:Factory or package.module:Factory"
+    raise InputError(f"{what}: {near or '`srprof list` names them all.'} {own}")

@@ -29,11 +29,7 @@ _LARGEST = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """A SPEC of a revision.
-
-    Attributes:
-        revision: as git understands it; file: path before the factory; call: the factory.
-    """
+    """A SPEC of a revision: as git has that, the path before the factory, and its call."""
 
     revision: str
     file: str
@@ -42,11 +38,9 @@ class Revised:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A revision's files on the disk, while they are there.
+    """A revision's files on the disk: the repository's root, and what stands for this folder.
 
-    Attributes:
-        root: the repository's folder in them; folder: the one that stands for the current one.
-        spec: what to trace, from `folder`.
+    `spec` is what to trace, from `folder`.
     """
 
     root: str
@@ -67,19 +61,13 @@ def split(text: str) -> Revised | None:
 def laid_out(revised: Revised) -> Iterator[Tree]:
     """Lay the revision's tree out in a temporary folder, which goes when this ends.
 
-    Raises:
-        InputError: this is no git repository, or it has no such revision or file.
+    An InputError if this is no git repository, or it has no such revision or file.
     """
     top = _git("rev-parse", "--show-toplevel", error="the current folder is in no git repository")
     here = os.path.relpath(os.getcwd(), top) if os.getcwd() != top else "."
-    commit = _git(
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        f"{revised.revision}^{{commit}}",
-        error=f"git knows no revision {revised.revision!r}",
-    )
+    verify = "rev-parse --verify --quiet --end-of-options".split()
+    unknown = f"git knows no revision {revised.revision!r}"
+    commit = _git(*verify, f"{revised.revision}^{{commit}}", error=unknown)
     with tempfile.TemporaryDirectory(prefix="srprof-") as temporary:
         root = os.path.realpath(temporary)
         _extract(top, commit, root)
@@ -87,19 +75,13 @@ def laid_out(revised: Revised) -> Iterator[Tree]:
         if not os.path.isfile(os.path.join(folder, revised.file)):
             folder = root  # git's own reading: from the repository's root
         if not os.path.isfile(os.path.join(folder, revised.file)):
-            raise InputError(
-                f"revision {revised.revision!r} has no file {revised.file!r}: give its path from "
-                "here or from the repository's root"
-            )
+            what = f"revision {revised.revision!r} has no file {revised.file!r}"
+            raise InputError(f"{what}: give its path from here or from the repository's root")
         yield Tree(root, folder, f"{revised.file}:{revised.call}")
 
 
 def analysis_of(call: Call) -> AnalysisRecord:
-    """The analysis of a call, whose SPEC may be of a revision.
-
-    Raises:
-        InputError: as for `laid_out` and `srprof.analyze`. ModelError: the model raised.
-    """
+    """The analysis of a call, whose SPEC may be of a revision; raises as `analyze` does."""
     from srprof.analysis import analyze
     from srprof.compare.diff import relocated
 
@@ -129,14 +111,9 @@ def _extract(top: str, commit: str, root: str) -> None:
         assert process.stdout is not None
         with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
             for member in tar:
-                inside = os.path.normpath(os.path.join(root, member.name))
-                if (
-                    not member.isfile()
-                    or member.size > _LARGEST
-                    or not inside.startswith(root + os.sep)
-                ):
-                    continue
-                source = tar.extractfile(member)
-                assert source is not None
-                os.makedirs(os.path.dirname(inside), exist_ok=True)
-                Path(inside).write_bytes(source.read())
+                target = Path(os.path.normpath(os.path.join(root, member.name)))
+                wanted = member.isfile() and member.size <= _LARGEST
+                source = tar.extractfile(member) if wanted else None
+                if source is not None and Path(root) in target.parents:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(source.read())

@@ -12,17 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from srprof.codec import (
-    DecodeError,
-    Note,
-    Reader,
-    called,
-    check_keys,
-    mismatch,
-    missing,
-    one_of,
-    under,
-)
+from srprof import codec
+from srprof.codec import DecodeError, Note, Reader, mismatch
 from srprof.errors import InputError
 from srprof.words import one_line
 
@@ -73,7 +64,7 @@ def share(most: float) -> Note:
 
 def known(names: Callable[[], Iterable[str]]) -> Note:
     """Of a text: one of those known, which are asked for when they are needed."""
-    return Note(lambda inner, value: one_of(inner(value), tuple(names())))
+    return Note(lambda inner, value: codec.one_of(inner(value), tuple(names())))
 
 
 def short(expand: Callable[[Any], Any]) -> Note:
@@ -88,7 +79,7 @@ def listed(value: Any) -> Any:
 
 def read_by(function: Callable[[Any], Any]) -> Note:
     """A field that a function reads, whatever its type; its InputError says what is wrong."""
-    return Note(lambda _, value: called(function, value))
+    return Note(lambda _, value: codec.called(function, value))
 
 
 def passes(function: Callable[[Any], object]) -> Note:
@@ -96,7 +87,7 @@ def passes(function: Callable[[Any], object]) -> Note:
 
     def read(inner: Reader, value: Any) -> Any:
         decoded = inner(value)
-        called(function, decoded)
+        codec.called(function, decoded)
         return decoded
 
     return Note(read)
@@ -108,11 +99,7 @@ def distinct(what: str, name_of: Callable[[Any], str] = str) -> Note:
 
 
 def refuse_twice(what: str, names: Sequence[str]) -> None:
-    """Refuse a name that two things have.
-
-    Raises:
-        InputError: naming it.
-    """
+    """An InputError names what two things are called."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"two {what} are called {twice!r}; give one another name")
@@ -129,11 +116,11 @@ def entries(kinds: Callable[[], Mapping[str, object]], whole: bool = False) -> N
         if not isinstance(value, Mapping):
             raise mismatch(value, "a table")
         of = kinds()
-        check_keys(value, of)
+        codec.check_keys(value, of)
         for key in of if whole and value else ():
             if key not in value:
-                raise missing(key, of[key])
-        return {key: under(key, of[key], item, True) for key, item in value.items()}
+                raise codec.missing(key, of[key])
+        return {key: codec.under(key, of[key], item, True) for key, item in value.items()}
 
     return Note(read)
 

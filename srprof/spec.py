@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,7 @@ _ALMOST_NAME = re.compile(r"[A-Za-z]\w*(-\w+)+")
 class Spec:
     """A parsed SPEC. Of `network`, `location` and `checkpoint` one is set.
 
-    Attributes:
-        text: as the user wrote it.
-        location: file or dotted module that holds `factory`.
-        factory: name of the class or function; for a zoo network, its name.
+    `location` is the file or dotted module that holds `factory`, a class or function.
     """
 
     text: str
@@ -49,6 +47,14 @@ class Spec:
     def channels(self) -> int:
         """Channels of its input image: the zoo's word, else those of RGB."""
         return self.network.channels if self.network else 3
+
+    def with_arguments(self, more: Iterable[tuple[str, Any]]) -> str:
+        """The SPEC's text with further arguments."""
+        given = [*map(repr, self.args), *(f"{k}={v!r}" for k, v in (*self.kwargs, *more))]
+        if not given:
+            return self.text
+        where = f"{self.location}:" if self.location else ""
+        return f"{where}{self.factory}({', '.join(given)})"
 
     @property
     def name(self) -> str:
@@ -104,10 +110,8 @@ def _parse_call(call: str, text: str) -> tuple[str, tuple[Any, ...], tuple[tuple
     if isinstance(tree, ast.Name):
         return tree.id, (), ()
     if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
-        raise InputError(
-            f"{text!r} is not a model: write a zoo name, file.py:Factory or "
-            "file.py:Factory(nf=48, scale=4)"
-        )
+        forms = "a zoo name, file.py:Factory or file.py:Factory(nf=48, scale=4)"
+        raise InputError(f"{text!r} is not a model: write {forms}")
     args = tuple(_literal(node, text) for node in tree.args)
     kwargs = tuple((k.arg or "**", _literal(k.value, text)) for k in tree.keywords)
     names = [name for name, _ in kwargs]
@@ -123,7 +127,6 @@ def _literal(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise InputError(
-            f"{text!r}: the argument {ast.unparse(node)!r} is not a literal; only numbers, "
-            "strings, True, False, None and lists, tuples and dicts of them are read"
-        ) from None
+        what = f"{text!r}: the argument {ast.unparse(node)!r} is not a literal"
+        taken = "numbers, strings, True, False, None and lists, tuples and dicts of them"
+        raise InputError(f"{what}; only {taken} are read") from None

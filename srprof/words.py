@@ -49,6 +49,13 @@ def one_line(text: object) -> str:
     return " ".join(printable(text).split())
 
 
+def some(names: Iterable[str], most: int) -> str:
+    """`a, b and 3 more` of more names than are shown."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def did_you_mean(
     word: str, known: Iterable[str], prefix: str = "", count: int = 1, cutoff: float = 0.6
 ) -> str:

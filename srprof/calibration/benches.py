@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +20,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Bench:
-    """One operation to time.
+    """One operation to time: its name, with its size, and the group that says what it tells.
 
-    Attributes:
-        name: for people, with its size. group: what it is there to tell.
-        model: the module that calls it; inputs: shapes of its arguments.
+    `model` calls it, on arguments of the shapes `inputs`.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Bench:
     dtype: str = "float32"
 
 
-class _Call(nn.Module):
+class Operation(nn.Module):
     """A function of tensors as a module."""
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
@@ -41,11 +41,6 @@ class _Call(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         return self.function(*tensors)
-
-
-def call(function: Callable[..., torch.Tensor]) -> nn.Module:
-    """A function of tensors as a module."""
-    return _Call(function)
 
 
 def roofs(size: int, width: int, copied: int, modes: Mapping[str, str]) -> list[Bench]:
@@ -61,19 +56,17 @@ def roofs(size: int, width: int, copied: int, modes: Mapping[str, str]) -> list[
     benches = []
     for mode, dtype in modes.items():
         name = f"product of {size}x{size}, {mode}"
-        benches.append(Bench(name, f"peak {mode}", _Call(torch.mm), (square, square), dtype))
+        benches.append(Bench(name, f"peak {mode}", Operation(torch.mm), (square, square), dtype))
     if width:
         dense = nn.Conv2d(width, width, 3, padding=1)
         name = f"dense 3x3 {width} to {width} at 64x64"
         benches.append(Bench(name, "peak float32", dense, (maps,)))
     copy = f"copy of {copied * 4 / 2**20:.0f} MiB"
-    return [*benches, Bench(copy, "bandwidth", _Call(torch.clone), ((copied,),))]
+    return [*benches, Bench(copy, "bandwidth", Operation(torch.clone), ((copied,),))]
 
 
 def benches(
-    sizes: Sequence[int],
-    dtypes: Sequence[str] = ("float32",),
-    traffic: Sequence[int] | None = None,
+    sizes: Sequence[int], dtypes: Sequence[str] = ("float32",), traffic: Sequence[int] | None = None
 ) -> list[Bench]:
     """All benches at maps of these sides, and the launches.
 
@@ -81,12 +74,9 @@ def benches(
         dtypes: of the convolutions and products; all else is in the first.
         traffic: sides of the maps of what hardly computes; None for `sizes`.
     """
-    benches = [
-        bench
-        for size in sizes
-        for dtype in dtypes
-        for bench in (*_convolutions(size, dtype), *_products(size, dtype))
-    ]
+    benches: list[Bench] = []
+    for size, dtype in product(sizes, dtypes):
+        benches += [*_convolutions(size, dtype), *_products(size, dtype)]
     benches += [bench for size in traffic or sizes for bench in _traffic(size, dtypes[0])]
     return benches + list(_launches(dtypes[0]))
 
@@ -111,14 +101,14 @@ def _convolution(
 
 def tensor_benches(size: int, dtypes: Sequence[str]) -> list[Bench]:
     """More benches for a device with tensor cores, at maps of this side."""
-    benches = [
-        _convolution("dense", size, dtype, channels, 3)
-        for dtype in dtypes
-        for channels in _DENSE_IN_TENSOR_CORES
-    ]
+    pairs = product(dtypes, _DENSE_IN_TENSOR_CORES)
+    benches = [_convolution("dense", size, dtype, channels, 3) for dtype, channels in pairs]
     small = (1, 16, size // 4, size // 4)
     name = f"bicubic by 4 at {size}x{size}"
-    return [*benches, Bench(name, "resample", _Call(_bicubic), (small,), dtypes[0])]
+    return [
+        *benches,
+        Bench(name, "resample", Operation(_enlarging("bicubic")), (small,), dtypes[0]),
+    ]
 
 
 def _named(name: str, dtype: str) -> str:
@@ -144,10 +134,8 @@ def _products(size: int, dtype: str) -> Iterator[Bench]:
         name = _named(f"linear {inner} to {outer} on {pixels} pixels", dtype)
         yield Bench(name, "matrix product", nn.Linear(inner, outer), ((1, pixels, inner),), dtype)
     windows = 2 * pixels // 64
-    scores = _named(f"{windows} windows' scores", dtype)
-    yield Bench(
-        scores, "matrix product", _Call(torch.bmm), ((windows, 64, 30), (windows, 30, 64)), dtype
-    )
+    scores, factors = f"{windows} windows' scores", ((windows, 64, 30), (windows, 30, 64))
+    yield Bench(_named(scores, dtype), "matrix product", Operation(torch.bmm), factors, dtype)
 
 
 def _traffic(size: int, dtype: str) -> Iterator[Bench]:
@@ -167,19 +155,15 @@ def _traffic(size: int, dtype: str) -> Iterator[Bench]:
         ("movement", "pixel shuffle", lambda x: F.pixel_shuffle(x, 4), ((1, 48, size, size),)),
         ("reduction", "mean", lambda x: x.mean((2, 3)), (maps,)),
         ("resample", "max pool 7 by 3", lambda x: F.max_pool2d(x, 7, 3), (narrow,)),
-        ("resample", "bilinear by 4", _bilinear, ((1, 16, size // 4, size // 4),)),
+        ("resample", "bilinear by 4", _enlarging("bilinear"), ((1, 16, size // 4, size // 4),)),
         ("norm", "layer norm", lambda x: F.layer_norm(x, (60,)), (pixels,)),
         ("norm", "softmax", lambda x: x.softmax(-1), ((size * size // 32, 64, 64),)),
     ):
-        yield Bench(f"{name} at {size}x{size}", group, _Call(function), inputs, dtype)
+        yield Bench(f"{name} at {size}x{size}", group, Operation(function), inputs, dtype)
 
 
-def _bilinear(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
-
-
-def _bicubic(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=4, mode="bicubic", align_corners=False)
+def _enlarging(mode: str) -> Callable[..., torch.Tensor]:
+    return partial(F.interpolate, scale_factor=4, mode=mode, align_corners=False)
 
 
 #: Calls in a row, so that a GPU's launches are as far apart as in a network.

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from srprof.calibration.benches import Bench, benches, call, roofs, tensor_benches
+from srprof.calibration.benches import Bench, Operation, benches, roofs, tensor_benches
 from srprof.codec import JsonObject
 from srprof.cost.fitting import Parameter
 from srprof.cost.profiles import Profile, parse_profile
 from srprof.measuring.record import Device as Hardware
+from srprof.tracing.isolation import replaced
 
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
 _VECTOR = {"AVX512": 16, "AVX2": 8}
@@ -55,12 +55,11 @@ class CalibrationPlan:
     def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Profile:
         """The profile before the fit: measured roofs, and the priors.
 
-        Args:
-            speeds: FLOPs or bytes a second of each roof's benches, by its group and their name.
+        `speeds` are FLOPs or bytes a second of each roof's benches, by its group and their name.
         """
         best = {group: max(speed, key=lambda n: speed[n]) for group, speed in speeds.items()}
         roof = {group: speeds[group][name] for group, name in best.items()}
-        peaks = {_mode(group): group for group in roof if group != "bandwidth"}
+        peaks = {group.removeprefix("peak "): group for group in roof if group != "bandwidth"}
         table = {
             **self.table,
             "bandwidth": roof["bandwidth"] / 1e9,
@@ -74,16 +73,8 @@ class CalibrationPlan:
         return parse_profile(name, table, "the calibrated profile")
 
 
-def _mode(group: str) -> str:
-    return group.removeprefix("peak ")
-
-
 def plan(hardware: Hardware, quick: bool, threads: int, cuda: Any = torch.cuda) -> CalibrationPlan:
-    """What to run on this device.
-
-    Args:
-        quick: fewer sizes. threads: of a CPU's pool.
-    """
+    """What to run on this device: fewer sizes if `quick`; `threads` is of a CPU's pool."""
     if hardware.kind == "cpu":
         return _cpu_plan(hardware, quick, threads)
     return _cuda_plan(hardware, quick, cuda)
@@ -155,11 +146,8 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
         dtypes["bfloat16"] = "bfloat16"
     peaks = roofs(8192, 0, 2**28, dtypes)
     if capability >= (8, 0):
-        peaks.append(
-            Bench(
-                "product of 8192x8192, tf32", "peak tf32", call(_tf32_product), ((8192, 8192),) * 2
-            )
-        )
+        name, shapes = "product of 8192x8192, tf32", ((8192, 8192),) * 2
+        peaks.append(Bench(name, "peak tf32", Operation(_tf32_product), shapes))
     sizes = (256,) if quick else (128, 256, 512)
     benched = benches(sizes, tuple(dtypes)[:2], _TRAFFIC[1:2] if quick else _TRAFFIC)
     tensor = ("tensor",) if len(dtypes) > 1 else ()
@@ -200,17 +188,6 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
 
 
 def _tf32_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    with _tf32():
+    """With TF32, which torch leaves off unless it is asked."""
+    with replaced([(torch.backends.cuda.matmul, "allow_tf32", True)]):
         return torch.mm(left, right)
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    """TF32 for matrix products, which torch leaves off unless it is asked."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        matmul.allow_tf32 = before

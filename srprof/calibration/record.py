@@ -16,11 +16,7 @@ from srprof.shown import Shown
 
 @dataclass(frozen=True)
 class Timed:
-    """One bench with its samples.
-
-    Attributes:
-        costs: of its nodes. samples: seconds of one call each, in the order of the rounds.
-    """
+    """One bench: its nodes' costs, and samples, seconds of one call each, by round."""
 
     name: str
     group: str
@@ -47,12 +43,7 @@ class Timed:
 
 @dataclass(frozen=True, repr=False)
 class Calibration(Shown):
-    """A device's profile and what it was made from.
-
-    Attributes:
-        roofs, benches: what was timed. fit: the profile, its errors, and what was predicted for
-            each bench. rounds: samples of each.
-    """
+    """A device's profile and what it was made from: what was timed, `rounds` times, and the fit."""
 
     view = "calibration"
 

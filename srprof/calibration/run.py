@@ -68,14 +68,8 @@ def calibrate(
     options = f" --threads {threads}" if device == "cpu" else ""
     command = f"srprof calibrate --device {device}{options}{' --quick' if quick else ''}"
     rounds = _QUICK_ROUNDS if quick else ROUNDS
-    return run_calibration(
-        chosen,
-        BackendStopwatch(backend),
-        name or device.replace(":", ""),
-        command,
-        rounds,
-        progress,
-    )
+    stopwatch, name = BackendStopwatch(backend), name or device.replace(":", "")
+    return run_calibration(chosen, stopwatch, name, command, rounds, progress)
 
 
 def run_calibration(
@@ -133,10 +127,8 @@ def time_benches(
 ) -> tuple[Timed, ...]:
     """Samples of every bench, taken in turn, so that a slow moment hits a few of each.
 
-    More rounds follow while the timings spread too widely, up to four times as many.
-
-    Raises:
-        BusyError: they still do.
+    More rounds follow while the timings spread too widely, up to four times as many; a BusyError
+    if they still do.
     """
     costs: list[tuple[NodeCost, ...]] = []
     calls: list[Callable[[], Any]] = []

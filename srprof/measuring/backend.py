@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
+import torch
+
+from srprof.inputs import TensorSpec
 from srprof.measuring.record import (
     Device,
     DeviceState,
@@ -15,13 +18,10 @@ from srprof.measuring.record import (
     Latency,
     Memory,
     NodeFacts,
-    TensorFacts,
-    Versions,
 )
+from srprof.measuring.settings import read_flags
 from srprof.progress import Progress
-
-if TYPE_CHECKING:
-    from srprof.workload import Instance, Workload
+from srprof.workload import Instance, Workload
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Draft:
     """What was measured so far, by whichever back end; each part is whole or None."""
 
     fingerprint: Fingerprint | None = None
-    inputs: tuple[TensorFacts, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
     memory: Memory | None = None
     nodes: tuple[NodeFacts, ...] = ()
     flags: Flags | None = None
@@ -38,8 +38,8 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
 
-class Backend(Protocol):
-    """A kind of device to measure on."""
+class Backend(ABC):
+    """A kind of device to measure on; `threads` of torch's own pool, None for as many as it has."""
 
     #: Where the instances are; the kind of clock; passes before and among the samples unless
     #: the caller says.
@@ -48,26 +48,39 @@ class Backend(Protocol):
     warmup: int
     repeat: int
 
+    def __init__(self, threads: int | None) -> None:
+        self._threads = threads or torch.get_num_threads()
+
+    @abstractmethod
     def device(self) -> Device:
         """What the device is."""
 
-    def versions(self) -> Versions:
-        """Versions of what the figures depend on."""
-
     def flags(self) -> Flags:
         """Settings of torch now."""
+        return read_flags()
 
-    def active(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def active(self) -> Iterator[None]:
         """Entered around everything that is measured; it undoes what it sets."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
+    @abstractmethod
     def measure_memory(self, workload: Workload, draft: Draft, progress: Progress) -> Instance:
         """Fill the draft, as far as it comes, and give an instance that has run."""
 
+    @abstractmethod
     def time_ms(self, call: Callable[[], object]) -> float:
         """How long one call takes, in ms, without the freeing of its result."""
 
     def state(self) -> DeviceState | None:
         """Clocks and the like now, None where nobody can say."""
+        return None
 
     def energy_j(self) -> float | None:
         """A counter of the energy that the device has taken, None where nobody counts."""
+        return None

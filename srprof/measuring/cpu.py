@@ -13,34 +13,14 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
 
-import torch
 from torch._C._autograd import DeviceType, _profiler_enabled
 from torch.autograd.profiler import profile, record_function
 
 from srprof.errors import InputError
-from srprof.measuring.backend import Draft
-from srprof.measuring.metering import (
-    compare_runs,
-    identify,
-    levels,
-    new_instance,
-    node_facts,
-    recorder_for,
-    resident_bytes,
-    run_plain,
-    run_recorded,
-)
-from srprof.measuring.record import (
-    Bytes,
-    Device,
-    DeviceState,
-    Flags,
-    Memory,
-    NodeFacts,
-    RunPeaks,
-    Versions,
-)
-from srprof.measuring.settings import read_cpu, read_flags, read_versions
+from srprof.measuring import metering
+from srprof.measuring.backend import Backend, Draft
+from srprof.measuring.record import Bytes, Device, Memory, NodeFacts, RunPeaks
+from srprof.measuring.settings import read_cpu
 from srprof.progress import Progress
 from srprof.records import Node
 from srprof.workload import Instance, Workload
@@ -61,7 +41,7 @@ class _Events(NamedTuple):
 
     def levels(self, labels: Iterable[str]) -> list[Bytes]:
         """Bytes live before, after and at most within labelled ranges."""
-        return levels(self.changes, [self.ranges[label] for label in labels])
+        return metering.levels(self.changes, [self.ranges[label] for label in labels])
 
 
 class _Labels:
@@ -80,12 +60,8 @@ class _Labels:
         self.ended.append(label)  # not if it raised: the recorder makes no node of that either
 
 
-class CpuBackend:
-    """The processor that this process runs on.
-
-    Args:
-        threads: of torch's own pool while measuring; None leaves their number as it is.
-    """
+class CpuBackend(Backend):
+    """The processor that this process runs on."""
 
     where = "cpu"
     clock = "perf_counter"
@@ -93,27 +69,11 @@ class CpuBackend:
     repeat = 10
 
     def __init__(self, threads: int | None = None) -> None:
-        if _profiler_enabled():
-            raise InputError("torch's profiler is running already: measure outside of it")
-        self._threads = threads or torch.get_num_threads()
+        super().__init__(threads)
+        _check_profiler()
 
     def device(self) -> Device:
         return read_cpu()
-
-    def versions(self) -> Versions:
-        return read_versions()
-
-    def flags(self) -> Flags:
-        return read_flags()
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def measure_memory(self, workload: Workload, draft: Draft, progress: Progress) -> Instance:
         """Fill the draft from three runs.
@@ -124,41 +84,37 @@ class CpuBackend:
         not see the end of what the model had before, or take it for another's.
         """
         progress("rehearsal", 0, 3)
-        rehearsal = self._rehearse(workload)
+        rehearsal = metering.recorded_anew(workload, self.where, run=1)[1]
         labels = _Labels()
         nodes: tuple[Node, ...] | None = None
         ended: list[str] = []
         interrupted: KeyboardInterrupt | None = None
         progress("memory", 1, 3)
-        with _quiet_kineto(), _profile() as profiler:
-            instance = new_instance(workload, self.where, run=2)
-            recorder = recorder_for(instance, "cpu", labels)
-            net, inputs = resident_bytes(recorder)
+        with _profiled() as profiler:
+            instance = metering.new_instance(workload, self.where, run=2)
+            recorder = metering.recorder_for(instance, "cpu", labels)
+            net, inputs = metering.resident_bytes(recorder)
             try:
                 with record_function(_COLD):
-                    nodes = run_recorded(workload, instance, recorder)
+                    nodes = metering.run_recorded(workload, instance, recorder)
                 ended.append(_COLD)
                 progress("memory", 2, 3)
                 with record_function(_WARM):
-                    run_plain(workload, instance)
+                    metering.run_plain(workload, instance)
                 ended.append(_WARM)
             except KeyboardInterrupt as interrupt:
                 interrupted = interrupt
         if interrupted is not None and not labels.ended:
             raise interrupted
-        identify(draft, recorder)
+        metering.identify(draft, recorder)
         events = _read_events(profiler)
-        draft.nodes = node_facts(recorder, events.levels(labels.ended))
+        draft.nodes = metering.node_facts(recorder, events.levels(labels.ended))
         draft.memory = _memory(events, ended, draft.nodes, net, inputs)
         if nodes is not None:
-            compare_runs(draft, rehearsal, nodes)
+            metering.compare_runs(draft, rehearsal, nodes)
         if interrupted is not None:
             raise interrupted
         return instance
-
-    def _rehearse(self, workload: Workload) -> tuple[Node, ...]:
-        instance = new_instance(workload, self.where, run=1)
-        return run_recorded(workload, instance, recorder_for(instance, "cpu"))
 
     def time_ms(self, call: Callable[[], object]) -> float:
         start = perf_counter()
@@ -167,30 +123,19 @@ class CpuBackend:
         del result
         return 1e3 * elapsed
 
-    def state(self) -> DeviceState | None:
-        return None
-
-    def energy_j(self) -> float | None:
-        return None
-
 
 def most_allocated(call: Callable[[], object]) -> int:
-    """Bytes that a call has allocated at most at once, beyond what was there before.
-
-    Raises:
-        InputError: torch's profiler is running already.
-    """
-    if _profiler_enabled():
-        raise InputError("torch's profiler is running already: measure outside of it")
-    with _quiet_kineto(), _profile() as profiler, record_function(_WARM):
+    """Bytes that a call has allocated at most at once, beyond what was there before."""
+    _check_profiler()
+    with _profiled() as profiler, record_function(_WARM):
         call()
     (level,) = _read_events(profiler).levels([_WARM])
     return level.peak - level.before
 
 
-def _profile() -> profile:
-    """What `torch.profiler` wraps; that one imports torch._inductor, which takes a second."""
-    return profile(profile_memory=True, use_kineto=True)
+def _check_profiler() -> None:
+    if _profiler_enabled():
+        raise InputError("torch's profiler is running already: measure outside of it")
 
 
 def _memory(
@@ -221,13 +166,16 @@ def _read_events(profiler: profile) -> _Events:
 
 
 @contextmanager
-def _quiet_kineto() -> Iterator[None]:
-    """Keep Kineto's log off stderr, unless the user wants it."""
-    if _KINETO_LOG in os.environ:
-        yield
-        return
-    os.environ[_KINETO_LOG] = _KINETO_QUIET
+def _profiled() -> Iterator[profile]:
+    """What `torch.profiler` wraps; that one imports torch._inductor, which takes a second.
+
+    Kineto's log is kept off stderr, unless the user wants it.
+    """
+    quiet = {} if _KINETO_LOG in os.environ else {_KINETO_LOG: _KINETO_QUIET}
+    os.environ.update(quiet)
     try:
-        yield
+        with profile(profile_memory=True, use_kineto=True) as profiler:
+            yield profiler
     finally:
-        os.environ.pop(_KINETO_LOG, None)
+        for name in quiet:
+            os.environ.pop(name, None)

@@ -16,21 +16,12 @@ import torch
 
 from srprof.blame import blame, first_line
 from srprof.errors import DeviceMemoryError, InputError
-from srprof.measuring.backend import Draft
-from srprof.measuring.metering import (
-    OutOfMemoryError,
-    compare_runs,
-    identify,
-    new_instance,
-    node_facts,
-    recorder_for,
-    resident_bytes,
-    run_plain,
-    run_recorded,
-)
+from srprof.measuring import metering
+from srprof.measuring.backend import Backend, Draft
+from srprof.measuring.metering import OutOfMemoryError
 from srprof.measuring.nvml import Nvml, open_nvml
-from srprof.measuring.record import Bytes, Device, DeviceState, Flags, Memory, RunPeaks, Versions
-from srprof.measuring.settings import read_flags, read_versions
+from srprof.measuring.record import Bytes, Device, DeviceState, Flags, Memory, RunPeaks
+from srprof.measuring.settings import read_flags
 from srprof.paths import place
 from srprof.progress import Progress
 from srprof.records import Node
@@ -69,17 +60,12 @@ def _between(name: str, before: Mapping[str, int], after: Mapping[str, int]) -> 
     return Bytes(before[current], after[current], after[f"{name}.all.peak"])
 
 
-class CudaBackend:
-    """One GPU.
+class CudaBackend(Backend):
+    """One GPU, "cuda" the first, "cuda:1" the second; an InputError if there is none.
 
     Args:
-        device: "cuda" is the first, "cuda:1" the second.
-        threads: of torch's own pool while measuring; None leaves their number as it is.
         flush_l2: overwrite the L2 cache before each timed pass.
         cuda: what stands for `torch.cuda`. where: the device that tensors are put on, if another.
-
-    Raises:
-        InputError: there is no such GPU.
     """
 
     clock = "cuda event"
@@ -95,17 +81,14 @@ class CudaBackend:
         where: str = "",
         nvml: Callable[[str], tuple[Nvml | None, str]] = open_nvml,
     ) -> None:
+        super().__init__(threads)
         self._index = _find(device, cuda)
         self._cuda = cuda
-        self._threads = threads or torch.get_num_threads()
         self.where = where or f"cuda:{self._index}"
-        self._kind = self.where.partition(":")[0]
         self._flush_l2 = flush_l2
         self._flush: torch.Tensor | None = None
         self._properties = cuda.get_device_properties(self._index)
         self._nvml, self._without_nvml = nvml(f"GPU-{getattr(self._properties, 'uuid', '')}")
-
-    # -- the device -----------------------------------------------------------------------------
 
     def device(self) -> Device:
         properties = self._properties
@@ -116,9 +99,6 @@ class CudaBackend:
             memory=properties.total_memory,
             driver=None if self._nvml is None else self._nvml.driver(),
         )
-
-    def versions(self) -> Versions:
-        return read_versions()
 
     def flags(self) -> Flags:
         return read_flags(self._cuda.get_allocator_backend())
@@ -131,26 +111,19 @@ class CudaBackend:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
         try:
-            with self._cuda.device(self._index):
+            with super().active(), self._cuda.device(self._index):
                 yield
         finally:
-            torch.set_num_threads(before)
             self._flush = None
             self._clear()
-
-    # -- memory ---------------------------------------------------------------------------------
 
     def measure_memory(self, workload: Workload, draft: Draft, progress: Progress) -> Instance:
         """Fill the draft from four runs.
 
         A cold one and a warm one as the user would make them, then, cold again, one of a new
-        instance node by node, and one of another to see whether it makes the same calls.
-
-        Raises:
-            DeviceMemoryError: with the node that asked for more than there was.
+        instance node by node, which names the node if memory is too small, and one of another to
+        see whether it makes the same calls.
         """
         if self._without_nvml:
             draft.notes.append(self._without_nvml)
@@ -160,9 +133,8 @@ class CudaBackend:
         first = self._measure_nodes(workload, draft, cold, warm)
         progress("memory", 3, 4)
         self._clear()
-        instance = new_instance(workload, self.where, run=2)
-        second = run_recorded(workload, instance, recorder_for(instance, self._kind))
-        compare_runs(draft, first, second)
+        instance, second = metering.recorded_anew(workload, self.where, run=2)
+        metering.compare_runs(draft, first, second)
         return instance
 
     def _whole_runs(self, workload: Workload) -> tuple[RunPeaks | None, RunPeaks | None]:
@@ -172,47 +144,39 @@ class CudaBackend:
         """
         self._clear()
         try:
-            instance = new_instance(workload, self.where, run=1)
+            instance = metering.new_instance(workload, self.where, run=1)
             return self._whole_run(workload, instance), self._whole_run(workload, instance)
         except OutOfMemoryError:
             return None, None
 
     def _whole_run(self, workload: Workload, instance: Instance) -> RunPeaks:
-        self._cuda.reset_peak_memory_stats(self._index)
-        run_plain(workload, instance)
+        self.reset_peak()
+        metering.run_plain(workload, instance)
         self._cuda.synchronize(self._index)
-        return RunPeaks(
-            self._cuda.max_memory_allocated(self._index),
-            self._cuda.max_memory_reserved(self._index),
-        )
+        return RunPeaks(self.peak_allocated(), self._cuda.max_memory_reserved(self._index))
 
     def _measure_nodes(
         self, workload: Workload, draft: Draft, cold: RunPeaks | None, warm: RunPeaks | None
     ) -> tuple[Node, ...]:
         self._clear()
-        gauge = _Gauge(self._stats, lambda: self._cuda.reset_peak_memory_stats(self._index))
+        gauge = _Gauge(self._stats, self.reset_peak)
         recorder: Recorder | None = None
         start: Mapping[str, int] = {}
         try:
-            instance = new_instance(workload, self.where, run=1)
+            instance = metering.new_instance(workload, self.where, run=1)
             start = self._stats()
-            recorder = recorder_for(instance, self._kind, gauge)
-            net, inputs = resident_bytes(recorder)
-            nodes = run_recorded(workload, instance, recorder)
+            recorder = metering.recorder_for(instance, self.where, gauge)
+            net, inputs = metering.resident_bytes(recorder)
+            nodes = metering.run_recorded(workload, instance, recorder)
         except OutOfMemoryError as error:
             raise self._too_small(error, workload, recorder) from error
         finally:
             if recorder is not None:
-                identify(draft, recorder)
-                draft.nodes = node_facts(recorder, gauge.allocated, gauge.requested or None)
-                draft.memory = Memory(
-                    net=net,
-                    inputs=inputs,
-                    start=start["allocated_bytes.all.current"],
-                    start_requested=start.get("requested_bytes.all.current"),
-                    cold=cold,
-                    warm=warm,
-                )
+                metering.identify(draft, recorder)
+                draft.nodes = metering.node_facts(recorder, gauge.allocated, gauge.requested)
+                allocated = start["allocated_bytes.all.current"]
+                requested = start.get("requested_bytes.all.current")
+                draft.memory = Memory(net, inputs, allocated, requested, cold, warm)
         return nodes
 
     def _stats(self) -> Mapping[str, int]:
@@ -235,10 +199,8 @@ class CudaBackend:
         counter = "peak" if inside else "current"
         allocated = self._stats()[f"allocated_bytes.all.{counter}"]
         request = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
-        text = (
-            f"{workload.name} does not fit into the memory of {self._properties.name} "
-            f"({mib_size(self._properties.total_memory)})"
-        )
+        gpu = f"{self._properties.name} ({mib_size(self._properties.total_memory)})"
+        text = f"{workload.name} does not fit into the memory of {gpu}"
         where = blame(error)
         op = module = ""
         if recorder is not None and recorder.failed_call is not None:
@@ -265,12 +227,10 @@ class CudaBackend:
         self._clear()
         try:
             with self.active():
-                run_plain(workload, new_instance(workload, self.where, run=1))
+                metering.run_plain(workload, metering.new_instance(workload, self.where, run=1))
         except OutOfMemoryError:
             return False
         return True
-
-    # -- time -----------------------------------------------------------------------------------
 
     def time_ms(self, call: Callable[[], object]) -> float:
         """Between two events around the call on its stream, waiting for the GPU after each.
@@ -301,10 +261,9 @@ def _find(device: str, cuda: Any) -> int:
     if match is None:
         raise InputError(f"device {device!r} is not one of cpu, cuda, cuda:N")
     if not cuda.is_available():
-        built = "sees none" if torch.version.cuda else "is built without CUDA"
-        raise InputError(
-            f"there is no CUDA device: torch {torch.__version__} {built}; use --device cpu"
-        )
+        why = "sees none" if torch.version.cuda else "is built without CUDA"
+        what = f"torch {torch.__version__} {why}"
+        raise InputError(f"there is no CUDA device: {what}; use --device cpu")
     index = int(match.group(1) or 0)
     if index >= cuda.device_count():
         raise InputError(f"there is no {device}: torch sees {cuda.device_count()} CUDA device(s)")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import accumulate
 
 import torch
 
 from srprof.errors import SrprofError
+from srprof.inputs import TensorSpec
 from srprof.measuring.backend import Draft
-from srprof.measuring.record import Bytes, NodeFacts, TensorFacts, fingerprint
+from srprof.measuring.record import Bytes, NodeFacts, fingerprint
 from srprof.paths import place
 from srprof.records import RESIDENT_ROLES, Node
 from srprof.tracing.recorder import Recorder, call_model, recording
@@ -43,21 +46,17 @@ def _seed(seed: int) -> None:
 
 def recorder_for(
     instance: Instance,
-    kind: str,
+    where: str,
     around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Recorder:
-    """A recorder of one call of the instance, on a device of this kind ("cpu", "cuda")."""
-    recorder = Recorder(instance.model, kind, around=around)
+    """A recorder of one call of the instance, which is on this device ("cpu", "cuda:0")."""
+    recorder = Recorder(instance.model, where.partition(":")[0], around=around)
     recorder.add_inputs(instance.args, instance.kwargs)
     return recorder
 
 
 def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> tuple[Node, ...]:
-    """Call the instance under its recorder; gives the nodes. The result is let go.
-
-    Raises:
-        ModelError: the model raised.
-    """
+    """Call the instance under its recorder; gives the nodes. Raises as `user_errors` does."""
     try:
         with recording(recorder):
             result = call_model(*instance)
@@ -68,29 +67,23 @@ def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> 
     return recorder.finish(result)[0]
 
 
-def model_errors(workload: Workload) -> AbstractContextManager[None]:
-    """What the model raises in here, where no recorder looks on, becomes a `ModelError`."""
-    return user_errors(workload.name)
+def recorded_anew(workload: Workload, where: str, run: int) -> tuple[Instance, tuple[Node, ...]]:
+    """A new instance, and the nodes of a call of it; raises as `run_recorded` does."""
+    instance = new_instance(workload, where, run)
+    return instance, run_recorded(workload, instance, recorder_for(instance, where))
 
 
 def run_plain(workload: Workload, instance: Instance) -> None:
-    """Call the instance as its user would, without gradients; the result is let go.
-
-    Raises:
-        ModelError: the model raised.
-    """
-    with model_errors(workload), torch.no_grad():
+    """Call the instance as its user would, without gradients. Raises as `user_errors` does."""
+    with user_errors(workload.name), torch.no_grad():
         call_model(*instance)
 
 
 def identify(draft: Draft, recorder: Recorder) -> None:
     """Enter what the recorder saw of the network into the draft."""
     draft.fingerprint = fingerprint(recorder.externals, recorder.nodes)
-    draft.inputs = tuple(
-        TensorFacts(external.name, external.info.shape, external.info.dtype)
-        for external in recorder.externals
-        if external.role == "input"
-    )
+    inputs = [external for external in recorder.externals if external.role == "input"]
+    draft.inputs = tuple(TensorSpec(e.name, e.info.shape, e.info.dtype) for e in inputs)
 
 
 def resident_bytes(recorder: Recorder) -> tuple[int, int]:
@@ -104,7 +97,7 @@ def resident_bytes(recorder: Recorder) -> tuple[int, int]:
 
 
 def node_facts(
-    recorder: Recorder, allocated: Sequence[Bytes], requested: Sequence[Bytes] | None = None
+    recorder: Recorder, allocated: Sequence[Bytes], requested: Sequence[Bytes] = ()
 ) -> tuple[NodeFacts, ...]:
     """The facts of the nodes that ended, from what an instrument read around each.
 
@@ -112,13 +105,13 @@ def node_facts(
     more behind it. The second is the instrument's own doing, and taken off the peak.
     """
     lifetimes = recorder.ledger.lifetimes
-    wrapped: dict[int, int] = {}
+    wrapped = Counter[int]()
     for lifetime in lifetimes:
         if lifetime.name == "number" and not lifetime.host:
-            wrapped[lifetime.birth] = wrapped.get(lifetime.birth, 0) + lifetime.nbytes
+            wrapped[lifetime.birth] += lifetime.nbytes
 
     def without_numbers(nbytes: Bytes, node: Node) -> Bytes:
-        return Bytes(nbytes.before, nbytes.after, nbytes.peak - wrapped.get(node.index, 0))
+        return replace(nbytes, peak=nbytes.peak - wrapped[node.index])
 
     return tuple(
         NodeFacts(
@@ -141,9 +134,8 @@ def compare_runs(draft: Draft, first: Sequence[Node], second: Sequence[Node]) ->
     difference = first_difference(first, second)
     draft.deterministic = difference is None
     if difference is not None:
-        draft.notes.append(
-            f"the model is not deterministic: {difference}; its figures hold for one run only"
-        )
+        what = f"the model is not deterministic: {difference}"
+        draft.notes.append(f"{what}; its figures hold for one run only")
 
 
 def first_difference(first: Sequence[Node], second: Sequence[Node]) -> str | None:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from srprof.codec import JsonObject, encode
 from srprof.errors import InputError
 from srprof.files import RecordFile
+from srprof.inputs import TensorSpec
 from srprof.measuring.statistics import Summary, summarize
 from srprof.records import External, Node, Trace
 from srprof.shown import Shown
-from srprof.words import shape_text
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
 SCHEMA = 1
@@ -30,15 +30,6 @@ PROTOCOLS: dict[Protocol, str] = {
     "ntire": "as the challenge's script: cudnn.benchmark off, no warm-up, the mean",
     "strict": "after a warm-up, the median",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class TensorFacts:
-    """An input: its name, shape and dtype."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +191,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """A GPU at one moment, by NVML; None is not known.
-
-    Attributes:
-        throttled: why the clocks are lower than they could be, in NVML's words.
-    """
+    """A GPU at one moment, and why it is throttled, by NVML; None is not known."""
 
     sm_clock_mhz: int | None = None
     sm_clock_max_mhz: int | None = None
@@ -254,9 +241,7 @@ class Measurement(Shown):
     """What one model did on one device.
 
     Attributes:
-        name, spec: of the model, as in a `Trace`.
-        layout: "contiguous" or "channels_last".
-        taken: when, in UTC (ISO 8601).
+        name, spec: of the model, as in a `Trace`. taken: when, in UTC (ISO 8601).
         flags: while memory was measured; `latency` has its own.
         deterministic: whether two runs of new instances made the same calls; None if not known.
         complete: False if it was interrupted; what is there then is true all the same.
@@ -268,7 +253,7 @@ class Measurement(Shown):
     name: str
     spec: str
     fingerprint: Fingerprint
-    inputs: tuple[TensorFacts, ...]
+    inputs: tuple[TensorSpec, ...]
     dtype: str
     layout: Literal["contiguous", "channels_last"]
     taken: str
@@ -297,18 +282,15 @@ class Measurement(Shown):
     def to_dict(self) -> JsonObject:
         """The JSON object; sizes in bytes, times in ms.
 
-        Beside the fields it has what follows from them and readers want: each node's `workspace`
-        and `retained`, and the latency's `value_ms` and `summary`.
+        It has what follows from the fields too: `workspace`, `retained`, `value_ms`, `summary`.
         """
         record = FILE.encode(self)
         for row, node in zip(record["nodes"], self.nodes, strict=True):
             row |= {"workspace": node.workspace, "retained": node.retained}
         if self.latency is not None:
             summary = self.latency.summary
-            record["latency"] |= {
-                "value_ms": self.latency.value_ms,
-                "summary": encode(summary) | {"iqr": summary.iqr},
-            }
+            shown = encode(summary) | {"iqr": summary.iqr}
+            record["latency"] |= {"value_ms": self.latency.value_ms, "summary": shown}
         return record
 
     def to_json(self) -> str:
@@ -316,34 +298,22 @@ class Measurement(Shown):
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def require_same_network(self, trace: Trace) -> None:
-        """Check that a trace is of what was measured here.
-
-        Raises:
-            InputError: another network, or another input.
-        """
+        """An InputError if a trace is of another network or input than was measured here."""
         ours, theirs = self.fingerprint, fingerprint(trace.externals, trace.nodes)
         what = f"the record is of {self.spec}"
         if ours.network != theirs.network:
-            raise InputError(
-                f"{what}, and {trace.spec} is another network (its parameters differ); give the "
-                "SPEC that was measured, or measure this one"
-            )
-        traced = tuple(TensorFacts(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
+            other = f"{trace.spec} is another network (its parameters differ)"
+            mend = "give the SPEC that was measured, or measure this one"
+            raise InputError(f"{what}, and {other}; {mend}")
+        traced = tuple(TensorSpec(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
         if self.inputs != traced:
-            here, there = (
-                ", ".join(f"{shape_text(t.shape)} {t.dtype}" for t in tensors)
-                for tensors in (self.inputs, traced)
-            )
+            here, there = (", ".join(map(str, tensors)) for tensors in (self.inputs, traced))
             raise InputError(f"{what} at {here}, not at {there}; give that input, or measure this")
 
 
 def fingerprint(externals: Iterable[External], nodes: Iterable[Node]) -> Fingerprint:
     """The fingerprint of a recorded run."""
-    weights = [
-        (external.name, external.info.shape)
-        for external in externals
-        if external.role in ("parameter", "buffer")
-    ]
+    weights = [(e.name, e.info.shape) for e in externals if e.role in ("parameter", "buffer")]
     calls = [(node.op, [output.shape for output in node.outputs]) for node in nodes]
     return Fingerprint(_digest(sorted(weights)), _digest(calls))
 
@@ -354,11 +324,7 @@ def _digest(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpWorkspace:
-    """The scratch of all calls of one op.
-
-    Attributes:
-        calls: that took some; largest: bytes of the one that took most, which is `node`.
-    """
+    """The scratch of all calls of one op that took some; the largest, in bytes, is `node`'s."""
 
     op: str
     calls: int
@@ -369,21 +335,13 @@ class OpWorkspace:
 def workspace_by_op(nodes: Iterable[NodeFacts]) -> tuple[OpWorkspace, ...]:
     """The ops that took scratch, the largest first."""
     by_op: dict[str, list[NodeFacts]] = {}
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: (-node.workspace, node.index)):
         if node.workspace > 0:
             by_op.setdefault(node.op, []).append(node)
-    workspaces = []
-    for op, members in by_op.items():
-        most = max(members, key=lambda node: (node.workspace, -node.index))
-        workspaces.append(OpWorkspace(op, len(members), most.workspace, most.index))
+    workspaces = (OpWorkspace(op, len(n), n[0].workspace, n[0].index) for op, n in by_op.items())
     return tuple(sorted(workspaces, key=lambda w: (-w.largest, w.op)))
 
 
-FILE = RecordFile(
-    Measurement,
-    "srprof measurement",
-    SCHEMA,
-    "measure again",
-    "srprof measure SPEC --format json -o FILE",
-)
+_COMMAND = "srprof measure SPEC --format json -o FILE"
+FILE = RecordFile(Measurement, "srprof measurement", SCHEMA, "measure again", _COMMAND)
 load, from_json = FILE.load, FILE.parse

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -20,24 +17,21 @@ from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
-from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol
 from srprof.measuring.search import largest_image
+from srprof.measuring.settings import now, read_versions
 from srprof.measuring.timing import Timing
 from srprof.progress import Progress, silent
-from srprof.tracing.isolation import isolated
+from srprof.tracing.isolation import isolated, replaced
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.words import shape_text
-from srprof.workload import Instance, Workload, resolve
+from srprof.workload import Instance, Workload, resolve, user_errors
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a measurement.
-
-    Attributes:
-        partial: what was measured until then, marked `complete=False`.
-    """
+    """Ctrl-C; `partial` is what was measured until then, marked `complete=False`."""
 
     def __init__(self, partial: Measurement) -> None:
         super().__init__()
@@ -93,12 +87,8 @@ def measure(
         ModelError: the model raised.
         Interrupted: Ctrl-C, once something was measured; it has the partial record.
     """
-    _check(protocol, repeat, warmup, threads)
     workload = resolve(call_of(model, inputs, dtype=dtype, channels_last=channels_last))
-    backend = _backend(device, threads, flush_l2)
-    if warmup is None:
-        warmup = 0 if protocol == "ntire" else backend.warmup
-    passes = Passes(protocol, warmup, backend.repeat if repeat is None else repeat, flush_l2)
+    backend, passes = _prepared(device, threads, protocol, repeat, warmup, flush_l2)
     try:
         return run_measurement(workload, backend, passes, progress)
     except DeviceMemoryError as error:
@@ -130,11 +120,13 @@ def time_call(
     """
     if repeat == 0:
         raise InputError("repeat 0: give a number of timed passes, 1 or more")
-    _check("strict", repeat, warmup, threads)
     given, workload = read_profile(profile), resolve(call)
+    backend, passes = _prepared(device, threads, "strict", repeat, warmup)
     trace = run_trace(workload, call.trace_on, holders=False)
     predicted = None if given is None else estimate(trace, given)
-    hardware, latency = _timed(workload, device, repeat, warmup, threads, progress)
+    if device == "cpu":
+        keep_freed_memory()
+    hardware, latency = backend.device(), _timed(workload, backend, passes, progress)
     if given is None and (own := _own_profile(hardware, call.dtype)):
         predicted = estimate(trace, own)
     return Timing(trace, hardware, latency, predicted)
@@ -147,49 +139,41 @@ def _own_profile(hardware: Device, dtype: str) -> Profile | None:
     return profile if profile is not None and dtype in profile.peak else None
 
 
-def _timed(
-    workload: Workload,
-    device: str,
-    repeat: int | None,
-    warmup: int | None,
-    threads: int | None,
-    progress: Progress,
-) -> tuple[Device, Latency]:
-    backend = _backend(device, threads, flush_l2=False)
-    if device == "cpu":
-        keep_freed_memory()
-    warmup = backend.warmup if warmup is None else warmup
-    passes = Passes("strict", warmup, backend.repeat if repeat is None else repeat)
+def _timed(workload: Workload, backend: Backend, passes: Passes, progress: Progress) -> Latency:
     draft = Draft()
     try:
         with backend.active(), isolated(draft.notes), workload.environment():
-            with model_errors(workload):
+            with user_errors(workload.name):
                 instance = new_instance(workload, backend.where, run=1)
             _measure_latency(workload, instance, backend, passes, draft, progress)
     except OutOfMemoryError as error:
         raise _does_not_fit(workload, error) from error
     assert draft.latency is not None
-    return backend.device(), draft.latency
+    return draft.latency
 
 
-def _check(protocol: str, repeat: int | None, warmup: int | None, threads: int | None) -> None:
+def _prepared(
+    device: str,
+    threads: int | None,
+    protocol: Protocol,
+    repeat: int | None,
+    warmup: int | None,
+    flush_l2: bool = False,
+) -> tuple[Backend, Passes]:
+    """The back end of a device, and as many passes as it makes where the caller does not say."""
     if protocol not in PROTOCOLS:
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
-    for name, value, least in (
-        ("repeat", repeat, 0),
-        ("warmup", warmup, 0),
-        ("threads", threads, 1),
-    ):
+    counts = (("repeat", repeat, 0), ("warmup", warmup, 0), ("threads", threads, 1))
+    for name, value, least in counts:
         if value is not None and value < least:
             raise InputError(f"{name} {value}: give a whole number of at least {least}")
-
-
-def _backend(device: str, threads: int | None, flush_l2: bool) -> Backend:
-    if device == "cpu":
-        if flush_l2:
-            raise InputError("flushing the L2 cache is for CUDA: leave it out on the CPU")
-        return CpuBackend(threads)
-    return CudaBackend(device, threads, flush_l2)
+    if device == "cpu" and flush_l2:
+        raise InputError("flushing the L2 cache is for CUDA: leave it out on the CPU")
+    on_cpu = device == "cpu"
+    backend = CpuBackend(threads) if on_cpu else CudaBackend(device, threads, flush_l2)
+    if warmup is None:
+        warmup = 0 if protocol == "ntire" else backend.warmup
+    return backend, Passes(protocol, warmup, backend.repeat if repeat is None else repeat, flush_l2)
 
 
 def run_measurement(
@@ -197,9 +181,11 @@ def run_measurement(
 ) -> Measurement:
     """Measure a workload on a back end; errors as for `measure`."""
     draft = Draft()
+    # what the challenge's script sets before it loads a model, which may set it otherwise
+    settings = [(torch.backends.cudnn, "benchmark", False)] if passes.protocol == "ntire" else []
     try:
         with (
-            _challenge_settings(passes.protocol),
+            replaced(settings),
             backend.active(),
             isolated(draft.notes),
             workload.environment(),
@@ -220,22 +206,8 @@ def run_measurement(
 
 
 def _does_not_fit(workload: Workload, error: RuntimeError) -> DeviceMemoryError:
-    return DeviceMemoryError(
-        f"{workload.name} does not fit into the device's memory: {first_line(error)}; give a "
-        "smaller --input"
-    )
-
-
-@contextmanager
-def _challenge_settings(protocol: Protocol) -> Iterator[None]:
-    """What the challenge's script sets before it loads a model, which may set it otherwise."""
-    before = torch.backends.cudnn.benchmark
-    if protocol == "ntire":
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+    what = f"{workload.name} does not fit into the device's memory: {first_line(error)}"
+    return DeviceMemoryError(f"{what}; give a smaller --input")
 
 
 def _measure_latency(
@@ -250,7 +222,7 @@ def _measure_latency(
     samples: list[float] = []
     before, energy = backend.state(), backend.energy_j()
     try:
-        with model_errors(workload), torch.no_grad():
+        with user_errors(workload.name), torch.no_grad():
             for done in range(passes.warmup):
                 progress("warm-up", done, passes.warmup)
                 call_model(*instance)
@@ -278,20 +250,13 @@ def _freeze(workload: Workload, backend: Backend, draft: Draft, complete: bool) 
     return Measurement(
         name=workload.name,
         spec=workload.spec,
-        fingerprint=draft.fingerprint,
-        inputs=draft.inputs,
         dtype=workload.dtype,
         layout="channels_last" if workload.channels_last else "contiguous",
-        taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        taken=now(),
         device=backend.device(),
-        versions=backend.versions(),
-        flags=draft.flags,
-        memory=draft.memory,
-        nodes=draft.nodes,
-        latency=draft.latency,
-        deterministic=draft.deterministic,
+        versions=read_versions(),
         complete=complete,
-        notes=tuple(draft.notes),
+        **{**vars(draft), "notes": tuple(draft.notes)},
     )
 
 

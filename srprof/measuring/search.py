@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,29 +15,18 @@ _STEP = 16
 def largest_that_fits(fits: Callable[[int], bool], below: int) -> int | None:
     """The largest size from 1 on that fits, by bisection; None if none does.
 
-    Args:
-        fits: whether a size fits; what is larger than a size that does not, does not either. It
-            is asked about log2(below) times, and about sizes near 1 only if it must be.
-        below: a size known not to fit, or the first one not to be tried.
+    What is larger than a size that does not fit must not fit either, nor must `below`. `fits` is
+    asked about log2(below) times, and about sizes near 1 only if it must be.
     """
-    largest, too_large = 0, below
-    while too_large - largest > 1:
-        size = (largest + too_large) // 2
-        if fits(size):
-            largest = size
-        else:
-            too_large = size
-    return largest or None
+    return bisect_left(range(1, below), True, key=lambda size: not fits(size)) or None
 
 
 def largest_image(
     args: Sequence[Any], fits: Callable[[tuple[int, ...]], bool]
 ) -> tuple[int, ...] | None:
-    """The largest image (n, c, h, w) of nearly the same proportions that fits.
+    """The largest image (n, c, h, w) of nearly the same proportions that `fits`.
 
-    Args:
-        args: of the call that did not fit; with anything but one image there is no answer.
-        fits: whether an image of a shape does.
+    There is an answer only where the arguments of the call that did not fit are one image.
     """
     if len(args) != 1 or not isinstance(args[0], TensorSpec) or len(args[0].shape) != 4:
         return None

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import warnings
+from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ _VARIABLES = (
     *("CUDA_LAUNCH_BLOCKING", "CUDA_MODULE_LOADING", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MALLOC_CONF", "LD_PRELOAD"),
 )
+
+
+def now() -> str:
+    """In UTC, to the second (ISO 8601)."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def read_flags(allocator: str | None = None) -> Flags:
@@ -66,16 +73,8 @@ def read_versions() -> Versions:
 
 def read_cpu() -> Device:
     """The processor, as Linux or Python name it."""
-    return Device(
-        kind="cpu",
-        name=_cpu_name() or platform.processor() or platform.machine(),
-        capability=torch.backends.cpu.get_cpu_capability(),
-    )
-
-
-def _cpu_name() -> str:
-    try:
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
         line = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        return ""
-    return line.group(1).strip() if line else ""
+        name = (line[1].strip() if line else "") or name
+    return Device("cpu", name, torch.backends.cpu.get_cpu_capability())

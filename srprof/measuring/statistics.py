@@ -54,21 +54,13 @@ class Summary:
 
 
 def summarize(samples: Sequence[float]) -> Summary:
-    """The summary of at least one sample.
-
-    Raises:
-        ValueError: there is none, or one is no positive number.
-    """
+    """The summary of one sample or more; a ValueError if one is no positive number."""
     if not samples or not all(isfinite(sample) and sample > 0 for sample in samples):
         raise ValueError("timings are positive numbers, at least one of them")
     ordered = sorted(samples)
     median, q1, q3 = (quantile(ordered, share) for share in (0.5, 0.25, 0.75))
     interval = median_interval(ordered)
-    doubts = []
-    if interval is None:
-        doubts.append("few samples")
-    if q3 - q1 > WIDE_SPREAD * median:
-        doubts.append("wide spread")
+    doubts = {"few samples": interval is None, "wide spread": q3 - q1 > WIDE_SPREAD * median}
     return Summary(
         count=len(ordered),
         median=median,
@@ -77,7 +69,7 @@ def summarize(samples: Sequence[float]) -> Summary:
         q3=q3,
         interval=interval,
         figures=None if interval is None else significant_figures(median, interval),
-        doubts=tuple(doubts),
+        doubts=tuple(doubt for doubt, holds in doubts.items() if holds),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError
+from srprof.errors import InputError, needed
 from srprof.output import replacing
 
 #: How the name of an image file ends.
@@ -26,11 +26,9 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that was read.
+    """An image: (H, W, 3), RGB from 0 to 255, with fractions if its file has 16 bits.
 
-    Attributes:
-        pixels: (H, W, 3), RGB from 0 to 255; 16-bit files give fractions.
-        transparent: it had an alpha channel that is not all opaque, and was left out.
+    It is `transparent` if it had an alpha channel that is not all opaque, and was left out.
     """
 
     pixels: NDArray[np.float64]
@@ -44,8 +42,7 @@ class Picture:
 
 def to_bits8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Values from 0 to 255 rounded, and what lies beyond taken to the end: uint8."""
-    rounded: NDArray[np.uint8] = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
-    return rounded
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
 def read_image(path: str | Path) -> Picture:
@@ -59,11 +56,7 @@ def read_image(path: str | Path) -> Picture:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of an image, by the beginning of its file.
-
-    Raises:
-        InputError: as `read_image`.
-    """
+    """Height and width of an image, by the beginning of its file; raises as `read_image` does."""
     with _reading(path), _pillow().open(path) as image:
         return image.height, image.width
 
@@ -78,10 +71,9 @@ def _reading(path: str | Path) -> Iterator[None]:
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             yield
     except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} is refused: it has more than {pillow.MAX_IMAGE_PIXELS:,} pixels, which may be "
-            "a decompression bomb; cut it into parts"
-        ) from error
+        why = f"it has more than {pillow.MAX_IMAGE_PIXELS:,} pixels"
+        what = f"{path} is refused: {why}, which may be a decompression bomb"
+        raise InputError(f"{what}; cut it into parts") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory; cut it into parts") from error
     except InputError:
@@ -137,11 +129,7 @@ def _split(samples: NDArray[Any], largest: int) -> Picture:
 
 
 def write_image(pixels: NDArray[np.uint8], path: Path, option: str = "-o") -> None:
-    """Write an 8-bit image (H, W, 3) or (H, W) as PNG; the file is whole or not there.
-
-    Raises:
-        InputError: the system refuses; `option` is who named the place.
-    """
+    """Write an 8-bit image (H, W, 3) or (H, W) as PNG; raises as `replacing` does."""
     with replacing(path, option) as temporary:
         _pillow().fromarray(pixels).save(temporary, format="PNG")
 
@@ -159,17 +147,12 @@ def image_files(folder: str, option: str) -> list[Path]:
         seen = sorted(path for path in place.iterdir() if not path.name.startswith("."))
         paths = [path for path in seen if path.suffix.lower() in ENDINGS]
     except OSError as error:
-        raise InputError(
-            f"{option} {folder}: cannot be read: {error.strerror}; name a folder of images"
-        ) from error
+        what = f"{option} {folder}: cannot be read: {error.strerror}"
+        raise InputError(f"{what}; name a folder of images") from error
     if not paths:
         raise InputError(f"{option} {folder} has no image: none ends in {', '.join(ENDINGS)}")
     return paths
 
 
 def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("images need the package Pillow: pip install 'srprof[quality]'") from None
-    return Image
+    return needed("PIL.Image", "images need the package Pillow", "quality")

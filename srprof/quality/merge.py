@@ -69,17 +69,14 @@ def _training_form(path: str, text: str) -> tuple[registry.Network, nn.Module]:
     if not text:
         known = recognised(read_state_dict(path), path)
         if known is None:
-            raise InputError(
-                f"{path}: no zoo recognises the keys; name the network, for example "
-                "--model \"fmen_baseline(form='train')\""
-            )
+            mend = "name the network, for example --model \"fmen_baseline(form='train')\""
+            raise InputError(f"{path}: no zoo recognises the keys; {mend}")
         return known
     parsed = spec.parse(text)
     if parsed.network is None or not parsed.network.merge:
         there = ", ".join(n.name for n in registry.networks() if n.merge)
-        raise InputError(
-            f"{text!r} has no training form that srprof can merge; these have: {there}"
-        )
+        what = f"{text!r} has no training form that srprof can merge"
+        raise InputError(f"{what}; these have: {there}")
     return parsed.network, load_weights(load_factory(parsed)(), path)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError
+from srprof.errors import InputError, needed
 
 Image8 = NDArray[np.uint8]
 
@@ -46,28 +46,18 @@ def ssim(first: Image8, second: Image8, border: int = 0) -> float:
     """
     one, other = _cropped(first, second, border)
     if min(one.shape[:2]) < WINDOW:
-        raise InputError(
-            f"SSIM needs {WINDOW}x{WINDOW} pixels, and there are {one.shape[0]}x{one.shape[1]} "
-            f"within a border of {border}: give larger images"
-        )
-    return float(
-        _metrics().structural_similarity(
-            one,
-            other,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            channel_axis=2 if one.ndim == 3 else None,
-        )
-    )
+        there = f"there are {one.shape[0]}x{one.shape[1]} within a border of {border}"
+        raise InputError(f"SSIM needs {WINDOW}x{WINDOW} pixels, and {there}: give larger images")
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    axis = 2 if one.ndim == 3 else None
+    similarity = _metrics().structural_similarity
+    return float(similarity(one, other, data_range=255, channel_axis=axis, **window))
 
 
 def luma(image: NDArray[Any]) -> NDArray[np.float64]:
     """Y by BT.601, 16 to 235 and not rounded, of RGB from 0 to 255: (H, W, 3) to (H, W)."""
     weights = np.array([65.481, 128.553, 24.966]) / 255
-    y: NDArray[np.float64] = 16 + np.asarray(image, np.float64) @ weights
-    return y
+    return 16 + np.asarray(image, np.float64) @ weights
 
 
 def luma8(image: Image8) -> Image8:
@@ -86,28 +76,18 @@ def _cropped(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both images in float64 without their border."""
     if first.shape != second.shape or first.ndim not in (2, 3):
-        raise InputError(
-            f"images of {first.shape} and {second.shape} cannot be compared: give two of one "
-            "shape, (H, W) or (H, W, C)"
-        )
+        what = f"images of {first.shape} and {second.shape} cannot be compared"
+        raise InputError(f"{what}: give two of one shape, (H, W) or (H, W, C)")
     if first.dtype != np.uint8 or second.dtype != np.uint8:
-        raise InputError(
-            f"images of {first.dtype} and {second.dtype} cannot be compared: give 8 bits (uint8)"
-        )
+        what = f"images of {first.dtype} and {second.dtype} cannot be compared"
+        raise InputError(f"{what}: give 8 bits (uint8)")
     height, width = first.shape[:2]
     if border < 0 or min(height, width) <= 2 * border:
-        raise InputError(
-            f"an image of {height}x{width} has nothing within a border of {border} pixels"
-        )
+        what = f"an image of {height}x{width}"
+        raise InputError(f"{what} has nothing within a border of {border} pixels")
     inside = np.s_[border : height - border, border : width - border]
     return first[inside].astype(np.float64), second[inside].astype(np.float64)
 
 
 def _metrics() -> Any:
-    try:
-        from skimage import metrics
-    except ImportError:
-        raise InputError(
-            "PSNR and SSIM need the package scikit-image: pip install 'srprof[quality]'"
-        ) from None
-    return metrics
+    return needed("skimage.metrics", "PSNR and SSIM need the package scikit-image", "quality")

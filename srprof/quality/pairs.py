@@ -9,6 +9,7 @@ from pathlib import Path
 
 from srprof.errors import InputError
 from srprof.quality.images import image_files
+from srprof.words import some
 
 #: What data sets add to an image's name: 0801x4, baby_LRBI_x4, img_001_SRF_4_LR, butterfly_HR.
 _ADDED = re.compile(
@@ -22,11 +23,7 @@ _LISTED = 5
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image's HR file, and its LR file if there is one.
-
-    Attributes:
-        name: the HR file's, without its ending.
-    """
+    """An image's HR file, its name without the ending, and its LR file if there is one."""
 
     name: str
     hr: Path
@@ -56,15 +53,13 @@ def find_pairs(lr: str | None, hr: str) -> list[Pair]:
 
 def _check_partners(low: Mapping[str, Path], high: Mapping[str, Path]) -> None:
     lonely = [
-        f"{option} has none for {_some(there[name].name for name in there if name not in other)}"
+        f"{option} has none for {some((there[n].name for n in there if n not in other), _LISTED)}"
         for option, there, other in (("--lr", high, low), ("--hr", low, high))
         if not there.keys() <= other.keys()
     ]
     if lonely:
-        raise InputError(
-            f"images without a partner: {'; '.join(lonely)}; name an LR file as its HR file, or "
-            "with x4 (the scale) behind"
-        )
+        mend = "name an LR file as its HR file, or with x4 (the scale) behind"
+        raise InputError(f"images without a partner: {'; '.join(lonely)}; {mend}")
 
 
 def common_name(stem: str) -> str:
@@ -77,15 +72,7 @@ def _by_name(files: Iterable[Path], option: str, named: Callable[[str], str]) ->
     for path in files:
         name = named(path.stem)
         if name in by_name:
-            raise InputError(
-                f"{option} has both {by_name[name].name} and {path.name} for the image {name!r}: "
-                "leave one of them out"
-            )
+            both = f"{by_name[name].name} and {path.name} for the image {name!r}"
+            raise InputError(f"{option} has both {both}: leave one of them out")
         by_name[name] = path
     return by_name
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

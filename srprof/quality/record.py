@@ -118,14 +118,15 @@ class Evaluation(Shown):
     def mean(self) -> Means:
         """Means over the images."""
         images = self.images
+        rgb, y = [image.rgb for image in images], [image.y for image in images]
         return Means(
-            rgb=_mean_fidelity([image.rgb for image in images]),
-            y=_mean_fidelity([image.y for image in images]),
+            rgb=_mean_fidelity(rgb),
+            y=_mean_fidelity(y),
             bicubic_rgb_dB=mean_psnr(image.bicubic_rgb_dB for image in images),
             bicubic_y_dB=mean_psnr(image.bicubic_y_dB for image in images),
             runtime_ms=fmean(image.runtime_ms for image in images),
-            same_rgb=sum(image.rgb.psnr_dB is None for image in images),
-            same_y=sum(image.y.psnr_dB is None for image in images),
+            same_rgb=sum(fidelity.psnr_dB is None for fidelity in rgb),
+            same_y=sum(fidelity.psnr_dB is None for fidelity in y),
         )
 
     @property
@@ -152,10 +153,5 @@ def _mean_fidelity(images: list[Fidelity]) -> Fidelity:
     return Fidelity(mean_psnr(f.psnr_dB for f in images), fmean(f.ssim for f in images))
 
 
-FILE = RecordFile(
-    Evaluation,
-    "srprof evaluation",
-    SCHEMA,
-    "evaluate again",
-    "srprof evaluate SPEC --format json -o FILE",
-)
+_COMMAND = "srprof evaluate SPEC --format json -o FILE"
+FILE = RecordFile(Evaluation, "srprof evaluation", SCHEMA, "evaluate again", _COMMAND)

@@ -39,10 +39,8 @@ def bicubic(image: NDArray[Any], scale: float | Fraction) -> Array:
     """
     factor = Fraction(scale).limit_denominator(10_000)
     if factor <= 0 or image.ndim not in (2, 3) or 0 in image.shape:
-        raise InputError(
-            f"an image of shape {image.shape} cannot be resized by {scale}: give an image (H, W) "
-            "or (H, W, C) and a positive scale"
-        )
+        mend = "give an image (H, W) or (H, W, C) and a positive scale"
+        raise InputError(f"an image of shape {image.shape} cannot be resized by {scale}: {mend}")
     rows = _along(np.asarray(image, np.float64), factor)
     return np.ascontiguousarray(_along(rows.swapaxes(0, 1), factor).swapaxes(0, 1))
 

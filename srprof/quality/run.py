@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from fractions import Fraction
 from math import isinf
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from srprof.call import Call
 from srprof.errors import InputError, ModelError
+from srprof.measuring.settings import now, read_versions
 from srprof.progress import Progress, silent
 from srprof.quality.doubts import doubts, weights_notes
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
-from srprof.quality.metrics import luma8, modcrop, psnr, ssim
+from srprof.quality.metrics import Image8, luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
 from srprof.quality.record import Evaluation, Fidelity, ImageResult
 from srprof.quality.resize import bicubic
@@ -75,21 +75,21 @@ def evaluate(
     if scale is not None and scale < 1:
         raise InputError(f"scale {scale}: give a whole number of at least 1")
     pairs = find_pairs(None if lr is None else os.fspath(lr), os.fspath(hr))
-    probed = probe(model, weights, dtype)
+    call = Call(model, (), weights, dtype)
+    probed = probe(call)
     scale = scale or _scale(probed, pairs)
     if probed.factor not in (1, scale):
-        raise InputError(
-            f"{probed.trace.spec} enlarges x{probed.factor}, not x{scale}: build it for that scale"
-        )
+        what = f"{probed.trace.spec} enlarges x{probed.factor}, not x{scale}"
+        raise InputError(f"{what}: build it for that scale")
     for pair in pairs:
         _check_sizes(pair, scale)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
-    upscaler = Upscaler(model, weights, dtype, probed, scale, pixel_range, tile, halo, device)
+    upscaler = Upscaler(call, probed, scale, pixel_range, tile, halo, device)
     folder = None if save is None else _folder(os.fspath(save), (lr, hr), pairs, scale)
     notes = weights_notes(model, weights, probed.trace.parameters)
     with upscaler.running():
-        images = _run(upscaler, pairs, scale, folder, notes, progress)
+        images = _run(upscaler, pairs, folder, progress)
     evaluation = Evaluation(
         name=probed.trace.name,
         spec=probed.trace.spec,
@@ -101,91 +101,63 @@ def evaluate(
         pixel_range=pixel_range,
         tile=tile,
         dtype=dtype,
-        taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        taken=now(),
         device=upscaler.backend.device(),
-        versions=upscaler.backend.versions(),
+        versions=read_versions(),
         peak_is=upscaler.peak_is,
         images=images,
+        notes=(*notes, *upscaler.notes),
     )
-    evaluation = replace(evaluation, notes=(*notes, *upscaler.notes))
     return replace(evaluation, notes=(*evaluation.notes, *doubts(evaluation, halo)))
-
-
-# -- before the run -------------------------------------------------------------------------------
 
 
 def _scale(probed: Probe, pairs: Sequence[Pair]) -> int:
     """The network's factor; where it does not enlarge, what the first pair's sizes say."""
     if probed.factor > 1:
         return probed.factor
-    pair = pairs[0]
-    if pair.lr is None:
-        raise InputError(
-            f"{probed.trace.spec} does not enlarge by itself: give --scale, or --lr with --hr"
-        )
-    low, high = image_size(pair.lr), image_size(pair.hr)
-    return max(1, round(high[0] / low[0]))
+    lr, hr = pairs[0].lr, pairs[0].hr
+    if lr is None:
+        what = f"{probed.trace.spec} does not enlarge by itself"
+        raise InputError(f"{what}: give --scale, or --lr with --hr")
+    return max(1, round(image_size(hr)[0] / image_size(lr)[0]))
 
 
 def _check_sizes(pair: Pair, scale: int) -> None:
-    """Refuse sizes that do not match the scale, before anything is run.
-
-    Raises:
-        InputError: naming both files.
-    """
+    """Refuse sizes that do not match the scale, naming both files, before anything is run."""
     high = image_size(pair.hr)
     expected = tuple(side // scale for side in high)
     if 0 in expected:
-        raise InputError(f"{pair.hr} is {_size(high)}: too small for x{scale}")
-    if pair.lr is None:
-        return
-    low = image_size(pair.lr)
+        raise InputError(f"{pair.hr} is {shape_text(high)}: too small for x{scale}")
+    low = expected if pair.lr is None else image_size(pair.lr)
     if low != expected:
-        raise InputError(
-            f"{pair.lr} is {_size(low)} and {pair.hr} is {_size(high)}: for x{scale} the LR image "
-            f"must be {_size(expected)} (HxW); give images of one scale, or leave --lr out"
-        )
-
-
-def _size(size: tuple[int, ...]) -> str:
-    return shape_text(size)
+        sizes = f"{pair.lr} is {shape_text(low)} and {pair.hr} is {shape_text(high)}"
+        wanted = f"for x{scale} the LR image must be {shape_text(expected)} (HxW)"
+        raise InputError(f"{sizes}: {wanted}; give images of one scale, or leave --lr out")
 
 
 def _folder(
-    save: str,
-    places: Sequence[str | os.PathLike[str] | None],
-    pairs: Sequence[Pair],
-    scale: int,
+    save: str, places: Sequence[str | os.PathLike[str] | None], pairs: Sequence[Pair], scale: int
 ) -> Path:
-    """The folder for SR images, made if it is missing.
-
-    Args:
-        places: of the LR and HR images.
+    """The folder for SR images, made if it is missing; `places` has the LR and HR images.
 
     Raises:
         InputError: it cannot be made or written, an image there would be one of the inputs, or
             all would be among them.
     """
-    folder = Path(save)
+    folder, mend = Path(save), "name another folder"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"--save {save}: cannot be made: {error.strerror}; name another folder"
-        ) from error
+        raise InputError(f"--save {save}: cannot be made: {error.strerror}; {mend}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"--save {save}: no permission to write there; name another folder")
+        raise InputError(f"--save {save}: no permission to write there; {mend}")
     inputs = {os.path.realpath(p) for pair in pairs for p in (pair.lr, pair.hr) if p is not None}
-    for pair in pairs:
-        target = _saved(folder, pair, scale)
+    for target in (_saved(folder, pair, scale) for pair in pairs):
         if os.path.realpath(target) in inputs:
-            raise InputError(f"--save {save} would replace {target}, an input; name another folder")
-    for place in places:
-        if place is not None and os.path.realpath(place) == os.path.realpath(save):
-            raise InputError(
-                f"--save {save} is a folder of images to evaluate, and the next run would take the "
-                "SR images for such; name another folder"
-            )
+            raise InputError(f"--save {save} would replace {target}, an input; {mend}")
+    if os.path.realpath(save) in {os.path.realpath(place) for place in places if place is not None}:
+        what = f"--save {save} is a folder of images to evaluate"
+        raise InputError(f"{what}, and the next run would take the SR images for such; {mend}")
     return folder
 
 
@@ -193,20 +165,11 @@ def _saved(folder: Path, pair: Pair, scale: int) -> Path:
     return folder / f"{pair.name}x{scale}.png"
 
 
-# -- the run --------------------------------------------------------------------------------------
-
-
 def _run(
-    upscaler: Upscaler,
-    pairs: Sequence[Pair],
-    scale: int,
-    folder: Path | None,
-    notes: list[str],
-    progress: Progress,
+    upscaler: Upscaler, pairs: Sequence[Pair], folder: Path | None, progress: Progress
 ) -> tuple[ImageResult, ...]:
     images: list[ImageResult] = []
-    largest = 0
-    transparent = []
+    scale, largest, transparent = upscaler.scale, 0, list[str]()
     for done, pair in enumerate(pairs):
         progress("evaluating", done, len(pairs))
         lr, hr = _read(pair, scale)
@@ -222,7 +185,7 @@ def _run(
         if images[done].predicted_peak > images[largest].predicted_peak:
             largest = done
     if transparent:
-        notes.append(f"an alpha channel was left out: {', '.join(transparent)}")
+        upscaler.notes.insert(0, f"an alpha channel was left out: {', '.join(transparent)}")
     if images[largest].measured_peak is None:
         progress("memory", len(pairs), len(pairs))
         lr, _ = _read(pairs[largest], scale)
@@ -238,10 +201,7 @@ def _naming(pair: Pair) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(
-            f"{pair.lr or pair.hr}: {error}",
-            file=error.file,
-            line=error.line,
-            module=error.module,
+            f"{pair.lr or pair.hr}: {error}", file=error.file, line=error.line, module=error.module
         ) from error
 
 
@@ -255,26 +215,27 @@ def _read(pair: Pair, scale: int) -> tuple[Picture, Picture]:
 
 
 def _result(
-    pair: Pair, lr: Picture, hr: NDArray[np.uint8], upscaled: Upscaled, upscaler: Upscaler
+    pair: Pair, lr: Picture, hr: Image8, upscaled: Upscaled, upscaler: Upscaler
 ) -> ImageResult:
     scale = upscaler.scale
     enlarged, luma = to_bits8(bicubic(lr.pixels, scale)), luma8(hr)
     height, width = lr.pixels.shape[:2]
+
+    def finite_psnr(image: Image8, reference: Image8) -> float | None:
+        value = psnr(image, reference, scale)
+        return None if isinf(value) else value
+
     try:
         return ImageResult(
             name=pair.name,
             lr_size=(height, width),
-            rgb=Fidelity(_finite(psnr(upscaled.rgb, hr, scale)), ssim(upscaled.rgb, hr, scale)),
-            y=Fidelity(_finite(psnr(upscaled.y, luma, scale)), ssim(upscaled.y, luma, scale)),
-            bicubic_rgb_dB=_finite(psnr(enlarged, hr, scale)),
-            bicubic_y_dB=_finite(psnr(luma8(enlarged), luma, scale)),
+            rgb=Fidelity(finite_psnr(upscaled.rgb, hr), ssim(upscaled.rgb, hr, scale)),
+            y=Fidelity(finite_psnr(upscaled.y, luma), ssim(upscaled.y, luma, scale)),
+            bicubic_rgb_dB=finite_psnr(enlarged, hr),
+            bicubic_y_dB=finite_psnr(luma8(enlarged), luma),
             runtime_ms=upscaled.runtime_ms,
             predicted_peak=upscaler.predicted_peak((height, width)),
             measured_peak=upscaled.peak,
         )
     except InputError as error:
         raise InputError(f"{pair.hr}: {error}") from error
-
-
-def _finite(value: float) -> float | None:
-    return None if isinf(value) else value

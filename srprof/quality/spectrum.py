@@ -20,16 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srprof import spec as specs
 from srprof.call import Call
 from srprof.errors import InputError, ModelError
-from srprof.measuring.metering import model_errors, new_instance
-from srprof.quality.images import Picture, read_image
+from srprof.measuring.metering import new_instance
+from srprof.quality.images import read_image
 from srprof.quality.metrics import luma
+from srprof.quality.upscaling import by_channels
 from srprof.shown import Shown
 from srprof.tracing.isolation import isolated
-from srprof.words import did_you_mean
-from srprof.workload import resolve
+from srprof.words import did_you_mean, some
+from srprof.workload import Workload, resolve, user_errors
 
 Array = NDArray[np.float64]
 
@@ -43,11 +43,7 @@ _LISTED = 6
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """The spectrum of a feature map.
-
-    Attributes:
-        channels: of the feature map; mean: over them, (H, W).
-    """
+    """The spectrum of a feature map: of the mean (H, W) over its channels."""
 
     channels: int
     mean: Array
@@ -65,9 +61,7 @@ class Spectrum:
     @cached_property
     def radius(self) -> Array:
         """Radii of the rings' middle lines, in cycles per pixel."""
-        steps = np.arange(len(self.density), dtype=np.float64)
-        radii: Array = steps / min(self.mean.shape)
-        return radii
+        return np.arange(len(self.density), dtype=np.float64) / min(self.mean.shape)
 
     @cached_property
     def density(self) -> Array:
@@ -88,8 +82,7 @@ class Spectrum:
 
 def power_spectrum(image: Array) -> Array:
     """(H, W) to its power spectrum of the same shape, the zero frequency at [H // 2, W // 2]."""
-    power: Array = np.abs(np.fft.fftshift(np.fft.fft2(image))) ** 2
-    return power
+    return np.abs(np.fft.fftshift(np.fft.fft2(image))) ** 2
 
 
 def ring_density(power: Array) -> Array:
@@ -109,11 +102,7 @@ def ring_density(power: Array) -> Array:
 
 @dataclass(frozen=True)
 class ModuleSpectra:
-    """A module's call: its first feature map, and what it made of it.
-
-    Attributes:
-        call: 1 for the module's first call. kind: the module's class.
-    """
+    """A module's call, 1 for its first: its first feature map, and what it made of it."""
 
     module: str
     kind: str
@@ -124,11 +113,7 @@ class ModuleSpectra:
 
 @dataclass(frozen=True, repr=False)
 class Spectra(Shown):
-    """The spectra of one run, in the order in which the modules' calls ended.
-
-    Attributes:
-        name, spec: of the model. shape: of its input, (1, C, H, W).
-    """
+    """The spectra of one run, by when the modules' calls ended; `shape` is its input's."""
 
     view = "spectrum"
 
@@ -162,57 +147,30 @@ def spectra(
         InputError: the SPEC, the weights or the image is wrong, or no module has such a name.
         ModelError: the model raised, or a feature map is not finite.
     """
-    picture = read_image(image)
-    channels = [3, 1]
-    if isinstance(model, str) and specs.parse(model).network is not None:
-        channels = [specs.parse(model).channels]
-    failure: ModelError | None = None
-    for count in channels:
-        try:
-            return _spectra(model, image, _planes(picture, count), modules, weights, pixel_range)
-        except ModelError as error:
-            failure = failure or error
-    assert failure is not None
-    raise failure
+    pixels = read_image(image).pixels
+
+    def run(channels: int) -> Spectra:
+        planes = luma(pixels)[None] if channels == 1 else pixels.transpose(2, 0, 1)
+        values = np.ascontiguousarray(planes[None] / (255 / pixel_range), np.float32)
+        workload = resolve(Call(model, (torch.from_numpy(values),), weights))
+        notes: list[str] = []
+        maps = _maps(workload, modules, notes)
+        facts = workload.name, workload.spec, weights or "", image, values.shape, pixel_range
+        return Spectra(*facts, tuple(maps), notes=(*notes, *_zeros(maps)))
+
+    return by_channels(model, run)
 
 
-def _planes(picture: Picture, channels: int) -> Array:
-    """(C, H, W) of values from 0 to 255: RGB, or luma for one channel."""
-    return luma(picture.pixels)[None] if channels == 1 else picture.pixels.transpose(2, 0, 1)
-
-
-def _spectra(
-    model: Any,
-    image: str,
-    planes: Array,
-    patterns: Sequence[str],
-    weights: str | None,
-    pixel_range: int,
-) -> Spectra:
-    values = np.ascontiguousarray(planes[None] / (255 / pixel_range))
-    tensor = torch.from_numpy(values).to(torch.float32)
-    workload = resolve(Call(model, (tensor,), weights))
-    notes: list[str] = []
-    with isolated(notes), workload.environment(), model_errors(workload):
+def _maps(workload: Workload, patterns: Sequence[str], notes: list[str]) -> list[ModuleSpectra]:
+    with isolated(notes), workload.environment(), user_errors(workload.name):
         network, args, kwargs = new_instance(workload, "cpu", run=0)
         names = chosen_modules(network, patterns)
-        with recording_maps(network, names) as modules, torch.no_grad():
+        with recording_maps(network, names) as maps, torch.no_grad():
             network(*args, **kwargs)
-    if not modules:
-        raise InputError(
-            f"{', '.join(names[:_LISTED])}: nothing of it ran on this image, or it takes or gives "
-            "no feature map (N, C, H, W); name other modules"
-        )
-    return Spectra(
-        name=workload.name,
-        spec=workload.spec,
-        weights=weights or "",
-        image=image,
-        shape=tuple(tensor.shape),
-        pixel_range=pixel_range,
-        modules=tuple(modules),
-        notes=(*notes, *_zeros(modules)),
-    )
+    if not maps:
+        what = "nothing of it ran on this image, or it takes or gives no feature map (N, C, H, W)"
+        raise InputError(f"{', '.join(names[:_LISTED])}: {what}; name other modules")
+    return maps
 
 
 def _zeros(modules: Sequence[ModuleSpectra]) -> Iterator[str]:
@@ -220,9 +178,6 @@ def _zeros(modules: Sequence[ModuleSpectra]) -> Iterator[str]:
         for side, spectrum in (("before", item.before), ("after", item.after)):
             if not spectrum.density.any():
                 yield f"the mean feature map {side} {item.module} is zero everywhere"
-
-
-# -- modules --------------------------------------------------------------------------------------
 
 
 def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
@@ -235,10 +190,8 @@ def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     if not patterns:
         names = [name for name, kind in kinds.items() if DEFAULT_CLASS in kind.upper()]
         if not names:
-            raise InputError(
-                f"{type(model).__name__} has no {DEFAULT_CLASS}: name modules with --module; "
-                f"{_some(kinds)}"
-            )
+            what = f"{type(model).__name__} has no {DEFAULT_CLASS}"
+            raise InputError(f"{what}: name modules with --module; {_some(kinds)}")
         return names
     chosen: dict[str, None] = {}
     for pattern in patterns:
@@ -251,11 +204,7 @@ def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def _some(kinds: dict[str, str]) -> str:
-    names = list(kinds)
-    if not names:
-        return "it has no modules at all"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"it has {', '.join(names[:_LISTED])}{more}"
+    return f"it has {some(kinds, _LISTED) or 'no modules at all'}"
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from srprof.errors import DeviceMemoryError, InputError, ModelError
 from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend, most_allocated
 from srprof.measuring.cuda import CudaBackend
-from srprof.measuring.metering import OutOfMemoryError, model_errors, new_instance
+from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import fingerprint, on_tensor_cores
 from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.quality.images import to_bits8
@@ -30,7 +30,9 @@ from srprof.records import TensorRef, Trace
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace, trace_call
 from srprof.words import shape_text
-from srprof.workload import Workload, resolve
+from srprof.workload import Workload, resolve, user_errors
+
+T = TypeVar("T")
 
 #: LR height and width of the run that finds out what the network takes and gives.
 _PROBE = (64, 64)
@@ -40,11 +42,7 @@ _LUMA_SHARE = 219 / 255
 
 @dataclass(frozen=True)
 class Probe:
-    """What a network takes and gives.
-
-    Attributes:
-        channels: 3 for RGB, 1 for luma. factor: how much larger its result is.
-    """
+    """What a network takes, RGB or one channel of luma, and how much larger its result is."""
 
     trace: Trace
     channels: int
@@ -56,39 +54,42 @@ class Probe:
         return fingerprint(self.trace.externals, self.trace.nodes).network
 
 
-def probe(model: Any, weights: str | None, dtype: str = "float32") -> Probe:
-    """Run a model once, on meta tensors, to see what it is for.
+def probe(call: Call) -> Probe:
+    """Run a call's model once, on meta tensors, to see what it is for.
 
     Raises:
         InputError: the SPEC or the weights are wrong, or it gives no image.
         ModelError: the model raised, for RGB and for luma.
     """
-    channels = [3, 1]
-    if isinstance(model, str) and specs.parse(model).network is not None:
-        channels = [specs.parse(model).channels]
-    failure: ModelError | None = None
-    for count in channels:
+
+    def run(channels: int) -> Probe:
+        trace = trace_call(replace(call, inputs=((1, channels, *_PROBE),)), holders=False)
+        return Probe(trace, channels, _factor(trace, channels))
+
+    return by_channels(call.spec, run)
+
+
+def by_channels(model: Any, run: Callable[[int], T]) -> T:
+    """What `run` gives of as many channels as the zoo says, else of RGB, or of luma.
+
+    If each raises a ModelError, the first one's is raised.
+    """
+    spec = specs.parse(model) if isinstance(model, str) else None
+    failures = []
+    for channels in (spec.channels,) if spec and spec.network else (3, 1):
         try:
-            call = Call(model, ((1, count, *_PROBE),), weights, dtype)
-            trace = trace_call(call, holders=False)
+            return run(channels)
         except ModelError as error:
-            failure = failure or error
-            continue
-        return Probe(trace, count, _factor(trace, count))
-    assert failure is not None
-    raise failure
+            failures.append(error)
+    raise failures[0]
 
 
 def _factor(trace: Trace, channels: int) -> int:
-    result = trace.result
-    shape: tuple[int, ...] = ()
+    result, shape = trace.result, tuple[int, ...]()
     if isinstance(result, TensorRef):
-        made = result.node >= 0
-        shape = (
-            trace.nodes[result.node].outputs[result.output].shape
-            if made
-            else trace.externals[result.output].info.shape
-        )
+        inputs = [external.info for external in trace.externals]
+        outputs = trace.nodes[result.node].outputs if result.node >= 0 else inputs
+        shape = outputs[result.output].shape
     height, width = _PROBE
     factor = shape[-1] // width if len(shape) == 4 else 0
     if factor < 1 or shape != (1, channels, factor * height, factor * width):
@@ -102,10 +103,9 @@ def _factor(trace: Trace, channels: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Upscaled:
-    """An SR image of 8 bits, (H, W, 3), and its luma, (H, W).
+    """An SR image of 8 bits, (H, W, 3), its luma, (H, W), and the forward pass's runtime.
 
-    Attributes:
-        runtime_ms: of the forward pass. peak: bytes by a GPU's allocator, None on a CPU.
+    `peak` is in bytes, by a GPU's allocator; None on a CPU.
     """
 
     rgb: NDArray[np.uint8]
@@ -118,7 +118,7 @@ class Upscaler:
     """A model on a device. Use `running` around its calls.
 
     Args:
-        model, weights, dtype: as for `srprof.evaluate`.
+        call: of an image of any size, which stands in the place of its inputs.
         probed: what `probe` said of it. scale: from LR to SR; a network whose factor is 1 gets the
             LR image enlarged by bicubic.
         pixel_range: of the network's values, 1 or 255.
@@ -131,9 +131,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: Any,
-        weights: str | None,
-        dtype: str,
+        call: Call,
         probed: Probe,
         scale: int,
         pixel_range: int,
@@ -141,10 +139,8 @@ class Upscaler:
         halo: int | None,
         device: str,
     ) -> None:
-        self._spec, self._weights, self._dtype = model, weights, dtype
+        self._call, self._range, self._tile, self._halo = call, pixel_range, tile, halo
         self._channels, self._factor, self.scale = probed.channels, probed.factor, scale
-        self._range = pixel_range
-        self._tile, self._halo = tile, halo
         self._gpu = None if device == "cpu" else CudaBackend(device)
         self.backend: Backend = self._gpu or CpuBackend()
         self._workload = self._resolve((1, probed.channels, *_PROBE))
@@ -152,7 +148,7 @@ class Upscaler:
         self.notes: list[str] = []
 
     def _resolve(self, shape: tuple[int, ...]) -> Workload:
-        return resolve(Call(self._spec, (shape,), self._weights, self._dtype))
+        return resolve(replace(self._call, inputs=(shape,)))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -162,7 +158,7 @@ class Upscaler:
 
     @cached_property
     def _model(self) -> nn.Module:
-        with model_errors(self._workload):
+        with user_errors(self._workload.name):
             model = new_instance(self._workload, self.backend.where, run=0).model
         if self._tile is None:
             return model
@@ -173,13 +169,9 @@ class Upscaler:
     @property
     def peak_is(self) -> str:
         """What a peak counts."""
-        if self._gpu is None:
-            return (
-                "Peaks are predicted as what eager PyTorch requests, measured by its CPU allocator"
-            )
-        return "Peaks are torch.cuda.max_memory_allocated(), predicted for a fresh program"
-
-    # -- running --------------------------------------------------------------------------------
+        if self._gpu is not None:
+            return "Peaks are torch.cuda.max_memory_allocated(), predicted for a fresh program"
+        return "Peaks are predicted as what eager PyTorch requests, measured by its CPU allocator"
 
     def __call__(self, lr: Array) -> Upscaled:
         """Upscale an LR image (H, W, 3) of values from 0 to 255.
@@ -215,10 +207,10 @@ class Upscaler:
             pixels = bicubic(pixels, self.scale)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self._range)))
-        return tensor.to(self.backend.where, getattr(torch, self._dtype))
+        return tensor.to(self.backend.where, getattr(torch, self._call.dtype))
 
     def _forward(self, image: Tensor) -> Tensor:
-        with model_errors(self._workload), torch.no_grad():
+        with user_errors(self._workload.name), torch.no_grad():
             result: Tensor = self._model(image)
             return result
 
@@ -226,19 +218,13 @@ class Upscaler:
         """The network's result as (H, W, 3), or (H, W) of luma, from 0 to 255."""
         shape = (1, self._channels, *(self.scale * side for side in size))
         if tuple(result.shape) != shape:
-            raise InputError(
-                f"the network gives {shape_text(result.shape)} and not "
-                f"{shape_text(shape)}; give images of sizes that it can take"
-            )
+            what = f"{shape_text(result.shape)} and not {shape_text(shape)}"
+            raise InputError(f"the network gives {what}; give images of sizes that it can take")
         pixels = result[0].to("cpu", torch.float64).numpy() * (255 / self._range)
         if not np.isfinite(pixels).all():
-            raise ModelError(
-                f"{self._workload.name} gives NaN or infinity; try --dtype float32, and check the "
-                "weights"
-            )
+            mend = "try --dtype float32, and check the weights"
+            raise ModelError(f"{self._workload.name} gives NaN or infinity; {mend}")
         return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-
-    # -- memory ---------------------------------------------------------------------------------
 
     def predicted_peak(self, size: tuple[int, int]) -> int:
         """Bytes at the peak for an LR image of this size, without a run."""
@@ -248,20 +234,17 @@ class Upscaler:
         if shape not in self._predicted:
             workload = self._resolve(shape)
             if self._tile is not None:
-                workload = resolve(Call(self._model, (shape,), dtype=self._dtype))
+                workload = resolve(Call(self._model, (shape,), dtype=self._call.dtype))
             analysis = Analysis(run_trace(workload, holders=False), workspaces=self._scratch)
-            self._predicted[shape] = (
-                analysis.requested.eager.nbytes
-                if self._gpu is None
-                else analysis.cold.peak_allocated
-            )
+            requested, gpu = analysis.requested.eager.nbytes, self._gpu is not None
+            self._predicted[shape] = analysis.cold.peak_allocated if gpu else requested
         return self._predicted[shape]
 
     @cached_property
     def _scratch(self) -> WorkspaceTable:
         """What cuDNN takes on this device, as far as a rule says."""
         gpu = self._gpu
-        if gpu is not None and on_tensor_cores(gpu.device(), gpu.flags(), self._dtype):
+        if gpu is not None and on_tensor_cores(gpu.device(), gpu.flags(), self._call.dtype):
             return tensor_core_workspaces()
         return WorkspaceTable()
 
@@ -278,7 +261,5 @@ class Upscaler:
         try:
             yield
         except OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                f"{self._workload.name} does not fit into the device's memory; give --tile, or "
-                "smaller images"
-            ) from error
+            what = f"{self._workload.name} does not fit into the device's memory"
+            raise DeviceMemoryError(f"{what}; give --tile, or smaller images") from error

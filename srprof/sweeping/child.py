@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import IO, Any
 
 from srprof._version import __version__
 from srprof.sweeping.grid import Configuration
@@ -77,17 +76,6 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
         _idle.append(child)
 
 
-def serve(tasks: IO[bytes], results: IO[bytes]) -> None:
-    """Answer tasks until there are no more."""
-    while True:
-        try:
-            task: Any = pickle.load(tasks)
-        except EOFError:
-            return
-        pickle.dump(compute(task), results)
-        results.flush()
-
-
 def main() -> None:
     """The program: tasks on stdin, results on what was stdout; what a network prints is dropped."""
     import torch
@@ -95,7 +83,13 @@ def main() -> None:
     torch.set_num_threads(1)
     with os.fdopen(os.dup(1), "wb") as results, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-        serve(sys.stdin.buffer, results)
+        while True:
+            try:
+                task: Task = pickle.load(sys.stdin.buffer)
+            except EOFError:  # there are no more
+                return
+            pickle.dump(compute(task), results)
+            results.flush()
 
 
 if __name__ == "__main__":

@@ -25,28 +25,18 @@ def frame(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:
     return table.astype(kinds)
 
 
-def _flat(plan: SweepPlan, rows: Sequence[Row]) -> pandas.DataFrame:
-    """The frame with values of several kinds, or lists, as Python writes them."""
-    table = frame(plan, rows)
+def parquet(plan: SweepPlan, rows: Sequence[Row]) -> bytes:
+    """The frame as a Parquet file; values of several kinds, or lists, as Python writes them."""
+    table, buffer = frame(plan, rows), io.BytesIO()
     for name in plan.arguments:
         kinds = {type(row[name]) for row in rows}
         if len(kinds) > 1 or not kinds <= {int, float, str, bool}:
             table[name] = [repr(row[name]) for row in rows]
-    return table
-
-
-def parquet(plan: SweepPlan, rows: Sequence[Row]) -> bytes:
-    """The frame as a Parquet file, where `check_parquet` has nothing against it."""
-    buffer = io.BytesIO()
-    _flat(plan, rows).to_parquet(buffer, index=False)
+    table.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
 def check_parquet() -> None:
-    """Refuse Parquet where nothing can write it.
-
-    Raises:
-        InputError: what to install.
-    """
+    """An InputError where nothing can write Parquet."""
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError("Parquet needs the package pyarrow: pip install 'srprof[parquet]'")

@@ -6,9 +6,11 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,9 @@ _FORMS = "write 32,40,48 or 2..6 or 64..1024:64"
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of a grid.
+    """One point of a grid: the SPEC with all arguments, the input's shape and text.
 
-    Attributes:
-        spec: the SPEC with all arguments. shape: of the input.
-        arguments: the swept ones, by name; input: the size as text.
+    `arguments` are the swept ones, by name.
     """
 
     spec: str
@@ -66,13 +66,10 @@ def configurations(
             raise InputError(f"{name} is given by the SPEC and by --set: keep one of them")
         if name in ("input", "error", *figures.names()):
             raise InputError(f"--set {name}: a column of the table has that name already")
-    count = len(inputs)
-    for values in arguments.values():
-        count *= len(values)
+    count = prod(map(len, (inputs, *arguments.values())))
     if count > MOST_CONFIGURATIONS:
-        raise InputError(
-            f"the grid has {count:,} configurations; at most {MOST_CONFIGURATIONS:,} are swept"
-        )
+        what = f"the grid has {count:,} configurations"
+        raise InputError(f"{what}; at most {MOST_CONFIGURATIONS:,} are swept")
     return tuple(_points(spec, inputs, arguments))
 
 
@@ -82,18 +79,9 @@ def _points(
     sizes = [(text, parse_size(text, spec.channels)) for text in inputs]
     for values in product(*arguments.values()):
         chosen = tuple(zip(arguments, values, strict=True))
-        text = with_arguments(spec, chosen)
+        text = spec.with_arguments(chosen)
         for size, shape in sizes:
             yield Configuration(text, shape, chosen, size)
-
-
-def with_arguments(spec: Spec, more: Iterable[tuple[str, Any]]) -> str:
-    """The SPEC's text with further arguments."""
-    given = [*map(repr, spec.args), *(f"{k}={v!r}" for k, v in (*spec.kwargs, *more))]
-    if not given:
-        return spec.text
-    where = f"{spec.location}:" if spec.location else ""
-    return f"{where}{spec.factory}({', '.join(given)})"
 
 
 def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
@@ -121,10 +109,9 @@ def _sides(text: str, whole: str) -> list[int]:
         values = parse_range(text) if ".." in text else [int(text)]
     except (ValueError, InputError) as error:
         reason = f" ({error})" if isinstance(error, InputError) else ""
-        raise InputError(
-            f"--input {whole!r} is neither a size nor a range{reason}: write 256x256, 64..1024:64 "
-            "or 64x64,128x128"
-        ) from None
+        what = f"--input {whole!r} is neither a size nor a range{reason}"
+        forms = "write 256x256, 64..1024:64 or 64x64,128x128"
+        raise InputError(f"{what}: {forms}") from None
     if any(not isinstance(v, int) or v < 1 for v in values):
         raise InputError(f"--input {whole!r}: sides are positive whole numbers")
     return values
@@ -136,31 +123,28 @@ def parse_range(text: str) -> list[Any]:
     Raises:
         InputError: it is no range, or an empty one.
     """
-    match = _RANGE.fullmatch(text.strip())
+    text = text.strip()
+    match = _RANGE.fullmatch(text)
     if match is None:
-        raise InputError(f"{text.strip()!r} is no range: {_FORMS}")
+        raise InputError(f"{text!r} is no range: {_FORMS}")
     start, stop = Decimal(match[1]), Decimal(match[2])
     step = Decimal(match[3] or 1)
     whole = not any("." in part for part in match.groups() if part)
     if not whole and match[3] is None:
-        raise InputError(f"range {text.strip()!r}: give its step, {match[1]}..{match[2]}:0.1")
+        raise InputError(f"range {text!r}: give its step, {match[1]}..{match[2]}:0.1")
     if step <= 0:
-        raise InputError(f"range {text.strip()!r}: the step must be positive")
+        raise InputError(f"range {text!r}: the step must be positive")
     if stop < start:
-        raise InputError(f"range {text.strip()!r} ends before it begins: exchange its ends")
+        raise InputError(f"range {text!r} ends before it begins: exchange its ends")
     count = int((stop - start) / step) + 1
     if count > MOST_CONFIGURATIONS:
-        raise InputError(f"range {text.strip()!r} has {count:,} values, which are too many")
+        raise InputError(f"range {text!r} has {count:,} values, which are too many")
     convert = int if whole else float
     return [convert(start + i * step) for i in range(count)]
 
 
 def parse_sets(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Values by argument, as `--set` has them.
-
-    Raises:
-        InputError: as `parse_set`, or an argument stands there twice.
-    """
+    """Values by argument, as `--set` has them; raises as `parse_set`, and if one is there twice."""
     arguments: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, values = parse_set(text)
@@ -198,10 +182,9 @@ def _values(piece: str, text: str) -> list[Any]:
     try:
         return [ast.literal_eval(piece)]
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise InputError(
-            f"--set {text!r}: {piece!r} is no number, range or other literal; strings are quoted "
-            f"for Python too: --set \"{text.partition('=')[0]}='{piece}'\""
-        ) from None
+        what = f"--set {text!r}: {piece!r} is no number, range or other literal"
+        quoted = f"--set \"{text.partition('=')[0]}='{piece}'\""
+        raise InputError(f"{what}; strings are quoted for Python too: {quoted}") from None
 
 
 def _pieces(text: str) -> list[str]:
@@ -236,11 +219,7 @@ def usual_metrics(profile: object | None = None) -> tuple[str, ...]:
 
 
 def parse_metrics(texts: Sequence[str], profile: object | None) -> tuple[str, ...]:
-    """Names of metrics, between commas or apart; a usual set if there are none.
-
-    Raises:
-        InputError: one is unknown, or needs a profile.
-    """
+    """Names of metrics, between commas or apart; a usual set if none. Refuses unknown ones."""
     names = [name.strip() for text in texts for name in text.split(",")]
     chosen: dict[str, None] = {}
     for name in names or usual_metrics(profile):
@@ -254,25 +233,18 @@ def parse_metrics(texts: Sequence[str], profile: object | None) -> tuple[str, ..
 
 
 def check_arguments(spec: Spec, names: Iterable[str]) -> None:
-    """Refuse names that the SPEC's factory does not take, as far as its source tells.
-
-    Raises:
-        InputError: naming those that it takes.
-    """
+    """Refuse names that the SPEC's factory does not take, as far as its source tells."""
     taken = _taken(spec)
     for name in names:
         if taken is not None and name not in taken:
-            raise InputError(
-                f"--set {name}: {spec.factory} takes no such argument; it takes "
-                f"{', '.join(taken) or 'none'}"
-            )
+            what = f"--set {name}: {spec.factory} takes no such argument"
+            raise InputError(f"{what}; it takes {', '.join(taken) or 'none'}")
 
 
 def _taken(spec: Spec) -> tuple[str, ...] | None:
     """Arguments of the factory, None if its source does not tell."""
-    module, _, name = (
-        spec.network.factory.partition(":") if spec.network else (spec.location, "", spec.factory)
-    )
+    place = spec.network.factory if spec.network else f"{spec.location}:{spec.factory}"
+    module, _, name = place.rpartition(":")
     file = module if module.endswith(".py") else _file_of(module)
     try:
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
@@ -288,8 +260,7 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
 
 
 def _file_of(module: str) -> str:
-    try:
+    with suppress(ImportError, ValueError):
         location = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return ""
-    return (location.origin or "") if location else ""
+        return (location.origin or "") if location else ""
+    return ""

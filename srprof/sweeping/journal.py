@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from srprof.codec import DecodeError, decode, encode
@@ -86,16 +85,13 @@ class Journal:
             before = decode(_Heading, parse_json(lines[0])).basis
             entries = [decode(_Entry, parse_json(line)) for line in lines[1:]]
         except (InputError, DecodeError):
-            raise InputError(
-                f"{path} is no journal of a sweep: remove it, or give another -o"
-            ) from None
+            what = f"{path} is no journal of a sweep"
+            raise InputError(f"{what}: remove it, or give another -o") from None
         self.rows = {entry.configuration: entry.row for entry in entries}
         changed = [key for key in basis if before.get(key) != basis[key]]
         if changed:
-            raise InputError(
-                f"{path} has rows of a sweep with another {' and '.join(changed)}: --restart "
-                "forgets them, or give another -o"
-            )
+            what = f"{path} has rows of a sweep with another {' and '.join(changed)}"
+            raise InputError(f"{what}: --restart forgets them, or give another -o")
 
     def add(self, configuration: str, row: Row) -> None:
         """Keep a row; it is in the file when this returns."""
@@ -132,12 +128,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
         if self.path is not None and self.path.exists() and not self.rows:
             self.path.unlink()
@@ -152,6 +143,5 @@ def _lock(file: Any, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(
-            f"{path} is being written by another sweep: wait for it, or give another -o"
-        ) from None
+        what = f"{path} is being written by another sweep"
+        raise InputError(f"{what}: wait for it, or give another -o") from None

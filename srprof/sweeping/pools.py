@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from srprof.errors import InputError
+from srprof.errors import InputError, needed
 from srprof.sweeping.child import DIED, compute_apart
 from srprof.sweeping.grid import Configuration
 from srprof.sweeping.server import can_fork, start_server
@@ -68,9 +68,7 @@ class Pool:
                     del left[result.key]
                     yield result
 
-    def _parallel(
-        self, plan: SweepPlan, some: Sequence[Configuration], size: int
-    ) -> Iterator[Result]:
+    def _parallel(self, plan: SweepPlan, some: list[Configuration], size: int) -> Iterator[Result]:
         tasks = [plan.task(some[i : i + size]) for i in range(0, len(some), size)]
         executor = self._executor(self._jobs)
         waiting: set[Future[list[Result]]] = set()
@@ -181,41 +179,27 @@ def _check_reachable(address: str) -> None:
 
 
 def _unreachable(address: str) -> InputError:
-    return InputError(
-        f"--dask {address}: no scheduler answers there; check the address, and that "
-        "`dask scheduler` runs"
-    )
+    mend = "check the address, and that `dask scheduler` runs"
+    return InputError(f"--dask {address}: no scheduler answers there; {mend}")
 
 
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
-    """A client of the scheduler at an address.
-
-    Raises:
-        InputError: `distributed` is not installed, or nobody answers there.
-    """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError(
-            "--dask needs the package distributed: pip install 'srprof[dask]'"
-        ) from None
+    """A client of the scheduler at an address; an InputError if nobody answers there."""
+    distributed = needed("distributed", "--dask needs the package distributed", "dask")
     _check_reachable(address)
     with _quiet("distributed"):
-        yield from _connected(Client, address)
-
-
-def _connected(connect: Any, address: str) -> Iterator[Any]:
-    try:
-        client = connect(address, timeout=DASK_TIMEOUT, set_as_default=False)
-    except Exception as error:
-        raise _unreachable(address) from error
-    try:
-        if not client.nthreads():
-            raise InputError(f"--dask {address}: the cluster has no worker; start `dask worker`")
-        yield client
-    finally:
-        client.close(timeout=1)
+        try:
+            client = distributed.Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
+        except Exception as error:
+            raise _unreachable(address) from error
+        try:
+            if not client.nthreads():
+                what = f"--dask {address}: the cluster has no worker"
+                raise InputError(f"{what}; start `dask worker`")
+            yield client
+        finally:
+            client.close(timeout=1)
 
 
 @contextmanager

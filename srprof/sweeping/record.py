@@ -16,13 +16,11 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What is computed, all of it checked.
+    """What is computed, all of it checked; configurations are in the order of the table.
 
     Attributes:
         call: the SPEC without the grid's arguments, and the format; without inputs.
-        configurations: in the order of the table.
-        profile: name or path of that for `latency_ms`.
-        basis: what the rows depend on beside these.
+        profile: name or path of that for `latency_ms`. basis: what the rows depend on beside these.
     """
 
     call: Call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +17,7 @@ from srprof.cost.profiles import renamed
 from srprof.errors import InputError, ModelError
 from srprof.inputs import RUN_DTYPES, check_shape
 from srprof.progress import Progress, silent
-from srprof.sweeping.grid import (
-    check_arguments,
-    configurations,
-    parse_inputs,
-    parse_metrics,
-)
+from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
 from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
 from srprof.sweeping.record import Row, SweepPlan
@@ -37,10 +33,7 @@ def make_plan(
     metrics: Sequence[str] = (),
     profile: str | None = None,
 ) -> SweepPlan:
-    """Check what a sweep is asked for; no model is imported.
-
-    Args:
-        call: its inputs are texts, which may be ranges.
+    """Check what a sweep is asked for; no model is imported. Inputs are texts, or ranges of sizes.
 
     Raises:
         InputError: the SPEC, an input, an argument, a metric or the profile is wrong.
@@ -72,18 +65,16 @@ def make_plan(
 
 def _torch_version() -> str:
     """The installed torch's, without loading it and without its build (`+cpu`)."""
-    try:
+    with suppress(PackageNotFoundError):
         return version("torch").partition("+")[0]
-    except PackageNotFoundError:
-        return ""
+    return ""
 
 
 def _digest(path: str) -> str:
     """Of a file's content; "" if there is none."""
-    try:
+    with suppress(OSError):
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-    except OSError:
-        return ""
+    return ""
 
 
 def _definition(spec: specs.Spec) -> str:
@@ -134,8 +125,7 @@ def sweep(
         ModelError: no configuration could be run.
     """
     call = Call(spec, tuple(inputs), None, dtype, channels_last, trace_on)
-    profile = renamed(profile, device)
-    plan = make_plan(call, arguments or {}, metrics, profile)
+    plan = make_plan(call, arguments or {}, metrics, renamed(profile, device))
     with Journal(None if journal is None else Path(journal), plan.basis) as kept:
         rows = rows_of(plan, kept, jobs=jobs, dask=dask)
     from srprof.sweeping.frame import frame
@@ -172,26 +162,18 @@ def rows_of(
                     done += 1
                     progress("configurations", done, len(plan.configurations))
         except GoneError as error:
-            raise InputError(
-                f"the Dask cluster at {dask} stopped working after {done} of "
-                f"{len(plan.configurations)} rows ({error}): {_how_to_go_on(journal)}"
-            ) from error
+            what = f"at {dask} stopped working after {done} of {len(plan.configurations)} rows"
+            kept = "with -o FILE they would have been kept"
+            if journal.path is not None:
+                on = "the same command goes on, with this cluster or without"
+                kept = f"they are kept in {journal.path}; {on}"
+            raise InputError(f"the Dask cluster {what} ({error}): {kept}") from error
     rows = [journal.rows[c.key] for c in plan.configurations]
     if all(row["error"] for row in rows):
         _all_failed(rows)
-    return [
-        {**dict(c.arguments), "input": c.input, **{m: row.get(m) for m in plan.metrics},
-         "error": row["error"]}
-        for c, row in zip(plan.configurations, rows, strict=True)
-    ]  # fmt: skip
-
-
-def _how_to_go_on(journal: Journal) -> str:
-    if journal.path is None:
-        return "with -o FILE they would have been kept"
-    return (
-        f"they are kept in {journal.path}; the same command goes on, with this cluster or without"
-    )
+    pairs = zip(plan.configurations, rows, strict=True)
+    cells = ({**row, **dict(c.arguments), "input": c.input} for c, row in pairs)
+    return [{name: row.get(name) for name in plan.columns} for row in cells]
 
 
 def _check_versions(plan: SweepPlan, result: Result) -> None:
@@ -199,10 +181,8 @@ def _check_versions(plan: SweepPlan, result: Result) -> None:
     here = (plan.basis["srprof"], plan.basis["torch"])
     there = (result.versions[0], result.versions[1].partition("+")[0])
     if here != there:
-        raise InputError(
-            f"the workers have srprof {there[0]} and torch {there[1]}, here are {here[0]} and "
-            f"{here[1]}: install the same on both"
-        )
+        what = f"the workers have srprof {there[0]} and torch {there[1]}"
+        raise InputError(f"{what}, here are {here[0]} and {here[1]}: install the same on both")
 
 
 def _all_failed(rows: Sequence[Row]) -> None:

@@ -13,11 +13,9 @@ from srprof.words import one_line
 
 @dataclass(frozen=True)
 class Task:
-    """Configurations with what is asked of each.
+    """Configurations, whose SPEC and shape stand in the place of the call's, and their metrics.
 
-    Attributes:
-        call: of each, with its SPEC and shape in the place of this one's.
-        profile: path or name of that for `latency_ms`; folder: where relative paths begin.
+    `profile` is for `latency_ms`; `folder` is where relative paths begin.
     """
 
     configurations: tuple[Configuration, ...]
@@ -29,12 +27,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Values of one configuration, or why there are none.
-
-    Attributes:
-        exit_code: of the error; 0 without one.
-        versions: of srprof and torch where it was computed.
-    """
+    """Values of one configuration, or its error and exit code; versions of srprof and torch."""
 
     key: str
     values: dict[str, int | float]
@@ -75,15 +68,14 @@ def _compute(task: Task, configuration: Configuration) -> Result:
     from srprof._version import __version__
     from srprof.errors import SrprofError
 
-    values: dict[str, int | float] = {}
-    error, code = "", 0
+    versions = (__version__, str(torch.__version__))
     try:
-        values = _values(task, configuration)
+        return Result(configuration.key, _values(task, configuration), "", 0, versions)
     except SrprofError as raised:
         error, code = one_line(raised), raised.exit_code
     except Exception as raised:  # the model's, wherever it came from: one row, not the sweep
         error, code = f"{type(raised).__name__}: {one_line(raised)}", 3
-    return Result(configuration.key, values, error, code, (__version__, str(torch.__version__)))
+    return Result(configuration.key, {}, error, code, versions)
 
 
 def _values(task: Task, configuration: Configuration) -> dict[str, int | float]:

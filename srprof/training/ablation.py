@@ -18,8 +18,7 @@ from srprof.training.study import Study, Variant
 def ablate(study: Study, progress: Progress = silent) -> Ablation:
     """Train every variant, one after the other; finished ones are only validated again.
 
-    Raises:
-        InputError, ModelError: as `train`, with the variant's name; or the scales differ.
+    Raises as `train` does, with the variant's name; an InputError if the scales differ.
     """
     costs = []
     for variant in study.variants:
@@ -38,16 +37,14 @@ def _cost(variant: Variant, size: str) -> Cost:
     config = variant.training
     analysis = analyze(config.model, size)
     step = analyze_training(config.model, (1, 3, config.patch, config.patch))
-    peak = analysis.memory.eager.nbytes
-    complexity = analysis.complexity
-    return Cost(complexity.parameters, complexity.flops_ntire, peak, scale_of(step))
+    counts, peak = analysis.complexity, analysis.memory.eager.nbytes
+    return Cost(counts.parameters, counts.flops_ntire, peak, scale_of(step))
 
 
 def _check_scales(study: Study, scales: list[int]) -> None:
     if len(set(scales)) > 1:
-        listed = ", ".join(
-            f"{v.name} x{scale}" for v, scale in zip(study.variants, scales, strict=True)
-        )
+        named = zip(study.variants, scales, strict=True)
+        listed = ", ".join(f"{variant.name} x{scale}" for variant, scale in named)
         raise InputError(f"the variants enlarge differently ({listed}): give all one scale")
 
 

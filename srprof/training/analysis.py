@@ -48,15 +48,10 @@ def analyze_training(
 
 
 def training_spec(text: str) -> str:
-    """A SPEC with `form='train'` added where the network has two forms and none is asked for.
-
-    Raises:
-        InputError: the text is no SPEC.
-    """
+    """A SPEC with `form='train'` added where the network has two forms and none is named."""
     from srprof import spec
 
     parsed = spec.parse(text)
     if parsed.network is None or not parsed.network.merge or "form" in dict(parsed.kwargs):
         return text
-    words = [*map(repr, parsed.args), *(f"{k}={v!r}" for k, v in parsed.kwargs), "form='train'"]
-    return f"{parsed.factory}({', '.join(words)})"
+    return parsed.with_arguments([("form", "train")])

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 
 from srprof.errors import InputError
 from srprof.output import replacing
-from srprof.training.config import TrainingConfig
 from srprof.weights import torch_bytes
 
 NAME = "checkpoint.pth"
-
 
 #: What a run and its checkpoint must have in common, as JSON has it.
 Identity = Mapping[str, object]
@@ -46,37 +44,26 @@ class State:
     identity: str
 
 
-def save(path: Path, state: State) -> None:
-    """Write a checkpoint; the file is this one or the one before, whatever happens.
-
-    Raises:
-        InputError: the system refuses; the checkpoint before is still there.
-    """
-    data = torch_bytes(vars(state))
-    with replacing(path, "checkpoint") as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def state_of(
+def save(
+    path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     iteration: int,
     losses: list[float],
     identity: Identity,
-) -> State:
-    """The state of a run, and of torch's generators now."""
-    on_gpus = torch.cuda.is_initialized()
-    return State(
-        params=model.state_dict(),
-        optimizer=optimizer.state_dict(),
-        iteration=iteration,
-        losses=losses,
-        random=torch.get_rng_state(),
-        random_cuda=torch.cuda.get_rng_state_all() if on_gpus else [],
-        identity=json.dumps(identity),
-    )
+) -> None:
+    """Write a run's state, and torch's generators as they are now.
+
+    The file is this checkpoint or the one before, also if the system refuses.
+    """
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states, random = (model.state_dict(), optimizer.state_dict()), torch.get_rng_state()
+    state = State(*states, iteration, losses, random, on_gpus, json.dumps(identity))
+    data = torch_bytes(vars(state))
+    with replacing(path, "checkpoint") as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def restore(
@@ -87,14 +74,13 @@ def restore(
     Raises:
         InputError: it cannot be read, or belongs to another configuration; what differs.
     """
+    mend = "name another output, or delete it to begin anew"
     try:
         state = State(**torch.load(path, map_location="cpu", weights_only=True))
         theirs = json.loads(state.identity)
     except Exception as error:
-        raise InputError(
-            f"{path} is no checkpoint of srprof train, or damaged ({type(error).__name__}): name "
-            "another output, or delete it to begin anew"
-        ) from error
+        reason = f"is no checkpoint of srprof train, or damaged ({type(error).__name__})"
+        raise InputError(f"{path} {reason}: {mend}") from error
     different = [
         "its images were others"
         if key == "images"
@@ -103,24 +89,14 @@ def restore(
         if ours.get(key) != theirs.get(key)
     ]
     if different:
-        raise InputError(
-            f"{path} is of another configuration: {'; '.join(different)}; name another output, or "
-            "delete it to begin anew"
-        )
+        raise InputError(f"{path} is of another configuration: {'; '.join(different)}; {mend}")
     try:
         model.load_state_dict(state.params)
         optimizer.load_state_dict(state.optimizer)
     except (RuntimeError, ValueError, InputError) as error:
-        raise InputError(
-            f"{path} does not fit the network, whose code has changed since: name another output, "
-            "or delete it to begin anew"
-        ) from error
+        reason = "does not fit the network, whose code has changed since"
+        raise InputError(f"{path} {reason}: {mend}") from error
     torch.set_rng_state(state.random)
     if state.random_cuda and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state.random_cuda)
     return state.iteration, state.losses
-
-
-def identity_of(config: TrainingConfig, fingerprint: str) -> Identity:
-    """Of a configuration and its images."""
-    return {**config.identity(), "images": fingerprint}

@@ -85,15 +85,9 @@ class TrainingConfig:
 
 
 #: What may change between the parts of a run.
-_FREE = frozenset(
-    "output cache iterations device log log_every validate_every checkpoint_every".split()
-)
+_FREE = "output cache iterations device log log_every validate_every checkpoint_every".split()
 
 
 def read_training(path: str) -> TrainingConfig:
-    """Read and check a run's TOML file.
-
-    Raises:
-        InputError: no such file, no TOML, or a key or value that cannot be; says which.
-    """
+    """A run's TOML file, checked; an InputError says which key or value cannot be."""
     return load_table(TrainingConfig, path, f"training configuration {path}")

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError
+from srprof.errors import InputError, needed
 from srprof.output import replacing
+from srprof.progress import Progress, silent
+from srprof.quality.images import image_files, read_image, to_bits8
+from srprof.quality.metrics import modcrop
+from srprof.quality.resize import bicubic
 from srprof.training.config import BUNDLED, TrainingConfig
 
 Pixels = NDArray[np.uint8]
@@ -41,17 +46,15 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """A word for which images there are, in which order."""
-        splits = [
-            [(pair.name, pair.hr.shape) for pair in split]
-            for split in (self.training, self.validation)
-        ]
-        return hashlib.sha256(repr((self.scale, splits)).encode()).hexdigest()[:16]
+        splits = (self.training, self.validation)
+        images = [[(pair.name, pair.hr.shape) for pair in split] for split in splits]
+        return hashlib.sha256(repr((self.scale, images)).encode()).hexdigest()[:16]
 
 
 def load_dataset(
     config: TrainingConfig,
     scale: int,
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Read the images of a run, and make their LR by bicubic downsampling, in 8 bits.
 
@@ -60,10 +63,8 @@ def load_dataset(
     """
     held_out = 0 if config.validation else config.held_out // scale * scale
     if not config.validation and not held_out:
-        raise InputError(
-            f"held_out = {config.held_out} leaves nothing to validate on at x{scale}: give at "
-            f"least {scale}, or folders as validation"
-        )
+        what = f"held_out = {config.held_out} leaves nothing to validate on at x{scale}"
+        raise InputError(f"{what}: give at least {scale}, or folders as validation")
     store = _store(config.cache)
     training: list[Pair] = []
     validation: list[Pair] = []
@@ -110,40 +111,23 @@ def _cut(
     return cut[0], cut[1]
 
 
-# -- reading ----------------------------------------------------------------------------------
-
-
 def _files(places: Sequence[str], key: str) -> list[Path]:
-    from srprof.quality.images import image_files
-
-    paths: list[Path] = []
-    for place in places:
-        paths += _photographs() if place == BUNDLED else image_files(place, key)
-    return paths
+    listed = (_photographs() if p == BUNDLED else image_files(p, key) for p in places)
+    return [path for paths in listed for path in paths]
 
 
 def _photographs() -> list[Path]:
-    try:
-        import skimage
-    except ImportError:
-        raise InputError(
-            f"data = \"{BUNDLED}\" needs the package scikit-image: pip install 'srprof[quality]'"
-        ) from None
+    skimage = needed("skimage", f'data = "{BUNDLED}" needs the package scikit-image', "quality")
     folder = Path(skimage.__file__).parent / "data"
     missing = [name for name in _PHOTOGRAPHS if not (folder / name).is_file()]
     if missing:
-        raise InputError(
-            f"this scikit-image ships no {', '.join(missing)}: install 0.20 or "
-            "newer, or give a folder of HR images as data"
-        )
+        mend = "install 0.20 or newer, or give a folder of HR images as data"
+        raise InputError(f"this scikit-image ships no {', '.join(missing)}: {mend}")
     return [folder / name for name in _PHOTOGRAPHS]
 
 
 def _image(path: Path, crop: int, scale: int) -> Pixels:
     """The image, its middle if it is to be cropped, with sides that the scale divides."""
-    from srprof.quality.images import read_image
-    from srprof.quality.metrics import modcrop
-
     pixels = read_image(path).bits8
     if min(pixels.shape[:2]) < scale:
         height, width = pixels.shape[:2]
@@ -158,19 +142,14 @@ def _check_size(path: Path, hr: Pixels, patch: int, held_out: int) -> None:
     height, width = hr.shape[:2]
     if height < max(patch, held_out) or width < patch + held_out:
         beside = f" beside a held-out crop of {held_out}" if held_out else ""
-        raise InputError(
-            f"{path} is {height}x{width}, smaller than an HR patch of {patch}x{patch}{beside}: "
-            "take a smaller patch, or leave the image out"
-        )
+        what = f"{path} is {height}x{width}, smaller than an HR patch of {patch}x{patch}{beside}"
+        raise InputError(f"{what}: take a smaller patch, or leave the image out")
 
 
 _Store = Callable[[Path, str, Callable[[], Pixels]], Pixels]
 
 
 def _pair(path: Path, hr: Pixels, scale: int, store: _Store) -> Pair:
-    from srprof.quality.images import to_bits8
-    from srprof.quality.resize import bicubic
-
     what = f"{hr.shape} {hr[:1].tobytes()[:64]!r} {scale}"
     return Pair(
         path.name,
@@ -196,8 +175,7 @@ def _store(folder: str) -> _Store:
         if not file.exists():
             with replacing(file, "cache") as temporary, temporary.open("wb") as out:
                 np.save(out, make())
-        pixels: Pixels = np.load(file, mmap_mode="r")
-        return pixels
+        return cast(Pixels, np.load(file, mmap_mode="r"))
 
     return stored
 
@@ -206,10 +184,6 @@ def batches(
     data: Dataset, config: TrainingConfig, iterations: range
 ) -> Iterator[tuple[int, Pixels, Pixels]]:
     """The batches of iterations, with their numbers."""
+    facts = data.training, data.scale, config.patch, config.batch, config.seed
     for iteration in iterations:
-        yield (
-            iteration,
-            *batch_of(
-                data.training, data.scale, config.patch, config.batch, config.seed, iteration
-            ),
-        )
+        yield iteration, *batch_of(*facts, iteration)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from srprof.errors import InputError
+from srprof.errors import InputError, needed
 from srprof.output import replacing
 
 NAME = "log.csv"
@@ -29,14 +29,10 @@ COLUMNS = tuple(column.name for column in fields(LogRow))
 
 
 class Log:
-    """Rows by iteration. A run that goes on drops those that its checkpoint does not know.
+    """Rows by iteration, and TensorBoard's events if they are wanted.
 
-    Args:
-        folder: of the run. iteration: where it goes on; rows up to it stay.
-        tensorboard: write events too.
-
-    Raises:
-        InputError: the file cannot be written, or the package tensorboard is missing.
+    A run that goes on at an iteration drops the rows that its checkpoint does not know. An
+    InputError if the file cannot be written, or the package tensorboard is missing.
     """
 
     def __init__(self, folder: Path, iteration: int, tensorboard: bool) -> None:
@@ -44,7 +40,7 @@ class Log:
         self._events = _events(folder, iteration) if tensorboard else None
         rows = [row for row in _rows(self._path) if int(row["iteration"]) <= iteration]
         with replacing(self._path, "log") as temporary:
-            temporary.write_text(_written([dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]))
+            temporary.write_text(_written([{name: name for name in COLUMNS}, *rows]))
 
     def add(self, row: LogRow) -> None:
         """Append a row."""
@@ -81,10 +77,5 @@ def _written(rows: list[Any]) -> str:
 
 
 def _events(folder: Path, iteration: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "log = \"tensorboard\" needs a package: pip install 'srprof[tensorboard]'"
-        ) from None
-    return SummaryWriter(str(folder), purge_step=iteration + 1)
+    events = needed("torch.utils.tensorboard", 'log = "tensorboard" needs a package', "tensorboard")
+    return events.SummaryWriter(str(folder), purge_step=iteration + 1)

@@ -22,11 +22,7 @@ from srprof.workload import Workload, resolve
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A run that can begin: everything was checked.
-
-    Attributes:
-        memory: of one step, predicted. bicubic: score of bicubic enlargement.
-    """
+    """A run that can begin: everything was checked, and its step's memory predicted."""
 
     config: TrainingConfig
     workload: Workload
@@ -56,11 +52,12 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan
 
 
 def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise InputError(f"device = {device!r}: torch sees no GPU here; take cpu")
-        if torch.device(device).index not in (None, *range(torch.cuda.device_count())):
-            raise InputError(f"device = {device!r}: there are {torch.cuda.device_count()} GPUs")
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise InputError(f"device = {device!r}: torch sees no GPU here; take cpu")
+    if torch.device(device).index not in (None, *range(torch.cuda.device_count())):
+        raise InputError(f"device = {device!r}: there are {torch.cuda.device_count()} GPUs")
 
 
 def _check_folder(folder: Path) -> None:
@@ -73,11 +70,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def scale_of(memory: TrainingAnalysis) -> int:
-    """By how much a network enlarges, seen on the trace of its step.
-
-    Raises:
-        ModelError: it does not give one RGB image, or does not enlarge.
-    """
+    """By how much a network enlarges one RGB image, by its step's trace; else a ModelError."""
     name = memory.trace.spec
     (image, *targets) = (e.info.shape for e in memory.trace.inputs)
     if len(targets) != 1 or len(targets[0]) != 4 or targets[0][:2] != image[:2]:
@@ -85,8 +78,6 @@ def scale_of(memory: TrainingAnalysis) -> int:
     height, width = targets[0][2:]
     scale = height // image[2]
     if (height, width) != (scale * image[2], scale * image[3]) or scale < 2:
-        raise ModelError(
-            f"{name} makes {height}x{width} of {image[2]}x{image[3]}, which is no enlargement by "
-            "2 or more"
-        )
+        sides = f"{height}x{width} of {image[2]}x{image[3]}"
+        raise ModelError(f"{name} makes {sides}, which is no enlargement by 2 or more")
     return scale

@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING
 from srprof._version import __version__
 from srprof.analysis.compute import headed, input_records
 from srprof.analysis.record import SCHEMA, Heading
-from srprof.codec import JsonObject, encode
+from srprof.codec import JsonObject, encode, pick
+from srprof.memory import training as steps
 from srprof.memory.model import GRANULARITY, Peak
-from srprof.memory.training import (
-    KINDS,
-    PHASES,
-    SavedLine,
-    StepMemory,
-    phase_of,
-    saved_lines,
-    step_memory,
-)
 from srprof.records import Trace
 from srprof.shown import Shown
 
@@ -31,9 +23,6 @@ if TYPE_CHECKING:
 
 #: The most by which merging may change the PSNR, in dB.
 MERGED_TOLERANCE = 1e-4
-
-
-# -- one step -------------------------------------------------------------------------------------
 
 
 #: The step that is predicted.
@@ -54,9 +43,9 @@ class TrainingAnalysis(Shown):
     granularity: int = GRANULARITY
 
     @cached_property
-    def memory(self) -> StepMemory:
+    def memory(self) -> steps.StepMemory:
         """Bytes by node and kind, and the peaks."""
-        return step_memory(self.trace, self.granularity)
+        return steps.step_memory(self.trace, self.granularity)
 
     @property
     def peak(self) -> int:
@@ -68,14 +57,14 @@ class TrainingAnalysis(Shown):
         """What the peak is made of, by kind."""
         node = self.memory.peak.node
         assert node is not None
-        return dict(zip(KINDS, self.memory.kinds[node], strict=True))
+        return dict(zip(steps.KINDS, self.memory.kinds[node], strict=True))
 
     @cached_property
-    def saved(self) -> tuple[SavedLine, ...]:
+    def saved(self) -> tuple[steps.SavedLine, ...]:
         """What backward still needs at the peak, by the line that made it, the largest first."""
         node = self.memory.peak.node
         assert node is not None
-        return saved_lines(self.trace, node, self.granularity)
+        return steps.saved_lines(self.trace, node, self.granularity)
 
     def to_dict(self) -> JsonObject:
         """The object of `srprof analyze --train --format json`."""
@@ -87,29 +76,22 @@ class TrainingAnalysis(Shown):
             "params": trace.parameters,
             "granularity": self.granularity,
             "peak": {**self._peak(self.memory.peak), "parts": self.at_peak},
-            "phases": {phase: self._peak(peaks[phase]) for phase in PHASES},
+            "phases": {phase: self._peak(peaks[phase]) for phase in steps.PHASES},
             "saved": encode(self.saved),
             "nodes": [self._row(index) for index in range(len(trace.nodes))],
         }
 
     def _peak(self, peak: Peak) -> JsonObject:
         step, node = self.trace.step, peak.node
-        phase = None if node is None or step is None else phase_of(step, node)
+        phase = None if node is None or step is None else steps.phase_of(step, node)
         return {"bytes": peak.nbytes, "node": None if step is None else node, "phase": phase}
 
     def _row(self, index: int) -> JsonObject:
         node, step = self.trace.nodes[index], self.trace.step
         assert step is not None
-        return {
-            "index": index,
-            "phase": phase_of(step, index),
-            **{key: getattr(node, key) for key in ("op", "module", "file", "line")},
-            "shape": list(node.shape),
-            **dict(zip(KINDS, self.memory.kinds[index], strict=True)),
-        }
-
-
-# -- a run ----------------------------------------------------------------------------------------
+        facts = pick(node, "op module file line shape")
+        kinds = dict(zip(steps.KINDS, self.memory.kinds[index], strict=True))
+        return {"index": index, "phase": steps.phase_of(step, index), **facts, **kinds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +179,6 @@ class TrainingResult(Shown):
             "checkpoint": str(self.checkpoint),
             "merged": None if self.merged is None else self.merged.to_dict(),
         }
-
-
-# -- a study -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

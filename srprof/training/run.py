@@ -80,11 +80,9 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        losses = [float(loss) for loss in self.losses]
-        state = checkpoint.state_of(
-            self.model, self.optimizer, self.iteration, losses, self.identity
-        )
-        checkpoint.save(self.path, state)
+        losses = [*map(float, self.losses)]
+        parts = self.model, self.optimizer, self.iteration, losses, self.identity
+        checkpoint.save(self.path, *parts)
 
 
 def _stopped(path: Path) -> str:
@@ -109,7 +107,7 @@ def _begin(plan: TrainingPlan) -> _Run:
     model.to(config.device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = adam(trained, config.lr, config.betas, config.eps)
-    identity = checkpoint.identity_of(config, plan.data.fingerprint)
+    identity = {**config.identity(), "images": plan.data.fingerprint}
     path = folder / checkpoint.NAME
     iteration, losses = 0, list[float]()
     if path.exists():
@@ -121,10 +119,9 @@ def _begin(plan: TrainingPlan) -> _Run:
 def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResult:
     config, started = plan.config, state.iteration
     if started > config.iterations:
-        raise InputError(
-            f"{state.path} has made {started} iterations already, and iterations = "
-            f"{config.iterations}: raise it, or name another output"
-        )
+        what = f"{state.path} has made {started} iterations already"
+        mend = "raise it, or name another output"
+        raise InputError(f"{what}, and iterations = {config.iterations}: {mend}")
     loss = score = None
     say = _with_time_left(progress, config.iterations)
     for iteration, lr, hr in batches(plan.data, config, range(started, config.iterations)):
@@ -154,14 +151,11 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
 
 def _mean_loss(state: _Run, config: TrainingConfig) -> float:
     """Mean of the losses since the last row of the log, as a share of the range."""
-    losses = [float(loss) for loss in state.losses]
+    mean = sum(map(float, state.losses)) / len(state.losses) / config.value_range
     state.losses.clear()
-    mean = sum(losses) / len(losses) / config.value_range
     if not isfinite(mean):
-        raise InputError(
-            f"the loss is {mean} after {state.iteration} iterations: lower lr or init_gain; "
-            f"{_stopped(state.path)}"
-        )
+        what = f"the loss is {mean} after {state.iteration} iterations"
+        raise InputError(f"{what}: lower lr or init_gain; {_stopped(state.path)}")
     return mean
 
 

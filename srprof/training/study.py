@@ -58,60 +58,46 @@ class _Entry:
     training: Mapping[str, object] = field(default_factory=dict)
 
 
+_VARIANTS = rule("[[variants]] with name and model", bool)
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """A study as the file has it."""
 
     title: Filled
     output: Filled
-    variants: Annotated[
-        tuple[_Entry, ...],
-        each("variant", "name"),
-        rule("[[variants]] with name and model", bool),
-    ]
+    variants: Annotated[tuple[_Entry, ...], each("variant", "name"), _VARIANTS]
     note: str = ""
     input: Annotated[str, passes(parse_size)] = "256x256"
     training: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_study(path: str) -> Study:
-    """Read and check a study's TOML file.
-
-    Raises:
-        InputError: no such file, no TOML, or a key or value that cannot be; says which.
-    """
+    """A study's TOML file, checked; an InputError says which key or value cannot be."""
     source = f"study {path}"
     return parse_study(read_toml(path, source), source)
 
 
 def parse_study(table: Mapping[str, object], where: str) -> Study:
-    """Check a study.
-
-    Args:
-        table: as TOML gives it. where: names it in messages.
-
-    Raises:
-        InputError: a key is unknown or missing, or a value cannot be; says which.
-    """
+    """A study from its table; errors as for `read_study`, in which `where` names it."""
     file = decode_table(_File, table, where)
     variants = tuple(
         _variant(entry, file, f"{where}: variant {entry.name!r}") for entry in file.variants
     )
-    for key, names in (
-        ("name", [v.name for v in variants]),
-        ("folder", [v.training.output for v in variants]),
-    ):
-        twice = next((name for name in names if names.count(name) > 1), None)
+    names, folders = [v.name for v in variants], [v.training.output for v in variants]
+    for key, values in (("name", names), ("folder", folders)):
+        twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
             raise InputError(f"{where}: two variants have the {key} {twice!r}; rename one")
     return Study(file.title, file.note, file.input, variants)
 
 
 def _variant(entry: _Entry, file: _File, where: str) -> Variant:
-    for key in _COMMON:
-        if key in entry.training:
-            raise InputError(f"{where}: {key} is the same for all variants; put it in [training]")
     training = {**file.training, **entry.training}
+    for key in entry.training:
+        if key in _COMMON:
+            raise InputError(f"{where}: {key} is the same for all variants; put it in [training]")
     for key in ("model", "output"):
         if key in training:
             raise InputError(f"{where}: {key} is not of training here; leave it out")

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from srprof.quality.images import to_bits8
+from srprof.quality.metrics import psnr
+from srprof.quality.resize import bicubic
 from srprof.training.data import Pair
 from srprof.training.record import Score
 
@@ -43,30 +46,16 @@ def score_network(
 
 def score_bicubic(pairs: Sequence[Pair], scale: int) -> Score:
     """Bicubic enlargement's score, its values cut to the range."""
-    from srprof.quality.resize import bicubic
-
     return _score(lambda pair: np.clip(bicubic(pair.lr, scale), 0, 255), pairs, scale)
 
 
 def _score(enlarge: Callable[[Pair], Enlarged], pairs: Sequence[Pair], scale: int) -> Score:
-    from srprof.quality.images import to_bits8
-    from srprof.quality.metrics import psnr
-
     scores: list[tuple[float, float, float]] = []
     for pair in pairs:
         pixels = enlarge(pair)
         error = pixels - pair.hr
-        inside = error[scale:-scale, scale:-scale]
-        scores.append(
-            (
-                psnr(to_bits8(pixels), pair.hr, border=scale),
-                _psnr_of(float((inside**2).mean())),
-                float(np.abs(error).mean()) / 255,
-            )
-        )
+        mse = float((error[scale:-scale, scale:-scale] ** 2).mean())
+        unrounded = 10 * log10(255**2 / mse) if mse else inf
+        rounded = psnr(to_bits8(pixels), pair.hr, border=scale)
+        scores.append((rounded, unrounded, float(np.abs(error).mean()) / 255))
     return Score(*(sum(values) / len(values) for values in zip(*scores, strict=True)))
-
-
-def _psnr_of(mse: float) -> float:
-    """PSNR of a mean squared error, of 255."""
-    return 10 * log10(255**2 / mse) if mse else inf
