@@ -103,7 +103,7 @@ def test_cpu_is_calibrated_on_the_spot():
     [("gtx1080", "gtx1080ti"), ("rtx4080", "rtx4090"), ("H100", "h100"), ("orin", "jetson_orin")],
 )
 def test_an_unknown_device_names_the_nearest(name, hint):
-    with pytest.raises(InputError, match=f"unknown device '{name}'.*{hint}"):
+    with pytest.raises(InputError, match=f"unknown profile '{name}'.*{hint}"):
         load_profile(name)
 
 
@@ -113,7 +113,7 @@ def test_an_unknown_device_like_none_lists_all():
 
 
 def test_the_defaults_are_no_device():
-    with pytest.raises(InputError, match="unknown device 'default'"):
+    with pytest.raises(InputError, match="unknown profile 'default'"):
         load_profile("default")
 
 
@@ -210,7 +210,7 @@ def test_the_mode_of_arithmetic():
 
 
 def test_a_dtype_that_the_device_lacks():
-    message = "device gtx1080ti has no peak for bfloat16; it has float32: choose"
+    message = "profile gtx1080ti has no peak for bfloat16; it has float32: choose"
     with pytest.raises(InputError, match=message):
         load_profile("gtx1080ti").modes("bfloat16", "conv")
 
