@@ -85,7 +85,11 @@ class Workload:
     def prepare(self, model: nn.Module, device: str) -> Instance:
         """A model as it was built, made ready for the call on the device."""
         fake = device == "cuda-fake"
-        _set_mode(model, self.training)
+        try:
+            model.train(self.training)
+        except NotImplementedError:  # of exported programs only the parts are switched
+            for module in model.modules():
+                module.training = self.training
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
             model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
@@ -243,15 +247,6 @@ def user_errors(doing: str) -> Iterator[None]:
 
 def _weights(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
-
-
-def _set_mode(model: nn.Module, training: bool) -> None:
-    """`model.train(training)`; exported programs refuse, and then only their parts are switched."""
-    try:
-        model.train(training)
-    except NotImplementedError:
-        for module in model.modules():
-            module.training = training
 
 
 def copy_model(model: nn.Module, device: str) -> nn.Module:

@@ -20,16 +20,14 @@ class Tiled(nn.Module):
     """A network of one image to one image, run on tiles whose results are put together.
 
     Shapes: (N, C, H, W) to (N, C', sH, sW), where s, a whole number, is found from the first
-    tile. An image that is no larger than a tile goes through the network as it is. Each tile is
-    a copy, so a network may change its input in place; beside the image and the result only
-    one tile's tensors are alive. The state dict is the network's, with its keys.
+    tile. Each tile is a copy, so a network may change its input in place; beside the image and the
+    result only one tile's tensors are alive. The state dict is the network's, with its keys.
 
     Args:
         module: the network.
         tile: LR height and width that it is given at a time, halo included; one number is both.
-        halo: LR pixels around what is kept of a tile; None finds the network's own, and proves
-            on random images that the result is the whole image's. A halo that is given is taken
-            as it is, for networks that are not local too: then the result is an approximation.
+        halo: LR pixels around what is kept of a tile; None finds and proves the network's own. One
+            that is given is taken as it is: of a network that is not local it approximates.
         multiple: tiles start at multiples of it; None is what was found with the halo, else 1.
         progress: called after each tile; it is left out when the module is pickled.
 
