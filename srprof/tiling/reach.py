@@ -75,10 +75,7 @@ def _spread(subject: Subject, axis: int, distance: int) -> int | None:
 
 
 def kernels_reach(subject: Subject) -> int:
-    """How far the convolutions and pooling on the longest path look, in LR pixels.
-
-    It is no bound, since other calls look around too.
-    """
+    """How far convolutions and pooling on the longest path look, in LR pixels; it is no bound."""
     side = subject.rule.at_least(64)
     try:
         return ceil(_longest_path(subject.trace(side), side))
