@@ -116,11 +116,7 @@ class Profile(Shown):
     fitted: _Families = ()
     command: str = ""
     note: str = ""
-    peak: Annotated[
-        Mapping[str, float],
-        _each(MODES, Annotated[float, positive("TFLOP/s", _TERA)]),
-        rule(_PEAKS, bool),
-    ]
+    peak: Annotated[Mapping[str, float], _each(MODES, _TFLOPS), rule(_PEAKS, bool)]
     compute: Annotated[Mapping[str, float], _each(COMPUTE_KEYS, _SHARE)]
     relative: Annotated[Mapping[str, float], _each(RELATIVE_KEYS, _SHARE)]
     bandwidth_share: Annotated[Mapping[str, float], _each(SHARE_KEYS, _COPIES)]

@@ -107,7 +107,7 @@ def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with _modules(subject.model) as stack, _Spreading(stack) as spreading:
+        with _modules(subject.model) as stack, (spreading := _Spreading(stack)):
             subject.model(image)
         if spreading.op:
             break

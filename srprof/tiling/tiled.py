@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srprof.errors import InputError
-from srprof.tiling.grid import Tile, grid
+from srprof.tiling.grid import Span, Tile, grid
 from srprof.words import shape_text
 
 #: Called with the number of tiles that are done and the number of all.
@@ -160,9 +161,10 @@ def _scale(part: Tensor, tile: Tile) -> int:
 
 def _paste(whole: Tensor, part: Tensor, tile: Tile, scale: int) -> None:
     """Write what is kept of a tile's result into its place."""
-    there = [slice(scale * s.first, scale * s.last) for s in (tile.rows, tile.columns)]
-    here = [
-        slice(scale * (s.first - s.start), scale * (s.last - s.start))
-        for s in (tile.rows, tile.columns)
+    spans = (tile.rows, tile.columns)
+    rows, columns = (Span(*(scale * side for side in astuple(span))) for span in spans)
+    whole[..., rows.first : rows.last, columns.first : columns.last] = part[
+        ...,
+        rows.first - rows.start : rows.last - rows.start,
+        columns.first - columns.start : columns.last - columns.start,
     ]
-    whole[(..., *there)] = part[(..., *here)]

@@ -200,7 +200,7 @@ class Emulation:
         for tensor in filter(self._eligible, tree_leaves(values)):
             if tensor.dtype is torch.float32:
                 return torch.float32
-            if tensor.dtype is not lower:
+            if tensor.dtype != lower:
                 raise RuntimeError("Unexpected floating ScalarType in at::autocast::prioritize")
         return lower
 
