@@ -83,12 +83,10 @@ class Environment:
         return {name: sys.modules.pop(name) for name in new if self._is_ours(sys.modules[name])}
 
     def _stands_in_the_way(self, top: str) -> bool:
-        """Whether the folders have a module of this name, to be imported if there were no other.
-
-        A folder without `__init__.py` is one only where no other module is.
-        """
+        """Whether the folders have a module of this name, to be imported if there were no other."""
         if top in _OURS or top in sys.stdlib_module_names or top == "__main__":
             return False
+        # a folder without `__init__.py` is a module only where no other is
         bare = getattr(sys.modules.get(top), "__file__", None) is None
         return any(
             os.path.isfile(os.path.join(folder, f"{top}.py"))

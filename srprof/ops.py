@@ -4,9 +4,8 @@ Complexity, latency classes, workspace and advice look their facts up here. An o
 told by its shapes and by torch's tags, its scratch is unknown, and it is advised nothing.
 
 A multiply-accumulate (MAC) is one multiplication whose product is added to a sum: convolutions,
-matrix products and attention have them. Element-wise arithmetic, pooling, interpolation and data
-movement have none by this definition. An op whose MACs no rule gives is *uncounted*: it is
-reported, never taken for zero.
+matrix products and attention have them, and nothing else. An op whose MACs no rule gives is
+*uncounted*: it is reported, never taken for zero.
 """
 
 from __future__ import annotations
@@ -130,8 +129,7 @@ def argument(node: Node, position: int, default: Any) -> Any:
 def _is_elementwise(node: Node) -> bool:
     """Whether the output has the shape that element-wise arithmetic of the inputs would have.
 
-    Told by shapes, so that torch need not be asked: what has no matrix product, reduces nothing
-    and keeps its shape costs what element-wise arithmetic costs.
+    What keeps its shape costs what element-wise arithmetic costs; torch need not be asked.
     """
     shapes = [i.shape for i in node.inputs]
     if not shapes:

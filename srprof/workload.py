@@ -85,7 +85,11 @@ class Workload:
     def prepare(self, model: nn.Module, device: str) -> Instance:
         """A model as it was built, made ready for the call on the device."""
         fake = device == "cuda-fake"
-        _set_mode(model, self.training)
+        try:
+            model.train(self.training)
+        except NotImplementedError:  # of exported programs only the parts are switched
+            for module in model.modules():
+                module.training = self.training
         dtype = getattr(torch, self.dtype)
         if self.channels_last:
             model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
@@ -245,15 +249,6 @@ def _weights(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _set_mode(model: nn.Module, training: bool) -> None:
-    """`model.train(training)`; exported programs refuse, and then only their parts are switched."""
-    try:
-        model.train(training)
-    except NotImplementedError:
-        for module in model.modules():
-            module.training = training
-
-
 def copy_model(model: nn.Module, device: str) -> nn.Module:
     """A deep copy on the device, made without touching the original or doubling its weights.
 
@@ -269,7 +264,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
                 if isinstance(value, torch.Tensor) and id(value) not in memo:
                     memo[id(value)] = _twin(value, first, storages)
     try:
-        twin = _copy_module(model, memo)
+        twin: nn.Module = _copied(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
@@ -300,45 +295,35 @@ def moved(model: nn.Module, device: str) -> nn.Module:
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type, torch.dtype})
 
 
-def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """`copy.deepcopy` for modules, several times faster where a class does not say how."""
-    known: nn.Module | None = memo.get(id(module))
-    if known is not None:
-        return known
-    cls = type(module)
-    says_how = hasattr(cls, "__deepcopy__") or hasattr(cls, "__slots__")
-    says_how = says_how or cls.__reduce_ex__ is not object.__reduce_ex__
-    if says_how or not all(_from_torch(cls, name) for name in ("__getstate__", "__setstate__")):
-        return copy.deepcopy(module, memo)
-    twin = memo[id(module)] = cls.__new__(cls)
-    for name, value in vars(module).items():
-        if name != "_compiled_call_impl":  # as nn.Module.__getstate__ has it
-            vars(twin)[name] = _copy_value(value, memo)
-    return twin
-
-
-def _from_torch(cls: type[nn.Module], name: str) -> bool:
-    """Whether a method of pickling is torch's or Python's own and not the network's."""
-    method = getattr(cls, name, None)
-    return method is getattr(object, name, None) or (
-        getattr(method, "__module__", "").startswith("torch.nn.modules.")
-    )
-
-
-def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """`copy.deepcopy`, several times faster for modules where a class does not say how."""
     cls = type(value)
     if cls in _ATOMS or (cls is tuple and _ATOMS.issuperset(map(type, value))):
         return value
     if id(value) in memo:
         return memo[id(value)]
-    if isinstance(value, nn.Module):
-        return _copy_module(value, memo)
     if cls in (dict, OrderedDict):
         twin = memo[id(value)] = cls()
-        for key, item in value.items():
-            twin[_copy_value(key, memo)] = _copy_value(item, memo)
-        return twin
-    return copy.deepcopy(value, memo)
+        twin.update((_copied(key, memo), _copied(item, memo)) for key, item in value.items())
+    elif not isinstance(value, nn.Module) or _says_how(cls):
+        twin = copy.deepcopy(value, memo)
+    else:
+        twin = memo[id(value)] = cls.__new__(cls)
+        items = [item for item in vars(value).items() if item[0] != "_compiled_call_impl"]
+        vars(twin).update((name, _copied(item, memo)) for name, item in items)
+    return twin
+
+
+def _says_how(cls: type) -> bool:
+    """Whether a class of modules has slots, or methods of copying that are not torch's."""
+    methods = [getattr(cls, name, None) for name in ("__getstate__", "__setstate__")]
+    own = [m for m in methods if m is not getattr(object, getattr(m, "__name__", ""), None)]
+    return (
+        hasattr(cls, "__deepcopy__")
+        or hasattr(cls, "__slots__")
+        or cls.__reduce_ex__ is not object.__reduce_ex__
+        or not all(getattr(m, "__module__", "").startswith("torch.nn.modules.") for m in own)
+    )
 
 
 def _twin(

@@ -41,10 +41,8 @@ class NodeCost:
         copied: bytes of the input that the library first copies to make it contiguous.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
-        taps: of a convolution, the kernel's area; the product's depth is so many times its
-            channels.
-        channels: of a convolution, all of its input's and of its output's.
-        channels_last: a convolution's input has the channels innermost in memory.
+        taps, channels, channels_last: of a convolution, the kernel's area; channels of input and
+            output; whether the input has them innermost in memory.
         gathered: values that a resampling or pooling reads, each as often as it is read.
         row: elements over which one result of a layer norm is computed, else 0.
     """

@@ -46,7 +46,7 @@ class Complexity:
 
 def complexity(trace: Trace) -> Complexity:
     """Count a trace."""
-    first = next((e.info.shape for e in trace.inputs if e.info.shape), (1,))
+    first = next((e.info.shape for e in trace.inputs if e.info.shape), ())
     batch = first[0] if len(first) == 4 else 1
     convolutions = [call for call in trace.calls if call.kind in CONVOLUTIONS]
     node_macs = tuple(macs(node) for node in trace.nodes)

@@ -47,6 +47,7 @@ _SHARE = Annotated[float, share(1.5)]
 _CHANNELS = Annotated[float, rule("a whole number of channels", lambda n: n > 0 and n % 1 == 0)]
 _PEAKS = "a table of TFLOP/s by mode, such as float32 = 11.3"
 _TERA = 1e12
+_TFLOPS = Annotated[float, positive("TFLOP/s", _TERA)]
 
 _Layout = entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
 _Tensor = entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
@@ -115,11 +116,7 @@ class Profile(Shown):
     fitted: _Families = ()
     command: str = ""
     note: str = ""
-    peak: Annotated[
-        Mapping[str, float],
-        _each(MODES, Annotated[float, positive("TFLOP/s", _TERA)]),
-        rule(_PEAKS, bool),
-    ]
+    peak: Annotated[Mapping[str, float], _each(MODES, _TFLOPS), rule(_PEAKS, bool)]
     compute: Annotated[Mapping[str, float], _each(COMPUTE_KEYS, _SHARE)]
     relative: Annotated[Mapping[str, float], _each(RELATIVE_KEYS, _SHARE)]
     bandwidth_share: Annotated[Mapping[str, float], _each(SHARE_KEYS, _COPIES)]
@@ -180,17 +177,13 @@ def needs_calibration(name: str) -> bool:
 
 
 def profile_of(hardware: str) -> str | None:
-    """The packaged profile of a device that calls itself so; None if there is none for sure.
+    """The packaged profile of a device by torch's name of it; None if there is none for sure.
 
-    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`, and
-    `NVIDIA H100 PCIe` is no `NVIDIA H100 80GB HBM3`.
-
-    Args:
-        hardware: as `torch.cuda.get_device_properties(0).name` has it.
+    A profile is of one variant: `NVIDIA GeForce RTX 3090 Ti` is no `NVIDIA GeForce RTX 3090`.
     """
-    wanted = hardware.casefold()
     for name in profile_names():
-        if wanted in (known.casefold() for known in _packaged()[name].get("names", ())):
+        known = map(str.casefold, _packaged()[name].get("names", ()))
+        if hardware.casefold() in known:
             return name
     return None
 

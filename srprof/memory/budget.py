@@ -1,8 +1,7 @@
-"""The largest size within a budget: searches over a row of sizes that ask for as few as they can.
+"""The largest size within a budget: searches over a row of growing sizes, by index from 0.
 
-A size is an index from 0 in a row of growing sizes. What is asked for costs a trace each time, so
-the searches guess from what they know: activations grow with the image's area, and the most of
-several such sums is the peak. No torch.
+Each size that is asked for costs a trace, so the searches guess from what they know: activations
+grow with the image's area, and the most of several such sums is the peak. No torch.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Pure functions of the trace and the memory model; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from srprof.memory.model import MemoryModel, alive_at, held_span, last_needed, of_the_run, rounded
@@ -79,8 +78,10 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
     """Held tensors at the eager peak by variable, largest first."""
     groups: dict[tuple[str, str], list[HeldStorage]] = {}
     for held in held_at_peak(trace, memory):
-        variables = ", ".join(dict.fromkeys(_base(r.variable) for r in _together(held.references)))
-        groups.setdefault((held.holder.function, variables), []).append(held)
+        names = [reference.variable for reference in _together(held.references)]
+        lists = [name.partition("[")[0] or name for name in names]  # `feats` for `feats[2]`
+        group = held.holder.function, ", ".join(dict.fromkeys(lists))
+        groups.setdefault(group, []).append(held)
     siblings: dict[tuple[str, int, str], list[int]] = {}
     for index, storage in enumerate(trace.storages):
         if of_the_run(storage) and storage.birth >= 0:
@@ -94,8 +95,11 @@ def releases(trace: Trace, memory: MemoryModel) -> tuple[Release, ...]:
         for member in members:
             storages.update(siblings.get(_origin(trace, member.storage), [member.storage]))
         alone = list(eager)
-        for levels in (alone, remaining):
-            _release(trace, memory.granularity, storages, levels)
+        for storage in map(trace.storages.__getitem__, storages):
+            size = rounded(storage.nbytes, memory.granularity)
+            for node in held_span(storage, len(trace.nodes)):
+                alone[node] -= size
+                remaining[node] -= size
         by_variable.append(
             Release(
                 variable=variable,
@@ -118,11 +122,6 @@ def _together(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
     return own or references[:1]
 
 
-def _base(variable: str) -> str:
-    """The list of an item: `feats` for `feats[2]`."""
-    return variable.partition("[")[0] or variable
-
-
 def _origin(trace: Trace, storage: int) -> tuple[str, int, str]:
     """The source line and op that made a storage: the same in each call of a block."""
     birth = trace.storages[storage].birth
@@ -130,11 +129,3 @@ def _origin(trace: Trace, storage: int) -> tuple[str, int, str]:
         return "", 0, str(storage)
     node = trace.nodes[birth]
     return node.file, node.line, node.op
-
-
-def _release(trace: Trace, granularity: int, storages: Iterable[int], levels: list[int]) -> None:
-    """Take the storages out of the levels at the nodes where they are only held."""
-    for index in storages:
-        size = rounded(trace.storages[index].nbytes, granularity)
-        for node in held_span(trace.storages[index], len(trace.nodes)):
-            levels[node] -= size

@@ -29,14 +29,12 @@ _INTERVALS = 16
 
 #: Options of memory that is not the device's, of other streams or of CUDA graphs, and one that
 #: raises earlier where an allocation would fail anyway.
-_OPTIONS_NOT_SIMULATED = frozenset(
-    """
+_OPTIONS_NOT_SIMULATED = """
     graph_capture_record_stream_reuse pinned_free_catch_all pinned_max_cached_size_mb
     pinned_max_round_threshold_mb pinned_num_register_threads pinned_reserve_segment_size_mb
     pinned_use_background_threads pinned_use_cuda_host_register pinned_use_hip_host_register
     release_lock_on_cudamalloc release_lock_on_hipmalloc throw_on_cudamalloc_oom
-    """.split()
-)
+""".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +97,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings that torch would take from these environment variables.
-
-        Of several variables torch 2.13 reads one: the first that is set of those named here.
+        """The settings that torch takes from these variables: of 2.13, from the first that is set.
 
         Raises:
             InputError: as `parse`, naming the variable.

@@ -203,7 +203,7 @@ def loading_order(externals: Iterable[External]) -> list[External]:
 def _of_module(externals: Iterable[External], depth: int) -> Iterator[External]:
     """Those of a module so many names below the network, its children's first."""
     children: dict[str, list[External]] = {}
-    own = []
+    own: list[External] = []
     for external in externals:
         names = external.name.split(".")[depth:]
         (own if len(names) == 1 else children.setdefault(names[0], [])).append(external)

@@ -89,6 +89,7 @@ def locality(
         distance = reach(subject, expected)
         if isinstance(distance, str):
             return Locality(False, reason=distance)
+        # a comparison may have hidden the NaN from the distance, but not what the kernels reach
         return _proved(subject, tuple(sorted({distance, max(distance, expected)})), multiple)
 
 
@@ -102,10 +103,7 @@ def _give_data(copy: nn.Module, module: nn.Module) -> None:
 
 
 def _proved(subject: Subject, halos: tuple[int, ...], multiple: int | None) -> Locality:
-    """The first halo and smallest multiple with which tiles give the whole image's result.
-
-    A second halo is what the kernels reach, where a comparison hid the NaN from the first.
-    """
+    """The first halo and smallest multiple with which tiles give the whole image's result."""
     step = subject.rule.step or 1
     multiples = [step * a for a in _ALIGNMENTS] if multiple is None else [multiple]
     closest = inf
@@ -180,10 +178,8 @@ def _difference(whole: Tensor, tiled: Tensor) -> float:
 
 
 def _resized_to_the_image(subject: Subject) -> str:
-    """The first call that enlarges an image of another size by another number; "" if none does.
-
-    In multiples of all alignments there are no rests, which would make another number of one.
-    """
+    """The first call that enlarges an image of another size by another number; "" if none does."""
+    # in multiples of all alignments there are no rests, which would make another number of one
     unit = _ALIGNMENTS[-1] * (subject.rule.step or 1)
     first = -(-subject.rule.at_least(64) // unit)
     sides = [unit * count for count in (first, first + 1, first + 3)]

@@ -75,10 +75,7 @@ def _spread(subject: Subject, axis: int, distance: int) -> int | None:
 
 
 def kernels_reach(subject: Subject) -> int:
-    """How far the convolutions and pooling on the longest path look, in LR pixels.
-
-    It is no bound, since other calls look around too.
-    """
+    """How far convolutions and pooling on the longest path look, in LR pixels; it is no bound."""
     side = subject.rule.at_least(64)
     try:
         return ceil(_longest_path(subject.trace(side), side))
@@ -110,7 +107,7 @@ def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with _modules(subject.model) as stack, _Spreading(stack) as spreading:
+        with _modules(subject.model) as stack, (spreading := _Spreading(stack)):
             subject.model(image)
         if spreading.op:
             break

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srprof.errors import InputError
-from srprof.tiling.grid import Tile, grid
+from srprof.tiling.grid import Span, Tile, grid
 from srprof.words import shape_text
 
 #: Called with the number of tiles that are done and the number of all.
@@ -20,16 +21,14 @@ class Tiled(nn.Module):
     """A network of one image to one image, run on tiles whose results are put together.
 
     Shapes: (N, C, H, W) to (N, C', sH, sW), where s, a whole number, is found from the first
-    tile. An image that is no larger than a tile goes through the network as it is. Each tile is
-    a copy, so a network may change its input in place; beside the image and the result only
-    one tile's tensors are alive. The state dict is the network's, with its keys.
+    tile. Each tile is a copy, so a network may change its input in place; beside the image and the
+    result only one tile's tensors are alive. The state dict is the network's, with its keys.
 
     Args:
         module: the network.
         tile: LR height and width that it is given at a time, halo included; one number is both.
-        halo: LR pixels around what is kept of a tile; None finds the network's own, and proves
-            on random images that the result is the whole image's. A halo that is given is taken
-            as it is, for networks that are not local too: then the result is an approximation.
+        halo: LR pixels around what is kept of a tile; None finds and proves the network's own. One
+            that is given is taken as it is: of a network that is not local it approximates.
         multiple: tiles start at multiples of it; None is what was found with the halo, else 1.
         progress: called after each tile; it is left out when the module is pickled.
 
@@ -162,9 +161,10 @@ def _scale(part: Tensor, tile: Tile) -> int:
 
 def _paste(whole: Tensor, part: Tensor, tile: Tile, scale: int) -> None:
     """Write what is kept of a tile's result into its place."""
-    there = [slice(scale * s.first, scale * s.last) for s in (tile.rows, tile.columns)]
-    here = [
-        slice(scale * (s.first - s.start), scale * (s.last - s.start))
-        for s in (tile.rows, tile.columns)
+    spans = (tile.rows, tile.columns)
+    rows, columns = (Span(*(scale * side for side in astuple(span))) for span in spans)
+    whole[..., rows.first : rows.last, columns.first : columns.last] = part[
+        ...,
+        rows.first - rows.start : rows.last - rows.start,
+        columns.first - columns.start : columns.last - columns.start,
     ]
-    whole[(..., *there)] = part[(..., *here)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -127,14 +127,12 @@ class Emulation:
             self._copies.clear()
             _active = outer
 
-    @contextmanager
-    def resumed(self) -> Iterator[None]:
+    def resumed(self) -> AbstractContextManager[None]:
         """Inside a dispatch mode, which switches autocast off: on again for the calls in a call.
 
         Not if that call was cast itself; then torch makes its inner calls as they are.
         """
-        with nullcontext() if self._inside else _switched_on():
-            yield
+        return nullcontext() if self._inside else _switched_on()
 
     def call(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, object]) -> Any:
         """A listed call, with its operands cast if a region is on."""
@@ -202,7 +200,7 @@ class Emulation:
         for tensor in filter(self._eligible, tree_leaves(values)):
             if tensor.dtype is torch.float32:
                 return torch.float32
-            if tensor.dtype is not lower:
+            if tensor.dtype != lower:
                 raise RuntimeError("Unexpected floating ScalarType in at::autocast::prioritize")
         return lower
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from weakref import WeakSet
 
@@ -76,10 +76,7 @@ class StandIn:
 
     @contextmanager
     def on_meta(self) -> Iterator[None]:
-        """While a model is built for the meta device and runs on it."""
-        if not self.answering:
-            yield
-            return
+        """While a model is built for the meta device and runs on it, and gets what it asks for."""
         with self.emulation.active(), _OnMeta(self):
             yield
 
@@ -233,11 +230,7 @@ def times_put() -> int:
     return 0 if _current is None else _current.put
 
 
-@contextmanager
-def standing_in(device: str) -> Iterator[None]:
+def standing_in(device: str) -> AbstractContextManager[None]:
     """Give the code the meta device for a GPU, where it asked for one and runs on meta."""
-    if _current is None or device != "meta":
-        yield
-    else:
-        with _current.on_meta():
-            yield
+    stand_in = _current if device == "meta" else None
+    return stand_in.on_meta() if stand_in and stand_in.answering else nullcontext()

@@ -1,7 +1,7 @@
 """Who holds it: the variables that reference each storage at one node.
 
-A second run of the same workload stops at that node and looks through the frames that are on
-the stack: their locals, and what lists, dicts, objects and modules reached from them hold.
+A second run of the same workload stops at that node and looks through the locals of the frames on
+the stack, and through what lists, dicts, objects and modules reached from them hold.
 """
 
 from __future__ import annotations
@@ -286,11 +286,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
-    """The nearest named thing that leads to each storage's tensors: a global, class or closure.
-
-    Args:
-        level: tensors, each with "" and its storage.
-    """
+    """The nearest global, class or closure that leads to tensors, each given with its storage."""
     globals_of = {
         id(vars(m)): m.__name__ for m in list(sys.modules.values()) if isinstance(m, ModuleType)
     }

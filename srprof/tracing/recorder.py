@@ -249,10 +249,9 @@ class Recorder(TorchDispatchMode):
         return list(dict.fromkeys(storages))
 
     def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
-        """Make the call, with main-memory tensors beside the model's brought to the meta device.
+        """Make the call, with main-memory tensors (made without `device=`) brought to meta.
 
-        Such a mixture is what a tensor made without `device=` gives. The call goes on as if it
-        had been made on the model's device; the trace names the op.
+        The trace names the op.
         """
         result = shortcut(func, args, kwargs)
         if result is not NotImplemented:

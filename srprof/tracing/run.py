@@ -245,12 +245,9 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
 
 
 def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
-    """Build a model as a program does, on the CPU but for what its constructor puts on the GPU.
-
-    Autograd is on, as it is wherever nobody switched it off.
-    """
+    """Build a model as a program does, on the CPU but for what its constructor puts on the GPU."""
     recorder = Recorder(nn.Module(), "meta")
-    with recording(recorder, grad=True):
+    with recording(recorder, grad=True):  # as it is wherever nobody switched autograd off
         model = workload.build("cpu")
     recorder.settle(None)
     recorder.ledger.mark_caches()
