@@ -297,7 +297,7 @@ _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type, tor
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     """`copy.deepcopy`, several times faster for modules where a class does not say how."""
-    cls = type(value)
+    cls: Any = type(value)
     if cls in _ATOMS or (cls is tuple and _ATOMS.issuperset(map(type, value))):
         return value
     if id(value) in memo:
@@ -314,7 +314,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return twin
 
 
-def _says_how(cls: type) -> bool:
+def _says_how(cls: Any) -> bool:
     """Whether a class of modules has slots, or methods of copying that are not torch's."""
     methods = [getattr(cls, name, None) for name in ("__getstate__", "__setstate__")]
     own = [m for m in methods if m is not getattr(object, getattr(m, "__name__", ""), None)]

@@ -73,7 +73,7 @@ class Plan:
             file = f"<lean {self.name} {next(_numbers)}>"
             source = self.source
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-            names: dict[str, object] = {"aten": torch.ops.aten, "constants": self.constants}
+            names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}
             names |= {"torch": torch, "operator": operator, "math": math}
             exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"

@@ -197,10 +197,11 @@ class Emulation:
 
     def _widest(self, values: Any, lower: torch.dtype) -> torch.dtype:
         """The dtype of a call that promotes: float32 from the first operand on that has it."""
-        for tensor in filter(self._eligible, tree_leaves(values)):
-            if tensor.dtype is torch.float32:
-                return torch.float32
-            if tensor.dtype != lower:
+        dtypes: list[torch.dtype] = [t.dtype for t in tree_leaves(values) if self._eligible(t)]
+        for dtype in dtypes:
+            if dtype is torch.float32:
+                return dtype
+            if dtype != lower:
                 raise RuntimeError("Unexpected floating ScalarType in at::autocast::prioritize")
         return lower
 
