@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.liveness import Liveness, liveness
-from srprof.leaning.passes import Arranged, arrange
+from srprof.leaning.passes import Arranged, Rewrites, arrange
 from srprof.leaning.source import body, name_of
 
 _numbers = count()
@@ -130,9 +130,24 @@ def make_plan(
     passes: tuple[str, ...],
 ) -> Plan:
     """A plan made by these passes, for the lowest peak in this call."""
+    return make_plans(network, captured, args, kwargs, [passes])[0]
+
+
+def make_plans(
+    network: nn.Module,
+    captured: Captured,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    choices: Sequence[tuple[str, ...]],
+) -> list[Plan]:
+    """A plan for each choice of passes."""
     leaves, call = flatten(args, kwargs)
-    arranged = arrange(captured.graph, passes, _reader(network, captured, leaves))
-    return _plan(captured, _lines(arranged, captured), leaves, call, type(network).__name__)
+    rewrites = Rewrites(captured.graph, _reader(network, captured, leaves))
+    name = type(network).__name__
+    return [
+        _plan(captured, _lines(arrange(rewrites, passes), captured), leaves, call, name)
+        for passes in choices
+    ]
 
 
 def _plan(
