@@ -15,12 +15,14 @@ import torch
 from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate, map_arg
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import first_line
 from srprof.leaning.capture import RefusedError, stand_in, tensors
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
+from srprof.tracing.meta_kernels import shortcut
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -131,7 +133,8 @@ class _Reader:
         args, kwargs = map_aggregate((node.args, node.kwargs), self._value)
         target: Any = node.target
         try:
-            result = target(*args, **kwargs)
+            with _Shortcuts():
+                result = target(*args, **kwargs)
         except Exception as error:
             reason = f"{target} does not run on meta tensors ({first_line(error)})"
             raise RefusedError(reason) from error
@@ -191,6 +194,16 @@ class _Reader:
         )
         same = one == other and _shape(argument) == _shape(node)
         return same and before.storage_offset() == 0 and self.extents[old] == self.extents[new]
+
+
+class _Shortcuts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's metaclass hook
+    """Answers plain calls on meta tensors at once, as the tracer does."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = shortcut(func, args, kwargs or {})
+        return func(*args, **(kwargs or {})) if result is NotImplemented else result
 
 
 def _extent(node: FxNode) -> str:

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.liveness import liveness
-from srprof.leaning.passes import arrange
+from srprof.leaning.passes import Rewrites, arrange
 from srprof.leaning.source import body, name_of
 
 _numbers = count()
@@ -130,6 +130,17 @@ def make_plan(
     passes: tuple[str, ...],
 ) -> Plan:
     """A plan made by these passes, for the lowest peak in this call."""
+    return make_plans(network, captured, args, kwargs, [passes])[0]
+
+
+def make_plans(
+    network: nn.Module,
+    captured: Captured,
+    args: Sequence[Any],
+    kwargs: Kwargs,
+    choices: Sequence[tuple[str, ...]],
+) -> list[Plan]:
+    """A plan for each choice of passes."""
     leaves, call = flatten(args, kwargs)
     constants = captured.constants
 
@@ -140,9 +151,13 @@ def make_plan(
     def text(name: str) -> str:
         return f'constants["{name}"]' if name in constants else path(name)
 
-    arranged = arrange(captured.graph, passes, lambda graph: liveness(graph, value, leaves))
-    lines = body(arranged.graph, arranged.order, text, captured.result)
-    return _plan(captured, lines, leaves, call, type(network).__name__)
+    rewrites = Rewrites(captured.graph, lambda graph: liveness(graph, value, leaves))
+    name, plans = type(network).__name__, []
+    for passes in choices:
+        arranged = arrange(rewrites, passes)
+        lines = body(arranged.graph, arranged.order, text, captured.result)
+        plans.append(_plan(captured, lines, leaves, call, name))
+    return plans
 
 
 def _plan(

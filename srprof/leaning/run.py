@@ -17,7 +17,7 @@ from srprof.call import call_of
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
-from srprof.leaning.plan import capture_call, make_plan
+from srprof.leaning.plan import capture_call, make_plans
 from srprof.shown import Shown
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
@@ -130,12 +130,13 @@ def savings(
         tiling = tiles and _local(model, workload.name, tiles)
         with _naming(workload):
             captured = capture_call(model.requires_grad_(False), args, kwargs)
-    for count in range(1, len(passes) + 1):
-        module = Lean(model, level, passes[:count])
-        with _naming(workload):
-            module.plans = [make_plan(model, captured, args, kwargs, module.passes)]
+            choices = [passes[: count + 1] for count in range(len(passes))]
+            plans = make_plans(model, captured, args, kwargs, choices)
+    for plan, chosen in zip(plans, choices, strict=True):
+        module = Lean(model, level, chosen)
+        module.plans = [plan]
         after = _analyzed(workload, module)
-        stages.append(Stage(passes[count - 1], _peaks(after)))
+        stages.append(Stage(chosen[-1], _peaks(after)))
     if tiles is None or tiling is None:
         return Savings(tuple(stages), before, after, module)
     after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))

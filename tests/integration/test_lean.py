@@ -7,6 +7,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,13 +18,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import srprof
-from srprof import models, spec
+from srprof import models
 from srprof.call import Call
 from srprof.leaning import capture
 from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
-from srprof.leaning.run import savings
-from srprof.loading import load_factory
+from srprof.leaning.run import Savings, savings
 from srprof.memory.model import memory_model
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes
@@ -48,9 +48,11 @@ PEAKS = {
 #: At which the CPU's allocator is asked.
 SHAPE = (1, 3, 128, 128)
 
-tabled = pytest.mark.parametrize("name", list(PEAKS))
 levels = pytest.mark.parametrize("level", ["exact", "equivalent"])
-listed = pytest.mark.parametrize("network", models.ZOO, ids=lambda network: network.name)
+#: What is not in the table, whose outputs are compared there.
+others = pytest.mark.parametrize(
+    "network", [n for n in models.ZOO if n.name not in PEAKS], ids=lambda network: network.name
+)
 
 some = settings(max_examples=25)
 
@@ -123,10 +125,15 @@ def compare(network: nn.Module, lean: nn.Module, *shapes: tuple[int, ...]) -> fl
     return found
 
 
-@tabled
-@levels
-def test_the_issues_table(name: str, level: str):
-    found = savings(resolve(Call(name, ((1, 3, 510, 510),))), level)
+@pytest.fixture(scope="module", params=product(PEAKS, LEVELS), ids="-".join)
+def lean_at_510(request: pytest.FixtureRequest) -> tuple[str, str, Savings]:
+    """A network, a level, and what it saves at 510x510: made once for all that is asked of it."""
+    name, level = request.param
+    return name, level, savings(resolve(Call(name, ((1, 3, 510, 510),))), level)
+
+
+def test_the_issues_table(lean_at_510: tuple[str, str, Savings]):
+    name, level, found = lean_at_510
     eager, exact, equivalent = PEAKS[name]
     peaks = [stage.peaks["eager"] for stage in found.stages]
     assert round(peaks[0] / MIB, 2) == eager
@@ -137,20 +144,16 @@ def test_the_issues_table(name: str, level: str):
     assert peaks[-1] == found.after.memory.eager.nbytes
 
 
-@tabled
-@levels
-def test_the_cpus_allocator_agrees(name: str, level: str):
+def test_the_cpus_allocator_agrees(lean_at_510: tuple[str, str, Savings]):
     """At 128x128 the allocator's peak falls, and is the analysis' at op boundaries, to the byte.
 
     Within a call it can be higher by what oneDNN takes for itself there.
     """
-    torch.manual_seed(0)
-    network = load_factory(spec.parse(name))().eval()
-    lean = srprof.lean(network, SHAPE, level=level)
+    lean = lean_at_510[2].lean
     image = torch.rand(SHAPE)
-    there = image.nbytes + sum(t.nbytes for t in (*network.parameters(), *network.buffers()))
+    there = image.nbytes + sum(t.nbytes for t in (*lean.parameters(), *lean.buffers()))
     taken, at_boundaries = [], []
-    for module in (network, lean):
+    for module in (lean.network, lean):
         measured = srprof.measure(module, SHAPE, device="cpu", repeat=0).memory.warm
         assert measured.max_allocated is not None
         taken.append(measured.max_allocated)
@@ -164,20 +167,20 @@ def test_the_cpus_allocator_agrees(name: str, level: str):
     assert taken[1] < taken[0]
 
 
-@listed
+def test_outputs_stay(lean_at_510: tuple[str, str, Savings]):
+    """To the bit, or up to rounding."""
+    _, level, found = lean_at_510
+    shapes = [(1, 3, 24, 24), (1, 3, 21, 27), (2, 3, 20, 19)]
+    limit = 0 if level == "exact" else 1e-5
+    assert compare(found.lean.network.eval(), found.lean, *shapes) <= limit
+
+
+@others
 def test_outputs_of_the_zoo_stay_to_the_bit(network):
     torch.manual_seed(0)
     module = network.load()().eval()
     shapes = [(1, network.channels, 20, 20), (1, network.channels, 17, 23)]
     assert compare(module, srprof.lean(module, shapes[0]), *shapes) == 0
-
-
-@tabled
-def test_outputs_stay_up_to_rounding(name: str):
-    torch.manual_seed(0)
-    module = load_factory(spec.parse(name))().eval()
-    shapes = [(1, 3, 24, 24), (1, 3, 21, 27), (2, 3, 20, 19)]
-    assert compare(module, srprof.lean(module, shapes[0], level="equivalent"), *shapes) <= 1e-5
 
 
 @some
