@@ -272,9 +272,9 @@ def test_a_network_that_cannot_be_exported_is_advised(tmp_path):
     [
         (["--budget", "400"], "the unit is missing"),
         (["--budget", "lots"], "--budget"),
-        (["--budget", "0MiB"], "positive"),
+        (["--budget", "0MiB"], "--budget: budget '0MiB': give a size of at least one byte"),
         (["--memory", "reserved"], "--memory"),
-        (["--granularity", "0"], "granularity 0"),
+        (["--granularity", "0"], "--granularity: '0'"),
         (["--level", "most"], "--level"),
         (["-o", "/no/such/folder/x"], "no folder"),
     ],

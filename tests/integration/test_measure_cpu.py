@@ -400,10 +400,10 @@ def test_json_and_text_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (["--repeat", "-1"], "--repeat -1: give a whole number of at least 0"),
-        (["--warmup", "-1"], "--warmup -1: give a whole number of at least 0"),
-        (["--threads", "0"], "--threads 0: give a whole number of at least 1"),
-        (["--repeat", "many"], "invalid int value: 'many'"),
+        (["--repeat", "-1"], "--repeat: '-1': give a whole number of at least 0"),
+        (["--warmup", "-1"], "--warmup: '-1': give a whole number of at least 0"),
+        (["--threads", "0"], "--threads: '0': give a whole number of at least 1"),
+        (["--repeat", "many"], "--repeat: 'many': give a whole number"),
         (["--protocol", "fast"], "invalid choice: 'fast'"),
         (["--flush-l2"], "flushing the L2 cache is for CUDA"),
         (["--device", "tpu"], "device 'tpu' is not one of cpu, cuda, cuda:N"),

@@ -260,7 +260,7 @@ def test_from_python(net, tmp_path):
         (["--metric", "speed"], "unknown"),
         (["--metric", "latency"], "give --profile too"),
         (["--profile", "gtx9"], "gtx9"),
-        (["--jobs", "0"], "--jobs 0"),
+        (["--jobs", "0"], "--jobs: '0'"),
         (["--jobs", "some"], "--jobs"),
         (["-o", "/no/such/folder/x.csv"], "no folder"),
         (["-o", "table.xyz"], "ends in .csv"),

@@ -242,12 +242,9 @@ def test_a_network_with_several_results(tmp_path, capsys):
         ("fmen_s --train --profile h100", "--profile is of a forward pass"),
         ("fmen_s --train --view nodes", "--view is of a forward pass"),
         ("fmen_s --train --format perfetto", "--format perfetto is of a forward pass"),
-        ("fmen_s --train --batch 0", "argument --batch: '0': give a whole number of at least 1"),
+        ("fmen_s --train --batch 0", "--batch: '0': give a whole number of at least 1"),
         ("fmen_s --batch 2 --input 1x3x8x8", "has a batch of its own"),
-        (
-            "fmen_s --train --granularity 0",
-            "argument --granularity: '0': give a whole number of at least 1",
-        ),
+        ("fmen_s --train --granularity 0", "--granularity: '0': give a whole number of at least 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message, capsys):

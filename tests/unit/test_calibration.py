@@ -332,7 +332,7 @@ def test_a_busy_machine_keeps_the_old_profile(machine, capsys):
     [
         (("-o", "mine.txt"), "mine.txt: name a file that ends in .toml"),
         (("-o", "gone/mine.toml"), "gone"),
-        (("--threads", "0"), "--threads 0"),
+        (("--threads", "0"), "--threads: '0'"),
         (("--device", "tpu"), "'tpu'"),
     ],
 )
