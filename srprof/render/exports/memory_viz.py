@@ -52,7 +52,7 @@ def _frames(event: Event, analysis: Analysis) -> list[JsonObject]:
         image = event.image
         when = "loading the network" if image is None else f"before or after image {image}"
         return [{"filename": "", "line": 0, "name": when}]
-    constructor = analysis.program and analysis.program.construction
+    constructor = analysis.program.construction if analysis.program else None
     trace = constructor if event.image is None else analysis.runs[event.image]
     assert trace is not None
     node = trace.nodes[event.node]
