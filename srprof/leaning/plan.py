@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -77,7 +77,8 @@ class Plan:
             names |= {"torch": torch, "operator": operator, "math": math}
             exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"
-            self._compiled = names["forward"], compile(condition, file, "eval")
+            forward = cast(Callable[..., Any], names["forward"])
+            self._compiled = forward, compile(condition, file, "eval")
         return self._compiled
 
     def __getstate__(self) -> dict[str, object]:

@@ -93,10 +93,9 @@ def roofline(analysis: Analysis) -> Figure:
         lowest = min(*(p.speed for p in placed), estimate.profile.bandwidth * left)
         axes.set_xlim(left, right)
         axes.set_ylim(lowest / 2, 4 * max(roofs(estimate).values()))
-        _draw_points(axes, placed)
+        entries = _draw_points(axes, placed)
         slopes = _draw_roofs(axes, estimate, left, right)
-        handles, labels = _legend(axes)
-        figure.legend(handles, labels, title=_CAPTION, title_fontsize=8, ncols=2, **_LEGEND)
+        figure.legend(handles=entries, title=_CAPTION, title_fontsize=8, ncols=2, **_LEGEND)
         figure.draw_without_rendering()  # only now the slopes' angle is known
         for text, bandwidth in slopes:
             text.set_rotation(_angle(axes, left, right, bandwidth))
@@ -116,34 +115,29 @@ def roofs(estimate: Estimate) -> dict[str, float]:
     return modes or dict(estimate.profile.peak)
 
 
-def _draw_points(axes: Axes, placed: Sequence[Point]) -> None:
+def _draw_points(axes: Axes, placed: Sequence[Point]) -> list[Line2D]:
+    """The legend's entries: a marker of one size for each family."""
+    from matplotlib.lines import Line2D
+
     slowest = placed[0].seconds
     by_family: dict[str, list[Point]] = {}
     for point in placed:
         by_family.setdefault(point.family, []).append(point)
     totals = {family: sum(p.seconds for p in members) for family, members in by_family.items()}
+    entries = []
     for order, family in enumerate(sorted(totals, key=lambda family: -totals[family])):
         look, members = LOOKS[family], by_family[family]
-        count = f"{len(members)} node{'s' if len(members) > 1 else ''}"
         axes.scatter(
             [p.intensity for p in members], [p.speed for p in members],
             s=[max(_SMALLEST, _LARGEST * p.seconds / slowest) for p in members],
             c=look.color, marker=look.marker, alpha=0.55, edgecolors="white", linewidths=0.6,
-            zorder=3 + order, label=f"{look.label}: {count}, {1e3 * totals[family]:.2f} ms",
+            zorder=3 + order,
         )  # fmt: skip
-
-
-def _legend(axes: Axes) -> tuple[list[Line2D], list[str]]:
-    """A marker of one size for each family, with its label."""
-    from matplotlib.lines import Line2D
-
-    labels = [str(label) for label in axes.get_legend_handles_labels()[1]]
-    looks = {look.label: look for look in LOOKS.values()}
-    handles = [
-        Line2D([], [], linestyle="", marker=look.marker, color=look.color, markersize=8)
-        for look in (looks[label.partition(":")[0]] for label in labels)
-    ]
-    return handles, labels
+        count = f"{len(members)} node{'s' if len(members) > 1 else ''}"
+        label = f"{look.label}: {count}, {1e3 * totals[family]:.2f} ms"
+        mark: Any = {"marker": look.marker, "color": look.color, "markersize": 8}
+        entries.append(Line2D([], [], linestyle="", label=label, **mark))
+    return entries
 
 
 def _draw_roofs(
