@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import replacing
 
 #: How the name of an image file ends.
@@ -42,7 +43,8 @@ class Picture:
 
 def to_bits8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Values from 0 to 255 rounded, and what lies beyond taken to the end: uint8."""
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return rounded
 
 
 def read_image(path: str | Path) -> Picture:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from srprof.call import Call
 from srprof.sweeping.grid import Configuration
-from srprof.sweeping.worker import Task
 
 #: A row's cells by column: arguments and figures.
 Row = Mapping[str, object]
@@ -21,6 +19,7 @@ class SweepPlan:
     Attributes:
         call: the SPEC without the grid's arguments, and the format; without inputs.
         profile: name or path of that for `latency_ms`. basis: what the rows depend on beside these.
+        folder: where relative paths begin.
     """
 
     call: Call
@@ -29,12 +28,13 @@ class SweepPlan:
     metrics: tuple[str, ...]
     profile: str | None
     basis: Mapping[str, object]
+    folder: str
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Of the table."""
         return (*self.arguments, "input", *self.metrics, "error")
 
-    def task(self, some: Sequence[Configuration]) -> Task:
-        """A task for some of the configurations."""
-        return Task(tuple(some), self.metrics, self.call, self.profile, os.getcwd())
+    def part(self, some: Sequence[Configuration]) -> SweepPlan:
+        """The plan of some of the configurations: a worker's task."""
+        return replace(self, configurations=tuple(some))

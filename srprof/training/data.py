@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import replacing
 from srprof.progress import Progress, silent
 from srprof.quality.images import image_files, read_image, to_bits8
