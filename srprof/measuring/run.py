@@ -183,12 +183,7 @@ def run_measurement(
     # what the challenge's script sets before it loads a model, which may set it otherwise
     settings = [(torch.backends.cudnn, "benchmark", False)] if passes.protocol == "ntire" else []
     try:
-        with (
-            replaced(settings),
-            backend.active(),
-            isolated(draft.notes),
-            workload.environment(),
-        ):
+        with replaced(settings), backend.active(), isolated(draft.notes), workload.environment():
             try:
                 instance = backend.measure_memory(workload, draft, progress)
             finally:

@@ -21,7 +21,7 @@ from srprof.progress import Progress, silent
 from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
 from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
-from srprof.sweeping.record import Row, SweepPlan
+from srprof.sweeping.record import Row, SweepPlan, frame
 from srprof.sweeping.worker import Result
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ def sweep(
     plan = make_plan(call, arguments or {}, metrics, renamed(profile, device))
     with Journal(None if journal is None else Path(journal), plan.basis) as kept:
         rows = rows_of(plan, kept, jobs=jobs, dask=dask)
-    from srprof.sweeping.frame import frame
-
     return frame(plan, rows)
 
 

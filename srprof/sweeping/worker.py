@@ -70,8 +70,8 @@ def _values(task: SweepPlan, configuration: Configuration) -> dict[str, int | fl
 
     call = replace(task.call, spec=configuration.spec, inputs=(configuration.shape,))
     analysis = analyze(trace_call(call, holders=False), profile=task.profile)
-    values = {name: analysis.value(name) for name in task.metrics}
-    return {name: value for name, value in values.items() if value is not None}
+    values = ((name, analysis.value(name)) for name in task.metrics)
+    return {name: value for name, value in values if value is not None}
 
 
 def warm_up() -> None:

@@ -52,11 +52,7 @@ class Dataset:
         return hashlib.sha256(repr((self.scale, images)).encode()).hexdigest()[:16]
 
 
-def load_dataset(
-    config: TrainingConfig,
-    scale: int,
-    progress: Progress = silent,
-) -> Dataset:
+def load_dataset(config: TrainingConfig, scale: int, progress: Progress = silent) -> Dataset:
     """Read the images of a run, and make their LR by bicubic downsampling, in 8 bits.
 
     Raises:
