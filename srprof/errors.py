@@ -5,9 +5,6 @@ Every message is one line that says what is wrong and how to mend it.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 
 class SrprofError(Exception):
     """Base of every error that srprof raises on purpose."""
@@ -17,15 +14,6 @@ class SrprofError(Exception):
 
 class InputError(SrprofError):
     """The user's input is wrong: a SPEC, a size, an option, an output path."""
-
-
-def needed(module: str, what: str, extra: str) -> Any:
-    """A module of an optional package; an InputError says what needs it, and what to install."""
-    try:
-        importlib.import_module(module.partition(".")[0])
-        return importlib.import_module(module)
-    except ImportError:
-        raise InputError(f"{what}: pip install 'srprof[{extra}]'") from None
 
 
 class DeviceMemoryError(InputError):

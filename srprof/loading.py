@@ -218,6 +218,15 @@ def _load_checkpoint(path: str) -> nn.Module:
     return model
 
 
+def needed(module: str, what: str, extra: str) -> Any:
+    """A module of an optional package; an InputError says what needs it, and what to install."""
+    try:
+        importlib.import_module(module.partition(".")[0])
+        return importlib.import_module(module)
+    except ImportError:
+        raise InputError(f"{what}: pip install 'srprof[{extra}]'") from None
+
+
 def recognised(state: Mapping[str, Tensor], path: str) -> tuple[Network, nn.Module] | None:
     """The zoo's network that a state dict belongs to, with its weights; None if no zoo knows it.
 

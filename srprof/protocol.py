@@ -69,10 +69,9 @@ def _of_images(folder: str) -> tuple[Size, ...]:
         if path.suffix.lower() in _IMAGES:
             try:
                 with Image.open(path) as image:
-                    width, height = image.size
+                    found.append((image.height, image.width))
             except OSError as error:
                 raise InputError(f"{path} cannot be read as an image; take it out") from error
-            found.append((height, width))
     return tuple(found)
 
 

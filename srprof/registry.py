@@ -56,8 +56,7 @@ class Network:
         title: one line that says what it is.
         scale: upscaling factor by default, None if it has none; scales: all that it exists at.
         width: channels of the trunk's feature maps (the paper's C).
-        channels: channels of the input image.
-        aliases: other names.
+        channels: channels of the input image. aliases: other names.
         row: the rows of the tables that have its published figures.
         published: figures as printed there, by scale and then by measure.
         conventions: how figures were counted that srprof counts otherwise.

@@ -138,12 +138,9 @@ def _cpu_cache() -> float:
 
 
 def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
-    capability = tuple(int(part) for part in (hardware.capability or "0.0").split("."))
-    dtypes = {"float32": "float32"}
-    if capability >= (7, 0):
-        dtypes["float16"] = "float16"
-    if capability >= (8, 0):
-        dtypes["bfloat16"] = "bfloat16"
+    capability = hardware.compute_capability or (0, 0)
+    since = {"float32": (0, 0), "float16": (7, 0), "bfloat16": (8, 0)}
+    dtypes = {dtype: dtype for dtype, first in since.items() if capability >= first}
     peaks = roofs(8192, 0, 2**28, dtypes)
     if capability >= (8, 0):
         name, shapes = "product of 8192x8192, tf32", ((8192, 8192),) * 2
@@ -164,8 +161,7 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
             _parameter("wave", 1e-6, 1e-8, 1e-4),
             _parameter("gather", 5e11, 1e9, 1e14),
         ]
-    index = int(cuda.current_device())
-    properties = cuda.get_device_properties(index)
+    properties = cuda.get_device_properties(int(cuda.current_device()))
     cache = getattr(properties, "L2_cache_size", 0)
     fitted = "Fitted to the benches"
     read = "torch.cuda.get_device_properties"

@@ -89,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
     from srprof.progress import TerminalProgress
     from srprof.render.figures.pareto import axes_of, write_pareto
     from srprof.render.views.sweep import document
-    from srprof.sweeping.frame import check_parquet, parquet
     from srprof.sweeping.grid import parse_sets
     from srprof.sweeping.journal import Journal
+    from srprof.sweeping.record import check_parquet, parquet
     from srprof.sweeping.run import make_plan, rows_of
 
     if format_of(args) == "parquet":

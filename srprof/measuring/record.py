@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from srprof.codec import JsonObject, encode
+from srprof.cost.roofline import Estimate
 from srprof.errors import InputError
 from srprof.files import RecordFile
 from srprof.inputs import TensorSpec
@@ -86,8 +87,7 @@ class Flags:
     """torch's settings while a figure was taken; None is unknown.
 
     Attributes:
-        threads: of torch's own pool.
-        allocator: torch's name of the CUDA allocator ("native").
+        threads: of torch's own pool. allocator: torch's name of the CUDA allocator ("native").
         environment: the variables that are set and change memory or speed.
     """
 
@@ -340,6 +340,25 @@ def workspace_by_op(nodes: Iterable[NodeFacts]) -> tuple[OpWorkspace, ...]:
             by_op.setdefault(node.op, []).append(node)
     workspaces = (OpWorkspace(op, len(n), n[0].workspace, n[0].index) for op, n in by_op.items())
     return tuple(sorted(workspaces, key=lambda w: (-w.largest, w.op)))
+
+
+@dataclass(frozen=True, repr=False)
+class Timing(Shown):
+    """What was timed, where, and what was predicted; None where no profile was at hand."""
+
+    view = "timing"
+
+    trace: Trace
+    device: Device
+    latency: Latency
+    predicted: Estimate | None
+
+    @property
+    def difference(self) -> float | None:
+        """Predicted over measured median, less 1."""
+        if self.predicted is None:
+            return None
+        return 1e3 * self.predicted.seconds / self.latency.summary.median - 1
 
 
 _COMMAND = "srprof measure SPEC --format json -o FILE"

@@ -18,10 +18,9 @@ from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, new_instance
-from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol
+from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol, Timing
 from srprof.measuring.search import largest_image
 from srprof.measuring.settings import now, read_versions
-from srprof.measuring.timing import Timing
 from srprof.progress import Progress, silent
 from srprof.tracing.isolation import isolated, replaced
 from srprof.tracing.recorder import call_model
@@ -184,12 +183,7 @@ def run_measurement(
     # what the challenge's script sets before it loads a model, which may set it otherwise
     settings = [(torch.backends.cudnn, "benchmark", False)] if passes.protocol == "ntire" else []
     try:
-        with (
-            replaced(settings),
-            backend.active(),
-            isolated(draft.notes),
-            workload.environment(),
-        ):
+        with replaced(settings), backend.active(), isolated(draft.notes), workload.environment():
             try:
                 instance = backend.measure_memory(workload, draft, progress)
             finally:

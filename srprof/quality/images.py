@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import replacing
 
 #: How the name of an image file ends.

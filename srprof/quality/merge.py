@@ -43,8 +43,7 @@ class Merge(Shown):
 def merge_checkpoint(path: str, text: str = "") -> Merge:
     """Merge a checkpoint.
 
-    Args:
-        text: SPEC of the network in training form; without it, a zoo must recognise the keys.
+    `text` is the SPEC of the network in training form; without it, a zoo must recognise the keys.
 
     Raises:
         InputError: the checkpoint cannot be read, is no zoo's, does not fit, or is merged already.

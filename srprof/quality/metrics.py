@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 
 Image8 = NDArray[np.uint8]
 

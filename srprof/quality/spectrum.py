@@ -61,7 +61,7 @@ class Spectrum:
     @cached_property
     def radius(self) -> Array:
         """Radii of the rings' middle lines, in cycles per pixel."""
-        radii: Array = np.arange(len(self.density), dtype=np.float64) / min(self.mean.shape)
+        radii: Array = np.arange(len(self.density)) / min(self.mean.shape)
         return radii
 
     @cached_property

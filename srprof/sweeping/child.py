@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from srprof._version import __version__
 from srprof.sweeping.grid import Configuration
-from srprof.sweeping.worker import Result, Task, compute
+from srprof.sweeping.record import SweepPlan
+from srprof.sweeping.worker import Result, compute
 
 DIED = "the process that ran it died: killed, out of memory, or a crash"
 
@@ -26,7 +26,7 @@ _idle: list[subprocess.Popen[bytes]] = []
 _lock = threading.Lock()
 
 
-def compute_apart(task: Task) -> list[Result]:
+def compute_apart(task: SweepPlan) -> list[Result]:
     """The results of a task, computed by another program on this machine.
 
     What kills that program costs its own row only.
@@ -37,16 +37,16 @@ def compute_apart(task: Task) -> list[Result]:
         return [result for c in task.configurations for result in _alone(task, c)]
 
 
-def _alone(task: Task, configuration: Configuration) -> Sequence[Result]:
+def _alone(task: SweepPlan, configuration: Configuration) -> Sequence[Result]:
     try:
-        return _ask(replace(task, configurations=(configuration,)))
+        return _ask(task.part([configuration]))
     except EOFError:
         import torch
 
         return [Result(configuration.key, {}, DIED, 3, (__version__, str(torch.__version__)))]
 
 
-def _ask(task: Task) -> list[Result]:
+def _ask(task: SweepPlan) -> list[Result]:
     with _child() as child:
         assert child.stdin is not None and child.stdout is not None
         try:
@@ -85,7 +85,7 @@ def main() -> None:
         os.dup2(nowhere.fileno(), 1)
         while True:
             try:
-                task: Task = pickle.load(sys.stdin.buffer)
+                task: SweepPlan = pickle.load(sys.stdin.buffer)
             except EOFError:  # there are no more
                 return
             pickle.dump(compute(task), results)

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
 from srprof.sweeping.child import DIED, compute_apart
 from srprof.sweeping.grid import Configuration
+from srprof.sweeping.record import SweepPlan
 from srprof.sweeping.server import can_fork, start_server
-from srprof.sweeping.worker import Result, Task, begin, compute
-
-if TYPE_CHECKING:
-    from srprof.sweeping.record import SweepPlan
+from srprof.sweeping.worker import Result, begin, compute
 
 #: Most configurations of one task.
 _CHUNK = 4
@@ -47,7 +45,7 @@ class Pool:
     """
 
     broken: type[BaseException] = BrokenProcessPool
-    compute: Callable[[Task], list[Result]] = staticmethod(compute)
+    compute: Callable[[SweepPlan], list[Result]] = staticmethod(compute)
 
     def __init__(self, executor: Callable[[int], Executor], jobs: int) -> None:
         self._executor = executor
@@ -69,7 +67,7 @@ class Pool:
                     yield result
 
     def _parallel(self, plan: SweepPlan, some: list[Configuration], size: int) -> Iterator[Result]:
-        tasks = [plan.task(some[i : i + size]) for i in range(0, len(some), size)]
+        tasks = [plan.part(some[i : i + size]) for i in range(0, len(some), size)]
         executor = self._executor(self._jobs)
         waiting: set[Future[list[Result]]] = set()
         try:
@@ -97,7 +95,7 @@ class Pool:
         for configuration in some:
             executor = self._executor(1)
             try:
-                yield from executor.submit(self.compute, plan.task([configuration])).result()
+                yield from executor.submit(self.compute, plan.part([configuration])).result()
             except self.broken:
                 versions = (str(plan.basis["srprof"]), str(plan.basis["torch"]))
                 yield Result(configuration.key, {}, DIED, 3, versions)
@@ -186,11 +184,15 @@ def _unreachable(address: str) -> InputError:
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     """A client of the scheduler at an address; an InputError if nobody answers there."""
-    distributed = needed("distributed", "--dask needs the package distributed", "dask")
+    try:
+        from distributed import Client
+    except ImportError:
+        mend = "pip install 'srprof[dask]'"
+        raise InputError(f"--dask needs the package distributed: {mend}") from None
     _check_reachable(address)
     with _quiet("distributed"):
         try:
-            client = distributed.Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
+            client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
         except Exception as error:
             raise _unreachable(address) from error
         try:

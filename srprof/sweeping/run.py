@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from srprof.progress import Progress, silent
 from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
 from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
-from srprof.sweeping.record import Row, SweepPlan
+from srprof.sweeping.record import Row, SweepPlan, frame
 from srprof.sweeping.worker import Result
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def make_plan(
         "definition of the network": _definition(parsed),
     }
     call = replace(call, inputs=())
-    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis)
+    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd())
 
 
 def _torch_version() -> str:
@@ -106,8 +107,7 @@ def sweep(
     """A network at every point of a grid.
 
     Args:
-        spec: a SPEC string.
-        inputs: sizes and ranges of them, as `--input` has them.
+        spec: a SPEC string. inputs: sizes and ranges of them, as `--input` has them.
         arguments: values of the factory's arguments by name.
         metrics: names of `srprof.figures`; () is a usual set.
         profile: name or path of the one by which latency is predicted. device: its older name.
@@ -128,8 +128,6 @@ def sweep(
     plan = make_plan(call, arguments or {}, metrics, renamed(profile, device))
     with Journal(None if journal is None else Path(journal), plan.basis) as kept:
         rows = rows_of(plan, kept, jobs=jobs, dask=dask)
-    from srprof.sweeping.frame import frame
-
     return frame(plan, rows)
 
 

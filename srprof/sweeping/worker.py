@@ -6,23 +6,9 @@ import os
 import threading
 from dataclasses import dataclass, replace
 
-from srprof.call import Call
 from srprof.sweeping.grid import Configuration
+from srprof.sweeping.record import SweepPlan
 from srprof.words import one_line
-
-
-@dataclass(frozen=True)
-class Task:
-    """Configurations, whose SPEC and shape stand in the place of the call's, and their metrics.
-
-    `profile` is for `latency_ms`; `folder` is where relative paths begin.
-    """
-
-    configurations: tuple[Configuration, ...]
-    metrics: tuple[str, ...]
-    call: Call
-    profile: str | None
-    folder: str
 
 
 @dataclass(frozen=True)
@@ -55,14 +41,14 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def compute(task: Task) -> list[Result]:
+def compute(task: SweepPlan) -> list[Result]:
     """The results of a task, in its order."""
     if os.path.isdir(task.folder):
         os.chdir(task.folder)
     return [_compute(task, configuration) for configuration in task.configurations]
 
 
-def _compute(task: Task, configuration: Configuration) -> Result:
+def _compute(task: SweepPlan, configuration: Configuration) -> Result:
     import torch
 
     from srprof._version import __version__
@@ -78,14 +64,14 @@ def _compute(task: Task, configuration: Configuration) -> Result:
     return Result(configuration.key, {}, error, code, versions)
 
 
-def _values(task: Task, configuration: Configuration) -> dict[str, int | float]:
+def _values(task: SweepPlan, configuration: Configuration) -> dict[str, int | float]:
     from srprof.analysis import analyze
     from srprof.tracing.run import trace_call
 
     call = replace(task.call, spec=configuration.spec, inputs=(configuration.shape,))
     analysis = analyze(trace_call(call, holders=False), profile=task.profile)
-    values = {name: analysis.value(name) for name in task.metrics}
-    return {name: value for name, value in values.items() if value is not None}
+    values = ((name, analysis.value(name)) for name in task.metrics)
+    return {name: value for name, value in values if value is not None}
 
 
 def warm_up() -> None:

@@ -45,8 +45,7 @@ class TrainingConfig:
         init: "he" draws the convolutions' weights by He et al. (ICCV 2015), times `init_gain`,
             and sets biases to 0; "network" leaves what the constructor made.
         value_range: of pixels as the network takes and gives them, 1 or 255.
-        seed: of weights and patches.
-        device: "cpu", "cuda" or "cuda:N".
+        seed: of weights and patches. device: "cpu", "cuda" or "cuda:N".
         log: "csv", or "tensorboard" beside it.
         log_every, validate_every, checkpoint_every: in iterations.
     """

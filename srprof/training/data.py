@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import replacing
 from srprof.progress import Progress, silent
 from srprof.quality.images import image_files, read_image, to_bits8
@@ -51,11 +52,7 @@ class Dataset:
         return hashlib.sha256(repr((self.scale, images)).encode()).hexdigest()[:16]
 
 
-def load_dataset(
-    config: TrainingConfig,
-    scale: int,
-    progress: Progress = silent,
-) -> Dataset:
+def load_dataset(config: TrainingConfig, scale: int, progress: Progress = silent) -> Dataset:
     """Read the images of a run, and make their LR by bicubic downsampling, in 8 bits.
 
     Raises:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from srprof.errors import InputError, needed
+from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import replacing
 
 NAME = "log.csv"

@@ -90,7 +90,7 @@ class TrainingAnalysis(Shown):
         node, step = self.trace.nodes[index], self.trace.step
         assert step is not None
         facts = pick(node, "op module file line shape")
-        kinds: JsonObject = dict(zip(steps.KINDS, self.memory.kinds[index], strict=True))
+        kinds: dict[str, int] = dict(zip(steps.KINDS, self.memory.kinds[index], strict=True))
         return {"index": index, "phase": steps.phase_of(step, index), **facts, **kinds}
 
 

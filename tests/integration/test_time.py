@@ -12,8 +12,7 @@ import srprof
 from srprof.cli import main
 from srprof.cost.profiles import load_profile, needs_calibration, profile_names, profile_of
 from srprof.measuring import cpu, run
-from srprof.measuring.record import Device, Flags, Latency
-from srprof.measuring.timing import Timing
+from srprof.measuring.record import Device, Flags, Latency, Timing
 
 ROOT = Path(__file__).parents[2]
 OWN = """\

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from srprof.codec import JsonObject, encode, pick
+from srprof.measuring.record import Timing
 from srprof.measuring.statistics import DOUBTS, written
-from srprof.measuring.timing import Timing
 from srprof.render.document import Column, Document, Section, Table
 
 
