@@ -133,7 +133,7 @@ class _Reader:
         args, kwargs = map_aggregate((node.args, node.kwargs), self._value)
         target: Any = node.target
         try:
-            with _Shortcuts():
+            with _Shortcuts():  # type: ignore[no-untyped-call]  # torch's own has no types
                 result = target(*args, **kwargs)
         except Exception as error:
             reason = f"{target} does not run on meta tensors ({first_line(error)})"
@@ -196,7 +196,7 @@ class _Reader:
         return same and before.storage_offset() == 0 and self.extents[old] == self.extents[new]
 
 
-class _Shortcuts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's metaclass hook
+class _Shortcuts(TorchDispatchMode):
     """Answers plain calls on meta tensors at once, as the tracer does."""
 
     def __torch_dispatch__(

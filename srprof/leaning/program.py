@@ -126,7 +126,7 @@ class Program:
         """What `move` reads of each step; the search calls it a million times."""
         return tuple(
             _Outline(
-                made=self._bytes(step.creates),
+                created=self._bytes(step.creates),
                 mortal=tuple(
                     (self.users[storage], self.sizes[storage])
                     for storage in step.touches.union(step.creates) - self.pinned
