@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from srprof.quality.record import Evaluation
     from srprof.quality.run import evaluate
     from srprof.records import Trace
-    from srprof.sizing.records import Fit
+    from srprof.sizing.record import Fit
     from srprof.sizing.run import fit
     from srprof.sweeping.run import sweep
     from srprof.training.analysis import analyze_training
@@ -68,7 +68,7 @@ _LAZY = {
     "Analysis": "srprof.analysis",
     "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
-    "Fit": "srprof.sizing.records",
+    "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
     "Measurement": "srprof.measuring.record",
     "Trace": "srprof.records",

@@ -2,5 +2,6 @@
 
 `source.py` reads the functions' statements, `replay.py` changes a record as an edit of the source
 would, `candidates.py` finds edits, `search.py` picks them; none of these imports torch. `run.py`
-records a network and asks them.
+records a network and asks them. What an edit writes is data (`rewrite.py`); `editing.py` carries it
+out by libcst, `patching.py` in the user's files.
 """

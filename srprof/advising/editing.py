@@ -5,7 +5,6 @@ Needs the extra `apply`; imported only when edits are carried out.
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,14 @@ from srprof.advising.rewrite import (
     SplitFusion,
 )
 from srprof.advising.source import Place
+from srprof.advising.syntax import (
+    apart,
+    comment_line,
+    comments,
+    constructed_in_place,
+    functional,
+    rest,
+)
 
 #: Where a statement begins: line and column.
 Start = tuple[int, int]
@@ -100,19 +107,6 @@ def _with_own_names(edits: Sequence[Edit]) -> list[Edit]:
     return found
 
 
-def functional(text: str) -> str:
-    """What a file calls `torch.nn.functional`; "" if it does not import it."""
-    names: dict[str, str] = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            package = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            names.update({package + a.name: a.asname or a.name for a in node.names})
-    for known in ("torch.nn.functional", "torch.nn", "torch"):
-        if known in names:
-            return names[known] + "torch.nn.functional".removeprefix(known)
-    return ""
-
-
 class _Editor(cst.CSTTransformer):
     """Makes all edits of a file in one walk, inner syntax before outer.
 
@@ -180,7 +174,7 @@ class _Editor(cst.CSTTransformer):
         elif isinstance(original_node, (cst.IndentedBlock, cst.SimpleStatementSuite)):
             node = self._block(original_node, node)
         elif isinstance(original_node, cst.SimpleStatementLine) and self._comments:
-            kept = [_comment_line(text) for text in self._comments]
+            kept = [comment_line(text) for text in self._comments]
             self._comments.clear()
             node = node.with_changes(leading_lines=[*node.leading_lines, *kept])
         return node
@@ -193,13 +187,13 @@ class _Editor(cst.CSTTransformer):
             return cst.Name(rewrite.name)
         self.done.add(id(rewrite))
         if isinstance(rewrite, SplitFusion):
-            new = cst.parse_expression(_rest(rewrite))
+            new = cst.parse_expression(rest(rewrite))
         elif isinstance(rewrite, Construct):
-            new = _inplace(cst.ensure_type(node, cst.Call))
+            new = constructed_in_place(cst.ensure_type(node, cst.Call))
         else:
             assert isinstance(rewrite, Overwrite)
             new = self._overwritten(rewrite, original, node)
-        lost = Counter(_comments(node)) - Counter(_comments(new))
+        lost = Counter(comments(node)) - Counter(comments(new))
         self._comments += lost.elements()
         return new.with_changes(lpar=node.lpar, rpar=node.rpar)
 
@@ -251,7 +245,7 @@ class _Editor(cst.CSTTransformer):
             lead += row.leading_lines
             group = self._ahead(start)
             if self._goes(start):
-                lead += map(_comment_line, _comments(row.with_changes(leading_lines=())))
+                lead += map(comment_line, comments(row.with_changes(leading_lines=())))
             else:
                 group.append(row.with_changes(leading_lines=()))
             group += [*self._deleted(deletions.get(start, ())), *self._behind(start)]
@@ -276,7 +270,7 @@ class _Editor(cst.CSTTransformer):
             if alone and isinstance(new, cst.SimpleStatementLine):
                 yield starts[0], new
             else:
-                yield from zip(starts, _apart(new), strict=True)
+                yield from zip(starts, apart(new), strict=True)
 
     def _in_order(self, starts: list[Start]) -> list[Start]:
         """The statements of a block as the moves have them."""
@@ -413,42 +407,3 @@ def _statements(rewrite: Rewrite) -> Iterator[Place]:
         for part in rewrite.parts:
             places += [part.after, *(place for _, place in part.let_go)]
         yield from filter(None, places)
-
-
-def _rest(split: SplitFusion) -> str:
-    """What stands where the convolution was called: the sum, and what follows in a Sequential."""
-    return f"{split.module}[1:]({split.total})" if split.inside else split.total
-
-
-def _inplace(call: cst.Call) -> cst.Call:
-    """A constructor's call with `inplace=True`."""
-    true = cst.ensure_type(cst.parse_expression("f(inplace=True)"), cst.Call).args[0]
-    args = list(call.args)
-    for index, argument in enumerate(args):
-        name = None if argument.keyword is None else argument.keyword.value
-        if name == "inplace" or (name is None and m.matches(argument.value, m.Name("False"))):
-            args[index] = argument.with_changes(value=true.value)
-            return call.with_changes(args=args)
-    return call.with_changes(args=[*args, true])
-
-
-def _apart(
-    line: cst.SimpleStatementLine | cst.SimpleStatementSuite,
-) -> list[cst.SimpleStatementLine]:
-    """Statements of one line, each on a line of its own."""
-    rows = [
-        cst.SimpleStatementLine([small.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)])
-        for small in line.body
-    ]
-    if isinstance(line, cst.SimpleStatementLine):
-        rows[0] = rows[0].with_changes(leading_lines=line.leading_lines)
-    rows[-1] = rows[-1].with_changes(trailing_whitespace=line.trailing_whitespace)
-    return rows
-
-
-def _comments(node: cst.CSTNode) -> list[str]:
-    return [cst.ensure_type(found, cst.Comment).value for found in m.findall(node, m.Comment())]
-
-
-def _comment_line(text: str) -> cst.EmptyLine:
-    return cst.EmptyLine(comment=cst.Comment(text))

@@ -44,7 +44,7 @@ class Move(NamedTuple):
 
 
 class _Outline(NamedTuple):
-    made: int
+    created: int
     mortal: tuple[tuple[int, int], ...]  # users and bytes of storages that can die
     overwrites: tuple[tuple[int, int], ...]  # users and numbers of storages
 
@@ -126,7 +126,7 @@ class Program:
         """What `move` reads of each step; the search calls it a million times."""
         return tuple(
             _Outline(
-                made=self._bytes(step.creates),
+                created=self._bytes(step.creates),
                 mortal=tuple(
                     (self.users[storage], self.sizes[storage])
                     for storage in step.touches.union(step.creates) - self.pinned
@@ -142,7 +142,7 @@ class Program:
         """Execute a step after those that are done, with so many bytes live."""
         outline = self._outline[number]
         waiting = ~(done | 1 << number)
-        after = live + outline.made
+        after = live + outline.created
         for users, size in outline.mortal:
             if not users & waiting:
                 after -= size
@@ -150,7 +150,7 @@ class Program:
             for users, storage in outline.overwrites:
                 if not users & waiting:
                     return Move(live, after, storage)
-        return Move(live + outline.made, after, None)
+        return Move(live + outline.created, after, None)
 
     def replay(self, order: Sequence[int], *, in_place: bool = True) -> Iterator[Move]:
         """The moves of this order."""

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,44 +18,11 @@ from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, make_plans
-from srprof.shown import Shown
+from srprof.leaning.record import Savings, Stage
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload, copy_model, resolve
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The network after a pass and all before it.
-
-    Attributes:
-        name: of the pass; "eager" is the network as it is.
-        peaks: bytes by kind of peak, as `memory.peak` of `analyze --format json`.
-    """
-
-    name: str
-    peaks: dict[str, int]
-
-
-@dataclass(frozen=True, repr=False)
-class Savings(Shown):
-    """What each pass saves at one input.
-
-    Attributes:
-        stages: the network as it is, then one for each pass in order.
-        before, after: analyses of the first and the last.
-        lean: the network made so, on the CPU; without tiles.
-        tiling: what is known of the network's halo, if it was to run in tiles.
-    """
-
-    stages: tuple[Stage, ...]
-    before: Analysis
-    after: Analysis
-    lean: Lean
-    tiling: Locality | None = None
-
-    view = "lean"
 
 
 def lean(

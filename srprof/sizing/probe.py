@@ -13,7 +13,7 @@ from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
-from srprof.sizing.records import SizedCall
+from srprof.sizing.record import SizedCall
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 

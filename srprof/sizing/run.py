@@ -18,7 +18,7 @@ from srprof.memory.workspace import load_workspaces
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.sizing.probe import Probe
-from srprof.sizing.records import Fit
+from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
 
 

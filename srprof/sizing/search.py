@@ -10,7 +10,7 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
 from srprof.sizing.probe import Probe, Shape
-from srprof.sizing.records import Fit, Image, SizedCall
+from srprof.sizing.record import Fit, Image, SizedCall
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
@@ -145,16 +145,16 @@ class Search:
             f"{shape_text(smallest)}"
         )
 
-    def _answer(self, grows: str, rule: SizeRule | None, row: Row, found: int) -> Fit:
+    def _answer(self, grows: str, rule: SizeRule | None, row: Row, largest: int) -> Fit:
         """The largest call that fits and the one after it."""
         workload = self.probe.workload
         following: SizedCall | None = None
         notes: tuple[str, ...] = ()
-        if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(found + 1))):
-            following = self.probe.record_at(row(found + 1))
-        elif row(found + 1) in self.probe.refused:
-            size = shape_text(row(found + 1))
-            notes = (f"nothing larger: at {size}, {self.probe.refused[row(found + 1)]}",)
+        if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(largest + 1))):
+            following = self.probe.record_at(row(largest + 1))
+        elif row(largest + 1) in self.probe.refused:
+            size = shape_text(row(largest + 1))
+            notes = (f"nothing larger: at {size}, {self.probe.refused[row(largest + 1)]}",)
         return Fit(
             spec=workload.spec,
             name=workload.name,
@@ -163,7 +163,7 @@ class Search:
             budget=self.budget,
             memory=self.probe.memory,
             grows=grows,
-            largest=self.probe.record_at(row(found)),
+            largest=self.probe.record_at(row(largest)),
             following=following,
             rule=rule,
             aspect=self.aspect,

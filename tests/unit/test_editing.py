@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from srprof.advising.constructors import constructor_call
-from srprof.advising.editing import Edit, UnplaceableError, edited, functional
+from srprof.advising.editing import Edit, UnplaceableError, edited
 from srprof.advising.rewrite import (
     BindCall,
     Construct,
@@ -21,6 +21,7 @@ from srprof.advising.rewrite import (
     SplitFusion,
 )
 from srprof.advising.source import Place, read_functions
+from srprof.advising.syntax import functional
 
 HEAD = "from torch.nn import functional as F\n\n\ndef forward(self, x):\n"
 BODY = """\

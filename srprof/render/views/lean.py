@@ -9,7 +9,7 @@ from srprof.codec import JsonObject, encode, pick
 from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
-from srprof.leaning.run import Savings
+from srprof.leaning.record import Savings
 from srprof.render.document import Column, Document, Section, Table
 from srprof.words import mib_size, shape_text, tensors_text
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from srprof.figures import peak_names
 from srprof.render.document import Column, Document, Section, Table
-from srprof.sizing.records import Fit, Image, SizedCall
+from srprof.sizing.record import Fit, Image, SizedCall
 from srprof.words import mib, shape_text
 
 

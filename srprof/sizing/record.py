@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from srprof._version import __version__
 from srprof.shown import Shown
@@ -30,7 +29,7 @@ class SizedCall:
     peaks: Mapping[str, int]
     predicted_ms: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return {
             "shape": list(self.shape),
@@ -69,7 +68,7 @@ class Tiling:
         """Number of tiles."""
         return self.rows * self.columns
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return {
             "tile": list(self.tile),
@@ -100,7 +99,7 @@ class Image:
     tiled: Tiling | None = None
     reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return {
             "whole": {**self.whole.to_dict(), "fits": self.whole_fits},
@@ -150,7 +149,7 @@ class Fit(Shown):
         """Shape (n, c, h, w) of the largest input."""
         return self.largest.shape
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON object of `srprof fit --format json`."""
         rule = self.rule
         return {

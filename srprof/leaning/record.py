@@ -1,0 +1,47 @@
+"""What each pass of a lean network saves, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from srprof.shown import Shown
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+    from srprof.leaning.module import Lean
+    from srprof.tiling.locality import Locality
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The network after a pass and all before it.
+
+    Attributes:
+        name: of the pass; "eager" is the network as it is.
+        peaks: bytes by kind of peak, as `memory.peak` of `analyze --format json`.
+    """
+
+    name: str
+    peaks: Mapping[str, int]
+
+
+@dataclass(frozen=True, repr=False)
+class Savings(Shown):
+    """What each pass saves at one input.
+
+    Attributes:
+        stages: the network as it is, then one for each pass in order.
+        before, after: analyses of the first and the last.
+        lean: the network made so, on the CPU; without tiles.
+        tiling: what is known of the network's halo, if it was to run in tiles.
+    """
+
+    stages: tuple[Stage, ...]
+    before: Analysis
+    after: Analysis
+    lean: Lean
+    tiling: Locality | None = None
+
+    view = "lean"
