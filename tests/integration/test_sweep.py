@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 import srprof
+from srprof.call import Call
 from srprof.cli import main
 from srprof.render.views.sweep import document
 from srprof.render.writers import render
 from srprof.sweeping.journal import Journal
-from srprof.sweeping.run import plan, rows_of
+from srprof.sweeping.run import make_plan, rows_of
 from tests.shown import check_document
 
 NET = """\
@@ -122,7 +123,7 @@ def test_a_failed_configuration_is_a_row(tmp_path, net, capsys):
 
 def test_every_format(net):
     """Programs have the column of errors even if there are none."""
-    grid = plan(net, ["16x16"], {"n": (4, 8)}, metrics=["params,eager"])
+    grid = make_plan(Call(net, ("16x16",)), {"n": (4, 8)}, ["params,eager"])
     with Journal(None, grid.basis) as journal:
         done = rows_of(grid, journal)
     check_document(document(grid, done), "2 configurations", "eager MiB", "223")
