@@ -192,7 +192,8 @@ def _client(address: str) -> Iterator[Any]:
     _check_reachable(address)
     with _quiet("distributed"):
         try:
-            client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
+            connect: Any = Client  # its functions have no types
+            client = connect(address, timeout=DASK_TIMEOUT, set_as_default=False)
         except Exception as error:
             raise _unreachable(address) from error
         try:
