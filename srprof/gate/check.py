@@ -15,13 +15,7 @@ from typing import Any
 from srprof import figures
 from srprof._version import __version__
 from srprof.analysis.record import AnalysisRecord, NodeRecord
-from srprof.compare.diff import (
-    Diff,
-    difference,
-    explain_peak,
-    explain_tensor,
-    sketch,
-)
+from srprof.compare.diff import Diff, difference, explain_peak, explain_tensor, sketch
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import Figure
 from srprof.gate import baseline as baselines
