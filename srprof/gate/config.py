@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from srprof import figures
 from srprof.call import Call, TraceOn
-from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, mismatch
+from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, made_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import RUN_DTYPES, parse_size
@@ -253,7 +253,7 @@ def parse(table: object, file: Path) -> Config:
 
 
 def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:
-    settings = Settings(**{key.name: getattr(own, key.name) for key in fields(Settings)})
+    settings = made_of(Settings, own)
     name = own.name or _name(settings)
     named = _today(dict.fromkeys(own.metrics or file.metrics or ()))
     if settings.profile is None and "latency_ms" in (*limits, *named):
