@@ -263,11 +263,7 @@ def _endings(args: argparse.Namespace) -> dict[str, str]:
 
 
 def check_ending(args: argparse.Namespace) -> None:
-    """Refuse an output whose name does not say its format, if no option does.
-
-    Raises:
-        InputError: the endings that there are.
-    """
+    """Refuse an output whose name does not say its format, if no option does."""
     if args.format is None and args.output is not None and _by_ending(args) is None:
         endings = ", ".join(sorted(_endings(args)))
         raise InputError(f"-o {args.output}: name a file that ends in {endings}, or give --format")
