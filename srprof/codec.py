@@ -164,6 +164,16 @@ def pick(record: object, names: str) -> JsonObject:
     return {name: encode(getattr(record, name)) for name in names.split()}
 
 
+def made_of(cls: type[T], *sources: object, **given: object) -> T:
+    """A dataclass whose other fields are what the first source that has them has by their name."""
+    for field in dataclasses.fields(cast(Any, cls)):
+        for source in sources if field.name not in given else ():
+            if hasattr(source, field.name):
+                given[field.name] = getattr(source, field.name)
+                break
+    return cls(**given)
+
+
 def decode(kind: type[T], value: object, *, strict: bool = False, **given: object) -> T:
     """A value of a type, most often a dataclass, from what JSON or TOML holds.
 

@@ -221,11 +221,7 @@ def known(name: str) -> Figure | None:
 
 
 def find(name: str) -> Figure:
-    """A figure by its name or an older one.
-
-    Raises:
-        InputError: there is none; the nearest that there is.
-    """
+    """A figure by its name or an older one; an InputError names the nearest if there is none."""
     figure = known(name)
     if figure is None:
         raise InputError(f"unknown metric {name!r}: {suggestion(name)}")
@@ -246,11 +242,7 @@ def suggestion(name: str, *others: str) -> str:
 
 
 def find_peak(name: str) -> PeakFigure:
-    """A peak by its name.
-
-    Raises:
-        InputError: it is none.
-    """
+    """A peak by its name; an InputError if it is none."""
     figure = known(name)
     if not isinstance(figure, PeakFigure):
         raise InputError(f"memory {name!r} is not one of {', '.join(peak_names())}")

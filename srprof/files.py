@@ -25,11 +25,7 @@ T = TypeVar("T")
 
 
 def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
-    """A file's text, in UTF-8, with or without a mark of that at its start.
-
-    Raises:
-        InputError: it is not there, is no regular file (a pipe would be waited for), or no text.
-    """
+    """A file's text, in UTF-8; an InputError if it is none, or a pipe, which never ends."""
     source, mend, file = source or str(path), mend and f"; {mend}", Path(path)
     try:
         if not file.is_dir() and not stat.S_ISREG(file.stat().st_mode):

@@ -111,99 +111,55 @@ class _Older(argparse.Action):
 # -- options --------------------------------------------------------------------------------------
 
 #: Options of several commands, each as argparse takes it.
+# fmt: off
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "spec": {"metavar": "SPEC", "help": "the model, in one of the forms of srprof analyze --help"},
-    "--input": {
-        "metavar": "SIZE",
-        "action": "append",
-        "type": size,
+    "--input": {"metavar": "SIZE", "action": "append", "type": size,
         "help": "LR input: HxW, H for a square, or its whole shape, NxCxHxW; again for each "
-        "further input (default 256x256)",
-    },
-    "--weights": {
-        "metavar": "FILE",
-        "help": "load this checkpoint into the model; it must fit",
-    },
-    "--dtype": {
-        "choices": RUN_DTYPES,
-        "default": "float32",
-        "help": "of parameters and inputs (default float32)",
-    },
+                "further input (default 256x256)"},
+    "--weights": {"metavar": "FILE", "help": "load this checkpoint into the model; it must fit"},
+    "--dtype": {"choices": RUN_DTYPES, "default": "float32",
+        "help": "of parameters and inputs (default float32)"},
     "--channels-last": {"action": "store_true", "help": "4-d tensors in channels-last format"},
-    "--trace-on": {
-        "choices": TRACE_ON,
-        "default": "auto",
-        "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta fails; "
-        "cuda-fake takes composite ops apart as CUDA does, without a GPU",
-    },
-    "--granularity": {
-        "metavar": "BYTES",
-        "type": count(1),
-        "default": GRANULARITY,
+    "--trace-on": {"choices": TRACE_ON, "default": "auto",
+        "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta "
+                "fails; cuda-fake takes composite ops apart as CUDA does, without a GPU"},
+    "--granularity": {"metavar": "BYTES", "type": count(1), "default": GRANULARITY,
         "help": "count each storage as a multiple of this: 512 as CUDA allocates (default), 1 "
-        "exact",
-    },
-    "--alloc-conf": {
-        "metavar": "SETTINGS",
+                "exact"},
+    "--alloc-conf": {"metavar": "SETTINGS",
         "help": "of CUDA's caching allocator, max_split_size_mb:128 (default: the environment's "
-        "PYTORCH_CUDA_ALLOC_CONF)",
-    },
-    "--workspace": {
-        "metavar": "FILE",
+                "PYTORCH_CUDA_ALLOC_CONF)"},
+    "--workspace": {"metavar": "FILE",
         "help": "scratch inside nodes: a table that `srprof validate --save DIR` wrote on the "
-        "device, or tensor-cores, what cuDNN copies on GPUs that have them (float32 as TF32)",
-    },
-    "--profile": {
-        "metavar": "PROFILE",
-        "type": profile,
+                "device, or tensor-cores, what cuDNN copies on GPUs that have them (float32 as "
+                "TF32)"},
+    "--profile": {"metavar": "PROFILE", "type": profile,
         "help": "the device whose latency is predicted: a name (srprof devices), or a profile of "
-        "your own (.toml)",
-    },
-    "--device": {
-        "metavar": "DEVICE",
-        "default": "cuda",
-        "help": "hardware to run on: cuda, cuda:N or cpu (default %(default)s)",
-    },
+                "your own (.toml)"},
+    "--device": {"metavar": "DEVICE", "default": "cuda",
+        "help": "hardware to run on: cuda, cuda:N or cpu (default %(default)s)"},
     "--threads": {"metavar": "N", "type": count(1), "help": "CPU threads of torch's pool"},
-    "--repeat": {
-        "metavar": "N",
-        "type": count(0),
-        "help": "timed passes; 0 for none (default 100 on cuda, 10 on cpu)",
-    },
-    "--warmup": {
-        "metavar": "N",
-        "type": count(0),
+    "--repeat": {"metavar": "N", "type": count(0),
+        "help": "timed passes; 0 for none (default 100 on cuda, 10 on cpu)"},
+    "--warmup": {"metavar": "N", "type": count(0),
         "help": "passes before them (default 10 on cuda, 2 on cpu; none by the challenge's "
-        "protocol)",
-    },
-    "--budget": {
-        "metavar": "SIZE",
-        "type": budget,
-        "help": "memory that the peak may take: 4GiB, 512MiB, 800MB",
-    },
-    "--level": {
-        "choices": tuple(LEVELS),
+                "protocol)"},
+    "--budget": {"metavar": "SIZE", "type": budget,
+        "help": "memory that the peak may take: 4GiB, 512MiB, 800MB"},
+    "--level": {"choices": tuple(LEVELS),
         "help": "exact: every bit of the results stays; equivalent: up to rounding, for a lower "
-        "peak (default %(default)s)",
-    },
-    "--range": {
-        "type": int,
-        "choices": (1, 255),
-        "default": 1,
+                "peak (default %(default)s)"},
+    "--range": {"type": int, "choices": (1, 255), "default": 1,
         "help": "largest value that the network takes and gives (default 1); some checkpoints of "
-        "the challenge take 255",
-    },
-    "--top": {
-        "metavar": "N",
-        "type": count(0),
-        "help": "rows of each long table, the largest; 0 is all (default 10, all of a single view)",
-    },
-    "--figure": {
-        "metavar": "FILE",
-        "type": ending(*ENDINGS),
-        "help": f"draw it too; the name ends in {', '.join(ENDINGS)}",
-    },
+                "the challenge take 255"},
+    "--top": {"metavar": "N", "type": count(0),
+        "help": "rows of each long table, the largest; 0 is all (default 10, all of a single "
+                "view)"},
+    "--figure": {"metavar": "FILE", "type": ending(*ENDINGS),
+        "help": f"draw it too; the name ends in {', '.join(ENDINGS)}"},
 }
+# fmt: on
 
 #: What says a call, in the order in which the help has it.
 CALL = ("spec", "--input", "--weights", "--dtype", "--channels-last", "--trace-on")
@@ -247,15 +203,19 @@ def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
     if batch is not None:
         whole = next((text for text in args.input or () if text.count("x") > 1), None)
         if whole is not None:
-            raise InputError(
-                f"--input {whole} has a batch of its own: leave --batch out, or write HxW"
-            )
+            mend = "leave --batch out, or write HxW"
+            raise InputError(f"--input {whole} has a batch of its own: {mend}")
         shapes = [(batch, *shape[1:]) for shape in shapes]
-    given = {name: getattr(args, name) for name in _FORMAT if hasattr(args, name)}
-    return Call(args.spec, tuple(check_shape(s, args.dtype) for s in shapes), **given)
+    form = given(args, " ".join(name for name in _FORMAT if hasattr(args, name)))
+    return Call(args.spec, tuple(check_shape(s, args.dtype) for s in shapes), **form)
 
 
 _FORMAT = ("weights", "dtype", "channels_last", "trace_on")
+
+
+def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
+    """These options as keywords of the function that a command calls."""
+    return {name: getattr(args, name) for name in names.split()}
 
 
 # -- output ---------------------------------------------------------------------------------------
@@ -303,11 +263,7 @@ def _endings(args: argparse.Namespace) -> dict[str, str]:
 
 
 def check_ending(args: argparse.Namespace) -> None:
-    """Refuse an output whose name does not say its format, if no option does.
-
-    Raises:
-        InputError: the endings that there are.
-    """
+    """Refuse an output whose name does not say its format, if no option does."""
     if args.format is None and args.output is not None and _by_ending(args) is None:
         endings = ", ".join(sorted(_endings(args)))
         raise InputError(f"-o {args.output}: name a file that ends in {endings}, or give --format")

@@ -17,11 +17,7 @@ _ERRORS = "backslashreplace"
 
 
 def check_output(path: str | None, option: str = "-o") -> None:
-    """Refuse a path that cannot be written, before any work is done; `option` named it.
-
-    Raises:
-        InputError: the folder is missing or closed to writing, or the path is a folder.
-    """
+    """An InputError if a path cannot be written, before any work; `option` named it."""
     if path is None:
         return
     named, target = f"{option} {path}".lstrip(), Path(path)
@@ -87,11 +83,7 @@ def _write_file(content: str | bytes, target: Path, option: str) -> None:
 
 
 def write_all(contents: Mapping[str, bytes], option: str) -> None:
-    """Write several files, as `write` writes one: all of them, or none.
-
-    Raises:
-        InputError: the system refuses one of them; all are then as they were.
-    """
+    """Write several files, as `write` writes one: all of them, or none, with an InputError."""
     for path in contents:
         check_output(path, option)
     before = {path: Path(path).read_bytes() for path in contents if os.path.exists(path)}

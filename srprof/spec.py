@@ -65,11 +65,7 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Parse a SPEC. Imports no model; a zoo name is looked up.
-
-    Raises:
-        InputError: the text is none of the forms, or names a network or file that is not there.
-    """
+    """Parse a SPEC without importing a model; an InputError if it is none, or names none."""
     if text.endswith(CHECKPOINTS):
         if not os.path.isfile(text):
             raise InputError(f"there is no file {text!r}: check the path of the checkpoint")

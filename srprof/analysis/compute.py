@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from srprof import figures
@@ -26,6 +26,7 @@ from srprof.analysis.record import (
     RequestedRecord,
     TensorRecord,
 )
+from srprof.codec import made_of
 from srprof.inputs import TensorSpec
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
@@ -33,46 +34,36 @@ from srprof.records import Node, Trace
 
 if TYPE_CHECKING:
     from srprof.analysis.run import Analysis
-    from srprof.cost.complexity import Complexity
     from srprof.cost.roofline import Estimate
 
 H = TypeVar("H", bound=Heading)
+R = TypeVar("R", HeldRecord, ReleaseRecord)
 
 
 def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[LiveRecord, ...]:
     """Every storage of the run that is alive at the eager peak, largest first."""
-    node = memory.eager.node
-    alive = () if node is None else alive_at(trace, node)
-    live = (_live(trace, memory, index) for index in alive)
-    return tuple(sorted(live, key=lambda s: (-s.bytes, s.storage)))
-
-
-def _live(trace: Trace, memory: MemoryModel, index: int) -> LiveRecord:
-    storage, end = trace.storages[index], len(trace.nodes)
-    first, node = trace.references_of(index)[0], memory.eager.node
-    assert node is not None
-    return LiveRecord(
-        storage=index,
-        part=part_of(storage, node, end),
-        variable=first.variable,
-        function=first.function,
-        file=first.file,
-        line=first.line,
-        kind=first.kind,
-        shape=_shape_of(trace, index),
-        bytes=rounded(storage.nbytes, memory.granularity),
-        birth=storage.birth,
-        last_use=min(last_needed(storage, end), end - 1),
-    )
+    node, end = memory.eager.node, len(trace.nodes)
+    live = []
+    for index in () if node is None else alive_at(trace, node):
+        storage = trace.storages[index]
+        item = made_of(
+            LiveRecord,
+            trace.references_of(index)[0],
+            storage,
+            storage=index,
+            part=part_of(storage, node, end),
+            shape=_shape_of(trace, index),
+            bytes=rounded(storage.nbytes, memory.granularity),
+            last_use=min(last_needed(storage, end), end - 1),
+        )
+        live.append(item)
+    return tuple(sorted(live, key=lambda item: (-item.bytes, item.storage)))
 
 
 def _shape_of(trace: Trace, storage: int) -> tuple[int, ...]:
     birth = trace.storages[storage].birth
-    outputs = (
-        trace.nodes[birth].outputs
-        if birth >= 0
-        else tuple(external.info for external in trace.externals)
-    )
+    given = (external.info for external in trace.externals)
+    outputs = trace.nodes[birth].outputs if birth >= 0 else given
     return next((o.shape for o in outputs if o.storage == storage), ())
 
 
@@ -111,13 +102,15 @@ def bytes_moved(node: Node) -> int:
 
 def analysis_record(analysis: Analysis) -> AnalysisRecord:
     """All that an analysis says, without the published figures."""
-    tensors = input_records(analysis.trace)
+    tensors, counts = input_records(analysis.trace), analysis.complexity
     return headed(
         AnalysisRecord,
         analysis.trace,
         input=TensorRecord(tensors[0].shape, tensors[0].dtype) if tensors else None,
         inputs=tensors,
-        complexity=_complexity(analysis.complexity),
+        complexity=made_of(
+            ComplexityRecord, counts, params=counts.parameters, convs=counts.convolutions
+        ),
         memory=_memory(analysis),
         latency=None if analysis.latency is None else latency_record(analysis.latency),
         nodes=tuple(node_records(analysis)),
@@ -143,17 +136,6 @@ def input_records(trace: Trace) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
 
 
-def _complexity(counts: Complexity) -> ComplexityRecord:
-    return ComplexityRecord(
-        params=counts.parameters,
-        flops_ntire=counts.flops_ntire,
-        macs=counts.macs,
-        activations=counts.activations,
-        convs=counts.convolutions,
-        uncounted=dict(counts.uncounted),
-    )
-
-
 def _memory(analysis: Analysis) -> MemoryRecord:
     memory, requested, peaks = analysis.memory, analysis.requested, analysis.peaks
     return MemoryRecord(
@@ -164,9 +146,9 @@ def _memory(analysis: Analysis) -> MemoryRecord:
         peak_node={f.name: peaks[f.name].node for f in figures.peaks() if f.located},
         allocator=_allocator(analysis),
         peak_feature_maps=_feature_maps(analysis),
-        held_at_peak=tuple(map(_held, analysis.held_at_peak)),
+        held_at_peak=tuple(_let_go(HeldRecord, held) for held in analysis.held_at_peak),
         live_at_peak=analysis.live_at_peak,
-        releases=tuple(map(_release, analysis.releases)),
+        releases=tuple(_let_go(ReleaseRecord, r) for r in analysis.releases),
     )
 
 
@@ -180,22 +162,18 @@ def _feature_maps(analysis: Analysis) -> FeatureMapsRecord | None:
 
 
 def _allocator(analysis: Analysis) -> AllocatorRecord:
-    simulation, usage = analysis.simulation, analysis.simulation.at_peak
-    construction = simulation.construction
-    return AllocatorRecord(
+    simulation, construction = analysis.simulation, analysis.simulation.construction
+    return made_of(
+        AllocatorRecord,
+        simulation.at_peak,
+        simulation,
         images=len(simulation.images),
-        peak_image=simulation.peak_image,
-        requested=usage.requested,
-        rounding=usage.rounding,
-        unsplit=usage.unsplit,
         workspace=_peak_workspace(analysis),
         workspace_unknown=len(analysis.unknown_workspace),
         workspace_source=analysis.workspaces.source or None,
-        fragmentation=usage.fragmentation,
         construction=None if construction is None else construction.peaks.allocated,
         cold=analysis.cold.peak_allocated,
         range=analysis.allocated_range,
-        not_simulated=simulation.not_simulated,
         workspace_rule=analysis.workspaces.rule is not None,
     )
 
@@ -208,62 +186,28 @@ def _peak_workspace(analysis: Analysis) -> int | None:
     return analysis.workspaces.scratch(analysis.runs[image].nodes[node])
 
 
-def _held(held: HeldStorage) -> HeldRecord:
-    holder = held.holder
-    return HeldRecord(
-        variable=held.variable,
-        function=holder.function,
-        file=holder.file,
-        line=holder.line,
-        kind=holder.kind,
-        bytes=held.nbytes,
-        last_use=held.last_use,
-        storage=held.storage,
-        references=held.references,
-    )
-
-
-def _release(release: Release) -> ReleaseRecord:
-    holder = release.holder
-    return ReleaseRecord(
-        variable=release.variable,
-        function=holder.function,
-        file=holder.file,
-        line=holder.line,
-        kind=holder.kind,
-        elsewhere=release.elsewhere,
-        bytes=release.nbytes,
-        last_use=release.last_use,
-        saving=release.saving,
-        peak_after=release.peak_after,
-    )
+def _let_go(cls: type[R], held: HeldStorage | Release) -> R:
+    return made_of(cls, held, held.holder, bytes=held.nbytes)
 
 
 def latency_record(estimate: Estimate) -> LatencyRecord:
     """What a record has of an estimate."""
-    return LatencyRecord(
+    return made_of(
+        LatencyRecord,
+        estimate,
+        estimate.profile,
         device=estimate.profile.name,
-        title=estimate.profile.title,
         predicted_ms=1e3 * estimate.seconds,
         uncertainty_ms=1e3 * estimate.uncertainty,
-        uncertainty_from=estimate.uncertainty_from,
-        held_out_error=estimate.profile.held_out_error,
         overhead_ms=1e3 * estimate.overhead,
-        overhead_share=estimate.overhead_share,
-        by_bound={bound: 1e3 * seconds for bound, seconds in estimate.by_bound.items()},
-        by_class=tuple(
-            ClassRecord(
-                op_class=total.op_class,
-                nodes=total.nodes,
-                ms=1e3 * total.seconds,
-                share=total.share,
-                bound=total.bound,
-                bound_share=total.bound_share,
-            )
-            for total in estimate.classes
-        ),
-        by_module={path: 1e3 * seconds for path, seconds in estimate.by_module.items()},
+        by_bound=_milliseconds(estimate.by_bound),
+        by_class=tuple(made_of(ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes),
+        by_module=_milliseconds(estimate.by_module),
     )
+
+
+def _milliseconds(seconds: Mapping[Any, float]) -> dict[str, float]:
+    return {name: 1e3 * value for name, value in seconds.items()}
 
 
 def node_records(analysis: Analysis) -> Iterator[NodeRecord]:
@@ -277,18 +221,10 @@ def node_records(analysis: Analysis) -> Iterator[NodeRecord]:
         unknown if analysis.latency is None else analysis.latency.nodes,
         strict=True,
     ):
-        yield NodeRecord(
-            index=node.index,
-            op=node.op,
-            module=node.module,
-            file=node.file,
-            line=node.line,
-            inplace=node.inplace,
-            shape=node.shape,
-            input=parts.input,
-            output=parts.output,
-            kept=parts.kept,
-            held=parts.held,
+        yield made_of(
+            NodeRecord,
+            node,
+            parts,
             workspace=analysis.workspaces.scratch(node),
             allocated=allocated,
             macs=macs,

@@ -336,11 +336,7 @@ def feature_map_bytes(unit: tuple[int, int, int], tensors: Iterable[TensorSpec])
 
 
 def load(path: str) -> AnalysisRecord:
-    """The record of a file that `srprof analyze --format json` wrote.
-
-    Raises:
-        InputError: it cannot be read, is no analysis, is damaged, or of a newer srprof.
-    """
+    """The record of a file of `srprof analyze --format json`; an InputError if it is none."""
     data = read_json(path, mend="name an analysis, or analyze again")
     if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
         raise InputError(

@@ -139,11 +139,7 @@ class Analysis(Shown):
 
     @cached_property
     def latency(self) -> Estimate | None:
-        """The predicted latency, node by node; None without a profile.
-
-        Raises:
-            InputError: the profile has no peak for a dtype in which the network computes.
-        """
+        """Predicted, None without a profile; an InputError if that knows a dtype of it not."""
         return None if self.profile is None else estimate(self.trace, self.profile)
 
     @cached_property

@@ -7,7 +7,7 @@ import sys
 
 from srprof.errors import InputError
 from srprof.figures import lowered_names
-from srprof.options import add, add_call, add_output, read_call, show
+from srprof.options import add, add_call, add_output, given, read_call, show
 from srprof.output import write
 from srprof.paths import short_path
 
@@ -26,22 +26,18 @@ edits in the source files and keeps comments (pip install 'srprof[apply]').
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser)
-    parser.add_argument(
-        "--memory",
-        choices=lowered_names(),
-        default="eager",
-        help="the peak to lower (default eager)",
-    )
+    # fmt: off
+    parser.add_argument("--memory", choices=lowered_names(), default="eager",
+        help="the peak to lower (default eager)")
     add(parser, "--budget")
     add(parser, "--level", default="equivalent")
     add(parser, "--granularity")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--apply", action="store_true", help="make the edits in the source files: all or none"
-    )
-    how.add_argument(
-        "--diff", action="store_true", help="print the edits as a unified diff instead"
-    )
+    how.add_argument("--apply", action="store_true",
+        help="make the edits in the source files: all or none")
+    how.add_argument("--diff", action="store_true",
+        help="print the edits as a unified diff instead")
+    # fmt: on
     add_output(parser)
 
 
@@ -53,13 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.advising.run import advise
 
-    advice = advise(
-        call,
-        granularity=args.granularity,
-        memory=args.memory,
-        budget=args.budget,
-        level=args.level,
-    )
+    advice = advise(call, **given(args, "granularity memory budget level"))
     if args.diff:
         write(advice.diff(), args.output)
         return 0 if advice.within_budget else 1

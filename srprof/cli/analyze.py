@@ -13,6 +13,7 @@ from srprof.options import (
     add_profile,
     count,
     format_of,
+    given,
     read_call,
     show,
 )
@@ -38,46 +39,29 @@ SPEC is one of:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser)
-    parser.add_argument(
-        "--batch", metavar="N", type=count(1), help="images of an --input HxW (default 1)"
-    )
-    parser.add_argument(
-        "--train",
-        action="store_true",
-        help="the memory of one training step instead: forward, L1 loss, backward, Adam",
-    )
+    # fmt: off
+    parser.add_argument("--batch", metavar="N", type=count(1),
+        help="images of an --input HxW (default 1)")
+    parser.add_argument("--train", action="store_true",
+        help="the memory of one training step instead: forward, L1 loss, backward, Adam")
     add(parser, "--granularity")
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="single",
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="single",
         help="for allocated and reserved: a fresh program's one image (default), or ntire: a list "
-        "of images before it",
-    )
-    parser.add_argument(
-        "--sizes",
-        metavar="LIST",
+             "of images before it")
+    parser.add_argument("--sizes", metavar="LIST",
         help="of --protocol ntire: a file with one LR size HxW a line, or a folder of LR images "
-        "(default: the DIV2K test set)",
-    )
-    parser.add_argument(
-        "--repeat", metavar="N", type=count(1), default=1, help="go through the images N times"
-    )
+             "(default: the DIV2K test set)")
+    parser.add_argument("--repeat", metavar="N", type=count(1), default=1,
+        help="go through the images N times")
     add(parser, "--alloc-conf", "--workspace")
     add_profile(parser)
-    parser.add_argument(
-        "--cross-check",
-        action="store_true",
-        help="set the counts of fvcore, which runs the network on the CPU, beside ours",
-    )
+    parser.add_argument("--cross-check", action="store_true",
+        help="set the counts of fvcore, which runs the network on the CPU, beside ours")
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
     add(parser, "--top", "--figure")
-    parser.add_argument(
-        "--figure-kind",
-        choices=KINDS,
-        default="roofline",
-        help="roofline: each node under the device's roofs (default); modules: time by module",
-    )
+    parser.add_argument("--figure-kind", choices=KINDS, default="roofline",
+        help="roofline: each node under the device's roofs (default); modules: time by module")
+    # fmt: on
     add_output(parser, EXPORTS)
 
 
@@ -106,13 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
     analysis = analyze(
         call,
-        granularity=args.granularity,
-        protocol=args.protocol,
-        sizes=args.sizes,
-        repeat=args.repeat,
         allocator=args.alloc_conf,
-        workspace=args.workspace,
-        profile=args.profile,
+        **given(args, "granularity protocol sizes repeat workspace profile"),
     )
     if args.figure is not None:
         from srprof.render.figures.latency import write_figure

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srprof.options import add, add_format, ending, show
+from srprof.options import add, add_format, ending, given, show
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -20,15 +20,10 @@ On a busy machine, whose timings spread too widely, nothing is written and the e
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add(parser, "--device")
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="profile",
-        metavar="PROFILE",
-        type=ending(".toml"),
-        required=True,
-        help="the profile to write (.toml)",
-    )
+    # fmt: off
+    parser.add_argument("-o", "--output", dest="profile", metavar="PROFILE", type=ending(".toml"),
+        required=True, help="the profile to write (.toml)")
+    # fmt: on
     parser.add_argument("--quick", action="store_true", help="one size only, and fewer rounds")
     add(parser, "--threads")
     add_format(parser)
@@ -42,13 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from srprof.render.views.calibration import document
 
     with TerminalProgress(sys.stderr) as progress:
-        calibration = calibrate(
-            args.device,
-            quick=args.quick,
-            threads=args.threads,
-            name=Path(args.profile).stem,
-            progress=progress,
-        )
+        name, how = Path(args.profile).stem, given(args, "quick threads")
+        calibration = calibrate(args.device, name=name, progress=progress, **how)
     write(to_toml(calibration.profile), args.profile)
     show(args, document(calibration, args.profile))
     return 0

@@ -25,21 +25,16 @@ against srprof-baseline.json, and say which variable in which line costs more th
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="srprof.toml or pyproject.toml (default: the nearest, here or above)",
-    )
+    # fmt: off
+    parser.add_argument("--config", metavar="FILE",
+        help="srprof.toml or pyproject.toml (default: the nearest, here or above)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--update", action="store_true", help="write the baseline anew")
-    what.add_argument(
-        "--init", metavar="FILE", help="write a first configuration for this file's networks"
-    )
-    parser.add_argument(
-        "--partial",
-        action="store_true",
-        help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning",
-    )
+    what.add_argument("--init", metavar="FILE",
+        help="write a first configuration for this file's networks")
+    parser.add_argument("--partial", action="store_true",
+        help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning")
+    # fmt: on
     add_output(parser, FORMATS)
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from srprof.errors import InputError
-from srprof.options import add, add_output, count, show, sides
+from srprof.options import add, add_output, count, given, show, sides
 
 DESCRIPTION = """\
 Run a network on images and compare what it gives with the originals: PSNR and SSIM in the
@@ -22,27 +22,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add(parser, "spec", "--weights")
     parser.add_argument("--hr", metavar="DIR", required=True, help="HR images, a folder or one")
-    parser.add_argument(
-        "--lr",
-        metavar="DIR",
-        help="LR images, named as the HR images or with x4 (the scale) behind",
-    )
-    parser.add_argument(
-        "--scale", metavar="N", type=count(1), help="from LR to HR (default the network's)"
-    )
+    # fmt: off
+    parser.add_argument("--lr", metavar="DIR",
+        help="LR images, named as the HR images or with x4 (the scale) behind")
+    parser.add_argument("--scale", metavar="N", type=count(1),
+        help="from LR to HR (default the network's)")
     add(parser, "--range")
-    parser.add_argument(
-        "--tile",
-        metavar="SIZE",
-        type=sides,
-        help="run it in tiles of LR pixels, N or HxW, with their halo",
-    )
-    parser.add_argument(
-        "--halo",
-        metavar="N",
-        type=count(0),
-        help="LR pixels around a tile (default as many as it needs)",
-    )
+    parser.add_argument("--tile", metavar="SIZE", type=sides,
+        help="run it in tiles of LR pixels, N or HxW, with their halo")
+    parser.add_argument("--halo", metavar="N", type=count(0),
+        help="LR pixels around a tile (default as many as it needs)")
+    # fmt: on
     parser.add_argument("--save", metavar="DIR", help="write the SR images there, as 8-bit PNG")
     add(parser, "--dtype")
     add(parser, "--device", default=None, help="cpu, cuda or cuda:N (default cuda if there is one)")
@@ -63,15 +53,9 @@ def run(args: argparse.Namespace) -> int:
                 args.spec,
                 args.lr,
                 args.hr,
-                weights=args.weights,
-                scale=args.scale,
                 pixel_range=args.range,
-                tile=args.tile,
-                halo=args.halo,
-                device=args.device,
-                dtype=args.dtype,
-                save=args.save,
                 progress=progress,
+                **given(args, "weights scale tile halo device dtype save"),
             )
     except KeyboardInterrupt:
         if args.save is None:

@@ -12,6 +12,7 @@ from srprof.options import (
     add_output,
     add_profile,
     aspect,
+    given,
     read_call,
     show,
     sides,
@@ -35,27 +36,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser, "--trace-on")
     add(parser, "--budget", required=True)
-    parser.add_argument(
-        "--memory",
-        choices=peak_names(),
-        default="allocated",
-        help="the peak that is meant, of a fresh program's first image (default allocated)",
-    )
-    parser.add_argument(
-        "--aspect",
-        metavar="W:H",
-        type=aspect,
-        help="width:height of the inputs (default 1:1, or the image's)",
-    )
-    parser.add_argument(
-        "--image",
-        metavar="HxW",
-        type=sides,
-        help="an LR image, height x width: whole if it fits, else its tiles, halo, peak",
-    )
-    parser.add_argument(
-        "--batch", action="store_true", help="the largest batch at the --input's size"
-    )
+    # fmt: off
+    parser.add_argument("--memory", choices=peak_names(), default="allocated",
+        help="the peak that is meant, of a fresh program's first image (default allocated)")
+    parser.add_argument("--aspect", metavar="W:H", type=aspect,
+        help="width:height of the inputs (default 1:1, or the image's)")
+    parser.add_argument("--image", metavar="HxW", type=sides,
+        help="an LR image, height x width: whole if it fits, else its tiles, halo, peak")
+    parser.add_argument("--batch", action="store_true",
+        help="the largest batch at the --input's size")
+    # fmt: on
     add(parser, "--alloc-conf", "--workspace")
     add_profile(parser)
     add_output(parser)
@@ -72,14 +62,9 @@ def run(args: argparse.Namespace) -> int:
         result = fit(
             call,
             args.budget,
-            memory=args.memory,
-            aspect=args.aspect,
-            batch=args.batch,
-            image=args.image,
             allocator=args.alloc_conf,
-            workspace=args.workspace,
-            profile=args.profile,
             progress=progress,
+            **given(args, "memory aspect batch image workspace profile"),
         )
     show(args, result.document())
     return 0

@@ -27,24 +27,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser, "--trace-on")
     add(parser, "--level", default="exact")
-    parser.add_argument(
-        "--tiles",
-        metavar="HxW",
-        type=sides,
+    # fmt: off
+    parser.add_argument("--tiles", metavar="HxW", type=sides,
         help="run in overlapping tiles of this LR size, halo included; only for networks that are "
-        "local",
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="compare outputs at more sizes, and the CPU allocator's peaks and the times too",
-    )
-    parser.add_argument(
-        "--emit",
-        metavar="FILE",
-        type=ending(".pt2", ".py"),
-        help="write it: .pt2 (torch.export) or .py (readable, for torch)",
-    )
+             "local")
+    parser.add_argument("--verify", action="store_true",
+        help="compare outputs at more sizes, and the CPU allocator's peaks and the times too")
+    parser.add_argument("--emit", metavar="FILE", type=ending(".pt2", ".py"),
+        help="write it: .pt2 (torch.export) or .py (readable, for torch)")
+    # fmt: on
     add_output(parser)
 
 

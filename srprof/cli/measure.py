@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srprof.options import add, add_call, add_output, read_call, show
+from srprof.options import add, add_call, add_output, given, read_call, show
 
 DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
@@ -20,17 +20,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser, "--weights", "--trace-on")
     add(parser, "--device")
-    parser.add_argument(
-        "--protocol",
-        choices=("ntire", "strict"),
-        default="strict",
+    # fmt: off
+    parser.add_argument("--protocol", choices=("ntire", "strict"), default="strict",
         help="latency as the NTIRE challenge takes it (no warm-up, the mean), or after a warm-up, "
-        "by the median (default)",
-    )
+             "by the median (default)")
     add(parser, "--repeat", "--warmup")
-    parser.add_argument(
-        "--flush-l2", action="store_true", help="overwrite the GPU's L2 cache before each pass"
-    )
+    parser.add_argument("--flush-l2", action="store_true",
+        help="overwrite the GPU's L2 cache before each pass")
+    # fmt: on
     add(parser, "--threads")
     add_output(parser)
 
@@ -45,17 +42,8 @@ def run(args: argparse.Namespace) -> int:
     code = 0
     try:
         with TerminalProgress(sys.stderr) as progress:
-            measurement = measure(
-                call,
-                device=args.device,
-                protocol=args.protocol,
-                repeat=args.repeat,
-                warmup=args.warmup,
-                flush_l2=args.flush_l2,
-                threads=args.threads,
-                find_largest=True,
-                progress=progress,
-            )
+            how = given(args, "device protocol repeat warmup flush_l2 threads")
+            measurement = measure(call, find_largest=True, progress=progress, **how)
     except Interrupted as interrupt:
         measurement, code = interrupt.partial, 130
         print("srprof: interrupted; what was measured is written", file=sys.stderr)

@@ -16,22 +16,13 @@ convolutions. Both forms are run on a random image, and how far they differ is r
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors")
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="merged",
-        metavar="OUT",
-        type=ending(*CHECKPOINTS),
-        required=True,
-        help="the merged checkpoint to write",
-    )
-    parser.add_argument(
-        "--model",
-        metavar="SPEC",
-        default="",
+    # fmt: off
+    parser.add_argument("-o", "--output", dest="merged", metavar="OUT", type=ending(*CHECKPOINTS),
+        required=True, help="the merged checkpoint to write")
+    parser.add_argument("--model", metavar="SPEC", default="",
         help="the network in training form, where its keys do not tell: "
-        "\"fmen_baseline(form='train')\"",
-    )
+             "\"fmen_baseline(form='train')\"")
+    # fmt: on
     add_format(parser)
 
 

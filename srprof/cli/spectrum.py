@@ -17,14 +17,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add(parser, "spec", "--weights")
     parser.add_argument("--image", metavar="IMG", required=True, help="the LR image")
-    parser.add_argument(
-        "--module",
-        metavar="NAME",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="modules by name or pattern ('HFABs.*'; default every HFAB)",
-    )
+    # fmt: off
+    parser.add_argument("--module", metavar="NAME", nargs="+", action="extend", default=[],
+        help="modules by name or pattern ('HFABs.*'; default every HFAB)")
+    # fmt: on
     add(parser, "--range", "--figure")
     add_output(parser)
 

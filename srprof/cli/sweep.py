@@ -16,6 +16,7 @@ from srprof.options import (
     check_ending,
     count,
     format_of,
+    given,
     show,
 )
 from srprof.output import write
@@ -34,45 +35,27 @@ Ranges include both ends: 2..6, 64..1024:64. Values are Python literals and neve
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_call(parser, "--input", "--weights")
-    parser.add_argument(
-        "--input",
-        metavar="SIZES",
-        action="append",
+    # fmt: off
+    parser.add_argument("--input", metavar="SIZES", action="append",
         help="LR inputs: sizes as for analyze, or ranges, 64..1024:64 (square), 64..128:64x96; "
-        "between commas or again for more (default 256x256)",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="NAME=VALUES",
-        action="append",
-        default=[],
-        help="values of an argument of the SPEC's factory: nf=32,40,48 or num_blocks=2..6",
-    )
-    parser.add_argument(
-        "--metric",
-        metavar="NAMES",
-        action="append",
-        default=[],
+             "between commas or again for more (default 256x256)")
+    parser.add_argument("--set", metavar="NAME=VALUES", action="append", default=[],
+        help="values of an argument of the SPEC's factory: nf=32,40,48 or num_blocks=2..6")
+    parser.add_argument("--metric", metavar="NAMES", action="append", default=[],
         help=f"{', '.join(names())}; between commas or again for more (default: all but net, macs "
-        "and reserved)",
-    )
+             "and reserved)")
     add_profile(parser)
-    parser.add_argument(
-        "--jobs", metavar="N", type=count(1), help="processes (default: one for each processor)"
-    )
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="run on this Dask cluster, tcp://host:8786"
-    )
-    parser.add_argument(
-        "--restart", action="store_true", help="forget the rows of an interrupted sweep"
-    )
+    parser.add_argument("--jobs", metavar="N", type=count(1),
+        help="processes (default: one for each processor)")
+    parser.add_argument("--dask", metavar="ADDRESS",
+        help="run on this Dask cluster, tcp://host:8786")
+    parser.add_argument("--restart", action="store_true",
+        help="forget the rows of an interrupted sweep")
     add(parser, "--figure")
-    parser.add_argument(
-        "--pareto",
-        metavar="X,Y",
+    parser.add_argument("--pareto", metavar="X,Y",
         help="metrics of the figure, a Pareto plot: eager,params:max; :max says that more is "
-        "better (default: latency_ms or eager, and params:max)",
-    )
+             "better (default: latency_ms or eager, and params:max)")
+    # fmt: on
     add_output(parser, more={"parquet": ".parquet"})
 
 
@@ -96,13 +79,8 @@ def run(args: argparse.Namespace) -> int:
 
     if format_of(args) == "parquet":
         check_parquet()
-    call = Call(
-        args.spec,
-        tuple(args.input or ()),
-        dtype=args.dtype,
-        channels_last=args.channels_last,
-        trace_on=args.trace_on,
-    )
+    form = given(args, "dtype channels_last trace_on")
+    call = Call(args.spec, tuple(args.input or ()), **form)
     plan = make_plan(call, parse_sets(args.set), args.metric, args.profile)
     axes = args.figure and axes_of(args.pareto, plan.metrics, args.profile)
     path = None if args.output is None else Path(f"{args.output}.journal")
@@ -124,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
         journal.remove()
     failed = sum(bool(row["error"]) for row in rows)
     if failed:
-        print(
-            f"srprof: {failed} of {len(rows)} configurations failed; column error says why",
-            file=sys.stderr,
-        )
+        what = f"{failed} of {len(rows)} configurations failed"
+        print(f"srprof: {what}; column error says why", file=sys.stderr)
     return 0

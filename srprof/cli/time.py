@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srprof.options import add, add_call, add_output, read_call, show
+from srprof.options import add, add_call, add_output, given, read_call, show
 
 DESCRIPTION = """\
 Time a model on this machine's GPU or CPU: the median of some passes and their spread, beside what
@@ -29,14 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.progress import TerminalProgress
 
     with TerminalProgress(sys.stderr) as progress:
-        timing = time_call(
-            call,
-            args.device,
-            args.profile,
-            repeat=args.repeat,
-            warmup=args.warmup,
-            threads=args.threads,
-            progress=progress,
-        )
+        how = given(args, "device profile repeat warmup threads")
+        timing = time_call(call, progress=progress, **how)
     show(args, timing.document())
     return 0

@@ -22,54 +22,28 @@ of them is beyond the tolerance.
 #: Images that are measured if none is named; the CPU takes seconds for the large ones.
 _DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
 
-#: The table of scratch beside the records that are kept.
-_SCRATCH = "workspace.json"
-
-#: Images that are measured if none is named; the CPU takes seconds for the large ones.
-_DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("specs", metavar="SPEC", nargs="*", help="models, as for analyze")
     parser.add_argument("--all", action="store_true", help="every network of the zoo")
-    parser.add_argument(
-        "--record",
-        metavar="FILE",
-        action="append",
-        default=[],
+    # fmt: off
+    parser.add_argument("--record", metavar="FILE", action="append", default=[],
         help="a record that `srprof measure --format json` wrote, or a folder that --save filled; "
-        "the device is not needed",
-    )
+             "the device is not needed")
     add(parser, "--device", default="cpu")
-    parser.add_argument(
-        "--input",
-        metavar="SIZE",
-        action="append",
-        type=size,
-        help="LR image, HxW or NxCxHxW; again for more (default 256x256 on cuda, 64x64 on cpu)",
-    )
-    parser.add_argument(
-        "--dtype", choices=RUN_DTYPES, action="append", help="again for more (default float32)"
-    )
+    parser.add_argument("--input", metavar="SIZE", action="append", type=size,
+        help="LR image, HxW or NxCxHxW; again for more (default 256x256 on cuda, 64x64 on cpu)")
+    parser.add_argument("--dtype", choices=RUN_DTYPES, action="append",
+        help="again for more (default float32)")
     add(parser, "--channels-last")
-    parser.add_argument(
-        "--tolerance",
-        metavar="PART",
-        type=share,
-        default="1%",
-        help="of the measured peak, for the peak and for each node (default 1%%)",
-    )
-    parser.add_argument(
-        "--repeat",
-        metavar="N",
-        type=count(0),
-        default=0,
-        help="also time N passes for the records",
-    )
-    parser.add_argument(
-        "--save", metavar="DIR", help="keep the records there, and a table of the scratch found"
-    )
+    parser.add_argument("--tolerance", metavar="PART", type=share, default="1%",
+        help="of the measured peak, for the peak and for each node (default 1%%)")
+    parser.add_argument("--repeat", metavar="N", type=count(0), default=0,
+        help="also time N passes for the records")
+    parser.add_argument("--save", metavar="DIR",
+        help="keep the records there, and a table of the scratch found")
+    # fmt: on
     add_output(parser)
 
 

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
-from srprof.codec import Key, decode_record, encode
+from srprof.codec import Key, decode_record, encode, made_of
 from srprof.compare.diff import Live, Place, Side, Sketch, difference
 from srprof.errors import InputError
 from srprof.files import parse_json, read_text
@@ -123,21 +123,21 @@ def excerpt(record: AnalysisRecord, root: str) -> Excerpt:
     return Excerpt(
         traced_on=record.traced_on,
         peak_node=peak_node,
-        live=tuple(_live_row(item, nodes, root) for item in live),
-        nodes=tuple(_node_row(nodes[index], root) for index in sorted(worth)),
+        live=tuple(
+            made_of(
+                LiveRow,
+                item,
+                at=_at(item, root),
+                made_by=step(nodes[item.birth]) if item.birth >= 0 else "",
+            )
+            for item in live
+        ),
+        nodes=tuple(
+            made_of(NodeRow, n, step=step(n), at=_at(n, root), bytes=n.referenced)
+            for n in (nodes[index] for index in sorted(worth))
+        ),
         steps="".join(digest(step(node)) for node in nodes),
     )
-
-
-def _live_row(item: LiveRecord, nodes: tuple[NodeRecord, ...], root: str) -> LiveRow:
-    made_by = step(nodes[item.birth]) if item.birth >= 0 else ""
-    at = _at(item.file, item.line, root)
-    return LiveRow(item.variable, item.function, at, item.part, item.bytes, made_by)
-
-
-def _node_row(node: NodeRecord, root: str) -> NodeRow:
-    at = _at(node.file, node.line, root)
-    return NodeRow(node.index, step(node), at, node.referenced, node.macs)
 
 
 def digest(text: str) -> str:
@@ -150,8 +150,8 @@ def step(node: NodeRecord) -> str:
     return f"{node.op} {node.module}".rstrip()
 
 
-def _at(file: str, line: int, root: str) -> str:
-    return f"{portable(file, root)}:{line}" if file else ""
+def _at(item: LiveRecord | NodeRecord, root: str) -> str:
+    return f"{portable(item.file, root)}:{item.line}" if item.file else ""
 
 
 def portable(path: str, root: str) -> str:
@@ -168,7 +168,7 @@ def portable(path: str, root: str) -> str:
 def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:
     """What of an entry is compared; of its steps there are none."""
     trace, metrics = entry.trace, entry.metrics
-    places = {row.index: _place(row.step, row.at, row.index) for row in trace.nodes}
+    places = {n.index: Place(n.index, *_op(n.step), *_split(n.at)) for n in trace.nodes}
     return Sketch(
         side=Side(str(entry.settings["model"]), "", 0, environment.get("torch", "")),
         net=metrics["net"],
@@ -181,15 +181,15 @@ def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:
 
 
 def _live(row: LiveRow) -> Live:
-    file, line = _split(row.at)
-    op, _, module = row.made_by.partition(" ")
+    op, module = _op(row.made_by)
     made_by = f"{op} in {module or 'the model'}" if op else ""
-    return Live(row.variable, row.function, file, line, row.part, row.bytes, (), made_by)
+    place = _split(row.at)
+    return Live(row.variable, row.function, *place, row.part, row.bytes, (), made_by)
 
 
-def _place(text: str, at: str, index: int) -> Place:
-    op, _, module = text.partition(" ")
-    return Place(index, op, module, *_split(at))
+def _op(step: str) -> tuple[str, str]:
+    op, _, module = step.partition(" ")
+    return op, module
 
 
 def _split(at: str) -> tuple[str, int]:
@@ -202,22 +202,15 @@ def _split(at: str) -> tuple[str, int]:
 
 def dumps(baseline: Baseline) -> str:
     """The file's text: sorted, one row of an excerpt a line, so that a change reads as one."""
-    data = {
-        "schema": SCHEMA,
-        "environment": dict(baseline.environment),
-        "entries": encode(baseline.entries),
-    }
-    return _json(data, depth=4) + "\n"
+    return _json({"schema": SCHEMA, **encode(baseline)}, depth=4) + "\n"
 
 
 def _json(value: Any, depth: int, indent: str = "") -> str:
     """JSON with sorted keys; below a depth, and in the rows of a list, on one line."""
     inner = indent + " "
     if depth and isinstance(value, Mapping) and value:
-        rows = [
-            f"{inner}{json.dumps(key)}: {_json(value[key], depth - 1, inner)}"
-            for key in sorted(value)
-        ]
+        items = ((json.dumps(key), _json(value[key], depth - 1, inner)) for key in sorted(value))
+        rows = (f"{inner}{key}: {item}" for key, item in items)
         return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         return "[\n" + ",\n".join(inner + _json(row, 0) for row in value) + f"\n{indent}]"
@@ -225,46 +218,29 @@ def _json(value: Any, depth: int, indent: str = "") -> str:
 
 
 def write(baseline: Baseline, path: Path) -> None:
-    """Put the file in its place, whole or not at all.
-
-    Raises:
-        InputError: the system refuses.
-    """
-    text = dumps(baseline)
+    """Put the file in its place, whole or not at all; an InputError if the system refuses."""
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(dumps(baseline), encoding="utf-8", newline="\n")
     except InputError as error:
         raise InputError(f"the baseline {path.name}: {error}") from error
 
 
 def load(path: Path) -> Baseline:
-    """Read a baseline.
-
-    Raises:
-        InputError: it is missing, has merge-conflict markers, is damaged or of another schema.
-    """
+    """Read a baseline; an InputError if it is missing, in conflict, damaged or too new."""
     if not path.exists():
-        raise InputError(
-            f"there is no baseline {path.name}: {_UPDATE} to make it, and commit it; or set "
-            "baseline = false to hold limits alone"
-        )
+        mend = "to make it, and commit it; or set baseline = false to hold limits alone"
+        raise InputError(f"there is no baseline {path.name}: {_UPDATE} {mend}")
     text = read_text(path, f"the baseline {path.name}", _UPDATE)
     for number, line in enumerate(text.splitlines(), 1):
         if _MARKER.match(line):
-            raise InputError(
-                f"the baseline {path.name} has merge-conflict markers (line {number}): settle the "
-                f"code first, then {_UPDATE} to make it anew"
-            )
+            what = f"the baseline {path.name} has merge-conflict markers (line {number})"
+            raise InputError(f"{what}: settle the code first, then {_UPDATE} to make it anew")
     return loads(text, path.name)
 
 
 def loads(text: str, name: str) -> Baseline:
-    """The baseline that a text holds.
-
-    Raises:
-        InputError: it is damaged, or of another schema.
-    """
+    """The baseline that a text holds; an InputError if it is damaged, or of another schema."""
     source, again = f"the baseline {name}", f"take it from git again, or {_UPDATE}"
     data = parse_json(text, source, again)
     if isinstance(data, dict) and data.get("schema") == 1:
@@ -275,9 +251,8 @@ def loads(text: str, name: str) -> Baseline:
         try:
             _check_comparable(entry, baseline.environment)
         except (ValueError, KeyError, IndexError) as error:
-            raise InputError(
-                f"{source} is damaged: entries.{one_line(key)}: {one_line(error)}; {again}"
-            ) from error
+            what = f"{source} is damaged: entries.{one_line(key)}: {one_line(error)}"
+            raise InputError(f"{what}; {again}") from error
     return replace(baseline, entries=entries)
 
 

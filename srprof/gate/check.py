@@ -15,13 +15,8 @@ from typing import Any
 from srprof import figures
 from srprof._version import __version__
 from srprof.analysis.record import AnalysisRecord, NodeRecord
-from srprof.compare.diff import (
-    Diff,
-    difference,
-    explain_peak,
-    explain_tensor,
-    sketch,
-)
+from srprof.codec import pick
+from srprof.compare.diff import Diff, difference, explain_peak, explain_tensor, sketch
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import Figure
 from srprof.gate import baseline as baselines
@@ -48,14 +43,10 @@ def depends() -> Mapping[str, frozenset[str]]:
         "torch": of_ops,
         "srprof": of_rules,
         "CUBLAS_WORKSPACE_CONFIG": of_allocator,
-        "traced_on": of_ops,
-        "trace_on": of_ops,
-        "channels_last": of_ops,
+        **dict.fromkeys(("traced_on", "trace_on", "channels_last"), of_ops),
         "dtype": peaks | {"net", "latency_ms"},
         "inputs": of_rules,
-        "protocol": of_allocator,
-        "sizes": of_allocator,
-        "allocator": of_allocator,
+        **dict.fromkeys(("protocol", "sizes", "allocator"), of_allocator),
         "profile": frozenset({"latency_ms"}),
         "weights": frozenset(),
         "model": every,
@@ -68,11 +59,7 @@ _MOST = 6
 
 @dataclass(frozen=True)
 class Observation:
-    """What a check's model gave now.
-
-    Attributes:
-        metrics: in the smallest unit of each.
-    """
+    """What a check's model gave now; metrics in the smallest unit of each."""
 
     metrics: Mapping[str, int]
     record: AnalysisRecord
@@ -127,8 +114,7 @@ class Row:
     def verdict(self) -> str:
         """In words."""
         if self.fails:
-            words = ("over the limit",) * self.over + ("grew",) * self.grew
-            return " and ".join(words)
+            return " and ".join(("over the limit",) * self.over + ("grew",) * self.grew)
         if not self.compared:
             return "not compared"
         return "smaller" if self.shrank else "ok"
@@ -190,10 +176,8 @@ class Report:
     @property
     def gone_reasons(self) -> tuple[str, ...]:
         """One sentence for each entry that no check has."""
-        return tuple(
-            f"{name} is in the baseline and no longer checked: {UPDATE} if that is meant"
-            for name in self.gone
-        )
+        what = f"is in the baseline and no longer checked: {UPDATE} if that is meant"
+        return tuple(f"{name} {what}" for name in self.gone)
 
 
 def describe(row: Row) -> str:
@@ -202,30 +186,31 @@ def describe(row: Row) -> str:
     def text(value: int, sign: bool = False) -> str:
         return format_quantity(value, row.kind, sign)
 
-    parts = []
+    now, parts = text(row.now), []
     if row.over and row.limit is not None:
         over = text(row.now - row.limit)
-        parts.append(f"is {text(row.now)}, over its limit of {text(row.limit)} by {over}")
+        parts.append(f"is {now}, over its limit of {text(row.limit)} by {over}")
     if row.change and row.baseline is not None and not (row.over and not row.grew):
         word = "grew" if row.change > 0 else "went down"
         allowed = f" ({text(row.allowed)} is allowed)" if row.grew and row.allowed else ""
-        parts.append(
-            f"{word} by {text(row.change, True)}, from {text(row.baseline)} to "
-            f"{text(row.now)}{allowed}"
-        )
-    return f"{figures.find(row.metric).title} {' and '.join(parts) or 'is ' + text(row.now)}"
+        by = text(row.change, True)
+        parts.append(f"{word} by {by}, from {text(row.baseline)} to {now}{allowed}")
+    return f"{figures.find(row.metric).title} {' and '.join(parts) or 'is ' + now}"
 
 
 # -- running --------------------------------------------------------------------------------------
 
 
-def run(config: Config, baseline: Baseline | None, partial: bool = False) -> Report:
+def check(config: Config, partial: bool = False) -> Report:
     """Run every check and judge it; a model that does not run is a failed check.
 
     Args:
-        baseline: None to hold limits alone.
         partial: what a baseline of another environment leaves out is no failure.
+
+    Raises:
+        InputError: the baseline that there is to be is missing or damaged.
     """
+    baseline = None if config.baseline is None else baselines.load(config.baseline)
     observed = observe_all(config)
     results = []
     for check, seen in zip(config.checks, observed, strict=True):
@@ -239,22 +224,8 @@ def run(config: Config, baseline: Baseline | None, partial: bool = False) -> Rep
     return Report(tuple(results), tuple(gone))
 
 
-def check(config: Config, partial: bool = False) -> Report:
-    """Run every check against the limits and the recorded baseline, if there is to be one.
-
-    Raises:
-        InputError: the baseline is missing or damaged.
-    """
-    known = None if config.baseline is None else baselines.load(config.baseline)
-    return run(config, known, partial)
-
-
 def update(config: Config) -> Report:
-    """Run every check and write the baseline anew, unless a model does not run. Limits are held.
-
-    Raises:
-        InputError: the configuration has no baseline, or it cannot be written.
-    """
+    """Write the baseline anew, unless a model does not run; an InputError if there is none."""
     if config.baseline is None:
         raise InputError(f"{config.file.name} says baseline = false: there is none to update")
     if not config.baseline.parent.is_dir():
@@ -273,19 +244,14 @@ def _anew(config: Config) -> tuple[Report, Baseline | None]:
     failed = tuple(seen for seen in observed if isinstance(seen, Result))
     if failed:
         return Report(failed), None
-    pairs = [
-        (c, s) for c, s in zip(config.checks, observed, strict=True) if isinstance(s, Observation)
-    ]
-    root = str(config.folder)
-    entries = {
-        check.name: Entry(
-            described(check.settings), seen.metrics, baselines.excerpt(seen.record, root)
-        )
-        for check, seen in pairs
-    }
-    baseline = Baseline(versions(pairs[0][1]), entries)
-    results = tuple(judge(check, seen, None, {}) for check, seen in pairs)
-    return Report(results), baseline
+    root, entries, results = str(config.folder), {}, []
+    for check, seen in zip(config.checks, observed, strict=True):
+        assert isinstance(seen, Observation)
+        trace = baselines.excerpt(seen.record, root)
+        entries[check.name] = Entry(described(check.settings), seen.metrics, trace)
+        results.append(judge(check, seen, None, {}))
+        environment = versions(seen)
+    return Report(tuple(results)), Baseline(environment, entries)
 
 
 def versions(seen: Observation) -> dict[str, str]:
@@ -311,22 +277,12 @@ def observe_all(config: Config) -> list[Observation | Result]:
 
 
 def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
-    """Trace a model, unless it was traced already for another profile.
-
-    Raises:
-        InputError: the SPEC, an input or the profile is wrong.
-        ModelError: the model raised.
-    """
+    """Trace a model, unless it was already for another profile; raises as `analyze` does."""
     from srprof.analysis import analyze
 
     key = replace(settings, profile=None)
     if key not in traced:
-        traced[key] = analyze(
-            settings.call,
-            protocol=settings.protocol,
-            sizes=settings.sizes,
-            allocator=settings.allocator,
-        )
+        traced[key] = analyze(settings.call, **pick(settings, "protocol sizes allocator"))
     analysis = traced[key]
     record = analysis.record
     if settings.profile is not None:
@@ -357,26 +313,21 @@ def judge(
     """Hold an observation against the check's limits and the baseline's entry."""
     entry = baseline.entries.get(check.name) if baseline is not None else None
     problems: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    apart: frozenset[str] = frozenset()
+    differing: dict[str, tuple[str, str]] = {}
     if baseline is not None and entry is None:
         problems = (f"it has no entry in the baseline: {UPDATE}",)
     if baseline is not None and entry is not None:
         differing = differences(check.settings, seen, entry, baseline.environment, environment)
-        every = frozenset(figures.names())
-        apart = frozenset().union(*(depends().get(key, every) for key in differing))
-        left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
+    apart = {name for key in differing for name in depends().get(key, figures.names())}
+    left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
+    recorded = {} if entry is None else entry.metrics
     rows = tuple(
         Row(
             metric=name,
-            baseline=entry.metrics.get(name)
-            if entry is not None and name in check.metrics
-            else None,
+            baseline=recorded.get(name) if name in check.metrics else None,
             now=value,
             limit=check.limits.get(name),
-            allowed=check.growth.get(name, Growth()).allowed(
-                entry.metrics.get(name, 0) if entry is not None else 0
-            ),
+            allowed=check.growth.get(name, Growth()).allowed(recorded.get(name, 0)),
             compared=name not in apart,
         )
         for name, value in seen.metrics.items()
@@ -412,10 +363,9 @@ def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) 
     for key, (was, ours) in differing.items():
         lost = [name for name in metrics if name in depends().get(key, figures.names())]
         if lost:
-            yield (
-                f"the baseline is of another {key} ({was}, now {ours}), so these were not "
-                f"compared: {', '.join(lost)}; {UPDATE}, or check with {key} as it was"
-            )
+            what = f"the baseline is of another {key} ({was}, now {ours})"
+            mend = f"{UPDATE}, or check with {key} as it was"
+            yield f"{what}, so these were not compared: {', '.join(lost)}; {mend}"
 
 
 # -- explaining -----------------------------------------------------------------------------------
@@ -442,7 +392,8 @@ def _explained(
             steps = explain_steps(before[0].trace, seen.record)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
-        places += _peak_places(changes, peaks)
+        after = (changes.peak(name).after for name in peaks)
+        places += [(node.file, node.line) for node in after if node is not None]
     over = [row.metric for row in result.rows if row.over and row.metric in figures.peak_names()]
     if over and not lines:
         lines += explain_now(seen.record, over[0])
@@ -460,11 +411,6 @@ def explain_peaks(changes: Diff, metrics: Sequence[str]) -> list[str]:
     if changes.net.difference:
         lines.append(f"parameters and buffers: {signed_size(changes.net.difference)}")
     return [*lines, *_first([explain_tensor(change) for change in changes.tensors], "tensors")]
-
-
-def _peak_places(changes: Diff, metrics: Sequence[str]) -> list[tuple[str, int]]:
-    after = [changes.peak(name).after for name in metrics]
-    return [(node.file, node.line) for node in after if node is not None]
 
 
 def explain_steps(excerpt: Excerpt, record: AnalysisRecord) -> list[tuple[str, str, int]]:
@@ -513,9 +459,8 @@ def explain_now(record: AnalysisRecord, peak: str = "eager") -> list[str]:
     lines += _first(sentences, "variables")
     best = max(record.memory.releases, key=lambda release: release.saving, default=None)
     if best is not None and best.saving > 0:
-        lines.append(
-            f"releasing `{best.variable}` after its last use would save {mib_size(best.saving)}"
-        )
+        saved = mib_size(best.saving)
+        lines.append(f"releasing `{best.variable}` after its last use would save {saved}")
     return lines
 
 
@@ -531,11 +476,7 @@ def _first(lines: Sequence[str], noun: str) -> list[str]:
 def check_model(
     model: Any, inputs: Sequence[Any], memory: str, limit: int, **options: Any
 ) -> tuple[Row, tuple[str, ...]]:
-    """A model's peak against a limit in bytes, with the explanation if it is over.
-
-    Raises:
-        InputError: the memory is no peak, or an input is wrong. ModelError: the model raised.
-    """
+    """A model's peak against a limit in bytes, with the explanation if it is over."""
     peak = figures.find_peak(memory)
     from srprof.analysis import analyze
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from srprof import figures
 from srprof.call import Call, TraceOn
-from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, mismatch
+from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, made_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import RUN_DTYPES, parse_size
@@ -64,9 +64,7 @@ class Settings:
     @property
     def call(self) -> Call:
         """What is traced."""
-        return Call(
-            self.model, self.inputs, self.weights, self.dtype, self.channels_last, self.trace_on
-        )
+        return made_of(Call, self, spec=self.model)
 
     def __post_init__(self) -> None:
         if self.sizes and self.protocol != "ntire":
@@ -111,20 +109,15 @@ class Config:
 
 
 def find(start: Path) -> Path:
-    """The nearest configuration in a folder or above it.
-
-    Raises:
-        InputError: there is none; how to make one.
-    """
+    """The nearest configuration in a folder or above it; an InputError if there is none."""
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder / FILE
         project = folder / PYPROJECT
         if project.is_file() and _section(project) is not None:
             return project
-    raise InputError(
-        f"there is no {FILE}, and no [tool.srprof] in a {PYPROJECT}, here or above: {_HOW}"
-    )
+    what = f"there is no {FILE}, and no [tool.srprof] in a {PYPROJECT}, here or above"
+    raise InputError(f"{what}: {_HOW}")
 
 
 def _section(project: Path) -> object:
@@ -137,11 +130,7 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration.
-
-    Raises:
-        InputError: it cannot be read, or a key, metric, unit or limit in it is wrong.
-    """
+    """Read a configuration; an InputError if a key, metric, unit or limit in it is wrong."""
     path = path.absolute()
     table = _section(path) if path.name == PYPROJECT else _read(path)
     if table is None:
@@ -232,18 +221,13 @@ class _File:
 
 
 def parse(table: object, file: Path) -> Config:
-    """The configuration that a file's table holds.
-
-    Raises:
-        InputError: something in it is wrong; where, and what there is.
-    """
+    """The configuration that a file's table holds; an InputError says what is wrong in it."""
     if not isinstance(table, Mapping):
         raise InputError(f"{file.name}: srprof is not a table: write [[tool.srprof.check]]")
     read = decode_table(_File, table, file.name)
     if not read.check:
-        raise InputError(
-            f"{file.name}: it has no checks: add a [[check]] with model and input, or {_HOW}"
-        )
+        mend = f"add a [[check]] with model and input, or {_HOW}"
+        raise InputError(f"{file.name}: it has no checks: {mend}")
     try:
         checks = tuple(_check(own, limits, read) for own, limits in read.check)
         refuse_twice("checks", [check.name for check in checks])
@@ -253,7 +237,7 @@ def parse(table: object, file: Path) -> Config:
 
 
 def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:
-    settings = Settings(**{key.name: getattr(own, key.name) for key in fields(Settings)})
+    settings = made_of(Settings, own)
     name = own.name or _name(settings)
     named = _today(dict.fromkeys(own.metrics or file.metrics or ()))
     if settings.profile is None and "latency_ms" in (*limits, *named):

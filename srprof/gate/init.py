@@ -24,11 +24,7 @@ _HEAD = """\
 
 
 def write_first(file: str, config: str | None) -> str:
-    """Write a first configuration for the networks of a file, and say so.
-
-    Raises:
-        InputError: there is one already, or as `first_config`.
-    """
+    """Write a first configuration for the networks of a file; an InputError if there is one."""
     target = Path(config or "srprof.toml")
     if target.name == "pyproject.toml":
         raise InputError("--init writes a srprof.toml: leave --config out, or name another file")
@@ -40,11 +36,9 @@ def write_first(file: str, config: str | None) -> str:
 
 
 def first_config(file: str, folder: str) -> tuple[str, list[str]]:
-    """The configuration's text and the SPECs in it, from the folder that it will be in.
+    """The configuration in a folder, and its SPECs; an InputError if no network of it runs."""
+    from srprof.analysis import trace
 
-    Raises:
-        InputError: the file cannot be read, or none of its networks runs on an RGB image.
-    """
     names = factories(_source(file), file)
     location = Path(os.path.relpath(file, folder)).as_posix()
     blocks, specs, failed = [], [], []
@@ -52,7 +46,7 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
         for name in names:
             spec = f"{location}:{name}"
             try:
-                _try(spec)
+                trace(spec, SIZE)
             except SrprofError as error:
                 failed.append(f"# {spec} is left out: {_one_line(error)}\n")
                 continue
@@ -60,18 +54,10 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
             blocks.append(f'\n[[check]]\nmodel = {json.dumps(spec)}\ninput = "{SIZE}"\n')
     if not specs:
         tried = f"; tried {', '.join(names)}" if names else ""
-        raise InputError(
-            f"{file} has no nn.Module, nor a function that returns one, that needs no arguments "
-            f'and runs on {SIZE}{tried}. Write [[check]] with model = "{location}:Net(nf=48)" and '
-            "input yourself"
-        )
+        what = "has no nn.Module, nor a function that returns one, that needs no arguments and"
+        mend = f'Write [[check]] with model = "{location}:Net(nf=48)" and input yourself'
+        raise InputError(f"{file} {what} runs on {SIZE}{tried}. {mend}")
     return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), specs
-
-
-def _try(spec: str) -> None:
-    from srprof.analysis import trace
-
-    trace(spec, SIZE)
 
 
 def _one_line(error: Exception) -> str:

@@ -150,9 +150,5 @@ class Definition:
 
 
 def read_definition(path: str) -> Definition:
-    """Read and check a report's TOML file.
-
-    Raises:
-        InputError: no such file, no TOML, or a key or value that cannot be; says which.
-    """
+    """Read and check a report's TOML file; an InputError says what is wrong in it."""
     return load_table(Definition, path, f"report {path}")

@@ -56,11 +56,7 @@ class Bubbles:
 
 
 def page(report: Report) -> str:
-    """The whole page, Plotly included.
-
-    Raises:
-        InputError: plotly is not installed.
-    """
+    """The whole page, Plotly included; an InputError if plotly is not installed."""
     from markupsafe import Markup
 
     record = report.record

@@ -18,7 +18,7 @@ from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
 from srprof.analysis.record import ComplexityRecord, NodeRecord, ReleaseRecord
-from srprof.codec import Key
+from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, NodeEstimate
@@ -238,32 +238,22 @@ def make_record(definition: Definition, command: str) -> ReportRecord:
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
     profiles = [load_profile(name) for name in definition.profiles]
     detailed = bool(DETAILED & set(definition.sections))
-    return ReportRecord(
+    return made_of(
+        ReportRecord,
+        definition,
         kind=KIND,
         schema=SCHEMA,
-        title=definition.title,
-        note=definition.note,
-        input=definition.input,
-        sections=tuple(definition.sections),
-        devices=tuple(NamedDevice(d.name, d.title) for d in profiles),
-        peaks=tuple(
-            PeakColumn(peak.name, peak.title, peak.unit, peak.factor, peak.meaning)
-            for peak in figures.peaks()
-        ),
-        references=tuple(definition.references),
+        devices=tuple(made_of(NamedDevice, profile) for profile in profiles),
+        peaks=tuple(made_of(PeakColumn, peak) for peak in figures.peaks()),
         models=tuple(_model(m, definition.input, profiles, detailed) for m in definition.models),
         tables=tuple(_table(table, profiles) for table in definition.tables),
         figures=tuple(_figure(figure, profiles) for figure in definition.figures),
-        environment=_environment(command),
-    )
-
-
-def _environment(command: str) -> Environment:
-    return Environment(
-        command=command,
-        python=platform.python_version(),
-        system=f"{platform.system()} {platform.machine()}",
-        packages={name: _version(name) for name in _PACKAGES},
+        environment=Environment(
+            command=command,
+            python=platform.python_version(),
+            system=f"{platform.system()} {platform.machine()}",
+            packages={name: _version(name) for name in _PACKAGES},
+        ),
     )
 
 
@@ -283,22 +273,16 @@ def _model(
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
     record, memory = analysis.record, analysis.record.memory
-    return ShownModel(
-        name=model.name,
-        spec=model.spec,
-        inputs=record.inputs,
-        traced_on=record.traced_on,
-        notes=record.notes,
-        complexity=record.complexity,
-        net=memory.net,
+    held = tuple(replace(r, file=short_path(r.file)) for r in memory.releases)
+    return made_of(
+        ShownModel,
+        model,
+        record,
+        memory,
         map=record.feature_map_bytes,
-        peak=memory.peak,
-        peak_node=memory.peak_node,
         published=_published(model, record.model.scale),
         devices=tuple(_timed(replace(analysis, profile=p), detailed) for p in profiles),
-        held=tuple(replace(r, file=short_path(r.file)) for r in memory.releases)
-        if detailed
-        else None,
+        held=held if detailed else None,
         nodes=Rows(NODE_COLUMNS, tuple(map(_row, record.nodes))) if detailed else None,
     )
 
@@ -323,12 +307,8 @@ def _timed(analysis: Analysis, detailed: bool) -> DeviceTimes:
     """The predicted latency of a model by a profile, by node and by module if `detailed`."""
     estimate = analysis.latency
     assert estimate is not None
-    times = DeviceTimes(
-        device=estimate.profile.name,
-        predicted_ms=_digits(1e3 * estimate.seconds),
-        uncertainty_ms=_digits(1e3 * estimate.uncertainty),
-        uncertainty_from=estimate.uncertainty_from,
-    )
+    milliseconds = _digits(1e3 * estimate.seconds), _digits(1e3 * estimate.uncertainty)
+    times = DeviceTimes(estimate.profile.name, *milliseconds, estimate.uncertainty_from)
     return _by_node(times, analysis, estimate) if detailed else times
 
 
@@ -386,14 +366,8 @@ def _table(table: TableDefinition, profiles: Sequence[Profile]) -> ComparedTable
                     cell = cells.get(measure, FigureCell(None, None, None, ""))
                     cells[measure] = _predicted(cell, model, table.input, profiles[0])
             rows.append(ComparedRow(name, model.spec, cells))
-    return ComparedTable(
-        title=table.title,
-        note=table.note,
-        input=table.input,
-        device=profiles[0].title if profiles else None,
-        measures=table.measures,
-        rows=tuple(rows),
-    )
+    device = profiles[0].title if profiles else None
+    return made_of(ComparedTable, table, device=device, rows=tuple(rows))
 
 
 def _figures_of(
@@ -419,7 +393,7 @@ def _figures_of(
             continue
         assert scale is not None
         cells = {
-            c.measure: FigureCell(c.published, _rounded(c.ours), c.agrees, c.how, c.reproducible)
+            c.measure: made_of(FigureCell, c, ours=_rounded(c.ours))
             for c in compare(network, scale)
             if c.measure in table.measures
         }
@@ -467,16 +441,7 @@ def _predicted(cell: FigureCell, model: Model, size: str, profile: Profile) -> F
 
 
 def _figure(figure: FigureDefinition, profiles: Sequence[Profile]) -> PaperFigure:
-    """A figure with models of its own."""
     nodes = figure.kind == "memory"
-    return PaperFigure(
-        name=figure.name,
-        title=figure.title,
-        note=figure.note,
-        kind=figure.kind,
-        unit=figure.unit,
-        input=figure.input,
-        models=tuple(
-            _model(m, figure.input, () if nodes else profiles, nodes) for m in figure.models
-        ),
-    )
+    timed = () if nodes else profiles
+    models = tuple(_model(model, figure.input, timed, nodes) for model in figure.models)
+    return made_of(PaperFigure, figure, models=models)

@@ -20,11 +20,7 @@ def render(report: Report, root: str) -> str:
 
 
 def append_summary(markdown: str) -> None:
-    """Add to the job's summary, which other steps write to as well; nothing elsewhere.
-
-    Raises:
-        InputError: GitHub's file cannot be written.
-    """
+    """Add to the job's summary, which other steps write to as well; nothing elsewhere."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return

@@ -16,11 +16,8 @@ def render(report: Report, root: str) -> str:
     """A `testsuites` element with one suite."""
     errors = sum(not result.rows for result in report.results)
     failures = sum(result.failed for result in report.results) - errors + len(report.gone)
-    counts = {
-        "tests": str(len(report.results) + len(report.gone)),
-        "failures": str(failures),
-        "errors": str(errors),
-    }
+    tests = len(report.results) + len(report.gone)
+    counts = {"tests": str(tests), "failures": str(failures), "errors": str(errors)}
     suites = ElementTree.Element("testsuites", {"name": "srprof", **counts})
     suite = ElementTree.SubElement(
         suites, "testsuite", {"name": "srprof check", **counts, "skipped": "0", "time": "0"}
