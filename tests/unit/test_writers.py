@@ -184,6 +184,8 @@ class Page(HTMLParser):
         if tag in ("td", "th"):
             self.rows[-1].append("")
             self.classes.append(dict(attrs).get("class") or "")
+        if tag == "span" and self.classes:
+            self.classes[-1] += f" {dict(attrs)['class']}"
 
     def handle_data(self, data: str) -> None:
         if self.rows and self.rows[-1]:
