@@ -318,12 +318,9 @@ def _says_how(cls: Any) -> bool:
     """Whether a class of modules has slots, or methods of copying that are not torch's."""
     methods = [getattr(cls, name, None) for name in ("__getstate__", "__setstate__")]
     own = [m for m in methods if m is not getattr(object, getattr(m, "__name__", ""), None)]
-    return (
-        hasattr(cls, "__deepcopy__")
-        or hasattr(cls, "__slots__")
-        or cls.__reduce_ex__ is not object.__reduce_ex__
-        or not all(getattr(m, "__module__", "").startswith("torch.nn.modules.") for m in own)
-    )
+    of_torch = all(getattr(m, "__module__", "").startswith("torch.nn.modules.") for m in own)
+    reduces = cls.__reduce_ex__ is not object.__reduce_ex__
+    return reduces or not of_torch or hasattr(cls, "__deepcopy__") or hasattr(cls, "__slots__")
 
 
 def _twin(
