@@ -135,9 +135,8 @@ def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
     key = next((note for note in notes if isinstance(note, Key)), Key())
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    required = default is dataclasses.MISSING
-    name = key.name or field.name
-    return _Field(field.name, name, kind, default, key.sparse, required, key.older)
+    key_name, required = key.name or field.name, default is dataclasses.MISSING
+    return _Field(field.name, key_name, kind, default, key.sparse, required, key.older)
 
 
 def encode(value: Any) -> Any:
@@ -175,24 +174,16 @@ def made_of(cls: type[T], *sources: object, **given: object) -> T:
 
 
 def decode(kind: type[T], value: object, *, strict: bool = False, **given: object) -> T:
-    """A value of a type, most often a dataclass, from what JSON or TOML holds.
+    """A value of a type, most often a dataclass, from what JSON or TOML holds; or a DecodeError.
 
-    Args:
-        strict: refuse keys that the dataclass has not. given: fields that the file has not.
-
-    Raises:
-        DecodeError: a field is missing, or a value cannot be.
+    `strict` refuses keys that the dataclass has not; `given` are fields that the file has not.
     """
     whole = _decode_object(kind, value, strict, **given) if given else _decode(kind, value, strict)
     return cast(T, whole)
 
 
 def decode_table(kind: type[T], table: object, where: str, **given: object) -> T:
-    """A dataclass from a person's table, which `where` names; `given` are fields that it has not.
-
-    Raises:
-        InputError: a key is unknown or missing, or a value cannot be; says which.
-    """
+    """A dataclass from a person's table, which `where` names; an InputError says what is wrong."""
     try:
         return decode(kind, table, strict=True, **given)
     except DecodeError as error:
@@ -202,12 +193,8 @@ def decode_table(kind: type[T], table: object, where: str, **given: object) -> T
 def decode_record(kind: type[T], value: Any, schema: int, source: str, again: str) -> T:
     """A dataclass from the JSON object of a record with a `schema`.
 
-    Args:
-        schema: that this srprof reads. source: names the record in messages.
-        again: what makes another one, "measure again".
-
-    Raises:
-        InputError: it is damaged, or of a newer srprof.
+    It is the `schema` that this srprof reads, `source` names it in messages, and `again` makes
+    another, "measure again". An InputError says that it is damaged, or of a newer srprof.
     """
     theirs = value.get("schema") if isinstance(value, dict) else None
     if type(theirs) is int and schema < theirs < MOST:

@@ -5,6 +5,8 @@ Every message is one line that says what is wrong and how to mend it.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SrprofError(Exception):
     """Base of every error that srprof raises on purpose."""
@@ -16,12 +18,23 @@ class InputError(SrprofError):
     """The user's input is wrong: a SPEC, a size, an option, an output path."""
 
 
-class DeviceMemoryError(InputError):
-    """The input is too large for the device's memory.
+class _PlacedError(SrprofError):
+    """An error at a place in the model: "" and 0 are not known.
 
     Attributes:
-        op, module, file, line: the node that asked for more than there was; "" and 0 if unknown.
-        allocated: bytes that were allocated then.
+        file, line: of the user's frame. module: path of what was running, `body.3.conv`.
+    """
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, module: str = "") -> None:
+        super().__init__(message)
+        self.file, self.line, self.module = file, line, module
+
+
+class DeviceMemoryError(_PlacedError, InputError):
+    """The input is too large for the device's memory; its place asked for more than there was.
+
+    Attributes:
+        op: of that node, "" if unknown. allocated: bytes that were allocated then.
         largest: shape of the largest input of the same proportions that fits; None if nobody
             looked for it, or none does.
     """
@@ -31,19 +44,12 @@ class DeviceMemoryError(InputError):
         message: str,
         *,
         op: str = "",
-        module: str = "",
-        file: str = "",
-        line: int = 0,
         allocated: int = 0,
         largest: tuple[int, ...] | None = None,
+        **place: Any,
     ) -> None:
-        super().__init__(message)
-        self.op = op
-        self.module = module
-        self.file = file
-        self.line = line
-        self.allocated = allocated
-        self.largest = largest
+        super().__init__(message, **place)
+        self.op, self.allocated, self.largest = op, allocated, largest
 
 
 class BusyError(SrprofError):
@@ -52,22 +58,10 @@ class BusyError(SrprofError):
     exit_code = 1
 
 
-class ModelError(SrprofError):
-    """The model itself raised while it was built or run.
-
-    Attributes:
-        file: source file of the user's frame that raised, or "" if unknown.
-        line: line in that file, or 0.
-        module: path of the module that was running (`body.3.conv`), or "".
-    """
+class ModelError(_PlacedError):
+    """The model itself raised while it was built or run."""
 
     exit_code = 3
-
-    def __init__(self, message: str, *, file: str = "", line: int = 0, module: str = "") -> None:
-        super().__init__(message)
-        self.file = file
-        self.line = line
-        self.module = module
 
 
 class OutOfDeviceMemoryError(SrprofError):
@@ -97,12 +91,9 @@ class OutOfDeviceMemoryError(SrprofError):
             f"{allocated / mib:.2f} MiB allocated and {reserved / mib:.2f} MiB reserved of "
             f"{capacity / mib:.2f} MiB; give a smaller input or more memory"
         )
-        self.requested = requested
-        self.allocated = allocated
-        self.reserved = reserved
-        self.capacity = capacity
-        self.image = image
-        self.node = node
+        self.requested, self.allocated = requested, allocated
+        self.reserved, self.capacity = reserved, capacity
+        self.image, self.node = image, node
 
     def during(self, image: int | None, node: int | None) -> OutOfDeviceMemoryError:
         """The same error, with where it happened."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srprof.errors import InputError
 from srprof.quantities import Kind
@@ -83,43 +83,27 @@ def peak(
     name: str,
     meaning: str,
     at: Callable[[Analysis], Peak],
-    *,
-    located: bool = True,
-    least: Callable[[Analysis], int] | None = None,
-    levels: Levels | None = None,
+    **more: Any,
 ) -> PeakFigure:
-    """The row of a peak."""
-    return PeakFigure(
-        name,
-        f"{name} peak",
-        "MiB",
-        MIB,
-        2,
-        lambda record: record.memory.peak.get(name),
-        meaning,
-        (f"peak.{name}",),
-        at=at,
-        located=located,
-        least=least,
-        levels=levels,
-    )
+    """The row of a peak; `more` is what else `PeakFigure` has."""
+
+    def of(record: AnalysisRecord) -> float | None:
+        return record.memory.peak.get(name)
+
+    older = (f"peak.{name}",)
+    return PeakFigure(name, f"{name} peak", "MiB", MIB, 2, of, meaning, older, at=at, **more)
 
 
 def _count(
     name: str, unit: str, factor: float, decimals: int, meaning: str, title: str = "", key: str = ""
 ) -> Figure:
     """The row of a count of complexity; `key` is its name there, where that is older."""
-    return Figure(
-        name,
-        title or name,
-        unit,
-        factor,
-        decimals,
-        lambda record: getattr(record.complexity, key or name, None),
-        meaning,
-        aliases=(key,) if key else (),
-        older_key=key,
-    )
+
+    def of(record: AnalysisRecord) -> float | None:
+        return getattr(record.complexity, key or name, None)
+
+    older = (key,) if key else ()
+    return Figure(name, title or name, unit, factor, decimals, of, meaning, older, key)
 
 
 def _requested(analysis: Analysis) -> int:
@@ -145,49 +129,28 @@ def _allocated(trace: Trace, granularity: int) -> Sequence[int]:
 
 
 #: All figures, in the order of a report. After the peaks stands what they contain.
+# fmt: off
 FIGURES: tuple[Figure, ...] = (
-    peak(
-        "planned",
-        "what a perfect executor needs: the paper's model",
-        lambda a: a.memory.planned,
-        levels=_parts("planned"),
-    ),
-    peak(
-        "eager", "what eager PyTorch references", lambda a: a.memory.eager, levels=_parts("eager")
-    ),
-    peak(
-        "allocated",
-        "as torch.cuda.max_memory_allocated()",
-        lambda a: a.simulation.allocated,
-        least=_requested,
-        levels=_allocated,
-    ),
-    peak(
-        "reserved",
-        "as torch.cuda.max_memory_reserved()",
-        lambda a: a.simulation.reserved,
-        located=False,
-        least=_requested,
-    ),
+    peak("planned", "what a perfect executor needs: the paper's model",
+         lambda a: a.memory.planned, levels=_parts("planned")),
+    peak("eager", "what eager PyTorch references",
+         lambda a: a.memory.eager, levels=_parts("eager")),
+    peak("allocated", "as torch.cuda.max_memory_allocated()",
+         lambda a: a.simulation.allocated, least=_requested, levels=_allocated),
+    peak("reserved", "as torch.cuda.max_memory_reserved()",
+         lambda a: a.simulation.reserved, located=False, least=_requested),
     Figure("net", "net", "MiB", MIB, 2, lambda r: r.memory.net, "parameters and buffers"),
     _count("params", "M", 1e6, 3, "all parameters"),
-    _count(
-        "flops", "G", 1e9, 2, "as the NTIRE challenge counts, per image", "FLOPs", "flops_ntire"
-    ),
+    _count("flops", "G", 1e9, 2, "as the NTIRE challenge counts, per image",
+           "FLOPs", "flops_ntire"),
     _count("macs", "G", 1e9, 2, "true multiply-accumulates of all ops", "MACs"),
     _count("activations", "M", 1e6, 2, "elements of convolution outputs"),
     _count("convs", "", 1, 0, "convolution calls"),
-    Figure(
-        "latency_ms",
-        "latency",
-        "ms",
-        1,
-        2,
-        lambda r: None if r.latency is None else r.latency.predicted_ms,
-        "predicted for a device",
-        aliases=("latency",),
-    ),
+    Figure("latency_ms", "latency", "ms", 1, 2,
+           lambda r: None if r.latency is None else r.latency.predicted_ms,
+           "predicted for a device", aliases=("latency",)),
 )
+# fmt: on
 
 
 def peaks() -> tuple[PeakFigure, ...]:

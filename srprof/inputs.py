@@ -26,9 +26,7 @@ RUN_DTYPES = ("float32", "float16", "bfloat16")
 #: torch counts bytes and elements in signed 64-bit integers.
 _LARGEST = 2**63 - 1
 
-#: More digits than a 64-bit integer has.
-_MOST_DIGITS = 19
-
+_MOST_DIGITS = 19  #: of a 64-bit integer
 _SIZE = re.compile(r"\d+(x\d+)*")
 
 
@@ -57,13 +55,10 @@ def parse_tolerance(text: str) -> float:
 
 
 def parse_size(text: str, channels: int = 3) -> tuple[int, ...]:
-    """A size as people write it: everywhere the same.
+    """A size as people write it, everywhere the same; an InputError says which forms there are.
 
     `256` is a square image and `HxW` an image, both of shape (1, channels, h, w); with three sides
     and more it is the shape itself, as `NxCxHxW` or `1x5x3x64x64`.
-
-    Raises:
-        InputError: the text is not a size; the message says which forms there are.
     """
     if not _SIZE.fullmatch(text):
         forms = "HxW (256x256), H for a square, or a whole shape NxCxHxW (1x3x256x256)"
@@ -92,9 +87,8 @@ def check_shape(shape: Sequence[int], dtype: str = "float32", what: str = "") ->
         raise InputError(f"{what}: every side must be a whole number of at least 1")
     nbytes = ITEMSIZE.get(dtype, 4) * prod(shape)
     if nbytes > _LARGEST:
-        bytes_text = f"the input alone would take {nbytes:.3g} bytes"
-        most = f"torch counts at most {_LARGEST:.3g}"
-        raise InputError(f"{what} overflows: {bytes_text}, and {most}; give a smaller size")
+        why = f"the input alone would take {nbytes:.3g} bytes, and torch counts at most"
+        raise InputError(f"{what} overflows: {why} {_LARGEST:.3g}; give a smaller size")
     return tuple(shape)
 
 
@@ -112,10 +106,7 @@ def read_inputs(
 
     Each of `inputs` is a shape, a size (`"256x256"`), an example tensor, a mapping of argument
     names to any of these, or a list of any of these (several inputs in one argument). Other
-    values are passed on as they are.
-
-    Raises:
-        InputError: a shape that no tensor can have.
+    values are passed on as they are; an InputError if no tensor can have a shape.
     """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}

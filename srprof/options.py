@@ -97,14 +97,8 @@ target = passing(lambda path: check_output(path, ""))
 class _Older(argparse.Action):
     """An older name of an option, which goes on working and says so."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        print(f"srprof: {option_string} is called --{self.dest} now", file=sys.stderr)
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        print(f"srprof: {option} is called --{self.dest} now", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
@@ -179,25 +173,12 @@ def add_call(parser: argparse.ArgumentParser, *without: str) -> None:
 def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
     """The profile by which latency is predicted, also by the option's older name."""
     add(parser, "--profile", **changes)
-    parser.add_argument(
-        "--device",
-        dest="profile",
-        action=_Older,
-        type=profile,
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
-    )
+    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    parser.add_argument("--device", dest="profile", action=_Older, type=profile, **hidden)
 
 
 def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
-    """The call that `add_call`'s options say.
-
-    Args:
-        batch: of inputs that are given as an image's height and width.
-
-    Raises:
-        InputError: the SPEC is none, or an input is too large for the dtype.
-    """
+    """The call that `add_call`'s options say; `batch` is of images given as height and width."""
     channels = spec.parse(args.spec).channels
     shapes = [parse_size(text, channels) for text in args.input or ["256x256"]]
     if batch is not None:
@@ -222,11 +203,7 @@ def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
 
 
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
-    """How and where the result is written, the same for every command that prints tables.
-
-    Args:
-        more: formats that only this command has, each with how names of such files end.
-    """
+    """How and where tables are written; `more` formats of this command, with their endings."""
     add_format(parser, more)
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=target, help="write to a file instead of stdout"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from srprof.errors import InputError
 
-#: Characters that the output cannot hold are written as Python would escape them.
+#: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
 
 
@@ -41,10 +41,7 @@ def write(content: str | bytes, path: str | None, option: str = "-o") -> None:
 
     A file is written beside its place and then renamed, with the permissions of the file that it
     replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
-
-    Raises:
-        InputError: the system refuses, or bytes were to go to a terminal.
-        BrokenPipeError: stdout's reader has gone.
+    An InputError if the system refuses, a BrokenPipeError if stdout's reader has gone.
     """
     try:
         if path is None:
@@ -66,9 +63,8 @@ def _write_stdout(content: str | bytes) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    text = content
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    sys.stdout.write(text.encode(encoding, _ERRORS).decode(encoding))
+    sys.stdout.write(content.encode(encoding, _ERRORS).decode(encoding))
     sys.stdout.flush()
 
 
@@ -103,9 +99,6 @@ def replacing(target: Path, option: str = "-o") -> Iterator[Path]:
     """A temporary file beside the target, which takes its place if nothing is raised.
 
     It gets the permissions of the file that it replaces; a link stays a link.
-
-    Raises:
-        InputError: the system refuses.
     """
     asked, target = target, Path(os.path.realpath(target))
     temporary: Path | None = None

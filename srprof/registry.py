@@ -50,13 +50,11 @@ class Network:
     """One named network.
 
     Attributes:
-        name: what `srprof analyze NAME` takes.
+        name: what `srprof analyze NAME` takes; aliases: other names. title: says what it is.
         factory: `package.module:callable`; it returns an `nn.Module`. Its keyword arguments are
             the hyper-parameters.
-        title: one line that says what it is.
         scale: upscaling factor by default, None if it has none; scales: all that it exists at.
-        width: channels of the trunk's feature maps (the paper's C).
-        channels: channels of the input image. aliases: other names.
+        width: channels of the trunk's feature maps (the paper's C); channels: of the input image.
         row: the rows of the tables that have its published figures.
         published: figures as printed there, by scale and then by measure.
         conventions: how figures were counted that srprof counts otherwise.

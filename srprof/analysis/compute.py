@@ -8,24 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from srprof import figures
 from srprof._version import __version__
-from srprof.analysis.record import (
-    SCHEMA,
-    AllocatorRecord,
-    AnalysisRecord,
-    ClassRecord,
-    ComplexityRecord,
-    FeatureMapsRecord,
-    Heading,
-    HeldRecord,
-    LatencyRecord,
-    LiveRecord,
-    MemoryRecord,
-    ModelRecord,
-    NodeRecord,
-    ReleaseRecord,
-    RequestedRecord,
-    TensorRecord,
-)
+from srprof.analysis import record
 from srprof.codec import made_of
 from srprof.inputs import TensorSpec
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
@@ -36,18 +19,19 @@ if TYPE_CHECKING:
     from srprof.analysis.run import Analysis
     from srprof.cost.roofline import Estimate
 
-H = TypeVar("H", bound=Heading)
-R = TypeVar("R", HeldRecord, ReleaseRecord)
+H = TypeVar("H", bound=record.Heading)
+R = TypeVar("R", record.HeldRecord, record.ReleaseRecord)
 
 
-def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[LiveRecord, ...]:
+def live_at_peak(trace: Trace, memory: MemoryModel) -> tuple[record.LiveRecord, ...]:
     """Every storage of the run that is alive at the eager peak, largest first."""
-    node, end = memory.eager.node, len(trace.nodes)
-    live = []
-    for index in () if node is None else alive_at(trace, node):
+    node, end, live = memory.eager.node, len(trace.nodes), []
+    if node is None:
+        return ()
+    for index in alive_at(trace, node):
         storage = trace.storages[index]
         item = made_of(
-            LiveRecord,
+            record.LiveRecord,
             trace.references_of(index)[0],
             storage,
             storage=index,
@@ -100,16 +84,16 @@ def bytes_moved(node: Node) -> int:
 # -- the record -----------------------------------------------------------------------------------
 
 
-def analysis_record(analysis: Analysis) -> AnalysisRecord:
+def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
     """All that an analysis says, without the published figures."""
     tensors, counts = input_records(analysis.trace), analysis.complexity
     return headed(
-        AnalysisRecord,
+        record.AnalysisRecord,
         analysis.trace,
-        input=TensorRecord(tensors[0].shape, tensors[0].dtype) if tensors else None,
+        input=record.TensorRecord(tensors[0].shape, tensors[0].dtype) if tensors else None,
         inputs=tensors,
         complexity=made_of(
-            ComplexityRecord, counts, params=counts.parameters, convs=counts.convolutions
+            record.ComplexityRecord, counts, params=counts.parameters, convs=counts.convolutions
         ),
         memory=_memory(analysis),
         latency=None if analysis.latency is None else latency_record(analysis.latency),
@@ -120,13 +104,13 @@ def analysis_record(analysis: Analysis) -> AnalysisRecord:
 def headed(cls: type[H], trace: Trace, **fields: Any) -> H:
     """A record on a trace: its heading, and its own fields."""
     return cls(
-        schema=SCHEMA,
+        schema=record.SCHEMA,
         srprof=__version__,
         torch=trace.torch_version,
         traced_on=trace.device,
         fallback=trace.fallback or None,
         notes=trace.notes,
-        model=ModelRecord(trace.spec, trace.name, trace.scale),
+        model=record.ModelRecord(trace.spec, trace.name, trace.scale),
         **fields,
     )
 
@@ -136,35 +120,37 @@ def input_records(trace: Trace) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(e.name, e.info.shape, e.info.dtype) for e in trace.inputs)
 
 
-def _memory(analysis: Analysis) -> MemoryRecord:
+def _memory(analysis: Analysis) -> record.MemoryRecord:
     memory, requested, peaks = analysis.memory, analysis.requested, analysis.peaks
-    return MemoryRecord(
+    return record.MemoryRecord(
         net=memory.net,
         granularity=memory.granularity,
-        requested=RequestedRecord(requested.net, requested.planned.nbytes, requested.eager.nbytes),
+        requested=record.RequestedRecord(
+            requested.net, requested.planned.nbytes, requested.eager.nbytes
+        ),
         peak={name: peak.nbytes for name, peak in peaks.items()},
         peak_node={f.name: peaks[f.name].node for f in figures.peaks() if f.located},
         allocator=_allocator(analysis),
         peak_feature_maps=_feature_maps(analysis),
-        held_at_peak=tuple(_let_go(HeldRecord, held) for held in analysis.held_at_peak),
+        held_at_peak=tuple(_let_go(record.HeldRecord, held) for held in analysis.held_at_peak),
         live_at_peak=analysis.live_at_peak,
-        releases=tuple(_let_go(ReleaseRecord, r) for r in analysis.releases),
+        releases=tuple(_let_go(record.ReleaseRecord, r) for r in analysis.releases),
     )
 
 
-def _feature_maps(analysis: Analysis) -> FeatureMapsRecord | None:
+def _feature_maps(analysis: Analysis) -> record.FeatureMapsRecord | None:
     unit, memory = analysis.feature_map, analysis.memory
     planned = analysis.feature_maps(memory.planned.nbytes)
     eager = analysis.feature_maps(memory.eager.nbytes)
     if unit is None or planned is None or eager is None:
         return None
-    return FeatureMapsRecord(unit, planned, eager)
+    return record.FeatureMapsRecord(unit, planned, eager)
 
 
-def _allocator(analysis: Analysis) -> AllocatorRecord:
+def _allocator(analysis: Analysis) -> record.AllocatorRecord:
     simulation, construction = analysis.simulation, analysis.simulation.construction
     return made_of(
-        AllocatorRecord,
+        record.AllocatorRecord,
         simulation.at_peak,
         simulation,
         images=len(simulation.images),
@@ -190,10 +176,11 @@ def _let_go(cls: type[R], held: HeldStorage | Release) -> R:
     return made_of(cls, held, held.holder, bytes=held.nbytes)
 
 
-def latency_record(estimate: Estimate) -> LatencyRecord:
+def latency_record(estimate: Estimate) -> record.LatencyRecord:
     """What a record has of an estimate."""
+    classes = (made_of(record.ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes)
     return made_of(
-        LatencyRecord,
+        record.LatencyRecord,
         estimate,
         estimate.profile,
         device=estimate.profile.name,
@@ -201,7 +188,9 @@ def latency_record(estimate: Estimate) -> LatencyRecord:
         uncertainty_ms=1e3 * estimate.uncertainty,
         overhead_ms=1e3 * estimate.overhead,
         by_bound=_milliseconds(estimate.by_bound),
-        by_class=tuple(made_of(ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes),
+        by_class=tuple(
+            made_of(record.ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes
+        ),
         by_module=_milliseconds(estimate.by_module),
     )
 
@@ -210,7 +199,7 @@ def _milliseconds(seconds: Mapping[Any, float]) -> dict[str, float]:
     return {name: 1e3 * value for name, value in seconds.items()}
 
 
-def node_records(analysis: Analysis) -> Iterator[NodeRecord]:
+def node_records(analysis: Analysis) -> Iterator[record.NodeRecord]:
     """One record per node, in order."""
     unknown = (None,) * len(analysis.trace.nodes)
     for node, parts, macs, allocated, predicted in zip(
@@ -222,7 +211,7 @@ def node_records(analysis: Analysis) -> Iterator[NodeRecord]:
         strict=True,
     ):
         yield made_of(
-            NodeRecord,
+            record.NodeRecord,
             node,
             parts,
             workspace=analysis.workspaces.scratch(node),

@@ -12,7 +12,7 @@ from srprof import figures
 from srprof.analysis import compute
 from srprof.analysis.record import AnalysisRecord, LiveRecord, feature_map_bytes
 from srprof.call import call_of
-from srprof.codec import JsonObject, encode
+from srprof.codec import JsonObject, encode, pick
 from srprof.cost.complexity import Complexity, complexity
 from srprof.cost.profiles import Profile, read_profile
 from srprof.cost.roofline import Estimate, estimate
@@ -76,11 +76,10 @@ class Analysis(Shown):
     @cached_property
     def simulation(self) -> Simulation:
         """The whole protocol in CUDA's caching allocator; this run is its last image."""
-        if self.program is not None:
-            return self._simulate(self.runs, self.program.construction)
-        return self.cold if len(self.runs) == 1 else self._simulate(self.runs)
+        alone = self.program is None and len(self.runs) == 1
+        return self.cold if alone else self.observe_allocator()
 
-    def observe_allocator(self, observe: Callable[[Event], None]) -> Simulation:
+    def observe_allocator(self, observe: Callable[[Event], None] | None = None) -> Simulation:
         """The same as `simulation`, telling of everything that the allocator does, in order."""
         construction = None if self.program is None else self.program.construction
         return self._simulate(self.runs, construction, observe)
@@ -94,11 +93,7 @@ class Analysis(Shown):
 
     @property
     def last_image(self) -> ImageUsage:
-        """The allocator in this run.
-
-        After others; but where the network then makes other calls, because of what it keeps,
-        in a fresh program.
-        """
+        """The allocator in this run, alone if it makes other calls after those before it."""
         same = len(self.runs[-1].nodes) == len(self.trace.nodes)
         return (self.simulation if same else self.cold).images[-1]
 
@@ -125,10 +120,7 @@ class Analysis(Shown):
 
     @cached_property
     def allocated_range(self) -> tuple[int, int]:
-        """Bytes between which `max_memory_allocated` lies whatever ran before, without scratch.
-
-        What is requested, if every block fits, and what a fresh program allocates.
-        """
+        """What is requested, if every block fits, and what a fresh program allocates."""
         requested = self.cold.peak_requested
         return requested, max(self.cold.peak_allocated, self.simulation.peak_allocated)
 
@@ -139,7 +131,7 @@ class Analysis(Shown):
 
     @cached_property
     def latency(self) -> Estimate | None:
-        """Predicted, None without a profile; an InputError if that knows a dtype of it not."""
+        """Predicted, None without a profile; an InputError if that has no peak for a dtype."""
         return None if self.profile is None else estimate(self.trace, self.profile)
 
     @cached_property
@@ -342,9 +334,5 @@ def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
     try:
         return run_trace(call, trace_on, holders=False)
     except ModelError as error:
-        raise ModelError(
-            f"at {size[0]}x{size[1]}, a size of the list: {error}",
-            file=error.file,
-            line=error.line,
-            module=error.module,
-        ) from error
+        what = f"at {size[0]}x{size[1]}, a size of the list: {error}"
+        raise ModelError(what, **pick(error, "file line module")) from error

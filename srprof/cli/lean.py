@@ -68,7 +68,5 @@ def _check_emit(args: argparse.Namespace) -> None:
     if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
         raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
     if args.tiles is not None:
-        raise InputError(
-            "--emit writes the network for whole images: leave --tiles out, or in Python save "
-            "srprof.lean(..., tiles=(H, W))"
-        )
+        mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
+        raise InputError(f"--emit writes the network for whole images: {mend}")

@@ -7,7 +7,6 @@ imported before a test asks for it: no torch at collection.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,14 +63,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _hold(model: Any, limit: Any, options: dict[str, Any]) -> None:
     if model is None:
         pytest.fail(f"a test with {MARKER} returns or yields the network", pytrace=False)
-    inputs = options.pop("input", "256x256")
-    Srprof().assert_peak(model, *_inputs(inputs), max=limit, **options)
-
-
-def _inputs(value: Any) -> Sequence[Any]:
-    """One input, or a list of sizes: `["256x256", "1x64x64x64"]`."""
-    several = isinstance(value, list) and all(isinstance(size, str) for size in value)
-    return value if several else [value]
+    inputs = options.pop("input", "256x256")  # one, or a list of sizes
+    several = isinstance(inputs, list) and all(isinstance(size, str) for size in inputs)
+    Srprof().assert_peak(model, *(inputs if several else [inputs]), max=limit, **options)
 
 
 class Srprof:
@@ -94,9 +88,8 @@ class Srprof:
         """Fail the test, saying who holds what, if the peak is larger.
 
         Args:
-            model, inputs, options: as for `srprof.analyze`.
+            model, inputs, options: as for `srprof.analyze`. memory: the peak's name.
             max: the limit, as "210 MiB" or in bytes.
-            memory: "planned", "eager", "allocated" or "reserved".
         """
         __tracebackhide__ = True
         from srprof.errors import SrprofError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from srprof.compare.results import load_reference
 from srprof.words import MIB
 
 if TYPE_CHECKING:
-    from srprof.report.record import ShownModel
+    from srprof.report.record import NamedDevice, ReportRecord, ShownModel
 
 #: Where a name may stand, in the words of Plotly, as steps to the right and up.
 PLACES: Mapping[str, tuple[float, float]] = {
@@ -21,6 +21,7 @@ PLACES: Mapping[str, tuple[float, float]] = {
 }
 #: A letter's width and a line's height, as shares of the plot's.
 _LETTER, _LINE = 0.017, 0.055
+_METRICS = ("runtime_ms", "memory", "params")
 #: Radius of the largest bubble.
 _RADIUS = 0.05
 #: Published rows beyond so many times the models' largest figures would make these a dot.
@@ -44,19 +45,27 @@ class Point:
     place: str | None = None
 
 
+def panels(
+    record: ReportRecord, models: Sequence[ShownModel]
+) -> Iterator[tuple[str, NamedDevice | None, list[Point], int]]:
+    """The plots: a name, the device, the points, and how many were left out.
+
+    One is of each device's predictions, and one, of no device, of what is published.
+    """
+    for index, device in enumerate(record.devices):
+        yield str(index), device, predicted_points(models, index), 0
+    published, left_out = published_points(models, record.references)
+    if published:
+        yield "published", None, published, left_out
+
+
 def predicted_points(models: Sequence[ShownModel], device: int) -> list[Point]:
     """A point a model: predicted milliseconds, allocated MiB, parameters."""
-    return placed(
-        [
-            Point(
-                model.name,
-                model.devices[device].predicted_ms,
-                model.peak["allocated"] / MIB,
-                model.complexity.params,
-            )
-            for model in models
-        ]
-    )
+    points = []
+    for model in models:
+        runtime, memory = model.devices[device].predicted_ms, model.peak["allocated"] / MIB
+        points.append(Point(model.name, runtime, memory, model.complexity.params))
+    return placed(points)
 
 
 def published_points(
@@ -74,28 +83,24 @@ def published_points(
         runtime = figures.get("runtime_ms", figures.get("time_ms"))
         if memory is not None and runtime is not None:
             own.append(Point(model.name, runtime, memory, model.complexity.params))
-    there = {(point.x, point.y) for point in own}
-    others = []
+    if not own:
+        return [], 0
+    there, others = {(point.x, point.y) for point in own}, []
     for name in references:
         for entry in load_reference(name):
-            runtime, memory, params = (
-                entry.cells[metric].value for metric in ("runtime_ms", "memory", "params")
-            )
+            runtime, memory, params = (entry.cells[m].value for m in _METRICS)
             point = Point(entry.name, runtime, round(memory / MIB, 6), params, faint=True)
             if entry.ranked and (point.x, point.y) not in there:
                 others.append(point)
-    if not own:
-        return [], 0
     right, top = (_FAR * max(values) for values in zip(*((p.x, p.y) for p in own), strict=True))
     near = [point for point in others if point.x <= right and point.y <= top]
     return placed([*own, *near]), len(others) - len(near)
 
 
 def placed(points: list[Point]) -> list[Point]:
-    """The points, those that are not faint with the `place` of their name.
+    """The points, each that is not faint with the `place` where its name meets fewest others.
 
-    It is the place that meets fewest of the other names and points; greedy, from the top down,
-    which is good for the dozen names that a figure can hold.
+    Greedy, from the top down, which is good for the dozen names that a figure can hold.
     """
     if not points:
         return []
@@ -105,10 +110,7 @@ def placed(points: list[Point]) -> list[Point]:
     dots = [(point.x / width, point.y / height) for point in points]
     most = max(point.params for point in points) or 1
     radii = [0.012 + _RADIUS * (point.params / most) ** 0.5 for point in points]
-    taken = [
-        (dots[i][0] - radii[i], dots[i][1] - radii[i], dots[i][0] + radii[i], dots[i][1] + radii[i])
-        for i in named
-    ]
+    taken = [(x - r, y - r, x + r, y + r) for (x, y), r in ((dots[i], radii[i]) for i in named)]
     places: dict[int, str] = {}
     for index in sorted(named, key=lambda i: -dots[i][1]):
         boxes = {

@@ -34,14 +34,7 @@ class Report:
 
 
 def build(definition: Definition, command: str) -> Report:
-    """Trace the models and say all that the report shows.
-
-    Args:
-        command: what the user ran, for the page.
-
-    Raises:
-        InputError: a SPEC or a profile is wrong. ModelError: a model raised.
-    """
+    """Say all that the report shows, as `make_record` does."""
     record = make_record(definition, command)
     if "ranking" not in definition.sections:
         return Report(record, None)
@@ -141,12 +134,7 @@ def _lines(value: Any, depth: int) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is somebody else's, before any work is done.
-
-    Raises:
-        InputError: it exists and is no earlier report, or holds files that are not the report's;
-            or its parent is missing or closed to writing.
-    """
+    """An InputError if a folder is somebody else's, or cannot be made, before any work is done."""
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise InputError(f"-o {folder}: there is no folder {str(parent)!r}; make it first")
@@ -164,10 +152,8 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"-o {folder}: in use by something that is no report; choose another name")
     strange = sorted(there - written)
     if strange:
-        raise InputError(
-            f"-o {folder}: it holds {strange[0]!r}, which is not of the report there; move it "
-            "away, or choose another name"
-        )
+        what = f"it holds {strange[0]!r}, which is not of the report there"
+        raise InputError(f"-o {folder}: {what}; move it away, or choose another name")
 
 
 def _files_of(data: Path) -> set[str] | None:
@@ -182,11 +168,7 @@ def _files_of(data: Path) -> set[str] | None:
 def write_report(report: Report, folder: Path) -> tuple[str, ...]:
     """Write a report into a temporary folder beside its place, which it then takes.
 
-    Returns:
-        The names of the files.
-
-    Raises:
-        InputError: the folder is in use (`check_folder`), or the system refuses.
+    Gives the names of the files; an InputError if it is in use, or the system refuses.
     """
     from srprof.report.figures import drawings, save
     from srprof.report.page import page

@@ -24,20 +24,21 @@ from srprof.files import load_table
 from srprof.inputs import parse_size
 from srprof.rules import Filled, distinct, each, entries, known, passes, rule, short
 
-#: What `sections` may name, in the order in which a report has them.
-SECTIONS = (
-    "ranking",
-    "runtime-memory",
-    "tables",
-    "figures",
-    "peaks",
-    "memory",
-    "held",
-    "roofline",
-    "modules",
-    "nodes",
-    "environment",
-)
+#: Titles of what `sections` may name, in the order in which a report has them.
+TITLES = {
+    "ranking": "Ranking",
+    "runtime-memory": "Runtime against memory",
+    "tables": "Published figures beside ours",
+    "figures": "The paper's figures",
+    "peaks": "Peak memory, by way of counting",
+    "memory": "Memory over the nodes",
+    "held": "Held at the eager peak, by variable and line",
+    "roofline": "Roofline",
+    "modules": "Time by module",
+    "nodes": "Nodes",
+    "environment": "How this was made",
+}
+SECTIONS = tuple(TITLES)
 #: Sections that need a predicted latency.
 TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
 from srprof.render.figures import LOOKS, SETTINGS
-from srprof.report.bubbles import Point, predicted_points, published_points
+from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from srprof.report.record import NamedDevice, PaperFigure, ReportRecord, ShownModel
+    from srprof.report.record import NamedDevice, ReportRecord, ShownModel
 
 #: Parts of the memory model from the bottom of the stack up: Okabe and Ito's colours, and a hatch
 #: for what is held.
@@ -29,20 +30,12 @@ PARTS: Mapping[str, tuple[str, str]] = {
 }
 #: Colours and hatches of the peaks, in their order.
 _PEAKS = (
-    ("#009E73", ""),
-    ("#D55E00", "///"),
-    ("#0072B2", ""),
-    ("#56B4E9", "xxx"),
-    ("#CC79A7", ""),
-    ("#E69F00", "..."),
-    ("#999999", ""),
-)
-_ALIGN = {
-    "top center": ("center", "bottom", 0, 1),
-    "bottom center": ("center", "top", 0, -1),
-    "middle right": ("left", "center", 1, 0),
-    "middle left": ("right", "center", -1, 0),
-}
+    ("#009E73", ""), ("#D55E00", "///"), ("#0072B2", ""), ("#56B4E9", "xxx"),
+    ("#CC79A7", ""), ("#E69F00", "..."), ("#999999", ""),
+)  # fmt: skip
+#: How a name is aligned that stands so many steps to the right of its point, or above it.
+_ACROSS: Mapping[float, str] = {0: "center", 1: "left", -1: "right"}
+_ALONG: Mapping[float, str] = {0: "center", 1: "bottom", -1: "top"}
 #: Largest area of a bubble, in square points.
 _BUBBLE = 900.0
 #: Variables that the figure of held memory shows for a model; the page and data.json have all.
@@ -63,29 +56,22 @@ def drawings(record: ReportRecord) -> dict[str, Drawing]:
     drawn: dict[str, Drawing] = {}
     models, sections = record.models, record.sections
     if "runtime-memory" in sections:
-        drawn["runtime_memory"] = lambda: bubbles(record, models, record.input)
+        drawn["runtime_memory"] = partial(bubbles, record, models, record.input)
     if "peaks" in sections:
-        drawn["peaks"] = lambda: peaks(record)
+        drawn["peaks"] = partial(peaks, record)
     if "memory" in sections:
-        drawn["memory"] = lambda: memory(models, record.input)
+        drawn["memory"] = partial(memory, models, record.input)
     if "held" in sections and any(model.held for model in models):
-        drawn["held"] = lambda: held(models, record.input)
-    for index, device in enumerate(record.devices):
-        if "modules" in sections:
-            drawn[f"modules_{_plain(device.name)}"] = _families(record, index)
+        drawn["held"] = partial(held, models, record.input)
+    for index, device in enumerate(record.devices if "modules" in sections else ()):
+        name = f"modules_{_plain(device.name)}"
+        drawn[name] = partial(families, models, device, index, record.input)
     for figure in record.figures if "figures" in sections else ():
-        drawn[figure.name] = _own(record, figure)
+        if figure.kind == "memory":
+            drawn[figure.name] = partial(memory, figure.models, figure.input, figure.unit)
+        else:
+            drawn[figure.name] = partial(bubbles, record, figure.models, figure.input)
     return drawn
-
-
-def _families(record: ReportRecord, device: int) -> Drawing:
-    return lambda: families(record.models, record.devices[device], device, record.input)
-
-
-def _own(record: ReportRecord, figure: PaperFigure) -> Drawing:
-    if figure.kind == "memory":
-        return lambda: memory(figure.models, figure.input, figure.unit)
-    return lambda: bubbles(record, figure.models, figure.input)
 
 
 def _plain(name: str) -> str:
@@ -184,15 +170,12 @@ def _stack(box: Axes, model: ShownModel, unit: str) -> float:
         )  # fmt: skip
     peak = max(range(len(eager)), key=lambda i: eager[i])
     right = peak > 0.6 * len(eager)
+    said = f"peak {eager[peak]:.2f} at {peak} {text(nodes.column('op')[peak])}"
     box.annotate(
-        f"peak {eager[peak]:.2f} at {peak} {text(nodes.column('op')[peak])}",
-        (index[peak], eager[peak]),
-        xytext=(-18 if right else 18, 14),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        fontsize=8,
+        said, (index[peak], eager[peak]), xytext=(-18 if right else 18, 14),
+        textcoords="offset points", ha="right" if right else "left", fontsize=8,
         arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkB": 0},
-    )
+    )  # fmt: skip
     box.set_xlim(edges[0], edges[-1])
     return max(eager)
 
@@ -215,17 +198,12 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def bubbles(record: ReportRecord, models: Sequence[ShownModel], size: str) -> Figure:
     """Runtime against memory, predicted on each device and published; bubbles by parameters."""
-    panels = [
-        (f"predicted at {size}\n{device.title}", predicted_points(models, index))
-        for index, device in enumerate(record.devices)
-    ]
-    published, left_out = published_points(models, record.references)
-    if published:
+    plots = list(panels(record, models))
+    figure, axes = _grid(len(plots), 5.2, 4.2)
+    for (_, device, points, left_out), box in zip(plots, axes, strict=True):
         among = f", among {', '.join(record.references)}" if record.references else ""
         beyond = f"{left_out} entries far outside left out" if left_out else ""
-        panels.append((f"published{among}\n{beyond}", published))
-    figure, axes = _grid(len(panels), 5.2, 4.2)
-    for (title, points), box in zip(panels, axes, strict=True):
+        title = f"predicted at {size}\n{device.title}" if device else f"published{among}\n{beyond}"
         _scatter(box, points)
         box.set_title(title, loc="left", fontsize=9)
         box.set_xlabel("runtime (ms)")
@@ -245,11 +223,11 @@ def _scatter(box: Axes, points: Sequence[Point]) -> None:
         )  # fmt: skip
         if point.place is None:
             continue
-        align, vertical, right, up = _ALIGN[point.place]
+        right, up = PLACES[point.place]
         gap = 3 + (max(area, 6.0) / 3.14) ** 0.5
         box.annotate(
             text(point.name), (point.x, point.y), xytext=(right * gap, up * gap),
-            textcoords="offset points", ha=align, va=vertical, fontsize=8,
+            textcoords="offset points", ha=_ACROSS[right], va=_ALONG[up], fontsize=8,
         )  # fmt: skip
     box.set_xlim(0, 1.15 * max(point.x for point in points) or 1)
     box.set_ylim(0, 1.15 * max(point.y for point in points))
@@ -292,11 +270,8 @@ def held(models: Sequence[ShownModel], size: str) -> Figure:
         box.set_xlim(0, 1.05 * widest)
         box.set_xlabel("held (MiB)")
         more = len(held) - len(shown)
-        box.set_title(
-            f"{text(model.name)} at {size}" + (f", {more} smaller left out" if more else ""),
-            loc="left",
-            fontsize=10,
-        )
+        left_out = f", {more} smaller left out" if more else ""
+        box.set_title(f"{text(model.name)} at {size}{left_out}", loc="left", fontsize=10)
     return figure
 
 

@@ -13,7 +13,8 @@ from srprof.errors import InputError
 from srprof.render.figures import LOOKS
 from srprof.render.writers.html import template
 from srprof.report import tables
-from srprof.report.bubbles import Point, predicted_points, published_points
+from srprof.report.bubbles import Point, panels
+from srprof.report.definition import TITLES
 from srprof.report.figures import peak_looks
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ _SYMBOLS = {
     "^": "triangle-up", "p": "pentagon", "h": "hexagon", "X": "x", "*": "star", "d": "diamond-tall",
 }  # fmt: skip
 
-_TITLES = {
-    "ranking": "Ranking",
-    "runtime-memory": "Runtime against memory",
-    "tables": "Published figures beside ours",
-    "figures": "The paper's figures",
-    "peaks": "Peak memory, by way of counting",
-    "memory": "Memory over the nodes",
-    "held": "Held at the eager peak, by variable and line",
-    "roofline": "Roofline",
-    "modules": "Time by module",
-    "nodes": "Nodes",
-    "environment": "How this was made",
-}
 #: Sections that show one model at a time, which the reader chooses; they stand together.
 _OF_ONE = ("memory", "held", "roofline", "modules", "nodes")
 
@@ -81,7 +69,7 @@ def page(report: Report) -> str:
     }
     return template("report.html").render(
         record=record,
-        titles=_TITLES,
+        titles=TITLES,
         sections=sections,
         first_of_one=next((name for name in sections if name in _OF_ONE), ""),
         ranking=report.ranking,
@@ -109,8 +97,7 @@ def _plotly() -> str:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise InputError("the page needs plotly: pip install plotly") from error
-    text: str = get_plotlyjs()
-    return text
+    return str(get_plotlyjs())
 
 
 def _ordered(record: ReportRecord) -> list[str]:
@@ -127,17 +114,12 @@ def _bubbles(
     record: ReportRecord, models: Sequence[ShownModel], size: str, start: str
 ) -> list[Bubbles]:
     """A plot of predicted points for each device, and one of the published."""
-    plots = [
-        Bubbles(
-            f"{start}-{index}",
-            predicted_points(models, index),
-            f"Predicted at LR {size} on {device.title}: memory is what the allocator gives out",
-        )
-        for index, device in enumerate(record.devices)
-    ]
-    published, beyond = published_points(models, record.references)
-    if published:
-        left_out = f" {beyond} entries lie far outside and are left out." if beyond else ""
+    plots = []
+    for name, device, points, beyond in panels(record, models):
         what = "Published: measured on a GPU by those who published it"
-        plots.append(Bubbles(f"{start}-published", published, what, left_out))
+        if device is not None:
+            of = f"Predicted at LR {size} on {device.title}"
+            what = f"{of}: memory is what the allocator gives out"
+        left_out = f" {beyond} entries lie far outside and are left out." if beyond else ""
+        plots.append(Bubbles(f"{start}-{name}", points, what, left_out))
     return plots
