@@ -79,12 +79,7 @@ class PeakFigure(Figure):
     levels: Levels | None = None
 
 
-def peak(
-    name: str,
-    meaning: str,
-    at: Callable[[Analysis], Peak],
-    **more: Any,
-) -> PeakFigure:
+def peak(name: str, meaning: str, at: Callable[[Analysis], Peak], **more: Any) -> PeakFigure:
     """The row of a peak; `more` is what else `PeakFigure` has."""
 
     def of(record: AnalysisRecord) -> float | None:

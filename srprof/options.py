@@ -19,6 +19,7 @@ from srprof.inputs import RUN_DTYPES, check_shape, parse_sides, parse_size, pars
 from srprof.leaning.levels import LEVELS
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
+from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.render.document import Document
 from srprof.render.figures import ENDINGS
@@ -197,6 +198,11 @@ _FORMAT = ("weights", "dtype", "channels_last", "trace_on")
 def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
     """These options as keywords of the function that a command calls."""
     return {name: getattr(args, name) for name in names.split()}
+
+
+def progress_line() -> TerminalProgress:
+    """How far a command has come, on stderr if that is a terminal."""
+    return TerminalProgress(sys.stderr)
 
 
 # -- output ---------------------------------------------------------------------------------------

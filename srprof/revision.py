@@ -36,18 +36,6 @@ class Revised:
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A revision's files on the disk: the repository's root, and what stands for this folder.
-
-    `spec` is what to trace, from `folder`.
-    """
-
-    root: str
-    folder: str
-    spec: str
-
-
 def split(text: str) -> Revised | None:
     """The parts of `REVISION:file.py:Factory`; None if the SPEC names no revision."""
     head, ending, call = text.partition(".py:")
@@ -58,10 +46,11 @@ def split(text: str) -> Revised | None:
 
 
 @contextmanager
-def laid_out(revised: Revised) -> Iterator[Tree]:
+def laid_out(revised: Revised) -> Iterator[tuple[str, str]]:
     """Lay the revision's tree out in a temporary folder, which goes when this ends.
 
-    An InputError if this is no git repository, or it has no such revision or file.
+    Gives the repository's root there, and what stands for this folder. An InputError if this is
+    no git repository, or it has no such revision or file.
     """
     top = _git("rev-parse", "--show-toplevel", error="the current folder is in no git repository")
     here = os.path.relpath(os.getcwd(), top) if os.getcwd() != top else "."
@@ -77,7 +66,7 @@ def laid_out(revised: Revised) -> Iterator[Tree]:
         if not os.path.isfile(os.path.join(folder, revised.file)):
             what = f"revision {revised.revision!r} has no file {revised.file!r}"
             raise InputError(f"{what}: give its path from here or from the repository's root")
-        yield Tree(root, folder, f"{revised.file}:{revised.call}")
+        yield root, folder
 
 
 def analysis_of(call: Call) -> AnalysisRecord:
@@ -88,9 +77,9 @@ def analysis_of(call: Call) -> AnalysisRecord:
     revised = split(call.spec)
     if revised is None:
         return analyze(call).record
-    with laid_out(revised) as tree, working_in(tree.folder):
-        record = analyze(replace(call, spec=tree.spec)).record
-    record = relocated(record, tree.root, f"{revised.revision}:")
+    with laid_out(revised) as (root, folder), working_in(folder):
+        record = analyze(replace(call, spec=f"{revised.file}:{revised.call}")).record
+    record = relocated(record, root, f"{revised.revision}:")
     return replace(record, model=replace(record.model, spec=call.spec))
 
 

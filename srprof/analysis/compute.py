@@ -178,7 +178,6 @@ def _let_go(cls: type[R], held: HeldStorage | Release) -> R:
 
 def latency_record(estimate: Estimate) -> record.LatencyRecord:
     """What a record has of an estimate."""
-    classes = (made_of(record.ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes)
     return made_of(
         record.LatencyRecord,
         estimate,

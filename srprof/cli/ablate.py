@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from srprof.options import add_output, show
+from srprof.options import add_output, progress_line, show
 
 DESCRIPTION = """\
 Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
@@ -34,10 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     study = read_study(args.config)
 
-    from srprof.progress import TerminalProgress
     from srprof.training.ablation import ablate
 
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         ablation = ablate(study, progress)
     show(args, ablation.document())
     merged = [outcome.merged for outcome in ablation.outcomes]

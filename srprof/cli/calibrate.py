@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from srprof.options import add, add_format, ending, given, show
+from srprof.options import add, add_format, ending, given, progress_line, show
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -33,10 +32,9 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write the profile and report."""
     from srprof.calibration.run import calibrate
     from srprof.cost.profiles import to_toml
-    from srprof.progress import TerminalProgress
     from srprof.render.views.calibration import document
 
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         name, how = Path(args.profile).stem, given(args, "quick threads")
         calibration = calibrate(args.device, name=name, progress=progress, **how)
     write(to_toml(calibration.profile), args.profile)

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from srprof.errors import InputError
-from srprof.options import add, add_output, count, given, show, sides
+from srprof.options import add, add_output, count, given, progress_line, show, sides
 
 DESCRIPTION = """\
 Run a network on images and compare what it gives with the originals: PSNR and SSIM in the
@@ -44,11 +44,10 @@ def run(args: argparse.Namespace) -> int:
     if args.halo is not None and args.tile is None:
         raise InputError("--halo is of tiles: give --tile too")
 
-    from srprof.progress import TerminalProgress
     from srprof.quality.run import evaluate
 
     try:
-        with TerminalProgress(sys.stderr) as progress:
+        with progress_line() as progress:
             evaluation = evaluate(
                 args.spec,
                 args.lr,

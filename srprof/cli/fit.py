@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from srprof.figures import peak_names
 from srprof.options import (
@@ -13,6 +12,7 @@ from srprof.options import (
     add_profile,
     aspect,
     given,
+    progress_line,
     read_call,
     show,
     sides,
@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Search and print."""
     call = read_call(args)
 
-    from srprof.progress import TerminalProgress
     from srprof.sizing.run import fit
 
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         result = fit(
             call,
             args.budget,

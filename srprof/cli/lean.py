@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from srprof.errors import InputError
-from srprof.options import add, add_call, add_output, ending, read_call, show, sides
+from srprof.options import add, add_call, add_output, ending, progress_line, read_call, show, sides
 
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
@@ -18,8 +17,6 @@ The peak is lowest at --input, and other sizes work as well.
   srprof lean e_rfdn --input 510x510                    peaks after each pass, and the proof
   srprof lean e_rfdn --level equivalent --verify        outputs, allocator and time compared
   srprof lean net.py:Net --weights net.pth --emit lean.pt2
-
-In Python: srprof.lean(network, (1, 3, 510, 510)) is the lean network.
 """
 
 
@@ -48,12 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from srprof.leaning.emit import emit
     from srprof.leaning.proof import prove
     from srprof.leaning.run import savings
-    from srprof.progress import TerminalProgress
     from srprof.render.views.lean import document
     from srprof.workload import resolve
 
     workload = resolve(call)
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         progress("rewriting", 0, 1)
         saved = savings(workload, args.level, args.tiles)
         proof = prove(workload, saved.lean, full=args.verify, progress=progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srprof.options import add, add_call, add_output, given, read_call, show
+from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
 
 DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
@@ -37,11 +37,10 @@ def run(args: argparse.Namespace) -> int:
     call = read_call(args)
 
     from srprof.measuring.run import Interrupted, measure
-    from srprof.progress import TerminalProgress
 
     code = 0
     try:
-        with TerminalProgress(sys.stderr) as progress:
+        with progress_line() as progress:
             how = given(args, "device protocol repeat warmup flush_l2 threads")
             measurement = measure(call, find_largest=True, progress=progress, **how)
     except Interrupted as interrupt:

@@ -17,16 +17,15 @@ from srprof.options import (
     count,
     format_of,
     given,
+    progress_line,
     show,
 )
 from srprof.output import write
 
 DESCRIPTION = """\
 Analyze a network at every combination of arguments and inputs, in several processes or on a Dask
-cluster, without a GPU. The rows are in the order of the grid.
-
-With -o FILE each row is kept in FILE.journal as soon as it is there; after an interruption the same
-command goes on from it. A configuration that fails has its reason in the column `error`.
+cluster, without a GPU. With -o FILE each row is kept in FILE.journal; after an interruption the
+same command goes on from it. What fails has its reason in the column `error`.
 
 Ranges include both ends: 2..6, 64..1024:64. Values are Python literals and never evaluated.
 """
@@ -69,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
     if args.dask is None and jobs > 1:
         start_server()  # it loads torch while the grid is read
 
-    from srprof.progress import TerminalProgress
     from srprof.render.figures.pareto import axes_of, write_pareto
     from srprof.render.views.sweep import document
     from srprof.sweeping.grid import parse_sets
@@ -88,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         if journal.found:
             print(f"srprof: {journal.found} rows were in {path} already", file=sys.stderr)
         try:
-            with TerminalProgress(sys.stderr) as progress:
+            with progress_line() as progress:
                 rows = rows_of(plan, journal, jobs=jobs, dask=args.dask, progress=progress)
         except KeyboardInterrupt:
             print(f"srprof: interrupted; {journal.kept}", file=sys.stderr)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from srprof.options import add, add_call, add_output, given, read_call, show
+from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
 
 DESCRIPTION = """\
 Time a model on this machine's GPU or CPU: the median of some passes and their spread, beside what
@@ -26,9 +25,8 @@ def run(args: argparse.Namespace) -> int:
     call = read_call(args)
 
     from srprof.measuring.run import time_call
-    from srprof.progress import TerminalProgress
 
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         how = given(args, "device profile repeat warmup threads")
         timing = time_call(call, progress=progress, **how)
     show(args, timing.document())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 
-from srprof.options import add_output, format_of, show
+from srprof.options import add_output, format_of, progress_line, show
 from srprof.render.document import Document
 
 DESCRIPTION = """\
@@ -35,17 +34,16 @@ def run(args: argparse.Namespace) -> int:
 
     config = read_training(args.config)
 
-    from srprof.progress import TerminalProgress
     from srprof.render.views.training_run import beginning
     from srprof.training.plan import prepare
     from srprof.training.run import run as run_plan
 
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         plan = prepare(config, progress)
     early = args.output is None and format_of(args) in ("text", "rich")
     if early:
         show(args, Document((beginning(plan),)))
-    with TerminalProgress(sys.stderr) as progress:
+    with progress_line() as progress:
         result = run_plan(plan, progress)
     document = result.document()
     show(args, replace(document, sections=document.sections[early:]))

@@ -11,7 +11,7 @@ from srprof import registry, spec
 from srprof.call import Call
 from srprof.errors import InputError
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
-from srprof.options import add, add_output, count, share, show, size
+from srprof.options import add, add_output, count, progress_line, share, show, size
 
 DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
@@ -55,11 +55,10 @@ def run(args: argparse.Namespace) -> int:
     calls = [] if args.record else _calls(args)
 
     from srprof.compare.validating import Interrupted, measured, recorded, validate_all
-    from srprof.progress import TerminalProgress
 
     code = 0
     try:
-        with TerminalProgress(sys.stderr) as progress:
+        with progress_line() as progress:
             measurements = (
                 recorded(args.record)
                 if args.record

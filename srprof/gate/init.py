@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srprof.errors import InputError, SrprofError
+from srprof.files import read_text
 from srprof.output import write
 from srprof.paths import working_in
 from srprof.words import one_line
@@ -39,7 +40,7 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
     """The configuration in a folder, and its SPECs; an InputError if no network of it runs."""
     from srprof.analysis import trace
 
-    names = factories(_source(file), file)
+    names = factories(read_text(file, f"--init {file}:"), file)
     location = Path(os.path.relpath(file, folder)).as_posix()
     blocks, specs, failed = [], [], []
     with working_in(folder):
@@ -63,13 +64,6 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
 def _one_line(error: Exception) -> str:
     text = one_line(error)
     return text if len(text) < 160 else text[:157] + "..."
-
-
-def _source(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--init {file}: cannot be read as Python ({error})") from error
 
 
 def factories(source: str, file: str) -> list[str]:

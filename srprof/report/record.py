@@ -227,13 +227,9 @@ def _analysis(spec: str, size: str) -> Analysis:
 
 
 def make_record(definition: Definition, command: str) -> ReportRecord:
-    """Trace what a report names, and say all that it shows.
+    """Trace what a report names, and say all that it shows; raises as `analyze` does.
 
-    Args:
-        command: what the user ran.
-
-    Raises:
-        InputError: a SPEC or a profile is wrong. ModelError: a model raised.
+    `command` is what the user ran.
     """
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
     profiles = [load_profile(name) for name in definition.profiles]
