@@ -16,23 +16,13 @@ unknown key is refused, and the nearest that there is named.
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from math import isfinite
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast
 
 from srprof.errors import InputError
 from srprof.words import did_you_mean, hint, one_line
@@ -120,7 +110,7 @@ class _Field(NamedTuple):
 @cache
 def _fields(cls: type) -> tuple[_Field, ...]:
     # with locals given, names are looked up in the module of each class, also within a lambda
-    kinds = get_type_hints(cls, localns={}, include_extras=True)
+    kinds = typing.get_type_hints(cls, localns={}, include_extras=True)
     return tuple(_field(field, kinds[field.name]) for field in dataclasses.fields(cls))
 
 
@@ -131,7 +121,7 @@ def keys_of(cls: type) -> tuple[str, ...]:
 
 
 def _field(field: dataclasses.Field[Any], kind: Any) -> _Field:
-    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    notes = typing.get_args(kind)[1:] if typing.get_origin(kind) is Annotated else ()
     key = next((note for note in notes if isinstance(note, Key)), Key())
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
@@ -210,7 +200,7 @@ def decode_record(kind: type[T], value: Any, schema: int, source: str, again: st
 
 
 def _decode(kind: Any, value: Any, strict: bool) -> Any:
-    generic = _GENERIC.get(get_origin(kind))
+    generic = _GENERIC.get(typing.get_origin(kind))
     if generic is not None:
         return generic(kind, value, strict)
     if kind in _PLAIN:
@@ -311,7 +301,7 @@ def mismatch(value: Any, wanted: str) -> DecodeError:
 
 def _wanted(kind: Any, strict: bool) -> str:
     """What a value must be, in words."""
-    origin, args = get_origin(kind), get_args(kind)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         said = [note.what for note in args[1:] if isinstance(note, Note) and note.what]
         return said[-1] if said else _wanted(args[0], strict)
@@ -325,7 +315,7 @@ def _wanted(kind: Any, strict: bool) -> str:
 
 
 def _decode_annotated(kind: Any, value: Any, strict: bool) -> Any:
-    base, *notes = get_args(kind)
+    base, *notes = typing.get_args(kind)
     reader = partial(_decode, base, strict=strict)
     for note in notes:
         reader = partial(note.read, reader) if isinstance(note, Note) else reader
@@ -333,8 +323,8 @@ def _decode_annotated(kind: Any, value: Any, strict: bool) -> Any:
 
 
 def _decode_union(kind: Any, value: Any, strict: bool) -> Any:
-    kinds = tuple(k for k in get_args(kind) if k is not NoneType)
-    if value is None and NoneType in get_args(kind):
+    kinds = tuple(k for k in typing.get_args(kind) if k is not NoneType)
+    if value is None and NoneType in typing.get_args(kind):
         return None
     if len(kinds) == 1:
         return _decode(kinds[0], value, strict)
@@ -355,7 +345,7 @@ def one_of(value: Any, known: tuple[Any, ...]) -> Any:
 def _decode_tuple(kind: Any, value: Any, strict: bool) -> Any:
     if not isinstance(value, (list, tuple)):
         raise mismatch(value, "a list")
-    kinds = get_args(kind)
+    kinds = typing.get_args(kind)
     if kinds[-1] is ...:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
@@ -367,7 +357,7 @@ def _decode_tuple(kind: Any, value: Any, strict: bool) -> Any:
 def _decode_mapping(kind: Any, value: Any, strict: bool) -> Any:
     if not isinstance(value, Mapping):
         raise mismatch(value, _wanted(kind, strict))
-    item_kind = get_args(kind)[1]
+    item_kind = typing.get_args(kind)[1]
     return {key: under(key, item_kind, item, strict) for key, item in value.items()}
 
 
@@ -375,7 +365,7 @@ _GENERIC: dict[Any, Callable[[Any, Any, bool], Any]] = {
     Annotated: _decode_annotated,
     Union: _decode_union,
     UnionType: _decode_union,
-    Literal: lambda kind, value, strict: one_of(value, get_args(kind)),
+    Literal: lambda kind, value, strict: one_of(value, typing.get_args(kind)),
     tuple: _decode_tuple,
     Mapping: _decode_mapping,
     dict: _decode_mapping,

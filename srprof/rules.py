@@ -21,10 +21,9 @@ from srprof.words import one_line
 def rule(
     what: str, holds: Callable[[Any], object] = lambda _: True, scale: float | None = None
 ) -> Note:
-    """What a value must be beyond its type: refused in these words, of whatever type it is.
+    """What a value must be beyond its type, and `holds`: else refused in these words.
 
-    Args:
-        holds: whether a value of the type is that. scale: one of the file's unit in the field's.
+    `scale` is one of the file's unit in the field's.
     """
 
     def read(inner: Reader, value: Any) -> Any:
@@ -106,11 +105,7 @@ def refuse_twice(what: str, names: Sequence[str]) -> None:
 
 
 def entries(kinds: Callable[[], Mapping[str, object]], whole: bool = False) -> Note:
-    """The keys that a person's table may have, each with the type of its value.
-
-    Args:
-        kinds: asked for when it is needed. whole: a table that has one of them has all.
-    """
+    """Keys of a person's table with the types of their values; if `whole`, all of them or none."""
 
     def read(_: Reader, value: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -126,11 +121,7 @@ def entries(kinds: Callable[[], Mapping[str, object]], whole: bool = False) -> N
 
 
 def each(word: str, *names: str) -> Note:
-    """A list of tables: messages call each by a word and its name or number, `check fmen_s`.
-
-    Args:
-        names: keys that may hold its name, the best first.
-    """
+    """A list of tables: messages call each by a word and what a key of it has, or a number."""
 
     def title(number: int, table: Any) -> str:
         held = (table.get(key) for key in names if isinstance(table, Mapping))

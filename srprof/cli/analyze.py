@@ -5,18 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from srprof import options
 from srprof.errors import InputError
-from srprof.options import (
-    add,
-    add_call,
-    add_output,
-    add_profile,
-    count,
-    format_of,
-    given,
-    read_call,
-    show,
-)
 from srprof.output import write
 from srprof.protocol import PROTOCOLS
 from srprof.render.exports import EXPORTS, export
@@ -38,31 +28,31 @@ SPEC is one of:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_call(parser)
+    options.add_call(parser)
     # fmt: off
-    parser.add_argument("--batch", metavar="N", type=count(1),
+    parser.add_argument("--batch", metavar="N", type=options.count(1),
         help="images of an --input HxW (default 1)")
     parser.add_argument("--train", action="store_true",
         help="the memory of one training step instead: forward, L1 loss, backward, Adam")
-    add(parser, "--granularity")
+    options.add(parser, "--granularity")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="single",
         help="for allocated and reserved: a fresh program's one image (default), or ntire: a list "
              "of images before it")
     parser.add_argument("--sizes", metavar="LIST",
         help="of --protocol ntire: a file with one LR size HxW a line, or a folder of LR images "
              "(default: the DIV2K test set)")
-    parser.add_argument("--repeat", metavar="N", type=count(1), default=1,
+    parser.add_argument("--repeat", metavar="N", type=options.count(1), default=1,
         help="go through the images N times")
-    add(parser, "--alloc-conf", "--workspace")
-    add_profile(parser)
+    options.add(parser, "--alloc-conf", "--workspace")
+    options.add_profile(parser)
     parser.add_argument("--cross-check", action="store_true",
         help="set the counts of fvcore, which runs the network on the CPU, beside ours")
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
-    add(parser, "--top", "--figure")
+    options.add(parser, "--top", "--figure")
     parser.add_argument("--figure-kind", choices=KINDS, default="roofline",
         help="roofline: each node under the device's roofs (default); modules: time by module")
     # fmt: on
-    add_output(parser, EXPORTS)
+    options.add_output(parser, EXPORTS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,14 +61,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--sizes is of --protocol ntire: give both")
     if args.figure is not None and args.profile is None:
         raise InputError("--figure draws the predicted latency: give --profile (srprof devices)")
-    form = format_of(args)
+    form = options.format_of(args)
     if args.cross_check:
         from srprof.compare.cross_check import check_fvcore
 
         if form in EXPORTS:
             raise InputError(f"--format {form} has no place for --cross-check: leave it out")
         check_fvcore()
-    call = read_call(args, args.batch)
+    call = options.read_call(args, args.batch)
     if args.train:
         from srprof.cli.analyze_training import run_training
 
@@ -91,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     analysis = analyze(
         call,
         allocator=args.alloc_conf,
-        **given(args, "granularity protocol sizes repeat workspace profile"),
+        **options.given(args, "granularity protocol sizes repeat workspace profile"),
     )
     if args.figure is not None:
         from srprof.render.figures.latency import write_figure
@@ -109,5 +99,5 @@ def run(args: argparse.Namespace) -> int:
         from srprof.workload import resolve
 
         shown = added(shown, cross_check(resolve(call), analysis.trace))
-    show(args, shown)
+    options.show(args, shown)
     return 0

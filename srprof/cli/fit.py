@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from srprof import options
 from srprof.figures import peak_names
-from srprof.options import (
-    add,
-    add_call,
-    add_output,
-    add_profile,
-    aspect,
-    given,
-    progress_line,
-    read_call,
-    show,
-    sides,
-)
 
 DESCRIPTION = """\
 Find the largest input of a network within a budget of memory, exactly: the next larger one does
@@ -34,36 +23,36 @@ further inputs stay as they are.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_call(parser, "--trace-on")
-    add(parser, "--budget", required=True)
+    options.add_call(parser, "--trace-on")
+    options.add(parser, "--budget", required=True)
     # fmt: off
     parser.add_argument("--memory", choices=peak_names(), default="allocated",
         help="the peak that is meant, of a fresh program's first image (default allocated)")
-    parser.add_argument("--aspect", metavar="W:H", type=aspect,
+    parser.add_argument("--aspect", metavar="W:H", type=options.aspect,
         help="width:height of the inputs (default 1:1, or the image's)")
-    parser.add_argument("--image", metavar="HxW", type=sides,
+    parser.add_argument("--image", metavar="HxW", type=options.sides,
         help="an LR image, height x width: whole if it fits, else its tiles, halo, peak")
     parser.add_argument("--batch", action="store_true",
         help="the largest batch at the --input's size")
     # fmt: on
-    add(parser, "--alloc-conf", "--workspace")
-    add_profile(parser)
-    add_output(parser)
+    options.add(parser, "--alloc-conf", "--workspace")
+    options.add_profile(parser)
+    options.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Search and print."""
-    call = read_call(args)
+    call = options.read_call(args)
 
     from srprof.sizing.run import fit
 
-    with progress_line() as progress:
+    with options.progress_line() as progress:
         result = fit(
             call,
             args.budget,
             allocator=args.alloc_conf,
             progress=progress,
-            **given(args, "memory aspect batch image workspace profile"),
+            **options.given(args, "memory aspect batch image workspace profile"),
         )
-    show(args, result.document())
+    options.show(args, result.document())
     return 0

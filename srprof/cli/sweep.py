@@ -6,20 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from srprof import options
 from srprof.call import Call
 from srprof.figures import names
-from srprof.options import (
-    add,
-    add_call,
-    add_output,
-    add_profile,
-    check_ending,
-    count,
-    format_of,
-    given,
-    progress_line,
-    show,
-)
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -33,7 +22,7 @@ Ranges include both ends: 2..6, 64..1024:64. Values are Python literals and neve
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_call(parser, "--input", "--weights")
+    options.add_call(parser, "--input", "--weights")
     # fmt: off
     parser.add_argument("--input", metavar="SIZES", action="append",
         help="LR inputs: sizes as for analyze, or ranges, 64..1024:64 (square), 64..128:64x96; "
@@ -43,24 +32,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="NAMES", action="append", default=[],
         help=f"{', '.join(names())}; between commas or again for more (default: all but net, macs "
              "and reserved)")
-    add_profile(parser)
-    parser.add_argument("--jobs", metavar="N", type=count(1),
+    options.add_profile(parser)
+    parser.add_argument("--jobs", metavar="N", type=options.count(1),
         help="processes (default: one for each processor)")
     parser.add_argument("--dask", metavar="ADDRESS",
         help="run on this Dask cluster, tcp://host:8786")
     parser.add_argument("--restart", action="store_true",
         help="forget the rows of an interrupted sweep")
-    add(parser, "--figure")
+    options.add(parser, "--figure")
     parser.add_argument("--pareto", metavar="X,Y",
         help="metrics of the figure, a Pareto plot: eager,params:max; :max says that more is "
              "better (default: latency_ms or eager, and params:max)")
     # fmt: on
-    add_output(parser, more={"parquet": ".parquet"})
+    options.add_output(parser, more={"parquet": ".parquet"})
 
 
 def run(args: argparse.Namespace) -> int:
     """Sweep and write."""
-    check_ending(args)
+    options.check_ending(args)
 
     from srprof.sweeping.server import processors, start_server
 
@@ -75,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from srprof.sweeping.record import check_parquet, parquet
     from srprof.sweeping.run import make_plan, rows_of
 
-    if format_of(args) == "parquet":
+    if options.format_of(args) == "parquet":
         check_parquet()
-    form = given(args, "dtype channels_last trace_on")
+    form = options.given(args, "dtype channels_last trace_on")
     call = Call(args.spec, tuple(args.input or ()), **form)
     plan = make_plan(call, parse_sets(args.set), args.metric, args.profile)
     axes = args.figure and axes_of(args.pareto, plan.metrics, args.profile)
@@ -86,15 +75,15 @@ def run(args: argparse.Namespace) -> int:
         if journal.found:
             print(f"srprof: {journal.found} rows were in {path} already", file=sys.stderr)
         try:
-            with progress_line() as progress:
+            with options.progress_line() as progress:
                 rows = rows_of(plan, journal, jobs=jobs, dask=args.dask, progress=progress)
         except KeyboardInterrupt:
             print(f"srprof: interrupted; {journal.kept}", file=sys.stderr)
             return 130
-        if format_of(args) == "parquet":
+        if options.format_of(args) == "parquet":
             write(parquet(plan, rows), args.output)
         else:
-            show(args, document(plan, rows))
+            options.show(args, document(plan, rows))
         if axes:
             write_pareto(plan, rows, axes, args.figure)
         journal.remove()

@@ -71,11 +71,7 @@ def predicted_points(models: Sequence[ShownModel], device: int) -> list[Point]:
 def published_points(
     models: Sequence[ShownModel], references: Sequence[str]
 ) -> tuple[list[Point], int]:
-    """The published figures of these models, among the other rows of the references.
-
-    Returns:
-        The points, and how many rows were left out because they lie far beyond the models'.
-    """
+    """What is published, among the references' other rows, and how many far ones are left out."""
     own = []
     for model in models:
         figures = model.published

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from srprof.codec import encode
+from srprof.codec import encode, made_of
 from srprof.compare.scoring import Standing
 from srprof.errors import InputError
 from srprof.files import read_json
@@ -49,14 +49,14 @@ def _ranking(shown: Section, values: Sequence[Mapping[str, Any]]) -> Ranking:
     """The cells as they are shown, and their values."""
     assert shown.table is not None
     cells = [
-        tuple(RankedCell(cell.text or "", cell.mark, cell.note) for cell in row)
+        tuple(made_of(RankedCell, cell, text=cell.text or "") for cell in row)
         for row in (shown.table.heads(), *shown.table.cells())
     ]
-    return Ranking(
-        title=shown.title,
+    return made_of(
+        Ranking,
+        shown,
         head=cells[0],
         rows=tuple(cells[1:]),
-        footnotes=shown.footnotes,
         notes=shown.after,
         values=tuple(values),
     )

@@ -44,6 +44,8 @@ TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")
 _Size = Annotated[str, passes(parse_size)]
 _Measures = tuple[Annotated[str, known(lambda: MEASURES)], ...]
+_References = tuple[Annotated[str, known(lambda: REFERENCES)], ...]
+_Sections = tuple[Annotated[str, known(lambda: SECTIONS)], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,8 @@ class Definition:
     note: str = ""
     input: _Size = "256x256"
     profiles: Annotated[tuple[str, ...], distinct("profiles"), Key(older="devices")] = ()
-    references: Annotated[
-        tuple[Annotated[str, known(lambda: REFERENCES)], ...], distinct("references")
-    ] = ()
-    sections: Annotated[
-        tuple[Annotated[str, known(lambda: SECTIONS)], ...], distinct("sections")
-    ] = ()
+    references: Annotated[_References, distinct("references")] = ()
+    sections: Annotated[_Sections, distinct("sections")] = ()
     tables: Annotated[
         tuple[TableDefinition, ...], each("table"), rule("[[tables]] in double brackets")
     ] = ()

@@ -80,11 +80,7 @@ def _plain(name: str) -> str:
 
 
 def save(drawing: Drawing, path: Path) -> None:
-    """Draw and write as SVG and PNG; the same figure is the same SVG.
-
-    Args:
-        path: without ending.
-    """
+    """Draw and write as SVG and PNG, ending apart; the same figure is the same SVG."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):

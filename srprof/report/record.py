@@ -385,9 +385,8 @@ def _figures_of(
         )
         return
     for scale in table.scales or (network.scale,):
-        if scale not in network.published:
+        if scale is None or scale not in network.published:
             continue
-        assert scale is not None
         cells = {
             c.measure: made_of(FigureCell, c, ours=_rounded(c.ours))
             for c in compare(network, scale)
