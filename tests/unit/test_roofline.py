@@ -117,7 +117,7 @@ def test_tensor_cores_have_shares_of_their_own():
 
 def test_a_dtype_that_the_device_lacks():
     node = cost("conv", product=Product(1, 8, 8, 8), dtype="float64")
-    with pytest.raises(InputError, match="device made_up has no peak for float64; it has float32"):
+    with pytest.raises(InputError, match="profile made_up has no peak for float64; it has float32"):
         estimate_node(node, plain_device())
     depthwise = cost("depthwise", flops=8, dtype="float64")
     with pytest.raises(InputError, match="no peak for float64"):
