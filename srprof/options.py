@@ -174,7 +174,7 @@ def add_call(parser: argparse.ArgumentParser, *without: str) -> None:
 def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
     """The profile by which latency is predicted, also by the option's older name."""
     add(parser, "--profile", **changes)
-    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     parser.add_argument("--device", dest="profile", action=_Older, type=profile, **hidden)
 
 

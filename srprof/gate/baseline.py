@@ -109,9 +109,6 @@ def described(settings: Settings) -> dict[str, object]:
     return {**given, "inputs": list(settings.inputs)}
 
 
-# -- an excerpt of an analysis ----------------------------------------------------------------
-
-
 def excerpt(record: AnalysisRecord, root: str) -> Excerpt:
     """What of an analysis explains a change; files as from `root`."""
     nodes = record.nodes
@@ -195,9 +192,6 @@ def _op(step: str) -> tuple[str, str]:
 def _split(at: str) -> tuple[str, int]:
     file, _, line = at.rpartition(":")
     return file, int(line or 0)
-
-
-# -- the file -------------------------------------------------------------------------------------
 
 
 def dumps(baseline: Baseline) -> str:

@@ -138,9 +138,6 @@ def load(path: Path) -> Config:
     return parse(table, path)
 
 
-# -- the file -------------------------------------------------------------------------------------
-
-
 def _growth(value: object) -> Mapping[str, Growth]:
     """Growth by metric; a single one is a share, and holds for all."""
     if isinstance(value, Mapping):

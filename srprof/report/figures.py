@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
-from srprof.render.figures import LOOKS, SETTINGS
+from srprof.render.figures import LOOKS, SETTINGS, new_figure
 from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
@@ -90,14 +90,11 @@ def save(drawing: Drawing, path: Path) -> None:
 
 
 def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure without pyplot, whose global state is the user's, with so many axes."""
-    from matplotlib.figure import Figure
-
+    """A figure with so many axes."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes = list(grid.flat)
+    figure = new_figure(width * columns, height * rows + 0.5)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in axes[count:]:
         empty.set_axis_off()
     return figure, axes[:count]
