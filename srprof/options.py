@@ -28,9 +28,6 @@ from srprof.render.writers import Style, formats, render, suffixes
 T = TypeVar("T")
 
 
-# -- types ----------------------------------------------------------------------------------------
-
-
 def argument(read: Callable[[str], T]) -> Callable[[str], T]:
     """Argparse's type for what a reader reads; its InputError is said with the option's name."""
 
@@ -102,8 +99,6 @@ class _Older(argparse.Action):
         print(f"srprof: {option} is called --{self.dest} now", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
-
-# -- options --------------------------------------------------------------------------------------
 
 #: Options of several commands, each as argparse takes it.
 # fmt: off
@@ -203,9 +198,6 @@ def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
 def progress_line() -> TerminalProgress:
     """How far a command has come, on stderr if that is a terminal."""
     return TerminalProgress(sys.stderr)
-
-
-# -- output ---------------------------------------------------------------------------------------
 
 
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:

@@ -82,12 +82,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Entry:
-    """One check's figures and the excerpt of its trace.
-
-    Attributes:
-        settings: what was run, as in the file: without what is as by default.
-        metrics: by name, in the smallest unit of each. trace: what explains a change.
-    """
+    """What was run, without what is as by default; figures in the smallest unit of each; why."""
 
     settings: Mapping[str, object]
     metrics: Mapping[str, int]

@@ -109,9 +109,6 @@ def text(name: str) -> str:
     return shown.replace("$", r"\$")
 
 
-# -- memory over nodes ----------------------------------------------------------------------------
-
-
 def memory(models: Sequence[ShownModel], size: str, unit: str = "MiB") -> Figure:
     """A stacked area of the parts for each model, all to one scale, with the peak marked."""
     from matplotlib.ticker import MaxNLocator
@@ -184,9 +181,6 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
         handles, list(labelled), loc="outside lower center", ncols=columns,
         fontsize=8, frameon=False, handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
-
-
-# -- all models -----------------------------------------------------------------------------------
 
 
 def bubbles(record: ReportRecord, models: Sequence[ShownModel], size: str) -> Figure:
