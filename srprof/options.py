@@ -28,9 +28,6 @@ from srprof.render.writers import Style, formats, render, suffixes
 T = TypeVar("T")
 
 
-# -- types ----------------------------------------------------------------------------------------
-
-
 def argument(read: Callable[[str], T]) -> Callable[[str], T]:
     """Argparse's type for what a reader reads; its InputError is said with the option's name."""
 
@@ -103,8 +100,6 @@ class _Older(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-# -- options --------------------------------------------------------------------------------------
-
 #: Options of several commands, each as argparse takes it.
 # fmt: off
 SHARED: Mapping[str, Mapping[str, Any]] = {
@@ -174,7 +169,7 @@ def add_call(parser: argparse.ArgumentParser, *without: str) -> None:
 def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
     """The profile by which latency is predicted, also by the option's older name."""
     add(parser, "--profile", **changes)
-    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     parser.add_argument("--device", dest="profile", action=_Older, type=profile, **hidden)
 
 
@@ -203,9 +198,6 @@ def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
 def progress_line() -> TerminalProgress:
     """How far a command has come, on stderr if that is a terminal."""
     return TerminalProgress(sys.stderr)
-
-
-# -- output ---------------------------------------------------------------------------------------
 
 
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:

@@ -1,8 +1,5 @@
 """What a field's type cannot say of its value: notes for `Annotated`, which the codec obeys.
 
-    lr: Annotated[float, positive()] = 5e-4
-    data: Annotated[tuple[Filled, ...], short(listed), rule("a folder, or a list of such")]
-
 A note stands around those before it.
 """
 

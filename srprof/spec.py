@@ -1,10 +1,4 @@
-"""SPEC: what stands on the command line for a model.
-
-    fmen_s                              a network of an installed zoo
-    fmen_s(scale=2)                     the same with hyper-parameters
-    path/to/net.py:Net(nf=48)           a class or function in a file
-    package.module:Net                  a class or function in an importable module
-    weights.pth, weights.safetensors    a checkpoint that spandrel recognises
+"""SPEC: what stands for a model on the command line, in the forms of `srprof analyze --help`.
 
 Arguments are Python literals; nothing on the command line is evaluated.
 """

@@ -81,9 +81,6 @@ def bytes_moved(node: Node) -> int:
     return sum(i.nbytes for i in node.inputs) + sum(o.nbytes for o in node.outputs)
 
 
-# -- the record -----------------------------------------------------------------------------------
-
-
 def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
     """All that an analysis says, without the published figures."""
     tensors, counts = input_records(analysis.trace), analysis.complexity

@@ -105,11 +105,9 @@ class FeatureMapsRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRecord:
-    """A storage that nothing needs at the eager peak, and the variable to name for it.
+    """A storage that nothing needs at the eager peak after the node `last_use`.
 
-    Attributes:
-        variable: all variables of that function that reference it. references: of anything.
-        last_use: node that needed it last.
+    `variable` has all variables of that function that reference it, `references` those of anything.
     """
 
     variable: str
@@ -339,7 +337,6 @@ def load(path: str) -> AnalysisRecord:
     """The record of a file of `srprof analyze --format json`; an InputError if it is none."""
     data = read_json(path, mend="name an analysis, or analyze again")
     if not isinstance(data, dict) or "nodes" not in data or "memory" not in data:
-        raise InputError(
-            f"{path} is no analysis; `srprof analyze SPEC --format json -o FILE` writes one"
-        )
+        mend = "`srprof analyze SPEC --format json -o FILE` writes one"
+        raise InputError(f"{path} is no analysis; {mend}")
     return decode_record(AnalysisRecord, data, SCHEMA, path, "analyze again")

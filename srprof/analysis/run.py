@@ -161,8 +161,6 @@ class Analysis(Shown):
         """Every storage of the run that is alive at the eager peak, largest first."""
         return compute.live_at_peak(self.trace, self.memory)
 
-    # -- the paper's unit ---------------------------------------------------------------------
-
     @cached_property
     def feature_map(self) -> tuple[int, int, int] | None:
         """C, H, W of the paper's unit; None if the network has no trunk."""
@@ -174,8 +172,6 @@ class Analysis(Shown):
             return None
         one = feature_map_bytes(self.feature_map, compute.input_records(self.trace))
         return (nbytes - self.memory.net) / one
-
-    # -- machine formats ----------------------------------------------------------------------
 
     @cached_property
     def record(self) -> AnalysisRecord:

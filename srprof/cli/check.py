@@ -8,8 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from srprof.gate.formats import FORMATS
-from srprof.gate.formats import render as render_for_ci
+from srprof.gate import formats
 from srprof.options import add_output, format_of, show
 from srprof.output import write
 
@@ -35,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partial", action="store_true",
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning")
     # fmt: on
-    add_output(parser, FORMATS)
+    add_output(parser, formats.FORMATS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         report = update(config) if args.update else check(config, args.partial)
     root = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
     form, shown = format_of(args), document(report, root)
-    if form in FORMATS:
-        write(render_for_ci(report, form, root), args.output)
+    if form in formats.FORMATS:
+        write(formats.render(report, form, root), args.output)
     else:
         show(args, shown)
     append_summary(render(shown, "markdown"))

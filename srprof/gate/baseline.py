@@ -82,12 +82,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Entry:
-    """One check's figures and the excerpt of its trace.
-
-    Attributes:
-        settings: what was run, as in the file: without what is as by default.
-        metrics: by name, in the smallest unit of each. trace: what explains a change.
-    """
+    """What was run, without what is as by default; figures in the smallest unit of each; why."""
 
     settings: Mapping[str, object]
     metrics: Mapping[str, int]
@@ -107,9 +102,6 @@ def described(settings: Settings) -> dict[str, object]:
     usual = asdict(Settings("", ()))
     given = {key: value for key, value in asdict(settings).items() if value != usual[key]}
     return {**given, "inputs": list(settings.inputs)}
-
-
-# -- an excerpt of an analysis ----------------------------------------------------------------
 
 
 def excerpt(record: AnalysisRecord, root: str) -> Excerpt:
@@ -195,9 +187,6 @@ def _op(step: str) -> tuple[str, str]:
 def _split(at: str) -> tuple[str, int]:
     file, _, line = at.rpartition(":")
     return file, int(line or 0)
-
-
-# -- the file -------------------------------------------------------------------------------------
 
 
 def dumps(baseline: Baseline) -> str:

@@ -125,7 +125,7 @@ class Result:
     """What became of a check.
 
     Attributes:
-        name: the check's. rows: its metrics, in the order of `srprof.figures`.
+        rows: its metrics, in the order of `srprof.figures`.
         problems: why it fails as a whole: the model does not run, or has no entry.
         left_out: in what the baseline is of another environment, and what that leaves out.
         explanation: why the figures changed, or what makes up a peak that is over its limit.
@@ -441,10 +441,8 @@ def explain_steps(excerpt: Excerpt, record: AnalysisRecord) -> list[tuple[str, s
 
 
 def _node(node: NodeRecord) -> str:
-    where = place(node.file, node.line)
-    at = f", {where}" if where else ""
-    macs = f", {node.macs:,} MACs" if node.macs else ""
-    return f"node {node.index} {node.step}{at}{macs}"
+    at, macs = place(node.file, node.line), f"{node.macs:,} MACs" if node.macs else ""
+    return ", ".join(filter(None, (f"node {node.index} {node.step}", at, macs)))
 
 
 def explain_now(record: AnalysisRecord, peak: str = "eager") -> list[str]:

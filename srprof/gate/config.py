@@ -91,12 +91,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Config:
-    """The checks of a project.
-
-    Attributes:
-        file: where they were read from; SPECs and paths are from its folder.
-        baseline: the baseline's file; None if only limits hold.
-    """
+    """The checks of a project's `file`, and its baseline's file; None if only limits hold."""
 
     file: Path
     baseline: Path | None
@@ -104,7 +99,7 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """Where the project is."""
+        """Where the project is, from which SPECs and paths are."""
         return self.file.parent
 
 
@@ -136,9 +131,6 @@ def load(path: Path) -> Config:
     if table is None:
         raise InputError(f"{path.name} has no [tool.srprof]: {_HOW}")
     return parse(table, path)
-
-
-# -- the file -------------------------------------------------------------------------------------
 
 
 def _growth(value: object) -> Mapping[str, Growth]:

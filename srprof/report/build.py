@@ -78,9 +78,6 @@ def _standing(definition: Definition) -> Standing:
     return scoring.standing([*own, *field], scoring.find("main"))
 
 
-# -- tables as files ------------------------------------------------------------------------------
-
-
 def _document(report: Report) -> Document:
     """The report's tables, for a README and for a paper."""
     record = report.record

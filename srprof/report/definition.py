@@ -1,9 +1,4 @@
-"""What a report is to show: its TOML file, checked.
-
-    title = "Two networks"
-    models = ["fmen_s", { name = "mine", spec = "net.py:Net(nf=48)" }]
-    input = "256x256"
-    profiles = ["gtx1080ti"]
+"""What a report is to show: its TOML file, as `srprof report --help` has one, checked.
 
 `[[tables]]` and `[[figures]]` add a paper's own: published figures beside ours, and pictures of
 other models than the report's. Nothing here loads torch.

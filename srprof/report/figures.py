@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srprof.paths import place
-from srprof.render.figures import LOOKS, SETTINGS
+from srprof.render.figures import LOOKS, SETTINGS, new_figure
 from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
@@ -90,14 +90,11 @@ def save(drawing: Drawing, path: Path) -> None:
 
 
 def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure without pyplot, whose global state is the user's, with so many axes."""
-    from matplotlib.figure import Figure
-
+    """A figure with so many axes."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes = list(grid.flat)
+    figure = new_figure(width * columns, height * rows + 0.5)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in axes[count:]:
         empty.set_axis_off()
     return figure, axes[:count]
@@ -110,9 +107,6 @@ def text(name: str) -> str:
     """
     shown = name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
     return shown.replace("$", r"\$")
-
-
-# -- memory over nodes ----------------------------------------------------------------------------
 
 
 def memory(models: Sequence[ShownModel], size: str, unit: str = "MiB") -> Figure:
@@ -187,9 +181,6 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
         handles, list(labelled), loc="outside lower center", ncols=columns,
         fontsize=8, frameon=False, handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
-
-
-# -- all models -----------------------------------------------------------------------------------
 
 
 def bubbles(record: ReportRecord, models: Sequence[ShownModel], size: str) -> Figure:

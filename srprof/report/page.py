@@ -92,8 +92,7 @@ def script_json(value: object) -> str:
 
 
 def _plotly() -> str:
-    # Imported here: plotly takes part of a second, and only the page needs it.
-    try:
+    try:  # it takes part of a second, and only the page needs it
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise InputError("the page needs plotly: pip install plotly") from error

@@ -260,9 +260,6 @@ def _version(package: str) -> str | None:
         return __version__ if package == "srprof" else None
 
 
-# -- a model --------------------------------------------------------------------------------------
-
-
 def _model(
     model: Model, size: str, profiles: Iterable[Profile], detailed: bool = True
 ) -> ShownModel:
@@ -349,9 +346,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else _digits(value)
 
 
-# -- a table of published figures -----------------------------------------------------------------
-
-
 def _table(table: TableDefinition, profiles: Sequence[Profile]) -> ComparedTable:
     """Published figures beside ours, one row a model and scale."""
     rows = []
@@ -430,9 +424,6 @@ def _predicted(cell: FigureCell, model: Model, size: str, profile: Profile) -> F
         how=f"predicted for {profile.title} at {size}",
         uncertainty=_digits(1e3 * latency.uncertainty),
     )
-
-
-# -- a paper's figure -----------------------------------------------------------------------------
 
 
 def _figure(figure: FigureDefinition, profiles: Sequence[Profile]) -> PaperFigure:
