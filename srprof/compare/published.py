@@ -182,7 +182,7 @@ def beside(analysis: Analysis) -> tuple[Comparison, ...]:
     parsed = parse(analysis.trace.spec)
     network, scale = parsed.network, analysis.trace.scale
     other = parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs))
-    if network is None or other or scale not in network.published:
+    if network is None or scale is None or other or scale not in network.published:
         return ()
     images = [e.info for e in analysis.trace.inputs]
     same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
