@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from srprof.advising.replay import Edit
 from srprof.advising.rewrite import Kind, Rewrite
-from srprof.advising.source import Function, Place
+from srprof.advising.source import Function
 from srprof.records import Frame, Reference
 
 #: In this order edits are applied to a record, and of two that save the same the first is named.
@@ -33,20 +33,6 @@ class Holder(NamedTuple):
 Holders = Mapping[int, Sequence[Holder]]
 #: Gives what references each storage that is alive at a node.
 Look = Callable[[int], Holders]
-
-
-class Activation(NamedTuple):
-    """A module that can be constructed with `inplace=True` and is not.
-
-    Attributes:
-        owner: the user's class that has it, at `path`.
-        file, call: where that constructs it; "" and None if it is not in plain sight.
-    """
-
-    owner: str
-    path: str
-    file: str
-    call: Place | None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from srprof.advising.candidate import Activation, Candidate, Functions, Holder, Look
+from srprof.advising.candidate import Candidate, Functions, Holder, Look
 from srprof.advising.elementwise import in_place, in_place_modules
 from srprof.advising.fusion import split_rewrite
 from srprof.advising.replay import Move, Release, Replay, value_of_part
-from srprof.advising.rewrite import BindCall, Delete, ExchangeStatements, MoveStatement, Rewrite
+from srprof.advising.rewrite import (
+    BindCall,
+    Construct,
+    Delete,
+    ExchangeStatements,
+    MoveStatement,
+    Rewrite,
+)
 from srprof.advising.source import (
     Function,
     LastUse,
+    Place,
     Statement,
     assigned_whole,
     enclosing_calls,
@@ -30,7 +38,7 @@ def candidates(
     peak: int,
     look: Look,
     functions: Functions,
-    activations: Mapping[str, Activation],
+    activations: Mapping[str, Construct],
 ) -> Iterator[Candidate]:
     """Edits that may lower the level at a node.
 
@@ -77,12 +85,7 @@ def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _release(
-    base: Replay,
-    call: int,
-    bound: Mapping[str, int],
-    member: int,
-    look: Look,
-    functions: Functions,
+    base: Replay, call: int, bound: Mapping[str, int], member: int, look: Look, functions: Functions
 ) -> Iterator[Candidate]:
     """`del` of variables of a call; `bound` has a line for each at which it has its value."""
     frame = base.frame(base.spans[call][0], call)
@@ -96,18 +99,23 @@ def _release(
     if last is None or span is None:
         return
     after = last.statement
+
+    def candidate(
+        rewrite: Rewrite, end: int, part: Place | None = None, line: int = after.line
+    ) -> Candidate:
+        storages = _let_go(base, call, names, end, look)
+        calls = len({owner for _, owner in storages})
+        edit = Release(storages, after, part)
+        return Candidate(rewrite, edit, frame.file, line, frame.function, calls)
+
     if not after.returns:
-        storages = _let_go(base, call, names, span[1], look)
-        edit, calls = Release(storages, after), len({owner for _, owner in storages})
         delete = Delete(names, after.place, block=not after.simple)
-        yield Candidate(delete, edit, frame.file, after.last_line, frame.function, calls)
+        yield candidate(delete, span[1], line=after.last_line)
     for place in enclosing_calls(after, names) if len(names) == 1 else ():
         bound_at = value_of_part(base, call, span, place)
-        storages = () if bound_at is None else _let_go(base, call, names, bound_at[0], look)
-        calls = len({owner for _, owner in storages})
+        end = len(base.trace.nodes) if bound_at is None else bound_at[0]
         bind = BindCall(names[0], place, function.text(place), after.place)
-        edit = Release(storages, after, place)
-        yield Candidate(bind, edit, frame.file, after.line, frame.function, calls)
+        yield candidate(bind, end, place)
 
 
 def _let_go(
@@ -120,8 +128,8 @@ def _let_go(
     for index, holders in look(node).items():
         owner = _owner(holders)
         if owner is not None and owner[0] == call and set(owner[1]) <= set(names):
-            alone.append(index)
-    return tuple(dict.fromkeys(pair for index in alone for pair in _siblings(base, index, call)))
+            alone += _siblings(base, index, call)
+    return tuple(dict.fromkeys(alone))
 
 
 def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:
@@ -165,11 +173,10 @@ def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...],
     birth = base.trace.storages[storage].birth
     if birth < 0 or base.frame(birth, call) is None:
         return None
-    if storage not in base.trace.nodes[birth].created:
+    node, frames = base.trace.nodes[birth], base.frames[birth]
+    if storage not in node.created:
         return None  # a number that torch wrapped for the call
-    frames = base.frames[birth]
     depth = next(i for i, frame in enumerate(frames) if frame.call == call)
-    node = base.trace.nodes[birth]
     path = tuple((f.file, f.first_line, f.line, f.place) for f in frames[depth:])
     return (*path, (node.op, node.created.index(storage)))
 
@@ -208,34 +215,26 @@ def _computing(replay: Replay, block: Sequence[Statement], calls: Sequence[int])
 
 def calls_of(replay: Replay, like: Frame) -> tuple[int, ...]:
     """The calls of the function that a frame runs."""
-    found = {
-        frame.call: None
-        for frames in replay.frames
-        for frame in frames
-        if (frame.file, frame.first_line) == (like.file, like.first_line)
-    }
-    return tuple(found)
+    place = (like.file, like.first_line)
+    frames = (frame for frames in replay.frames for frame in frames)
+    return tuple(dict.fromkeys(f.call for f in frames if (f.file, f.first_line) == place))
 
 
 def _moves_between(
     frame: Frame, block: Sequence[Statement], first: int, last: int, calls: tuple[int, ...]
 ) -> Iterator[Candidate]:
     for forward in (True, False):
-        if not movable(block, first, last, forward):
-            continue
-        if last == first + 1:
-            if not forward:
-                continue  # the same exchange
-            rewrite: Rewrite = ExchangeStatements(block[first].place, block[last].place)
-        elif forward:
-            rewrite = MoveStatement(block[first].place, block[last].place, below=True)
-        else:
-            rewrite = MoveStatement(block[last].place, block[first].place, below=False)
-        moved, *crossed = block[first : last + 1] if forward else block[last:first:-1]
+        neighbours = last == first + 1
+        if not movable(block, first, last, forward) or (neighbours and not forward):
+            continue  # of neighbours both are the same exchange
+        moved, target = block[first], block[last]
+        crossed = block[first + 1 : last + 1]
         if not forward:
-            crossed = list(block[first:last])
+            moved, target, crossed = target, moved, block[first:last]
+        rewrite: Rewrite = MoveStatement(moved.place, target.place, below=forward)
+        if neighbours:
+            rewrite = ExchangeStatements(moved.place, target.place)
         edit = Move(calls, moved, tuple(crossed), forward)
-        target = block[last] if forward else block[first]
         yield Candidate(rewrite, edit, frame.file, moved.line, frame.function, len(calls),
                         other_line=target.line)  # fmt: skip
 
@@ -266,14 +265,9 @@ def _splits(
         statements = function.plain_statements()
         holding = next((s for s in statements if s.holds(user.line)), None)
         name = "" if holding is None else assigned_whole(holding, user.place)
-        alone = sum(
-            f.place == user.place and f.call == call
-            for i in range(len(base.frames))
-            if (f := base.frames[i][-1] if base.frames[i] else user)
-            and f.called == user.called
-            and i != convolution
-        )
-        name = "" if alone else name
+        others = (f[-1] if f else user for i, f in enumerate(base.frames) if i != convolution)
+        if any((f.place, f.call, f.called) == (user.place, call, user.called) for f in others):
+            name = ""
         for early in (True, False):
             named = bool(name) and not (early and _seen_before(function, name, user.line))
             edit = Split(tuple(fusions), statements, early, named)
@@ -288,16 +282,14 @@ def _lives_at(current: Replay, fusions: Sequence[tuple[int, int, int]], peak: in
         first, last = (current.by_origin.get(i) for i in (cat, convolution))
         if first is None or last is None:
             return False
-        parts = current.trace.nodes[first].inputs
-        births = [current.trace.storages[i.storage].birth for i in parts]
-        deaths = [current.trace.storages[i.storage].death for i in parts]
-        if min(births) <= peak < max(last + 1, *deaths):
+        inputs = current.trace.nodes[first].inputs
+        parts = [current.trace.storages[info.storage] for info in inputs]
+        end = max(last + 1, *(part.death for part in parts))
+        if min(part.birth for part in parts) <= peak < end:
             return True
     return False
 
 
 def _seen_before(function: Function, name: str, line: int) -> bool:
-    return any(
-        isinstance(n, ast.Name) and n.id == name and n.lineno < line
-        for n in ast.walk(function.node)
-    )
+    names = (n for n in ast.walk(function.node) if isinstance(n, ast.Name) and n.id == name)
+    return any(n.lineno < line for n in names)

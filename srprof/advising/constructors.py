@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import linecache
 
-from srprof.advising.candidate import Activation
+from srprof.advising.rewrite import Construct
 from srprof.advising.source import Function, Place, place_of, read_functions
 from srprof.blame import is_user_file
 
 
-def constructed(owner: type, path: str, kind: str) -> Activation:
-    """An activation of a class, with the call that constructs it.
+def constructed(owner: type, path: str, kind: str) -> Construct:
+    """How an activation of a class is constructed with `inplace=True`, at its call.
 
     Args:
         path: within the class, `act` or `body.1`. kind: the activation's class.
@@ -24,8 +24,8 @@ def constructed(owner: type, path: str, kind: str) -> Activation:
         function = read_functions(text).get(code.co_firstlineno)
         call = None if function is None else constructor_call(function, path, kind)
         if call is not None:
-            return Activation(owner.__qualname__, path, code.co_filename, call)
-    return Activation(owner.__qualname__, path, "", None)
+            return Construct(owner.__qualname__, path, code.co_filename, call)
+    return Construct(owner.__qualname__, path, "", None)
 
 
 def constructor_call(function: Function, path: str, kind: str) -> Place | None:

@@ -92,19 +92,17 @@ def edited(source: bytes, text: str, edits: Sequence[Edit]) -> bytes:
 def _with_own_names(edits: Sequence[Edit]) -> list[Edit]:
     """The edits, with no name for two sums of one function."""
     taken: set[tuple[str, str]] = set()
-    found = []
+    named = []
     for edit in edits:
         split, tail = edit.rewrite, ""
-        if not isinstance(split, SplitFusion):
-            found.append(edit)
-            continue
-        while (edit.function, split.weights + tail) in taken:
-            tail += "_"
-        taken.add((edit.function, split.weights + tail))
-        total = split.total if split.named else split.total + tail
-        named = replace(split, weights=split.weights + tail, total=total)
-        found.append(edit._replace(rewrite=named))
-    return found
+        if isinstance(split, SplitFusion):
+            while (edit.function, split.weights + tail) in taken:
+                tail += "_"
+            taken.add((edit.function, split.weights + tail))
+            total = split.total if split.named else split.total + tail
+            split = replace(split, weights=split.weights + tail, total=total)
+        named.append(edit._replace(rewrite=split))
+    return named
 
 
 class _Editor(cst.CSTTransformer):
@@ -154,12 +152,12 @@ class _Editor(cst.CSTTransformer):
 
     def _by_expression(self, rewrites: Iterable[Rewrite]) -> dict[Place, list[Rewrite]]:
         """Rewrites by the expression that they replace, `BindCall` last."""
-        found: dict[Place, list[Rewrite]] = {}
+        by_place: dict[Place, list[Rewrite]] = {}
         for rewrite in sorted(rewrites, key=lambda r: isinstance(r, BindCall)):
             place = _expression(rewrite)
             if place is not None:
-                found.setdefault(self._at(place), []).append(rewrite)
-        return found
+                by_place.setdefault(self._at(place), []).append(rewrite)
+        return by_place
 
     # -- expressions
 
@@ -169,7 +167,7 @@ class _Editor(cst.CSTTransformer):
         if isinstance(original_node, cst.BaseExpression):
             place = self._range(original_node)
             for rewrite in self._expressions.get(place, ()):
-                node = self._replaced(rewrite, original_node, node)
+                node = self._replaced(rewrite, node)
             self._values[place] = node
         elif isinstance(original_node, (cst.IndentedBlock, cst.SimpleStatementSuite)):
             node = self._block(original_node, node)
@@ -179,9 +177,7 @@ class _Editor(cst.CSTTransformer):
             node = node.with_changes(leading_lines=[*node.leading_lines, *kept])
         return node
 
-    def _replaced(
-        self, rewrite: Rewrite, original: cst.BaseExpression, node: cst.BaseExpression
-    ) -> cst.BaseExpression:
+    def _replaced(self, rewrite: Rewrite, node: cst.BaseExpression) -> cst.BaseExpression:
         if isinstance(rewrite, BindCall):
             self._bound[id(rewrite)] = node
             return cst.Name(rewrite.name)
@@ -192,26 +188,23 @@ class _Editor(cst.CSTTransformer):
             new = constructed_in_place(cst.ensure_type(node, cst.Call))
         else:
             assert isinstance(rewrite, Overwrite)
-            new = self._overwritten(rewrite, original, node)
+            new = self._overwritten(rewrite, node)
         lost = Counter(comments(node)) - Counter(comments(new))
         self._comments += lost.elements()
         return new.with_changes(lpar=node.lpar, rpar=node.rpar)
 
-    def _overwritten(
-        self, rewrite: Overwrite, original: cst.BaseExpression, node: cst.BaseExpression
-    ) -> cst.BaseExpression:
+    def _overwritten(self, rewrite: Overwrite, node: cst.BaseExpression) -> cst.BaseExpression:
         into = self._values[self._at(rewrite.into)]
         if not rewrite.call.endswith("_"):
             numbers = "".join(f"{number!r}, " for number in rewrite.numbers)
             name = self._named(rewrite)
             return self._parsed(f"{name}.{rewrite.call}({self._code(into)}, {numbers}inplace=True)")
         others = [self._code(self._values[self._at(place)]) for place in rewrite.others]
-        if isinstance(node, cst.Call):
-            others += [self._code(a.with_changes(comma=cst.MaybeSentinel.DEFAULT))
-                       for a in node.args if a.keyword is not None]  # fmt: skip
-        atom = self._code(into)
-        if not (isinstance(into, _ATOMS) or into.lpar):
-            atom = f"({atom})"
+        for argument in node.args if isinstance(node, cst.Call) else ():
+            if argument.keyword is not None:
+                others.append(self._code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)))
+        plain = isinstance(into, _ATOMS) or into.lpar
+        atom = self._code(into) if plain else f"({self._code(into)})"
         return self._parsed(f"{atom}.{rewrite.call}({', '.join(others)})")
 
     def _named(self, rewrite: Rewrite) -> str:
@@ -304,9 +297,8 @@ class _Editor(cst.CSTTransformer):
         for split in self._splits:
             if self._start(split.joined or split.statement) == start:
                 parts = [part for part in split.parts if part.after is None]
-                for part in parts:
-                    if part.fresh:
-                        rows.append(self._assigned(part.fresh, self._values[self._at(part.place)]))
+                for part in (part for part in parts if part.fresh):
+                    rows.append(self._assigned(part.fresh, self._values[self._at(part.place)]))
                 for part in parts:
                     rows += self._convolved(split, part)
         return rows
@@ -351,8 +343,8 @@ class _Editor(cst.CSTTransformer):
     ) -> Start:
         """The statement, or a later one that stood before it and reads the name."""
         later = order[order.index(start) + 1 :] if start in order else ()
-        moved = [s for s in later if s < start and m.findall(rows[s], m.Name(name))]
-        return moved[-1] if moved else start
+        moved = (s for s in reversed(later) if s < start and m.findall(rows[s], m.Name(name)))
+        return next(moved, start)
 
     def _convolved(self, split: SplitFusion, part: Part) -> Iterator[Row]:
         """The convolution of one part of a split fusion."""
@@ -385,25 +377,23 @@ class _Editor(cst.CSTTransformer):
 
 def _expression(rewrite: Rewrite) -> Place | None:
     """The expression that a rewrite replaces."""
-    if isinstance(rewrite, Overwrite):
-        return rewrite.place
-    if isinstance(rewrite, (BindCall, Construct)):
-        return rewrite.call
-    return rewrite.convolution if isinstance(rewrite, SplitFusion) else None
+    match rewrite:
+        case Overwrite(place=place) | BindCall(call=place) | Construct(call=place):
+            return place
+        case SplitFusion(convolution=place):
+            return place
+    return None
 
 
 def _statements(rewrite: Rewrite) -> Iterator[Place]:
     """The statements that a rewrite names."""
-    if isinstance(rewrite, Delete):
-        yield rewrite.after
-    elif isinstance(rewrite, BindCall):
-        yield rewrite.before
-    elif isinstance(rewrite, MoveStatement):
-        yield from (rewrite.statement, rewrite.beside)
-    elif isinstance(rewrite, ExchangeStatements):
-        yield from (rewrite.first, rewrite.second)
-    elif isinstance(rewrite, SplitFusion):
-        places = [rewrite.joined, rewrite.statement, rewrite.let_go]
-        for part in rewrite.parts:
-            places += [part.after, *(place for _, place in part.let_go)]
-        yield from filter(None, places)
+    match rewrite:
+        case Delete(after=place) | BindCall(before=place):
+            yield place
+        case MoveStatement(statement=one, beside=other) | ExchangeStatements(one, other):
+            yield from (one, other)
+        case SplitFusion():
+            places = [rewrite.joined, rewrite.statement, rewrite.let_go]
+            for part in rewrite.parts:
+                places += [part.after, *(place for _, place in part.let_go)]
+            yield from filter(None, places)

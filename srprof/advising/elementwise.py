@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from srprof.advising.candidate import Activation, Candidate, Functions
+from srprof.advising.candidate import Candidate, Functions
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.rewrite import Construct, Overwrite
-from srprof.advising.source import Function, Place, expression, place_of
+from srprof.advising.source import Function, expression, place_of
 from srprof.ops import row
 from srprof.records import Frame
-
-_NOWHERE = (0, 0, 0, 0)
 
 
 def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
     """Calls in the user's lines; arguments as in `candidates`."""
     groups: dict[tuple[object, ...], list[int]] = {}
-    computed: dict[tuple[int, Place, int], int] = {}
-    for frame in (f for frames in base.frames for f in frames if f.place is not None):
-        key = (frame.call, frame.place or _NOWHERE, frame.called)
-        computed[key] = computed.get(key, 0) + 1
+    placed = (frame for frames in base.frames for frame in frames if frame.place is not None)
+    computed = Counter((frame.call, frame.place, frame.called) for frame in placed)
     for index, node in enumerate(base.trace.nodes):
         if row(node.op).in_place is None or not base.frames[index]:
             continue
         frame = base.frames[index][-1]
-        place = frame.place or _NOWHERE
-        if computed.get((frame.call, place, frame.called)) == 1:
-            groups.setdefault((frame.file, frame.first_line, place, node.op), []).append(index)
+        if computed[frame.call, frame.place, frame.called] == 1:
+            key = (frame.file, frame.first_line, frame.place, node.op)
+            groups.setdefault(key, []).append(index)
     for nodes in groups.values():
         frame, op = base.frames[nodes[0]][-1], base.trace.nodes[nodes[0]].op
         function = functions(frame)
@@ -46,31 +43,28 @@ def in_place_modules(
     current: Replay,
     peak: int,
     functions: Functions,
-    activations: Mapping[str, Activation],
+    activations: Mapping[str, Construct],
 ) -> Iterator[Candidate]:
     """Activations that could be constructed so; arguments as in `candidates`."""
-    groups: dict[Activation, list[int]] = {}
+    groups: dict[Construct, list[int]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.module in activations and row(node.op).in_place in {"method", "function"}:
             groups.setdefault(activations[node.module], []).append(index)
     for activation, nodes in groups.items():
         frames = base.frames[nodes[0]]
         if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
-            yield Candidate(Construct(*activation), InPlace(tuple(nodes), 0), frames[-1].file,
+            yield Candidate(activation, InPlace(tuple(nodes), 0), frames[-1].file,
                             frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
 
 
 def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) -> bool:
     """Whether input and result of one of the nodes are both alive at the peak."""
-    storages = current.trace.storages
-    for origin in nodes:
-        index = current.by_origin.get(origin)
-        if index is None or not can_write_into(current.trace, index, operand):
-            return False
-    for origin in nodes:
-        node = current.trace.nodes[current.by_origin[origin]]
-        both = (storages[node.inputs[operand].storage], storages[node.created[0]])
-        if all(s.birth <= peak < s.death for s in both):
+    trace, indices = current.trace, [current.by_origin.get(origin) for origin in nodes]
+    if any(index is None or not can_write_into(trace, index, operand) for index in indices):
+        return False
+    for node in (trace.nodes[index] for index in indices if index is not None):
+        both = (node.inputs[operand].storage, node.created[0])
+        if all(trace.storages[s].birth <= peak < trace.storages[s].death for s in both):
             return True
     return False
 
@@ -94,9 +88,9 @@ def _written_in_place(
     if not isinstance(shown, ast.Call):
         return None
     arguments = list(shown.args)
-    method = isinstance(shown.func, ast.Attribute) and not frame.called  # torch's own, no Python
-    if method and isinstance(shown.func, ast.Attribute) and _owner(shown.func) != "torch":
-        arguments.insert(0, shown.func.value)
+    func, own = shown.func, not frame.called  # torch's own, no Python
+    if own and isinstance(func, ast.Attribute) and ast.unparse(func.value) != "torch":
+        arguments.insert(0, func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return None
     into = arguments.pop(operand)
@@ -110,10 +104,6 @@ def _written_in_place(
     given = ", ".join([ast.unparse(into), *map(repr, numbers)])
     new = f"F.{op}({given}, inplace=True)"
     return Overwrite(place, place_of(into), (), op, numbers, old, new)
-
-
-def _owner(attribute: ast.Attribute) -> str:
-    return ast.unparse(attribute.value)
 
 
 def _atom(node: ast.expr) -> str:

@@ -6,8 +6,7 @@ Reads the source and the record; changes neither.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from srprof.advising.candidate import Holders
 from srprof.advising.replay import Replay
@@ -31,7 +30,16 @@ class _UnwritableError(Exception):
     """A person has to write it; says why."""
 
 
-class _Calls(NamedTuple):
+def split_rewrite(base: Replay, split: Split, function: Function, holders: Holders) -> SplitFusion:
+    """What a split writes; `holders` has what references each storage at the concatenation."""
+    line = base.frames[split.fusions[0][1]][-1].line
+    try:
+        return _Writer(base, split, function, holders).rewrite(line)
+    except _UnwritableError as problem:
+        return SplitFusion(line, split.early, problem=str(problem))
+
+
+class _Writer:
     """A concatenation and its convolution in a function's source.
 
     Attributes:
@@ -39,106 +47,176 @@ class _Calls(NamedTuple):
         block: the statements among which both are; first, last: those that have them.
     """
 
-    function: Function
-    joined: ast.Call
-    fused: ast.Call
-    parts: tuple[ast.expr, ...]
-    block: tuple[Statement, ...]
-    first: Statement
-    last: Statement
+    def __init__(self, base: Replay, split: Split, function: Function, holders: Holders) -> None:
+        self.base, self.split, self.function, self.holders = base, split, function, holders
+        self.cat, self.convolution, self.call = split.fusions[0]
+        places = (base.frames[node][-1].place for node in (self.cat, self.convolution))
+        joined, fused = (None if p is None else expression(function, p) for p in places)
+        if not isinstance(joined, ast.Call) or not isinstance(fused, ast.Call):
+            raise _UnwritableError("it is not written as two calls")
+        listed = joined.args[0] if joined.args else None
+        parts = listed.elts if isinstance(listed, (ast.List, ast.Tuple)) else None
+        if parts is None or any(isinstance(part, ast.Starred) for part in parts):
+            raise _UnwritableError("its parts are not written out in a list")
+        first, last = function.at(place_of(joined)), function.at(place_of(fused))
+        if first is None or last is None or first[0] != last[0]:
+            raise _UnwritableError("the two are not in one block")
+        if len(fused.args) != 1 or fused.keywords:
+            raise _UnwritableError("the convolution is called with more than its input")
+        self.joined, self.fused, self.parts = joined, fused, parts
+        self.block, self.first, self.last = first[0], first[1], last[1]
+        self.joins = assigned_whole(self.first, place_of(joined))
+        if fused.args[0] is not joined:
+            self._check_name(fused.args[0])
 
-    def check_bound(self, read: ast.expr, start: Statement, stop: Statement) -> None:
+    def _check_name(self, argument: ast.expr) -> None:
+        """The concatenation's name is there for the convolution, and for nothing else."""
+        name, between = self.joins, self.block[self.first.number + 1 : self.last.number]
+        if not name or not isinstance(argument, ast.Name) or argument.id != name:
+            raise _UnwritableError("the convolution does not take it as it is")
+        use = last_use(self.function, name, self.first.line, without=[place_of(self.fused)])
+        again = any(name in statement.stores for statement in between)
+        if again or use is None or use.statement != self.first:
+            raise _UnwritableError(f"{name} is read elsewhere too")
+
+    def _check_bound(self, read: ast.expr, start: Statement, stop: Statement) -> None:
         """What an expression reads must be the same from a statement on until another."""
         between = self.block[start.number + 1 : stop.number]
         if any(_names(read) & statement.stores for statement in between):
             raise _UnwritableError(f"what {ast.unparse(read)} reads changes in between")
 
+    def _statement_of(self, node: int, call: int) -> Statement | None:
+        """The statement of the block in which a call is at a node."""
+        frame = self.base.frame(node, call)
+        return next((s for s in self.block if frame and s.holds(frame.line)), None)
 
-def split_rewrite(base: Replay, split: Split, function: Function, holders: Holders) -> SplitFusion:
-    """What a split writes; `holders` has what references each storage at the concatenation."""
-    line = base.frames[split.fusions[0][1]][-1].line
-    try:
-        return _rewrite(base, split, function, holders, line)
-    except _UnwritableError as problem:
-        return SplitFusion(line, split.early, problem=str(problem))
+    def _free(self, name: str) -> str:
+        """A name that the function does not have."""
+        taken = _names(self.function.node)
+        while name in taken:
+            name += "_"
+        return name
 
+    def rewrite(self, line: int) -> SplitFusion:
+        """What is written; `line` is the convolution's."""
+        for node in range(self.cat - 1, -1, -1):
+            frame = self.base.frame(node, self.call)
+            if frame is None or not self.first.holds(frame.line):
+                break
+            if frame.place is None or not within(frame.place, place_of(self.joined)):
+                raise _UnwritableError("something else in its statement is computed before it")
+        tail, inside = _called(self.fused.func, self.base.trace.nodes[self.convolution].module)
+        name = assigned_whole(self.last, place_of(self.fused))
+        named = self.split.named and name not in _names(self.joined)
+        total = name if named else self._free(f"{tail}_sum")
+        let_go = None  # a sum with the name of the convolution's result lives as long as that did
+        if not named:
+            let_go = self.last.place if self.split.named else self._total_let_go()
+        return SplitFusion(
+            line=line,
+            early=self.split.early,
+            cat=place_of(self.joined),
+            convolution=place_of(self.fused),
+            statement=self.last.place,
+            joined=None if self.first == self.last else self.first.place,
+            joins=self.joins,
+            module=self.function.text(place_of(self.fused.func)),
+            inside=inside,
+            total=total,
+            weights=self._free(f"{tail}_weights"),
+            named=named,
+            parts=self._parts(total),
+            let_go=let_go,
+        )
 
-def _rewrite(
-    base: Replay, split: Split, function: Function, holders: Holders, line: int
-) -> SplitFusion:
-    calls = _calls(base, split, function)
-    cat, convolution, call = split.fusions[0]
-    for node in _before(base, cat, call, calls.first):
-        place = getattr(base.frame(node, call), "place", None)
-        if place is None or not within(place, place_of(calls.joined)):
-            raise _UnwritableError("something else in its statement is computed before it")
-    tail, inside = _called(calls.fused.func, base.trace.nodes[convolution].module)
-    name = assigned_whole(calls.last, place_of(calls.fused))
-    named = split.named and name not in _names(calls.joined)
-    total = name if named else _free(function, f"{tail}_sum")
-    parts = _parts(base, split, calls, holders, total)
-    let_go = calls.last.place if split.named else _total_let_go(base, split, calls)
-    if named:  # the sum lives as long as the convolution's result did
-        let_go = None
-    return SplitFusion(
-        line=line,
-        early=split.early,
-        cat=place_of(calls.joined),
-        convolution=place_of(calls.fused),
-        statement=calls.last.place,
-        joined=None if calls.first == calls.last else calls.first.place,
-        joins=assigned_whole(calls.first, place_of(calls.joined)),
-        module=function.text(place_of(calls.fused.func)),
-        inside=inside,
-        total=total,
-        weights=_free(function, f"{tail}_weights"),
-        named=named,
-        parts=parts,
-        let_go=let_go,
-    )
+    def _total_let_go(self) -> Place | None:
+        """The statement behind which the sum is read no more; None if the function ends there."""
+        storage = self.base.trace.nodes[self.convolution].created[0]
+        uses = self.base.trace.storages[storage].uses
+        reader = self._statement_of(max((self.convolution, *uses)), self.call) or self.last
+        statement = max(reader, self.last, key=lambda s: s.number)
+        return None if statement.returns else statement.place
 
+    def _parts(self, total: str) -> tuple[Part, ...]:
+        afters, *others = (self._afters(cat, call) for cat, _, call in self.split.fusions)
+        if any(other != afters for other in others):
+            raise _UnwritableError("its parts are made in another order at another place")
+        earliest = min((s.number for s in afters if s), default=self.first.number)
+        self._check_bound(self.fused.func, self.block[earliest], self.last)
+        fresh = []
+        for index, (part, after) in enumerate(zip(self.parts, afters, strict=True)):
+            self._check_bound(part, after or self.first, self.first)
+            plain = after is not None or isinstance(part, _AS_THEY_ARE)
+            fresh.append("" if plain else self._free(f"{total}_part{index}"))
+        let_go, places = self._let_go(afters, fresh), [after and after.place for after in afters]
+        columns = (map(place_of, self.parts), self._channels(), places, fresh, map(tuple, let_go))
+        return tuple(Part(*row) for row in zip(*columns, strict=True))
 
-def _calls(base: Replay, split: Split, function: Function) -> _Calls:
-    cat, convolution, _ = split.fusions[0]
-    places = base.frames[cat][-1].place, base.frames[convolution][-1].place
-    joined, fused = (None if p is None else expression(function, p) for p in places)
-    if not isinstance(joined, ast.Call) or not isinstance(fused, ast.Call):
-        raise _UnwritableError("it is not written as two calls")
-    listed = joined.args[0] if joined.args else None
-    if not isinstance(listed, (ast.List, ast.Tuple)):
-        raise _UnwritableError("its parts are not written out in a list")
-    if any(isinstance(part, ast.Starred) for part in listed.elts):
-        raise _UnwritableError("its parts are not written out in a list")
-    first, last = function.at(place_of(joined)), function.at(place_of(fused))
-    if first is None or last is None or first[0] != last[0]:
-        raise _UnwritableError("the two are not in one block")
-    calls = _Calls(function, joined, fused, tuple(listed.elts), first[0], first[1], last[1])
-    if len(fused.args) != 1 or fused.keywords:
-        raise _UnwritableError("the convolution is called with more than its input")
-    if fused.args[0] is not joined:
-        _check_name(calls, fused.args[0])
-    return calls
+    def _afters(self, cat: int, call: int) -> list[Statement | None]:
+        """For each part the statement behind which it is convolved; None: where they are joined."""
+        afters: list[Statement | None] = []
+        for info in self.base.trace.nodes[cat].inputs:
+            if self.split.place(self.base, info.storage, cat, call) == cat:
+                afters.append(None)
+                continue
+            maker = self._statement_of(self.base.trace.storages[info.storage].birth, call)
+            if maker is None or not maker.simple or maker.number >= self.first.number:
+                raise _UnwritableError("a part is made in another block")
+            afters.append(maker)
+        return afters
 
+    def _channels(self) -> list[int]:
+        """Channels of each part; the same at each place, or all of one place the same."""
+        nodes = [self.base.trace.nodes[cat] for cat, _, _ in self.split.fusions]
+        widths = [[info.shape[1] for info in node.inputs] for node in nodes]
+        if any(w != widths[0] for w in widths) and any(len(set(w)) > 1 for w in widths):
+            raise _UnwritableError("its parts have other widths at another place")
+        return widths[0]
 
-def _check_name(calls: _Calls, argument: ast.expr) -> None:
-    """The concatenation's name is there for the convolution, and for nothing else."""
-    name = assigned_whole(calls.first, place_of(calls.joined))
-    if not name or not isinstance(argument, ast.Name) or argument.id != name:
-        raise _UnwritableError("the convolution does not take it as it is")
-    found = last_use(calls.function, name, calls.first.line, without=[place_of(calls.fused)])
-    again = any(name in s.stores for s in calls.block[calls.first.number + 1 : calls.last.number])
-    if again or found is None or found.statement != calls.first:
-        raise _UnwritableError(f"{name} is read elsewhere too")
+    def _let_go(
+        self, afters: Sequence[Statement | None], fresh: Sequence[str]
+    ) -> list[list[tuple[str, Place | None]]]:
+        """For each part the variables to delete, each with the statement behind which that is done.
 
+        A variable goes with the last convolution that needs it, or behind the statement that still
+        reads it, whichever is later.
+        """
+        inputs = self.base.trace.nodes[self.cat].inputs
+        members: dict[str, set[int]] = {}
+        lines: dict[str, int] = {}
+        for index, info in enumerate(inputs):
+            own = lets_go(self.base, info.storage, self.call)
+            for holder in self.holders.get(info.storage, ()) if own else ():
+                if holder.call != self.call:
+                    continue
+                if holder.variable != holder.reference.variable:
+                    raise _UnwritableError(f"{holder.variable} holds other things beside a part")
+                members.setdefault(holder.variable, set()).add(index)
+                lines[holder.variable] = holder.reference.line
+        let_go: list[list[tuple[str, Place | None]]] = [[(n, None)] if n else [] for n in fresh]
+        numbers = [(after or self.first).number for after in afters]
+        seen = [self._last_seen(info.storage) for info in inputs]
+        for name, indices in members.items():
+            readers = {i for i, p in enumerate(self.parts) if not fresh[i] and name in _names(p)}
+            last = max(indices | readers, key=lambda i: (numbers[i], i))
+            without = [place_of(self.parts[i]) for i in readers]
+            use = last_use(self.function, name, lines[name], without)
+            if use is None or use.block != self.block:
+                raise _UnwritableError(f"where {name} is last read is not one place")
+            if use.statement.number > max(numbers[last], *(seen[i] for i in indices)):
+                raise _UnwritableError(f"{name} is still read in line {use.statement.line}")
+            in_turn = use.statement.number <= numbers[last]
+            if in_turn and use.statement not in (self.first, self.last):
+                let_go[last].append((name, None))
+            elif not use.statement.returns:
+                let_go[last].append((name, use.statement.place))
+        return let_go
 
-def _before(base: Replay, node: int, call: int, statement: Statement) -> Iterator[int]:
-    """The nodes of a statement before one of it."""
-    while node > 0:
-        node -= 1
-        frame = base.frame(node, call)
-        if frame is None or not statement.holds(frame.line):
-            return
-        yield node
+    def _last_seen(self, storage: int) -> int:
+        """The number of the statement that uses a storage last in the recorded run."""
+        part = self.base.trace.storages[storage]
+        last = max(use for use in (*part.uses, part.birth) if use != self.cat)
+        return (self._statement_of(last, self.call) or self.last).number
 
 
 def _called(func: ast.expr, module: str) -> tuple[str, bool]:
@@ -157,127 +235,3 @@ def _called(func: ast.expr, module: str) -> tuple[str, bool]:
 
 def _names(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-
-
-def _free(function: Function, name: str) -> str:
-    """A name that the function does not have."""
-    taken = _names(function.node)
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _parts(
-    base: Replay, split: Split, calls: _Calls, holders: Holders, total: str
-) -> tuple[Part, ...]:
-    plans = [_afters(base, split, calls, fusion) for fusion in split.fusions]
-    afters = plans[0]
-    if any(plan != afters for plan in plans):
-        raise _UnwritableError("its parts are made in another order at another place")
-    earliest = min((s.number for s in afters if s), default=calls.first.number)
-    calls.check_bound(calls.fused.func, calls.block[earliest], calls.last)
-    fresh = []
-    for index, (part, after) in enumerate(zip(calls.parts, afters, strict=True)):
-        calls.check_bound(part, after or calls.first, calls.first)
-        plain = after is not None or isinstance(part, _AS_THEY_ARE)
-        fresh.append("" if plain else _free(calls.function, f"{total}_part{index}"))
-    let_go = _let_go(base, split, calls, holders, afters, fresh)
-    channels = _channels(base, split)
-    return tuple(
-        Part(
-            place=place_of(part),
-            channels=channels[index],
-            after=after.place if after else None,
-            fresh=fresh[index],
-            let_go=tuple(let_go[index]),
-        )
-        for index, (part, after) in enumerate(zip(calls.parts, afters, strict=True))
-    )
-
-
-def _afters(
-    base: Replay, split: Split, calls: _Calls, fusion: tuple[int, int, int]
-) -> list[Statement | None]:
-    """For each part the statement behind which it is convolved; None: where they are joined."""
-    cat, _, call = fusion
-    found: list[Statement | None] = []
-    for info in base.trace.nodes[cat].inputs:
-        if split.place(base, info.storage, cat, call) == cat:
-            found.append(None)
-            continue
-        frame = base.frame(base.trace.storages[info.storage].birth, call)
-        statement = next((s for s in calls.block if frame and s.holds(frame.line)), None)
-        if statement is None or not statement.simple or statement.number >= calls.first.number:
-            raise _UnwritableError("a part is made in another block")
-        found.append(statement)
-    return found
-
-
-def _channels(base: Replay, split: Split) -> list[int]:
-    """Channels of each part; the same at each place, or all of one place the same."""
-    widths = [[i.shape[1] for i in base.trace.nodes[cat].inputs] for cat, _, _ in split.fusions]
-    if any(w != widths[0] for w in widths) and any(len(set(w)) > 1 for w in widths):
-        raise _UnwritableError("its parts have other widths at another place")
-    return widths[0]
-
-
-def _let_go(
-    base: Replay,
-    split: Split,
-    calls: _Calls,
-    holders: Holders,
-    afters: Sequence[Statement | None],
-    fresh: Sequence[str],
-) -> list[list[tuple[str, Place | None]]]:
-    """For each part the variables to delete, each with the statement behind which that is done.
-
-    A variable goes with the last convolution that needs it, or behind the statement that still
-    reads it, whichever is later.
-    """
-    cat, _, call = split.fusions[0]
-    members: dict[str, set[int]] = {}
-    lines: dict[str, int] = {}
-    for index, info in enumerate(base.trace.nodes[cat].inputs):
-        own = holders.get(info.storage, ()) if lets_go(base, info.storage, call) else ()
-        for holder in (h for h in own if h.call == call):
-            if holder.variable != holder.reference.variable:
-                raise _UnwritableError(f"{holder.variable} holds other things beside a part")
-            members.setdefault(holder.variable, set()).add(index)
-            lines[holder.variable] = holder.reference.line
-    found: list[list[tuple[str, Place | None]]] = [[(n, None)] if n else [] for n in fresh]
-    numbers = [(after or calls.first).number for after in afters]
-    seen = [_last_seen(base, split, calls, i.storage) for i in base.trace.nodes[cat].inputs]
-    for name, indices in members.items():
-        readers = {i for i, p in enumerate(calls.parts) if not fresh[i] and name in _names(p)}
-        last = max(indices | readers, key=lambda i: (numbers[i], i))
-        without = [place_of(calls.parts[i]) for i in readers]
-        use = last_use(calls.function, name, lines[name], without)
-        if use is None or use.block != calls.block:
-            raise _UnwritableError(f"where {name} is last read is not one place")
-        if use.statement.number > max(numbers[last], *(seen[i] for i in indices)):
-            raise _UnwritableError(f"{name} is still read in line {use.statement.line}")
-        in_turn = use.statement.number <= numbers[last]
-        if in_turn and use.statement not in (calls.first, calls.last):
-            found[last].append((name, None))
-        elif not use.statement.returns:
-            found[last].append((name, use.statement.place))
-    return found
-
-
-def _last_seen(base: Replay, split: Split, calls: _Calls, storage: int) -> int:
-    """The number of the statement that uses a storage last in the recorded run."""
-    cat, _, call = split.fusions[0]
-    part = base.trace.storages[storage]
-    frame = base.frame(max(use for use in (*part.uses, part.birth) if use != cat), call)
-    last = next((s for s in calls.block if frame and s.holds(frame.line)), calls.last)
-    return last.number
-
-
-def _total_let_go(base: Replay, split: Split, calls: _Calls) -> Place | None:
-    """The statement behind which the sum is read no more; None if the function ends there."""
-    _, convolution, call = split.fusions[0]
-    storage = base.trace.storages[base.trace.nodes[convolution].created[0]]
-    frame = base.frame(max((convolution, *storage.uses)), call)
-    statement = next((s for s in calls.block if frame and s.holds(frame.line)), calls.last)
-    statement = max(statement, calls.last, key=lambda s: s.number)
-    return None if statement.returns else statement.place

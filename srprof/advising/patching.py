@@ -8,6 +8,7 @@ import os
 import tokenize
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.advising.record import Advice
@@ -70,8 +71,7 @@ def _patch(file: str, edits: list[Edit], text: str) -> Patch:
     from srprof.advising.editing import UnplaceableError, edited
 
     try:
-        with open(file, "rb") as stream:
-            before = stream.read()
+        before = Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{short_path(file)}: cannot be read: {error.strerror}") from error
     if _decoded(before) != text:
@@ -99,16 +99,14 @@ def _decoded(source: bytes) -> str:
 
 def unified_diff(changes: list[Patch]) -> str:
     """The changes as `patch -p1` and `git apply` read them."""
-    return "".join(_one_diff(change) for change in changes)
+    return "".join(map(_one_diff, changes))
 
 
 def _one_diff(patch: Patch) -> str:
     encoding = tokenize.detect_encoding(io.BytesIO(patch.before).readline)[0]
-    before, after = (
-        list(io.StringIO(text.decode(encoding), newline="")) for text in (patch.before, patch.after)
-    )
+    texts = (io.StringIO(t.decode(encoding), newline="") for t in (patch.before, patch.after))
     name = short_path(patch.file).lstrip(os.sep)
-    rows = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
+    rows = difflib.unified_diff(*map(list, texts), f"a/{name}", f"b/{name}")
     return "".join(r if r.endswith("\n") else f"{r}\n\\ No newline at end of file\n" for r in rows)
 
 
@@ -129,11 +127,7 @@ def apply(advice: Advice) -> Applied:
 
 def _is_users(file: str, own: str) -> bool:
     """Whether a file may be written to: the SPEC's own, and those of no installed package."""
-    file = os.path.realpath(file)
-    return file == own or not (is_installed(file) or file.startswith(_zoo_folder()))
-
-
-def _zoo_folder() -> str:
-    found = find_spec("srprof.models")
-    assert found is not None and found.origin is not None
-    return os.path.dirname(os.path.realpath(found.origin)) + os.sep
+    file, zoo = os.path.realpath(file), find_spec("srprof.models")
+    assert zoo is not None and zoo.origin is not None
+    of_zoo = file.startswith(os.path.dirname(os.path.realpath(zoo.origin)) + os.sep)
+    return file == own or not (is_installed(file) or of_zoo)

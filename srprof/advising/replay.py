@@ -12,9 +12,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Protocol
 
-from srprof.advising.source import Place, Statement
+from srprof.advising.source import Place, Statement, within
 from srprof.memory.model import last_needed
-from srprof.records import Frame, Node, Storage, TensorInfo, TensorRef, Trace
+from srprof.records import Frame, Node, TensorInfo, TensorRef, Trace
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def begins_anew(frame: Frame | None, done: Sequence[Frame | None]) -> bool:
     for other in done:
         if other is None or other.place is None:
             continue
-        same = other.place == frame.place
-        if same and frame.called and other.called and other.called != frame.called:
-            return True
-        if not same and other.place[:2] <= frame.place[:2] and frame.place[2:] <= other.place[2:]:
+        if other.place != frame.place:
+            if within(frame.place, other.place):
+                return True
+        elif frame.called and other.called and other.called != frame.called:
             return True
     return False
 
@@ -116,35 +116,27 @@ class Release:
 
     def apply(self, replay: Replay) -> Replay | None:
         """As `Edit`."""
-        changed: dict[int, Storage] = {}
         values = set(replay.bound)
-        storages = replay.trace.storages
+        storages = list(replay.trace.storages)
         for index, call in self.storages:
-            storage = changed.get(index, storages[index])
-            span = replay.executed(call, self.after, max(storage.birth, 0))
-            if span is None or not storage.nbytes:
+            span = replay.executed(call, self.after, max(storages[index].birth, 0))
+            if span is None or not storages[index].nbytes:
                 continue
-            if self.part is None:
-                end = span[1]
-            else:
+            end = span[1]
+            if self.part is not None:
                 bound = value_of_part(replay, call, span, self.part)
                 if bound is None:
                     return None
                 end, value = bound
                 values.add(value)
-                changed[value] = _outliving(
-                    changed.get(value, storages[value]), replay.spans[call][1]
-                )
-            storage = changed.get(index, storage)
-            if index in replay.bound or last_needed(storage, len(replay.trace.nodes)) >= end:
-                continue  # somebody else needs it too
-            changed[index] = replace(storage, death=min(storage.death, end))
-        return replace(_with_storages(replay, changed), bound=frozenset(values))
-
-
-def _outliving(storage: Storage, end: int) -> Storage:
-    """The storage, referenced at least until before a node."""
-    return replace(storage, death=max(storage.death, end))
+                longest = max(storages[value].death, replay.spans[call][1])
+                storages[value] = replace(storages[value], death=longest)
+            storage = storages[index]
+            needed = last_needed(storage, len(replay.trace.nodes)) >= end  # by somebody else too
+            if index not in replay.bound and not needed:
+                storages[index] = replace(storage, death=min(storage.death, end))
+        trace = replace(replay.trace, storages=tuple(storages))
+        return replace(replay, trace=trace, bound=frozenset(values))
 
 
 def value_of_part(
@@ -154,29 +146,18 @@ def value_of_part(
 
     None if other parts are evaluated before it, or what the value is cannot be seen.
     """
-    stop = span[0]
-    while stop < span[1]:
-        frame = replay.frame(stop, call)
-        assert frame is not None
-        if frame.place is None or not (part[:2] <= frame.place[:2] and frame.place[2:] <= part[2:]):
-            break
-        stop += 1
+    start, end = span
+    frames = [(stop, replay.frame(stop, call)) for stop in range(start, end)]
+    outside = (i for i, f in frames if f is None or f.place is None or not within(f.place, part))
+    stop = next(outside, end)
     if stop in span:
         return None
     outputs = replay.trace.nodes[stop - 1].outputs
     if len(outputs) != 1:
         return None
-    uses = replay.trace.storages[outputs[0].storage].uses
-    if not any(stop <= use < span[1] for use in uses):
-        return None
-    return stop, outputs[0].storage
-
-
-def _with_storages(replay: Replay, changed: Mapping[int, Storage]) -> Replay:
-    storages = list(replay.trace.storages)
-    for index, storage in changed.items():
-        storages[index] = storage
-    return replace(replay, trace=replace(replay.trace, storages=tuple(storages)))
+    value = outputs[0].storage
+    used = any(stop <= use < end for use in replay.trace.storages[value].uses)
+    return (stop, value) if used else None
 
 
 # -- in place -----------------------------------------------------------------------------------
@@ -211,9 +192,8 @@ def can_write_into(trace: Trace, index: int, operand: int) -> bool:
     later node, the caller or a later call needs.
     """
     node = trace.nodes[index]
-    if len(node.created) != 1 or len(node.outputs) != 1 or node.written:
-        return False
-    if operand >= len(node.inputs):
+    alone = len(node.created) == len(node.outputs) == 1 and not node.written
+    if not alone or operand >= len(node.inputs):
         return False
     info, output = node.inputs[operand], node.outputs[0]
     if info.storage < 0:
@@ -227,8 +207,7 @@ def can_write_into(trace: Trace, index: int, operand: int) -> bool:
 
 def _in_place(replay: Replay, index: int, operand: int) -> Replay:
     """The record in which a node's result and an input are one storage, the input's."""
-    trace = replay.trace
-    node = trace.nodes[index]
+    trace, node = replay.trace, replay.trace.nodes[index]
     into, gone = node.inputs[operand].storage, node.outputs[0].storage
     storages = list(trace.storages)
     first, second = storages[into], storages[gone]
@@ -239,9 +218,8 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
         returned=second.returned,
         cached=second.cached,
     )
-    storages[gone] = replace(
-        second, nbytes=0, death=second.birth, uses=(), returned=False, cached=False
-    )
+    nothing = replace(second, nbytes=0, death=second.birth, uses=())
+    storages[gone] = replace(nothing, returned=False, cached=False)
     nodes = [_with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes]
     nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
     changed = replace(trace, storages=tuple(storages), nodes=tuple(nodes))
@@ -285,29 +263,25 @@ class Move:
 
     def apply(self, replay: Replay) -> Replay | None:
         """As `Edit`."""
-        moved_anything = False
+        before = replay
         for call in self.calls:
             moved = _nodes_of(replay, call, (self.moved,))
             crossed = _nodes_of(replay, call, self.crossed)
             if moved is None or crossed is None:
                 continue
             first, second = (moved, crossed) if self.forward else (crossed, moved)
-            if first[1] != second[0]:
-                return None
-            changed = _exchanged(replay, first[0], first[1], second[1])
+            changed = _exchanged(replay, *first, second[1]) if first[1] == second[0] else None
             if changed is None:
                 return None
-            replay, moved_anything = changed, True
-        return replay if moved_anything else None
+            replay = changed
+        return None if replay is before else replay
 
 
 def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tuple[int, int] | None:
     """The nodes of statements that a call runs one after the other; None if they make none."""
-    found = [
-        i
-        for i in range(*replay.spans.get(call, (0, 0)))
-        if any(replay._holds(i, call, s) for s in statements)
-    ]
+    holds = replay._holds
+    nodes = range(*replay.spans.get(call, (0, 0)))
+    found = [i for i in nodes if any(holds(i, call, statement) for statement in statements)]
     if not found or found[-1] - found[0] + 1 != len(found):
         return None
     return found[0], found[-1] + 1
@@ -316,51 +290,33 @@ def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tup
 def _exchanged(replay: Replay, start: int, middle: int, stop: int) -> Replay | None:
     """The record with two neighbouring ranges of nodes exchanged, if they are independent."""
     nodes = replay.trace.nodes
-    first, second = nodes[start:middle], nodes[middle:stop]
-    if _depends(first, second):
+    if _depends(nodes[start:middle], nodes[middle:stop]):
         return None
     order = [*range(start), *range(middle, stop), *range(start, middle), *range(stop, len(nodes))]
-    later, sooner = stop - middle, middle - start
-
-    def death(old: int) -> int:
-        if start < old <= middle:
-            return old + later
-        return old - sooner if middle < old <= stop else old
-
-    return _reordered(replay, order, death)
-
-
-def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
-    def touched(nodes: Sequence[Node]) -> set[int]:
-        return {i.storage for n in nodes for i in (*n.inputs, *n.outputs)}
-
-    made = {s for n in first for s in n.created}
-    changed = [{s for n in nodes for s in n.written} for nodes in (first, second)]
-    others = touched(second)
-    return bool(made & others or changed[0] & others or changed[1] & touched(first))
-
-
-def _reordered(replay: Replay, order: Sequence[int], death: Any) -> Replay | None:
-    """The record with its nodes in another order; `order` has the old index of each."""
     new = {old: index for index, old in enumerate(order)}
     storages = []
     for storage in replay.trace.storages:
         birth = new.get(storage.birth, storage.birth)
+        death = new.get(storage.death - 1, storage.death - 1) + 1
         uses = tuple(sorted(new[use] for use in storage.uses))
-        changed = replace(storage, birth=birth, uses=uses, death=death(storage.death))
-        if uses and not birth <= uses[0] <= uses[-1] < max(changed.death, uses[-1] + storage.host):
+        if uses and not birth <= uses[0] <= uses[-1] < max(death, uses[-1] + storage.host):
             return None
-        storages.append(changed)
-    nodes = tuple(
-        replace(renumbered(replay.trace.nodes[old], new), index=index)
-        for index, old in enumerate(order)
-    )
+        storages.append(replace(storage, birth=birth, uses=uses, death=death))
+    moved = (replace(renumbered(nodes[old], new), index=i) for i, old in enumerate(order))
     return replace(
         replay,
-        trace=replace(replay.trace, nodes=nodes, storages=tuple(storages)),
+        trace=replace(replay.trace, nodes=tuple(moved), storages=tuple(storages)),
         frames=tuple(replay.frames[old] for old in order),
         origins=tuple(replay.origins[old] for old in order),
     )
+
+
+def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
+    both = (first, second)
+    touched = [{i.storage for n in nodes for i in (*n.inputs, *n.outputs)} for nodes in both]
+    written = [{s for n in nodes for s in n.written} for nodes in both]
+    made = {s for n in first for s in n.created}
+    return bool((made | written[0]) & touched[1] or written[1] & touched[0])
 
 
 def renumbered(node: Node, new: Mapping[int, int]) -> Node:

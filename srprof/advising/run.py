@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -69,21 +68,40 @@ def advise(
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     workload = resolve(call)
     with recorded(workload, call.trace_on) as trace:
-        advice = _advice(
-            workload, trace, memory, granularity, lambda t: levels(t, granularity), nbytes, level
-        )
-    return replace(advice, own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "")
+        base, notes = _base(workload, trace)
+        search = Search(base, lambda record: levels(record, granularity))
+        proposer = _Proposer(workload, base, exact=level == "exact")
+        found = search.find(proposer) if any(base.frames) else []
+    start, lowest = search.outcome([]), search.outcome(found)
+    assert start is not None and lowest is not None
+    chosen = found
+    if nbytes is not None:
+        over = found if start.nbytes > nbytes else []
+        chosen = search.fewest(found, nbytes) or over
+    final = search.replay(chosen)
+    assert final is not None
+    at = search.measure(final).node
+    if search.stopped_at is not None and len(chosen) == len(found):
+        final, at = search.stopped_at
+    record = settled(final)
+    return Advice(
+        trace=trace,
+        memory=memory,
+        granularity=granularity,
+        peak=start.nbytes,
+        lowest=lowest.nbytes,
+        node=record.nodes[at] if at >= 0 else None,
+        held=memory_model(record, granularity).parts[at].held if at >= 0 else 0,
+        steps=tuple(search.in_order(chosen)),
+        budget=nbytes,
+        notes=notes,
+        own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "",
+        sources=_sources(chosen),
+    )
 
 
-def _advice(
-    workload: Workload,
-    trace: Trace,
-    memory: str,
-    granularity: int,
-    levels: Callable[[Trace], Sequence[int]],
-    budget: int | None,
-    level: str,
-) -> Advice:
+def _base(workload: Workload, trace: Trace) -> tuple[Replay, tuple[str, ...]]:
+    """The run with the user's frames, and what a reader must know of them."""
     from srprof.tracing.frames import record_frames
 
     frames = record_frames(workload, trace)
@@ -94,35 +112,7 @@ def _advice(
     elif all(f.place is None for stack in frames for f in stack):
         notes = ("Python before 3.11 does not say where in a line it is: only del and order "
                  "are looked for",)  # fmt: skip
-    base = Replay.of(trace, frames)
-    search = Search(base, levels)
-    proposer = _Proposer(workload, base, exact=level == "exact")
-    found = [] if not any(frames) else search.find(proposer)
-    lowest = search.outcome(found)
-    chosen = found
-    if budget is not None:
-        chosen = search.fewest(found, budget) or (found if _over(search, budget) else [])
-    start, final = search.outcome([]), search.replay(chosen)
-    assert start is not None and lowest is not None and final is not None
-    if search.stopped_at is not None and len(chosen) == len(found):
-        final, at = search.stopped_at
-    else:
-        at = search.measure(final).node
-    record = settled(final)
-    parts = memory_model(record, granularity).parts
-    return Advice(
-        trace=trace,
-        memory=memory,
-        granularity=granularity,
-        peak=start.nbytes,
-        lowest=lowest.nbytes,
-        node=record.nodes[at] if at >= 0 else None,
-        held=parts[at].held if at >= 0 else 0,
-        steps=tuple(search.in_order(chosen)),
-        budget=budget,
-        notes=notes,
-        sources=_sources(chosen),
-    )
+    return Replay.of(trace, frames), notes
 
 
 def _sources(chosen: Sequence[Candidate]) -> dict[str, str]:
@@ -139,11 +129,6 @@ def _own_file(workload: Workload, text: str) -> str:
     with workload.environment():
         found = find_spec(parsed.location) if parsed.location else None
     return os.path.realpath(found.origin) if found and found.origin else ""
-
-
-def _over(search: Search, budget: int) -> bool:
-    start = search.outcome([])
-    return start is not None and start.nbytes > budget
 
 
 class _Proposer:
@@ -172,17 +157,13 @@ class _Proposer:
     def _look(self, node: int) -> Mapping[int, Sequence[Holder]]:
         from srprof.tracing.holders import find_holders
 
-        if node in self._holders:
-            return self._holders[node]
-        found = find_holders(self._workload, self._base.trace, node)
-        calls = [frame.call for frame in self._base.frames[node]]
-        self._holders[node] = {
-            storage: [
-                Holder(reference, calls[depth] if 0 <= depth < len(calls) else 0)
-                for reference, depth in references
-            ]
-            for storage, references in (found or {}).items()
-        }
+        if node not in self._holders:
+            held = find_holders(self._workload, self._base.trace, node) or {}
+            calls = dict(enumerate(frame.call for frame in self._base.frames[node]))
+            self._holders[node] = {
+                storage: [Holder(reference, calls.get(depth, 0)) for reference, depth in references]
+                for storage, references in held.items()
+            }
         return self._holders[node]
 
 

@@ -51,9 +51,8 @@ class Search:
 
     def replay(self, chosen: Sequence[Candidate]) -> Replay | None:
         """The record with these edits, None if they are not legal together."""
-        if _overlap(chosen):
-            return None
-        return self._made(sorted(chosen, key=lambda c: STAGES[c.kind]))
+        ordered = sorted(chosen, key=lambda candidate: STAGES[candidate.kind])
+        return None if _overlap(chosen) else self._made(ordered)
 
     def _made(self, ordered: Sequence[Candidate]) -> Replay | None:
         if not ordered:
@@ -148,11 +147,10 @@ class Search:
         done: list[Candidate] = []
         steps: list[Suggestion] = []
         while left:
-            outcomes = [(self.outcome([*done, c]), c) for c in left]
-            possible = [(o[:2], i) for i, (o, _) in enumerate(outcomes) if o is not None]
+            outcomes = [self.outcome([*done, candidate]) for candidate in left]
+            possible = [(o[:2], i) for i, o in enumerate(outcomes) if o is not None]
             at = min(possible)[1] if possible else 0
-            after, candidate = outcomes[at]
-            left.pop(at)
+            after, candidate = outcomes[at], left.pop(at)
             done.append(candidate)
             lower = peak if after is None else after.nbytes
             steps.append(Suggestion(candidate, peak - lower, lower))
@@ -161,16 +159,19 @@ class Search:
 
     def fewest(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
         """The fewest of the edits whose peak is within a budget; None if even all are not."""
-        tried = 0
-        for count in range(len(chosen) + 1):
-            for some in combinations(chosen, count):
-                outcome = self.outcome(some)
-                if outcome is not None and outcome.nbytes <= budget:
-                    return list(some)
-                tried += 1
-                if tried == _MOST_COMBINATIONS:
-                    return self._in_turn(chosen, budget)
+        counts = range(len(chosen) + 1)
+        choices = (some for count in counts for some in combinations(chosen, count))
+        for tried, some in enumerate(choices):
+            if tried == _MOST_COMBINATIONS:
+                return self._in_turn(chosen, budget)
+            if self._reaches(some, budget):
+                return list(some)
         return None
+
+    def _reaches(self, chosen: Sequence[Candidate], budget: int) -> bool:
+        """Whether the peak with these edits is within a budget."""
+        outcome = self.outcome(chosen)
+        return outcome is not None and outcome.nbytes <= budget
 
     def _in_turn(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
         """As many of the edits, the most saving first, as the budget needs."""
@@ -186,21 +187,17 @@ class Search:
         kept = list(chosen)
         for candidate in reversed(chosen):
             rest = [c for c in kept if c is not candidate]
-            outcome = self.outcome(rest)
-            if outcome is not None and outcome.nbytes <= budget:
+            if self._reaches(rest, budget):
                 kept = rest
         return kept
 
 
 def _overlap(chosen: Sequence[Candidate]) -> bool:
     """Whether two moves have a statement in common, so that no order of them is the right one."""
-    seen: set[tuple[str, int]] = set()
-    for candidate in chosen:
-        if isinstance(candidate.edit, Move):
-            lines = {
-                (candidate.file, s.line) for s in (candidate.edit.moved, *candidate.edit.crossed)
-            }
-            if lines & seen:
-                return True
-            seen |= lines
-    return False
+    places = [
+        (candidate.file, line)
+        for candidate in chosen
+        if isinstance(candidate.edit, Move)
+        for line in {s.line for s in (candidate.edit.moved, *candidate.edit.crossed)}
+    ]
+    return len(set(places)) < len(places)

@@ -67,22 +67,21 @@ class Statement:
         return self.line <= line <= self.last_line
 
 
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
 def _statement(number: int, node: ast.stmt) -> Statement:
     loads: set[str] = set()
     stores: set[str] = set()
     for child in ast.walk(node):
         if isinstance(child, ast.Name):
             (loads if isinstance(child.ctx, ast.Load) else stores).add(child.id)
-        elif isinstance(child, (ast.Attribute, ast.Subscript)) and not isinstance(
-            child.ctx, ast.Load
-        ):
-            stores.update(n.id for n in ast.walk(child.value) if isinstance(n, ast.Name))
-        elif (
-            isinstance(child, ast.Call)
-            and isinstance(child.func, ast.Attribute)
-            and child.func.attr in _MUTATORS
-        ):
-            stores.update(n.id for n in ast.walk(child.func) if isinstance(n, ast.Name))
+        elif isinstance(child, (ast.Attribute, ast.Subscript)):
+            if not isinstance(child.ctx, ast.Load):
+                stores |= _names(child.value)
+        elif isinstance(child, ast.Call) and getattr(child.func, "attr", "") in _MUTATORS:
+            stores |= _names(child.func)
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         loads.add(node.target.id)
     last = node.end_lineno or node.lineno
@@ -128,12 +127,8 @@ class Function:
 
     def kept_in_scopes(self, name: str) -> bool:
         """Whether a function inside this one reads a variable of it."""
-        return any(
-            isinstance(child, ast.Name) and child.id == name
-            for scope in ast.walk(self.node)
-            if isinstance(scope, _SCOPES) and scope is not self.node
-            for child in ast.walk(scope)
-        )
+        scopes = (node for node in ast.walk(self.node) if isinstance(node, _SCOPES))
+        return any(name in _names(scope) for scope in scopes if scope is not self.node)
 
 
 def _block(nodes: Sequence[ast.stmt]) -> tuple[Statement, ...]:
@@ -203,19 +198,14 @@ def last_use(
     if found is None:
         return None
     block, binding = found
-    inside = range(block[0].line, block[-1].last_line + 1)
+    start, end = block[0].line, block[-1].last_line
     everywhere = [n for n in ast.walk(function.node) if isinstance(n, ast.Name) and n.id == name]
-    if any(isinstance(n.ctx, ast.Load) and n.lineno > inside[-1] for n in everywhere):
+    loads = [n.lineno for n in everywhere if isinstance(n.ctx, ast.Load)]
+    outer = block == function.body
+    if any(line > end or (not outer and start <= line < binding.line) for line in loads):
         return None
-    if block != function.body and any(
-        isinstance(n.ctx, ast.Load) and n.lineno in inside and n.lineno < binding.line
-        for n in everywhere
-    ):
-        return None
-    again = [n.lineno for n in everywhere if isinstance(n.ctx, ast.Load)]
-    if any(
-        start <= line <= binding.last_line for start in _loops(function, binding) for line in again
-    ):
+    loops = _loops(function, binding)
+    if any(loop <= line <= binding.last_line for loop in loops for line in loads):
         return None
     if any(isinstance(n.ctx, ast.Del) and n.lineno > binding.line for n in everywhere):
         return None  # somebody has thought of it
@@ -263,25 +253,15 @@ def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
     value = getattr(statement.node, "value", None)
     if value is None:
         return []
-    wanted = [n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names]
-    found = []
-    for call in ast.walk(value):
-        if not isinstance(call, ast.Call) or call is value:
-            continue
-        inside = {id(n) for n in ast.walk(call)}
-        if wanted and all(id(n) in inside for n in wanted):
-            found.append(place_of(call))
-    return found[::-1]
+    wanted = {n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names}
+    calls = [n for n in ast.walk(value) if isinstance(n, ast.Call) and n is not value]
+    return [place_of(call) for call in calls[::-1] if wanted and wanted <= {*ast.walk(call)}]
 
 
 def place_of(node: ast.expr | ast.stmt) -> Place:
     """Where a piece of syntax stands."""
-    return (
-        node.lineno,
-        node.col_offset,
-        node.end_lineno or node.lineno,
-        node.end_col_offset or node.col_offset,
-    )
+    last, column = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
+    return node.lineno, node.col_offset, last, column
 
 
 def within(inner: Place, outer: Place) -> bool:
@@ -291,20 +271,16 @@ def within(inner: Place, outer: Place) -> bool:
 
 def assigned_whole(statement: Statement, place: Place | None) -> str:
     """The name that a statement binds to the expression at a place and nothing else, or ""."""
-    node = statement.node
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-        if isinstance(target, ast.Name) and place_of(node.value) == place:
-            return target.id
+    match statement.node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if place_of(value) == place:
+            return name
     return ""
 
 
 def expression(function: Function, place: Place) -> ast.expr | None:
     """The expression at a place."""
-    for node in ast.walk(function.node):
-        if isinstance(node, ast.expr) and place_of(node) == place:
-            return node
-    return None
+    expressions = (node for node in ast.walk(function.node) if isinstance(node, ast.expr))
+    return next((node for node in expressions if place_of(node) == place), None)
 
 
 def movable(block: Sequence[Statement], first: int, last: int, forward: bool) -> bool:

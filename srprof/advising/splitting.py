@@ -34,21 +34,15 @@ class Split:
 
     def apply(self, replay: Replay) -> Replay | None:
         """As `Edit`."""
-        for fusion in self.fusions:
-            changed = self._split(replay, *fusion)
-            if changed is None:
+        for recorded_cat, recorded_convolution, call in self.fusions:
+            cat = replay.by_origin.get(recorded_cat, -1)
+            convolution = replay.by_origin.get(recorded_convolution, -1)
+            if not is_fusion(replay.trace, cat, convolution):
                 return None
-            replay = changed
+            if replay.trace.nodes[cat].created[0] in replay.bound:
+                return None
+            replay = _Rebuilding(replay, cat, convolution, call, self).result()
         return replay
-
-    def _split(self, replay: Replay, cat: int, convolution: int, call: int) -> Replay | None:
-        cat, convolution = (replay.by_origin.get(i, -1) for i in (cat, convolution))
-        if not is_fusion(replay.trace, cat, convolution):
-            return None
-        if replay.trace.nodes[cat].created[0] in replay.bound:
-            return None
-        places = [self.place(replay, i.storage, cat, call) for i in replay.trace.nodes[cat].inputs]
-        return _rebuilt(replay, cat, convolution, call, places, self)
 
     def place(self, replay: Replay, storage: int, cat: int, call: int) -> int:
         """The node before which a part of the concatenation is convolved."""
@@ -69,25 +63,17 @@ def is_fusion(trace: Trace, cat: int, convolution: int) -> bool:
     joined, fused = trace.nodes[cat], trace.nodes[convolution]
     if joined.op != "cat" or fused.op != "convolution" or len(joined.inputs) < 2:
         return False
-    if len(joined.created) != 1 or len(fused.created) != 1:
+    if not len(joined.created) == len(fused.created) == 1 or len(fused.arguments[0]) < 9:
         return False
-    arguments, output = joined.arguments[0], joined.outputs[0]
+    arguments, output, weight = joined.arguments[0], joined.outputs[0], fused.inputs[1]
     along = arguments[1] if len(arguments) > 1 else joined.arguments[1].get("dim", 0)
     storage = trace.storages[output.storage]
-    weight = fused.inputs[1]
     alone = storage.uses == (convolution,) and not (storage.returned or storage.cached)
     plain = len(output.shape) == 4 and along in (1, -3) and weight.shape[2:] == (1, 1)
     whole = weight.shape[1] == output.shape[1] and trace.storages[weight.storage].resident
-    return alone and plain and whole and _unpadded(fused)
-
-
-def _unpadded(convolution: Node) -> bool:
-    """Whether it has neither stride, padding, transposition nor groups."""
-    arguments = convolution.arguments[0]
-    if len(arguments) < 9:
-        return False
-    stride, padding, transposed, groups = (arguments[i] for i in (3, 4, 6, 8))
-    return set(stride) == {1} and set(padding) == {0} and not transposed and groups == 1
+    stride, padding, transposed, groups = (fused.arguments[0][i] for i in (3, 4, 6, 8))
+    unpadded = set(stride) == {1} and set(padding) == {0} and not transposed and groups == 1
+    return alone and plain and whole and unpadded
 
 
 def lets_go(replay: Replay, storage: int, call: int) -> bool:
@@ -106,98 +92,68 @@ def statement_end(replay: Replay, node: int, call: int, statements: Sequence[Sta
     return node + 1 if span is None else span[1]
 
 
-def _rebuilt(
-    replay: Replay,
-    cat: int,
-    convolution: int,
-    call: int,
-    places: Sequence[int],
-    split: Split,
-) -> Replay:
-    """The record with the parts convolved at their places.
-
-    `places` has for each input of the concatenation the node before which that is done.
-    """
-    trace = replay.trace
-    parts = trace.nodes[cat].inputs
-    order = sorted(range(len(parts)), key=lambda part: places[part])
-    inserted: dict[int, list[tuple[str, int]]] = {}
-    for rank, part in enumerate(order):
-        steps = [("convolution", part)] + ([("add_", part)] if rank else [])
-        inserted.setdefault(places[part], []).extend(steps)
-    sequence: list[int | tuple[str, int]] = []
-    starts: dict[int, int] = {}
-    for old in range(len(trace.nodes)):
-        starts[old] = len(sequence)
-        sequence.extend(inserted.get(old, ()))
-        if old not in (cat, convolution):
-            sequence.append(old)
-    starts[len(trace.nodes)] = len(sequence)
-    return _Rebuilding(
-        replay, cat, convolution, call, sequence, starts, order[0], split.named, split.statements
-    ).result()
-
-
-@dataclass(frozen=True)
 class _Rebuilding:
-    """The pieces of a record that is put together anew.
+    """The pieces of a record that is put together anew, the parts convolved at their places.
 
     Attributes:
         sequence: old nodes by index, and new ones by op and part.
         starts: where deaths before each old node now fall.
         first: the part whose convolution makes the sum.
+        new: where old nodes stand now; at: where new ones do.
     """
 
-    replay: Replay
-    cat: int
-    convolution: int
-    call: int
-    sequence: Sequence[int | tuple[str, int]]
-    starts: dict[int, int]
-    first: int
-    named: bool
-    statements: Sequence[Statement]
+    def __init__(self, replay: Replay, cat: int, convolution: int, call: int, split: Split) -> None:
+        self.replay, self.cat, self.convolution, self.call = replay, cat, convolution, call
+        self.named, self.statements = split.named, split.statements
+        parts = replay.trace.nodes[cat].inputs
+        places = [split.place(replay, info.storage, cat, call) for info in parts]
+        order = sorted(range(len(parts)), key=lambda part: places[part])
+        self.first = order[0]
+        inserted: dict[int, list[tuple[str, int]]] = {}
+        for part in order:
+            steps = [("convolution", part), *([("add_", part)] if part != self.first else [])]
+            inserted.setdefault(places[part], []).extend(steps)
+        self.sequence: list[int | tuple[str, int]] = []
+        self.starts: dict[int, int] = {}
+        for old in range(len(replay.trace.nodes) + 1):
+            self.starts[old] = len(self.sequence)
+            self.sequence.extend(inserted.get(old, ()))
+            if old not in (cat, convolution, len(replay.trace.nodes)):
+                self.sequence.append(old)
+        self.new = {old: i for i, old in enumerate(self.sequence) if isinstance(old, int)}
+        self.at = {s: i for i, s in enumerate(self.sequence) if not isinstance(s, int)}
 
     def result(self) -> Replay:
         """The new record."""
         trace = self.replay.trace
-        new = {old: i for i, old in enumerate(self.sequence) if isinstance(old, int)}
-        at = {step: i for i, step in enumerate(self.sequence) if not isinstance(step, int)}
-        born = at["convolution", self.first]
-        new_refs = {**new, self.convolution: born}
-        storages = [self._moved(index, s, new, at) for index, s in enumerate(trace.storages)]
+        born = self.at["convolution", self.first]
+        new_refs = {**self.new, self.convolution: born}
+        storages = [self._moved(index, storage) for index, storage in enumerate(trace.storages)]
         sum_index = trace.nodes[self.convolution].created[0]
-        storages[sum_index] = self._sum(storages[sum_index], born, at)
+        storages[sum_index] = self._sum(storages[sum_index], born)
         gone = trace.nodes[self.cat].created[0]
         storages[gone] = replace(storages[gone], nbytes=0, birth=born, death=born, uses=())
         nodes, frames, origins = [], [], []
         for index, item in enumerate(self.sequence):
+            old = item if isinstance(item, int) else self.cat
+            origins.append(self.replay.origins[old])
             if isinstance(item, int):
                 nodes.append(replace(renumbered(trace.nodes[item], new_refs), index=index))
                 frames.append(self.replay.frames[item])
-                origins.append(self.replay.origins[item])
             else:
                 nodes.append(self._node(index, *item, storages))
                 frames.append(self._frames())
-                origins.append(self.replay.origins[self.cat])
         record = replace(trace, nodes=tuple(nodes), storages=tuple(storages))
         return replace(self.replay, trace=record, frames=tuple(frames), origins=tuple(origins))
 
-    def _moved(
-        self,
-        index: int,
-        storage: Storage,
-        new: dict[int, int],
-        at: dict[tuple[str, int], int],
-    ) -> Storage:
+    def _moved(self, index: int, storage: Storage) -> Storage:
         """A storage at its new place; the concatenation's inputs are let go after their uses."""
-        trace = self.replay.trace
+        trace, new, at = self.replay.trace, self.new, self.at
         parts = [part for part, i in enumerate(trace.nodes[self.cat].inputs) if i.storage == index]
         uses = {new[use] for use in storage.uses if use in new}
-        uses.update(at["convolution", part] for part in parts)
         operands = {i.storage for i in trace.nodes[self.convolution].inputs[1:]}
-        if index in operands:
-            uses.update(at["convolution", part] for part in range(len(at) // 2 + 1))
+        convolved = range(len(at) // 2 + 1) if index in operands else parts
+        uses.update(at["convolution", part] for part in convolved)
         moved = replace(
             storage,
             birth=new.get(storage.birth, storage.birth),
@@ -211,23 +167,16 @@ class _Rebuilding:
         done = max(at.get(("add_", part), at["convolution", part]) + 1 for part in parts)
         return replace(moved, death=min(moved.death, max(released, done)))
 
-    def _sum(self, storage: Storage, born: int, at: dict[tuple[str, int], int]) -> Storage:
+    def _sum(self, storage: Storage, born: int) -> Storage:
         """The convolution's result, which now is the sum from its first part on."""
-        added = {index for (op, _), index in at.items() if op == "add_"}
-        end = 0 if self.named else self.starts[self._let_go()]
-        return replace(
-            storage,
-            birth=born,
-            uses=tuple(sorted(added.union(storage.uses))),
-            death=max(storage.death, end),
-        )
-
-    def _let_go(self) -> int:
-        """The old node before which a sum with a name of its own is let go."""
-        trace = self.replay.trace
-        fused = trace.storages[trace.nodes[self.convolution].created[0]]
-        last = max((self.convolution, *fused.uses))
-        return statement_end(self.replay, last, self.call, self.statements)
+        added = {index for (op, _), index in self.at.items() if op == "add_"}
+        uses, end = tuple(sorted(added.union(storage.uses))), 0
+        if not self.named:  # it has a name of its own, which is let go
+            trace = self.replay.trace
+            fused = trace.storages[trace.nodes[self.convolution].created[0]]
+            last = max((self.convolution, *fused.uses))
+            end = self.starts[statement_end(self.replay, last, self.call, self.statements)]
+        return replace(storage, birth=born, uses=uses, death=max(storage.death, end))
 
     def _frames(self) -> tuple[Frame, ...]:
         """The frames of the function itself, as they are at the concatenation."""
@@ -247,16 +196,11 @@ class _Rebuilding:
                 fused, index=index, op=op, overload="Tensor", inputs=inputs, outputs=(total,),
                 created=(), written=(total.storage,), arguments=((), {}),
             )  # fmt: skip
-        if part == self.first:
-            output = total
-        else:
+        output = total
+        if part != self.first:
             output = total._replace(storage=len(storages))
-            storages.append(
-                replace(
-                    storages[total.storage], birth=index, death=index + 2, uses=(index + 1,),
-                    returned=False, cached=False,
-                )
-            )  # fmt: skip
+            summand_of = replace(storages[total.storage], returned=False, cached=False)
+            storages.append(replace(summand_of, birth=index, death=index + 2, uses=(index + 1,)))
         bias = fused.inputs[2:] if part == self.first else ()
         weight = _cut(fused.inputs[1], joined.inputs[part].shape[1])
         source = joined.arguments[0][0][part]

@@ -32,9 +32,9 @@ def constructed_in_place(call: cst.Call) -> cst.Call:
     """A constructor's call with `inplace=True`."""
     true = cst.ensure_type(cst.parse_expression("f(inplace=True)"), cst.Call).args[0]
     args = list(call.args)
+    positional = m.Arg(keyword=None, value=m.Name("False"))
     for index, argument in enumerate(args):
-        name = None if argument.keyword is None else argument.keyword.value
-        if name == "inplace" or (name is None and m.matches(argument.value, m.Name("False"))):
+        if m.matches(argument, m.Arg(keyword=m.Name("inplace")) | positional):
             args[index] = argument.with_changes(value=true.value)
             return call.with_changes(args=args)
     return call.with_changes(args=[*args, true])
@@ -44,10 +44,8 @@ def apart(
     line: cst.SimpleStatementLine | cst.SimpleStatementSuite,
 ) -> list[cst.SimpleStatementLine]:
     """Statements of one line, each on a line of its own."""
-    rows = [
-        cst.SimpleStatementLine([small.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)])
-        for small in line.body
-    ]
+    alone = (small.with_changes(semicolon=cst.MaybeSentinel.DEFAULT) for small in line.body)
+    rows = [cst.SimpleStatementLine([small]) for small in alone]
     if isinstance(line, cst.SimpleStatementLine):
         rows[0] = rows[0].with_changes(leading_lines=line.leading_lines)
     rows[-1] = rows[-1].with_changes(trailing_whitespace=line.trailing_whitespace)

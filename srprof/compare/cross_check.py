@@ -12,16 +12,16 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from srprof.blame import blame
 from srprof.cost.complexity import CONVOLUTIONS, challenge_flops, macs
@@ -35,6 +35,7 @@ from srprof.tracing.run import run_trace
 from srprof.workload import Instance, Workload
 
 Size = tuple[int, int]
+How = Literal["scaled", "full", "small", "none"]
 
 #: Bytes of activations that one real run may make: torch.jit keeps many until the run has ended.
 _MOST_BYTES = 2**32
@@ -42,8 +43,7 @@ _MOST_BYTES = 2**32
 #: Sides of the small images. Each gives three sizes, of which one is not square.
 _SIDES = (32, 64)
 
-_CONVOLUTION, _PRODUCT, _ACTIVATION = "convolution", "matrix product", "activation function"
-_NORM = "normalization"
+_CONVOLUTION, _PRODUCT, _NORM = "convolution", "matrix product", "normalization"
 #: fvcore's operators by kind; those that are missing here stand for themselves.
 _FVCORE_KINDS = {
     "conv": _CONVOLUTION,
@@ -54,11 +54,8 @@ _FVCORE_KINDS = {
     "grid_sampler": "sampling",
 }
 #: Modules that the challenge counts by kind; the others that it counts are activation functions.
-_MODULE_KINDS = {
-    **dict.fromkeys(CONVOLUTIONS, _CONVOLUTION),
-    "Linear": _PRODUCT,
-    "BatchNorm2d": _NORM,
-}
+_MODULE_KINDS = dict.fromkeys(CONVOLUTIONS, _CONVOLUTION)
+_MODULE_KINDS |= {"Linear": _PRODUCT, "BatchNorm2d": _NORM}
 #: Families of ops without MACs that fvcore counts by their elements.
 _BY_ELEMENTS = ("norm", "resample")
 
@@ -102,7 +99,7 @@ class CrossCheck:
     """
 
     fvcore: str
-    how: Literal["scaled", "full", "small", "none"]
+    how: How
     ran_at: tuple[Size, ...]
     why: str
     batch: int
@@ -110,8 +107,7 @@ class CrossCheck:
     unsupported: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
+class _Counts(NamedTuple):
     """What fvcore counts in one call, FLOPs and activations by its operators."""
 
     parameters: int
@@ -125,11 +121,7 @@ class _FvcoreError(Exception):
 
 
 def check_fvcore() -> None:
-    """Refuse a cross-check where fvcore is not installed.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Refuse a cross-check where fvcore is not installed, with an InputError."""
     if find_spec("fvcore") is None:
         raise InputError(
             "--cross-check needs fvcore, which is not installed: pip install fvcore, or leave "
@@ -152,22 +144,12 @@ def cross_check(workload: Workload, trace: Trace) -> CrossCheck:
 
 
 def _record(
-    trace: Trace,
-    how: Literal["scaled", "full", "small", "none"],
-    ran_at: tuple[Size, ...],
-    why: str,
-    counts: _Counts | None,
+    trace: Trace, how: How, ran_at: tuple[Size, ...], why: str, counts: _Counts | None
 ) -> CrossCheck:
-    shapes = [e.info.shape for e in trace.inputs if len(e.info.shape) >= 4]
-    return CrossCheck(
-        fvcore=version("fvcore"),
-        how=how,
-        ran_at=ran_at,
-        why=why,
-        batch=shapes[0][0] if shapes else 1,
-        figures={} if counts is None else compare_counts(trace, counts),
-        unsupported={} if counts is None else counts.unsupported,
-    )
+    batch = next((e.info.shape[0] for e in trace.inputs if len(e.info.shape) >= 4), 1)
+    figures = {} if counts is None else compare_counts(trace, counts)
+    unsupported = {} if counts is None else counts.unsupported
+    return CrossCheck(version("fvcore"), how, ran_at, why, batch, figures, unsupported)
 
 
 # -- at which size -------------------------------------------------------------------------------
@@ -180,15 +162,11 @@ def _scaled(workload: Workload, trace: Trace) -> CrossCheck | None:
         sizes = ((side, side), (side, 2 * side), (2 * side, 2 * side))
         if full is None or prod(full) <= prod(sizes[-1]):
             return None
-        traces = [_traced(workload, size, trace.device) for size in sizes]
-        if not _grows_evenly([*sizes, full], [*traces, trace]):
-            continue
-        try:
-            counts = _extrapolated(sizes, [_count(_at(workload, s)) for s in sizes], full)
-        except (ModelError, _FvcoreError):
-            continue
-        if counts is not None:
-            return _record(trace, "scaled", sizes, "", counts)
+        traces = _traced(workload, sizes, trace.device)
+        if traces and _grows_evenly([*sizes, full], [*traces, trace]):
+            with suppress(ModelError, _FvcoreError):
+                counts = _extrapolated(sizes, [_count(_at(workload, s)) for s in sizes], full)
+                return _record(trace, "scaled", sizes, "", counts)
     return None
 
 
@@ -206,61 +184,48 @@ def _as_it_is(workload: Workload, trace: Trace) -> CrossCheck:
     why += f", and at its own size a real run would make {nbytes / 2**30:.1f} GiB of tensors"
     for side in _SIDES if full is not None else ():
         size = (2 * side, 2 * side)
-        small = _traced(workload, size, trace.device)
-        if small is not None:
+        for small in _traced(workload, [size], trace.device):
             return _record(small, "small", (size,), why, _count(_at(workload, size)))
     raise _FvcoreError(why)
 
 
 def _image_size(workload: Workload) -> Size | None:
     """Height and width of the call's images; None if there is none, or they differ."""
-    sizes = {leaf.shape[-2:] for leaf in _leaves(workload) if len(leaf.shape) >= 4}
-    resizable = all(isinstance(leaf, TensorSpec) for leaf in _leaves(workload))
-    if len(sizes) != 1 or not resizable:
+    leaves = tree_leaves((workload.args, workload.kwargs))
+    specs = [leaf for leaf in leaves if isinstance(leaf, TensorSpec)]
+    sizes = {spec.shape[-2:] for spec in specs if len(spec.shape) >= 4}
+    if len(sizes) != 1 or any(isinstance(leaf, torch.Tensor) for leaf in leaves):
         return None
     ((height, width),) = sizes
     return height, width
 
 
-def _leaves(workload: Workload) -> list[TensorSpec | torch.Tensor]:
-    leaves = tree_leaves((workload.args, workload.kwargs))
-    return [leaf for leaf in leaves if isinstance(leaf, (TensorSpec, torch.Tensor))]
-
-
 def _at(workload: Workload, size: Size) -> Workload:
     """The same call with images of another size."""
-    leaves, form = tree_flatten((workload.args, workload.kwargs))
-    args, kwargs = tree_unflatten(
-        [
-            replace(leaf, shape=(*leaf.shape[:-2], *size))
-            if isinstance(leaf, TensorSpec) and len(leaf.shape) >= 4
-            else leaf
-            for leaf in leaves
-        ],
-        form,
-    )
+
+    def resized(spec: TensorSpec) -> TensorSpec:
+        image = len(spec.shape) >= 4
+        return replace(spec, shape=(*spec.shape[:-2], *size)) if image else spec
+
+    args, kwargs = tree_map_only(TensorSpec, resized, (workload.args, workload.kwargs))
     return replace(workload, args=args, kwargs=kwargs)
 
 
-def _traced(workload: Workload, size: Size, trace_on: str) -> Trace | None:
-    """The trace at another size; None if the network does not take it."""
+def _traced(workload: Workload, sizes: Sequence[Size], trace_on: str) -> list[Trace]:
+    """The traces at other sizes; none if the network does not take one of them."""
     try:
-        return run_trace(_at(workload, size), trace_on, holders=False)
+        return [run_trace(_at(workload, size), trace_on, holders=False) for size in sizes]
     except (InputError, ModelError):
-        return None
+        return []
 
 
-def _grows_evenly(sizes: Sequence[Size], traces: Sequence[Trace | None]) -> bool:
+def _grows_evenly(sizes: Sequence[Size], traces: Sequence[Trace]) -> bool:
     """Whether the calls are the same at all sizes and each one's work is affine in the pixels."""
-    if any(trace is None for trace in traces):
-        return False
-    runs = [trace.nodes for trace in traces if trace is not None]
-    if len({tuple(node.op for node in nodes) for nodes in runs}) > 1:
+    if len({tuple(node.op for node in trace.nodes) for trace in traces}) > 1:
         return False
     pixels = [prod(size) for size in sizes]
-    return all(
-        is_affine(pixels, [_work(node) for node in nodes]) for nodes in zip(*runs, strict=True)
-    )
+    calls = zip(*(trace.nodes for trace in traces), strict=True)
+    return all(is_affine(pixels, [_work(node) for node in nodes]) for nodes in calls)
 
 
 def _work(node: Node) -> int:
@@ -279,33 +244,29 @@ def is_affine(pixels: Sequence[int], values: Sequence[int]) -> bool:
     )
 
 
-def _extrapolated(sizes: Sequence[Size], counts: Sequence[_Counts], full: Size) -> _Counts | None:
-    """The counts at the full size; None if one of them is not affine in the pixels."""
+def _extrapolated(sizes: Sequence[Size], counts: Sequence[_Counts], full: Size) -> _Counts:
+    """The counts at the full size.
+
+    Raises:
+        _FvcoreError: one of them is not affine in the pixels.
+    """
+    if any(count.unsupported != counts[0].unsupported for count in counts):
+        raise _FvcoreError("it leaves out other operators at other sizes")
     pixels = [prod(size) for size in sizes]
-    first = counts[0]
-    flops = _affine_at(pixels, [c.flops for c in counts], prod(full))
-    activations = _affine_at(pixels, [c.activations for c in counts], prod(full))
-    if (
-        flops is None
-        or activations is None
-        or any(c.unsupported != first.unsupported for c in counts)
-    ):
-        return None
-    return replace(first, flops=flops, activations=activations)
 
+    def at_full_size(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        result = {}
+        for operator in counts[0]:
+            values = [count.get(operator, 0) for count in counts]
+            if not is_affine(pixels, values):
+                raise _FvcoreError(f"{operator} does not grow with the pixels at a fixed rate")
+            rise = (values[1] - values[0]) * (prod(full) - pixels[0])
+            result[operator] = values[0] + rise // (pixels[1] - pixels[0])
+        return result
 
-def _affine_at(
-    pixels: Sequence[int], counts: Sequence[Mapping[str, int]], full: int
-) -> dict[str, int] | None:
-    """Each operator's count at `full` pixels."""
-    result = {}
-    for operator in counts[0]:
-        values = [count.get(operator, 0) for count in counts]
-        if not is_affine(pixels, values):
-            return None
-        rise = (values[1] - values[0]) * (full - pixels[0])
-        result[operator] = values[0] + rise // (pixels[1] - pixels[0])
-    return result
+    flops = at_full_size([count.flops for count in counts])
+    activations = at_full_size([count.activations for count in counts])
+    return counts[0]._replace(flops=flops, activations=activations)
 
 
 # -- fvcore --------------------------------------------------------------------------------------
@@ -318,11 +279,7 @@ class _Call(nn.Module):
         super().__init__()
         self.model = instance.model
         self._leaves, self._form = tree_flatten((instance.args, instance.kwargs))
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        """The call's tensors, in order."""
-        return tuple(leaf for leaf in self._leaves if isinstance(leaf, torch.Tensor))
+        self.tensors = tuple(leaf for leaf in self._leaves if isinstance(leaf, torch.Tensor))
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = iter(tensors)
@@ -343,15 +300,13 @@ def _count(workload: Workload) -> _Counts:
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, parameter_count
 
         with isolated([]), workload.environment(), _errors(workload), torch.no_grad():
-            call = _Call(workload.instance("cpu"))
+            call, again = (_Call(workload.instance("cpu")) for _ in range(2))
             flops = _quiet(FlopCountAnalysis(call, call.tensors))
-            counted = flops.by_operator()
-            again = _Call(workload.instance("cpu"))
-            activations = _quiet(ActivationCountAnalysis(again, again.tensors)).by_operator()
+            activations = _quiet(ActivationCountAnalysis(again, again.tensors))
             return _Counts(
                 parameters=int(parameter_count(call)[""]),
-                flops={name: int(count) for name, count in counted.items()},
-                activations={name: int(count) for name, count in activations.items()},
+                flops={name: int(count) for name, count in flops.by_operator().items()},
+                activations={name: int(count) for name, count in activations.by_operator().items()},
                 unsupported=dict(flops.unsupported_ops()),
             )
 
@@ -370,14 +325,11 @@ def _errors(workload: Workload) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         where = blame(error)
+        reason = where.describe(error)
         if not where.file or f"{os.sep}fvcore{os.sep}" in where.file:
-            raise _FvcoreError(f"fvcore cannot count it: {where.describe(error)}") from error
-        raise ModelError(
-            f"{workload.name} raised {where.describe(error)}, in the real run on the CPU that "
-            "fvcore counts",
-            file=where.file,
-            line=where.line,
-        ) from error
+            raise _FvcoreError(f"fvcore cannot count it: {reason}") from error
+        what = f"{workload.name} raised {reason}, in the real run on the CPU that fvcore counts"
+        raise ModelError(what, file=where.file, line=where.line) from error
 
 
 # -- the comparison ------------------------------------------------------------------------------
@@ -385,21 +337,16 @@ def _errors(workload: Workload) -> Iterator[None]:
 
 def compare_counts(trace: Trace, counts: _Counts) -> dict[str, Figure]:
     """Ours and fvcore's, figure by figure."""
-    flops: Counter[str] = Counter()
-    activations: Counter[str] = Counter()
-    multiplications: Counter[str] = Counter()
+    ours: dict[str, Counter[str]] = {n: Counter() for n in ("flops", "macs", "activations")}
     for call in trace.calls:
-        flops[_MODULE_KINDS.get(call.kind, _ACTIVATION)] += challenge_flops(call)
-        activations[_CONVOLUTION] += prod(call.output) if call.kind in CONVOLUTIONS else 0
+        kind = _MODULE_KINDS.get(call.kind, "activation function")
+        ours["flops"][kind] += challenge_flops(call)
+        ours["activations"][kind] += prod(call.output) if call.kind in CONVOLUTIONS else 0
     for node in trace.nodes:
-        multiplications[_kind(node)] += macs(node) or 0
-    theirs = _by_kind(counts.flops)
-    return {
-        "params": Figure(trace.parameters, counts.parameters, {}),
-        "flops": _figure(flops, theirs),
-        "macs": _figure(multiplications, theirs),
-        "activations": _figure(activations, _by_kind(counts.activations)),
-    }
+        ours["macs"][_kind(node)] += macs(node) or 0
+    params = {"params": Figure(trace.parameters, counts.parameters, {})}
+    theirs = {"flops": counts.flops, "macs": counts.flops, "activations": counts.activations}
+    return params | {name: _figure(ours[name], theirs[name]) for name in ours}
 
 
 def _kind(node: Node) -> str:
@@ -409,15 +356,11 @@ def _kind(node: Node) -> str:
     return _CONVOLUTION if row(node.op).family_of(node) in CONVOLUTION_FAMILIES else _PRODUCT
 
 
-def _by_kind(counts: Mapping[str, int]) -> Counter[str]:
-    kinds: Counter[str] = Counter()
-    for operator, count in counts.items():
-        kinds[_FVCORE_KINDS.get(operator, operator)] += count
-    return kinds
-
-
-def _figure(ours: Counter[str], theirs: Counter[str]) -> Figure:
+def _figure(ours: Counter[str], operators: Mapping[str, int]) -> Figure:
     """Totals, and every kind that one of the two counts."""
+    theirs: Counter[str] = Counter()
+    for operator, count in operators.items():
+        theirs[_FVCORE_KINDS.get(operator, operator)] += count
     pairs = {kind: Pair(ours[kind], theirs[kind]) for kind in ours | theirs}
     largest_first = sorted(pairs.items(), key=lambda kind: -max(kind[1].ours, kind[1].fvcore))
     return Figure(ours.total(), theirs.total(), dict(largest_first))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import SequenceMatcher
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
@@ -54,10 +54,6 @@ class Place:
         where = f", {short_path(self.file)}:{self.line}" if self.file else ""
         return f"node {self.index} {self.op} in {self.module or 'the model'}{where}"
 
-    def same_step(self, other: Place) -> bool:
-        """Whether it is the same op of the same module, wherever it is in the run and the file."""
-        return (self.op, self.module) == (other.op, other.module)
-
 
 @dataclass(frozen=True, slots=True)
 class PeakChange:
@@ -72,7 +68,7 @@ class PeakChange:
         """Whether it is now at another step of the network."""
         if self.before is None or self.after is None:
             return self.before is not self.after
-        return not self.before.same_step(self.after)
+        return (self.before.op, self.before.module) != (self.after.op, self.after.module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +194,7 @@ class Diff:
         return next(peak for peak in self.peaks if peak.change.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A node of a run, and the bytes referenced at its end."""
 
     place: Place
@@ -249,16 +244,9 @@ def _place(node: NodeRecord) -> Place:
 
 def _live(storage: LiveRecord, record: AnalysisRecord) -> Live:
     maker = record.node(storage.birth)
-    return Live(
-        variable=storage.variable,
-        function=storage.function,
-        file=storage.file,
-        line=storage.line,
-        part=storage.part,
-        nbytes=storage.bytes,
-        shape=storage.shape,
-        made_by="" if maker is None else maker.step,
-    )
+    bound = (storage.variable, storage.function, storage.file, storage.line)
+    made_by = "" if maker is None else maker.step
+    return Live(*bound, storage.part, storage.bytes, storage.shape, made_by)
 
 
 def diff(before: AnalysisRecord, after: AnalysisRecord) -> Diff:
@@ -269,11 +257,13 @@ def diff(before: AnalysisRecord, after: AnalysisRecord) -> Diff:
 def difference(before: Sketch, after: Sketch) -> Diff:
     """Compare two sketches."""
     nodes, same = _step_changes(before.steps, after.steps)
+    places = before.peak_places, after.peak_places
     return Diff(
         before=before.side,
         after=after.side,
         peaks=tuple(
-            _peak_change(change, before, after) for change in _changes(before.peaks, after.peaks)
+            PeakChange(change, *(side.get(change.name) for side in places))
+            for change in _changes(before.peaks, after.peaks)
         ),
         net=Change("net", before.net, after.net),
         tensors=_tensor_changes(before.live, after.live),
@@ -287,11 +277,6 @@ def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Chang
     """The figures that both sides have, in their order."""
     both = (name for name in figures.names() if name in before and name in after)
     return tuple(Change(name, before[name], after[name]) for name in both)
-
-
-def _peak_change(change: Change, before: Sketch, after: Sketch) -> PeakChange:
-    places = (side.peak_places.get(change.name) for side in (before, after))
-    return PeakChange(change, *places)
 
 
 def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[TensorChange, ...]:
@@ -324,22 +309,18 @@ def _step_changes(
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     both: list[NodeChange] = []
     one: list[NodeChange] = []
-    same = 0
     for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
         pair = before[start:stop], after[start_after:stop_after]
         if tag == "equal":
-            steps = [
-                NodeChange(b.place, a.place, b.nbytes, a.nbytes) for b, a in zip(*pair, strict=True)
-            ]
-            changed = [step for step in steps if step.difference]
-            both += changed
-            same += len(steps) - len(changed)
+            steps = zip(*pair, strict=True)
+            both += [NodeChange(b.place, a.place, b.nbytes, a.nbytes) for b, a in steps]
         else:
             one += [NodeChange(step.place, None, step.nbytes, None) for step in pair[0]]
             one += [NodeChange(None, step.place, None, step.nbytes) for step in pair[1]]
-    both.sort(key=lambda change: -abs(change.difference or 0))
+    changed = [step for step in both if step.difference]
+    changed.sort(key=lambda change: -abs(change.difference or 0))
     one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))
-    return (*both, *one), same
+    return (*changed, *one), len(both) - len(changed)
 
 
 # -- in words -------------------------------------------------------------------------------------
@@ -347,24 +328,23 @@ def _step_changes(
 
 def explain(changes: Diff) -> tuple[str, ...]:
     """The differences at the eager peak, one sentence each, the largest first."""
-    net = (f"parameters and buffers: {signed_size(changes.net.difference)}",)
+    net = changes.net.difference
     return (
         explain_peak(changes.peak("eager")),
-        *(net if changes.net.difference else ()),
+        *((f"parameters and buffers: {signed_size(net)}",) if net else ()),
         *map(explain_tensor, changes.tensors),
     )
 
 
 def explain_peak(peak: PeakChange) -> str:
     """Whether a peak changed, and where it was and is."""
-    name, change = peak.change.name, peak.change
+    change = peak.change
+    text = f"the {change.name} peak is {mib_size(change.after)} as before"
     if change.difference:
         text = (
-            f"the {name} peak went from {mib(change.before)} to {mib_size(change.after)}, "
+            f"the {change.name} peak went from {mib(change.before)} to {mib_size(change.after)}, "
             f"{signed_size(change.difference)}"
         )
-    else:
-        text = f"the {name} peak is {mib_size(change.after)} as before"
     if peak.moved:
         return f"{text}; it moved from {peak.before or 'no node'} to {peak.after or 'no node'}"
     return f"{text}; at {peak.after}" if peak.after else text
@@ -376,21 +356,16 @@ def explain_tensor(change: TensorChange) -> str:
     name = f"`{live.variable}`" if live.named else f"the result of {live.made_by or 'the caller'}"
     where = f" in {live.function}" if live.named else ""
     where += f", line {live.line}," if live.line else ""
-    size = signed_size(change.difference)
+    alive = "held" if live.part == "held" else f"alive ({live.part})"
     if change.before is None:
-        alive = "held" if live.part == "held" else f"alive ({live.part})"
-        return f"{name}{where} is now {alive} at the peak, {size}"
-    if change.after is None:
-        was = "held" if live.part == "held" else f"alive ({live.part})"
-        return f"{name}{where} is no longer {was} at the peak, {size}"
-    if change.before.part != change.after.part:
-        return (
-            f"{name}{where} is now {change.after.part} at the peak and was {change.before.part}, "
-            f"{size}"
-        )
-    return (
-        f"{name}{where} is {'larger' if change.difference > 0 else 'smaller'} at the peak, {size}"
-    )
+        what = f"now {alive} at the peak"
+    elif change.after is None:
+        what = f"no longer {alive} at the peak"
+    elif change.before.part != change.after.part:
+        what = f"now {change.after.part} at the peak and was {change.before.part}"
+    else:
+        what = f"{'larger' if change.difference > 0 else 'smaller'} at the peak"
+    return f"{name}{where} is {what}, {signed_size(change.difference)}"
 
 
 # -- revisions ------------------------------------------------------------------------------------

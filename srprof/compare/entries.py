@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from srprof.call import Call
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
@@ -25,18 +25,12 @@ if TYPE_CHECKING:
     from srprof.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """LR images at which figures are taken: (H, W), or a whole shape (n, c, H, W)."""
 
     counts: tuple[int, ...]
     runtime: tuple[int, ...]
     memory: tuple[int, ...]
-
-    @classmethod
-    def all_at(cls, size: tuple[int, ...]) -> Sizes:
-        """One image for everything."""
-        return cls(size, size, size)
 
 
 #: As the challenge of 2022: complexity at 256x256, memory at the largest validation image. Its
@@ -74,28 +68,19 @@ def trace_model(text: str, sizes: Sizes) -> Model:
     from srprof.tracing.run import trace_call
 
     parsed = spec.parse(text)
-    channels = parsed.channels
     shapes = {
-        what: check_shape(size if len(size) > 2 else (1, channels, *size))
-        for what, size in (
-            ("counts", sizes.counts),
-            ("runtime", sizes.runtime),
-            ("memory", sizes.memory),
-        )
+        what: check_shape(size if len(size) > 2 else (1, parsed.channels, *size))
+        for what, size in sizes._asdict().items()
     }
     runs = {
         shape: Analysis(trace_call(Call(text, (shape,)), holders=False))
         for shape in dict.fromkeys(shapes.values())
     }
-    return Model(parsed, _name(parsed), shapes, runs)
-
-
-def _name(parsed: Spec) -> str:
-    """What a row is called: the zoo's name for it, with the arguments; else as it was written."""
     if parsed.network is None:
-        return parsed.text
-    _, bracket, call = parsed.text.partition("(")
-    return parsed.network.name + bracket + call
+        return Model(parsed, parsed.text, shapes, runs)
+    # the zoo's name for it, with the arguments
+    _, bracket, arguments = parsed.text.partition("(")
+    return Model(parsed, parsed.network.name + bracket + arguments, shapes, runs)
 
 
 def predicted(model: Model, profile: Profile, memory: str) -> Entry:
@@ -115,25 +100,16 @@ def predicted(model: Model, profile: Profile, memory: str) -> Entry:
     )
     runtime = estimate(model.run_for("runtime").trace, profile)
     peaks = {name: p.nbytes for name, p in model.run_for("memory").peaks.items()}
-    meaning = peak.meaning.removeprefix("as ")
-    if peak.least is not None:
-        meaning += " of a fresh program's first image"
+    fresh = "" if peak.least is None else " of a fresh program's first image"
+    meaning = peak.meaning.removeprefix("as ") + fresh
     doubt = profile.held_out_error
     error = "" if doubt is None else f"; mean error on networks that its fit left out {doubt:.1%}"
     timed = f"roofline at {_shape(model, 'runtime')}{error}"
     sized = f"{memory}: {meaning}, at {_shape(model, 'memory')}"
-
-    def count(name: str) -> Cell:
-        return Cell(run.value(name) or 0, counted)
-
-    cells = {
-        "params": count("params"),
-        "flops": count("flops"),
-        "runtime_ms": Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name)),
-        "memory": Cell(peaks[memory], Origin("predicted", sized)),
-        "activations": count("activations"),
-        "convs": count("convs"),
-    }
+    counts = ("params", "flops", "activations", "convs")
+    cells = {name: Cell(run.value(name) or 0, counted) for name in counts}
+    cells["runtime_ms"] = Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name))
+    cells["memory"] = Cell(peaks[memory], Origin("predicted", sized))
     psnr = _published_psnr(model)
     if psnr is not None:
         cells["psnr_dB"] = psnr
@@ -147,9 +123,8 @@ def _shape(model: Model, what: str) -> str:
 def _published_psnr(model: Model) -> Cell | None:
     """PSNR of the zoo's own weights; of other arguments than the scale nobody published one."""
     network, scale = model.spec.network, model.run_for("counts").trace.scale
-    if network is None or scale is None or model.spec.args:
-        return None
-    if not {"scale"}.issuperset(dict(model.spec.kwargs)):
+    only_scaled = not model.spec.args and {"scale"}.issuperset(dict(model.spec.kwargs))
+    if network is None or scale is None or not only_scaled:
         return None
     value = network.published.get(scale, {}).get("psnr_dB")
     if value is None:
@@ -172,10 +147,10 @@ def measured(
     shapes = tuple(tensor.shape for tensor in record.inputs)
     takes = [what for what in ("runtime", "memory") if (model.shapes[what],) == shapes]
     if not takes:
-        at = ", ".join(shape_text(shape) for shape in shapes)
+        there = f"runtime at {_shape(model, 'runtime')} and memory at {_shape(model, 'memory')}"
         raise InputError(
-            f"--record {path} is of {at}, and this table has runtime at {_shape(model, 'runtime')} "
-            f"and memory at {_shape(model, 'memory')}: give --input with the record's size"
+            f"--record {path} is of {', '.join(map(shape_text, shapes))}, and this table has "
+            f"{there}: give --input with the record's size"
         )
     record.require_same_network(model.run_for(takes[0]).trace)
     cells = dict(entry.cells)
@@ -209,10 +184,8 @@ def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entr
             "parameters differ); give the SPEC that was evaluated, or evaluate this one"
         )
     if psnr is None:
-        raise InputError(
-            f"--record {path} has no finite PSNR: every image is the same as its HR image; "
-            "evaluate with other images"
-        )
+        same = "every image is the same as its HR image; evaluate with other images"
+        raise InputError(f"--record {path} has no finite PSNR: {same}")
     count = len(record.images)
     images = f"{count} image{'s' if count > 1 else ''} of {record.hr}"
     what = f"RGB, x{record.scale}, border of {record.scale}, {images}"
@@ -229,5 +202,5 @@ def _of_record(what: str, record: Measurement, path: str) -> Origin:
 def devices_of(entries: Sequence[Entry], metric: str) -> tuple[str, ...]:
     """Devices that a column's values were predicted for or measured on, each once."""
     assert metric in METRICS
-    found = (e.cells[metric].origin.device for e in entries if metric in e.cells)
-    return tuple(dict.fromkeys(device for device in found if device))
+    devices = (e.cells[metric].origin.device for e in entries if metric in e.cells)
+    return tuple(dict.fromkeys(filter(None, devices)))

@@ -16,8 +16,10 @@ from typing import Any
 from srprof.analysis.record import Comparison
 from srprof.analysis.run import Analysis
 from srprof.call import Call
+from srprof.cost.complexity import CONVOLUTIONS
 from srprof.figures import find
 from srprof.memory.model import GRANULARITY
+from srprof.records import ModuleCall
 from srprof.registry import Convention, Network
 from srprof.spec import parse
 
@@ -53,31 +55,27 @@ def _parameters(*tensors: str) -> Count:
     """Numbers in these tensors of the convolutions, each convolution once."""
 
     def count(analysis: Analysis) -> float:
-        convolutions = {
-            call.path for call in analysis.trace.calls if call.kind in ("Conv2d", "ConvTranspose2d")
-        }
+        paths = {call.path for call in _convolutions(analysis)}
         return sum(
             prod(external.info.shape)
             for external in analysis.trace.externals
-            if external.role == "parameter"
-            and external.name.rpartition(".")[0] in convolutions
-            and external.name.rpartition(".")[2] in tensors
+            for path, _, name in [external.name.rpartition(".")]
+            if external.role == "parameter" and path in paths and name in tensors
         )
 
     return count
 
 
+def _convolutions(analysis: Analysis) -> list[ModuleCall]:
+    return [call for call in analysis.trace.calls if call.kind in CONVOLUTIONS]
+
+
 def _mult_adds_at_output_size(analysis: Analysis) -> float:
-    return sum(
-        prod(call.weight) * prod(call.output[-2:])
-        for call in analysis.trace.calls
-        if call.kind in ("Conv2d", "ConvTranspose2d")
-    )
+    return sum(prod(c.weight) * prod(c.output[-2:]) for c in _convolutions(analysis))
 
 
 def _each_weight_once(analysis: Analysis) -> float:
-    image = analysis.trace.inputs[0].info.shape
-    return _parameters("weight")(analysis) * prod(image[-2:])
+    return _parameters("weight")(analysis) * prod(_size(analysis))
 
 
 def _of(figure: str) -> Count:
@@ -86,35 +84,29 @@ def _of(figure: str) -> Count:
 
 
 def _measure(
-    figure: str,
-    how: str,
-    at: tuple[int, int] | None = None,
-    title: str = "",
-    counts: Mapping[str, Count] | None = None,
+    figure: str, how: str, at: tuple[int, int] | None = None, title: str = "", **counts: Count
 ) -> Measure:
     """A measure that is a figure of ours, at an input if it depends on one."""
     row = find(figure)
-    return Measure(
-        title=title or row.title,
-        unit=row.unit,
-        factor=row.factor,
-        decimals=row.decimals,
-        how=how,
-        size=None if at is None else lambda _: at,
-        counts={"": _of(figure), **(counts or {})},
-    )
+    size = None if at is None else lambda _: at
+    counts = {"": _of(figure), **counts}
+    return Measure(title or row.title, row.unit, row.factor, row.decimals, how, size, counts)
 
 
 _PARAMS = _measure(
     "params",
     "all parameters",
-    counts={"convolutions": _parameters("weight", "bias"), "weights": _parameters("weight")},
+    convolutions=_parameters("weight", "bias"),
+    weights=_parameters("weight"),
 )
-_MULT_ADDS: Mapping[str, Count] = {
-    "": _of("macs"),
-    "output size": _mult_adds_at_output_size,
-    "each weight once": _each_weight_once,
-}
+_MULT_ADDS = Measure(
+    "Mult-Adds", "G", 1e9, 1, "multiply-accumulates at HR 1280x720", LR_OF_720P.__getitem__,
+    {
+        "": _of("macs"),
+        "output size": _mult_adds_at_output_size,
+        "each weight once": _each_weight_once,
+    },
+)  # fmt: skip
 _MEMORY = _measure(
     "eager",
     "eager peak at 510x510, the largest image; published: the allocator's, on a GPU",
@@ -126,15 +118,7 @@ _MEMORY = _measure(
 MEASURES: Mapping[str, Measure] = {
     "params_M": _PARAMS,
     "params_K": replace(_PARAMS, unit="K", factor=1e3, decimals=0),
-    "mult_adds_G": Measure(
-        "Mult-Adds",
-        "G",
-        1e9,
-        1,
-        "multiply-accumulates at HR 1280x720",
-        LR_OF_720P.__getitem__,
-        _MULT_ADDS,
-    ),
+    "mult_adds_G": _MULT_ADDS,
     "flops_G": _measure("flops", "the challenge's count at 256x256", COUNTED_AT),
     "activations_M": _measure(
         "activations", "elements of convolution outputs at 256x256", COUNTED_AT
@@ -157,72 +141,59 @@ def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> lis
         known: analyses of the network at this scale in float32, not to be made again.
     """
     analyses = {(_key({"scale": scale}), _size(analysis)): analysis for analysis in known}
+
+    def value_of(measure: Measure, convention: Convention) -> float | None:
+        if not measure.counts:
+            return None
+        variant = {"scale": scale, **convention.arguments}
+        size = convention.size or (measure.size(scale) if measure.size else None)
+        size = size or next((s for key, s in analyses if key == _key(variant)), COUNTED_AT)
+        key = (_key(variant), size)
+        if key not in analyses:
+            shape = (1, convention.channels or network.channels, *size)
+            analyses[key] = _analyze(network, variant, shape)
+        return measure.counts[convention.count](analyses[key]) / measure.factor
+
     comparisons = []
     for name, published in network.published.get(scale, {}).items():
-        measure = MEASURES[name]
+        measure, agrees = MEASURES[name], None
         convention = network.convention(name, scale) or Convention(name, "")
-        ours = None
-        if measure.counts:
-            variant = {"scale": scale, **convention.arguments}
-            size = convention.size or (measure.size(scale) if measure.size else None)
-            size = size or next((s for key, s in analyses if key == _key(variant)), COUNTED_AT)
-            key = (_key(variant), size)
-            if key not in analyses:
-                shape = (1, convention.channels or network.channels, *size)
-                analyses[key] = _analyze(network, variant, shape)
-            ours = measure.counts[convention.count](analyses[key]) / measure.factor
-        comparisons.append(_comparison(network, scale, name, published, ours, convention))
-    return comparisons
-
-
-def _comparison(
-    network: Network,
-    scale: int,
-    name: str,
-    published: float,
-    ours: float | None,
-    convention: Convention,
-) -> Comparison:
-    measure = MEASURES[name]
-    agrees = None
-    if ours is not None:
-        agrees = printed(ours, measure.decimals, convention.truncated) == printed(
-            published, measure.decimals
+        ours = value_of(measure, convention)
+        if ours is not None:
+            digits = printed(ours, measure.decimals, convention.truncated)
+            agrees = digits == printed(published, measure.decimals)
+        comparison = Comparison(
+            measure=name,
+            scale=scale,
+            row=network.row,
+            published=published,
+            ours=ours,
+            difference=None if ours is None else ours / published - 1,
+            agrees=agrees,
+            reproducible=convention.reproducible,
+            how=convention.text or measure.how,
         )
-    return Comparison(
-        measure=name,
-        scale=scale,
-        row=network.row,
-        published=published,
-        ours=ours,
-        difference=None if ours is None else ours / published - 1,
-        agrees=agrees,
-        reproducible=convention.reproducible,
-        how=convention.text or measure.how,
-    )
+        comparisons.append(comparison)
+    return comparisons
 
 
 def beside(analysis: Analysis) -> tuple[Comparison, ...]:
     """What is published of an analysed network, if it is one of the zoo's, beside our figures."""
     parsed = parse(analysis.trace.spec)
     network, scale = parsed.network, analysis.trace.scale
-    if network is None or parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs)):
+    other = parsed.args or not {"scale"}.issuperset(dict(parsed.kwargs))
+    if network is None or scale is None or other or scale not in network.published:
         return ()
-    if scale is None or scale not in network.published:
-        return ()
-    same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
     images = [e.info for e in analysis.trace.inputs]
-    same = same and all(
-        i.dtype == "float32" and i.shape[:2] == (1, network.channels) for i in images
-    )
+    same = analysis.trace.device == "meta" and analysis.granularity == GRANULARITY
+    same &= all(i.dtype == "float32" and i.shape[:2] == (1, network.channels) for i in images)
     return tuple(compare(network, scale, [analysis] if same else []))
 
 
 def printed(value: float, decimals: int, truncated: bool = False) -> str:
     """The digits that a table prints: rounded half up, as people do, or cut off."""
-    shifted = value * 10**decimals
     # what a float lost in the multiplication is not a digit of the figure
-    shifted = round(shifted, 6)
+    shifted = round(value * 10**decimals, 6)
     digits = math.floor(shifted if truncated else shifted + 0.5)
     return f"{digits / 10**decimals:.{decimals}f}"
 

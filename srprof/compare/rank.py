@@ -65,16 +65,15 @@ def _sizes(text: str | None) -> Sizes:
     if text is None:
         return CHALLENGE
     shape = parse_size(text)
-    return Sizes.all_at(shape if text.count("x") > 1 else shape[-2:])
+    return Sizes(*[shape if text.count("x") > 1 else shape[-2:]] * 3)
 
 
 def _beside_published(size: str | None, profile: str, memory: str) -> list[str]:
     """In what the user's rows are not counted as the published ones are."""
     notes = []
     if memory != "allocated":
-        notes.append(
-            f"Published memory is torch.cuda.max_memory_allocated(), predicted is {memory}"
-        )
+        what = "Published memory is torch.cuda.max_memory_allocated()"
+        notes.append(f"{what}, predicted is {memory}")
     if size is not None:
         notes.append(f"Published figures are of the challenge's images, predicted at {size}")
     if profile != CARD:

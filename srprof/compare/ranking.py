@@ -11,6 +11,7 @@ ranks in runtime, params, FLOPs, activations and memory. PSNR and convs are show
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -127,14 +128,11 @@ class RankTable:
     def __post_init__(self) -> None:
         if not self.entries:
             raise InputError("there is nothing to rank: name at least one model")
-        seen = set()
-        for entry in self.entries:
-            if (entry.name, entry.reference) in seen:
-                raise InputError(
-                    f"two models are called {entry.name!r}: leave one out, or give it other "
-                    "arguments or another name"
-                )
-            seen.add((entry.name, entry.reference))
+        names = Counter((entry.name, entry.reference) for entry in self.entries)
+        for (name, _), count in names.items():
+            if count > 1:
+                mend = "leave one out, or give it other arguments or another name"
+                raise InputError(f"two models are called {name!r}: {mend}")
 
     def values(self, metric: str) -> tuple[float | None, ...]:
         """The values that are compared, in the metric's unit; None is not known or not ranked.
@@ -146,14 +144,14 @@ class RankTable:
         column = METRICS[metric]
         cells = [entry.cells.get(metric) for entry in self.entries]
         coarse = any(cell is not None and cell.origin.kind == "published" for cell in cells)
-        return tuple(
-            None
-            if cell is None or not entry.ranked
-            else float(column.written(cell.value))
-            if coarse
-            else cell.value
-            for cell, entry in zip(cells, self.entries, strict=True)
-        )
+
+        def value(entry: Entry) -> float | None:
+            cell = entry.cells.get(metric)
+            if cell is None or not entry.ranked:
+                return None
+            return float(column.written(cell.value)) if coarse else cell.value
+
+        return tuple(map(value, self.entries))
 
     def ranks(self, metric: str) -> tuple[int | None, ...]:
         """The challenge's rank of every row in a metric; None where there is no value."""

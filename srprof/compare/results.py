@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _entries(
         raise InputError(f"--from {path} has no rows: write one for each network")
     there = dict.fromkeys(key for row in rows for key in row)
     name_column = next((name for name in NAMES if name in there), None)
-    columns = {metric: _column(metric, there) for metric in METRICS}
+    columns = {metric: next((c for c in COLUMNS[metric] if c in there), None) for metric in METRICS}
     missing = [next(iter(COLUMNS[m])) for m in RANKED if columns[m] is None]
     if name_column is None:
         missing.insert(0, NAMES[0])
@@ -110,7 +111,7 @@ def _entries(
         raise InputError(
             f"--from {path} has no column {', '.join(missing)}; it has {', '.join(there) or 'none'}"
         )
-    found = []
+    entries = []
     for number, row in enumerate(rows, 1):
         name = row.get(name_column)
         if not isinstance(name, str) or not name.strip():
@@ -122,24 +123,18 @@ def _entries(
             if column is not None and value is not None:
                 # the product's last digits are the multiplication's, not the figure's
                 cells[metric] = Cell(round(value * COLUMNS[metric][column], 6), origin)
-        found.append(Entry(name.strip(), cells, _ranked(row.get("ranked"), where), reference))
-    return tuple(found)
-
-
-def _column(metric: str, there: Iterable[str]) -> str | None:
-    return next((column for column in COLUMNS[metric] if column in there), None)
+        entries.append(Entry(name.strip(), cells, _ranked(row.get("ranked"), where), reference))
+    return tuple(entries)
 
 
 def _number(value: object, where: str, column: str) -> float | None:
     if value is None or value == "":
         return None
-    number = None
+    number = -1.0
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
+        with suppress(ValueError, OverflowError):
             number = float(value)
-        except (ValueError, OverflowError):
-            number = None
-    if number is None or not isfinite(number) or number < 0:
+    if not isfinite(number) or number < 0:
         raise InputError(
             f"{where}, column {column}: {value!r:.40} is no number of at least 0; leave the cell "
             "empty where it is not known"

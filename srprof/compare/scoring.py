@@ -60,17 +60,13 @@ def by_value(metric: str) -> Callable[[RankTable], Scores]:
 
 def by_rank_sum(metrics: Sequence[str]) -> Callable[[RankTable], Scores]:
     """Score by the sum of the ranks in these metrics; None where one of them is not known."""
-
-    def score(table: RankTable) -> Scores:
-        columns = [table.ranks(metric) for metric in metrics]
-        return tuple(_sum(row) for row in zip(*columns, strict=True))
-
-    return score
+    return lambda table: _sums([table.ranks(metric) for metric in metrics])
 
 
-def _sum(row: Sequence[float | None]) -> float | None:
-    known = [value for value in row if value is not None]
-    return sum(known) if len(known) == len(row) else None
+def _sums(columns: Sequence[Sequence[float | None]]) -> Scores:
+    """The sum of each row; None where one of its values is not known."""
+    rows = ([v for v in row if v is not None] for row in zip(*columns, strict=True))
+    return tuple(sum(row) if len(row) == len(columns) else None for row in rows)
 
 
 def by_ratios(
@@ -83,7 +79,7 @@ def by_ratios(
             [None if v is None else weights[m] * exp(2 * v / baseline[m]) for v in table.values(m)]
             for m in weights
         ]
-        return tuple(_sum(row) for row in zip(*columns, strict=True))
+        return _sums(columns)
 
     return score
 
@@ -116,24 +112,15 @@ def _of_year(
 
 SCORINGS: tuple[Scoring, ...] = (
     Scoring("main", "main track", "by runtime", _REPORT_2022, by_value("runtime_ms"), 2),
-    Scoring(
-        "sub1",
-        "sub-track 1",
-        "sum of the ranks in params and FLOPs",
-        _REPORT_2022,
-        by_rank_sum(("params", "flops")),
-    ),
-    Scoring(
-        "sub2",
-        "sub-track 2",
-        "sum of the ranks in runtime, params, FLOPs, activations and memory",
-        _REPORT_2022,
-        by_rank_sum(RANKED),
-    ),
+    Scoring("sub1", "sub-track 1", "sum of the ranks in params and FLOPs", _REPORT_2022,
+            by_rank_sum(("params", "flops"))),
+    Scoring("sub2", "sub-track 2",
+            "sum of the ranks in runtime, params, FLOPs, activations and memory", _REPORT_2022,
+            by_rank_sum(RANKED)),
     _of_year(2024, "RLFN", "RTX 3090", (13.54, 19.70, 0.317), 0.7),
     _of_year(2025, "EFDN", "RTX A6000", (16.69, 16.70, 0.276), 0.7),
     _of_year(2026, "SPAN", "RTX A6000", (5.59, 9.83, 0.151), 0.8),
-)
+)  # fmt: skip
 
 #: The tracks of 2022, which `--ranks` shows beside the values.
 TRACKS = ("main", "sub1", "sub2")
@@ -154,25 +141,18 @@ def scorings() -> Mapping[str, Scoring]:
                 raise TypeError(f"it is {scoring!r}, which is no srprof.compare.scoring.Scoring")
         except Exception as error:
             reason = one_line(f"{type(error).__name__}: {error}")
-            raise InputError(
-                f"the scoring {entry.name!r} ({entry.value}) cannot be loaded: {reason}; repair "
-                "or uninstall the package that announces it"
-            ) from error
+            what = f"the scoring {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
+            mend = "repair or uninstall the package that announces it"
+            raise InputError(f"{what}; {mend}") from error
         if scoring.name in found:
-            raise InputError(
-                f"two scorings are called {scoring.name!r}: uninstall the package of "
-                f"{entry.value}, or rename it"
-            )
+            mend = f"uninstall the package of {entry.value}, or rename it"
+            raise InputError(f"two scorings are called {scoring.name!r}: {mend}")
         found[scoring.name] = scoring
     return found
 
 
 def find(name: str) -> Scoring:
-    """The scoring of that name.
-
-    Raises:
-        InputError: there is none; the message suggests the nearest names.
-    """
+    """The scoring of that name; an InputError suggests the nearest names if there is none."""
     known = scorings()
     if name in known:
         return known[name]
@@ -231,12 +211,9 @@ def placements(standing: Standing) -> tuple[Placement, ...]:
     table = standing.table
     ranked = {metric: table.ranks(metric) for metric in RANKED}
     tracks = {scoring.name: scoring.places(table) for scoring in standing.scorings(tracks=True)}
-    return tuple(
-        Placement(
-            entry.name,
-            {name: rank for name, column in ranked.items() if (rank := column[i]) is not None},
-            {name: place for name, column in tracks.items() if (place := column[i]) is not None},
-        )
-        for i, entry in enumerate(table.entries)
-        if not entry.reference
-    )
+
+    def known(columns: Mapping[str, tuple[int | None, ...]], row: int) -> dict[str, int]:
+        return {name: place for name, c in columns.items() if (place := c[row]) is not None}
+
+    own = [(row, entry) for row, entry in enumerate(table.entries) if not entry.reference]
+    return tuple(Placement(e.name, known(ranked, row), known(tracks, row)) for row, e in own)

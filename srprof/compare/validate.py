@@ -15,12 +15,7 @@ from srprof.errors import InputError
 from srprof.measuring.record import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
-from srprof.memory.workspace import (
-    WorkspaceTable,
-    blas_workspace,
-    call_key,
-    tensor_core_workspaces,
-)
+from srprof.memory.workspace import WorkspaceTable, blas_workspace, call_key, tensor_core_workspaces
 from srprof.ops import row
 from srprof.records import Node, Trace
 from srprof.shown import Shown
@@ -65,9 +60,9 @@ class PeakCheck:
     """
 
     name: str
+    measured: int
     predicted: int
     without_workspace: int
-    measured: int
     by_rule: int | None = None
 
     @property
@@ -120,8 +115,7 @@ class Validation(Shown):
         ]
         allowed = self.tolerance * max((peak.measured for peak in self.peaks), default=0)
         beyond = [check for check in self.worst if abs(check.difference) > allowed]
-        if beyond:
-            first = beyond[0]
+        for first in beyond[:1]:
             found.append(
                 f"live bytes at {len(beyond)} nodes, most at node {first.node} {first.op} in "
                 f"{first.module or 'the model'}: predicted {mib_size(first.predicted)}, measured "
@@ -176,11 +170,7 @@ def trace_of(measurement: Measurement) -> Trace:
     return trace_call(call, holders=False)
 
 
-def validate(
-    measurement: Measurement,
-    trace: Trace,
-    tolerance: float = 0.01,
-) -> Validation:
+def validate(measurement: Measurement, trace: Trace, tolerance: float = 0.01) -> Validation:
     """Compare a trace's predictions with a measurement of the same network at the same input.
 
     Args:
@@ -195,34 +185,24 @@ def validate(
             f"the record of {measurement.spec} is not whole: it was interrupted; measure again"
         )
     pairs = list(aligned(trace.nodes, measurement.nodes))
-    nodes = tuple(_check_nodes(measurement, pairs))
     table = workspaces(measurement, trace)
-    return Validation(
-        measurement=measurement,
-        tolerance=tolerance,
-        peaks=_peaks(measurement, trace, table),
-        nodes=nodes,
-        missing=tuple(_missing(trace.nodes, measurement.nodes, pairs)),
-        workspaces=table,
+    missing = (
+        *_missing("traced", trace.nodes, [node for node, _ in pairs]),
+        *_missing("measured", measurement.nodes, [facts for _, facts in pairs]),
     )
+    peaks, nodes = _peaks(measurement, trace, table), tuple(_check_nodes(measurement, pairs))
+    return Validation(measurement, tolerance, peaks, nodes, missing, table)
 
 
 def _missing(
-    nodes: Sequence[Node], facts: Sequence[NodeFacts], pairs: Sequence[tuple[Node, NodeFacts]]
+    where: str, calls: Sequence[Node | NodeFacts], found: Sequence[Node | NodeFacts]
 ) -> Iterator[str]:
-    traced = {node.index for node, _ in pairs}
-    measured = {fact.index for _, fact in pairs}
-    for node in nodes:
-        if node.index not in traced and not _holds_nothing(node):
-            yield f"{node.op} of node {node.index} only traced"
-    for fact in facts:
-        if fact.index not in measured and not _holds_nothing(fact):
-            yield f"{fact.op} of node {fact.index} only measured"
-
-
-def _holds_nothing(node: Node | NodeFacts) -> bool:
-    """An empty tensor: torch's own batch norm has one where cuDNN's has not."""
-    return node.op == "empty" and tuple(node.shape) == (0,)
+    indices = {call.index for call in found}
+    for call in calls:
+        # torch's own batch norm has an empty tensor where cuDNN's has none
+        holds_nothing = call.op == "empty" and tuple(call.shape) == (0,)
+        if call.index not in indices and not holds_nothing:
+            yield f"{call.op} of node {call.index} only {where}"
 
 
 def aligned(nodes: Sequence[Node], facts: Sequence[NodeFacts]) -> Iterator[tuple[Node, NodeFacts]]:
@@ -256,69 +236,40 @@ def _check_nodes(
         assert start is not None
         kept += facts.retained if row(facts.op).scratch == "cublas" else 0
         after = facts.exact.after if known else facts.allocated.after
-        yield NodeCheck(
-            node=node.index,
-            op=node.op,
-            module=node.module,
-            file=node.file,
-            line=node.line,
-            predicted=node.live,
-            measured=after - start - kept + memory.inputs,
-            workspace=facts.workspace,
-        )
+        live = after - start - kept + memory.inputs
+        where = (node.index, node.op, node.module, node.file, node.line)
+        yield NodeCheck(*where, predicted=node.live, measured=live, workspace=facts.workspace)
 
 
 def _peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> tuple[PeakCheck, ...]:
     cold = measurement.memory.cold
     assert cold is not None
     if measurement.device.kind == "cpu":
-        requested = _requested_peaks(measurement, trace, table)
-        found = [PeakCheck("max_allocated", *requested, cold.max_allocated or 0)]
+        predicted = {"max_allocated": _requested_peaks(measurement, trace, table)}
     else:
-        with_, without, rule = _simulated(measurement, trace, table)
-        ruled = (None, None) if rule is None else (rule.peak_allocated, rule.peak_reserved)
-        found = [
-            PeakCheck(
-                "max_allocated",
-                with_.peak_allocated,
-                without.peak_allocated,
-                cold.max_allocated or 0,
-                ruled[0],
-            ),
-            PeakCheck(
-                "max_reserved",
-                with_.peak_reserved,
-                without.peak_reserved,
-                cold.max_reserved or 0,
-                ruled[1],
-            ),
-        ]
-    return tuple(peak for peak in found if peak.measured)
+        runs = _simulated(measurement, trace, table)
+        predicted = {
+            "max_allocated": [run.peak_allocated for run in runs],
+            "max_reserved": [run.peak_reserved for run in runs],
+        }
+    checks = [PeakCheck(n, getattr(cold, n) or 0, *nbytes) for n, nbytes in predicted.items()]
+    return tuple(check for check in checks if check.measured)
 
 
-def _simulated(
-    measurement: Measurement, trace: Trace, table: WorkspaceTable
-) -> tuple[Simulation, Simulation, Simulation | None]:
-    """Runs on a GPU: with the scratch that was measured, with none, and with the rule's."""
+def _simulated(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> list[Simulation]:
+    """Runs on a GPU: with the scratch that was measured, with none, and with the rule's if any."""
     flags = measurement.flags
     settings = Settings.from_environment(flags.environment)
     blas = blas_workspace(
-        measurement.device.compute_capability,
-        flags.environment.get("CUBLAS_WORKSPACE_CONFIG", ""),
+        measurement.device.compute_capability, flags.environment.get("CUBLAS_WORKSPACE_CONFIG", "")
     )
-
-    def run(known: Callable[[Node], int] | None) -> Simulation:
-        return simulate([trace], settings, workspace=known, blas_workspace=blas)
-
-    ruled = None
+    scratch: list[Callable[[Node], int] | None] = [table.at_least, None]
     if on_tensor_cores(measurement.device, flags, measurement.dtype):
-        ruled = run(tensor_core_workspaces().at_least)
-    return run(table.at_least), run(None), ruled
+        scratch.append(tensor_core_workspaces().at_least)
+    return [simulate([trace], settings, workspace=s, blas_workspace=blas) for s in scratch]
 
 
-def _requested_peaks(
-    measurement: Measurement, trace: Trace, table: WorkspaceTable
-) -> tuple[int, int]:
+def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> list[int]:
     """What the CPU's allocator has at most: it hands out what is asked, and frees as Python does.
 
     While a node runs, what lives at its end is there already, and scratch on top.
@@ -327,7 +278,7 @@ def _requested_peaks(
     idle = sum(external.info.nbytes for external in trace.inputs)
     without = max((node.live for node in trace.nodes), default=idle)
     with_ = max((node.live + table.at_least(node) for node in trace.nodes), default=idle)
-    return net + with_, net + without
+    return [net + with_, net + without]
 
 
 def workspaces(measurement: Measurement, trace: Trace) -> WorkspaceTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,7 @@ SCRATCH = "workspace.json"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in between.
-
-    Attributes:
-        partial: what was validated until then.
-    """
+    """Ctrl-C in between; `partial` is what was validated until then."""
 
     def __init__(self, partial: Validations) -> None:
         super().__init__()
@@ -58,9 +55,8 @@ def validate_all(
     except KeyboardInterrupt:
         interrupted = True
     if folder is not None and validations:
-        table = WorkspaceTable()
-        for validation in validations:
-            table = table.joined(validation.workspaces)
+        tables = (validation.workspaces for validation in validations)
+        table = reduce(WorkspaceTable.joined, tables, WorkspaceTable())
         write(table.to_json(), str(folder / SCRATCH))
     record = Validations(tuple(validations), tuple(errors))
     if interrupted:
@@ -93,11 +89,11 @@ def measured(
             raise
         except SrprofError as error:
             yield f"{call.spec} at {size}, {call.dtype}: {error}"
-            continue
-        if folder is not None:
-            name = "".join(c if c.isalnum() or c in "_-." else "_" for c in call.spec)
-            write(measurement.to_json(), str(folder / f"{name}_{size}_{call.dtype}.json"))
-        yield measurement
+        else:
+            if folder is not None:
+                name = "".join(c if c.isalnum() or c in "_-." else "_" for c in call.spec)
+                write(measurement.to_json(), str(folder / f"{name}_{size}_{call.dtype}.json"))
+            yield measurement
 
 
 def recorded(paths: Sequence[str]) -> Iterator[Measurement]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
@@ -69,7 +68,7 @@ class Planner:
         while area is not None and area >= self._least**2:
             for cut in self._cuts(area):
                 call = self._run(cut)
-                if call.peaks[self.probe.memory] <= self.budget:
+                if call.peaks[self.probe.peak.name] <= self.budget:
                     return Image(whole, False, self._tiling(cut, call))
             area = int(_SMALLER * area)
         return Image(whole, False, reason=self._too_little())
@@ -90,44 +89,39 @@ class Planner:
 
     def _largest_area(self) -> int | None:
         """Pixels of the largest square tile that may fit; None if none does."""
-        batch, channels = self.whole.shape[:2]
-        rest = self.budget - self._beside
+        least, multiple = self._least, self.locality.multiple
 
         def needs(index: int) -> float:
-            side = self._least + index * self.locality.multiple
-            return self.probe.requests((batch, channels, side, side))
+            side = least + index * multiple
+            return self.probe.requests((*self.whole.shape[:2], side, side))
 
         def pixels(index: int) -> float:
-            return float((self._least + index * self.locality.multiple) ** 2)
+            return float((least + index * multiple) ** 2)
 
-        end = max(self.height, self.width) // self.locality.multiple + 1
-        index = largest_growing(needs, rest, pixels, end)
+        end = max(self.height, self.width) // multiple + 1
+        index = largest_growing(needs, self.budget - self._beside, pixels, end)
         return None if index is None else int(pixels(index + 1)) - 1
 
-    def _cuts(self, area: int) -> Iterator[Cut]:
-        """Cuts into tiles of at most so many pixels, those that read the least first."""
-        return iter(sorted(set(self._all_cuts(area)), key=lambda cut: (cut.pixels, *cut[1:3])))
+    def _cuts(self, area: int) -> list[Cut]:
+        """Cuts into tiles of at most so many pixels, those that read the least first.
 
-    def _all_cuts(self, area: int) -> Iterator[Cut]:
-        """For each number of rows the fewest columns, with the smallest tiles for both."""
-        halo, multiple = self.locality.halo, self.locality.multiple
-        last = 0
-        for wanted in range(1, self.height + 1):
-            high = max(tile_for(self.height, wanted, halo, multiple), self._least)
-            rows = spans(self.height, high, halo, multiple)
-            if high == last:  # more rows make no tile smaller
-                continue
-            last = high
+        For each number of rows the fewest columns, with the smallest tiles for both.
+        """
+        halo, multiple, least = self.locality.halo, self.locality.multiple, self._least
+        cuts = set()
+        for count in range(1, self.height + 1):
+            high = max(tile_for(self.height, count, halo, multiple), least)
             wide = area // min(high, self.height) // multiple * multiple
-            if wide < self._least:
-                continue  # with more rows they may be wider
-            count = len(spans(self.width, wide, halo, multiple))
-            wide = max(tile_for(self.width, count, halo, multiple), self._least)
-            columns = spans(self.width, wide, halo, multiple)
-            pixels = sum(s.length for s in rows) * sum(s.length for s in columns)
-            yield Cut((high, wide), len(rows), len(columns), pixels)
-            if high == self._least:
-                return
+            if wide >= least:  # else with more rows they may be wider
+                rows = spans(self.height, high, halo, multiple)
+                columns = len(spans(self.width, wide, halo, multiple))
+                wide = max(tile_for(self.width, columns, halo, multiple), least)
+                spanned = spans(self.width, wide, halo, multiple)
+                pixels = sum(s.length for s in rows) * sum(s.length for s in spanned)
+                cuts.add(Cut((high, wide), len(rows), len(spanned), pixels))
+            if high == least:  # more rows make no tile smaller
+                break
+        return sorted(cuts, key=lambda cut: (cut.pixels, *cut[1:3]))
 
     def _run(self, cut: Cut) -> SizedCall:
         """The image's run in these tiles: peaks of the first, latency for all of them."""
@@ -137,25 +131,27 @@ class Planner:
         build = self.probe.workload.build
 
         def tiled(device: str) -> nn.Module:
-            return _Sampled(build(device), cut.tile, halo, multiple, sample)
+            network = _Sampled(build(device), cut.tile, halo, multiple)
+            network.sample = sample
+            return network
 
         call: Workload = replace(self.probe.call(self.whole.shape), build=tiled)
-        found = self.probe.record(call, self.whole.shape)
-        if found.predicted_ms is None:
-            return found
-        return replace(found, predicted_ms=found.predicted_ms * len(tiles) / len(sample))
+        record = self.probe.record(call, self.whole.shape)
+        if record.predicted_ms is None:
+            return record
+        return replace(record, predicted_ms=record.predicted_ms * len(tiles) / len(sample))
 
     def _tiling(self, cut: Cut, call: SizedCall) -> Tiling:
-        found = self.locality
+        proof = self.locality
         return Tiling(
             tile=(min(cut.tile[0], self.height), min(cut.tile[1], self.width)),
-            halo=found.halo,
-            multiple=found.multiple,
+            halo=proof.halo,
+            multiple=proof.multiple,
             rows=cut.rows,
             columns=cut.columns,
             recomputed=cut.pixels / (self.height * self.width) - 1,
-            difference=found.difference,
-            bit_equal=found.bit_equal,
+            difference=proof.difference,
+            bit_equal=proof.bit_equal,
             call=call,
         )
 
@@ -175,8 +171,8 @@ def _sample(tiles: tuple[Tile, ...]) -> tuple[Tile, ...]:
     seen: Counter[tuple[int, int]] = Counter()
     chosen = []
     for tile in tiles:
-        if seen[tile.shape] < _REPEATED:
-            seen[tile.shape] += 1
+        seen[tile.shape] += 1
+        if seen[tile.shape] <= _REPEATED:
             chosen.append(tile)
     return tuple(chosen)
 
@@ -184,17 +180,8 @@ def _sample(tiles: tuple[Tile, ...]) -> tuple[Tile, ...]:
 class _Sampled(Tiled):
     """A tiled network that runs some of its tiles only."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        tile: tuple[int, int],
-        halo: int,
-        multiple: int,
-        sample: tuple[Tile, ...],
-    ) -> None:
-        super().__init__(module, tile, halo, multiple)
-        self._sample = sample
+    sample: tuple[Tile, ...] = ()
 
     def tiles(self, height: int, width: int) -> tuple[Tile, ...]:
         """The sample, whatever the size."""
-        return self._sample
+        return self.sample

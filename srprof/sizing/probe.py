@@ -54,10 +54,8 @@ class Probe:
         """
         images = [a for a in self.workload.args if isinstance(a, TensorSpec) and len(a.shape) == 4]
         if len(images) != 1:
-            raise InputError(
-                f"fit changes the size of one image, and this call takes {len(images)}: give one "
-                "--input"
-            )
+            what = f"fit changes the size of one image, and this call takes {len(images)}"
+            raise InputError(f"{what}: give one --input")
         return images[0]
 
     def call(self, shape: Shape) -> Workload:
@@ -104,10 +102,6 @@ class Probe:
         """Bytes that never fall with the size, and are no more than `needs`."""
         return self._bytes(shape)[1]
 
-    def net(self, shape: Shape) -> int:
-        """Bytes of the network's parameters and buffers."""
-        return self.analyzed(self.trace(self.call(shape))).memory.net
-
     def _bytes(self, shape: Shape) -> tuple[float, float]:
         if shape not in self._found:
             try:
@@ -119,16 +113,6 @@ class Probe:
                 needed, least = self.peak.at(analysis).nbytes, self.peak.least
                 self._found[shape] = needed, needed if least is None else least(analysis)
         return self._found[shape]
-
-    @property
-    def memory(self) -> str:
-        """The name of the peak that is asked for."""
-        return self.peak.name
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the peak may fall while the size grows, as an allocator's does."""
-        return self.peak.least is not None
 
     def record(self, workload: Workload, shape: Shape) -> SizedCall:
         """All peaks of a call, and its latency."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from srprof._version import __version__
+from srprof.codec import Key, encode, pick
 from srprof.shown import Shown
 from srprof.tiling.sizes import SizeRule
 
@@ -26,17 +28,8 @@ class SizedCall:
 
     shape: tuple[int, ...]
     result: tuple[int, ...]
-    peaks: Mapping[str, int]
+    peaks: Annotated[Mapping[str, int], Key("peak")]
     predicted_ms: float | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
-        return {
-            "shape": list(self.shape),
-            "result": list(self.result),
-            "peak": dict(self.peaks),
-            "predicted_ms": self.predicted_ms,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +63,15 @@ class Tiling:
 
     def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
+        call = encode(self.call)
         return {
-            "tile": list(self.tile),
-            "halo": self.halo,
-            "multiple": self.multiple,
-            "rows": self.rows,
-            "columns": self.columns,
+            **pick(self, "tile halo multiple rows columns"),
             "tiles": self.count,
             "recomputed": self.recomputed,
             "max_relative_difference": self.difference,
             "bit_equal": self.bit_equal,
-            "peak": dict(self.call.peaks),
-            "predicted_ms": self.call.predicted_ms,
+            "peak": call["peak"],
+            "predicted_ms": call["predicted_ms"],
         }
 
 
@@ -102,7 +92,7 @@ class Image:
     def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return {
-            "whole": {**self.whole.to_dict(), "fits": self.whole_fits},
+            "whole": {**encode(self.whole), "fits": self.whole_fits},
             "tiled": None if self.tiled is None else self.tiled.to_dict(),
             "reason": self.reason or None,
         }
@@ -151,21 +141,15 @@ class Fit(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """The JSON object of `srprof fit --format json`."""
-        rule = self.rule
         return {
             "schema": SCHEMA,
             "srprof": __version__,
-            "model": {"spec": self.spec, "name": self.name, "scale": self.scale},
-            "dtype": self.dtype,
-            "budget": self.budget,
-            "memory": self.memory,
-            "grows": self.grows,
-            "aspect": list(self.aspect),
-            "sides": None if rule is None else {"least": rule.least, "step": rule.step},
-            "largest": self.largest.to_dict(),
-            "next": None if self.following is None else self.following.to_dict(),
+            "model": pick(self, "spec name scale"),
+            **pick(self, "dtype budget memory grows aspect"),
+            "sides": None if self.rule is None else pick(self.rule, "least step"),
+            "largest": encode(self.largest),
+            "next": encode(self.following),
             "image": None if self.image is None else self.image.to_dict(),
             "device": self.profile or None,
-            "traces": self.traces,
-            "notes": list(self.notes),
+            **pick(self, "traces notes"),
         }

@@ -11,11 +11,11 @@ from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
 from srprof.sizing.probe import Probe, Shape
 from srprof.sizing.record import Fit, Image, SizedCall
-from srprof.tiling.locality import Locality, locality
+from srprof.tiling.locality import locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace
-from srprof.words import shape_text
+from srprof.words import mib_size, shape_text
 
 #: No side and no batch is tried beyond this index.
 _END = 2**24
@@ -111,17 +111,12 @@ class Search:
             InputError: none does; what the smallest needs. Else, what the first call raises.
         """
 
-        def needs(index: int) -> float:
-            return self.probe.needs(row(index))
+        def of(count: Callable[[Shape], float]) -> Callable[[int], float]:
+            return lambda index: count(row(index))
 
-        def requests(index: int) -> float:
-            return self.probe.requests(row(index))
-
-        def area(index: int) -> float:
-            return float(prod(row(index)))
-
-        if self.probe.simulated:
-            found = largest_within(needs, requests, self.budget, area, end)
+        needs, area = of(self.probe.needs), of(prod)
+        if self.probe.peak.least is not None:  # it may fall while the size grows
+            found = largest_within(needs, of(self.probe.requests), self.budget, area, end)
         else:
             found = largest_growing(needs, self.budget, area, end)
         if found is None:
@@ -132,36 +127,33 @@ class Search:
         """The budget is below what the smallest call needs."""
         if smallest in self.probe.refused:
             return self._needs_data() or self.probe.refused[smallest]
-        net = self.probe.net(smallest)
+        trace = self.probe.trace(self.probe.call(smallest))
+        net = self.probe.analyzed(trace).memory.net
         least = f"{ceil(100 * self.probe.needs(smallest) / 2**20) / 100:.2f} MiB"
-        weights = (
-            f"below {self._name}'s weights alone, {net / 2**20:.2f} MiB"
-            if self.budget < net
-            else f"too small for {self._name}"
-        )
+        weights = f"too small for {self._name}"
+        if self.budget < net:
+            weights = f"below {self._name}'s weights alone, {mib_size(net)}"
         return InputError(
-            f"a budget of {self.budget / 2**20:.2f} MiB is {weights}: the least that is possible "
-            f"is {least} of {self.probe.memory} memory, for an input of "
-            f"{shape_text(smallest)}"
+            f"a budget of {mib_size(self.budget)} is {weights}: the least that is possible is "
+            f"{least} of {self.probe.peak.name} memory, for an input of {shape_text(smallest)}"
         )
 
     def _answer(self, grows: str, rule: SizeRule | None, row: Row, largest: int) -> Fit:
         """The largest call that fits and the one after it."""
-        workload = self.probe.workload
+        workload, after = self.probe.workload, row(largest + 1)
         following: SizedCall | None = None
         notes: tuple[str, ...] = ()
-        if (rule is None or rule.step is not None) and isfinite(self.probe.needs(row(largest + 1))):
-            following = self.probe.record_at(row(largest + 1))
-        elif row(largest + 1) in self.probe.refused:
-            size = shape_text(row(largest + 1))
-            notes = (f"nothing larger: at {size}, {self.probe.refused[row(largest + 1)]}",)
+        if (rule is None or rule.step is not None) and isfinite(self.probe.needs(after)):
+            following = self.probe.record_at(after)
+        elif after in self.probe.refused:
+            notes = (f"nothing larger: at {shape_text(after)}, {self.probe.refused[after]}",)
         return Fit(
             spec=workload.spec,
             name=workload.name,
             scale=workload.scale,
             dtype=workload.dtype,
             budget=self.budget,
-            memory=self.probe.memory,
+            memory=self.probe.peak.name,
             grows=grows,
             largest=self.probe.record_at(row(largest)),
             following=following,
@@ -184,20 +176,16 @@ class Search:
         if wrong:
             sides = ", ".join(str(rule.side(i)) for i in range(3))
             takes = f"only {rule.least}" if rule.step is None else f"{sides}, ..."
-            raise InputError(
-                f"image {image[0]}x{image[1]}: {self._name} does not take {wrong[0]} pixels, but "
-                f"{takes}; pad the image"
-            )
+            size = f"image {image[0]}x{image[1]}"
+            what = f"{self._name} does not take {wrong[0]} pixels, but {takes}"
+            raise InputError(f"{size}: {what}; pad the image")
         whole = self.probe.record_at((*self.probe.image.shape[:2], *image))
-        if whole.peaks[self.probe.memory] <= self.budget:
+        if whole.peaks[self.probe.peak.name] <= self.budget:
             return Image(whole, True)
-        return Planner(self.probe, rule, self._locality(), self.budget, whole).plan()
-
-    def _locality(self) -> Locality:
-        """The network's locality, from runs of a real instance on the CPU."""
-        workload = self.probe.workload
-        with isolated([]), workload.environment():
-            return locality(workload.build("cpu"), self.probe.image.shape[1])
+        with isolated([]), self.probe.workload.environment():
+            # from runs of a real instance on the CPU
+            local = locality(self.probe.workload.build("cpu"), self.probe.image.shape[1])
+        return Planner(self.probe, rule, local, self.budget, whole).plan()
 
 
 def _size(rule: SizeRule, index: int, aspect: tuple[int, int]) -> tuple[int, int]:
