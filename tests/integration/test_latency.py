@@ -183,7 +183,7 @@ def test_a_device_that_must_be_calibrated_says_how(capsys):
         ("bandwidth = 300", "", "bandwidth"),
         ("bandwidth = 300", "bandwidth = -3", "bandwidth"),
         ("bandwidth = 300", "bandwith = 300", "did you mean bandwidth?"),
-        ("float32 = 5.0", "float23 = 5.0", "did you mean peak.float32?"),
+        ("float32 = 5.0", "float23 = 5.0", "did you mean float32?"),
         ("float32 = 5.0", 'float32 = "fast"', "peak.float32"),
         ("sms = 20", "sms = 2.5", "sms"),
         ("[peak]", "[peak", "not valid TOML"),
