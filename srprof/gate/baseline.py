@@ -82,7 +82,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Entry:
-    """What was run, without what is as by default; figures in the smallest unit of each; why."""
+    """What was run, but for defaults; its figures in their smallest unit; what explains them."""
 
     settings: Mapping[str, object]
     metrics: Mapping[str, int]

@@ -67,11 +67,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One metric of a check; values in the smallest unit, None where there is none.
-
-    Attributes:
-        allowed: growth that passes. compared: the baseline's value may be compared with.
-    """
+    """One metric of a check in its smallest unit; `compared` if the baseline's value may be."""
 
     metric: str
     baseline: int | None

@@ -30,12 +30,7 @@ _FAR = 1.8
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A bubble: milliseconds, MiB and parameters.
-
-    Attributes:
-        faint: it is one of the others, whose names are not shown.
-        place: where its name stands, in the words of `PLACES`.
-    """
+    """A bubble: ms, MiB, parameters. A faint one has no name; else it stands at one of `PLACES`."""
 
     name: str
     x: float

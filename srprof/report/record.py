@@ -94,12 +94,7 @@ class DeviceTimes:
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model at an input.
-
-    Attributes:
-        map: bytes of one of the paper's feature maps. published: figures by measure.
-        held, nodes: of a model whose nodes are shown.
-    """
+    """A model at an input; `map` is a feature map in bytes, `published` has figures by measure."""
 
     name: str
     spec: str
