@@ -86,9 +86,7 @@ def load_table(kind: type[T], path: str | Path, source: str) -> T:
 class RecordFile(Generic[T]):
     """A kind of JSON file that srprof writes and reads again: a dataclass under a heading.
 
-    Attributes:
-        cls: of the record. kind, schema: as the heading says them. again: what makes another
-            one, "measure again". command: that writes one.
+    `kind` and `schema` stand in that; `again` makes another, "measure again", by `command`.
     """
 
     cls: type[T]

@@ -200,11 +200,8 @@ def describe(row: Row) -> str:
 def check(config: Config, partial: bool = False) -> Report:
     """Run every check and judge it; a model that does not run is a failed check.
 
-    Args:
-        partial: what a baseline of another environment leaves out is no failure.
-
-    Raises:
-        InputError: the baseline that there is to be is missing or damaged.
+    If `partial`, what a baseline of another environment leaves out is no failure. An InputError if
+    the baseline that there is to be is missing or damaged.
     """
     baseline = None if config.baseline is None else baselines.load(config.baseline)
     observed = observe_all(config)

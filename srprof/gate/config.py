@@ -73,10 +73,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Check:
-    """One model with what is asked of it.
+    """One model with what is asked of it, by the name of its baseline entry.
 
     Attributes:
-        name: of its baseline entry. settings: what is run.
         limits: the most that a metric may be, by its name, in the smallest unit of its kind.
         growth: what each metric may grow against the baseline.
         metrics: those that are compared with the baseline.

@@ -77,9 +77,8 @@ class Rows:
 class DeviceTimes:
     """A model's predicted latency on a device; by node and by module where nodes are shown.
 
-    Attributes:
-        peaks: the roofs, operations per second by what limits them. bandwidths: in bytes.
-        modules: ms by module and family of operations.
+    `peaks` are the roofs in operations per second by what limits them, `bandwidths` in bytes, and
+    `modules` has ms by module and family of operations.
     """
 
     device: str
