@@ -148,9 +148,10 @@ class _Writer:
             self._check_bound(part, after or self.first, self.first)
             plain = after is not None or isinstance(part, _AS_THEY_ARE)
             fresh.append("" if plain else self._free(f"{total}_part{index}"))
-        let_go, places = self._let_go(afters, fresh), [after and after.place for after in afters]
-        columns = (map(place_of, self.parts), self._channels(), places, fresh, map(tuple, let_go))
-        return tuple(Part(*row) for row in zip(*columns, strict=True))
+        let_go = map(tuple, self._let_go(afters, fresh))
+        behind = [None if after is None else after.place for after in afters]
+        channels, places = self._channels(), map(place_of, self.parts)
+        return tuple(map(Part, places, channels, behind, fresh, let_go))
 
     def _afters(self, cat: int, call: int) -> list[Statement | None]:
         """For each part the statement behind which it is convolved; None: where they are joined."""

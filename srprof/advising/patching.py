@@ -105,8 +105,9 @@ def unified_diff(changes: list[Patch]) -> str:
 def _one_diff(patch: Patch) -> str:
     encoding = tokenize.detect_encoding(io.BytesIO(patch.before).readline)[0]
     texts = (io.StringIO(t.decode(encoding), newline="") for t in (patch.before, patch.after))
+    before, after = map(list, texts)
     name = short_path(patch.file).lstrip(os.sep)
-    rows = difflib.unified_diff(*map(list, texts), f"a/{name}", f"b/{name}")
+    rows = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
     return "".join(r if r.endswith("\n") else f"{r}\n\\ No newline at end of file\n" for r in rows)
 
 

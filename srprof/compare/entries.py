@@ -113,7 +113,8 @@ def predicted(model: Model, profile: Profile, memory: str) -> Entry:
     psnr = _published_psnr(model)
     if psnr is not None:
         cells["psnr_dB"] = psnr
-    return Entry(model.name, cells, peaks=peaks)
+    ordered = {name: cells[name] for name in METRICS if name in cells}
+    return Entry(model.name, ordered, peaks=peaks)
 
 
 def _shape(model: Model, what: str) -> str:
