@@ -64,7 +64,7 @@ def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], 
 
 def _frames(numbers: Mapping[int, int]) -> Iterator[Frame]:
     """The user's frames on the stack, from the outermost."""
-    frames = list(stack())
+    frames = list(stack())[1:]  # without this one, which would keep itself and all others alive
     for frame, inner in zip(reversed(frames), [*reversed(frames[:-1]), None], strict=True):
         code = frame.f_code
         if is_user_file(code.co_filename):
