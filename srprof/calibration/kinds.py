@@ -185,5 +185,8 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
 
 def _tf32_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """With TF32, which torch leaves off unless it is asked."""
-    with replaced([(torch.backends.cuda.matmul, "allow_tf32", True)]):
+    # torch from 2.9 on cannot take allow_tf32 back to where nobody had set it
+    newer = hasattr(torch.backends, "fp32_precision")
+    flag: tuple[str, object] = ("fp32_precision", "tf32") if newer else ("allow_tf32", True)
+    with replaced([(torch.backends.cuda.matmul, *flag)]):
         return torch.mm(left, right)

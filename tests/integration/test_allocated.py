@@ -122,7 +122,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> 
 def test_complaints(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert "nowhere" in complaint(capsys, "fmen_s", "--protocol", "ntire", "--sizes", "nowhere")
     assert "give both" in complaint(capsys, "fmen_s", "--sizes", "nowhere")
-    assert "repeat 0" in complaint(capsys, "fmen_s", "--repeat", "0")
+    assert "--repeat: '0'" in complaint(capsys, "fmen_s", "--repeat", "0")
     assert "max_split_size_mb" in complaint(capsys, "fmen_s", "--alloc-conf", "max_split:3")
     small = tmp_path / "sizes.txt"
     small.write_text("8x8\n")  # too small for the 7x7 pooling behind a strided convolution

@@ -74,7 +74,8 @@ def read(*arguments: str, code: int = 0):
 
 
 @pytest.mark.parametrize("form", [name for name in EVERY if name != "csv"])  # csv is of the nodes
-def test_analyze(form: str):
+def test_analyze(form: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal folds the words
     text = printed("analyze", NET, "--input", "96x96", "--format", form)
     assert mib(expected("96x96")) in text
     assert "what a made-up compiler needs" in text

@@ -208,7 +208,7 @@ def test_a_profile_with_tensor_cores_has_their_defaults():
     mine = parse_profile("mine", own, "mine")
     assert mine.tensor == h100.tensor
     assert mine.wave == pytest.approx(7 * US)
-    with pytest.raises(InputError, match="unknown device 'tensor_cores'"):
+    with pytest.raises(InputError, match="unknown profile 'tensor_cores'"):
         load_profile("tensor_cores")
 
 
