@@ -194,7 +194,7 @@ class Diff:
         return next(peak for peak in self.peaks if peak.change.name == name)
 
 
-class Step(NamedTuple):
+class ReferencedNode(NamedTuple):
     """A node of a run, and the bytes referenced at its end."""
 
     place: Place
@@ -217,7 +217,7 @@ class Sketch:
     peaks: Mapping[str, int]
     peak_places: Mapping[str, Place]
     live: tuple[Live, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ReferencedNode, ...]
     counts: Mapping[str, int]
 
 
@@ -233,7 +233,9 @@ def sketch(record: AnalysisRecord) -> Sketch:
         peaks=memory.peak,
         peak_places={name: _place(node) for name, node in nodes.items() if node is not None},
         live=tuple(_live(item, record) for item in live),
-        steps=tuple(Step(_place(node), memory.net + node.referenced) for node in record.nodes),
+        steps=tuple(
+            ReferencedNode(_place(node), memory.net + node.referenced) for node in record.nodes
+        ),
         counts={f.name: int(f.of(record) or 0) for f in figures.counts()},
     )
 
@@ -302,7 +304,7 @@ def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[Tens
 
 
 def _step_changes(
-    before: Sequence[Step], after: Sequence[Step]
+    before: Sequence[ReferencedNode], after: Sequence[ReferencedNode]
 ) -> tuple[tuple[NodeChange, ...], int]:
     """Align the runs by op and module, and compare the bytes referenced at each node's end."""
     keys = [[(step.place.op, step.place.module) for step in steps] for steps in (before, after)]

@@ -195,9 +195,9 @@ def validate(measurement: Measurement, trace: Trace, tolerance: float = 0.01) ->
 
 
 def _missing(
-    where: str, calls: Sequence[Node | NodeFacts], found: Sequence[Node | NodeFacts]
+    where: str, calls: Sequence[Node | NodeFacts], paired: Sequence[Node | NodeFacts]
 ) -> Iterator[str]:
-    indices = {call.index for call in found}
+    indices = {call.index for call in paired}
     for call in calls:
         # torch's own batch norm has an empty tensor where cuDNN's has none
         holds_nothing = call.op == "empty" and tuple(call.shape) == (0,)
