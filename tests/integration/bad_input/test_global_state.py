@@ -123,7 +123,8 @@ def setting(request: pytest.FixtureRequest) -> Iterator[Setting]:
     torch.set_grad_enabled(True)
     torch.autograd.set_detect_anomaly(False)
     torch.use_deterministic_algorithms(False)
-    torch.set_float32_matmul_precision("highest")
+    if torch.get_float32_matmul_precision() != "highest":  # else it would count as set
+        torch.set_float32_matmul_precision("highest")
     backends.benchmark, backends.deterministic, backends.enabled, backends.allow_tf32 = flags
     torch.set_num_threads(before[0])
     sys.setrecursionlimit(before[1])
