@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from srprof.words import mib_size
+
 
 class SrprofError(Exception):
     """Base of every error that srprof raises on purpose."""
@@ -83,13 +85,12 @@ class OutOfDeviceMemoryError(SrprofError):
         image: int | None = None,
         node: int | None = None,
     ) -> None:
-        mib = 2**20
         where = "" if image is None else f"image {image}, "
         where += "" if node is None else f"node {node}, "
         super().__init__(
-            f"{where}out of device memory: {requested / mib:.2f} MiB requested, "
-            f"{allocated / mib:.2f} MiB allocated and {reserved / mib:.2f} MiB reserved of "
-            f"{capacity / mib:.2f} MiB; give a smaller input or more memory"
+            f"{where}out of device memory: {mib_size(requested)} requested, "
+            f"{mib_size(allocated)} allocated and {mib_size(reserved)} reserved of "
+            f"{mib_size(capacity)}; give a smaller input or more memory"
         )
         self.requested, self.allocated = requested, allocated
         self.reserved, self.capacity = reserved, capacity

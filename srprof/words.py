@@ -22,6 +22,11 @@ def mib_size(nbytes: float) -> str:
     return f"{mib(nbytes)} MiB"
 
 
+def least_size(nbytes: int) -> str:
+    """The same rounded up, so that what is said is enough."""
+    return f"{-(-nbytes * 100 // MIB) / 100:.2f} MiB"
+
+
 def signed_size(nbytes: int) -> str:
     """`+49.61 MiB`; bytes where MiB would show nothing."""
     if nbytes and abs(nbytes) < MIB / 200:

@@ -20,6 +20,7 @@ from srprof.inputs import TensorSpec
 from srprof.measuring.statistics import Summary, summarize
 from srprof.records import External, Node, Trace
 from srprof.shown import Shown
+from srprof.words import mib_size
 
 #: Version of the JSON object. Fields may be added within one; see `codec`.
 SCHEMA = 1
@@ -275,7 +276,7 @@ class Measurement(Shown):
 
     def __repr__(self) -> str:
         nbytes = self.memory.cold.max_allocated if self.memory.cold else None
-        peak = "peak unknown" if nbytes is None else f"{nbytes / 2**20:.2f} MiB"
+        peak = "peak unknown" if nbytes is None else mib_size(nbytes)
         time = f"{self.latency.value_ms:.3g} ms" if self.latency else "not timed"
         return f"<Measurement of {self.name} on {self.device.name}: {peak}, {time}>"
 

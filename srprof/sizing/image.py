@@ -18,6 +18,7 @@ from srprof.tiling.grid import Tile, grid, least_tile, spans, tile_for
 from srprof.tiling.locality import Locality
 from srprof.tiling.sizes import SizeRule
 from srprof.tiling.tiled import Tiled
+from srprof.words import least_size
 from srprof.workload import Workload
 
 #: Tiles of one shape that are traced; the others repeat them.
@@ -159,10 +160,9 @@ class Planner:
         least = self._least
         shape = (*self.whole.shape[:2], min(least, self.height), min(least, self.width))
         needed = self._beside + self.probe.needs(shape)
-        mib = -(-needed * 100 // 2**20) / 100
         return (
             f"not even tiles of {shape[2]}x{shape[3]} with a halo of {self.locality.halo} fit: "
-            f"they need about {mib:.2f} MiB, image and result included"
+            f"they need about {least_size(needed)}, image and result included"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil, isfinite, prod
+from math import isfinite, prod
 
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
@@ -15,7 +15,7 @@ from srprof.tiling.locality import locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace
-from srprof.words import mib_size, shape_text
+from srprof.words import least_size, mib_size, shape_text
 
 #: No side and no batch is tried beyond this index.
 _END = 2**24
@@ -129,7 +129,7 @@ class Search:
             return self._needs_data() or self.probe.refused[smallest]
         trace = self.probe.trace(self.probe.call(smallest))
         net = self.probe.analyzed(trace).memory.net
-        least = f"{ceil(100 * self.probe.needs(smallest) / 2**20) / 100:.2f} MiB"
+        least = least_size(self.probe.needs(smallest))
         weights = f"too small for {self._name}"
         if self.budget < net:
             weights = f"below {self._name}'s weights alone, {mib_size(net)}"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "srprof"
 #: The floors, from the ground up. A part imports its own floor's earlier parts and those below it.
 FLOORS = (
     # leaves
-    "_version errors words paths output progress shown records codec rules files quantities blame",
+    "_version words errors paths output progress shown records codec rules files quantities blame",
     "inputs call protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures",
