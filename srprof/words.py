@@ -22,7 +22,7 @@ def mib_size(nbytes: float) -> str:
     return f"{mib(nbytes)} MiB"
 
 
-def least_size(nbytes: int) -> str:
+def least_size(nbytes: float) -> str:
     """The same rounded up, so that what is said is enough."""
     return f"{-(-nbytes * 100 // MIB) / 100:.2f} MiB"
 
