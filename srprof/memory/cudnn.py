@@ -1,34 +1,61 @@
-"""Scratch that cuDNN takes in a convolution on tensor cores, by a rule. Pure; no torch.
+"""Scratch that cuDNN takes in a convolution on tensor cores. Pure; no torch.
 
 cuDNN's kernels for tensor cores compute in NHWC. Given NCHW, it copies the input, the weights and
-the output, with channels filled up to what the tensor cores read at once; the copies are scratch
-of the call. This is what an H100 took (torch 2.11, cuDNN 9.19, `benchmarks/records/nvidia-h100`),
-to the byte in most convolutions; where a heuristic of cuDNN's picks another algorithm there, the
-rule says too much or, for transposed convolutions to one channel, nothing. docs/validation.md has
-the peaks. Without tensor cores (a GPU before Volta; float32 without TF32) none of it is taken.
+the output; the copies are scratch of the call. Which maps it copies, and whether their channels
+are filled up to 16 bytes' worth, its heuristics decide by dtype, kernel, widths and size. So that
+is looked up in what an H200 took (torch 2.11, cuDNN 9.19; `data/cudnn_copies.json`, made by
+`python benchmarks/copies_table.py`): what was done for the nearest widths and size is done for
+this convolution. Groups of channels and transposed convolutions follow rules of their own.
+docs/validation.md has what this gives for peaks. Without tensor cores (a GPU before Volta;
+float32 without TF32) none of it is taken.
 """
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import log, prod
+from pathlib import Path
 
+from srprof.codec import decode
+from srprof.files import read_json
 from srprof.ops import FEWEST_IN_TENSOR_CORES, row, transposed_and_groups
 from srprof.records import Node, TensorInfo
 
 #: What a user gives for a table of workspaces to have this rule.
 TENSOR_CORES = "tensor-cores"
-SOURCE = "cuDNN's copies for tensor cores, by a rule"
+SOURCE = "cuDNN's copies for tensor cores, as an H200 made them"
+TABLE = Path(__file__).parents[1] / "data" / "cudnn_copies.json"
 
 #: Bytes of an element, and channels to whose multiple maps are filled up: 16 bytes' worth.
-_DTYPES = {"float32": (4, 4), "float16": (2, 8), "bfloat16": (2, 8)}
+FILLED = {"float32": (4, 4), "float16": (2, 8), "bfloat16": (2, 8)}
 #: The most by which the three copies are aligned.
 _ALIGNMENT = 147
 #: Elements above which a 1x1 convolution, else a matrix product in place, is computed by copies.
 _MOST_ELEMENTS = 2**31 - 1
+#: A measured convolution's distance from another: for widths of another alignment, for a width
+#: twice as large, for maps of four times the pixels.
+_OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 2.0, 3.0, 2.0
+
+
+@dataclass(frozen=True)
+class CopiesTable:
+    """What cuDNN copied in 2-d convolutions of stride 1, as measured on one GPU.
+
+    Attributes:
+        source: the device and versions.
+        copies: by `dtype kernel pixels` and what was done, pairs of input and output channels.
+            What was done is a letter for the input and one for the output: `-` it was read where
+            it was, `c` it was copied, `f` it was copied with its channels filled up.
+    """
+
+    source: str
+    copies: Mapping[str, Mapping[str, str]]
 
 
 def copied_for_tensor_cores(node: Node) -> int | None:
-    """Bytes of scratch of a convolution on tensor cores; None where the rule does not know.
+    """Bytes of scratch of a convolution on tensor cores; None where nothing is known.
 
     A node that is no convolution is not known either.
     """
@@ -36,29 +63,101 @@ def copied_for_tensor_cores(node: Node) -> int | None:
         return None
     image, weight, *_ = node.inputs
     transposed, groups = transposed_and_groups(node)
-    if len(image.shape) != 4 or image.dtype not in _DTYPES or groups != 1:
+    if len(image.shape) != 4 or image.dtype not in FILLED:
         return None
-    if transposed and node.shape[1] < FEWEST_IN_TENSOR_CORES:
-        return None
-    in_place = prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS
-    if image.shape[1] < FEWEST_IN_TENSOR_CORES or in_place:
+    if groups != 1:
+        return None if transposed else _copies_of_groups(image, weight, node.outputs[0], groups)
+    if transposed:
+        return _copies_of_transposed(image, weight, node.outputs[0])
+    if prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS:
         return 0
-    maps = _copy(image) + _copy(node.outputs[0])
+    pixels = node.shape[0] * prod(node.shape[2:])
+    kernel = round(prod(weight.shape[2:]) ** 0.5)
+    done = copies_made(image.dtype, kernel, weight.shape[1], weight.shape[0], pixels)
+    maps = _copy(image, done[0]) + _copy(node.outputs[0], done[1])
     return maps + _copy_of_weights(weight) + _ALIGNMENT if maps else 0
 
 
-def _copy(maps: TensorInfo) -> int:
-    """Bytes of these maps in NHWC; 0 if they are just so already."""
-    size, multiple = _DTYPES[maps.dtype]
-    batch, channels, *sides = maps.shape
-    if channels == 1 or (channels % multiple == 0 and maps.strides[1:2] == (1,)):
+@cache
+def copies_made(dtype: str, kernel: int, inputs: int, outputs: int, pixels: int) -> str:
+    """What cuDNN copies, in the letters of `CopiesTable`, as for the nearest one measured."""
+    dtype = "float32" if dtype == "float32" else "float16"
+    table = _table()[dtype]
+    nearest = min(table, key=lambda side: abs(side - kernel))
+    multiple = FILLED[dtype][1]
+
+    def distance(measured: tuple[int, int, int, str]) -> float:
+        *widths, size, _ = measured
+        far = abs(log(size / pixels, 4)) * _FOUR_TIMES_LARGER
+        for width, wanted in zip(widths, (inputs, outputs), strict=True):
+            far += abs(log(width / wanted, 2)) * _TWICE_AS_WIDE
+            far += (_alignment(width, multiple) != _alignment(wanted, multiple)) * _OTHER_ALIGNMENT
+        return far
+
+    return min(table[nearest], key=distance)[-1]
+
+
+@cache
+def _table() -> Mapping[str, Mapping[int, list[tuple[int, int, int, str]]]]:
+    """By dtype and kernel: input channels, output channels, pixels, and what was copied."""
+    rows: dict[str, dict[int, list[tuple[int, int, int, str]]]] = {}
+    table = decode(CopiesTable, read_json(TABLE))
+    for key, entries in table.copies.items():
+        dtype, kernel, pixels = key.split()
+        found = rows.setdefault(dtype, {}).setdefault(int(kernel), [])
+        for done, pairs in entries.items():
+            for pair in pairs.split():
+                inputs, outputs = map(int, pair.split("-"))
+                found.append((inputs, outputs, int(pixels), done))
+    return rows
+
+
+def _alignment(channels: int, multiple: int) -> int:
+    """The power of two, up to a whole reading of the tensor cores, that divides the channels."""
+    return min(channels & -channels, multiple)
+
+
+def _copies_of_groups(
+    image: TensorInfo, weight: TensorInfo, result: TensorInfo, groups: int
+) -> int | None:
+    """Both maps are copied, with each group's channels filled up to a power of two."""
+    each = image.shape[1] // groups
+    if each == 1:  # depthwise: its kernels read NCHW
         return 0
-    return size * batch * _filled(channels, multiple) * prod(sides)
+    size, _ = FILLED[image.dtype]
+    channels = (groups * (1 << (n // groups - 1).bit_length()) for n in (each * groups, result.shape[1]))
+    maps = sum(
+        size * info.shape[0] * filled * prod(info.shape[2:])
+        for filled, info in zip(channels, (image, result), strict=True)
+    )
+    return maps + size * prod(weight.shape) + _ALIGNMENT
+
+
+def _copies_of_transposed(image: TensorInfo, weight: TensorInfo, result: TensorInfo) -> int | None:
+    """As for others of enough channels; in half precision to few channels the sums are float32."""
+    channels = result.shape[1]
+    if channels < FEWEST_IN_TENSOR_CORES and image.dtype == "float32":
+        return None
+    sums = 0
+    if channels < FEWEST_IN_TENSOR_CORES:
+        sums = 4 * result.shape[0] * prod(result.shape[1:])
+    maps = _copy(image, "f") + _copy(result, "f")
+    return maps + sums + _copy_of_weights(weight) + _ALIGNMENT if maps else 0
+
+
+def _copy(maps: TensorInfo, done: str) -> int:
+    """Bytes of these maps in NHWC; 0 if they are just so already, or are read where they are."""
+    size, multiple = FILLED[maps.dtype]
+    batch, channels, *sides = maps.shape
+    ready = channels % multiple == 0 and maps.strides[1:2] == (1,)
+    if done == "-" or channels == 1 or ready:
+        return 0
+    return size * batch * (_filled(channels, multiple) if done == "f" else channels) * prod(sides)
 
 
 def _copy_of_weights(weight: TensorInfo) -> int:
     """Those of 1x1 are the same in both formats."""
-    size, multiple = _DTYPES[weight.dtype]
+    size, multiple = FILLED[weight.dtype]
     *channels, height, width = weight.shape
     if height == width == 1:
         return 0
@@ -66,5 +165,4 @@ def _copy_of_weights(weight: TensorInfo) -> int:
 
 
 def _filled(channels: int, multiple: int) -> int:
-    """Fewer channels than are read at once stay as they are."""
-    return channels if channels < multiple else -(-channels // multiple) * multiple
+    return -(-channels // multiple) * multiple
