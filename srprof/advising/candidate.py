@@ -35,9 +35,9 @@ Holders = Mapping[int, Sequence[Holder]]
 Look = Callable[[int], Holders]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """An edit.
+    """An edit; each is equal to itself only, so that what a set of them gives is found at once.
 
     Attributes:
         rewrite: what it writes in the source; edit: what that does to a record.

@@ -19,7 +19,7 @@ from srprof.advising.rewrite import (
 )
 from srprof.advising.source import (
     Function,
-    LastUse,
+    Located,
     Place,
     Statement,
     assigned_whole,
@@ -27,7 +27,7 @@ from srprof.advising.source import (
     last_use,
     movable,
 )
-from srprof.advising.splitting import Split, is_fusion
+from srprof.advising.splitting import Split, is_fusion, lets_go
 from srprof.memory.model import alive_at, part_of
 from srprof.records import Frame
 
@@ -132,7 +132,7 @@ def _let_go(
     return tuple(dict.fromkeys(alone))
 
 
-def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:
+def _latest(uses: Sequence[Located | None]) -> Located | None:
     """The last of several last uses, if they are in one block."""
     found = [use for use in uses if use is not None]
     if not found or len(found) < len(uses) or any(u.block != found[0].block for u in found):
@@ -159,13 +159,7 @@ def _siblings(base: Replay, storage: int, call: int) -> list[tuple[int, int]]:
                 like.setdefault(frame.call, []).append(index)
     turn = like[call].index(storage)
     found = [(made[turn], owner) for owner, made in like.items() if turn < len(made)]
-    return [(s, owner) for s, owner in found if _dies_within(base, s, owner)]
-
-
-def _dies_within(base: Replay, storage: int, call: int) -> bool:
-    """Whether nothing holds it when the call has ended."""
-    found = base.trace.storages[storage]
-    return not (found.returned or found.cached) and found.death <= base.spans[call][1]
+    return [(s, owner) for s, owner in found if lets_go(base, s, owner)]
 
 
 def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...], ...] | None:
@@ -262,7 +256,7 @@ def _splits(
         function = functions(frame)
         if function is None or not _lives_at(current, fusions, peak):
             continue
-        statements = function.plain_statements()
+        statements = tuple(found.statement for found in function.simple_statements())
         holding = next((s for s in statements if s.holds(user.line)), None)
         name = "" if holding is None else assigned_whole(holding, user.place)
         others = (f[-1] if f else user for i, f in enumerate(base.frames) if i != convolution)

@@ -6,14 +6,13 @@ legal at one of them there is no new record. Pure functions; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, Protocol
 
 from srprof.advising.source import Place, Statement, within
-from srprof.memory.model import last_needed
+from srprof.memory.model import last_needed, of_the_run, totals
 from srprof.records import Frame, Node, TensorInfo, TensorRef, Trace
 
 
@@ -115,7 +114,6 @@ class Release:
     part: Place | None = None
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         values = set(replay.bound)
         storages = list(replay.trace.storages)
         for index, call in self.storages:
@@ -176,7 +174,6 @@ class InPlace:
     operand: int
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         for origin in self.nodes:
             index = replay.by_origin.get(origin)
             if index is None or not can_write_into(replay.trace, index, self.operand):
@@ -262,7 +259,6 @@ class Move:
     forward: bool
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         before = replay
         for call in self.calls:
             moved = _nodes_of(replay, call, (self.moved,))
@@ -340,13 +336,7 @@ def _renumber(value: Any, new: Mapping[int, int]) -> Any:
 def settled(replay: Replay) -> Trace:
     """The record with the live bytes of each node as its storages now say."""
     trace = replay.trace
-    changes = [0] * (len(trace.nodes) + 1)
-    for storage in trace.storages:
-        if not (storage.resident or storage.host):
-            start, stop = max(storage.birth, 0), min(storage.death, len(trace.nodes))
-            if start < stop:
-                changes[start] += storage.nbytes
-                changes[stop] -= storage.nbytes
-    levels: Iterator[int] = accumulate(changes)
-    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=False))
+    spans = ((s.birth, s.death, s.nbytes) for s in filter(of_the_run, trace.storages))
+    levels = totals(spans, len(trace.nodes))
+    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=True))
     return replace(trace, nodes=nodes)

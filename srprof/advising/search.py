@@ -45,28 +45,25 @@ class Search:
     base: Replay
     levels: Levels
     stopped_at: tuple[Replay, int] | None = None
-    _known: dict[tuple[int, ...], Replay | None] = field(default_factory=dict)
-    _outcomes: dict[tuple[int, ...], Outcome | None] = field(default_factory=dict)
-    _kept: list[Candidate] = field(default_factory=list)
+    _known: dict[tuple[Candidate, ...], Replay | None] = field(default_factory=dict)
+    _outcomes: dict[frozenset[Candidate], Outcome | None] = field(default_factory=dict)
 
     def replay(self, chosen: Sequence[Candidate]) -> Replay | None:
         """The record with these edits, None if they are not legal together."""
         ordered = sorted(chosen, key=lambda candidate: STAGES[candidate.kind])
-        return None if _overlap(chosen) else self._made(ordered)
+        return None if _overlap(chosen) else self._made(tuple(ordered))
 
-    def _made(self, ordered: Sequence[Candidate]) -> Replay | None:
+    def _made(self, ordered: tuple[Candidate, ...]) -> Replay | None:
         if not ordered:
             return self.base
-        key = tuple(map(id, ordered))
-        if key not in self._known:
+        if ordered not in self._known:
             before = self._made(ordered[:-1])
-            self._known[key] = None if before is None else ordered[-1].edit.apply(before)
-            self._kept.extend(ordered)  # so that no other object gets its id
-        return self._known[key]
+            self._known[ordered] = None if before is None else ordered[-1].edit.apply(before)
+        return self._known[ordered]
 
     def outcome(self, chosen: Sequence[Candidate]) -> Outcome | None:
         """The peak with these edits, None if they are not legal together."""
-        key = tuple(sorted(map(id, chosen)))
+        key = frozenset(chosen)
         if key not in self._outcomes:
             replay = self.replay(chosen)
             self._outcomes[key] = None if replay is None else self.measure(replay)
@@ -99,7 +96,7 @@ class Search:
                     found = pair
             if found is None:
                 self.stopped_at = replay, now.node
-                return self.without_needless(chosen)
+                return self._in_turn(chosen, now.nbytes) or []
             chosen += found[1]
 
     def _best(
@@ -126,18 +123,6 @@ class Search:
             if best is None or key < best[0]:
                 best = key, [*first, candidate]
         return best, neutral
-
-    def without_needless(self, chosen: Sequence[Candidate]) -> list[Candidate]:
-        """The edits without those that the rest do as well without."""
-        goal = self.outcome(chosen)
-        if goal is None:
-            return list(chosen)
-        kept: list[Candidate] = []
-        for step in self.in_order(chosen):  # what is left then is of use only to itself
-            if (self.outcome(kept) or goal).nbytes <= goal.nbytes:
-                break
-            kept.append(step.candidate)
-        return self._trimmed(kept, goal.nbytes)
 
     def in_order(self, chosen: Sequence[Candidate]) -> list[Suggestion]:
         """The edits by what each saves when those before it are made, the largest first."""
