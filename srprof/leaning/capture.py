@@ -192,13 +192,10 @@ def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
     guards = getattr(exported, "_guards_code", None)
     if guards is None and first:
         raise RefusedError("this torch does not tell for which sizes an exported graph holds")
-    return (*conditions, *(_in_names(guard) for guard in guards or ()))
-
-
-def _in_names(guard: str) -> str:
-    """`L['x'].size()[2]` as `x.size(2)`."""
-    named = re.sub(r"L\['(\w+)'\]", r"\1", guard)
-    return re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named)
+    for guard in guards or ():  # `L['x'].size()[2]` is `x.size(2)` in a plan
+        named = re.sub(r"L\['(\w+)'\]", r"\1", guard)
+        conditions.append(re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named))
+    return tuple(conditions)
 
 
 def _check_kept(node: FxNode, devices: set[str]) -> None:

@@ -42,13 +42,14 @@ class GraphCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Liveness:
-    """A program, and the graph's nodes that its steps are.
+    """A graph as a program, and the nodes that its steps are.
 
     Attributes:
         nodes: of each step.
         in_place: for each step, by the storage that it could write into, how.
     """
 
+    graph: Graph
     program: Program
     nodes: tuple[FxNode, ...]
     in_place: tuple[dict[int, GraphCall], ...]
@@ -110,7 +111,7 @@ class _Reader:
             for step in self.steps
         )
         program = Program(steps, tuple(self.sizes), given, given | pinned)
-        return Liveness(program, tuple(nodes), tuple(self.in_place))
+        return Liveness(self.graph, program, tuple(nodes), tuple(self.in_place))
 
     def _put(self, node: FxNode, value: Any) -> tuple[int, ...]:
         """Remember a value; gives the storages that are new with it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,18 +70,13 @@ def configurations(
     if count > MOST_CONFIGURATIONS:
         what = f"the grid has {count:,} configurations"
         raise InputError(f"{what}; at most {MOST_CONFIGURATIONS:,} are swept")
-    return tuple(_points(spec, inputs, arguments))
-
-
-def _points(
-    spec: Spec, inputs: Sequence[str], arguments: Mapping[str, Sequence[Any]]
-) -> Iterator[Configuration]:
     sizes = [(text, parse_size(text, spec.channels)) for text in inputs]
+    points = []
     for values in product(*arguments.values()):
         chosen = tuple(zip(arguments, values, strict=True))
         text = spec.with_arguments(chosen)
-        for size, shape in sizes:
-            yield Configuration(text, shape, chosen, size)
+        points += [Configuration(text, shape, chosen, size) for size, shape in sizes]
+    return tuple(points)
 
 
 def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:

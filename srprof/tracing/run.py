@@ -15,6 +15,7 @@ from torch import nn
 
 from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
+from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
@@ -310,9 +311,9 @@ def _trace_of(
             f"tensors of {host} bytes in total were made in main memory during the run; they are "
             "not counted"
         )
-    return Trace(
-        name=workload.name,
-        spec=workload.spec,
+    return made_of(
+        Trace,
+        workload,
         device=device,
         torch_version=str(torch.__version__),
         nodes=tuple(recorder.nodes),
@@ -321,8 +322,6 @@ def _trace_of(
         calls=tuple(recorder.calls),
         result=result,
         parameters=sum(p.numel() for p in model.parameters()),
-        scale=workload.scale,
-        width=workload.width,
         carried=recorder.ledger.carried,
         notes=tuple(notes),
     )
