@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from srprof import spec
 from srprof.advising.candidate import Candidate, Holder
 from srprof.advising.candidates import candidates
-from srprof.advising.constructors import constructed
+from srprof.advising.elementwise import constructed
 from srprof.advising.record import Advice
 from srprof.advising.replay import Replay, settled
 from srprof.advising.rewrite import Construct

@@ -70,7 +70,6 @@ class Search:
         return self._outcomes[key]
 
     def measure(self, replay: Replay) -> Outcome:
-        """The peak of a record."""
         levels = self.levels(settled(replay))
         most = max(levels, default=0)
         first = next((i for i, level in enumerate(levels) if level == most), -1)

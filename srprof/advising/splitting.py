@@ -123,7 +123,6 @@ class _Rebuilding:
         self.at = {s: i for i, s in enumerate(self.sequence) if not isinstance(s, int)}
 
     def result(self) -> Replay:
-        """The new record."""
         trace = self.replay.trace
         born = self.at["convolution", self.first]
         new_refs = {**self.new, self.convolution: born}

@@ -79,15 +79,11 @@ class _Writer:
 
     def _last_uses(self, order: list[FxNode]) -> dict[FxNode, list[FxNode]]:
         """For each call the values that it is the last to use."""
-        last: dict[FxNode, FxNode] = {}
-        for node in order:
-            for argument in node.all_input_nodes:
-                if argument.op != "get_attr":
-                    last[argument] = node
-        results = set(self.output.all_input_nodes)
+        last = {argument: node for node in order for argument in node.all_input_nodes}
+        results = self.output.all_input_nodes
         dying: dict[FxNode, list[FxNode]] = {}
         for value, user in last.items():
-            if value not in results:
+            if value.op != "get_attr" and value not in results:
                 dying.setdefault(user, []).append(value)
         return dying
 

@@ -173,5 +173,4 @@ class _Sampled(Tiled):
     sample: tuple[Tile, ...] = ()
 
     def tiles(self, height: int, width: int) -> tuple[Tile, ...]:
-        """The sample, whatever the size."""
         return self.sample

@@ -18,8 +18,8 @@ from torch import nn
 
 from srprof.blame import function_name, is_user_file
 from srprof.records import Frame, Trace
-from srprof.tracing.holders import run_again, stack
-from srprof.tracing.recorder import Recorder
+from srprof.tracing.holders import run_again
+from srprof.tracing.recorder import Recorder, stack
 from srprof.workload import Workload
 
 

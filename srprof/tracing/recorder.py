@@ -331,13 +331,19 @@ def _torch_class(cls: type) -> str:
 
 def user_line() -> tuple[str, int, str]:
     """File, line and function of the innermost frame that is the user's; ("", 0, "") if none."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code is not BOUNDARY:
+    for frame in stack():
         code = frame.f_code
         if is_user_file(code.co_filename):
             return code.co_filename, frame.f_lineno, function_name(code)
-        frame = frame.f_back
     return "", 0, ""
+
+
+def stack() -> Iterator[FrameType]:
+    """Frames from the innermost to the model's outermost."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not BOUNDARY:
+        yield frame
+        frame = frame.f_back
 
 
 @contextmanager
