@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from srprof.advising.candidate import Candidate, Functions, Holder, Look
+from srprof.advising.candidate import Candidate, Holder, Look
 from srprof.advising.elementwise import in_place, in_place_modules
 from srprof.advising.fusion import split_rewrite
 from srprof.advising.replay import Move, Release, Replay, value_of_part
@@ -24,6 +24,7 @@ from srprof.advising.source import (
     Statement,
     assigned_whole,
     enclosing_calls,
+    function_at,
     last_use,
     movable,
 )
@@ -33,12 +34,7 @@ from srprof.records import Frame
 
 
 def candidates(
-    base: Replay,
-    current: Replay,
-    peak: int,
-    look: Look,
-    functions: Functions,
-    activations: Mapping[str, Construct],
+    base: Replay, current: Replay, peak: int, look: Look, activations: Mapping[str, Construct]
 ) -> Iterator[Candidate]:
     """Edits that may lower the level at a node.
 
@@ -46,22 +42,19 @@ def candidates(
         base: the run as it was recorded; current: with the edits that were chosen already.
         peak: the node in the current record.
         look: gives what references each storage at a node of the recorded run.
-        functions: the source.
         activations: by path, modules that can be constructed with `inplace=True` and are not.
     """
-    yield from _releases(base, current, peak, look, functions)
-    yield from in_place(base, current, peak, functions)
-    yield from in_place_modules(base, current, peak, functions, activations)
-    yield from _moves(current, peak, functions)
-    yield from _splits(base, current, peak, look, functions)
+    yield from _releases(base, current, peak, look)
+    yield from in_place(base, current, peak)
+    yield from in_place_modules(base, current, peak, activations)
+    yield from _moves(current, peak)
+    yield from _splits(base, current, peak, look)
 
 
 # -- del ----------------------------------------------------------------------------------------
 
 
-def _releases(
-    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
-) -> Iterator[Candidate]:
+def _releases(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:
     groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     end = len(current.trace.nodes)
     holders = look(current.origins[peak])
@@ -73,7 +66,7 @@ def _releases(
             groups.setdefault(owner, []).append(index)
     for (call, _), members in groups.items():
         bound = {h.variable: h.reference.line for m in members for h in holders[m]}
-        yield from _release(base, call, bound, members[0], look, functions)
+        yield from _release(base, call, bound, members[0], look)
 
 
 def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
@@ -85,11 +78,11 @@ def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _release(
-    base: Replay, call: int, bound: Mapping[str, int], member: int, look: Look, functions: Functions
+    base: Replay, call: int, bound: Mapping[str, int], member: int, look: Look
 ) -> Iterator[Candidate]:
     """`del` of variables of a call; `bound` has a line for each at which it has its value."""
     frame = base.frame(base.spans[call][0], call)
-    function = None if frame is None else functions(frame)
+    function = None if frame is None else function_at(frame.file, frame.first_line)
     if frame is None or function is None:
         return
     names = tuple(bound)
@@ -178,9 +171,9 @@ def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...],
 # -- order --------------------------------------------------------------------------------------
 
 
-def _moves(current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+def _moves(current: Replay, peak: int) -> Iterator[Candidate]:
     for frame in current.frames[peak]:
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         if function is None:
             continue
         block = function.body
@@ -236,9 +229,7 @@ def _moves_between(
 # -- split --------------------------------------------------------------------------------------
 
 
-def _splits(
-    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
-) -> Iterator[Candidate]:
+def _splits(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:
     groups: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.op != "cat" or not node.created or not base.frames[index]:
@@ -253,7 +244,7 @@ def _splits(
     for fusions in groups.values():
         cat, convolution, call = fusions[0]
         frame, user = base.frames[cat][-1], base.frames[convolution][-1]
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         if function is None or not _lives_at(current, fusions, peak):
             continue
         statements = tuple(found.statement for found in function.simple_statements())

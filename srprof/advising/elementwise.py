@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import linecache
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.candidate import Candidate
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.rewrite import Construct, Overwrite
-from srprof.advising.source import Function, Place, expression, place_of, read_functions
+from srprof.advising.source import Function, Place, expression, function_at, place_of
 from srprof.blame import is_user_file
 from srprof.ops import row
 from srprof.records import Frame
 
 
-def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+def in_place(base: Replay, current: Replay, peak: int) -> Iterator[Candidate]:
     """Calls in the user's lines; arguments as in `candidates`."""
     groups: dict[tuple[object, ...], list[int]] = {}
     placed = (frame for frames in base.frames for frame in frames if frame.place is not None)
@@ -30,7 +29,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
             groups.setdefault(key, []).append(index)
     for nodes in groups.values():
         frame, op = base.frames[nodes[0]][-1], base.trace.nodes[nodes[0]].op
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         for operand in range(2 if row(op).commutative else 1):
             if function is None or not _helps_at(current, nodes, operand, peak):
                 continue
@@ -41,11 +40,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
 
 
 def in_place_modules(
-    base: Replay,
-    current: Replay,
-    peak: int,
-    functions: Functions,
-    activations: Mapping[str, Construct],
+    base: Replay, current: Replay, peak: int, activations: Mapping[str, Construct]
 ) -> Iterator[Candidate]:
     """Activations that could be constructed so; arguments as in `candidates`."""
     groups: dict[Construct, list[int]] = {}
@@ -53,10 +48,11 @@ def in_place_modules(
         if node.module in activations and row(node.op).in_place in {"method", "function"}:
             groups.setdefault(activations[node.module], []).append(index)
     for activation, nodes in groups.items():
-        frames = base.frames[nodes[0]]
-        if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
-            yield Candidate(activation, InPlace(tuple(nodes), 0), frames[-1].file,
-                            frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
+        for frame in base.frames[nodes[0]][-1:]:
+            readable = function_at(frame.file, frame.first_line)
+            if readable and _helps_at(current, nodes, 0, peak):
+                yield Candidate(activation, InPlace(tuple(nodes), 0), frame.file, frame.line,
+                                frame.function, len(nodes))  # fmt: skip
 
 
 def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) -> bool:
@@ -128,8 +124,7 @@ def constructed(owner: type, path: str, kind: str) -> Construct:
         code = getattr(vars(cls).get("__init__"), "__code__", None)
         if code is None or not is_user_file(code.co_filename):
             continue
-        text = "".join(linecache.getlines(code.co_filename))
-        function = read_functions(text).get(code.co_firstlineno)
+        function = function_at(code.co_filename, code.co_firstlineno)
         call = None if function is None else constructor_call(function, path, kind)
         if call is not None:
             return Construct(owner.__qualname__, path, code.co_filename, call)

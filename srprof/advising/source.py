@@ -6,6 +6,8 @@ Only reads source text; nothing is run.
 from __future__ import annotations
 
 import ast
+import linecache
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -164,6 +166,13 @@ def read_functions(text: str) -> dict[int, Function]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
+
+
+def function_at(file: str, first_line: int) -> Function | None:
+    """The function that begins at a line of a file, None if its source cannot be read."""
+    if not os.path.isfile(file):  # code that a program made, such as a GraphModule's
+        return None
+    return read_functions("".join(linecache.getlines(file))).get(first_line)
 
 
 def last_use(

@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
+from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
 
@@ -59,11 +60,6 @@ class Captured:
     result: pytree.TreeSpec
 
 
-def tensors(value: Any) -> list[torch.Tensor]:
-    """Those in a value's containers."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
 def stand_in(value: Any, device: str | None = None) -> Any:
     """A tensor as another lies in memory, without its values; what is no tensor as it is."""
     if not isinstance(value, torch.Tensor):
@@ -96,7 +92,7 @@ def capture(
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
-    devices = {tensor.device.type for tensor in tensors(call)}
+    devices = {tensor.device.type for tensor in tensors_in(call)}
     for node in list(module.graph.nodes):
         if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
             module.graph.erase_node(node)

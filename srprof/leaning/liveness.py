@@ -18,11 +18,12 @@ from torch.fx.node import map_aggregate, map_arg
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import first_line
-from srprof.leaning.capture import RefusedError, stand_in, tensors
+from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
 from srprof.tracing.meta_kernels import shortcut
+from srprof.tracing.recorder import tensors_in
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -117,7 +118,7 @@ class _Reader:
         """Remember a value; gives the storages that are new with it."""
         self.values[node] = value
         lies_in, new = set(), []
-        for tensor in tensors(value):
+        for tensor in tensors_in(value):
             address = tensor.untyped_storage()._cdata
             if address not in self.numbers:
                 self.numbers[address] = len(self.sizes)
@@ -209,7 +210,7 @@ class _Shortcuts(TorchDispatchMode):
 
 def _extent(node: FxNode) -> str:
     """The elements of a storage that a node makes, as an expression of the call's sizes."""
-    return "+".join(str(value.numel()) for value in tensors(node.meta.get("val")))
+    return "+".join(str(value.numel()) for value in tensors_in(node.meta.get("val")))
 
 
 def _shape(node: FxNode) -> list[str]:
