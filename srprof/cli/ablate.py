@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     with progress_line() as progress:
         ablation = ablate(study, progress)
     show(args, ablation.document())
-    merged = [outcome.merged for outcome in ablation.outcomes]
+    merged = [outcome.result.merged for outcome in ablation.outcomes]
     return 0 if all(m is None or m.agrees for m in merged) else 1

@@ -64,7 +64,7 @@ def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> 
         raise
     except (Exception, SystemExit) as error:
         raise explain(error, workload, recorder.device, recorder) from error
-    return recorder.finish(result)[0]
+    return recorder.finish(result)
 
 
 def recorded_anew(workload: Workload, where: str, run: int) -> tuple[Instance, tuple[Node, ...]]:
