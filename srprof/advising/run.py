@@ -77,12 +77,10 @@ def advise(
     if nbytes is not None:
         over = found if start.nbytes > nbytes else []
         chosen = search.fewest(found, nbytes) or over
-    final = search.replay(chosen)
-    assert final is not None
-    at = search.measure(final).node
-    if search.stopped_at is not None and len(chosen) == len(found):
-        final, at = search.stopped_at
-    record = settled(final)
+    end = search.stopped_at if len(chosen) == len(found) else None
+    end = end or search.outcome(chosen)
+    assert end is not None
+    record, at = settled(end.replay), end.node
     files = {c.rewrite.file if isinstance(c.rewrite, Construct) else c.file for c in chosen}
     return Advice(
         trace=trace,

@@ -25,11 +25,12 @@ _MOST_COMBINATIONS = 1500
 
 
 class Outcome(NamedTuple):
-    """The peak of a record, how many nodes reach it, and the first of them."""
+    """The peak of a record, how many nodes reach it, the first of them (-1 without nodes)."""
 
     nbytes: int
     nodes: int
     node: int
+    replay: Replay
 
 
 @dataclass
@@ -39,12 +40,12 @@ class Search:
     Attributes:
         base: the run as it was recorded.
         levels: what is to be low.
-        stopped_at: the record and its node at which `find` found nothing more.
+        stopped_at: where `find` found nothing more.
     """
 
     base: Replay
     levels: Levels
-    stopped_at: tuple[Replay, int] | None = None
+    stopped_at: Outcome | None = None
     _known: dict[tuple[Candidate, ...], Replay | None] = field(default_factory=dict)
     _outcomes: dict[frozenset[Candidate], Outcome | None] = field(default_factory=dict)
 
@@ -66,14 +67,14 @@ class Search:
         key = frozenset(chosen)
         if key not in self._outcomes:
             replay = self.replay(chosen)
-            self._outcomes[key] = None if replay is None else self.measure(replay)
+            self._outcomes[key] = None if replay is None else self._measured(replay)
         return self._outcomes[key]
 
-    def measure(self, replay: Replay) -> Outcome:
+    def _measured(self, replay: Replay) -> Outcome:
         levels = self.levels(settled(replay))
         most = max(levels, default=0)
         first = next((i for i, level in enumerate(levels) if level == most), -1)
-        return Outcome(most, sum(level == most for level in levels), first)
+        return Outcome(most, sum(level == most for level in levels), first, replay)
 
     def find(self, propose: Propose) -> list[Candidate]:
         """Edits, chosen one by one, each the one that lowers the peak the most then.
@@ -82,19 +83,19 @@ class Search:
         """
         chosen: list[Candidate] = []
         while True:
-            now, replay = self.outcome(chosen), self.replay(chosen)
-            if now is None or replay is None or now.node < 0:
+            now = self.outcome(chosen)
+            if now is None or now.node < 0:
                 return chosen
-            found, neutral = self._best(chosen, [], now, propose(replay, now.node))
+            found, neutral = self._best(chosen, [], now, propose(now.replay, now.node))
             for first in () if found else neutral:
-                after, moved = self.outcome([*chosen, first]), self.replay([*chosen, first])
-                if after is None or moved is None:
+                after = self.outcome([*chosen, first])
+                if after is None:
                     continue
-                pair, _ = self._best(chosen, [first], now, propose(moved, after.node))
+                pair, _ = self._best(chosen, [first], now, propose(after.replay, after.node))
                 if pair is not None and (found is None or pair[0] < found[0]):
                     found = pair
             if found is None:
-                self.stopped_at = replay, now.node
+                self.stopped_at = now
                 return self._in_turn(chosen, now.nbytes) or []
             chosen += found[1]
 
