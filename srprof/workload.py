@@ -264,7 +264,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
                 if isinstance(value, torch.Tensor) and id(value) not in memo:
                     memo[id(value)] = _twin(value, first, storages)
                 elif type(value) in (dict, OrderedDict) and not value:
-                    memo[id(value)] = type(value)()  # most of a module is hooks that it has not
+                    memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
     try:
         twin = copy.deepcopy(model, memo)
     except Exception as error:

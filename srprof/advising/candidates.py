@@ -51,9 +51,6 @@ def candidates(
     yield from _splits(base, current, peak, look)
 
 
-# -- del ----------------------------------------------------------------------------------------
-
-
 def _releases(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:
     groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     end = len(current.trace.nodes)
@@ -168,9 +165,6 @@ def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...],
     return (*path, (node.op, node.created.index(storage)))
 
 
-# -- order --------------------------------------------------------------------------------------
-
-
 def _moves(current: Replay, peak: int) -> Iterator[Candidate]:
     for frame in current.frames[peak]:
         function = function_at(frame.file, frame.first_line)
@@ -224,9 +218,6 @@ def _moves_between(
         edit = Move(calls, moved, tuple(crossed), forward)
         yield Candidate(rewrite, edit, frame.file, moved.line, frame.function, len(calls),
                         other_line=target.line)  # fmt: skip
-
-
-# -- split --------------------------------------------------------------------------------------
 
 
 def _splits(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:

@@ -75,25 +75,23 @@ def _written_in_place(
     shown = None if place is None else expression(function, place)
     if shown is None or place is None:
         return None
-    old = function.text(place)
+    old, keywords = function.text(place), list[ast.keyword]()
     if isinstance(shown, ast.BinOp):
-        sides = [shown.left, shown.right]
+        arguments = [shown.left, shown.right]
         if len(base.trace.nodes[node].inputs) == 1 and isinstance(shown.left, ast.Constant):
             operand = 1
-        into, other = sides[operand], sides[1 - operand]
-        new = f"{_atom(into)}.{op}_({ast.unparse(other)})"
-        return Overwrite(place, place_of(into), (place_of(other),), f"{op}_", (), old, new)
-    if not isinstance(shown, ast.Call):
+    elif isinstance(shown, ast.Call):
+        arguments, keywords = [*shown.args], shown.keywords
+        func, own = shown.func, not frame.called  # torch's own, no Python
+        if own and isinstance(func, ast.Attribute) and ast.unparse(func.value) != "torch":
+            arguments.insert(0, func.value)
+    else:
         return None
-    arguments = list(shown.args)
-    func, own = shown.func, not frame.called  # torch's own, no Python
-    if own and isinstance(func, ast.Attribute) and ast.unparse(func.value) != "torch":
-        arguments.insert(0, func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return None
     into = arguments.pop(operand)
     if row(op).in_place != "function":
-        rest = [ast.unparse(a) for a in arguments] + [ast.unparse(k) for k in shown.keywords]
+        rest = map(ast.unparse, (*arguments, *keywords))
         new = f"{_atom(into)}.{op}_({', '.join(rest)})"
         others = tuple(map(place_of, arguments))
         return Overwrite(place, place_of(into), others, f"{op}_", (), old, new)
@@ -109,9 +107,6 @@ def _atom(node: ast.expr) -> str:
     text = ast.unparse(node)
     plain = isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
     return text if plain else f"({text})"
-
-
-# -- activations: where a class constructs one, as far as its source shows it; nothing is run ------
 
 
 def constructed(owner: type, path: str, kind: str) -> Construct:

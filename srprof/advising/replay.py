@@ -95,9 +95,6 @@ class Edit(Protocol):
         """The record after it; None if it is not legal there."""
 
 
-# -- del ----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Release:
     """A variable lets go of its storage when a statement has run, or a call in it has.
@@ -156,9 +153,6 @@ def value_of_part(
     value = outputs[0].storage
     used = any(stop <= use < end for use in replay.trace.storages[value].uses)
     return (stop, value) if used else None
-
-
-# -- in place -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -240,9 +234,6 @@ def _with_storage(node: Node, old: int, new: int) -> Node:
     )
 
 
-# -- order --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Move:
     """A statement of a function's outermost block goes behind another, or before it.
@@ -275,9 +266,8 @@ class Move:
 
 def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tuple[int, int] | None:
     """The nodes of statements that a call runs one after the other; None if they make none."""
-    holds = replay._holds
     nodes = range(*replay.spans.get(call, (0, 0)))
-    found = [i for i in nodes if any(holds(i, call, statement) for statement in statements)]
+    found = [i for i in nodes if any(replay._holds(i, call, s) for s in statements)]
     if not found or found[-1] - found[0] + 1 != len(found):
         return None
     return found[0], found[-1] + 1
@@ -328,9 +318,6 @@ def _renumber(value: Any, new: Mapping[int, int]) -> Any:
     if isinstance(value, Mapping):
         return {key: _renumber(item, new) for key, item in value.items()}
     return value
-
-
-# -- the whole record ---------------------------------------------------------------------------
 
 
 def settled(replay: Replay) -> Trace:

@@ -159,18 +159,16 @@ class Search:
         return outcome is not None and outcome.nbytes <= budget
 
     def _in_turn(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
-        """As many of the edits, the most saving first, as the budget needs."""
-        done: list[Candidate] = []
-        for step in self.in_order(chosen):
-            done.append(step.candidate)
-            if step.peak_after <= budget:
-                return self._trimmed(done, budget)
-        return None
+        """As many of the edits, the most saving first, as the budget needs; None if all do not do.
 
-    def _trimmed(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate]:
-        """The edits without those that the rest reach the budget without."""
-        kept = list(chosen)
-        for candidate in reversed(chosen):
+        Without those that the rest reach the budget without.
+        """
+        steps = self.in_order(chosen)
+        needed = next((n for n, step in enumerate(steps, 1) if step.peak_after <= budget), None)
+        if needed is None:
+            return None
+        kept = [step.candidate for step in steps[:needed]]
+        for candidate in reversed(kept):
             rest = [c for c in kept if c is not candidate]
             if self._reaches(rest, budget):
                 kept = rest

@@ -103,7 +103,6 @@ def _statement(number: int, node: ast.stmt) -> Statement:
 class Function:
     """A function's syntax, with its file's lines."""
 
-    name: str
     node: ast.FunctionDef = field(compare=False, repr=False)
     lines: tuple[str, ...] = field(compare=False, repr=False)
 
@@ -160,9 +159,7 @@ def read_functions(text: str) -> dict[int, Function]:
         return {}
     lines = tuple(text.split("\n"))  # no other character ends a line for Python
     return {
-        min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(
-            node.name, node, lines
-        )
+        min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(node, lines)
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }

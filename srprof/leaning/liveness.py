@@ -124,7 +124,8 @@ class _Reader:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
                 self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
-                self.extents.append(_extent(node))
+                sizes = (str(made.numel()) for made in tensors_in(node.meta.get("val")))
+                self.extents.append("+".join(sizes))
             lies_in.add(self.numbers[address])
         self.storages[node] = self.actual[node] = frozenset(lies_in)
         return tuple(new)
@@ -206,11 +207,6 @@ class _Shortcuts(TorchDispatchMode):
     ) -> Any:
         result = shortcut(func, args, kwargs or {})
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
-
-
-def _extent(node: FxNode) -> str:
-    """The elements of a storage that a node makes, as an expression of the call's sizes."""
-    return "+".join(str(value.numel()) for value in tensors_in(node.meta.get("val")))
 
 
 def _shape(node: FxNode) -> list[str]:

@@ -64,7 +64,9 @@ class _Writer:
     ) -> Iterator[str]:
         dying = self._last_uses([node for node, _ in order])
         origin = ""
-        if any(map(_names_device, self.graph.nodes)):  # an input may be gone when it is needed
+        given = (value for node, _ in order for value in (*node.args, *node.kwargs.values()))
+        if any(isinstance(value, torch.device) for value in given):
+            # an input may be gone when it is needed
             yield f"device = {name_of(self.inputs[0])}.device"
         for node, in_place in order:
             if (came := _origin(node)) != origin and came:
@@ -142,10 +144,6 @@ def name_of(node: FxNode) -> str:
     """The variable of a value; inputs keep the names that the network has for them."""
     name = str(node.target) if node.op == "placeholder" else node.name
     return f"{name}_" if name in _RESERVED else name
-
-
-def _names_device(node: FxNode) -> bool:
-    return any(isinstance(value, torch.device) for value in (*node.args, *node.kwargs.values()))
 
 
 def _function(target: Any) -> str:

@@ -168,7 +168,8 @@ class CachingAllocator:
         self._next_address = BOUNDLESS
         self._requested = self.allocated = self._reserved = 0
         self._rounding = self._unsplit = self._inactive_split = 0
-        self.reset_peaks()
+        self._peak_requested = self.peak_allocated = self._peak_reserved = 0
+        self._at_peak = self.usage
 
     # -- what the program does ----------------------------------------------------------------
 

@@ -61,8 +61,6 @@ class Search:
     def _name(self) -> str:
         return self.probe.workload.name
 
-    # -- the row of sizes ---------------------------------------------------------------------
-
     def _rule(self) -> SizeRule:
         """The sides that the network takes.
 
@@ -162,8 +160,6 @@ class Search:
             traces=self.probe.traces,
             notes=notes,
         )
-
-    # -- one image ----------------------------------------------------------------------------
 
     def _image(self, image: tuple[int, int], rule: SizeRule) -> Image:
         """The image whole if it fits, else in tiles, else why not.

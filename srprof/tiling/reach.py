@@ -104,7 +104,7 @@ def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with recording(_Spreading(subject.model)) as spreading:
+        with recording(spreading := _Spreading(subject.model)):
             subject.model(image)
         if spreading.op:
             break

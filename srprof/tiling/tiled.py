@@ -118,9 +118,7 @@ class Tiled(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         """What is pickled: all but the progress callback, which may hold a terminal."""
-        state = {**vars(self), "progress": None}
-        state.pop("_compiled_call_impl", None)  # as nn.Module does
-        return state
+        return {**super().__getstate__(), "progress": None}
 
 
 def _cut(image: Tensor, tile: Tile) -> Tensor:

@@ -132,7 +132,6 @@ class Merged:
         return abs(self.difference) <= MERGED_TOLERANCE
 
     def to_dict(self) -> JsonObject:
-        """As JSON has it."""
         difference = {"difference_dB": self.difference, "agrees": self.agrees}
         return {"file": str(self.path), **self.score.to_dict(), **difference}
 
@@ -208,7 +207,6 @@ class Outcome:
         return self.result.score.l1 < self.result.bicubic.l1
 
     def to_dict(self) -> JsonObject:
-        """As JSON has it."""
         return {
             "name": self.variant.name,
             "model": self.variant.training.model,

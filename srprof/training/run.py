@@ -77,11 +77,6 @@ class _Run:
     losses: list[Tensor | float]
     log: Log
 
-    def save(self) -> None:
-        losses = [*map(float, self.losses)]
-        parts = self.model, self.optimizer, self.iteration, losses, self.identity
-        checkpoint.save(self.path, *parts)
-
 
 def _stopped(path: Path) -> str:
     if not path.exists():
@@ -162,7 +157,9 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
         if row != blank:
             state.log.add(row)
         if at_end or state.iteration % config.checkpoint_every == 0:
-            state.save()
+            losses = [*map(float, state.losses)]
+            parts = state.model, state.optimizer, state.iteration, losses, state.identity
+            checkpoint.save(state.path, *parts)
         say(state.iteration, loss)
     score = score or _score(plan, state.model)
     merged = _merge(plan, state.model, score)
