@@ -118,7 +118,7 @@ class Tiled(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         """What is pickled: all but the progress callback, which may hold a terminal."""
-        return {**super().__getstate__(), "progress": None}
+        return {**super().__getstate__(), "progress": None}  # type: ignore[no-untyped-call]  # torch does not type it
 
 
 def _cut(image: Tensor, tile: Tile) -> Tensor:
