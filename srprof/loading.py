@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from srprof import registry
 from srprof.errors import InputError
+from srprof.paths import package_root
 from srprof.registry import Network
 from srprof.spec import Spec
 from srprof.weights import read_state_dict
@@ -103,14 +104,6 @@ class Environment:
             for folder in self.folders
             for place in places
         )
-
-
-def package_root(file: Path) -> Path:
-    """The first folder above the file that is not itself inside a package."""
-    folder = file.parent
-    while (folder / "__init__.py").exists() and folder.parent != folder:
-        folder = folder.parent
-    return folder
 
 
 def load_factory(spec: Spec) -> Callable[[], Any]:

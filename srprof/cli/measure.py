@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from srprof.errors import Interrupted
 from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
 
 DESCRIPTION = """\
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     call = read_call(args)
 
-    from srprof.measuring.run import Interrupted, measure
+    from srprof.measuring.run import measure
 
     code = 0
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from srprof import registry, spec
 from srprof.call import Call
-from srprof.errors import InputError
+from srprof.errors import InputError, Interrupted
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.options import add, add_output, count, progress_line, share, show, size
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     folder = None if args.save is None else _folder(args.save)
     calls = [] if args.record else _calls(args)
 
-    from srprof.compare.validating import Interrupted, measured, recorded, validate_all
+    from srprof.compare.validating import measured, recorded, validate_all
 
     code = 0
     try:

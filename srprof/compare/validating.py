@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.compare.validate import Validation, Validations, trace_of, validate
-from srprof.errors import InputError, SrprofError
+from srprof.errors import InputError, Interrupted, SrprofError
 from srprof.measuring.record import Measurement, load
 from srprof.memory.workspace import WorkspaceTable
 from srprof.output import write
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
 #: The table of scratch beside the records that are kept.
 SCRATCH = "workspace.json"
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in between; `partial` is what was validated until then."""
-
-    def __init__(self, partial: Validations) -> None:
-        super().__init__()
-        self.partial = partial
 
 
 def validate_all(

@@ -12,7 +12,7 @@ from srprof.blame import first_line
 from srprof.call import Call, call_of
 from srprof.cost.profiles import Profile, load_profile, profile_of, read_profile
 from srprof.cost.roofline import estimate
-from srprof.errors import DeviceMemoryError, InputError
+from srprof.errors import DeviceMemoryError, InputError, Interrupted
 from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
@@ -27,14 +27,6 @@ from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.words import shape_text
 from srprof.workload import Instance, Workload, resolve, user_errors
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; `partial` is what was measured until then, marked `complete=False`."""
-
-    def __init__(self, partial: Measurement) -> None:
-        super().__init__()
-        self.partial = partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,8 @@ def measure(
         InputError: the SPEC, an input or an option is wrong, or there is no such device.
         DeviceMemoryError: the GPU's memory is too small.
         ModelError: the model raised.
-        Interrupted: Ctrl-C, once something was measured; it has the partial record.
+        Interrupted: Ctrl-C, once something was measured; its `partial` is the measurement until
+            then, marked `complete=False`.
     """
     workload = resolve(call_of(model, inputs, dtype=dtype, channels_last=channels_last))
     backend, passes = _prepared(device, threads, protocol, repeat, warmup, flush_l2)
