@@ -41,7 +41,7 @@ class Convention:
     text: str
     scales: tuple[int, ...] = ()
     count: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     channels: int | None = None
     size: tuple[int, int] | None = None
     truncated: bool = False

@@ -69,7 +69,7 @@ def did_you_mean(
     return f"did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
 
 
-def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+def hint(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or all that there is."""
     known = tuple(filter(None, known))
-    return did_you_mean(word, known, prefix) or f"known: {', '.join(known)}"
+    return did_you_mean(word, known) or f"known: {', '.join(known)}"

@@ -41,7 +41,6 @@ SPEC is one of:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     options.add_call(parser)
     # fmt: off
     parser.add_argument("--batch", metavar="N", type=options.count(1),
@@ -65,7 +64,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add(parser, "--top", "--figure")
     parser.add_argument("--figure-kind", choices=KINDS, default="roofline",
         help="roofline: each node under the device's roofs (default); modules: time by module")
-    # fmt: on
     options.add_output(parser, EXPORTS)
 
 

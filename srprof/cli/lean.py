@@ -21,7 +21,6 @@ The peak is lowest at --input, and other sizes work as well.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser, "--trace-on")
     add(parser, "--level", default="exact")
     # fmt: off
@@ -32,14 +31,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compare outputs at more sizes, and the CPU allocator's peaks and the times too")
     parser.add_argument("--emit", metavar="FILE", type=ending(".pt2", ".py"),
         help="write it: .pt2 (torch.export) or .py (readable, for torch)")
-    # fmt: on
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Rewrite, prove, write and print; 1 if the proof fails."""
     if args.emit is not None:
-        _check_emit(args)
+        if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
+            raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
+        if args.tiles is not None:
+            mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
+            raise InputError(f"--emit writes the network for whole images: {mend}")
     call = read_call(args)
 
     from srprof.leaning.emit import emit
@@ -58,11 +60,3 @@ def run(args: argparse.Namespace) -> int:
         emit(workload, saved.lean, emitted)
     show(args, document(saved, proof, emitted))
     return 0 if proof.holds else 1
-
-
-def _check_emit(args: argparse.Namespace) -> None:
-    if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
-        raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
-    if args.tiles is not None:
-        mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
-        raise InputError(f"--emit writes the network for whole images: {mend}")

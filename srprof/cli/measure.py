@@ -18,7 +18,6 @@ Ctrl-C keeps what was measured until then, marked incomplete. With --repeat 0 it
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser, "--weights", "--trace-on")
     add(parser, "--device")
     # fmt: off
@@ -28,7 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--repeat", "--warmup")
     parser.add_argument("--flush-l2", action="store_true",
         help="overwrite the GPU's L2 cache before each pass")
-    # fmt: on
     add(parser, "--threads")
     add_output(parser)
 

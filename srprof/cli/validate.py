@@ -24,7 +24,6 @@ _DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("specs", metavar="SPEC", nargs="*", help="models, as for analyze")
     parser.add_argument("--all", action="store_true", help="every network of the zoo")
     # fmt: off
@@ -43,7 +42,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also time N passes for the records")
     parser.add_argument("--save", metavar="DIR",
         help="keep the records there, and a table of the scratch found")
-    # fmt: on
     add_output(parser)
 
 

@@ -130,8 +130,7 @@ TRACKS = ("main", "sub1", "sub2")
 def scorings() -> Mapping[str, Scoring]:
     """Every scoring by name: srprof's own, then those of other packages.
 
-    Raises:
-        InputError: two claim one name, or a package's cannot be loaded.
+    An InputError if two claim one name, or a package's cannot be loaded.
     """
     found = {scoring.name: scoring for scoring in SCORINGS}
     for place, scoring in announced(GROUP, "scoring", _checked):
@@ -180,11 +179,7 @@ class Standing(Shown):
 
 
 def standing(entries: Sequence[Entry], scoring: Scoring, notes: Sequence[str] = ()) -> Standing:
-    """Order rows by a scoring; those of one place stay in their order.
-
-    Raises:
-        InputError: no rows, or two of one name.
-    """
+    """Order rows by a scoring; those of one place stay in their order. Raises as `RankTable`."""
     places = scoring.places(table := RankTable(tuple(entries)))
     order = sorted(range(len(places)), key=lambda i: places[i] or len(places) + 1)
     return Standing(scoring, RankTable(tuple(table.entries[i] for i in order)), tuple(notes))
@@ -192,10 +187,9 @@ def standing(entries: Sequence[Entry], scoring: Scoring, notes: Sequence[str] = 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one of the user's rows stands in a table.
+    """Where one of the user's rows stands in a table, as far as that is known.
 
-    Attributes:
-        ranks: by metric; tracks: places by scoring. What is not known is not there.
+    `ranks` are by metric, and `tracks` are places by scoring.
     """
 
     name: str

@@ -26,11 +26,8 @@ def validate_all(
 ) -> Validations:
     """Validate measurements; a text in the place of one says why there is none.
 
-    Args:
-        folder: of the records that are kept, for a table of the scratch that they have.
-
-    Raises:
-        InputError: what is measured is wrong. Interrupted: Ctrl-C.
+    A table of the scratch goes into the `folder` of the records that are kept. An InputError if
+    what is measured is wrong; Interrupted after Ctrl-C.
     """
     validations: list[Validation] = []
     errors: list[str] = []
@@ -65,11 +62,8 @@ def measured(
 ) -> Iterator[Measurement | str]:
     """A measurement of each call, of a SPEC at one size; or in a line why it failed.
 
-    Args:
-        folder: where each record is kept.
-
-    Raises:
-        InputError: a SPEC or a size is wrong, or there is no such device.
+    Each record is kept in the `folder`. An InputError if a SPEC or a size is wrong, or there is no
+    such device.
     """
     from srprof.measuring.run import measure
 
@@ -91,8 +85,7 @@ def measured(
 def recorded(paths: Sequence[str]) -> Iterator[Measurement]:
     """Measurements in these files, and in those of these folders but for the table of scratch.
 
-    Raises:
-        InputError: a file is no record, or a folder has none.
+    An InputError if a file is no record, or a folder has none.
     """
     for path in paths:
         files = [path]

@@ -57,9 +57,8 @@ class Probe:
 def probe(call: Call) -> Probe:
     """Run a call's model once, on meta tensors, to see what it is for.
 
-    Raises:
-        InputError: the SPEC or the weights are wrong, or it gives no image.
-        ModelError: the model raised, for RGB and for luma.
+    An InputError if the SPEC or the weights are wrong, or it gives no image; a ModelError if it
+    raised, for RGB and for luma.
     """
 
     def run(channels: int) -> Probe:

@@ -10,6 +10,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.passes.shape_prop import TensorMetadata
 
+from srprof.codec import pick
 from srprof.records import Node, TensorInfo, TensorRef, Trace
 
 
@@ -100,10 +101,7 @@ def _tensor_meta(info: TensorInfo) -> TensorMetadata:
 
 
 def _locate(node: FxNode, record: Node) -> None:
-    node.meta["module"] = record.module
-    node.meta["file"], node.meta["line"] = record.file, record.line
-    node.meta["index"] = record.index
+    node.meta |= pick(record, "module file line index")
     if record.file:
-        node.meta["stack_trace"] = (
-            f'  File "{record.file}", line {record.line}, in {record.function}'
-        )
+        where = f'  File "{record.file}", line {record.line}, in {record.function}'
+        node.meta["stack_trace"] = where

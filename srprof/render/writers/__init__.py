@@ -31,11 +31,7 @@ def formats() -> tuple[str, ...]:
 
 
 def writer(name: str) -> Writer:
-    """The writer of a format.
-
-    Raises:
-        InputError: there is none; the names that there are.
-    """
+    """The writer of a format; an InputError says which there are if it is none of them."""
     if name not in formats():
         raise InputError(f"format {name!r} is not one of {', '.join(formats())}")
     return cast(Writer, importlib.import_module(f"{__name__}.{name}"))
