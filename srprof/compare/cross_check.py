@@ -130,9 +130,8 @@ def check_fvcore() -> None:
 def cross_check(workload: Workload, trace: Trace) -> CrossCheck:
     """Count a call with fvcore and set its counts beside those of the call's trace.
 
-    Raises:
-        InputError: fvcore is not installed.
-        ModelError: the network raised in its real run on the CPU.
+    An InputError if fvcore is not installed, a ModelError if the network raised in its real run on
+    the CPU.
     """
     check_fvcore()
     try:

@@ -137,10 +137,8 @@ def measured(
     """The row with what a record has of it in place of what was predicted.
 
     Runtime and memory are taken where the record's image is the one of that column; memory only
-    where `memory` is "allocated", which is what a device reports.
-
-    Raises:
-        InputError: the record is of another network, or of no image that the table uses.
+    where `memory` is "allocated", which is what a device reports. An InputError if the record is
+    of another network, or of no image that the table uses.
     """
     shapes = tuple(tensor.shape for tensor in record.inputs)
     takes = [what for what in ("runtime", "memory") if (model.shapes[what],) == shapes]

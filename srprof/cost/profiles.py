@@ -199,11 +199,7 @@ def read_profile(
 ) -> Profile | None:
     """The profile that a function is given: itself, by name, or None for no prediction.
 
-    Args:
-        device: what an older name of the argument has, which is warned about.
-
-    Raises:
-        InputError: as `load_profile`.
+    `device` is what the argument's older name has, which is warned about. Raises as `load_profile`.
     """
     given = renamed(profile, device, 4)
     return load_profile(given) if isinstance(given, str) else given

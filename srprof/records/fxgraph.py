@@ -10,7 +10,6 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from srprof.codec import pick
 from srprof.records import Node, TensorInfo, TensorRef, Trace
 
 
@@ -101,7 +100,8 @@ def _tensor_meta(info: TensorInfo) -> TensorMetadata:
 
 
 def _locate(node: FxNode, record: Node) -> None:
-    node.meta |= pick(record, "module file line index")
+    node.meta |= {"module": record.module, "file": record.file, "line": record.line}
+    node.meta["index"] = record.index
     if record.file:
         where = f'  File "{record.file}", line {record.line}, in {record.function}'
         node.meta["stack_trace"] = where
