@@ -37,11 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rewrite, prove, write and print; 1 if the proof fails."""
     if args.emit is not None:
-        if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
-            raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
-        if args.tiles is not None:
-            mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
-            raise InputError(f"--emit writes the network for whole images: {mend}")
+        _check_emit(args)
     call = read_call(args)
 
     from srprof.leaning.emit import emit
@@ -60,3 +56,11 @@ def run(args: argparse.Namespace) -> int:
         emit(workload, saved.lean, emitted)
     show(args, document(saved, proof, emitted))
     return 0 if proof.holds else 1
+
+
+def _check_emit(args: argparse.Namespace) -> None:
+    if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
+        raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
+    if args.tiles is not None:
+        mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
+        raise InputError(f"--emit writes the network for whole images: {mend}")

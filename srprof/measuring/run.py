@@ -30,7 +30,7 @@ from srprof.tracing.run import run_trace
 from srprof.words import shape_text
 from srprof.workload import Instance, Workload, resolve, user_errors
 
-#: Sides of a smaller input are tried in multiples of this, which most networks' strides divide.
+#: Sides of a smaller input: multiples of this, which most networks' strides and windows divide.
 _STEP = 16
 
 
