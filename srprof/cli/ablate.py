@@ -22,7 +22,6 @@ CPU, and NAME.toml is the paper's. A study is a TOML file:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("config", metavar="CONFIG", help="the TOML file")
     add_output(parser)
 
