@@ -11,6 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from traceback import walk_tb
 from types import CodeType
 
 from srprof.paths import place
@@ -86,10 +87,8 @@ def blame(error: BaseException) -> Blame:
     if isinstance(error, SyntaxError) and error.filename:
         return Blame(error.filename, error.lineno or 0, "the file")
     found = Blame("", 0, "")
-    traceback = error.__traceback__
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
+    for frame, line in walk_tb(error.__traceback__):
+        code = frame.f_code
         if is_user_file(code.co_filename):
-            found = Blame(code.co_filename, traceback.tb_lineno, function_name(code))
-        traceback = traceback.tb_next
+            found = Blame(code.co_filename, line, function_name(code))
     return found

@@ -44,8 +44,7 @@ def call_of(
 ) -> Call:
     """The call that a function's arguments say; a `Call` in the model's place is that already.
 
-    Raises:
-        InputError: what a `Call` says itself is given beside it.
+    An InputError if what a `Call` says itself is given beside it.
     """
     call = Call(model, tuple(inputs), weights, dtype, channels_last, trace_on)
     if not isinstance(model, Call):

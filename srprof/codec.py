@@ -252,7 +252,7 @@ def _decode_object(kind: Any, value: Any, strict: bool, /, **given: Any) -> Any:
     return called(kind, **read, **given)
 
 
-def _of_today(fields: Sequence[_Field], table: Mapping[str, Any]) -> Mapping[str, Any]:
+def _of_today(fields: Sequence[_Field], table: Mapping[str, object]) -> Mapping[str, object]:
     """The table with its older keys as they are called today."""
     older = {field.older: field.key for field in fields if field.older in table}
     for key, now in older.items():

@@ -66,6 +66,14 @@ class ModelError(_PlacedError):
     exit_code = 3
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; `partial` is the record of what was done until then."""
+
+    def __init__(self, partial: Any) -> None:
+        super().__init__()
+        self.partial = partial
+
+
 class OutOfDeviceMemoryError(SrprofError):
     """The device would run out of memory. Sizes are in bytes.
 

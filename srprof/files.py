@@ -58,7 +58,7 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     read = dict(pairs)
     if len(read) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -72,9 +72,9 @@ def read_toml(path: str | Path, source: str = "", mend: str = "") -> dict[str, o
     return parse_toml(read_text(path, source, mend), source or str(path))
 
 
-def read_json(path: str | Path, source: str = "", mend: str = "") -> Any:
+def read_json(path: str | Path, mend: str = "") -> Any:
     """What a JSON file says; raises as `read_text` and `parse_json` do."""
-    return parse_json(read_text(path, source, mend), source or str(path), mend)
+    return parse_json(read_text(path, mend=mend), str(path), mend)
 
 
 def load_table(kind: type[T], path: str | Path, source: str) -> T:

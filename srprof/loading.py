@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from srprof import registry
 from srprof.errors import InputError
+from srprof.paths import package_root
 from srprof.registry import Network
 from srprof.spec import Spec
 from srprof.weights import read_state_dict
@@ -105,21 +106,11 @@ class Environment:
         )
 
 
-def package_root(file: Path) -> Path:
-    """The first folder above the file that is not itself inside a package."""
-    folder = file.parent
-    while (folder / "__init__.py").exists() and folder.parent != folder:
-        folder = folder.parent
-    return folder
-
-
 def load_factory(spec: Spec) -> Callable[[], Any]:
     """Import what the SPEC names and bind its arguments; its `Environment` must be active.
 
-    What the user's code raises while it is imported passes through.
-
-    Raises:
-        InputError: the module, the factory or an argument is missing, and what there is.
+    What the user's code raises while it is imported passes through. An InputError says which
+    module, factory or argument is missing, and what there is.
     """
     if spec.checkpoint:
         return lambda: _load_checkpoint(spec.checkpoint)
@@ -230,8 +221,7 @@ def needed(module: str, what: str, extra: str) -> Any:
 def recognised(state: Mapping[str, Tensor], path: str) -> tuple[Network, nn.Module] | None:
     """The zoo's network that a state dict belongs to, with its weights; None if no zoo knows it.
 
-    Raises:
-        InputError: it is one's, but some of it is missing or has another shape.
+    An InputError if it is one's, but some of it is missing or has another shape.
     """
     for network in registry.networks():
         if network.from_state_dict:

@@ -108,11 +108,7 @@ def row(op: str) -> Op:
 
 
 def add(names: str, facts: Op) -> None:
-    """Give each op its row.
-
-    Raises:
-        ValueError: one has a row already; the table is as it was.
-    """
+    """Give each op its row; a ValueError if one has a row already, and the table is as it was."""
     ops = names.split()
     twice = sorted({op for op in ops if op in OPS or ops.count(op) > 1})
     if twice:

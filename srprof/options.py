@@ -23,7 +23,7 @@ from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.render.document import Document
 from srprof.render.figures import ENDINGS
-from srprof.render.writers import Style, formats, render, suffixes
+from srprof.render.writers import formats, render, suffixes
 
 T = TypeVar("T")
 
@@ -246,5 +246,5 @@ def check_ending(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace, document: Document) -> None:
     """Write a command's result as `add_output`'s options say."""
-    style = Style(width=shutil.get_terminal_size((100, 24)).columns)
-    write(render(document, format_of(args), style), args.output)
+    width = shutil.get_terminal_size((100, 24)).columns
+    write(render(document, format_of(args), width), args.output)

@@ -6,6 +6,7 @@ import os
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def short_path(path: str) -> str:
@@ -19,6 +20,20 @@ def short_path(path: str) -> str:
 def place(file: str, line: int) -> str:
     """`models/rfdn_net.py:38`, or "" where no line is known."""
     return f"{short_path(file)}:{line}" if file else ""
+
+
+def below(folder: str, path: str) -> str | None:
+    """A file's name from a folder, with slashes; None if it is not inside."""
+    real, folder = os.path.realpath(path), os.path.realpath(folder) + os.sep
+    return real[len(folder) :].replace(os.sep, "/") if real.startswith(folder) else None
+
+
+def package_root(file: Path) -> Path:
+    """The first folder above the file that is not itself inside a package."""
+    folder = file.parent
+    while (folder / "__init__.py").exists() and folder.parent != folder:
+        folder = folder.parent
+    return folder
 
 
 @contextmanager

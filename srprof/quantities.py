@@ -41,8 +41,7 @@ _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*%\s*")
 def parse_quantity(value: object, kind: Kind) -> int:
     """`210 MiB`, `350K` or `30 ms` in the smallest unit; a count may be a plain number.
 
-    Raises:
-        InputError: it is no quantity of this kind.
+    An InputError if it is no quantity of this kind.
     """
     if kind == "count" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -63,11 +62,7 @@ def parse_quantity(value: object, kind: Kind) -> int:
 
 
 def parse_budget(value: str | int) -> int:
-    """`4GiB`, `512 MiB`, `800MB` or, as a number, bytes.
-
-    Raises:
-        InputError: it is none of these, or nothing.
-    """
+    """`4GiB`, `512 MiB`, `800MB` or, as a number, bytes; an InputError for none or nothing."""
     try:
         nbytes = value if isinstance(value, int) else parse_quantity(value, "bytes")
     except InputError as error:
@@ -78,11 +73,7 @@ def parse_budget(value: str | int) -> int:
 
 
 def parse_aspect(text: str) -> tuple[int, int]:
-    """`16:9` as width and height.
-
-    Raises:
-        InputError: it is no ratio of two positive whole numbers.
-    """
+    """`16:9` as width and height; an InputError if it is no ratio of two positive numbers."""
     match = _ASPECT.fullmatch(text.strip())
     if match is None or 0 in map(int, match.groups()):
         raise InputError(f"aspect {text!r} is no ratio: write width:height, as 16:9")
@@ -120,11 +111,7 @@ class Growth:
 
 
 def parse_growth(value: object, kind: Kind) -> Growth:
-    """`1%`, `5 MiB`, `1%+2MiB`, or 0.
-
-    Raises:
-        InputError: it is none of these.
-    """
+    """`1%`, `5 MiB`, `1%+2MiB`, or 0; an InputError if it is none of these."""
     if value == 0 and not isinstance(value, bool):
         return Growth()
     parts = value.split("+") if isinstance(value, str) else []

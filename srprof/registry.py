@@ -8,15 +8,18 @@ No torch is loaded here: a network names its factory, and only the one that is w
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from itertools import chain
+from typing import Any, TypeVar, cast
 
 from srprof.errors import InputError
 from srprof.words import did_you_mean, one_line
 
 GROUP = "srprof.models"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Convention:
     text: str
     scales: tuple[int, ...] = ()
     count: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     channels: int | None = None
     size: tuple[int, int] | None = None
     truncated: bool = False
@@ -111,25 +114,36 @@ def index(networks: Iterable[Network]) -> dict[str, Network]:
     return found
 
 
+def announced(group: str, what: str, read: Callable[[Any], T]) -> Iterator[tuple[str, T]]:
+    """What packages announce in an entry-point group, by name: its place, and as `read` gives it.
+
+    An InputError says which of them cannot be loaded; `what` is what each is called there.
+    """
+    from importlib.metadata import entry_points
+
+    for entry in sorted(entry_points(group=group), key=lambda e: e.name):
+        try:
+            loaded = read(entry.load())
+        except Exception as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            where = f"the {what} {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
+            mend = "repair or uninstall the package that announces it"
+            raise InputError(f"{where}; {mend}") from error
+        yield entry.value, loaded
+
+
 @cache
 def networks() -> tuple[Network, ...]:
     """Every network of every installed zoo, in the order in which the zoos list them."""
-    from importlib.metadata import entry_points
+    return tuple(chain.from_iterable(zoo for _, zoo in announced(GROUP, "zoo", _listed)))
 
-    found: list[Network] = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
-        try:
-            listed = tuple(entry.load())
-            strange = next((item for item in listed if not isinstance(item, Network)), None)
-            if strange is not None:
-                raise TypeError(f"it lists {strange!r}, which is no srprof.registry.Network")
-        except Exception as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            what = f"the zoo {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
-            mend = "repair or uninstall the package that announces it"
-            raise InputError(f"{what}; {mend}") from error
-        found.extend(listed)
-    return tuple(found)
+
+def _listed(zoo: Iterable[Any]) -> tuple[Network, ...]:
+    networks = tuple(zoo)
+    for item in networks:
+        if not isinstance(item, Network):
+            raise TypeError(f"it lists {item!r}, which is no srprof.registry.Network")
+    return networks
 
 
 def find(name: str) -> Network:

@@ -32,8 +32,7 @@ _MISFIT = re.compile(r"size mismatch for (\S+):.*?Size\(\[(.*?)\]\).*?Size\(\[(.
 def read_state_dict(path: str) -> dict[str, Tensor]:
     """The tensors of a `.pth`, `.pt`, `.ckpt` or `.safetensors` file by name, on the CPU.
 
-    Raises:
-        InputError: there is no such file, it is damaged, or holds no state dict.
+    An InputError if there is no such file, it is damaged, or holds no state dict.
     """
     if not os.path.isfile(path):
         raise InputError(f"there is no file {path!r}: check the path of the checkpoint")
@@ -83,11 +82,7 @@ def _safetensors(function: str) -> Any:
 
 
 def write_state_dict(state: Mapping[str, Tensor], path: str) -> None:
-    """Write a state dict, as the file's ending says; the file is whole or not there.
-
-    Raises:
-        InputError: the system refuses.
-    """
+    """Write a state dict, as the file's ending says, whole or, with an InputError, not at all."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     safe = path.endswith(".safetensors")
     with replacing(Path(path)) as temporary:
@@ -107,8 +102,7 @@ def torch_bytes(value: Any) -> memoryview:
 def load_weights(model: nn.Module, path: str) -> nn.Module:
     """Load a checkpoint into a model, every key of it; gives the model.
 
-    Raises:
-        InputError: it cannot be read or does not fit; missing and unexpected keys are listed.
+    An InputError if it cannot be read or does not fit; missing and unexpected keys are listed.
     """
     state, cause = read_state_dict(path), None
     try:

@@ -61,15 +61,13 @@ def some(names: Iterable[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
-def did_you_mean(
-    word: str, known: Iterable[str], prefix: str = "", count: int = 1, cutoff: float = 0.6
-) -> str:
+def did_you_mean(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
     """`did you mean X or Y?` of the known words that look most like one; "" if none does."""
     near = get_close_matches(word, list(known), n=count, cutoff=cutoff)
-    return f"did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
-def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+def hint(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or all that there is."""
     known = tuple(filter(None, known))
-    return did_you_mean(word, known, prefix) or f"known: {', '.join(known)}"
+    return did_you_mean(word, known) or f"known: {', '.join(known)}"

@@ -263,8 +263,10 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
             for value in holder.values():
                 if isinstance(value, torch.Tensor) and id(value) not in memo:
                     memo[id(value)] = _twin(value, first, storages)
+                elif type(value) in (dict, OrderedDict) and not value:
+                    memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
     try:
-        twin: nn.Module = _copied(model, memo)
+        twin = copy.deepcopy(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
@@ -289,38 +291,6 @@ def moved(model: nn.Module, device: str) -> nn.Module:
         raise NotOnMetaError(
             f"{type(model).__name__} cannot be moved there: {first_line(error)}"
         ) from error
-
-
-#: Values that a copy may share.
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type, torch.dtype})
-
-
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    """`copy.deepcopy`, several times faster for modules where a class does not say how."""
-    cls: Any = type(value)
-    if cls in _ATOMS or (cls is tuple and _ATOMS.issuperset(map(type, value))):
-        return value
-    if id(value) in memo:
-        return memo[id(value)]
-    if cls in (dict, OrderedDict):
-        twin = memo[id(value)] = cls()
-        twin.update((_copied(key, memo), _copied(item, memo)) for key, item in value.items())
-    elif not isinstance(value, nn.Module) or _says_how(cls):
-        twin = copy.deepcopy(value, memo)
-    else:
-        twin = memo[id(value)] = cls.__new__(cls)
-        items = [item for item in vars(value).items() if item[0] != "_compiled_call_impl"]
-        vars(twin).update((name, _copied(item, memo)) for name, item in items)
-    return twin
-
-
-def _says_how(cls: Any) -> bool:
-    """Whether a class of modules has slots, or methods of copying that are not torch's."""
-    methods = [getattr(cls, name, None) for name in ("__getstate__", "__setstate__")]
-    own = [m for m in methods if m is not getattr(object, getattr(m, "__name__", ""), None)]
-    of_torch = all(getattr(m, "__module__", "").startswith("torch.nn.modules.") for m in own)
-    reduces = cls.__reduce_ex__ is not object.__reduce_ex__
-    return reduces or not of_torch or hasattr(cls, "__deepcopy__") or hasattr(cls, "__slots__")
 
 
 def _twin(

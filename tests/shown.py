@@ -11,7 +11,7 @@ from srprof.analysis import Analysis
 from srprof.render.document import Document
 from srprof.render.exports import EXPORTS, export
 from srprof.render.views.analysis import document
-from srprof.render.writers import Style, formats, render
+from srprof.render.writers import formats, render
 from srprof.shown import Shown
 
 FORMATS = (*formats(), *EXPORTS)
@@ -39,7 +39,7 @@ def check_document(document: Document, *words: str) -> None:
     """Formats for people have the words; CSV and JSON can be read again."""
     assert {"text", "rich", "markdown", "html", "latex", "csv", "json"} <= set(formats())
     for name in formats():
-        drawn = render(document, name, Style(width=300))
+        drawn = render(document, name, 300)
         assert drawn.endswith("\n")
         if name == "json":
             assert json.loads(drawn) == json.loads(json.dumps(document.data()))

@@ -8,14 +8,10 @@ from typing import NamedTuple
 
 from srprof.advising.replay import Edit
 from srprof.advising.rewrite import Kind, Rewrite
-from srprof.advising.source import Function
-from srprof.records import Frame, Reference
+from srprof.records import Reference
 
 #: In this order edits are applied to a record, and of two that save the same the first is named.
 STAGES: Mapping[Kind, int] = {"order": 0, "del": 1, "in-place": 2, "split": 3}
-
-#: Gives the function that a frame runs, where its source can be read.
-Functions = Callable[[Frame], Function | None]
 
 
 class Holder(NamedTuple):
@@ -35,9 +31,9 @@ Holders = Mapping[int, Sequence[Holder]]
 Look = Callable[[int], Holders]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """An edit.
+    """An edit; each is equal to itself only, so that what a set of them gives is found at once.
 
     Attributes:
         rewrite: what it writes in the source; edit: what that does to a record.

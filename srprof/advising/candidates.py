@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from srprof.advising.candidate import Candidate, Functions, Holder, Look
+from srprof.advising.candidate import Candidate, Holder, Look
 from srprof.advising.elementwise import in_place, in_place_modules
 from srprof.advising.fusion import split_rewrite
 from srprof.advising.replay import Move, Release, Replay, value_of_part
@@ -19,26 +19,22 @@ from srprof.advising.rewrite import (
 )
 from srprof.advising.source import (
     Function,
-    LastUse,
+    Located,
     Place,
     Statement,
     assigned_whole,
     enclosing_calls,
+    function_at,
     last_use,
     movable,
 )
-from srprof.advising.splitting import Split, is_fusion
+from srprof.advising.splitting import Split, is_fusion, lets_go
 from srprof.memory.model import alive_at, part_of
 from srprof.records import Frame
 
 
 def candidates(
-    base: Replay,
-    current: Replay,
-    peak: int,
-    look: Look,
-    functions: Functions,
-    activations: Mapping[str, Construct],
+    base: Replay, current: Replay, peak: int, look: Look, activations: Mapping[str, Construct]
 ) -> Iterator[Candidate]:
     """Edits that may lower the level at a node.
 
@@ -46,22 +42,16 @@ def candidates(
         base: the run as it was recorded; current: with the edits that were chosen already.
         peak: the node in the current record.
         look: gives what references each storage at a node of the recorded run.
-        functions: the source.
         activations: by path, modules that can be constructed with `inplace=True` and are not.
     """
-    yield from _releases(base, current, peak, look, functions)
-    yield from in_place(base, current, peak, functions)
-    yield from in_place_modules(base, current, peak, functions, activations)
-    yield from _moves(current, peak, functions)
-    yield from _splits(base, current, peak, look, functions)
+    yield from _releases(base, current, peak, look)
+    yield from in_place(base, current, peak)
+    yield from in_place_modules(base, current, peak, activations)
+    yield from _moves(current, peak)
+    yield from _splits(base, current, peak, look)
 
 
-# -- del ----------------------------------------------------------------------------------------
-
-
-def _releases(
-    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
-) -> Iterator[Candidate]:
+def _releases(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:
     groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     end = len(current.trace.nodes)
     holders = look(current.origins[peak])
@@ -73,7 +63,7 @@ def _releases(
             groups.setdefault(owner, []).append(index)
     for (call, _), members in groups.items():
         bound = {h.variable: h.reference.line for m in members for h in holders[m]}
-        yield from _release(base, call, bound, members[0], look, functions)
+        yield from _release(base, call, bound, members[0], look)
 
 
 def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
@@ -85,11 +75,11 @@ def _owner(holders: Sequence[Holder]) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _release(
-    base: Replay, call: int, bound: Mapping[str, int], member: int, look: Look, functions: Functions
+    base: Replay, call: int, bound: Mapping[str, int], member: int, look: Look
 ) -> Iterator[Candidate]:
     """`del` of variables of a call; `bound` has a line for each at which it has its value."""
     frame = base.frame(base.spans[call][0], call)
-    function = None if frame is None else functions(frame)
+    function = None if frame is None else function_at(frame.file, frame.first_line)
     if frame is None or function is None:
         return
     names = tuple(bound)
@@ -132,7 +122,7 @@ def _let_go(
     return tuple(dict.fromkeys(alone))
 
 
-def _latest(uses: Sequence[LastUse | None]) -> LastUse | None:
+def _latest(uses: Sequence[Located | None]) -> Located | None:
     """The last of several last uses, if they are in one block."""
     found = [use for use in uses if use is not None]
     if not found or len(found) < len(uses) or any(u.block != found[0].block for u in found):
@@ -159,13 +149,7 @@ def _siblings(base: Replay, storage: int, call: int) -> list[tuple[int, int]]:
                 like.setdefault(frame.call, []).append(index)
     turn = like[call].index(storage)
     found = [(made[turn], owner) for owner, made in like.items() if turn < len(made)]
-    return [(s, owner) for s, owner in found if _dies_within(base, s, owner)]
-
-
-def _dies_within(base: Replay, storage: int, call: int) -> bool:
-    """Whether nothing holds it when the call has ended."""
-    found = base.trace.storages[storage]
-    return not (found.returned or found.cached) and found.death <= base.spans[call][1]
+    return [(s, owner) for s, owner in found if lets_go(base, s, owner)]
 
 
 def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...], ...] | None:
@@ -181,12 +165,9 @@ def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...],
     return (*path, (node.op, node.created.index(storage)))
 
 
-# -- order --------------------------------------------------------------------------------------
-
-
-def _moves(current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+def _moves(current: Replay, peak: int) -> Iterator[Candidate]:
     for frame in current.frames[peak]:
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         if function is None:
             continue
         block = function.body
@@ -239,12 +220,7 @@ def _moves_between(
                         other_line=target.line)  # fmt: skip
 
 
-# -- split --------------------------------------------------------------------------------------
-
-
-def _splits(
-    base: Replay, current: Replay, peak: int, look: Look, functions: Functions
-) -> Iterator[Candidate]:
+def _splits(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Candidate]:
     groups: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
     for index, node in enumerate(base.trace.nodes):
         if node.op != "cat" or not node.created or not base.frames[index]:
@@ -259,10 +235,10 @@ def _splits(
     for fusions in groups.values():
         cat, convolution, call = fusions[0]
         frame, user = base.frames[cat][-1], base.frames[convolution][-1]
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         if function is None or not _lives_at(current, fusions, peak):
             continue
-        statements = function.plain_statements()
+        statements = tuple(found.statement for found in function.simple_statements())
         holding = next((s for s in statements if s.holds(user.line)), None)
         name = "" if holding is None else assigned_whole(holding, user.place)
         others = (f[-1] if f else user for i, f in enumerate(base.frames) if i != convolution)

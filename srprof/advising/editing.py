@@ -32,7 +32,6 @@ from srprof.advising.syntax import (
     comments,
     constructed_in_place,
     functional,
-    rest,
 )
 
 #: Where a statement begins: line and column.
@@ -128,6 +127,8 @@ class _Editor(cst.CSTTransformer):
         self._moves = [r for r in rewrites if isinstance(r, (MoveStatement, ExchangeStatements))]
         self._expressions = self._by_expression(rewrites)
         self._touched = {self._start(place) for r in rewrites for place in _statements(r)}
+        whole = [s.statement for s in self._splits if s.named and not s.inside]
+        self._replaced_whole = {self._start(p) for p in (*whole, *(s.joined for s in self._splits))}
         self._values: dict[Place, cst.BaseExpression] = {}
         self._bound: dict[int, cst.BaseExpression] = {}
         self._begun: set[int] = set()
@@ -183,7 +184,8 @@ class _Editor(cst.CSTTransformer):
             return cst.Name(rewrite.name)
         self.done.add(id(rewrite))
         if isinstance(rewrite, SplitFusion):
-            new = cst.parse_expression(rest(rewrite))
+            then, total = f"{rewrite.module}[1:]", rewrite.total  # what follows in a Sequential
+            new = cst.parse_expression(f"{then}({total})" if rewrite.inside else total)
         elif isinstance(rewrite, Construct):
             new = constructed_in_place(cst.ensure_type(node, cst.Call))
         else:
@@ -237,7 +239,7 @@ class _Editor(cst.CSTTransformer):
             row = rows[start]
             lead += row.leading_lines
             group = self._ahead(start)
-            if self._goes(start):
+            if start in self._replaced_whole:
                 lead += map(comment_line, comments(row.with_changes(leading_lines=())))
             else:
                 group.append(row.with_changes(leading_lines=()))
@@ -278,14 +280,6 @@ class _Editor(cst.CSTTransformer):
                 starts.insert(starts.index(beside) + below, moved)
                 self.done.add(id(move))
         return starts
-
-    def _goes(self, start: Start) -> bool:
-        """Whether a statement is replaced as a whole."""
-        return any(
-            start == self._start(split.joined)
-            or (split.named and not split.inside and start == self._start(split.statement))
-            for split in self._splits
-        )
 
     def _ahead(self, start: Start) -> list[Row]:
         """What stands before a statement."""

@@ -6,15 +6,16 @@ import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from srprof.advising.candidate import Candidate, Functions
+from srprof.advising.candidate import Candidate
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.rewrite import Construct, Overwrite
-from srprof.advising.source import Function, expression, place_of
+from srprof.advising.source import Function, Place, expression, function_at, place_of
+from srprof.blame import is_user_file
 from srprof.ops import row
 from srprof.records import Frame
 
 
-def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> Iterator[Candidate]:
+def in_place(base: Replay, current: Replay, peak: int) -> Iterator[Candidate]:
     """Calls in the user's lines; arguments as in `candidates`."""
     groups: dict[tuple[object, ...], list[int]] = {}
     placed = (frame for frames in base.frames for frame in frames if frame.place is not None)
@@ -28,7 +29,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
             groups.setdefault(key, []).append(index)
     for nodes in groups.values():
         frame, op = base.frames[nodes[0]][-1], base.trace.nodes[nodes[0]].op
-        function = functions(frame)
+        function = function_at(frame.file, frame.first_line)
         for operand in range(2 if row(op).commutative else 1):
             if function is None or not _helps_at(current, nodes, operand, peak):
                 continue
@@ -39,11 +40,7 @@ def in_place(base: Replay, current: Replay, peak: int, functions: Functions) -> 
 
 
 def in_place_modules(
-    base: Replay,
-    current: Replay,
-    peak: int,
-    functions: Functions,
-    activations: Mapping[str, Construct],
+    base: Replay, current: Replay, peak: int, activations: Mapping[str, Construct]
 ) -> Iterator[Candidate]:
     """Activations that could be constructed so; arguments as in `candidates`."""
     groups: dict[Construct, list[int]] = {}
@@ -51,10 +48,11 @@ def in_place_modules(
         if node.module in activations and row(node.op).in_place in {"method", "function"}:
             groups.setdefault(activations[node.module], []).append(index)
     for activation, nodes in groups.items():
-        frames = base.frames[nodes[0]]
-        if frames and functions(frames[-1]) and _helps_at(current, nodes, 0, peak):
-            yield Candidate(activation, InPlace(tuple(nodes), 0), frames[-1].file,
-                            frames[-1].line, frames[-1].function, len(nodes))  # fmt: skip
+        for frame in base.frames[nodes[0]][-1:]:
+            readable = function_at(frame.file, frame.first_line)
+            if readable and _helps_at(current, nodes, 0, peak):
+                yield Candidate(activation, InPlace(tuple(nodes), 0), frame.file, frame.line,
+                                frame.function, len(nodes))  # fmt: skip
 
 
 def _helps_at(current: Replay, nodes: Iterable[int], operand: int, peak: int) -> bool:
@@ -77,25 +75,23 @@ def _written_in_place(
     shown = None if place is None else expression(function, place)
     if shown is None or place is None:
         return None
-    old = function.text(place)
+    old, keywords = function.text(place), list[ast.keyword]()
     if isinstance(shown, ast.BinOp):
-        sides = [shown.left, shown.right]
+        arguments = [shown.left, shown.right]
         if len(base.trace.nodes[node].inputs) == 1 and isinstance(shown.left, ast.Constant):
             operand = 1
-        into, other = sides[operand], sides[1 - operand]
-        new = f"{_atom(into)}.{op}_({ast.unparse(other)})"
-        return Overwrite(place, place_of(into), (place_of(other),), f"{op}_", (), old, new)
-    if not isinstance(shown, ast.Call):
+    elif isinstance(shown, ast.Call):
+        arguments, keywords = [*shown.args], shown.keywords
+        func, own = shown.func, not frame.called  # torch's own, no Python
+        if own and isinstance(func, ast.Attribute) and ast.unparse(func.value) != "torch":
+            arguments.insert(0, func.value)
+    else:
         return None
-    arguments = list(shown.args)
-    func, own = shown.func, not frame.called  # torch's own, no Python
-    if own and isinstance(func, ast.Attribute) and ast.unparse(func.value) != "torch":
-        arguments.insert(0, func.value)
     if len(arguments) <= operand or any(isinstance(a, ast.Starred) for a in arguments):
         return None
     into = arguments.pop(operand)
     if row(op).in_place != "function":
-        rest = [ast.unparse(a) for a in arguments] + [ast.unparse(k) for k in shown.keywords]
+        rest = map(ast.unparse, (*arguments, *keywords))
         new = f"{_atom(into)}.{op}_({', '.join(rest)})"
         others = tuple(map(place_of, arguments))
         return Overwrite(place, place_of(into), others, f"{op}_", (), old, new)
@@ -111,3 +107,48 @@ def _atom(node: ast.expr) -> str:
     text = ast.unparse(node)
     plain = isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
     return text if plain else f"({text})"
+
+
+def constructed(owner: type, path: str, kind: str) -> Construct:
+    """How an activation of a class is constructed with `inplace=True`, at its call.
+
+    Args:
+        path: within the class, `act` or `body.1`. kind: the activation's class.
+    """
+    for cls in owner.__mro__:
+        code = getattr(vars(cls).get("__init__"), "__code__", None)
+        if code is None or not is_user_file(code.co_filename):
+            continue
+        function = function_at(code.co_filename, code.co_firstlineno)
+        call = None if function is None else constructor_call(function, path, kind)
+        if call is not None:
+            return Construct(owner.__qualname__, path, code.co_filename, call)
+    return Construct(owner.__qualname__, path, "", None)
+
+
+def constructor_call(function: Function, path: str, kind: str) -> Place | None:
+    """The call in `__init__` that makes the module at a path; None if it is not one call."""
+    head, *rest = path.split(".")
+    values = [
+        node.value
+        for node in ast.walk(function.node)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(t, ast.Attribute) and t.attr == head for t in node.targets)
+    ]
+    value = values[0] if len(values) == 1 else None
+    for index in rest:
+        value = _layer(value, index)
+    return place_of(value) if isinstance(value, ast.Call) and _name(value) == kind else None
+
+
+def _layer(value: ast.expr | None, index: str) -> ast.expr | None:
+    """A layer of a Sequential whose layers are written out."""
+    if not (isinstance(value, ast.Call) and _name(value) == "Sequential" and index.isdigit()):
+        return None
+    plain = not any(isinstance(argument, ast.Starred) for argument in value.args)
+    return value.args[int(index)] if plain and int(index) < len(value.args) else None
+
+
+def _name(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

@@ -18,6 +18,7 @@ from srprof.advising.source import (
     assigned_whole,
     expression,
     last_use,
+    names_in,
     place_of,
     within,
 )
@@ -59,12 +60,12 @@ class _Writer:
         if parts is None or any(isinstance(part, ast.Starred) for part in parts):
             raise _UnwritableError("its parts are not written out in a list")
         first, last = function.at(place_of(joined)), function.at(place_of(fused))
-        if first is None or last is None or first[0] != last[0]:
+        if first is None or last is None or first.block != last.block:
             raise _UnwritableError("the two are not in one block")
         if len(fused.args) != 1 or fused.keywords:
             raise _UnwritableError("the convolution is called with more than its input")
         self.joined, self.fused, self.parts = joined, fused, parts
-        self.block, self.first, self.last = first[0], first[1], last[1]
+        self.block, self.first, self.last = first.block, first.statement, last.statement
         self.joins = assigned_whole(self.first, place_of(joined))
         if fused.args[0] is not joined:
             self._check_name(fused.args[0])
@@ -82,7 +83,7 @@ class _Writer:
     def _check_bound(self, read: ast.expr, start: Statement, stop: Statement) -> None:
         """What an expression reads must be the same from a statement on until another."""
         between = self.block[start.number + 1 : stop.number]
-        if any(_names(read) & statement.stores for statement in between):
+        if any(names_in(read) & statement.stores for statement in between):
             raise _UnwritableError(f"what {ast.unparse(read)} reads changes in between")
 
     def _statement_of(self, node: int, call: int) -> Statement | None:
@@ -92,7 +93,7 @@ class _Writer:
 
     def _free(self, name: str) -> str:
         """A name that the function does not have."""
-        taken = _names(self.function.node)
+        taken = names_in(self.function.node)
         while name in taken:
             name += "_"
         return name
@@ -107,7 +108,7 @@ class _Writer:
                 raise _UnwritableError("something else in its statement is computed before it")
         tail, inside = _called(self.fused.func, self.base.trace.nodes[self.convolution].module)
         name = assigned_whole(self.last, place_of(self.fused))
-        named = self.split.named and name not in _names(self.joined)
+        named = self.split.named and name not in names_in(self.joined)
         total = name if named else self._free(f"{tail}_sum")
         let_go = None  # a sum with the name of the convolution's result lives as long as that did
         if not named:
@@ -198,7 +199,7 @@ class _Writer:
         numbers = [(after or self.first).number for after in afters]
         seen = [self._last_seen(info.storage) for info in inputs]
         for name, indices in members.items():
-            readers = {i for i, p in enumerate(self.parts) if not fresh[i] and name in _names(p)}
+            readers = {i for i, p in enumerate(self.parts) if not fresh[i] and name in names_in(p)}
             last = max(indices | readers, key=lambda i: (numbers[i], i))
             without = [place_of(self.parts[i]) for i in readers]
             use = last_use(self.function, name, lines[name], without)
@@ -232,7 +233,3 @@ def _called(func: ast.expr, module: str) -> tuple[str, bool]:
     if name and path[-2 - depth :][:1] == [name] and path[-1] == "0":
         return name, True
     raise _UnwritableError("which module is called is not in plain sight")
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}

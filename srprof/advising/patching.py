@@ -15,6 +15,7 @@ from srprof.advising.record import Advice
 from srprof.advising.rewrite import Construct
 from srprof.blame import is_installed
 from srprof.errors import InputError
+from srprof.loading import needed
 from srprof.output import write_all
 from srprof.paths import place, short_path
 
@@ -51,12 +52,9 @@ def patches(advice: Advice) -> list[Patch]:
     Raises:
         InputError: libcst is missing, a file has changed, or an edit cannot be placed.
     """
-    try:
-        from srprof.advising.editing import Edit
-    except ImportError:
-        raise InputError(
-            "carrying out edits needs the package libcst: pip install 'srprof[apply]'"
-        ) from None
+    needed("libcst", "carrying out edits needs the package libcst", "apply")
+    from srprof.advising.editing import Edit
+
     edits: dict[str, list[Edit]] = {}
     for step in advice.steps:
         candidate, rewrite = step.candidate, step.candidate.rewrite

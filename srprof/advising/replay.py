@@ -6,14 +6,13 @@ legal at one of them there is no new record. Pure functions; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, Protocol
 
 from srprof.advising.source import Place, Statement, within
-from srprof.memory.model import last_needed
+from srprof.memory.model import last_needed, of_the_run, totals
 from srprof.records import Frame, Node, TensorInfo, TensorRef, Trace
 
 
@@ -96,9 +95,6 @@ class Edit(Protocol):
         """The record after it; None if it is not legal there."""
 
 
-# -- del ----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Release:
     """A variable lets go of its storage when a statement has run, or a call in it has.
@@ -115,7 +111,6 @@ class Release:
     part: Place | None = None
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         values = set(replay.bound)
         storages = list(replay.trace.storages)
         for index, call in self.storages:
@@ -160,9 +155,6 @@ def value_of_part(
     return (stop, value) if used else None
 
 
-# -- in place -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class InPlace:
     """An element-wise call writes its result into one of its inputs.
@@ -176,7 +168,6 @@ class InPlace:
     operand: int
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         for origin in self.nodes:
             index = replay.by_origin.get(origin)
             if index is None or not can_write_into(replay.trace, index, self.operand):
@@ -243,9 +234,6 @@ def _with_storage(node: Node, old: int, new: int) -> Node:
     )
 
 
-# -- order --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Move:
     """A statement of a function's outermost block goes behind another, or before it.
@@ -262,7 +250,6 @@ class Move:
     forward: bool
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         before = replay
         for call in self.calls:
             moved = _nodes_of(replay, call, (self.moved,))
@@ -279,9 +266,8 @@ class Move:
 
 def _nodes_of(replay: Replay, call: int, statements: Sequence[Statement]) -> tuple[int, int] | None:
     """The nodes of statements that a call runs one after the other; None if they make none."""
-    holds = replay._holds
     nodes = range(*replay.spans.get(call, (0, 0)))
-    found = [i for i in nodes if any(holds(i, call, statement) for statement in statements)]
+    found = [i for i in nodes if any(replay._holds(i, call, s) for s in statements)]
     if not found or found[-1] - found[0] + 1 != len(found):
         return None
     return found[0], found[-1] + 1
@@ -334,19 +320,10 @@ def _renumber(value: Any, new: Mapping[int, int]) -> Any:
     return value
 
 
-# -- the whole record ---------------------------------------------------------------------------
-
-
 def settled(replay: Replay) -> Trace:
     """The record with the live bytes of each node as its storages now say."""
     trace = replay.trace
-    changes = [0] * (len(trace.nodes) + 1)
-    for storage in trace.storages:
-        if not (storage.resident or storage.host):
-            start, stop = max(storage.birth, 0), min(storage.death, len(trace.nodes))
-            if start < stop:
-                changes[start] += storage.nbytes
-                changes[stop] -= storage.nbytes
-    levels: Iterator[int] = accumulate(changes)
-    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=False))
+    spans = ((s.birth, s.death, s.nbytes) for s in filter(of_the_run, trace.storages))
+    levels = totals(spans, len(trace.nodes))
+    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=True))
     return replace(trace, nodes=nodes)

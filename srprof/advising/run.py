@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 from srprof import spec
 from srprof.advising.candidate import Candidate, Holder
 from srprof.advising.candidates import candidates
-from srprof.advising.constructors import constructed
+from srprof.advising.elementwise import constructed
 from srprof.advising.record import Advice
 from srprof.advising.replay import Replay, settled
 from srprof.advising.rewrite import Construct
 from srprof.advising.search import Search
-from srprof.advising.source import Function, read_functions
 from srprof.call import call_of
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
 from srprof.quantities import parse_budget
-from srprof.records import Frame, Trace
+from srprof.records import Trace
 
 if TYPE_CHECKING:
     from srprof.workload import Workload
@@ -78,12 +77,11 @@ def advise(
     if nbytes is not None:
         over = found if start.nbytes > nbytes else []
         chosen = search.fewest(found, nbytes) or over
-    final = search.replay(chosen)
-    assert final is not None
-    at = search.measure(final).node
-    if search.stopped_at is not None and len(chosen) == len(found):
-        final, at = search.stopped_at
-    record = settled(final)
+    end = search.stopped_at if len(chosen) == len(found) else None
+    end = end or search.outcome(chosen)
+    assert end is not None
+    record, at = settled(end.replay), end.node
+    files = {c.rewrite.file if isinstance(c.rewrite, Construct) else c.file for c in chosen}
     return Advice(
         trace=trace,
         memory=memory,
@@ -96,7 +94,7 @@ def advise(
         budget=nbytes,
         notes=notes,
         own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "",
-        sources=_sources(chosen),
+        sources={file: "".join(linecache.getlines(file)) for file in sorted(files) if file},
     )
 
 
@@ -113,12 +111,6 @@ def _base(workload: Workload, trace: Trace) -> tuple[Replay, tuple[str, ...]]:
         notes = ("Python before 3.11 does not say where in a line it is: only del and order "
                  "are looked for",)  # fmt: skip
     return Replay.of(trace, frames), notes
-
-
-def _sources(chosen: Sequence[Candidate]) -> dict[str, str]:
-    """The text of the files that edits are in."""
-    files = {c.rewrite.file if isinstance(c.rewrite, Construct) else c.file for c in chosen}
-    return {file: "".join(linecache.getlines(file)) for file in sorted(files) if file}
 
 
 def _own_file(workload: Workload, text: str) -> str:
@@ -147,7 +139,7 @@ class _Proposer:
         self._proposed: dict[tuple[object, ...], Candidate] = {}
 
     def __call__(self, current: Replay, peak: int) -> list[Candidate]:
-        found = candidates(self._base, current, peak, self._look, source_of, self._activations)
+        found = candidates(self._base, current, peak, self._look, self._activations)
         return [
             self._proposed.setdefault((c.rewrite, c.file, c.line, c.edit), c)
             for c in found
@@ -165,11 +157,3 @@ class _Proposer:
                 for storage, references in held.items()
             }
         return self._holders[node]
-
-
-def source_of(frame: Frame) -> Function | None:
-    """The function that a frame runs, None if its source cannot be read."""
-    if not os.path.isfile(frame.file):  # code that a program made, such as a GraphModule's
-        return None
-    text = "".join(linecache.getlines(frame.file))
-    return read_functions(text).get(frame.first_line) if text else None

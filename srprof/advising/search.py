@@ -25,11 +25,12 @@ _MOST_COMBINATIONS = 1500
 
 
 class Outcome(NamedTuple):
-    """The peak of a record, how many nodes reach it, and the first of them."""
+    """The peak of a record, how many nodes reach it, the first of them (-1 without nodes)."""
 
     nbytes: int
     nodes: int
     node: int
+    replay: Replay
 
 
 @dataclass
@@ -39,45 +40,41 @@ class Search:
     Attributes:
         base: the run as it was recorded.
         levels: what is to be low.
-        stopped_at: the record and its node at which `find` found nothing more.
+        stopped_at: where `find` found nothing more.
     """
 
     base: Replay
     levels: Levels
-    stopped_at: tuple[Replay, int] | None = None
-    _known: dict[tuple[int, ...], Replay | None] = field(default_factory=dict)
-    _outcomes: dict[tuple[int, ...], Outcome | None] = field(default_factory=dict)
-    _kept: list[Candidate] = field(default_factory=list)
+    stopped_at: Outcome | None = None
+    _known: dict[tuple[Candidate, ...], Replay | None] = field(default_factory=dict)
+    _outcomes: dict[frozenset[Candidate], Outcome | None] = field(default_factory=dict)
 
     def replay(self, chosen: Sequence[Candidate]) -> Replay | None:
         """The record with these edits, None if they are not legal together."""
         ordered = sorted(chosen, key=lambda candidate: STAGES[candidate.kind])
-        return None if _overlap(chosen) else self._made(ordered)
+        return None if _overlap(chosen) else self._made(tuple(ordered))
 
-    def _made(self, ordered: Sequence[Candidate]) -> Replay | None:
+    def _made(self, ordered: tuple[Candidate, ...]) -> Replay | None:
         if not ordered:
             return self.base
-        key = tuple(map(id, ordered))
-        if key not in self._known:
+        if ordered not in self._known:
             before = self._made(ordered[:-1])
-            self._known[key] = None if before is None else ordered[-1].edit.apply(before)
-            self._kept.extend(ordered)  # so that no other object gets its id
-        return self._known[key]
+            self._known[ordered] = None if before is None else ordered[-1].edit.apply(before)
+        return self._known[ordered]
 
     def outcome(self, chosen: Sequence[Candidate]) -> Outcome | None:
         """The peak with these edits, None if they are not legal together."""
-        key = tuple(sorted(map(id, chosen)))
+        key = frozenset(chosen)
         if key not in self._outcomes:
             replay = self.replay(chosen)
-            self._outcomes[key] = None if replay is None else self.measure(replay)
+            self._outcomes[key] = None if replay is None else self._measured(replay)
         return self._outcomes[key]
 
-    def measure(self, replay: Replay) -> Outcome:
-        """The peak of a record."""
+    def _measured(self, replay: Replay) -> Outcome:
         levels = self.levels(settled(replay))
         most = max(levels, default=0)
         first = next((i for i, level in enumerate(levels) if level == most), -1)
-        return Outcome(most, sum(level == most for level in levels), first)
+        return Outcome(most, sum(level == most for level in levels), first, replay)
 
     def find(self, propose: Propose) -> list[Candidate]:
         """Edits, chosen one by one, each the one that lowers the peak the most then.
@@ -86,20 +83,20 @@ class Search:
         """
         chosen: list[Candidate] = []
         while True:
-            now, replay = self.outcome(chosen), self.replay(chosen)
-            if now is None or replay is None or now.node < 0:
+            now = self.outcome(chosen)
+            if now is None or now.node < 0:
                 return chosen
-            found, neutral = self._best(chosen, [], now, propose(replay, now.node))
+            found, neutral = self._best(chosen, [], now, propose(now.replay, now.node))
             for first in () if found else neutral:
-                after, moved = self.outcome([*chosen, first]), self.replay([*chosen, first])
-                if after is None or moved is None:
+                after = self.outcome([*chosen, first])
+                if after is None:
                     continue
-                pair, _ = self._best(chosen, [first], now, propose(moved, after.node))
+                pair, _ = self._best(chosen, [first], now, propose(after.replay, after.node))
                 if pair is not None and (found is None or pair[0] < found[0]):
                     found = pair
             if found is None:
-                self.stopped_at = replay, now.node
-                return self.without_needless(chosen)
+                self.stopped_at = now
+                return self._in_turn(chosen, now.nbytes) or []
             chosen += found[1]
 
     def _best(
@@ -126,18 +123,6 @@ class Search:
             if best is None or key < best[0]:
                 best = key, [*first, candidate]
         return best, neutral
-
-    def without_needless(self, chosen: Sequence[Candidate]) -> list[Candidate]:
-        """The edits without those that the rest do as well without."""
-        goal = self.outcome(chosen)
-        if goal is None:
-            return list(chosen)
-        kept: list[Candidate] = []
-        for step in self.in_order(chosen):  # what is left then is of use only to itself
-            if (self.outcome(kept) or goal).nbytes <= goal.nbytes:
-                break
-            kept.append(step.candidate)
-        return self._trimmed(kept, goal.nbytes)
 
     def in_order(self, chosen: Sequence[Candidate]) -> list[Suggestion]:
         """The edits by what each saves when those before it are made, the largest first."""
@@ -174,18 +159,16 @@ class Search:
         return outcome is not None and outcome.nbytes <= budget
 
     def _in_turn(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate] | None:
-        """As many of the edits, the most saving first, as the budget needs."""
-        done: list[Candidate] = []
-        for step in self.in_order(chosen):
-            done.append(step.candidate)
-            if step.peak_after <= budget:
-                return self._trimmed(done, budget)
-        return None
+        """As many of the edits, the most saving first, as the budget needs; None if all do not do.
 
-    def _trimmed(self, chosen: Sequence[Candidate], budget: int) -> list[Candidate]:
-        """The edits without those that the rest reach the budget without."""
-        kept = list(chosen)
-        for candidate in reversed(chosen):
+        Without those that the rest reach the budget without.
+        """
+        steps = self.in_order(chosen)
+        needed = next((n for n, step in enumerate(steps, 1) if step.peak_after <= budget), None)
+        if needed is None:
+            return None
+        kept = [step.candidate for step in steps[:needed]]
+        for candidate in reversed(kept):
             rest = [c for c in kept if c is not candidate]
             if self._reaches(rest, budget):
                 kept = rest

@@ -6,9 +6,12 @@ Only reads source text; nothing is run.
 from __future__ import annotations
 
 import ast
+import linecache
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import NamedTuple
 
 #: First line, first column, last line, last column, as Python's compiler has them.
 Place = tuple[int, int, int, int]
@@ -67,7 +70,15 @@ class Statement:
         return self.line <= line <= self.last_line
 
 
-def _names(node: ast.AST) -> set[str]:
+class Located(NamedTuple):
+    """A statement and the block that it stands in."""
+
+    block: tuple[Statement, ...]
+    statement: Statement
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Names that a piece of syntax reads or binds."""
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
@@ -79,9 +90,9 @@ def _statement(number: int, node: ast.stmt) -> Statement:
             (loads if isinstance(child.ctx, ast.Load) else stores).add(child.id)
         elif isinstance(child, (ast.Attribute, ast.Subscript)):
             if not isinstance(child.ctx, ast.Load):
-                stores |= _names(child.value)
+                stores |= names_in(child.value)
         elif isinstance(child, ast.Call) and getattr(child.func, "attr", "") in _MUTATORS:
-            stores |= _names(child.func)
+            stores |= names_in(child.func)
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         loads.add(node.target.id)
     last = node.end_lineno or node.lineno
@@ -92,7 +103,6 @@ def _statement(number: int, node: ast.stmt) -> Statement:
 class Function:
     """A function's syntax, with its file's lines."""
 
-    name: str
     node: ast.FunctionDef = field(compare=False, repr=False)
     lines: tuple[str, ...] = field(compare=False, repr=False)
 
@@ -105,17 +115,14 @@ class Function:
         """Every block, an outer one before those in it."""
         return _blocks(self.node.body)
 
-    def at(self, place: Place) -> tuple[tuple[Statement, ...], Statement] | None:
-        """The statement without blocks of its own that an expression is in, with its block."""
-        for block in self.blocks():
-            for statement in block:
-                if statement.simple and within(place, statement.place):
-                    return block, statement
-        return None
+    def at(self, place: Place) -> Located | None:
+        """The statement without blocks of its own that an expression is in."""
+        found = (s for s in self.simple_statements() if within(place, s.statement.place))
+        return next(found, None)
 
-    def plain_statements(self) -> tuple[Statement, ...]:
+    def simple_statements(self) -> Iterator[Located]:
         """The statements without blocks of their own, wherever they stand."""
-        return tuple(s for block in self.blocks() for s in block if s.simple)
+        return (Located(block, s) for block in self.blocks() for s in block if s.simple)
 
     def text(self, place: Place) -> str:
         """The source at a place, on one line."""
@@ -124,11 +131,6 @@ class Function:
         rows[-1] = rows[-1].encode()[:last_column].decode()
         rows[0] = rows[0].encode()[column:].decode()
         return " ".join(" ".join(rows).split())
-
-    def kept_in_scopes(self, name: str) -> bool:
-        """Whether a function inside this one reads a variable of it."""
-        scopes = (node for node in ast.walk(self.node) if isinstance(node, _SCOPES))
-        return any(name in _names(scope) for scope in scopes if scope is not self.node)
 
 
 def _block(nodes: Sequence[ast.stmt]) -> tuple[Statement, ...]:
@@ -157,26 +159,23 @@ def read_functions(text: str) -> dict[int, Function]:
         return {}
     lines = tuple(text.split("\n"))  # no other character ends a line for Python
     return {
-        min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(
-            node.name, node, lines
-        )
+        min([node.lineno, *(d.lineno for d in node.decorator_list)]): Function(node, lines)
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
 
 
-@dataclass(frozen=True)
-class LastUse:
-    """The statement after which a variable is not read any more, in the block that binds it."""
-
-    block: tuple[Statement, ...]
-    statement: Statement
+def function_at(file: str, first_line: int) -> Function | None:
+    """The function that begins at a line of a file, None if its source cannot be read."""
+    if not os.path.isfile(file):  # code that a program made, such as a GraphModule's
+        return None
+    return read_functions("".join(linecache.getlines(file))).get(first_line)
 
 
 def last_use(
     function: Function, name: str, bound: int, without: Sequence[Place] = ()
-) -> LastUse | None:
-    """Where a variable's value is read for the last time.
+) -> Located | None:
+    """The statement after which a variable is not read any more, in the block that binds it.
 
     Args:
         bound: a line at which it has the value already, or gets it.
@@ -186,15 +185,17 @@ def last_use(
         None where no single place can be named: it is read in an earlier turn of a loop, outside
         the block that binds it, or by an inner function, or is bound anew at its last use.
     """
-    if function.kept_in_scopes(name):
+    inner = (
+        n for n in ast.walk(function.node) if isinstance(n, _SCOPES) and n is not function.node
+    )
+    if any(name in names_in(scope) for scope in inner):
         return None
-    found: tuple[tuple[Statement, ...], Statement] | None = None
-    for block in function.blocks():
-        for statement in block:
-            binds = statement.simple and name in _bound_names(statement.node)
-            later = found is None or statement.line >= found[1].line
-            if binds and statement.line <= bound and later:
-                found = block, statement
+    found: Located | None = None
+    for here in function.simple_statements():
+        binds = name in _bound_names(here.statement.node)
+        later = found is None or here.statement.line >= found.statement.line
+        if binds and here.statement.line <= bound and later:
+            found = here
     if found is None:
         return None
     block, binding = found
@@ -214,8 +215,8 @@ def last_use(
         if name in statement.loads and _reads(statement, name, without):
             last = statement
         if name in _bound_names(statement.node):
-            return None if last is statement else LastUse(block, last)
-    return LastUse(block, last)
+            return None if last is statement else Located(block, last)
+    return Located(block, last)
 
 
 def _loops(function: Function, statement: Statement) -> list[int]:

@@ -33,7 +33,6 @@ class Split:
     named: bool
 
     def apply(self, replay: Replay) -> Replay | None:
-        """As `Edit`."""
         for recorded_cat, recorded_convolution, call in self.fusions:
             cat = replay.by_origin.get(recorded_cat, -1)
             convolution = replay.by_origin.get(recorded_convolution, -1)
@@ -79,7 +78,7 @@ def is_fusion(trace: Trace, cat: int, convolution: int) -> bool:
 def lets_go(replay: Replay, storage: int, call: int) -> bool:
     """Whether a storage is a call's own, so that the call can let it go."""
     part = replay.trace.storages[storage]
-    ends = part.death <= replay.spans[call][1] and not part.returned
+    ends = part.death <= replay.spans[call][1] and not (part.returned or part.cached)
     alone = ends and storage not in replay.bound
     return alone and part.birth >= 0 and replay.frame(part.birth, call) is not None
 
@@ -124,7 +123,6 @@ class _Rebuilding:
         self.at = {s: i for i, s in enumerate(self.sequence) if not isinstance(s, int)}
 
     def result(self) -> Replay:
-        """The new record."""
         trace = self.replay.trace
         born = self.at["convolution", self.first]
         new_refs = {**self.new, self.convolution: born}

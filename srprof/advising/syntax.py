@@ -7,8 +7,6 @@ import ast
 import libcst as cst
 import libcst.matchers as m
 
-from srprof.advising.rewrite import SplitFusion
-
 
 def functional(text: str) -> str:
     """What a file calls `torch.nn.functional`; "" if it does not import it."""
@@ -21,11 +19,6 @@ def functional(text: str) -> str:
         if known in names:
             return names[known] + "torch.nn.functional".removeprefix(known)
     return ""
-
-
-def rest(split: SplitFusion) -> str:
-    """What stands where the convolution was called: the sum, and what follows in a Sequential."""
-    return f"{split.module}[1:]({split.total})" if split.inside else split.total
 
 
 def constructed_in_place(call: cst.Call) -> cst.Call:

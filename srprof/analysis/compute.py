@@ -68,10 +68,8 @@ def feature_map(trace: Trace) -> tuple[int, int, int] | None:
         for node in trace.nodes
         if node.op == "convolution" and len(node.shape) == 4 and node.shape[2:] == image[2:]
     )
-    if not counts:
-        return None
-    most = max(counts.values())
-    return max(c for c, n in counts.items() if n == most), height, width
+    width_of_trunk = max(counts, key=lambda channels: (counts[channels], channels), default=None)
+    return None if width_of_trunk is None else (width_of_trunk, height, width)
 
 
 def bytes_moved(node: Node) -> int:

@@ -323,7 +323,6 @@ def _checked(analysis: Analysis) -> Analysis:
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
-    """The workload's trace with an image of another size."""
     from srprof.tracing.run import run_trace
 
     call = replace(workload, args=resized(workload.args, size))

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from srprof.calibration.benches import Bench, Operation, benches, roofs, tensor_benches
-from srprof.codec import JsonObject
 from srprof.cost.fitting import Parameter
 from srprof.cost.profiles import Profile, parse_profile
 from srprof.measuring.record import Device as Hardware
@@ -24,6 +23,8 @@ from srprof.tracing.isolation import replaced
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
 _VECTOR = {"AVX512": 16, "AVX2": 8}
 
+#: Where such a figure of a calibrated profile comes from.
+_FITTED = "Fitted to the benches"
 #: Priors of the fit, and how far a figure may stray from them: hardly known before.
 _STRAY = 1.0
 _SHARES = (
@@ -44,13 +45,14 @@ class CalibrationPlan:
         roofs: the benches that tell peaks and bandwidth, the fastest of each group; the groups
             are `peak MODE` and `bandwidth`. benches: those that are fitted.
         parameters: figures of the profile to fit to the benches.
-        table: what else the profile says, as in its TOML.
+        table: what else the profile says, as in its TOML. source: where each of it comes from.
     """
 
     roofs: tuple[Bench, ...]
     benches: tuple[Bench, ...]
     parameters: tuple[Parameter, ...]
-    table: JsonObject
+    table: Mapping[str, object]
+    source: Mapping[str, str]
 
     def base(self, name: str, speeds: Mapping[str, Mapping[str, float]]) -> Profile:
         """The profile before the fit: measured roofs, and the priors.
@@ -65,7 +67,7 @@ class CalibrationPlan:
             "bandwidth": roof["bandwidth"] / 1e9,
             "peak": {mode: roof[group] / 1e12 for mode, group in peaks.items()},
             "source": {
-                **self.table["source"],
+                **self.source,
                 "peak": f"Measured: {'; '.join(best[group] for group in peaks.values())}",
                 "bandwidth": f"Measured: {best['bandwidth']}",
             },
@@ -85,7 +87,7 @@ def _parameter(key: str, prior: float, lower: float = 0.005, upper: float = 1.5)
 
 
 def _common(launch: float) -> Iterator[Parameter]:
-    """What every kind of device has fitted; `launch` in seconds."""
+    """What every kind of device has _FITTED; `launch` in seconds."""
     yield _parameter("launch", launch, 1e-8, 1e-3)
     yield _parameter("compute.depthwise", 0.06)
     yield from (_parameter(f"bandwidth_share.{name}", 0.6, upper=5.0) for name in _SHARES)
@@ -103,7 +105,6 @@ def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> CalibrationPlan:
         ]
     else:
         shapes = [_parameter("compute", 1.0)]
-    fitted = "Fitted to the benches"
     return CalibrationPlan(
         roofs=tuple(roofs(1024, 256, 2**24, {"float32": "float32"})),
         benches=tuple(benches((128,) if quick else (96, 192, 320))),
@@ -115,14 +116,14 @@ def _cpu_plan(hardware: Hardware, quick: bool, threads: int) -> CalibrationPlan:
             "sms": threads,
             "bias_pass": False,
             "layout": layout,
-            "source": {
-                "cache": "Linux's /sys/devices/system/cpu, the last level",
-                "memory": "sysconf",
-                "sms": "Threads of torch's pool",
-                "bias_pass": "oneDNN adds a bias as it goes",
-                **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), fitted),
-                **({"layout": f"{fitted}; block: floats in a vector register"} if block else {}),
-            },
+        },
+        source={
+            "cache": "Linux's /sys/devices/system/cpu, the last level",
+            "memory": "sysconf",
+            "sms": "Threads of torch's pool",
+            "bias_pass": "oneDNN adds a bias as it goes",
+            **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), _FITTED),
+            **({"layout": f"{_FITTED}; block: floats in a vector register"} if block else {}),
         },
     )
 
@@ -163,7 +164,6 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
         ]
     properties = cuda.get_device_properties(int(cuda.current_device()))
     cache = getattr(properties, "L2_cache_size", 0)
-    fitted = "Fitted to the benches"
     read = "torch.cuda.get_device_properties"
     return CalibrationPlan(
         roofs=tuple(peaks),
@@ -174,11 +174,11 @@ def _cuda_plan(hardware: Hardware, quick: bool, cuda: Any) -> CalibrationPlan:
             "cache": cache / 2**20,
             "memory": properties.total_memory / 2**30,
             "sms": properties.multi_processor_count,
-            "source": {
-                **dict.fromkeys(("cache", "memory", "sms"), read),
-                **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), fitted),
-                **(dict.fromkeys(("tensor", "wave", "gather"), fitted) if tensor else {}),
-            },
+        },
+        source={
+            **dict.fromkeys(("cache", "memory", "sms"), read),
+            **dict.fromkeys(("launch", "compute", "relative", "bandwidth_share"), _FITTED),
+            **(dict.fromkeys(("tensor", "wave", "gather"), _FITTED) if tensor else {}),
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -13,7 +14,6 @@ import torch
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import CalibrationPlan, plan
 from srprof.calibration.record import Calibration, Timed
-from srprof.calibration.stopwatch import BackendStopwatch, Stopwatch
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.fitting import Fit, Sample, fit, rms_error
@@ -37,6 +37,8 @@ WIDEST = 0.2
 _FOLDS = 7
 #: Relative standard deviation of a bench about the model: what a roofline cannot see of it.
 _NOISE = 0.2
+#: Milliseconds that a sample should take at least, and calls that are always enough.
+_LEAST_MS, _MOST_CALLS = 1.0, 200
 
 
 def calibrate(
@@ -68,8 +70,41 @@ def calibrate(
     options = f" --threads {threads}" if device == "cpu" else ""
     command = f"srprof calibrate --device {device}{options}{' --quick' if quick else ''}"
     rounds = _QUICK_ROUNDS if quick else ROUNDS
-    stopwatch, name = BackendStopwatch(backend), name or device.replace(":", "")
+    stopwatch, name = Stopwatch(backend), name or device.replace(":", "")
     return run_calibration(chosen, stopwatch, name, command, rounds, progress)
+
+
+class Stopwatch:
+    """What a calibration times with, by the clock of a measuring back end.
+
+    `where` the benches run is as torch names it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.where = backend.where
+        self._backend = backend
+        self._calls: dict[str, int] = {}
+
+    def active(self) -> AbstractContextManager[None]:
+        """Entered around everything that is timed."""
+        return self._backend.active()
+
+    def seconds(self, bench: Bench, call: Callable[[], object]) -> float:
+        """How long one call of a bench takes, by a sample of several in a row if it is short.
+
+        In a row, so a device that runs behind its host takes the longer of both, as in a network.
+        """
+        if bench.name not in self._calls:
+            call()
+            once = max(self._backend.time_ms(call), 1e-6)
+            self._calls[bench.name] = max(1, min(_MOST_CALLS, round(_LEAST_MS / once)))
+        count = self._calls[bench.name]
+
+        def several() -> None:
+            for _ in range(count):
+                call()
+
+        return 1e-3 * self._backend.time_ms(several) / count
 
 
 def run_calibration(

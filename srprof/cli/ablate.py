@@ -22,7 +22,6 @@ CPU, and NAME.toml is the paper's. A study is a TOML file:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("config", metavar="CONFIG", help="the TOML file")
     add_output(parser)
 
@@ -38,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     with progress_line() as progress:
         ablation = ablate(study, progress)
     show(args, ablation.document())
-    merged = [outcome.merged for outcome in ablation.outcomes]
+    merged = [outcome.result.merged for outcome in ablation.outcomes]
     return 0 if all(m is None or m.agrees for m in merged) else 1

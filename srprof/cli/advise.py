@@ -24,7 +24,6 @@ edits in the source files and keeps comments (pip install 'srprof[apply]').
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser)
     # fmt: off
     parser.add_argument("--memory", choices=lowered_names(), default="eager",
@@ -37,7 +36,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="make the edits in the source files: all or none")
     how.add_argument("--diff", action="store_true",
         help="print the edits as a unified diff instead")
-    # fmt: on
     add_output(parser)
 
 

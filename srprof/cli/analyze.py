@@ -6,12 +6,26 @@ import argparse
 from dataclasses import replace
 
 from srprof import options
+from srprof.call import Call
 from srprof.errors import InputError
 from srprof.output import write
 from srprof.protocol import PROTOCOLS
 from srprof.render.exports import EXPORTS, export
 from srprof.render.figures import KINDS
 from srprof.render.views import VIEWS
+from srprof.render.writers import formats
+
+#: Options that say nothing of a training step, with what they are when nobody gave them.
+_NOT_OF_TRAINING = {
+    "protocol": "single",
+    "repeat": 1,
+    "alloc_conf": None,
+    "workspace": None,
+    "profile": None,
+    "view": "summary",
+    "figure": None,
+    "cross_check": False,
+}
 
 DESCRIPTION = """\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
@@ -27,7 +41,6 @@ SPEC is one of:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     options.add_call(parser)
     # fmt: off
     parser.add_argument("--batch", metavar="N", type=options.count(1),
@@ -51,7 +64,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add(parser, "--top", "--figure")
     parser.add_argument("--figure-kind", choices=KINDS, default="roofline",
         help="roofline: each node under the device's roofs (default); modules: time by module")
-    # fmt: on
     options.add_output(parser, EXPORTS)
 
 
@@ -70,9 +82,7 @@ def run(args: argparse.Namespace) -> int:
         check_fvcore()
     call = options.read_call(args, args.batch)
     if args.train:
-        from srprof.cli.analyze_training import run_training
-
-        return run_training(args, call)
+        return _run_training(args, call)
 
     from srprof.analysis import analyze
     from srprof.compare.published import beside
@@ -100,4 +110,20 @@ def run(args: argparse.Namespace) -> int:
 
         shown = added(shown, cross_check(resolve(call), analysis.trace))
     options.show(args, shown)
+    return 0
+
+
+def _run_training(args: argparse.Namespace, call: Call) -> int:
+    """Predict the memory of a training step and print it."""
+    given = [name for name, default in _NOT_OF_TRAINING.items() if getattr(args, name) != default]
+    others = [f"--{name.replace('_', '-')}" for name in given]
+    form = options.format_of(args)
+    others += [] if form in formats() else [f"--format {form}"]
+    if others:
+        raise InputError(f"{others[0]} is of a forward pass: leave it out with --train")
+
+    from srprof.render.views.training import document
+    from srprof.training.analysis import analyze_training
+
+    options.show(args, document(analyze_training(call, granularity=args.granularity), args.top))
     return 0

@@ -17,12 +17,10 @@ On a busy machine, whose timings spread too widely, nothing is written and the e
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add(parser, "--device")
     # fmt: off
     parser.add_argument("-o", "--output", dest="profile", metavar="PROFILE", type=ending(".toml"),
         required=True, help="the profile to write (.toml)")
-    # fmt: on
     parser.add_argument("--quick", action="store_true", help="one size only, and fewer rounds")
     add(parser, "--threads")
     add_format(parser)

@@ -23,7 +23,6 @@ against srprof-baseline.json, and say which variable in which line costs more th
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     # fmt: off
     parser.add_argument("--config", metavar="FILE",
         help="srprof.toml or pyproject.toml (default: the nearest, here or above)")
@@ -33,7 +32,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="write a first configuration for this file's networks")
     parser.add_argument("--partial", action="store_true",
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning")
-    # fmt: on
     add_output(parser, formats.FORMATS)
 
 

@@ -12,7 +12,6 @@ List the devices whose latency can be predicted, or show all figures of one with
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a device, or a profile of your own (.toml)"
     )

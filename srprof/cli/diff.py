@@ -22,14 +22,12 @@ analysis, if one of them is that.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("before", metavar="A", help="before")
     parser.add_argument("after", metavar="B", nargs="?", help="after (default A)")
     add(parser, "--input")
     # fmt: off
     parser.add_argument("--input-b", metavar="SIZE", action="append", type=size,
         help="the same for B (default --input)")
-    # fmt: on
     add(parser, "--dtype", "--top")
     add_output(parser)
 

@@ -19,7 +19,6 @@ JSON record goes into `srprof rank --record`, whose PSNR column is then measured
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add(parser, "spec", "--weights")
     parser.add_argument("--hr", metavar="DIR", required=True, help="HR images, a folder or one")
     # fmt: off
@@ -32,7 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="run it in tiles of LR pixels, N or HxW, with their halo")
     parser.add_argument("--halo", metavar="N", type=count(0),
         help="LR pixels around a tile (default as many as it needs)")
-    # fmt: on
     parser.add_argument("--save", metavar="DIR", help="write the SR images there, as 8-bit PNG")
     add(parser, "--dtype")
     add(parser, "--device", default=None, help="cpu, cuda or cuda:N (default cuda if there is one)")

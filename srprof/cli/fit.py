@@ -22,7 +22,6 @@ further inputs stay as they are.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     options.add_call(parser, "--trace-on")
     options.add(parser, "--budget", required=True)
     # fmt: off
@@ -34,7 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="an LR image, height x width: whole if it fits, else its tiles, halo, peak")
     parser.add_argument("--batch", action="store_true",
         help="the largest batch at the --input's size")
-    # fmt: on
     options.add(parser, "--alloc-conf", "--workspace")
     options.add_profile(parser)
     options.add_output(parser)

@@ -21,7 +21,6 @@ The peak is lowest at --input, and other sizes work as well.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser, "--trace-on")
     add(parser, "--level", default="exact")
     # fmt: off
@@ -32,7 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compare outputs at more sizes, and the CPU allocator's peaks and the times too")
     parser.add_argument("--emit", metavar="FILE", type=ending(".pt2", ".py"),
         help="write it: .pt2 (torch.export) or .py (readable, for torch)")
-    # fmt: on
     add_output(parser)
 
 

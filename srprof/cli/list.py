@@ -14,7 +14,6 @@ ours, as json, every field. A package adds its own through the entry-point group
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_output(parser)
 
 

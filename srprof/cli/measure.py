@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from srprof.errors import Interrupted
 from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
 
 DESCRIPTION = """\
@@ -17,7 +18,6 @@ Ctrl-C keeps what was measured until then, marked incomplete. With --repeat 0 it
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser, "--weights", "--trace-on")
     add(parser, "--device")
     # fmt: off
@@ -27,7 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--repeat", "--warmup")
     parser.add_argument("--flush-l2", action="store_true",
         help="overwrite the GPU's L2 cache before each pass")
-    # fmt: on
     add(parser, "--threads")
     add_output(parser)
 
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     call = read_call(args)
 
-    from srprof.measuring.run import Interrupted, measure
+    from srprof.measuring.run import measure
 
     code = 0
     try:

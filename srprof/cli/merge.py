@@ -14,7 +14,6 @@ convolutions. Both forms are run on a random image, and how far they differ is r
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors")
     # fmt: off
     parser.add_argument("-o", "--output", dest="merged", metavar="OUT", type=ending(*CHECKPOINTS),
@@ -22,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="SPEC", default="",
         help="the network in training form, where its keys do not tell: "
              "\"fmen_baseline(form='train')\"")
-    # fmt: on
     add_format(parser)
 
 

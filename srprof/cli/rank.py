@@ -17,7 +17,6 @@ predicted, measured, published or given by you.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     # fmt: off
     parser.add_argument("specs", metavar="SPEC", nargs="*",
         help="models, as for analyze (default: those of the records, else some of the zoo)")
@@ -39,7 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", action="append", default=[],
         help="measured runtime and memory of a model, or its PSNR: what `srprof measure` or "
              "`srprof evaluate` wrote with --format json")
-    # fmt: on
     add_output(parser)
 
 

@@ -24,7 +24,6 @@ SPECs of files are found from the current folder. An earlier report in the folde
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("definition", metavar="REPORT.toml", help="what to show")
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="folder to write (default: REPORT, beside the file)"

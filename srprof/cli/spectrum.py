@@ -14,13 +14,11 @@ concentric rings around zero frequency, as shares that sum to 1.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add(parser, "spec", "--weights")
     parser.add_argument("--image", metavar="IMG", required=True, help="the LR image")
     # fmt: off
     parser.add_argument("--module", metavar="NAME", nargs="+", action="extend", default=[],
         help="modules by name or pattern ('HFABs.*'; default every HFAB)")
-    # fmt: on
     add(parser, "--range", "--figure")
     add_output(parser)
 
@@ -33,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
         args.spec, args.image, args.module, weights=args.weights, pixel_range=args.range
     )
     if args.figure is not None:
-        from srprof.render.figures.spectra import write_spectra
+        from srprof.render.figures import save
+        from srprof.render.figures.spectra import draw
 
-        write_spectra(result, args.figure)
+        save(lambda: draw(result), args.figure)
     show(args, result.document())
     return 0

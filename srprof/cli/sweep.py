@@ -21,7 +21,6 @@ Ranges include both ends: 2..6, 64..1024:64. Values are Python literals and neve
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     options.add_call(parser, "--input", "--weights")
     # fmt: off
     parser.add_argument("--input", metavar="SIZES", action="append",
@@ -43,7 +42,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pareto", metavar="X,Y",
         help="metrics of the figure, a Pareto plot: eager,params:max; :max says that more is "
              "better (default: latency_ms or eager, and params:max)")
-    # fmt: on
     options.add_output(parser, more={"parquet": ".parquet"})
 
 
@@ -57,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dask is None and jobs > 1:
         start_server()  # it loads torch while the grid is read
 
-    from srprof.render.figures.pareto import axes_of, write_pareto
+    from srprof.render.figures import save
+    from srprof.render.figures.pareto import axes_of, pareto
     from srprof.render.views.sweep import document
     from srprof.sweeping.grid import parse_sets
     from srprof.sweeping.journal import Journal
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             options.show(args, document(plan, rows))
         if axes:
-            write_pareto(plan, rows, axes, args.figure)
+            save(lambda: pareto(plan, rows, axes), args.figure)
         journal.remove()
     failed = sum(bool(row["error"]) for row in rows)
     if failed:

@@ -14,7 +14,6 @@ srprof measure has memory too, and a record.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     add_call(parser, "--weights", "--trace-on")
     add(parser, "--device", "--profile", "--repeat", "--warmup", "--threads")
     add_output(parser)

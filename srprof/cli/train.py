@@ -23,7 +23,6 @@ held_out, crop, cache, log ("tensorboard"), log_every, validate_every, checkpoin
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("config", metavar="CONFIG", help="the TOML file")
     add_output(parser)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from srprof import registry, spec
 from srprof.call import Call
-from srprof.errors import InputError
+from srprof.errors import InputError, Interrupted
 from srprof.inputs import RUN_DTYPES, check_shape, parse_size
 from srprof.options import add, add_output, count, progress_line, share, show, size
 
@@ -24,7 +24,6 @@ _DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
     parser.add_argument("specs", metavar="SPEC", nargs="*", help="models, as for analyze")
     parser.add_argument("--all", action="store_true", help="every network of the zoo")
     # fmt: off
@@ -43,7 +42,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also time N passes for the records")
     parser.add_argument("--save", metavar="DIR",
         help="keep the records there, and a table of the scratch found")
-    # fmt: on
     add_output(parser)
 
 
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     folder = None if args.save is None else _folder(args.save)
     calls = [] if args.record else _calls(args)
 
-    from srprof.compare.validating import Interrupted, measured, recorded, validate_all
+    from srprof.compare.validating import measured, recorded, validate_all
 
     code = 0
     try:

@@ -74,11 +74,9 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Pair):
     """One figure twice, and what it is made of by kind of operator, the largest first."""
 
-    ours: int
-    fvcore: int
     by_operator: Mapping[str, Pair]
 
 
@@ -132,9 +130,8 @@ def check_fvcore() -> None:
 def cross_check(workload: Workload, trace: Trace) -> CrossCheck:
     """Count a call with fvcore and set its counts beside those of the call's trace.
 
-    Raises:
-        InputError: fvcore is not installed.
-        ModelError: the network raised in its real run on the CPU.
+    An InputError if fvcore is not installed, a ModelError if the network raised in its real run on
+    the CPU.
     """
     check_fvcore()
     try:
@@ -245,11 +242,7 @@ def is_affine(pixels: Sequence[int], values: Sequence[int]) -> bool:
 
 
 def _extrapolated(sizes: Sequence[Size], counts: Sequence[_Counts], full: Size) -> _Counts:
-    """The counts at the full size.
-
-    Raises:
-        _FvcoreError: one of them is not affine in the pixels.
-    """
+    """The counts at the full size; an _FvcoreError if one of them is not affine in the pixels."""
     if any(count.unsupported != counts[0].unsupported for count in counts):
         raise _FvcoreError("it leaves out other operators at other sizes")
     pixels = [prod(size) for size in sizes]
@@ -290,11 +283,7 @@ class _Call(nn.Module):
 
 
 def _count(workload: Workload) -> _Counts:
-    """What fvcore counts in real runs on the CPU, each of a fresh instance.
-
-    Raises:
-        ModelError: the network raised. _FvcoreError: fvcore did.
-    """
+    """What fvcore counts in real runs on the CPU, each of a fresh instance; raises as `_errors`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore's import and torch.jit's tracer have many
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, parameter_count

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import SequenceMatcher
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 from srprof import figures
 from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord
@@ -106,7 +106,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
-    """A storage that came to the eager peak, went from it, or is there otherwise than before."""
+    """A storage that came to the eager peak, went from it, or has another size or part there."""
 
     fate: Fate
     before: Live | None
@@ -118,13 +118,6 @@ class TensorChange:
         live = self.after or self.before
         assert live is not None
         return live
-
-    @property
-    def is_other(self) -> bool:
-        """Whether its size or its part of the memory model is not as before."""
-        if self.before is None or self.after is None:
-            return True
-        return (self.before.nbytes, self.before.part) != (self.after.nbytes, self.after.part)
 
     @property
     def difference(self) -> int:
@@ -194,13 +187,6 @@ class Diff:
         return next(peak for peak in self.peaks if peak.change.name == name)
 
 
-class ReferencedNode(NamedTuple):
-    """A node of a run, and the bytes referenced at its end."""
-
-    place: Place
-    nbytes: int
-
-
 @dataclass(frozen=True)
 class Sketch:
     """As much of an analysis as is compared; a gate's baseline keeps no more.
@@ -209,7 +195,8 @@ class Sketch:
         side: what was analyzed. net: the network's own bytes.
         peaks: bytes by name. peak_places: the nodes that have them, where they are known.
         live: storages at the eager peak, in the order in which they were made.
-        steps: the nodes in order. counts: of complexity by name.
+        steps: the nodes in order, each with the bytes referenced at its end.
+        counts: of complexity by name.
     """
 
     side: Side
@@ -217,7 +204,7 @@ class Sketch:
     peaks: Mapping[str, int]
     peak_places: Mapping[str, Place]
     live: tuple[Live, ...]
-    steps: tuple[ReferencedNode, ...]
+    steps: tuple[tuple[Place, int], ...]
     counts: Mapping[str, int]
 
 
@@ -233,9 +220,7 @@ def sketch(record: AnalysisRecord) -> Sketch:
         peaks=memory.peak,
         peak_places={name: _place(node) for name, node in nodes.items() if node is not None},
         live=tuple(_live(item, record) for item in live),
-        steps=tuple(
-            ReferencedNode(_place(node), memory.net + node.referenced) for node in record.nodes
-        ),
+        steps=tuple((_place(node), memory.net + node.referenced) for node in record.nodes),
         counts={f.name: int(f.of(record) or 0) for f in figures.counts()},
     )
 
@@ -298,16 +283,17 @@ def _tensor_changes(before: Sequence[Live], after: Sequence[Live]) -> tuple[Tens
                 pairs[j] = waiting[live.keys[level]].pop(0)
     went = [TensorChange("went", b, None) for i, b in enumerate(before) if i not in pairs.values()]
     came = [TensorChange("came", None, a) for j, a in enumerate(after) if j not in pairs]
-    both = [TensorChange("changed", before[i], after[j]) for j, i in pairs.items()]
-    changed = [change for change in both if change.is_other]
+    both = ((before[i], after[j]) for j, i in pairs.items())
+    other = ((b, a) for b, a in both if (b.nbytes, b.part) != (a.nbytes, a.part))
+    changed = [TensorChange("changed", *pair) for pair in other]
     return tuple(sorted([*changed, *came, *went], key=lambda c: -abs(c.difference)))
 
 
 def _step_changes(
-    before: Sequence[ReferencedNode], after: Sequence[ReferencedNode]
+    before: Sequence[tuple[Place, int]], after: Sequence[tuple[Place, int]]
 ) -> tuple[tuple[NodeChange, ...], int]:
     """Align the runs by op and module, and compare the bytes referenced at each node's end."""
-    keys = [[(step.place.op, step.place.module) for step in steps] for steps in (before, after)]
+    keys = [[(place.op, place.module) for place, _ in steps] for steps in (before, after)]
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     both: list[NodeChange] = []
     one: list[NodeChange] = []
@@ -315,10 +301,10 @@ def _step_changes(
         pair = before[start:stop], after[start_after:stop_after]
         if tag == "equal":
             steps = zip(*pair, strict=True)
-            both += [NodeChange(b.place, a.place, b.nbytes, a.nbytes) for b, a in steps]
+            both += [NodeChange(b, a, was, now) for (b, was), (a, now) in steps]
         else:
-            one += [NodeChange(step.place, None, step.nbytes, None) for step in pair[0]]
-            one += [NodeChange(None, step.place, None, step.nbytes) for step in pair[1]]
+            one += [NodeChange(place, None, nbytes, None) for place, nbytes in pair[0]]
+            one += [NodeChange(None, place, None, nbytes) for place, nbytes in pair[1]]
     changed = [step for step in both if step.difference]
     changed.sort(key=lambda change: -abs(change.difference or 0))
     one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))

@@ -6,7 +6,7 @@ image, runtime as the mean over images of many sizes. So a model is run once at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +42,7 @@ CHALLENGE = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
 class Model:
     """A model's row before its cells are chosen: its runs by image size.
 
-    Attributes:
-        shapes: of the inputs, by what they are for ("counts", "runtime", "memory").
+    `shapes` are those of the inputs, by what they are for ("counts", "runtime", "memory").
     """
 
     spec: Spec
@@ -59,9 +58,7 @@ class Model:
 def trace_model(text: str, sizes: Sizes) -> Model:
     """Run a model once at each size, on meta tensors.
 
-    Raises:
-        InputError: the SPEC or a size is wrong.
-        ModelError: the model raised.
+    An InputError if the SPEC or a size is wrong, a ModelError if the model raised.
     """
     from srprof import spec
     from srprof.analysis import Analysis
@@ -140,10 +137,8 @@ def measured(
     """The row with what a record has of it in place of what was predicted.
 
     Runtime and memory are taken where the record's image is the one of that column; memory only
-    where `memory` is "allocated", which is what a device reports.
-
-    Raises:
-        InputError: the record is of another network, or of no image that the table uses.
+    where `memory` is "allocated", which is what a device reports. An InputError if the record is
+    of another network, or of no image that the table uses.
     """
     shapes = tuple(tensor.shape for tensor in record.inputs)
     takes = [what for what in ("runtime", "memory") if (model.shapes[what],) == shapes]
@@ -173,8 +168,7 @@ def measured(
 def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entry:
     """The row with the PSNR (RGB, as the challenge) of an evaluation, in place of any other.
 
-    Raises:
-        InputError: the evaluation is of another network, or all its images are infinitely good.
+    An InputError if it is of another network, or all its images are infinitely good.
     """
     from srprof.measuring.record import fingerprint
 
@@ -198,10 +192,3 @@ def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entr
 
 def _of_record(what: str, record: Measurement, path: str) -> Origin:
     return Origin("measured", what, record.device.name, path)
-
-
-def devices_of(entries: Sequence[Entry], metric: str) -> tuple[str, ...]:
-    """Devices that a column's values were predicted for or measured on, each once."""
-    assert metric in METRICS
-    devices = (e.cells[metric].origin.device for e in entries if metric in e.cells)
-    return tuple(dict.fromkeys(filter(None, devices)))

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
 from srprof.analysis.record import Comparison
 from srprof.analysis.run import Analysis
@@ -137,8 +136,7 @@ MEASURES: Mapping[str, Measure] = {
 def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> list[Comparison]:
     """A network's published figures at a scale, with ours.
 
-    Args:
-        known: analyses of the network at this scale in float32, not to be made again.
+    Analyses that are `known`, of the network at this scale in float32, are not made again.
     """
     analyses = {(_key({"scale": scale}), _size(analysis)): analysis for analysis in known}
 
@@ -198,7 +196,7 @@ def printed(value: float, decimals: int, truncated: bool = False) -> str:
     return f"{digits / 10**decimals:.{decimals}f}"
 
 
-def _key(arguments: Mapping[str, Any]) -> str:
+def _key(arguments: Mapping[str, object]) -> str:
     return repr(sorted(arguments.items()))
 
 
@@ -207,7 +205,7 @@ def _size(analysis: Analysis) -> tuple[int, int]:
     return height, width
 
 
-def _analyze(network: Network, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> Analysis:
+def _analyze(network: Network, arguments: Mapping[str, object], shape: tuple[int, ...]) -> Analysis:
     """One run on meta, without asking who holds what."""
     from srprof.tracing.run import trace_call
 

@@ -119,8 +119,7 @@ class Entry:
 class RankTable:
     """Rows to rank, in any order.
 
-    Raises:
-        InputError: no rows, or two of one name (a published one may share the user's).
+    An InputError if there are none, or two of one name (a published one may share the user's).
     """
 
     entries: tuple[Entry, ...]

@@ -41,11 +41,7 @@ COLUMNS: Mapping[str, Mapping[str, float]] = {
 
 
 def load_reference(name: str) -> tuple[Entry, ...]:
-    """The rows of a published table.
-
-    Raises:
-        InputError: there is none of that name.
-    """
+    """The rows of a published table; an InputError if there is none of that name."""
     if name not in REFERENCES:
         near = did_you_mean(name.lower(), REFERENCES, cutoff=0.4)
         raise InputError(one_line(f"--with {name}: {near} there is {', '.join(REFERENCES)}"))
@@ -59,10 +55,8 @@ def load_results(path: str) -> tuple[Entry, ...]:
     """The rows of a user's own table, a CSV file with a header or JSON.
 
     JSON is a list of objects, or an object whose `rows` is one, such as `srprof rank --format
-    json` prints.
-
-    Raises:
-        InputError: the file cannot be read, a column is missing, or a cell is no number (which).
+    json` prints. An InputError if the file cannot be read, a column is missing, or a cell is no
+    number (which).
     """
     text = read_text(path, f"--from {path}", "name a .csv or .json")
     rows = _of_json(text, path) if path.lower().endswith(".json") else _of_csv(text, path)

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from math import exp
 
 from srprof.compare.ranking import RANKED, Entry, RankTable, ranks
 from srprof.errors import InputError
+from srprof.registry import announced
 from srprof.shown import Shown
 from srprof.words import did_you_mean, one_line
 
@@ -130,25 +130,21 @@ TRACKS = ("main", "sub1", "sub2")
 def scorings() -> Mapping[str, Scoring]:
     """Every scoring by name: srprof's own, then those of other packages.
 
-    Raises:
-        InputError: two claim one name, or a package's cannot be loaded.
+    An InputError if two claim one name, or a package's cannot be loaded.
     """
     found = {scoring.name: scoring for scoring in SCORINGS}
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
-        try:
-            scoring = entry.load()
-            if not isinstance(scoring, Scoring):
-                raise TypeError(f"it is {scoring!r}, which is no srprof.compare.scoring.Scoring")
-        except Exception as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            what = f"the scoring {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
-            mend = "repair or uninstall the package that announces it"
-            raise InputError(f"{what}; {mend}") from error
+    for place, scoring in announced(GROUP, "scoring", _checked):
         if scoring.name in found:
-            mend = f"uninstall the package of {entry.value}, or rename it"
+            mend = f"uninstall the package of {place}, or rename it"
             raise InputError(f"two scorings are called {scoring.name!r}: {mend}")
         found[scoring.name] = scoring
     return found
+
+
+def _checked(scoring: object) -> Scoring:
+    if not isinstance(scoring, Scoring):
+        raise TypeError(f"it is {scoring!r}, which is no srprof.compare.scoring.Scoring")
+    return scoring
 
 
 def find(name: str) -> Scoring:
@@ -183,11 +179,7 @@ class Standing(Shown):
 
 
 def standing(entries: Sequence[Entry], scoring: Scoring, notes: Sequence[str] = ()) -> Standing:
-    """Order rows by a scoring; those of one place stay in their order.
-
-    Raises:
-        InputError: no rows, or two of one name.
-    """
+    """Order rows by a scoring; those of one place stay in their order. Raises as `RankTable`."""
     places = scoring.places(table := RankTable(tuple(entries)))
     order = sorted(range(len(places)), key=lambda i: places[i] or len(places) + 1)
     return Standing(scoring, RankTable(tuple(table.entries[i] for i in order)), tuple(notes))
@@ -195,10 +187,9 @@ def standing(entries: Sequence[Entry], scoring: Scoring, notes: Sequence[str] = 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one of the user's rows stands in a table.
+    """Where one of the user's rows stands in a table, as far as that is known.
 
-    Attributes:
-        ranks: by metric; tracks: places by scoring. What is not known is not there.
+    `ranks` are by metric, and `tracks` are places by scoring.
     """
 
     name: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
 from srprof.call import Call
 from srprof.errors import InputError
@@ -21,16 +20,12 @@ from srprof.records import Node, Trace
 from srprof.shown import Shown
 from srprof.words import mib_size
 
-if TYPE_CHECKING:
-    from srprof.render.document import Document
-
 
 @dataclass(frozen=True, slots=True)
 class NodeCheck:
-    """Bytes live when a node ended, without the network: predicted and measured.
+    """Bytes live when a node of the trace ended, without the network: predicted and measured.
 
-    Attributes:
-        node: of the trace; workspace: scratch that was measured inside it.
+    `workspace` is scratch that was measured inside it.
     """
 
     node: int
@@ -91,6 +86,8 @@ class Validation(Shown):
         workspaces: the scratch that was measured, by call.
     """
 
+    view = "validation"
+
     measurement: Measurement
     tolerance: float
     peaks: tuple[PeakCheck, ...]
@@ -132,10 +129,6 @@ class Validation(Shown):
         """Whether everything is within tolerance."""
         return not self.failures
 
-    def document(self) -> Document:
-        """As that of several."""
-        return Validations((self,)).document()
-
 
 @dataclass(frozen=True, repr=False)
 class Validations(Shown):
@@ -153,11 +146,7 @@ class Validations(Shown):
 
 
 def trace_of(measurement: Measurement) -> Trace:
-    """A trace of what was measured: its SPEC at its input, on the CPU if it was measured there.
-
-    Raises:
-        InputError, ModelError: as for `srprof.trace`.
-    """
+    """A trace of what was measured, on the CPU if that was; raises as `srprof.trace` does."""
     from srprof.tracing.run import trace_call
 
     call = Call(
@@ -173,11 +162,8 @@ def trace_of(measurement: Measurement) -> Trace:
 def validate(measurement: Measurement, trace: Trace, tolerance: float = 0.01) -> Validation:
     """Compare a trace's predictions with a measurement of the same network at the same input.
 
-    Args:
-        trace: on the CPU for a measurement there, else on meta.
-
-    Raises:
-        InputError: another network or input, or a record without nodes.
+    The trace is on the CPU for a measurement there, else on meta. An InputError if it is of another
+    network or input, or the record has no nodes.
     """
     measurement.require_same_network(trace)
     if not measurement.nodes or measurement.memory.cold is None:

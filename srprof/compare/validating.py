@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.compare.validate import Validation, Validations, trace_of, validate
-from srprof.errors import InputError, SrprofError
+from srprof.errors import InputError, Interrupted, SrprofError
 from srprof.measuring.record import Measurement, load
 from srprof.memory.workspace import WorkspaceTable
 from srprof.output import write
@@ -21,24 +21,13 @@ if TYPE_CHECKING:
 SCRATCH = "workspace.json"
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in between; `partial` is what was validated until then."""
-
-    def __init__(self, partial: Validations) -> None:
-        super().__init__()
-        self.partial = partial
-
-
 def validate_all(
     measurements: Iterable[Measurement | str], tolerance: float, folder: Path | None = None
 ) -> Validations:
     """Validate measurements; a text in the place of one says why there is none.
 
-    Args:
-        folder: of the records that are kept, for a table of the scratch that they have.
-
-    Raises:
-        InputError: what is measured is wrong. Interrupted: Ctrl-C.
+    A table of the scratch goes into the `folder` of the records that are kept. An InputError if
+    what is measured is wrong; Interrupted after Ctrl-C.
     """
     validations: list[Validation] = []
     errors: list[str] = []
@@ -73,11 +62,8 @@ def measured(
 ) -> Iterator[Measurement | str]:
     """A measurement of each call, of a SPEC at one size; or in a line why it failed.
 
-    Args:
-        folder: where each record is kept.
-
-    Raises:
-        InputError: a SPEC or a size is wrong, or there is no such device.
+    Each record is kept in the `folder`. An InputError if a SPEC or a size is wrong, or there is no
+    such device.
     """
     from srprof.measuring.run import measure
 
@@ -99,8 +85,7 @@ def measured(
 def recorded(paths: Sequence[str]) -> Iterator[Measurement]:
     """Measurements in these files, and in those of these folders but for the table of scratch.
 
-    Raises:
-        InputError: a file is no record, or a folder has none.
+    An InputError if a file is no record, or a folder has none.
     """
     for path in paths:
         files = [path]

@@ -109,9 +109,6 @@ def _reads(
     inputs: Sequence[TensorInfo], storages: Sequence[Storage]
 ) -> tuple[tuple[int, int], ...]:
     """Bytes read by storage: distinct tensors once each, at most what the storage holds."""
-    if len(inputs) == 1:
-        info = inputs[0]
-        return ((info.storage, min(info.nbytes, storages[info.storage].nbytes)),)
     total: dict[int, int] = defaultdict(int)
     for info in dict.fromkeys(inputs):
         total[info.storage] += info.nbytes

@@ -196,16 +196,10 @@ def rms_error(predicted: Sequence[float], measured: Sequence[float]) -> float:
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's rank correlation; ties share their mean rank. NaN if one is constant."""
-    a, b = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale else float("nan")
+    from pandas import Series
 
-
-def _ranks(values: Sequence[float]) -> Vector:
-    array = np.asarray(values, dtype=float)
-    below = (array[:, None] > array).sum(axis=1)
-    ties = (array[:, None] == array).sum(axis=1)
-    return np.asarray(below + (ties - 1) / 2, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return float(Series(first).rank().corr(Series(second).rank()))
 
 
 def _predict(samples: Sequence[Sample], profile: Profile) -> list[float]:

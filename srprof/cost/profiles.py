@@ -128,8 +128,7 @@ class Profile(Shown):
     def modes(self, dtype: str, family: str) -> tuple[str, ...]:
         """The modes of arithmetic in which PyTorch may run a family of operations of a dtype.
 
-        Raises:
-            InputError: the profile has no peak for the dtype.
+        An InputError if the profile has no peak for the dtype.
         """
         if dtype not in self.peak:
             raise InputError(
@@ -148,7 +147,7 @@ class Profile(Shown):
             values: `launch`, `bandwidth` and the like in SI units, `compute.tile_64`,
                 `bandwidth_share.norm`; a table's name alone multiplies all its entries.
         """
-        changed: JsonObject = {}
+        changed: dict[str, Any] = {}
         for key in sorted(values, key=lambda key: "." not in key):  # entries, then factors
             table, _, entry = key.partition(".")
             now = changed.get(table, getattr(self, table))
@@ -200,11 +199,7 @@ def read_profile(
 ) -> Profile | None:
     """The profile that a function is given: itself, by name, or None for no prediction.
 
-    Args:
-        device: what an older name of the argument has, which is warned about.
-
-    Raises:
-        InputError: as `load_profile`.
+    `device` is what the argument's older name has, which is warned about. Raises as `load_profile`.
     """
     given = renamed(profile, device, 4)
     return load_profile(given) if isinstance(given, str) else given
@@ -304,7 +299,7 @@ def _units() -> Mapping[str, float]:
     return {"peak": _TERA, **{key: scale for key, scale in scales.items() if scale}}
 
 
-def _merged(table: Mapping[str, object]) -> JsonObject:
+def _merged(table: Mapping[str, object]) -> dict[str, object]:
     """The profile over its base over the defaults."""
     layers = [table]
     while "base" in layers[0]:
@@ -319,11 +314,12 @@ def _merged(table: Mapping[str, object]) -> JsonObject:
     blocked = any(_table(layer, "layout") for layer in layers)
     if not blocked and any(TENSOR_MODES & {*_table(layer, "peak")} for layer in layers):
         defaults.append(_packaged()["tensor_cores"])
-    merged: JsonObject = {}
+    merged: dict[str, object] = {}
     for layer in (*defaults, *layers):
         for key, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-                merged[key] = {**merged[key], **value}
+            was = merged.get(key)
+            if isinstance(value, Mapping) and isinstance(was, Mapping):
+                merged[key] = {**was, **value}
             else:
                 merged[key] = value
     return merged

@@ -184,11 +184,7 @@ def _sums(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
 
 
 def estimate(trace: Trace, profile: Profile) -> Estimate:
-    """Predict the latency of a trace.
-
-    Raises:
-        InputError: the device has no peak for a dtype in which the network computes.
-    """
+    """Predict the latency of a trace; an InputError if the device has no peak for a dtype of it."""
     return estimate_costs(node_costs(trace), profile)
 
 

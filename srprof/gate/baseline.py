@@ -24,6 +24,7 @@ from srprof.errors import InputError
 from srprof.files import parse_json, read_text
 from srprof.gate.config import Settings
 from srprof.output import replacing
+from srprof.paths import below, package_root
 from srprof.words import one_line
 
 #: Version of the file. The first has older names of metrics, and is read.
@@ -148,13 +149,8 @@ def _at(item: LiveRecord | NodeRecord, root: str) -> str:
 
 def portable(path: str, root: str) -> str:
     """A file from the project's folder, else from its outermost package; never a machine's path."""
-    real, root = os.path.realpath(path), os.path.realpath(root)
-    if real.startswith(root + os.sep):
-        return Path(real[len(root) + 1 :]).as_posix()
-    top = Path(real).parent
-    while (top / "__init__.py").exists() and top.parent != top:
-        top = top.parent
-    return Path(real).relative_to(top).as_posix()
+    real = Path(os.path.realpath(path))
+    return below(root, path) or real.relative_to(package_root(real)).as_posix()
 
 
 def sketch(entry: Entry, environment: Mapping[str, str]) -> Sketch:

@@ -18,7 +18,6 @@ from srprof.analysis.record import AnalysisRecord, NodeRecord
 from srprof.codec import pick
 from srprof.compare.diff import Diff, difference, explain_peak, explain_tensor, sketch
 from srprof.errors import InputError, ModelError, SrprofError
-from srprof.figures import Figure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
@@ -55,14 +54,6 @@ def depends() -> Mapping[str, frozenset[str]]:
 
 #: Sentences of each kind in an explanation.
 _MOST = 6
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a check's model gave now; metrics in the smallest unit of each."""
-
-    metrics: Mapping[str, int]
-    record: AnalysisRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,41 +214,33 @@ def update(config: Config) -> Report:
         raise InputError(f"{config.file.name} says baseline = false: there is none to update")
     if not config.baseline.parent.is_dir():
         raise InputError(f"there is no folder {str(config.baseline.parent)!r}; make it first")
-    report, baseline = _anew(config)
-    if baseline is None:
-        return replace(report, updated=f"{config.baseline.name} is as it was")
-    baselines.write(baseline, config.baseline)
-    count = len(baseline.entries)
-    return replace(report, updated=f"{config.baseline.name} has {count} entries now")
-
-
-def _anew(config: Config) -> tuple[Report, Baseline | None]:
-    """The checks' results and a new baseline: None if a model does not run."""
     observed = observe_all(config)
     failed = tuple(seen for seen in observed if isinstance(seen, Result))
     if failed:
-        return Report(failed), None
+        return Report(failed, updated=f"{config.baseline.name} is as it was")
     root, entries, results = str(config.folder), {}, []
     for check, seen in zip(config.checks, observed, strict=True):
-        assert isinstance(seen, Observation)
-        trace = baselines.excerpt(seen.record, root)
-        entries[check.name] = Entry(described(check.settings), seen.metrics, trace)
+        assert isinstance(seen, AnalysisRecord)
+        trace = baselines.excerpt(seen, root)
+        entries[check.name] = Entry(described(check.settings), metrics_of(seen), trace)
         results.append(judge(check, seen, None, {}))
         environment = versions(seen)
-    return Report(tuple(results)), Baseline(environment, entries)
+    baselines.write(Baseline(environment, entries), config.baseline)
+    updated = f"{config.baseline.name} has {len(entries)} entries now"
+    return Report(tuple(results), updated=updated)
 
 
-def versions(seen: Observation) -> dict[str, str]:
+def versions(record: AnalysisRecord) -> dict[str, str]:
     """The versions and variables that figures depend on; torch's without its build."""
     cublas = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
-    own = {"srprof": __version__, "torch": seen.record.torch.partition("+")[0]}
+    own = {"srprof": __version__, "torch": record.torch.partition("+")[0]}
     return {**own, **({"CUBLAS_WORKSPACE_CONFIG": cublas} if cublas else {})}
 
 
-def observe_all(config: Config) -> list[Observation | Result]:
-    """Every check's observation in order, or its failed result."""
+def observe_all(config: Config) -> list[AnalysisRecord | Result]:
+    """What every check's model gives now, in order, or the check's failed result."""
     traced: dict[Settings, Any] = {}
-    observed: list[Observation | Result] = []
+    observed: list[AnalysisRecord | Result] = []
     with working_in(str(config.folder)):
         for check in config.checks:
             try:
@@ -269,7 +252,7 @@ def observe_all(config: Config) -> list[Observation | Result]:
     return observed
 
 
-def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
+def observe(settings: Settings, traced: dict[Settings, Any]) -> AnalysisRecord:
     """Trace a model, unless it was already for another profile; raises as `analyze` does."""
     from srprof.analysis import analyze
 
@@ -277,7 +260,7 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
     if key not in traced:
         traced[key] = analyze(settings.call, **pick(settings, "protocol sizes allocator"))
     analysis = traced[key]
-    record = analysis.record
+    record: AnalysisRecord = analysis.record
     if settings.profile is not None:
         from srprof.analysis.compute import latency_record
         from srprof.cost.profiles import load_profile
@@ -285,34 +268,33 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> Observation:
 
         latency = latency_record(estimate(analysis.trace, load_profile(settings.profile)))
         record = replace(record, latency=latency)
-    values = {figure.name: smallest(figure, record) for figure in figures.FIGURES}
-    return Observation({name: v for name, v in values.items() if v is not None}, record)
+    return record
 
 
-def smallest(figure: Figure, record: AnalysisRecord) -> int | None:
-    """A figure in the smallest unit of its kind: bytes, counts, nanoseconds."""
-    value = figure.of(record)
-    if value is None:
-        return None
-    return round(value * 1e6) if figure.kind == "time" else round(value)
+def metrics_of(record: AnalysisRecord) -> dict[str, int]:
+    """The figures that are known, in the smallest unit of each: bytes, counts, nanoseconds."""
+    known = ((figure, figure.of(record)) for figure in figures.FIGURES)
+    factors = {"time": 1e6}
+    return {f.name: round(v * factors.get(f.kind, 1)) for f, v in known if v is not None}
 
 
 # -- judging --------------------------------------------------------------------------------------
 
 
 def judge(
-    check: Check, seen: Observation, baseline: Baseline | None, environment: Mapping[str, str]
+    check: Check, record: AnalysisRecord, baseline: Baseline | None, environment: Mapping[str, str]
 ) -> Result:
-    """Hold an observation against the check's limits and the baseline's entry."""
+    """Hold what a check's model gives against the check's limits and the baseline's entry."""
+    metrics = metrics_of(record)
     entry = baseline.entries.get(check.name) if baseline is not None else None
     problems: tuple[str, ...] = ()
     differing: dict[str, tuple[str, str]] = {}
     if baseline is not None and entry is None:
         problems = (f"it has no entry in the baseline: {UPDATE}",)
     if baseline is not None and entry is not None:
-        differing = differences(check.settings, seen, entry, baseline.environment, environment)
+        differing = differences(check.settings, record, entry, baseline.environment, environment)
     apart = {name for key in differing for name in depends().get(key, figures.names())}
-    left_out = tuple(_left_out(differing, [n for n in check.metrics if n in seen.metrics]))
+    left_out = tuple(_left_out(differing, [n for n in check.metrics if n in metrics]))
     recorded = {} if entry is None else entry.metrics
     rows = tuple(
         Row(
@@ -323,24 +305,24 @@ def judge(
             allowed=check.growth.get(name, Growth()).allowed(recorded.get(name, 0)),
             compared=name not in apart,
         )
-        for name, value in seen.metrics.items()
+        for name, value in metrics.items()
         if name in check.metrics or name in check.limits
     )
     result = Result(check.name, rows, problems, left_out)
     before = None if entry is None or baseline is None else (entry, baseline.environment)
-    return _explained(result, seen, before)
+    return _explained(result, record, before)
 
 
 def differences(
     settings: Settings,
-    seen: Observation,
+    record: AnalysisRecord,
     entry: Entry,
     before: Mapping[str, str],
     now: Mapping[str, str],
 ) -> dict[str, tuple[str, str]]:
     """What a baseline's entry was made with otherwise than now: its value and ours."""
     was = {**entry.settings, **before, "traced_on": entry.trace.traced_on}
-    ours = {**described(settings), **now, "traced_on": seen.record.traced_on}
+    ours = {**described(settings), **now, "traced_on": record.traced_on}
     keys = [key for key in depends() if was.get(key) != ours.get(key)]
     keys += sorted(k for k in was if k not in depends() and was[k] != ours.get(k))
     return {key: (_shown(was.get(key)), _shown(ours.get(key))) for key in keys}
@@ -365,7 +347,7 @@ def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) 
 
 
 def _explained(
-    result: Result, seen: Observation, before: tuple[Entry, Mapping[str, str]] | None
+    result: Result, record: AnalysisRecord, before: tuple[Entry, Mapping[str, str]] | None
 ) -> Result:
     """The result with why its figures changed and where to look."""
     changed = [row.metric for row in result.rows if row.fails or row.shrank]
@@ -375,23 +357,23 @@ def _explained(
     places: list[tuple[str, int]] = []
     moved = [row for row in result.rows if row.grew or row.shrank]
     if before is not None and moved:
-        changes = difference(baselines.sketch(*before), sketch(seen.record))
+        changes = difference(baselines.sketch(*before), sketch(record))
         peaks = [row.metric for row in moved if row.metric in figures.peak_names()]
         if peaks:
             lines += explain_peaks(changes, peaks)
             live = [t.live for t in changes.tensors if t.difference > 0]
             places += [(tensor.file, tensor.line) for tensor in live]
         if any(row.metric not in (*figures.peak_names(), "net") for row in moved):
-            steps = explain_steps(before[0].trace, seen.record)
+            steps = explain_steps(before[0].trace, record)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
         after = (changes.peak(name).after for name in peaks)
         places += [(node.file, node.line) for node in after if node is not None]
     over = [row.metric for row in result.rows if row.over and row.metric in figures.peak_names()]
     if over and not lines:
-        lines += explain_now(seen.record, over[0])
-        places += [(held.file, held.line) for held in seen.record.memory.held_at_peak]
-        node = _peak_node(seen.record, over[0])
+        lines += explain_now(record, over[0])
+        places += [(held.file, held.line) for held in record.memory.held_at_peak]
+        node = _peak_node(record, over[0])
         places += [(node.file, node.line)] if node else []
     file, line = next(((f, n) for f, n in places if f and n), ("", 0))
     return replace(result, explanation=tuple(lines), file=file, line=line)
@@ -438,7 +420,7 @@ def _node(node: NodeRecord) -> str:
     return ", ".join(filter(None, (f"node {node.index} {node.step}", at, macs)))
 
 
-def explain_now(record: AnalysisRecord, peak: str = "eager") -> list[str]:
+def explain_now(record: AnalysisRecord, peak: str) -> list[str]:
     """Where a peak is, what is held at the eager one, and what letting that go would save."""
     node = _peak_node(record, peak)
     lines = [f"the peak is at {_node(node)}"] if node else []

@@ -70,10 +70,7 @@ def factories(source: str, file: str) -> list[str]:
     """Public module classes and functions that give one, which can be called without arguments.
 
     Read from the source, so that nothing that only looks like a factory is called. A class that a
-    function of the list gives is not listed again.
-
-    Raises:
-        InputError: the source is no Python.
+    function of the list gives is not listed again. An InputError if the source is no Python.
     """
     try:
         body = ast.parse(source, file).body

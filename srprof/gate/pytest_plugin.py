@@ -51,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     generator = given if inspect.isgenerator(given) else None
     try:
         model = next(generator, None) if generator is not None else given
-        _hold(model, marker.args[0], dict(marker.kwargs))
+        _hold(model, marker.args[0], **marker.kwargs)
         for _ in generator or ():
             pytest.fail(f"a test with {MARKER} yields one network", pytrace=False)
     finally:
@@ -60,7 +60,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-def _hold(model: Any, limit: Any, options: dict[str, Any]) -> None:
+def _hold(model: Any, limit: Any, **options: Any) -> None:
     if model is None:
         pytest.fail(f"a test with {MARKER} returns or yields the network", pytrace=False)
     inputs = options.pop("input", "256x256")  # one, or a list of sizes

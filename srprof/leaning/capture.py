@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
+from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
 
@@ -59,11 +60,6 @@ class Captured:
     result: pytree.TreeSpec
 
 
-def tensors(value: Any) -> list[torch.Tensor]:
-    """Those in a value's containers."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
 def stand_in(value: Any, device: str | None = None) -> Any:
     """A tensor as another lies in memory, without its values; what is no tensor as it is."""
     if not isinstance(value, torch.Tensor):
@@ -96,7 +92,7 @@ def capture(
     except Exception as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
-    devices = {tensor.device.type for tensor in tensors(call)}
+    devices = {tensor.device.type for tensor in tensors_in(call)}
     for node in list(module.graph.nodes):
         if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
             module.graph.erase_node(node)
@@ -192,13 +188,10 @@ def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
     guards = getattr(exported, "_guards_code", None)
     if guards is None and first:
         raise RefusedError("this torch does not tell for which sizes an exported graph holds")
-    return (*conditions, *(_in_names(guard) for guard in guards or ()))
-
-
-def _in_names(guard: str) -> str:
-    """`L['x'].size()[2]` as `x.size(2)`."""
-    named = re.sub(r"L\['(\w+)'\]", r"\1", guard)
-    return re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named)
+    for guard in guards or ():  # `L['x'].size()[2]` is `x.size(2)` in a plan
+        named = re.sub(r"L\['(\w+)'\]", r"\1", guard)
+        conditions.append(re.sub(r"\.size\(\)\[(\d+)\]", r".size(\1)", named))
+    return tuple(conditions)
 
 
 def _check_kept(node: FxNode, devices: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from srprof.leaning.capture import tensors
+from srprof.tracing.recorder import tensors_in
 
 Size = tuple[int, int]
 
@@ -32,7 +32,7 @@ class Comparison:
 
 def compare(image: str, size: Size | None, before: Any, after: Any) -> Comparison:
     """The tensors of two results of one call."""
-    one, other = tensors(before), tensors(after)
+    one, other = [*tensors_in(before)], [*tensors_in(after)]
     if [(t.shape, t.dtype) for t in one] != [(t.shape, t.dtype) for t in other]:
         return Comparison(image, size, identical=False, error=inf)
     pairs = list(zip(one, other, strict=True))

@@ -16,15 +16,9 @@ from srprof.blame import first_line
 from srprof.errors import InputError
 from srprof.leaning.capture import Kwargs, RefusedError, open_sizes, quiet_torch
 from srprof.leaning.module import Lean, share_contents
-from srprof.leaning.plan import Plan, capture_call, flatten, make_plan, path
+from srprof.leaning.plan import Plan, capture_call, flatten, path, planner
 from srprof.output import write
 from srprof.workload import Workload
-
-
-def check_target(target: str) -> None:
-    """Raise `InputError` unless the file's ending says what to write."""
-    if not target.endswith((".pt2", ".py")):
-        raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
 
 
 def emit(workload: Workload, lean: Lean, target: str) -> None:
@@ -40,7 +34,8 @@ def emit(workload: Workload, lean: Lean, target: str) -> None:
     Raises:
         InputError: the file's ending is neither, or the network cannot be written so.
     """
-    check_target(target)
+    if not target.endswith((".pt2", ".py")):
+        raise InputError(f"--emit {target}: name a file that ends in .pt2 or .py")
     with workload.environment():
         args, kwargs = workload.arguments("cpu")
         plan = _any_batch(workload, lean, args, kwargs)
@@ -67,10 +62,10 @@ def _any_batch(workload: Workload, lean: Lean, args: Sequence[Any], kwargs: Kwar
         one_image, two_images = capture_call(network, args, kwargs), capture_call(network, *two)
     except RefusedError:
         return plan
-    as_it_is = make_plan(network, one_image, args, kwargs, ())
-    if _unnumbered(as_it_is) != _unnumbered(make_plan(network, two_images, *two, ())):
+    as_it_is = planner(network, one_image, args, kwargs)(())
+    if _unnumbered(as_it_is) != _unnumbered(planner(network, two_images, *two)(())):
         return plan
-    batched = make_plan(network, two_images, args, kwargs, lean.passes)
+    batched = planner(network, two_images, args, kwargs)(lean.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
     batched = replace(
         batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None

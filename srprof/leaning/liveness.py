@@ -18,11 +18,12 @@ from torch.fx.node import map_aggregate, map_arg
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import first_line
-from srprof.leaning.capture import RefusedError, stand_in, tensors
+from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
 from srprof.ops import row
 from srprof.tracing.meta_kernels import shortcut
+from srprof.tracing.recorder import tensors_in
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.
 _MAY_BE_INPUT = frozenset(
@@ -42,13 +43,14 @@ class GraphCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Liveness:
-    """A program, and the graph's nodes that its steps are.
+    """A graph as a program, and the nodes that its steps are.
 
     Attributes:
         nodes: of each step.
         in_place: for each step, by the storage that it could write into, how.
     """
 
+    graph: Graph
     program: Program
     nodes: tuple[FxNode, ...]
     in_place: tuple[dict[int, GraphCall], ...]
@@ -110,19 +112,20 @@ class _Reader:
             for step in self.steps
         )
         program = Program(steps, tuple(self.sizes), given, given | pinned)
-        return Liveness(program, tuple(nodes), tuple(self.in_place))
+        return Liveness(self.graph, program, tuple(nodes), tuple(self.in_place))
 
     def _put(self, node: FxNode, value: Any) -> tuple[int, ...]:
         """Remember a value; gives the storages that are new with it."""
         self.values[node] = value
         lies_in, new = set(), []
-        for tensor in tensors(value):
+        for tensor in tensors_in(value):
             address = tensor.untyped_storage()._cdata
             if address not in self.numbers:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
                 self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
-                self.extents.append(_extent(node))
+                sizes = (str(made.numel()) for made in tensors_in(node.meta.get("val")))
+                self.extents.append("+".join(sizes))
             lies_in.add(self.numbers[address])
         self.storages[node] = self.actual[node] = frozenset(lies_in)
         return tuple(new)
@@ -204,11 +207,6 @@ class _Shortcuts(TorchDispatchMode):
     ) -> Any:
         result = shortcut(func, args, kwargs or {})
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
-
-
-def _extent(node: FxNode) -> str:
-    """The elements of a storage that a node makes, as an expression of the call's sizes."""
-    return "+".join(str(value.numel()) for value in tensors(node.meta.get("val")))
 
 
 def _shape(node: FxNode) -> list[str]:

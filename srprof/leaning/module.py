@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.levels import LEVELS, check_level
-from srprof.leaning.plan import Plan, capture_call, flatten, kinds, make_plan
+from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -110,7 +110,7 @@ class Lean(nn.Module):
             with _disable_current_modes(), torch.inference_mode(False):
                 args, kwargs = pytree.tree_map(stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
-                plan = make_plan(self.network, captured, args, kwargs, self.passes)
+                plan = planner(self.network, captured, args, kwargs)(self.passes)
         except RefusedError as refusal:
             self._refused[key] = str(refusal)
             return str(refusal)

@@ -8,7 +8,6 @@ result is written, and which of two independent calls comes first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,12 +19,12 @@ from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
 
-@dataclass(frozen=True)
-class Arranged:
-    """A graph, its calls in order, and how each that writes into an argument does."""
+class Arranged(NamedTuple):
+    """A graph, its calls in order, how those that write into an argument do, the peak in bytes."""
 
     graph: Graph
     order: tuple[tuple[FxNode, GraphCall | None], ...]
+    peak: int
 
 
 class Rewrites:
@@ -37,16 +36,16 @@ class Rewrites:
 
     def __init__(self, graph: Graph, read: Callable[[Graph], Liveness]) -> None:
         self._read = read
-        self._split: dict[tuple[bool, tuple[int, ...]], Read] = {}
-        self.whole = Read(graph, read(graph))
+        self._split: dict[tuple[bool, tuple[int, ...]], Liveness] = {}
+        self.whole = read(graph)
 
     @cached_property
-    def folded(self) -> Read | None:
+    def folded(self) -> Liveness | None:
         """With batch norms folded; None if there is none to fold."""
         graph = _copy(self.whole.graph)
-        return Read(graph, self._read(graph)) if fold_batch_norm(graph) else None
+        return self._read(graph) if fold_batch_norm(graph) else None
 
-    def split(self, graph: Graph, summands: list[int]) -> Read:
+    def split(self, graph: Graph, summands: list[int]) -> Liveness:
         """One of the two with each of its fusions split into so many."""
         key = (graph is self.whole.graph, tuple(summands))
         if key not in self._split:
@@ -54,56 +53,42 @@ class Rewrites:
             for fusion, number in zip(fusions(copied), summands, strict=True):
                 if number > 1:
                     split_fusion(fusion, number)
-            self._split[key] = Read(copied, self._read(copied))
+            self._split[key] = self._read(copied)
         return self._split[key]
-
-
-class Read(NamedTuple):
-    """A graph with its steps and storages."""
-
-    graph: Graph
-    liveness: Liveness
 
 
 def arrange(rewrites: Rewrites, passes: tuple[str, ...]) -> Arranged:
     """The graph after these passes; none of them leaves the peak higher than it was."""
-    chosen = rewrites.whole
-    arranged, peak = _ordered(chosen, passes)
+    best = _ordered(rewrites.whole, passes)
     if "fold-bn" in passes and rewrites.folded:
-        tried, reached = _ordered(rewrites.folded, passes)
-        if reached <= peak:  # the folded weights take room while a convolution runs
-            chosen, arranged, peak = rewrites.folded, tried, reached
-    if "split-fusion" in passes:
-        return _split_where_it_saves(rewrites, chosen.graph, arranged, peak, passes)
-    return arranged
+        folded = _ordered(rewrites.folded, passes)
+        if folded.peak <= best.peak:  # the folded weights take room while a convolution runs
+            best = folded
+    return _split_where_it_saves(rewrites, best, passes) if "split-fusion" in passes else best
 
 
-def _split_where_it_saves(
-    rewrites: Rewrites, graph: Graph, whole: Arranged, peak: int, passes: tuple[str, ...]
-) -> Arranged:
+def _split_where_it_saves(rewrites: Rewrites, whole: Arranged, passes: tuple[str, ...]) -> Arranged:
     """The fewest summands with which the peak is what it is if each part is one.
 
     A sum takes more time than one convolution, so a fusion away from the peak stays whole, and
     parts that may die later together are joined.
     """
-    ways = [fusion.ways for fusion in fusions(graph)]
+    ways = [fusion.ways for fusion in fusions(whole.graph)]
     chosen = [numbers[-1] for numbers in ways]
-    best, lowest = _ordered(rewrites.split(graph, chosen), passes)
-    if lowest >= peak:
+    best = _ordered(rewrites.split(whole.graph, chosen), passes)
+    if best.peak >= whole.peak:
         return whole
     for position, numbers in enumerate(ways):
         for number in numbers[:-1]:
             fewer = [*chosen[:position], number, *chosen[position + 1 :]]
-            tried, reached = _ordered(rewrites.split(graph, fewer), passes)
-            if reached <= lowest:
-                chosen, best, lowest = fewer, tried, reached
+            tried = _ordered(rewrites.split(whole.graph, fewer), passes)
+            if tried.peak <= best.peak:
+                chosen, best = fewer, tried
                 break
     return best
 
 
-def _ordered(read: Read, passes: tuple[str, ...]) -> tuple[Arranged, int]:
-    """The graph's calls in order, and the peak in bytes."""
-    graph, liveness = read
+def _ordered(liveness: Liveness, passes: tuple[str, ...]) -> Arranged:
     program, in_place = liveness.program, "in-place" in passes
     given: tuple[int, ...] = tuple(range(len(program.steps)))
     order = best_order(program) if "schedule" in passes else given
@@ -112,7 +97,7 @@ def _ordered(read: Read, passes: tuple[str, ...]) -> tuple[Arranged, int]:
         ways = liveness.in_place[number]
         call = None if move.overwritten is None else ways[move.overwritten]
         calls.append((liveness.nodes[number], call))
-    return Arranged(graph, tuple(calls)), program.peak(order, in_place=in_place)
+    return Arranged(liveness.graph, tuple(calls), program.peak(order, in_place=in_place))
 
 
 def _copy(graph: Graph) -> Graph:

@@ -123,25 +123,10 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Cap
     raise reason
 
 
-def make_plan(
-    network: nn.Module,
-    captured: Captured,
-    args: Sequence[Any],
-    kwargs: Kwargs,
-    passes: tuple[str, ...],
-) -> Plan:
-    """A plan made by these passes, for the lowest peak in this call."""
-    return make_plans(network, captured, args, kwargs, [passes])[0]
-
-
-def make_plans(
-    network: nn.Module,
-    captured: Captured,
-    args: Sequence[Any],
-    kwargs: Kwargs,
-    choices: Sequence[tuple[str, ...]],
-) -> list[Plan]:
-    """A plan for each choice of passes."""
+def planner(
+    network: nn.Module, captured: Captured, args: Sequence[Any], kwargs: Kwargs
+) -> Callable[[tuple[str, ...]], Plan]:
+    """What makes a plan by given passes, for the lowest peak in this call."""
     leaves, call = flatten(args, kwargs)
     constants = captured.constants
 
@@ -153,12 +138,13 @@ def make_plans(
         return f'constants["{name}"]' if name in constants else path(name)
 
     rewrites = Rewrites(captured.graph, lambda graph: liveness(graph, value, leaves))
-    name, plans = type(network).__name__, []
-    for passes in choices:
-        arranged = arrange(rewrites, passes)
-        lines = body(arranged.graph, arranged.order, text, captured.result)
-        plans.append(_plan(captured, lines, leaves, call, name))
-    return plans
+
+    def plan(passes: tuple[str, ...]) -> Plan:
+        graph, order, _ = arrange(rewrites, passes)
+        lines = body(graph, order, text, captured.result)
+        return _plan(captured, lines, leaves, call, type(network).__name__)
+
+    return plan
 
 
 def _plan(

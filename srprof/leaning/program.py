@@ -153,7 +153,6 @@ class Program:
         return Move(live + outline.created, after, None)
 
     def replay(self, order: Sequence[int], *, in_place: bool = True) -> Iterator[Move]:
-        """The moves of this order."""
         done, live = 0, self.start
         for number in order:
             move = self.move(number, done, live, in_place=in_place)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +15,7 @@ from srprof.call import call_of
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
-from srprof.leaning.plan import capture_call, make_plans
+from srprof.leaning.plan import capture_call, planner
 from srprof.leaning.record import Savings, Stage
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
@@ -95,10 +93,12 @@ def savings(
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
         tiling = tiles and _local(model, workload.name, tiles)
-        with _naming(workload):
+        choices = [passes[: count + 1] for count in range(len(passes))]
+        try:
             captured = capture_call(model.requires_grad_(False), args, kwargs)
-            choices = [passes[: count + 1] for count in range(len(passes))]
-            plans = make_plans(model, captured, args, kwargs, choices)
+            plans = [*map(planner(model, captured, args, kwargs), choices)]
+        except RefusedError as refusal:
+            raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
     for plan, chosen in zip(plans, choices, strict=True):
         module = Lean(model, level, chosen)
         module.plans = [plan]
@@ -108,15 +108,6 @@ def savings(
         return Savings(tuple(stages), before, after, module)
     after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
-
-
-@contextmanager
-def _naming(workload: Workload) -> Iterator[None]:
-    """Refusals begin with the network's name."""
-    try:
-        yield
-    except RefusedError as refusal:
-        raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
 
 
 def _analyzed(workload: Workload, module: nn.Module) -> Analysis:

@@ -64,7 +64,9 @@ class _Writer:
     ) -> Iterator[str]:
         dying = self._last_uses([node for node, _ in order])
         origin = ""
-        if any(map(_names_device, self.graph.nodes)):  # an input may be gone when it is needed
+        given = (value for node, _ in order for value in (*node.args, *node.kwargs.values()))
+        if any(isinstance(value, torch.device) for value in given):
+            # an input may be gone when it is needed
             yield f"device = {name_of(self.inputs[0])}.device"
         for node, in_place in order:
             if (came := _origin(node)) != origin and came:
@@ -79,15 +81,11 @@ class _Writer:
 
     def _last_uses(self, order: list[FxNode]) -> dict[FxNode, list[FxNode]]:
         """For each call the values that it is the last to use."""
-        last: dict[FxNode, FxNode] = {}
-        for node in order:
-            for argument in node.all_input_nodes:
-                if argument.op != "get_attr":
-                    last[argument] = node
-        results = set(self.output.all_input_nodes)
+        last = {argument: node for node in order for argument in node.all_input_nodes}
+        results = self.output.all_input_nodes
         dying: dict[FxNode, list[FxNode]] = {}
         for value, user in last.items():
-            if value not in results:
+            if value.op != "get_attr" and value not in results:
                 dying.setdefault(user, []).append(value)
         return dying
 
@@ -146,10 +144,6 @@ def name_of(node: FxNode) -> str:
     """The variable of a value; inputs keep the names that the network has for them."""
     name = str(node.target) if node.op == "placeholder" else node.name
     return f"{name}_" if name in _RESERVED else name
-
-
-def _names_device(node: FxNode) -> bool:
-    return any(isinstance(value, torch.device) for value in (*node.args, *node.kwargs.values()))
 
 
 def _function(target: Any) -> str:

@@ -141,7 +141,6 @@ def _check_profiler() -> None:
 def _memory(
     events: _Events, ended: list[str], nodes: tuple[NodeFacts, ...], net: int, inputs: int
 ) -> Memory:
-    """Peaks of the runs that ended."""
     (start,) = events.levels([_COLD])
     cold = warm = None
     if _COLD in ended:

@@ -194,17 +194,17 @@ class CudaBackend(Backend):
     def _too_small(
         self, error: RuntimeError, workload: Workload, recorder: Recorder | None
     ) -> DeviceMemoryError:
-        inside = recorder is not None and recorder.failed_call is not None
+        failed_call = recorder and recorder.failed_call
         # What the kernel itself had is gone by now; the gauge has counted from its begin.
-        counter = "peak" if inside else "current"
+        counter = "peak" if failed_call else "current"
         allocated = self._stats()[f"allocated_bytes.all.{counter}"]
         request = re.search(r"Tried to allocate (\S+ \w+)", first_line(error))
         gpu = f"{self._properties.name} ({mib_size(self._properties.total_memory)})"
         text = f"{workload.name} does not fit into the memory of {gpu}"
         where = blame(error)
         op = module = ""
-        if recorder is not None and recorder.failed_call is not None:
-            op, _ = recorder.failed_call
+        if recorder is not None and failed_call:
+            op, _ = failed_call
             module = recorder.raised_in
             at = f" at {place(where.file, where.line)}" if where.file else ""
             text += f": node {len(recorder.nodes)} {op} in {module or 'the model'}{at}"
@@ -256,7 +256,6 @@ class CudaBackend(Backend):
 
 
 def _find(device: str, cuda: Any) -> int:
-    """The index of a GPU."""
     match = _DEVICE.fullmatch(device)
     if match is None:
         raise InputError(f"device {device!r} is not one of cpu, cuda, cuda:N")

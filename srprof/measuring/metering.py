@@ -64,7 +64,7 @@ def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> 
         raise
     except (Exception, SystemExit) as error:
         raise explain(error, workload, recorder.device, recorder) from error
-    return recorder.finish(result)[0]
+    return recorder.finish(result)
 
 
 def recorded_anew(workload: Workload, where: str, run: int) -> tuple[Instance, tuple[Node, ...]]:
@@ -162,12 +162,10 @@ def _say(node: Node) -> str:
 
 
 def levels(changes: Iterable[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[Bytes]:
-    """Bytes live before, after and at most within each span of time.
+    """Bytes live before, after and at most within each span of time, by its begin and end.
 
-    Args:
-        changes: time and bytes, more or fewer, of each allocation and free.
-        spans: begin and end of each; they may nest, and what changes at their very begin counts
-            as before.
+    `changes` are time and bytes, more or fewer, of each allocation and free. Spans may nest, and
+    what changes at their very begin counts as before.
     """
     ordered = sorted(changes, key=lambda change: change[0])
     times = [time for time, _ in ordered]

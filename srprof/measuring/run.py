@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +14,14 @@ from srprof.blame import first_line
 from srprof.call import Call, call_of
 from srprof.cost.profiles import Profile, load_profile, profile_of, read_profile
 from srprof.cost.roofline import estimate
-from srprof.errors import DeviceMemoryError, InputError
+from srprof.errors import DeviceMemoryError, InputError, Interrupted
+from srprof.inputs import TensorSpec
 from srprof.measuring.backend import Backend, Draft
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol, Timing
-from srprof.measuring.search import largest_image
 from srprof.measuring.settings import now, read_versions
 from srprof.progress import Progress, silent
 from srprof.tracing.isolation import isolated, replaced
@@ -28,13 +30,8 @@ from srprof.tracing.run import run_trace
 from srprof.words import shape_text
 from srprof.workload import Instance, Workload, resolve, user_errors
 
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; `partial` is what was measured until then, marked `complete=False`."""
-
-    def __init__(self, partial: Measurement) -> None:
-        super().__init__()
-        self.partial = partial
+#: Sides of a smaller input: multiples of this, which most networks' strides and windows divide.
+_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,8 @@ def measure(
         InputError: the SPEC, an input or an option is wrong, or there is no such device.
         DeviceMemoryError: the GPU's memory is too small.
         ModelError: the model raised.
-        Interrupted: Ctrl-C, once something was measured; it has the partial record.
+        Interrupted: Ctrl-C, once something was measured; its `partial` is the measurement until
+            then, marked `complete=False`.
     """
     workload = resolve(call_of(model, inputs, dtype=dtype, channels_last=channels_last))
     backend, passes = _prepared(device, threads, protocol, repeat, warmup, flush_l2)
@@ -274,3 +272,31 @@ def _with_largest(
         size = shape_text(failure.largest)
         failure.args = (f"{failure}; the largest of these proportions that fits is {size}",)
     return failure
+
+
+def largest_that_fits(fits: Callable[[int], bool], below: int) -> int | None:
+    """The largest size from 1 on that fits, by bisection; None if none does.
+
+    What is larger than a size that does not fit must not fit either, nor must `below`. `fits` is
+    asked about log2(below) times, and about sizes near 1 only if it must be.
+    """
+    return bisect_left(range(1, below), True, key=lambda size: not fits(size)) or None
+
+
+def largest_image(
+    args: Sequence[Any], fits: Callable[[tuple[int, ...]], bool]
+) -> tuple[int, ...] | None:
+    """The largest image (n, c, h, w) of nearly the same proportions that `fits`.
+
+    There is an answer only where the arguments of the call that did not fit are one image.
+    """
+    if len(args) != 1 or not isinstance(args[0], TensorSpec) or len(args[0].shape) != 4:
+        return None
+    images, channels, height, width = args[0].shape
+
+    def shape(steps: int) -> tuple[int, ...]:
+        columns = max(1, round(steps * width / height))
+        return images, channels, steps * _STEP, columns * _STEP
+
+    steps = largest_that_fits(lambda steps: fits(shape(steps)), -(-height // _STEP))
+    return None if steps is None else shape(steps)

@@ -55,11 +55,6 @@ class Usage:
     inactive_split: int = 0
 
     @property
-    def active(self) -> int:
-        """Blocks in use by the program or another stream: all that are allocated, here."""
-        return self.allocated
-
-    @property
     def fragmentation(self) -> int:
         """Bytes reserved but not allocated: free blocks, whether or not they could be released."""
         return self.reserved - self.allocated
@@ -77,11 +72,6 @@ class Peaks:
     allocated: int
     reserved: int
     at_allocated: Usage
-
-    @property
-    def active(self) -> int:
-        """As `Usage.active`."""
-        return self.allocated
 
 
 @dataclass(frozen=True, slots=True)

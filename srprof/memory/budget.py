@@ -6,6 +6,7 @@ grow with the image's area, and the most of several such sums is the peak. No to
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 
 #: Bytes at an index of the row; infinite where no such size can be.
@@ -76,8 +77,4 @@ def _line(
         return most
     width = area(second) - area(first)
     limit = area(first) + width * (budget - known[first]) / rise
-    low, high = first, most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if area(middle) <= limit else (low, middle)
-    return low
+    return first + bisect_right(range(first + 1, most + 1), limit, key=area)

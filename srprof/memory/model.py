@@ -11,7 +11,7 @@ Pure functions of the trace; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -106,7 +106,8 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
         granularity: each storage counts as a multiple of this many bytes.
     """
     count = len(trace.nodes)
-    kept_change, held_change = [0] * (count + 1), [0] * (count + 1)
+    kept: list[Span] = []
+    held: list[Span] = []
     inputs, outputs = [0] * count, [0] * count
     net = before_first = 0
     for storage in filter(counted, trace.storages):
@@ -119,25 +120,33 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
         else:
             outputs[storage.birth] += size
         alive_until = min(storage.death, count)
-        held = held_span(storage, count)
-        _add_range(kept_change, storage.birth + 1, min(held.start, alive_until), size)
-        _add_range(held_change, held.start, held.stop, size)
+        dead = held_span(storage, count)
+        kept.append((storage.birth + 1, min(dead.start, alive_until), size))
+        held.append((dead.start, dead.stop, size))
         for use in storage.uses:
             if use != storage.birth and use < alive_until:
                 inputs[use] += size
-                kept_change[use] -= size
-                kept_change[use + 1] += size
-    levels = (inputs, outputs, accumulate(kept_change), accumulate(held_change))
-    parts = tuple(Parts(net, *node) for node in zip(*levels, strict=False))
+                kept.append((use, use + 1, -size))
+    levels = (inputs, outputs, totals(kept, count), totals(held, count))
+    parts = tuple(Parts(net, *node) for node in zip(*levels, strict=True))
     idle = net + before_first
     planned, eager = [p.planned for p in parts], [p.eager for p in parts]
     return MemoryModel(granularity, net, parts, peak(planned, idle), peak(eager, idle))
 
 
-def _add_range(changes: list[int], start: int, stop: int, size: int) -> None:
-    if start < stop:
-        changes[start] += size
-        changes[stop] -= size
+#: Nodes, the first and the one behind the last, and bytes that are there at each of them.
+Span = tuple[int, int, int]
+
+
+def totals(spans: Iterable[Span], count: int) -> list[int]:
+    """Bytes at each of so many nodes; a span may begin before the first and end behind the last."""
+    changes = [0] * (count + 1)
+    for first, last, nbytes in spans:
+        start, stop = max(first, 0), min(last, count)
+        if start < stop:
+            changes[start] += nbytes
+            changes[stop] -= nbytes
+    return list(accumulate(changes[:count]))
 
 
 def peak(values: Sequence[int], idle: int = 0, first: int = 0) -> Peak:

@@ -6,11 +6,11 @@ Pure functions of the trace of a step; no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from srprof.codec import Key
-from srprof.memory.model import GRANULARITY, Peak, alive_at, counted, peak, rounded
+from srprof.memory.model import GRANULARITY, Peak, Span, alive_at, counted, peak, rounded, totals
 
 if TYPE_CHECKING:
     from srprof.records import Storage, Trace, TrainingStep
@@ -78,24 +78,21 @@ def step_memory(trace: Trace, granularity: int = GRANULARITY) -> StepMemory:
     step = trace.step
     assert step is not None
     count = len(trace.nodes)
-    changes = {kind: [0] * (count + 1) for kind in KINDS}
+    spans: dict[Kind, list[Span]] = {kind: [] for kind in KINDS}
     for index, storage in enumerate(trace.storages):
-        if not counted(storage):
-            continue
-        kind, size = kind_of(storage, index, step), rounded(storage.nbytes, granularity)
-        begin = max(storage.birth, 0)
-        end = count if storage.resident else max(min(storage.death, count), begin)
-        changes[kind][begin] += size
-        changes[kind][end] -= size
-    kinds = tuple(zip(*(accumulate(changes[kind][:count]) for kind in KINDS), strict=True))
-    totals = [sum(node) for node in kinds]
+        if counted(storage):
+            end = count if storage.resident else storage.death
+            size = rounded(storage.nbytes, granularity)
+            spans[kind_of(storage, index, step)].append((storage.birth, end, size))
+    kinds = tuple(zip(*(totals(spans[kind], count) for kind in KINDS), strict=True))
+    levels = [sum(node) for node in kinds]
     phases = {
-        phase: peak(totals[first:end], first=first)
+        phase: peak(levels[first:end], first=first)
         for phase, (first, end) in zip(
             PHASES, pairwise((0, step.backward, step.update, count)), strict=True
         )
     }
-    return StepMemory(granularity, kinds, peak(totals), phases)
+    return StepMemory(granularity, kinds, peak(levels), phases)
 
 
 def saved_lines(trace: Trace, node: int, granularity: int = GRANULARITY) -> tuple[SavedLine, ...]:

@@ -50,8 +50,7 @@ def to_bits8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def read_image(path: str | Path) -> Picture:
     """Read an image of 8 or 16 bits, grey, RGB or with a palette, with or without alpha.
 
-    Raises:
-        InputError: it cannot be read, is too large to be an honest image, or Pillow is missing.
+    An InputError if it cannot be read, is too large to be honest, or Pillow is missing.
     """
     with _reading(path):
         return _picture(Path(path).read_bytes(), str(path))
@@ -86,7 +85,6 @@ def _reading(path: str | Path) -> Iterator[None]:
 
 
 def _picture(data: bytes, path: str) -> Picture:
-    """The picture in a file's bytes."""
     with _pillow().open(BytesIO(data)) as image:
         mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
         if mode in _SIXTEEN:
@@ -139,8 +137,7 @@ def write_image(pixels: NDArray[np.uint8], path: Path, option: str = "-o") -> No
 def image_files(folder: str, option: str) -> list[Path]:
     """The images of a folder by name, hidden ones left out, or the one file that is named.
 
-    Raises:
-        InputError: there is no such folder, or it has no image; `option` is who named it.
+    An InputError if there is no such folder, or it has no image; `option` is who named it.
     """
     place = Path(folder)
     if place.is_file():

@@ -44,9 +44,7 @@ def merge_checkpoint(path: str, text: str = "") -> Merge:
     """Merge a checkpoint.
 
     `text` is the SPEC of the network in training form; without it, a zoo must recognise the keys.
-
-    Raises:
-        InputError: the checkpoint cannot be read, is no zoo's, does not fit, or is merged already.
+    An InputError if it cannot be read, is no zoo's, does not fit, or is merged already.
     """
     network, model = _training_form(path, text)
     merge: Callable[[nn.Module], nn.Module] = registry.load(network.merge)
@@ -84,7 +82,6 @@ def _numbers(model: nn.Module) -> int:
 
 
 def _difference(first: nn.Module, second: nn.Module) -> float:
-    """Largest difference of two networks' outputs relative to the largest output."""
     dtype = next(first.parameters()).dtype
     image = torch.rand(PROOF_SHAPE, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.no_grad():

@@ -33,9 +33,8 @@ class Pair:
 def find_pairs(lr: str | None, hr: str) -> list[Pair]:
     """The images of two folders, or two files, by name; `lr` None for HR images alone.
 
-    Raises:
-        InputError: a folder cannot be read or has no image, two files of one have the same name,
-            or files have no partner (which).
+    An InputError if a folder cannot be read or has no image, two files of one have the same name,
+    or files have no partner (which).
     """
     high = _by_name(image_files(hr, "--hr"), "--hr", str)
     if lr is None:

@@ -57,8 +57,7 @@ class ImageResult:
 class Means:
     """Means over images; a PSNR is of the images that have a finite one, None if none has.
 
-    Attributes:
-        same_rgb, same_y: images that are the same as the HR image, and left out of its PSNR.
+    `same_rgb` and `same_y` count images that are the same as the HR image, and left out of it.
     """
 
     rgb: Fidelity

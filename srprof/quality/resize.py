@@ -58,8 +58,7 @@ def _along(image: Array, factor: Fraction) -> Array:
 def contributions(length: int, factor: Fraction) -> tuple[NDArray[np.intp], Array]:
     """Which pixels of a line of this length make each pixel of the resized line, and how much.
 
-    Returns:
-        Indices and weights, each (pixels of the result, taps); the weights of a pixel sum to 1.
+    Gives indices and weights, each (pixels of the result, taps); a pixel's weights sum to 1.
     """
     stretch = max(1.0, float(1 / factor))
     reach = _WIDTH * stretch / 2
@@ -74,7 +73,6 @@ def contributions(length: int, factor: Fraction) -> tuple[NDArray[np.intp], Arra
 
 
 def _kernel(distance: Array) -> Array:
-    """Keys' cubic kernel with a = -0.5."""
     x = np.abs(distance)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

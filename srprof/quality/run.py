@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from srprof.call import Call
+from srprof.codec import pick
 from srprof.errors import InputError, ModelError
 from srprof.measuring.settings import now, read_versions
 from srprof.progress import Progress, silent
@@ -140,9 +141,8 @@ def _folder(
 ) -> Path:
     """The folder for SR images, made if it is missing; `places` has the LR and HR images.
 
-    Raises:
-        InputError: it cannot be made or written, an image there would be one of the inputs, or
-            all would be among them.
+    An InputError if it cannot be made or written, an image there would be one of the inputs, or
+    all would be among them.
     """
     folder, mend = Path(save), "name another folder"
     try:
@@ -200,9 +200,8 @@ def _naming(pair: Pair) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(
-            f"{pair.lr or pair.hr}: {error}", file=error.file, line=error.line, module=error.module
-        ) from error
+        place = pick(error, "file line module")
+        raise ModelError(f"{pair.lr or pair.hr}: {error}", **place) from error
 
 
 def _read(pair: Pair, scale: int) -> tuple[Picture, Picture]:

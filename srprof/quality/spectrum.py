@@ -55,8 +55,8 @@ class Spectrum:
 
     @cached_property
     def power(self) -> Array:
-        """Squared magnitudes of the Fourier transform, the zero frequency at [H // 2, W // 2]."""
-        return power_spectrum(self.mean)
+        """The power spectrum (H, W), the zero frequency at [H // 2, W // 2]."""
+        return np.abs(np.fft.fftshift(np.fft.fft2(self.mean))) ** 2
 
     @cached_property
     def radius(self) -> Array:
@@ -66,8 +66,18 @@ class Spectrum:
 
     @cached_property
     def density(self) -> Array:
-        """Shares of the power in each ring; they sum to 1, or are all 0 for a map of zeros."""
-        return ring_density(self.power)
+        """Shares of the power in rings around zero frequency; they sum to 1.
+
+        With n the shorter side, ring k has the frequencies whose distance from zero, in cycles per
+        pixel, is nearest to k / n. Power in the corners, beyond 0.5, is in the outermost rings. A
+        map of zeros gives zeros.
+        """
+        rows, columns = (np.fft.fftshift(np.fft.fftfreq(side)) for side in self.mean.shape)
+        distance = np.hypot(rows[:, None], columns[None])
+        ring = np.rint(distance * min(self.mean.shape)).astype(np.intp)
+        sums = np.bincount(ring.ravel(), weights=self.power.ravel())
+        shares: Array = sums / (float(sums.sum()) or 1.0)
+        return shares
 
     @property
     def constant(self) -> float:
@@ -79,26 +89,6 @@ class Spectrum:
         """The share of frequencies above `HIGH` in the power that is not constant."""
         rest = float(self.density[1:].sum())
         return float(self.density[self.radius > HIGH].sum()) / rest if rest else 0.0
-
-
-def power_spectrum(image: Array) -> Array:
-    """(H, W) to its power spectrum of the same shape, the zero frequency at [H // 2, W // 2]."""
-    return np.abs(np.fft.fftshift(np.fft.fft2(image))) ** 2
-
-
-def ring_density(power: Array) -> Array:
-    """Shares of a centred power spectrum in rings around its middle; they sum to 1.
-
-    With n the shorter side, ring k has the frequencies whose distance from zero, in cycles per
-    pixel, is nearest to k / n. Power in the corners, beyond 0.5, is in the outermost rings. A
-    spectrum of zeros gives zeros.
-    """
-    rows, columns = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power.shape)
-    distance = np.hypot(rows[:, None], columns[None])
-    ring = np.rint(distance * min(power.shape)).astype(np.intp)
-    sums = np.bincount(ring.ravel(), weights=power.ravel())
-    shares: Array = sums / (float(sums.sum()) or 1.0)
-    return shares
 
 
 @dataclass(frozen=True)
@@ -184,8 +174,7 @@ def _zeros(modules: Sequence[ModuleSpectra]) -> Iterator[str]:
 def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     """Names of the model's modules that fit one of the patterns; without any, of its HFABs.
 
-    Raises:
-        InputError: a pattern fits no module, with near names; or there is no HFAB.
+    An InputError if a pattern fits no module, with near names; or there is no HFAB.
     """
     kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
     if not patterns:
@@ -236,7 +225,7 @@ def _hooks(name: str, maps: list[ModuleSpectra]) -> tuple[Callable[..., None], C
     """
     open_calls: list[Spectrum | None] = []
 
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, object]) -> None:
         tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         open_calls.append(_spectrum(next(tensors, None), name))
 
@@ -250,7 +239,6 @@ def _hooks(name: str, maps: list[ModuleSpectra]) -> tuple[Callable[..., None], C
 
 
 def _spectrum(value: Any, name: str) -> Spectrum | None:
-    """The spectrum of a feature map, None if it is none."""
     if not isinstance(value, Tensor) or value.dim() != 4 or value.shape[0] != 1:
         return None
     mean = value.detach()[0].to(torch.float64).mean(dim=0).numpy()

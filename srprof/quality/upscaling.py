@@ -57,9 +57,8 @@ class Probe:
 def probe(call: Call) -> Probe:
     """Run a call's model once, on meta tensors, to see what it is for.
 
-    Raises:
-        InputError: the SPEC or the weights are wrong, or it gives no image.
-        ModelError: the model raised, for RGB and for luma.
+    An InputError if the SPEC or the weights are wrong, or it gives no image; a ModelError if it
+    raised, for RGB and for luma.
     """
 
     def run(channels: int) -> Probe:
@@ -176,9 +175,8 @@ class Upscaler:
     def __call__(self, lr: Array) -> Upscaled:
         """Upscale an LR image (H, W, 3) of values from 0 to 255.
 
-        Raises:
-            ModelError: the model raised, or its result is not finite.
-            DeviceMemoryError: the GPU's memory is too small.
+        A ModelError if the model raised or its result is not finite, a DeviceMemoryError if the
+        GPU's memory is too small.
         """
         enlarged = bicubic(lr, self.scale) if self._channels == 1 else None
         image = self._input(lr)

@@ -100,10 +100,8 @@ def _tensor_meta(info: TensorInfo) -> TensorMetadata:
 
 
 def _locate(node: FxNode, record: Node) -> None:
-    node.meta["module"] = record.module
-    node.meta["file"], node.meta["line"] = record.file, record.line
+    node.meta |= {"module": record.module, "file": record.file, "line": record.line}
     node.meta["index"] = record.index
     if record.file:
-        node.meta["stack_trace"] = (
-            f'  File "{record.file}", line {record.line}, in {record.function}'
-        )
+        where = f'  File "{record.file}", line {record.line}, in {record.function}'
+        node.meta["stack_trace"] = where

@@ -106,7 +106,7 @@ class Table:
         return cls(columns, tuple(tuple(take(r) for _, take in fields) for r in records))
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
+    def of(cls, rows: Sequence[Mapping[str, object]]) -> Table:
         """A table for programs, a column for each key of the first row."""
         columns = tuple(Column(key, key=key) for row in rows[:1] for key in row)
         return cls(columns, tuple(tuple(row.values()) for row in rows))

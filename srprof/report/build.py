@@ -45,8 +45,7 @@ def build(definition: Definition, command: str) -> Report:
     return Report(replace(record, ranking=_ranking(shown, as_rows(standing))), shown)
 
 
-def _ranking(shown: Section, values: Sequence[Mapping[str, Any]]) -> Ranking:
-    """The cells as they are shown, and their values."""
+def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
     assert shown.table is not None
     cells = [
         tuple(made_of(RankedCell, cell, text=cell.text or "") for cell in row)

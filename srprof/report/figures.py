@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srprof.paths import place
-from srprof.render.figures import LOOKS, SETTINGS, new_figure
+from srprof.render.figures import LOOKS, SETTINGS, annotate, new_figure, stack_bars
 from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -90,7 +91,6 @@ def save(drawing: Drawing, path: Path) -> None:
 
 
 def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows + 0.5)
@@ -161,9 +161,9 @@ def _stack(box: Axes, model: ShownModel, unit: str) -> float:
     peak = max(range(len(eager)), key=lambda i: eager[i])
     right = peak > 0.6 * len(eager)
     said = f"peak {eager[peak]:.2f} at {peak} {text(nodes.column('op')[peak])}"
-    box.annotate(
-        said, (index[peak], eager[peak]), xytext=(-18 if right else 18, 14),
-        textcoords="offset points", ha="right" if right else "left", fontsize=8,
+    annotate(
+        box, said, (index[peak], eager[peak]), -18 if right else 18, 14,
+        ha="right" if right else "left", fontsize=8,
         arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkB": 0},
     )  # fmt: skip
     box.set_xlim(edges[0], edges[-1])
@@ -172,7 +172,7 @@ def _stack(box: Axes, model: ShownModel, unit: str) -> float:
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend under all axes."""
-    labelled: dict[str, Any] = {}
+    labelled: dict[str, Artist] = {}
     for box in axes:
         for handle, label in zip(*box.get_legend_handles_labels(), strict=True):
             labelled.setdefault(str(label), handle)
@@ -212,10 +212,8 @@ def _scatter(box: Axes, points: Sequence[Point]) -> None:
             continue
         right, up = PLACES[point.place]
         gap = 3 + (max(area, 6.0) / 3.14) ** 0.5
-        box.annotate(
-            text(point.name), (point.x, point.y), xytext=(right * gap, up * gap),
-            textcoords="offset points", ha=_ACROSS[right], va=_ALONG[up], fontsize=8,
-        )  # fmt: skip
+        look = {"ha": _ACROSS[right], "va": _ALONG[up], "fontsize": 8}
+        annotate(box, text(point.name), (point.x, point.y), right * gap, up * gap, **look)
     box.set_xlim(0, 1.15 * max(point.x for point in points) or 1)
     box.set_ylim(0, 1.15 * max(point.y for point in points))
     box.grid(visible=True, alpha=0.25, linewidth=0.6)
@@ -267,29 +265,15 @@ def families(models: Sequence[ShownModel], device: NamedDevice, index: int, size
     figure, (box,) = _grid(1, 9.0, 0.9 + 0.34 * len(models), columns=1)
     times: list[dict[str, float]] = []
     for model in models:
-        by_family: dict[str, float] = {}
+        by_family = dict.fromkeys(LOOKS, 0.0)
         for parts in (model.devices[index].modules or {}).values():
             for family, milliseconds in parts.items():
-                by_family[family] = by_family.get(family, 0.0) + milliseconds
+                by_family[family] += milliseconds
         times.append(by_family)
-    start = [0.0] * len(models)
-    for family, look in LOOKS.items():
-        widths = [by_family.get(family, 0.0) for by_family in times]
-        if any(widths):
-            box.barh(
-                range(len(models)), widths, 0.7, left=start, color=look.color, label=look.label,
-                edgecolor="white", linewidth=0.5,
-            )  # fmt: skip
-            start = [a + b for a, b in zip(start, widths, strict=True)]
-    for row, total in enumerate(start):
-        box.annotate(
-            f"{total:.2f}", (total, row), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=8,
-        )  # fmt: skip
-    box.set_yticks(range(len(models)), [text(model.name) for model in models])
-    box.invert_yaxis()
-    box.set_xlim(0, 1.1 * max(start) or 1)
-    box.set_xlabel("predicted time (ms)")
+    ends = stack_bars(box, [text(model.name) for model in models], times, LOOKS, 0.7)
+    for row, total in enumerate(ends):
+        annotate(box, f"{total:.2f}", (total, row), 4, 0, va="center", fontsize=8)
+    box.set_xlim(0, 1.1 * max(ends) or 1)
     box.set_title(f"Time at {size} on {device.title}", loc="left", fontsize=10)
     _legend(figure, [box])
     return figure

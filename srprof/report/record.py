@@ -185,7 +185,7 @@ class Ranking:
     rows: tuple[tuple[RankedCell, ...], ...]
     footnotes: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    values: tuple[Mapping[str, Any], ...]
+    values: tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True)
@@ -318,17 +318,16 @@ def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> Devi
 
 
 def _time_row(node: NodeEstimate) -> Row:
-    from srprof.render.figures.latency import operations
+    from srprof.render.figures.latency import point_of
 
-    done, moved = operations(node), node.cost.read + node.cost.written
-    runs = bool(done and moved and node.seconds)
+    point = point_of(node)
     return (
         node.cost.op_class,
         node.cost.family,
         _digits(1e6 * node.seconds),
         node.bound,
-        _digits(done / moved) if runs else None,
-        _digits(done / node.seconds) if runs else None,
+        point and _digits(point.intensity),
+        point and _digits(point.speed),
     )
 
 
@@ -336,12 +335,7 @@ def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else _digits(value)
-
-
 def _table(table: TableDefinition, profiles: Sequence[Profile]) -> ComparedTable:
-    """Published figures beside ours, one row a model and scale."""
     rows = []
     for model in table.models:
         for name, cells in _figures_of(model, table):
@@ -363,20 +357,14 @@ def _figures_of(
     parsed = specs.parse(model.spec)
     network = parsed.network
     if network is None or parsed.args or parsed.kwargs or not network.published:
-        yield (
-            model.name,
-            {
-                measure: _cell(model, measure, table, model.published.get(measure))
-                for measure in table.measures
-                if measure in model.published or MEASURES[measure].counts
-            },
-        )
+        known = [m for m in table.measures if m in model.published or MEASURES[m].counts]
+        yield model.name, {m: _cell(model, m, table, model.published.get(m)) for m in known}
         return
     for scale in table.scales or (network.scale,):
         if scale is None or scale not in network.published:
             continue
         cells = {
-            c.measure: made_of(FigureCell, c, ours=_rounded(c.ours))
+            c.measure: made_of(FigureCell, c, ours=c.ours and _digits(c.ours))
             for c in compare(network, scale)
             if c.measure in table.measures
         }
@@ -394,7 +382,7 @@ def _cell(
     agrees = None
     if published is not None and ours is not None:
         agrees = printed(ours, decimals) == printed(published, decimals)
-    return FigureCell(published, _rounded(ours), agrees, MEASURES[measure].how)
+    return FigureCell(published, ours and _digits(ours), agrees, MEASURES[measure].how)
 
 
 def _ours(model: Model, measure: str, size: str) -> float | None:

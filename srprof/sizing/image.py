@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from srprof.codec import made_of
 from srprof.inputs import ITEMSIZE
 from srprof.memory.budget import largest_growing
 from srprof.memory.model import rounded
@@ -19,7 +20,6 @@ from srprof.tiling.locality import Locality
 from srprof.tiling.sizes import SizeRule
 from srprof.tiling.tiled import Tiled
 from srprof.words import least_size
-from srprof.workload import Workload
 
 #: Tiles of one shape that are traced; the others repeat them.
 _REPEATED = 3
@@ -41,7 +41,7 @@ class Planner:
     """Finds the tiles of one image for a network whose locality is known.
 
     Attributes:
-        height, width: LR size of the image. whole: the call with all of it.
+        whole: the call with all of the image.
     """
 
     probe: Probe
@@ -51,14 +51,9 @@ class Planner:
     whole: SizedCall
 
     @property
-    def height(self) -> int:
-        """LR height of the image."""
-        return self.whole.shape[2]
-
-    @property
-    def width(self) -> int:
-        """LR width of the image."""
-        return self.whole.shape[3]
+    def size(self) -> tuple[int, int]:
+        """LR height and width of the image."""
+        return self.whole.shape[2], self.whole.shape[3]
 
     def plan(self) -> Image:
         """The image in tiles, or why not."""
@@ -99,7 +94,7 @@ class Planner:
         def pixels(index: int) -> float:
             return float((least + index * multiple) ** 2)
 
-        end = max(self.height, self.width) // multiple + 1
+        end = max(self.size) // multiple + 1
         index = largest_growing(needs, self.budget - self._beside, pixels, end)
         return None if index is None else int(pixels(index + 1)) - 1
 
@@ -109,15 +104,16 @@ class Planner:
         For each number of rows the fewest columns, with the smallest tiles for both.
         """
         halo, multiple, least = self.locality.halo, self.locality.multiple, self._least
+        height, width = self.size
         cuts = set()
-        for count in range(1, self.height + 1):
-            high = max(tile_for(self.height, count, halo, multiple), least)
-            wide = area // min(high, self.height) // multiple * multiple
+        for count in range(1, height + 1):
+            high = max(tile_for(height, count, halo, multiple), least)
+            wide = area // min(high, height) // multiple * multiple
             if wide >= least:  # else with more rows they may be wider
-                rows = spans(self.height, high, halo, multiple)
-                columns = len(spans(self.width, wide, halo, multiple))
-                wide = max(tile_for(self.width, columns, halo, multiple), least)
-                spanned = spans(self.width, wide, halo, multiple)
+                rows = spans(height, high, halo, multiple)
+                columns = len(spans(width, wide, halo, multiple))
+                wide = max(tile_for(width, columns, halo, multiple), least)
+                spanned = spans(width, wide, halo, multiple)
                 pixels = sum(s.length for s in rows) * sum(s.length for s in spanned)
                 cuts.add(Cut((high, wide), len(rows), len(spanned), pixels))
             if high == least:  # more rows make no tile smaller
@@ -127,38 +123,32 @@ class Planner:
     def _run(self, cut: Cut) -> SizedCall:
         """The image's run in these tiles: peaks of the first, latency for all of them."""
         halo, multiple = self.locality.halo, self.locality.multiple
-        tiles = grid(self.height, self.width, cut.tile, halo, multiple)
+        tiles = grid(*self.size, cut.tile, halo, multiple)
         sample = _sample(tiles)
-        build = self.probe.workload.build
 
         def tiled(device: str) -> nn.Module:
-            network = _Sampled(build(device), cut.tile, halo, multiple)
+            network = _Sampled(self.probe.workload.build(device), cut.tile, halo, multiple)
             network.sample = sample
             return network
 
-        call: Workload = replace(self.probe.call(self.whole.shape), build=tiled)
-        record = self.probe.record(call, self.whole.shape)
+        record = self.probe.record(self.whole.shape, tiled)
         if record.predicted_ms is None:
             return record
         return replace(record, predicted_ms=record.predicted_ms * len(tiles) / len(sample))
 
     def _tiling(self, cut: Cut, call: SizedCall) -> Tiling:
-        proof = self.locality
-        return Tiling(
-            tile=(min(cut.tile[0], self.height), min(cut.tile[1], self.width)),
-            halo=proof.halo,
-            multiple=proof.multiple,
-            rows=cut.rows,
-            columns=cut.columns,
-            recomputed=cut.pixels / (self.height * self.width) - 1,
-            difference=proof.difference,
-            bit_equal=proof.bit_equal,
+        height, width = self.size
+        return made_of(
+            Tiling,
+            self.locality,
+            cut,
+            tile=(min(cut.tile[0], height), min(cut.tile[1], width)),
+            recomputed=cut.pixels / (height * width) - 1,
             call=call,
         )
 
     def _too_little(self) -> str:
-        least = self._least
-        shape = (*self.whole.shape[:2], min(least, self.height), min(least, self.width))
+        shape = (*self.whole.shape[:2], *(min(self._least, side) for side in self.size))
         needed = self._beside + self.probe.needs(shape)
         return (
             f"not even tiles of {shape[2]}x{shape[3]} with a halo of {self.locality.halo} fit: "
@@ -183,5 +173,4 @@ class _Sampled(Tiled):
     sample: tuple[Tile, ...] = ()
 
     def tiles(self, height: int, width: int) -> tuple[Tile, ...]:
-        """The sample, whatever the size."""
         return self.sample

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from torch import nn
+
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import PeakFigure
@@ -114,9 +116,13 @@ class Probe:
                 self._found[shape] = needed, needed if least is None else least(analysis)
         return self._found[shape]
 
-    def record(self, workload: Workload, shape: Shape) -> SizedCall:
-        """All peaks of a call, and its latency."""
-        analysis = self.analyzed(self.trace(workload))
+    def record(self, shape: Shape, build: Callable[[str], nn.Module] | None = None) -> SizedCall:
+        """All peaks of a call with an image of this shape, and its latency.
+
+        `build` makes another module in the network's place.
+        """
+        call = self.call(shape)
+        analysis = self.analyzed(self.trace(replace(call, build=build or call.build)))
         latency = analysis.latency
         return SizedCall(
             shape=shape,
@@ -124,10 +130,6 @@ class Probe:
             peaks={name: peak.nbytes for name, peak in analysis.peaks.items()},
             predicted_ms=None if latency is None else 1e3 * latency.seconds,
         )
-
-    def record_at(self, shape: Shape) -> SizedCall:
-        """All peaks of the network at an image of this shape, and its latency."""
-        return self.record(self.call(shape), shape)
 
 
 def result_shape(record: Trace) -> Shape:

@@ -62,7 +62,6 @@ class Tiling:
         return self.rows * self.columns
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
         call = encode(self.call)
         return {
             **pick(self, "tile halo multiple rows columns"),
@@ -90,7 +89,6 @@ class Image:
     reason: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
         return {
             "whole": {**encode(self.whole), "fits": self.whole_fits},
             "tiled": None if self.tiled is None else self.tiled.to_dict(),

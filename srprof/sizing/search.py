@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 
+from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
@@ -59,8 +60,6 @@ class Search:
     @property
     def _name(self) -> str:
         return self.probe.workload.name
-
-    # -- the row of sizes ---------------------------------------------------------------------
 
     def _rule(self) -> SizeRule:
         """The sides that the network takes.
@@ -144,18 +143,16 @@ class Search:
         following: SizedCall | None = None
         notes: tuple[str, ...] = ()
         if (rule is None or rule.step is not None) and isfinite(self.probe.needs(after)):
-            following = self.probe.record_at(after)
+            following = self.probe.record(after)
         elif after in self.probe.refused:
             notes = (f"nothing larger: at {shape_text(after)}, {self.probe.refused[after]}",)
-        return Fit(
-            spec=workload.spec,
-            name=workload.name,
-            scale=workload.scale,
-            dtype=workload.dtype,
+        return made_of(
+            Fit,
+            workload,
             budget=self.budget,
             memory=self.probe.peak.name,
             grows=grows,
-            largest=self.probe.record_at(row(largest)),
+            largest=self.probe.record(row(largest)),
             following=following,
             rule=rule,
             aspect=self.aspect,
@@ -163,8 +160,6 @@ class Search:
             traces=self.probe.traces,
             notes=notes,
         )
-
-    # -- one image ----------------------------------------------------------------------------
 
     def _image(self, image: tuple[int, int], rule: SizeRule) -> Image:
         """The image whole if it fits, else in tiles, else why not.
@@ -179,7 +174,7 @@ class Search:
             size = f"image {image[0]}x{image[1]}"
             what = f"{self._name} does not take {wrong[0]} pixels, but {takes}"
             raise InputError(f"{size}: {what}; pad the image")
-        whole = self.probe.record_at((*self.probe.image.shape[:2], *image))
+        whole = self.probe.record((*self.probe.image.shape[:2], *image))
         if whole.peaks[self.probe.peak.name] <= self.budget:
             return Image(whole, True)
         with isolated([]), self.probe.workload.environment():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -70,18 +69,13 @@ def configurations(
     if count > MOST_CONFIGURATIONS:
         what = f"the grid has {count:,} configurations"
         raise InputError(f"{what}; at most {MOST_CONFIGURATIONS:,} are swept")
-    return tuple(_points(spec, inputs, arguments))
-
-
-def _points(
-    spec: Spec, inputs: Sequence[str], arguments: Mapping[str, Sequence[Any]]
-) -> Iterator[Configuration]:
     sizes = [(text, parse_size(text, spec.channels)) for text in inputs]
+    points = []
     for values in product(*arguments.values()):
         chosen = tuple(zip(arguments, values, strict=True))
         text = spec.with_arguments(chosen)
-        for size, shape in sizes:
-            yield Configuration(text, shape, chosen, size)
+        points += [Configuration(text, shape, chosen, size) for size, shape in sizes]
+    return tuple(points)
 
 
 def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
@@ -245,10 +239,11 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
     """Arguments of the factory, None if its source does not tell."""
     place = spec.network.factory if spec.network else f"{spec.location}:{spec.factory}"
     module, _, name = place.rpartition(":")
-    file = module if module.endswith(".py") else _file_of(module)
     try:
+        found = None if module.endswith(".py") else importlib.util.find_spec(module)
+        file = module if found is None else found.origin or ""
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
+    except (ImportError, OSError, SyntaxError, ValueError):
         return None
     factory = next((n for n in tree.body if getattr(n, "name", None) == name), None)
     if isinstance(factory, ast.ClassDef) and not factory.decorator_list:
@@ -257,10 +252,3 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
         return None
     listed = (*factory.args.posonlyargs, *factory.args.args, *factory.args.kwonlyargs)
     return tuple(a.arg for a in listed if a.arg != "self")
-
-
-def _file_of(module: str) -> str:
-    with suppress(ImportError, ValueError):
-        location = importlib.util.find_spec(module)
-        return (location.origin or "") if location else ""
-    return ""

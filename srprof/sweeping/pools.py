@@ -32,7 +32,6 @@ class _Here(Executor):
     """Runs in this process, when it is asked."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run at once."""
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
@@ -125,7 +124,6 @@ class _DaskPool(Pool):
         self._seen = time.monotonic()
 
     def look(self) -> None:
-        """Raises if the scheduler has been silent for too long."""
         if self._client.status == "running":
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > DASK_TIMEOUT:
@@ -136,7 +134,6 @@ class _DaskPool(Pool):
         executor.shutdown(wait=wait and self._client.status == "running")
 
     def results(self, plan: SweepPlan, some: Sequence[Configuration]) -> Iterator[Result]:
-        """Results as they come."""
         try:
             yield from super().results(plan, some)
         except (InputError, GoneError):

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.errors import SrprofError
 from srprof.ops import CONVOLUTIONS, argument, row, window, windows
 from srprof.tiling.subject import Subject
+from srprof.tracing.recorder import Recorder, recording
 
 if TYPE_CHECKING:
     from srprof.records import Node, Trace
@@ -107,35 +104,34 @@ def _culprit(subject: Subject, distance: int) -> _Spreading:
     """The first call that spreads a NaN over all of its result."""
     for axis in (-2, -1):
         image, _ = _poisoned(subject, axis, distance)
-        with _modules(subject.model) as stack, (spreading := _Spreading(stack)):
+        with recording(spreading := _Spreading(subject.model)):
             subject.model(image)
         if spreading.op:
             break
     return spreading
 
 
-class _Spreading(TorchDispatchMode):
+class _Spreading(Recorder):
     """Finds the call that gives nothing but NaN though none of its inputs was so.
 
     Attributes:
         op: the call and its module, "" if there is none; pooled: it gave one pixel.
     """
 
-    def __init__(self, stack: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
-        self._stack = stack
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, "cpu")
         self.op = ""
         self.pooled = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         first = result[0] if isinstance(result, tuple) and result else result
         if not self.op and isinstance(first, Tensor) and _all_nan(first):
             read = [a for a in args if isinstance(a, Tensor) and a.is_floating_point()]
             if any(t.isnan().any() for t in read) and not any(map(_all_nan, read)):
-                name, module = func.overloadpacket.__name__, "".join(self._stack[-1:])
+                name, module = func.overloadpacket.__name__, self.module_stack[-1]
                 self.op = f"{name} in {module}" if module else name
                 self.pooled = max(first.shape[2:], default=1) == 1
         return result
@@ -143,19 +139,3 @@ class _Spreading(TorchDispatchMode):
 
 def _all_nan(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.numel() > 0 and bool(tensor.isnan().all())
-
-
-@contextmanager
-def _modules(model: nn.Module) -> Iterator[list[str]]:
-    """The paths of the modules whose `forward` is running, the innermost last."""
-    paths = {module: path for path, module in model.named_modules()}
-    stack: list[str] = []
-
-    def enter(module: nn.Module, _: Any) -> None:
-        stack.append(paths.get(module, ""))
-
-    def leave(*_: Any) -> None:
-        stack.pop()
-
-    with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
-        yield stack

@@ -69,7 +69,6 @@ class Tiled(nn.Module):
         return grid(height, width, self.tile, self.halo, self.multiple)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The network's result for the image."""
         if image.dim() != 4:
             raise InputError(
                 f"a tiled network takes one image NxCxHxW, not a tensor of {image.dim()} dimensions"
@@ -98,18 +97,15 @@ class Tiled(nn.Module):
             self.progress(done, total)
 
     def extra_repr(self) -> str:
-        """What `repr` shows beside the network."""
         height, width = self.tile
         return f"tile={height}x{width}, halo={self.halo}, multiple={self.multiple}"
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The network's state dict, under the network's keys."""
         return self.module.state_dict(*args, **kwargs)
 
     def load_state_dict(
         self, state_dict: Mapping[str, object], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load the network's state dict."""
         return self.module.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def _load_from_state_dict(
@@ -122,9 +118,7 @@ class Tiled(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         """What is pickled: all but the progress callback, which may hold a terminal."""
-        state = {**vars(self), "progress": None}
-        state.pop("_compiled_call_impl", None)  # as nn.Module does
-        return state
+        return {**super().__getstate__(), "progress": None}  # type: ignore[no-untyped-call]  # torch does not type it
 
 
 def _cut(image: Tensor, tile: Tile) -> Tensor:

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
 from srprof.blame import function_name, is_user_file
 from srprof.records import Frame, Trace
-from srprof.tracing.holders import run_again, stack
-from srprof.tracing.recorder import Recorder
+from srprof.tracing.holders import run_again
+from srprof.tracing.recorder import Recorder, stack
 from srprof.workload import Workload
 
 
@@ -98,16 +98,11 @@ def _place(code: CodeType, instruction: int) -> tuple[int, int, int, int] | None
     return None if None in place else place
 
 
-class OwnedModule(NamedTuple):
-    """A module of one of torch's classes, the user's class that has it, and its path in there."""
+def activations(model: nn.Module) -> dict[str, tuple[type, str, str]]:
+    """Activations that can be constructed with `inplace=True` and are not, by path.
 
-    owner: type
-    path: str
-    kind: str
-
-
-def activations(model: nn.Module) -> dict[str, OwnedModule]:
-    """Activations that can be constructed with `inplace=True` and are not, by path."""
+    Of each the user's class that has it, its path in there, and the name of its own class.
+    """
     modules = dict(model.named_modules())
     switchable = {}
     for path, module in modules.items():
@@ -117,5 +112,5 @@ def activations(model: nn.Module) -> dict[str, OwnedModule]:
         while owner and type(modules[owner]).__module__.startswith("torch.nn."):
             owner, _, last = owner.rpartition(".")
             inner = f"{last}.{inner}"
-        switchable[path] = OwnedModule(type(modules[owner]), inner, type(module).__name__)
+        switchable[path] = (type(modules[owner]), inner, type(module).__name__)
     return switchable

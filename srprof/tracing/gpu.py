@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -73,12 +73,6 @@ class StandIn:
     def can_do_without(self) -> bool:
         """Whether the code asked if there is a GPU: then it knows another way, too."""
         return bool(self.wishes.keys() - {_REGION, _PUTS, _NEEDS})
-
-    @contextmanager
-    def on_meta(self) -> Iterator[None]:
-        """While a model is built for the meta device and runs on it, and gets what it asks for."""
-        with self.emulation.active(), _OnMeta(self):
-            yield
 
     def notes(self, device: str) -> list[str]:
         """What a reader of the figures of a trace on the device must know."""
@@ -230,7 +224,11 @@ def times_put() -> int:
     return 0 if _current is None else _current.put
 
 
-def standing_in(device: str) -> AbstractContextManager[None]:
+@contextmanager
+def standing_in(device: str) -> Iterator[None]:
     """Give the code the meta device for a GPU, where it asked for one and runs on meta."""
-    stand_in = _current if device == "meta" else None
-    return stand_in.on_meta() if stand_in and stand_in.answering else nullcontext()
+    if device == "meta" and _current is not None and _current.answering:
+        with _current.emulation.active(), _OnMeta(_current):
+            yield
+    else:
+        yield

@@ -24,7 +24,7 @@ from srprof.blame import function_name, is_engine_file, is_user_file
 from srprof.memory.model import alive_at
 from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
-from srprof.tracing.recorder import BOUNDARY, DEVICE_TYPES, Recorder, call_model, recording
+from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording, stack
 from srprof.workload import Workload
 
 #: How deep containers and objects are searched from a variable.
@@ -213,14 +213,6 @@ def run_again(
         finally:
             recorder.ledger.forget()
     return [node.op for node in recorder.nodes]
-
-
-def stack() -> Iterator[FrameType]:
-    """Frames from the innermost to the model's outermost."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not BOUNDARY:
-        yield frame
-        frame = frame.f_back
 
 
 def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
-from srprof.records import External, ModuleCall, Node, Role, Storage, TensorInfo, TensorRef
+from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
@@ -283,12 +283,11 @@ class Recorder(TorchDispatchMode):
         shapes = (tuple(t.shape) if isinstance(t, torch.Tensor) else () for t in (first, weight))
         self.calls.append(ModuleCall(path, _torch_class(type(module)), *shapes))
 
-    def finish(self, result: Any) -> tuple[tuple[Node, ...], tuple[Storage, ...]]:
-        """Freeze the nodes and storages; `result` is what the model returned."""
+    def finish(self, result: Any) -> tuple[Node, ...]:
+        """The nodes, when no more is asked of the ledger; `result` is what the model returned."""
         self.settle(result)
-        storages = self.ledger.freeze()
         self.ledger.forget()
-        return tuple(self.nodes), storages
+        return tuple(self.nodes)
 
     def settle(self, result: Any) -> None:
         """Enter what only the end of the call tells; `result` is what the model returned."""
@@ -331,13 +330,19 @@ def _torch_class(cls: type) -> str:
 
 def user_line() -> tuple[str, int, str]:
     """File, line and function of the innermost frame that is the user's; ("", 0, "") if none."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code is not BOUNDARY:
+    for frame in stack():
         code = frame.f_code
         if is_user_file(code.co_filename):
             return code.co_filename, frame.f_lineno, function_name(code)
-        frame = frame.f_back
     return "", 0, ""
+
+
+def stack() -> Iterator[FrameType]:
+    """Frames from the innermost to the model's outermost."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not BOUNDARY:
+        yield frame
+        frame = frame.f_back
 
 
 @contextmanager

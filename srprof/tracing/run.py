@@ -15,6 +15,7 @@ from torch import nn
 
 from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
+from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
@@ -30,9 +31,8 @@ from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
-_NO_CUDA = re.compile(r"not linked with support for cuda", re.IGNORECASE)
-_OVERFLOW = re.compile(r"overflow", re.IGNORECASE)
-_OVERWRITTEN = re.compile(r"gradient computation has been modified by an inplace operation")
+_NO_CUDA = "not linked with support for cuda"
+_OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: What helps against some of torch's errors.
 _HINTS = {
     r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
@@ -310,9 +310,9 @@ def _trace_of(
             f"tensors of {host} bytes in total were made in main memory during the run; they are "
             "not counted"
         )
-    return Trace(
-        name=workload.name,
-        spec=workload.spec,
+    return made_of(
+        Trace,
+        workload,
         device=device,
         torch_version=str(torch.__version__),
         nodes=tuple(recorder.nodes),
@@ -321,8 +321,6 @@ def _trace_of(
         calls=tuple(recorder.calls),
         result=result,
         parameters=sum(p.numel() for p in model.parameters()),
-        scale=workload.scale,
-        width=workload.width,
         carried=recorder.ledger.carried,
         notes=tuple(notes),
     )
@@ -334,18 +332,18 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
     at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     if device == "meta" and at_fault:
         return _NeedsDataError(where.describe(error, longest=120))
-    if _OVERFLOW.search(message):
+    if "overflow" in message.lower():
         return InputError(
             f"the input is too large for {workload.name}: a feature map's size overflows what "
             f"torch can count ({message}); give a smaller --input"
         )
-    of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA.search(message)
+    of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA in message.lower()
     if device == "cuda-fake" and of_torch:
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
             f"{message}); use --trace-on meta or cpu"
         )
-    if _OVERWRITTEN.search(message):
+    if _OVERWRITTEN in message:
         return ModelError(
             f"{workload.spec} cannot be trained as it is: an in-place op overwrites what backward "
             "needs; take the network's training form (form='train' in the zoo), or the op that is "

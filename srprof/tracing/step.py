@@ -192,7 +192,6 @@ class TrainedInstance:
         return recorder
 
     def record(self, recorder: StepRecorder) -> TrainingStep:
-        """Make a step under the recorder."""
         marks: dict[str, int] = {}
         gradients: set[int] = set()
 

@@ -24,7 +24,10 @@ def ablate(study: Study, progress: Progress = silent) -> Ablation:
     for variant in study.variants:
         with _naming(variant):
             costs.append(_cost(variant, study.input))
-    _check_scales(study, [cost.scale for cost in costs])
+    if len({cost.scale for cost in costs}) > 1:
+        named = zip(study.variants, costs, strict=True)
+        listed = ", ".join(f"{variant.name} x{cost.scale}" for variant, cost in named)
+        raise InputError(f"the variants enlarge differently ({listed}): give all one scale")
     outcomes = []
     for number, (variant, cost) in enumerate(zip(study.variants, costs, strict=True), start=1):
         with _naming(variant):
@@ -39,13 +42,6 @@ def _cost(variant: Variant, size: str) -> Cost:
     step = analyze_training(config.model, (1, 3, config.patch, config.patch))
     counts, peak = analysis.complexity, analysis.memory.eager.nbytes
     return Cost(counts.parameters, counts.flops_ntire, peak, scale_of(step))
-
-
-def _check_scales(study: Study, scales: list[int]) -> None:
-    if len(set(scales)) > 1:
-        named = zip(study.variants, scales, strict=True)
-        listed = ", ".join(f"{variant.name} x{scale}" for variant, scale in named)
-        raise InputError(f"the variants enlarge differently ({listed}): give all one scale")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +46,6 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """A word for which images there are, in which order."""
         splits = (self.training, self.validation)
         images = [[(pair.name, pair.hr.shape) for pair in split] for split in splits]
         return hashlib.sha256(repr((self.scale, images)).encode()).hexdigest()[:16]
@@ -175,12 +174,3 @@ def _store(folder: str) -> _Store:
         return cast(Pixels, np.load(file, mmap_mode="r"))
 
     return stored
-
-
-def batches(
-    data: Dataset, config: TrainingConfig, iterations: range
-) -> Iterator[tuple[int, Pixels, Pixels]]:
-    """The batches of iterations, with their numbers."""
-    facts = data.training, data.scale, config.patch, config.batch, config.seed
-    for iteration in iterations:
-        yield iteration, *batch_of(*facts, iteration)

@@ -38,13 +38,16 @@ class Log:
 
     def __init__(self, folder: Path, iteration: int, tensorboard: bool) -> None:
         self._path = folder / NAME
-        self._events = _events(folder, iteration) if tensorboard else None
+        self._events: Any = None
+        if tensorboard:
+            what = 'log = "tensorboard" needs a package'
+            events = needed("torch.utils.tensorboard", what, "tensorboard")
+            self._events = events.SummaryWriter(str(folder), purge_step=iteration + 1)
         rows = [row for row in _rows(self._path) if int(row["iteration"]) <= iteration]
         with replacing(self._path, "log") as temporary:
             temporary.write_text(_written([{name: name for name in COLUMNS}, *rows]))
 
     def add(self, row: LogRow) -> None:
-        """Append a row."""
         values = {name: value for name, value in asdict(row).items() if value is not None}
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -75,8 +78,3 @@ def _written(rows: list[Any]) -> str:
     out = io.StringIO()
     csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n").writerows(rows)
     return out.getvalue()
-
-
-def _events(folder: Path, iteration: int) -> Any:
-    events = needed("torch.utils.tensorboard", 'log = "tensorboard" needs a package', "tensorboard")
-    return events.SummaryWriter(str(folder), purge_step=iteration + 1)

@@ -132,7 +132,6 @@ class Merged:
         return abs(self.difference) <= MERGED_TOLERANCE
 
     def to_dict(self) -> JsonObject:
-        """As JSON has it."""
         difference = {"difference_dB": self.difference, "agrees": self.agrees}
         return {"file": str(self.path), **self.score.to_dict(), **difference}
 
@@ -203,22 +202,11 @@ class Outcome:
     result: TrainingResult
 
     @property
-    def score(self) -> Score:
-        """On the validation images."""
-        return self.result.score
-
-    @property
     def below_bicubic(self) -> bool:
         """Whether its L1 on the validation images is below bicubic enlargement's."""
-        return self.score.l1 < self.result.bicubic.l1
-
-    @property
-    def merged(self) -> Merged | None:
-        """The merged network; None if there is nothing to merge."""
-        return self.result.merged
+        return self.result.score.l1 < self.result.bicubic.l1
 
     def to_dict(self) -> JsonObject:
-        """As JSON has it."""
         return {
             "name": self.variant.name,
             "model": self.variant.training.model,
@@ -226,7 +214,7 @@ class Outcome:
             "flops_ntire": self.cost.flops,
             "peak": self.cost.peak,
             "training_peak": self.result.plan.memory.peak,
-            "validation": self.score.to_dict(),
+            "validation": self.result.score.to_dict(),
             "below_bicubic": self.below_bicubic,
             "run": self.result.to_dict(),
         }

@@ -18,8 +18,7 @@ from srprof.progress import Progress, silent
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training
-from srprof.training.data import batches
-from srprof.training.initialise import he_
+from srprof.training.data import batch_of
 from srprof.training.log import Log, LogRow
 from srprof.training.plan import TrainingPlan, prepare
 from srprof.training.record import Merged, Score, TrainingResult
@@ -78,17 +77,31 @@ class _Run:
     losses: list[Tensor | float]
     log: Log
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        losses = [*map(float, self.losses)]
-        parts = self.model, self.optimizer, self.iteration, losses, self.identity
-        checkpoint.save(self.path, *parts)
-
 
 def _stopped(path: Path) -> str:
     if not path.exists():
         return "stopped before the first checkpoint; the same command begins anew"
     return f"stopped; the same command goes on from {path}"
+
+
+#: Layers whose weights `he_` draws.
+_DRAWN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def he_(model: nn.Module, gain: float = 1.0) -> None:
+    """Draw the weights of convolutions and linear layers by He et al. (ICCV 2015, equation 10).
+
+    Normal, with the variance 2 / fan-in, times the gain; biases 0. What is frozen stays.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            if not isinstance(module, _DRAWN):
+                continue
+            if module.weight.requires_grad:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                module.weight.mul_(gain)
+            if module.bias is not None and module.bias.requires_grad:
+                module.bias.zero_()
 
 
 def _begin(plan: TrainingPlan) -> _Run:
@@ -124,10 +137,12 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
         raise InputError(f"{what}, and iterations = {config.iterations}: {mend}")
     loss = score = None
     say = _with_time_left(progress, config.iterations)
-    for iteration, lr, hr in batches(plan.data, config, range(started, config.iterations)):
+    facts = plan.data.training, plan.data.scale, config.patch, config.batch, config.seed
+    for iteration in range(started, config.iterations):
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr_at(iteration)
-        image, target = (to_input(x, config.value_range, config.device) for x in (lr, hr))
+        batch = batch_of(*facts, iteration)
+        image, target = (to_input(x, config.value_range, config.device) for x in batch)
         step = training_step(Instance(state.model, (image,), {}), state.optimizer, (target,))
         state.losses.append(step)
         state.iteration = iteration + 1
@@ -142,7 +157,9 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
         if row != blank:
             state.log.add(row)
         if at_end or state.iteration % config.checkpoint_every == 0:
-            state.save()
+            losses = [*map(float, state.losses)]
+            parts = state.model, state.optimizer, state.iteration, losses, state.identity
+            checkpoint.save(state.path, *parts)
         say(state.iteration, loss)
     score = score or _score(plan, state.model)
     merged = _merge(plan, state.model, score)

@@ -101,7 +101,7 @@ def test_every_variant_of_the_paper_s_studies_trains(path, tmp_path):
         log = Path(outcome.variant.training.output, "log.csv").read_text()
         losses = [float(row["loss"]) for row in csv.DictReader(io.StringIO(log))]
         assert losses[-1] < losses[0] / 1.5, outcome.variant.name
-        assert outcome.merged is not None and outcome.merged.agrees
+        assert outcome.result.merged is not None and outcome.result.merged.agrees
 
 
 def test_one_variant_falls_below_bicubic(tmp_path):
@@ -110,8 +110,8 @@ def test_one_variant_falls_below_bicubic(tmp_path):
     study = small(path, tmp_path, iterations=1200, halve_every=400)
     found = ablate(Study(study.title, study.note, study.input, study.variants[:1]))
     (outcome,) = found.outcomes
-    assert outcome.below_bicubic and outcome.score.l1 < found.bicubic.l1
-    assert outcome.score.psnr > found.bicubic.psnr
+    assert outcome.below_bicubic and outcome.result.score.l1 < found.bicubic.l1
+    assert outcome.result.score.psnr > found.bicubic.psnr
 
 
 def test_the_table_in_every_format(tmp_path, capsys):

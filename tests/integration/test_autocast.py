@@ -330,7 +330,7 @@ def nodes_of(model: nn.Module, image: torch.Tensor) -> tuple[srprof.records.Node
     try:
         with recording(recorder):
             result = call_model(model, [image], {})
-        return recorder.finish(result)[0]
+        return recorder.finish(result)
     finally:
         gc.enable()
 

@@ -11,7 +11,7 @@ import pytest
 import srprof.options
 from srprof.cli import COMMANDS, build_parser, main
 from srprof.render.document import Document
-from srprof.render.writers import Style, formats
+from srprof.render.writers import formats
 from tests.made_up_images import photograph, save
 from tests.shown import check_document
 
@@ -99,7 +99,7 @@ def test_every_result_is_drawn_in_every_format(
         save(photograph(side, side), tmp_path / folder / "a.png")
     documents: list[Document] = []
 
-    def caught(document: Document, form: str, style: Style) -> str:
+    def caught(document: Document, form: str, width: int) -> str:
         documents.append(document)
         return ""
 

@@ -20,10 +20,9 @@ from torch import nn
 import srprof
 from srprof import models, registry
 from srprof.cli import main
-from srprof.errors import InputError, ModelError
+from srprof.errors import InputError, Interrupted, ModelError
 from srprof.measuring import cpu
 from srprof.measuring.record import load, workspace_by_op
-from srprof.measuring.run import Interrupted
 from tests.cpu_truth import live_bytes
 from tests.random_networks import RandomNetwork, random_networks
 

@@ -16,12 +16,11 @@ from srprof import registry, workload
 from srprof.call import Call
 from srprof.cli import main
 from srprof.compare.validate import validate
-from srprof.errors import DeviceMemoryError, InputError, ModelError
+from srprof.errors import DeviceMemoryError, InputError, Interrupted, ModelError
 from srprof.measuring import run
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.nvml import open_nvml
 from srprof.measuring.record import Bytes, DeviceState, from_json
-from srprof.measuring.run import Interrupted
 from tests.fake_cuda import Blur, FakeCuda, FakeNvml, NVMLError, running_on
 
 SHAPE = (1, 3, 32, 32)

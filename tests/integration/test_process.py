@@ -99,7 +99,7 @@ def test_every_command_module_is_a_command():
     import srprof.cli
 
     files = {path.stem for path in Path(srprof.cli.__file__).parent.glob("*.py")} - {"__init__"}
-    assert files == {*COMMANDS, "analyze_training"}  # of `analyze --train`
+    assert files == set(COMMANDS)
 
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]):

@@ -20,7 +20,7 @@ from srprof.cost.profiles import load_profile
 from srprof.figures import peak_names
 from srprof.registry import find
 from srprof.render.views.ranking import document, ordinal
-from srprof.render.writers import Style, render
+from srprof.render.writers import render
 from srprof.render.writers.latex import escaped as latex_escaped
 from tests.golden_files import ROOT
 
@@ -245,7 +245,7 @@ def test_every_cell_has_a_footnote_at_its_value_row_or_column():
 
 def test_a_terminal_gets_colour():
     ranking = made_up("a", "b")
-    coloured = render(document(ranking), "rich", Style(width=200))
+    coloured = render(document(ranking), "rich", 200)
     assert "\x1b[1;32m" in coloured and "\x1b[4;36m" in coloured
     assert "1.00*" in render(document(ranking))
 

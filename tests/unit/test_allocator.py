@@ -177,7 +177,7 @@ def test_peaks_are_of_different_moments():
     assert (device.peaks.allocated, device.peaks.reserved) == (90 * MIB, 100 * MIB)
     device.allocate(50 * MIB)
     peaks = device.peaks
-    assert (peaks.allocated, peaks.active, peaks.reserved) == (140 * MIB, 140 * MIB, 150 * MIB)
+    assert (peaks.allocated, peaks.reserved) == (140 * MIB, 150 * MIB)
 
 
 def test_the_peak_is_described_at_its_first_moment():
@@ -197,7 +197,7 @@ def test_fragmentation_and_what_is_stuck():
     device.allocate(2 * MIB)  # of the 12
     device.free(device.allocate(30 * MIB))
     usage = device.usage
-    assert (usage.active, usage.fragmentation) == (2 * MIB, 40 * MIB)
+    assert (usage.allocated, usage.fragmentation) == (2 * MIB, 40 * MIB)
     assert usage.inactive_split == 10 * MIB
 
 

@@ -18,8 +18,7 @@ from srprof.calibration import run as calibration_run
 from srprof.calibration.benches import Bench, benches
 from srprof.calibration.kinds import plan
 from srprof.calibration.record import Timed, errors
-from srprof.calibration.run import WIDEST, calibrate, run_calibration
-from srprof.calibration.stopwatch import BackendStopwatch
+from srprof.calibration.run import WIDEST, Stopwatch, calibrate, run_calibration
 from srprof.cli import main
 from srprof.cost.profiles import load_profile, parse_profile, to_toml
 from srprof.cost.roofline import estimate
@@ -233,7 +232,7 @@ class Backend:
 
 def test_short_calls_are_timed_in_a_row():
     backend = Backend()
-    stopwatch = BackendStopwatch(backend)
+    stopwatch = Stopwatch(backend)
 
     def call() -> None:
         backend.calls += 1
@@ -266,7 +265,7 @@ def machine(monkeypatch, tmp_path) -> Callable[[FakeStopwatch], None]:
     monkeypatch.setattr(calibration_run.CpuBackend, "device", lambda _: CPU)
 
     def put(stopwatch: FakeStopwatch) -> None:
-        monkeypatch.setattr(calibration_run, "BackendStopwatch", lambda _: stopwatch)
+        monkeypatch.setattr(calibration_run, "Stopwatch", lambda _: stopwatch)
 
     return put
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from srprof.advising.constructors import constructor_call
 from srprof.advising.editing import Edit, UnplaceableError, edited
+from srprof.advising.elementwise import constructor_call
 from srprof.advising.rewrite import (
     BindCall,
     Construct,

@@ -37,7 +37,7 @@ from srprof.measuring.record import (
     load,
     workspace_by_op,
 )
-from srprof.measuring.search import largest_image, largest_that_fits
+from srprof.measuring.run import largest_image, largest_that_fits
 from srprof.measuring.statistics import (
     DOUBTS,
     median_interval,

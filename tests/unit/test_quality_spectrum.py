@@ -11,14 +11,7 @@ from torch import nn
 
 from srprof import models
 from srprof.errors import InputError, ModelError
-from srprof.quality.spectrum import (
-    HIGH,
-    Spectrum,
-    chosen_modules,
-    power_spectrum,
-    recording_maps,
-    ring_density,
-)
+from srprof.quality.spectrum import HIGH, Spectrum, chosen_modules, recording_maps
 
 
 def wave(height: int, width: int, rows: int, columns: int, phase: float = 0.3) -> np.ndarray:
@@ -30,7 +23,7 @@ def wave(height: int, width: int, rows: int, columns: int, phase: float = 0.3) -
 @pytest.mark.parametrize("side", [64, 63])
 @pytest.mark.parametrize("rows, columns, ring", [(0, 7, 7), (19, 0, 19), (3, 4, 5), (30, 30, 42)])
 def test_a_single_frequency_lands_in_its_ring(side, rows, columns, ring):
-    density = ring_density(power_spectrum(wave(side, side, rows, columns)))
+    density = Spectrum(1, wave(side, side, rows, columns)).density
     assert density[ring] == pytest.approx(1, abs=1e-12)
     assert np.delete(density, ring) == pytest.approx(0, abs=1e-12)
 
@@ -54,7 +47,7 @@ def test_two_frequencies_and_a_mean():
 
 def test_the_spectrum_is_centred():
     for height, width in ((8, 8), (9, 7), (6, 11)):
-        power = power_spectrum(np.ones((height, width)))
+        power = Spectrum(1, np.ones((height, width))).power
         assert np.argwhere(power > 1e-9).tolist() == [[height // 2, width // 2]]
         assert power.max() == pytest.approx((height * width) ** 2)
 

@@ -183,7 +183,7 @@ NONE_AT_ALL = 3
 
 def announce(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     point = EntryPoint("test", f"{__name__}:{name}", scoring.GROUP)
-    monkeypatch.setattr(scoring, "entry_points", lambda group: (point,))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: (point,))
     monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[name])
     scorings.cache_clear()
 

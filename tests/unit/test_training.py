@@ -14,9 +14,8 @@ from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, Pair, batch_of, load_dataset
-from srprof.training.initialise import he_
 from srprof.training.log import Log, LogRow
-from srprof.training.run import _duration, _with_time_left
+from srprof.training.run import _duration, _with_time_left, he_
 from srprof.training.validation import score_bicubic, score_network
 from srprof.words import hint
 

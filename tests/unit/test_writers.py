@@ -16,7 +16,7 @@ from srprof.cli import main
 from srprof.errors import InputError
 from srprof.render import writers
 from srprof.render.document import Cell, Column, Document, Section, Table
-from srprof.render.writers import Style, formats, html, latex, markdown, render, suffixes
+from srprof.render.writers import formats, html, latex, markdown, render, suffixes
 
 #: What is written, and how each format that a person reads has it.
 NASTY = {
@@ -114,7 +114,7 @@ def test_text():
 
 
 def test_rich_says_what_text_says():
-    coloured = render(DOCUMENT, "rich", Style(width=300))
+    coloured = render(DOCUMENT, "rich", 300)
     assert "\x1b[1;32m" in coloured and "\x1b[4;36m" in coloured
     plain = re.sub(r"\x1b\[[\d;]*m", "", coloured)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", plain)
@@ -134,7 +134,7 @@ def test_no_digit_is_cut_in_a_narrow_terminal(width: int):
     plain = re.sub(
         r"\x1b\[[\d;]*m",
         "",
-        render(Document((Section("t", (), table),)), "rich", Style(width=width)),
+        render(Document((Section("t", (), table),)), "rich", width),
     )
     digits = re.sub(r"\D", "", plain.partition("─")[2])
     assert len(digits) == 3 * 9 * 6

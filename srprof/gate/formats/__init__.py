@@ -9,6 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from srprof.paths import below
+
 if TYPE_CHECKING:
     from srprof.gate.check import Report, Result
 
@@ -31,6 +33,4 @@ def location(result: Result, root: str) -> tuple[str, int]:
     """The file as from `root` and the line that a result points at; "" and 0 if it has none."""
     if not result.file:
         return "", 0
-    file, root = os.path.realpath(result.file), os.path.realpath(root)
-    inside = file.startswith(root + os.sep)
-    return (file[len(root) + 1 :].replace(os.sep, "/") if inside else file), result.line
+    return below(root, result.file) or os.path.realpath(result.file), result.line

@@ -9,9 +9,8 @@ reserved. No time is known of an event: each comes a microsecond after the one b
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from srprof.codec import JsonObject
 from srprof.memory.allocator import SegmentInfo
 from srprof.memory.simulation import Event
 from srprof.paths import short_path
@@ -20,18 +19,26 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
 
+class Frame(TypedDict):
+    """Where an event happened, as the viewer writes it: `filename:line:name`."""
+
+    filename: str
+    line: int
+    name: str
+
+
 def memory_viz(analysis: Analysis) -> bytes:
     """For PyTorch's memory viewer."""
     # the protocol of torch's own dumps up to Python 3.13, which the viewer's reader knows
     return pickle.dumps(snapshot(analysis), protocol=4)
 
 
-def snapshot(analysis: Analysis) -> JsonObject:
+def snapshot(analysis: Analysis) -> dict[str, object]:
     """The object that the pickle holds."""
     events: list[Event] = []
     simulation = analysis.observe_allocator(events.append)
-    entries: list[JsonObject] = []
-    made: dict[int, list[JsonObject]] = {}  # by address, what the block there was made by
+    entries: list[dict[str, object]] = []
+    made: dict[int, list[Frame]] = {}  # by address, what the block there was made by
     for time, event in enumerate(events):
         frames = _frames(event, analysis)
         what = {"action": event.action, "addr": event.address, "size": event.nbytes}
@@ -46,7 +53,7 @@ def snapshot(analysis: Analysis) -> JsonObject:
     }
 
 
-def _frames(event: Event, analysis: Analysis) -> list[JsonObject]:
+def _frames(event: Event, analysis: Analysis) -> list[Frame]:
     """Where an event happened, the innermost frame first."""
     if event.node is None:
         image = event.image
@@ -56,15 +63,15 @@ def _frames(event: Event, analysis: Analysis) -> list[JsonObject]:
     trace = constructor if event.image is None else analysis.runs[event.image]
     assert trace is not None
     node = trace.nodes[event.node]
-    frames = [{"filename": node.module, "line": node.index, "name": f"aten::{node.op}"}]
+    frames = [Frame(filename=node.module, line=node.index, name=f"aten::{node.op}")]
     if node.file:
-        frames.append({"filename": short_path(node.file), "line": node.line, "name": node.function})
+        frames.append(Frame(filename=short_path(node.file), line=node.line, name=node.function))
     return frames
 
 
 def _segment(
-    segment: SegmentInfo, frames: dict[int, list[JsonObject]], expandable: bool
-) -> JsonObject:
+    segment: SegmentInfo, frames: dict[int, list[Frame]], expandable: bool
+) -> dict[str, object]:
     active = sum(block.size for block in segment.blocks if block.in_use)
     return {
         "device": 0,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from srprof.codec import JsonObject, pick
+from srprof.codec import pick
 from srprof.paths import place
 from srprof.words import shape_text
 
@@ -31,7 +31,7 @@ def perfetto(analysis: Analysis) -> str:
     )
 
 
-def _names(analysis: Analysis) -> Iterator[JsonObject]:
+def _names(analysis: Analysis) -> Iterator[dict[str, object]]:
     for kind, thread, name in (
         ("process_name", 0, analysis.trace.spec),
         ("thread_name", _MODULES, "modules"),
@@ -40,7 +40,7 @@ def _names(analysis: Analysis) -> Iterator[JsonObject]:
         yield {"ph": "M", "name": kind, "pid": _PROCESS, "tid": thread, "args": {"name": name}}
 
 
-def _nodes(analysis: Analysis) -> Iterator[JsonObject]:
+def _nodes(analysis: Analysis) -> Iterator[dict[str, object]]:
     for node, parts in zip(analysis.trace.nodes, analysis.memory.parts, strict=True):
         args = {
             "node": node.index,
@@ -52,7 +52,7 @@ def _nodes(analysis: Analysis) -> Iterator[JsonObject]:
         yield {**_slice(node.op, "op", _OPS, node.index, node.index + 1), "args": args}
 
 
-def _modules(analysis: Analysis) -> Iterator[JsonObject]:
+def _modules(analysis: Analysis) -> Iterator[dict[str, object]]:
     """Each module from its first node to its last, as long as nodes of it follow each other."""
     nodes = analysis.trace.nodes
     open_: list[tuple[str, int]] = []
@@ -68,12 +68,12 @@ def _modules(analysis: Analysis) -> Iterator[JsonObject]:
         open_ += [(part, index) for part in path[same:]]
 
 
-def _slice(name: str, kind: str, row: int, start: int, end: int) -> JsonObject:
+def _slice(name: str, kind: str, row: int, start: int, end: int) -> dict[str, object]:
     where = {"pid": _PROCESS, "tid": row, "ts": start, "dur": end - start}
     return {"ph": "X", "name": name, "cat": kind, **where}
 
 
-def _counters(analysis: Analysis) -> Iterator[JsonObject]:
+def _counters(analysis: Analysis) -> Iterator[dict[str, object]]:
     """Bytes at the end of each node, by part."""
     for index, parts in enumerate(analysis.memory.parts):
         values = pick(parts, "net input output kept held")

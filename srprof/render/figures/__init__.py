@@ -6,7 +6,7 @@ family of operations has its marker too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: What `--figure-kind` takes, and how the name of a figure's file may end.
 KINDS = ("roofline", "modules")
 ENDINGS = (".svg", ".png", ".pdf")
+
+#: Milliseconds by family of operations.
+Times = Mapping[str, float]
 
 SETTINGS: Any = {  # matplotlib's releases type these in different ways
     "font.size": 10,
@@ -67,11 +70,29 @@ def annotate(
     return axes.annotate(text, at, xytext=(x, y), textcoords="offset points", **look)
 
 
+def stack_bars(
+    axes: Axes, names: Sequence[str], times: Sequence[Times], families: Iterable[str], height: float
+) -> list[float]:
+    """Bars of ms by family of operations, from the top down; gives where each ends."""
+    rows, ends = range(len(times)), [0.0] * len(times)
+    for family in families:
+        widths, look = [by_family.get(family, 0.0) for by_family in times], LOOKS[family]
+        if any(widths):
+            axes.barh(
+                rows, widths, height, left=ends, color=look.color, edgecolor="white",
+                linewidth=0.5, label=look.label,
+            )  # fmt: skip
+            ends = [a + b for a, b in zip(ends, widths, strict=True)]
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("predicted time (ms)")
+    return ends
+
+
 def save(draw: Callable[[], Figure], path: str) -> None:
     """Draw into a file, in the format that its name ends in; the same picture is the same file.
 
-    Raises:
-        InputError: the system refuses to write the file.
+    An InputError if the system refuses to write it.
     """
     import matplotlib
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from srprof.analysis import Analysis
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
-from srprof.render.figures import LOOKS, annotate, new_figure, save
+from srprof.render.figures import LOOKS, annotate, new_figure, save, stack_bars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,19 +64,21 @@ class Point(NamedTuple):
 
 def points(estimate: Estimate) -> list[Point]:
     """The nodes that run, slowest first, so that small points are drawn over large ones."""
-    placed = []
-    for node in estimate.nodes:
-        done, moved = operations(node), node.cost.read + node.cost.written
-        if node.bound != "free" and done and moved and node.seconds:
-            speed = done / node.seconds
-            placed.append(Point(node.cost.family, done / moved, speed, node.seconds))
+    placed = filter(None, map(point_of, estimate.nodes))
     return sorted(placed, key=lambda point: -point.seconds)
 
 
-def operations(node: NodeEstimate) -> float:
-    """Operations of a node: two for each multiply-add, else one for each element it touches."""
+def point_of(node: NodeEstimate) -> Point | None:
+    """Of a node: two operations for each multiply-add, else one for each element that it touches.
+
+    None if nothing runs.
+    """
     cost = node.cost
-    return cost.flops or max(cost.read, cost.written) / ITEMSIZE.get(cost.dtype, 4)
+    done = cost.flops or max(cost.read, cost.written) / ITEMSIZE.get(cost.dtype, 4)
+    moved = cost.read + cost.written
+    if not (done and moved and node.seconds):
+        return None
+    return Point(cost.family, done / moved, done / node.seconds, node.seconds)
 
 
 def roofline(analysis: Analysis) -> Figure:
@@ -145,8 +147,7 @@ def _draw_roofs(
 ) -> list[tuple[Text, float]]:
     """Bandwidths as slopes and peaks as lines from the slope on, each with its figure.
 
-    Returns:
-        The slopes' labels, each with its bandwidth; they have no angle yet.
+    Gives the slopes' labels, each with its bandwidth; they have no angle yet.
     """
     profile, peaks = estimate.profile, roofs(estimate)
     slopes = {"memory": profile.bandwidth}
@@ -206,28 +207,17 @@ def modules(analysis: Analysis) -> Figure:
     bars = module_times(analysis)
     estimate = _predicted(analysis)
     figure, axes = _titled(1.9 + 0.26 * len(bars), analysis, "time by module")
-    names = [path or "(the model itself)" for path in bars]
-    rows = range(len(bars))
-    start = [0.0] * len(bars)
     families = sorted(
         {family for times in bars.values() for family in times},
         key=lambda family: -sum(times.get(family, 0.0) for times in bars.values()),
     )
-    for family in families:
-        widths = [1e3 * times.get(family, 0.0) for times in bars.values()]
-        look = LOOKS[family]
-        axes.barh(
-            rows, widths, 0.72, left=start, color=look.color, edgecolor="white", linewidth=0.5,
-            label=look.label,
-        )  # fmt: skip
-        start = [a + b for a, b in zip(start, widths, strict=True)]
-    for row, total in zip(rows, start, strict=True):
+    names = [path or "(the model itself)" for path in bars]
+    times = [{family: 1e3 * s for family, s in parts.items()} for parts in bars.values()]
+    ends = stack_bars(axes, names, times, families, 0.72)
+    for row, total in enumerate(ends):
         text = f"{total:.2f} ms, {estimate.share(total / 1e3):.0%}"
         annotate(axes, text, (total, row), 4, 0, va="center", fontsize=8)
-    axes.set_yticks(rows, names)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * max(start, default=1.0))
-    axes.set_xlabel("predicted time (ms)")
+    axes.set_xlim(0, 1.18 * max(ends, default=1.0))
     axes.set_ylabel("module, in the order of the run")
     figure.legend(ncols=4, **_LEGEND)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
 from srprof.figures import find, peak_names
-from srprof.render.figures import annotate, new_figure, save
+from srprof.render.figures import annotate, new_figure
 from srprof.sweeping.grid import parse_metrics
 from srprof.sweeping.record import SweepPlan
 
@@ -41,10 +41,8 @@ def axes_of(text: str | None, metrics: Sequence[str], profile: object | None) ->
     """The two metrics of the plot, `eager,params:max`.
 
     Those asked for, else a cost (latency, memory) against what a network has for it (parameters),
-    of which more is better: of two costs the smallest network would always be best in both.
-
-    Raises:
-        InputError: they are not two of the sweep's metrics.
+    of which more is better: of two costs the smallest network would always be best in both. An
+    InputError if they are not two of the sweep's metrics.
     """
     if text is None:
         costs = (*_COSTS, *peak_names(), "activations")
@@ -80,13 +78,8 @@ def front(points: Sequence[Point]) -> list[int]:
     return best
 
 
-def write_pareto(plan: SweepPlan, rows: Sequence[Row], axes: tuple[Axis, Axis], path: str) -> None:
-    """Draw the rows that did not fail, in the format that the file's name ends in."""
-    save(lambda: pareto(plan, rows, axes), path)
-
-
 def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> Figure:
-    """A point for each configuration; one front for each input, as no two images compare."""
+    """A point for each row that did not fail; one front an input, as no two images compare."""
     figure = new_figure(9.0, 6.0)
     axes = figure.add_subplot()
     by_input: dict[str, list[Row]] = {}

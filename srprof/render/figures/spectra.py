@@ -9,7 +9,7 @@ import numpy as np
 
 from srprof.errors import InputError
 from srprof.quality.spectrum import ModuleSpectra, Spectra, Spectrum
-from srprof.render.figures import new_figure, save
+from srprof.render.figures import new_figure
 from srprof.render.views.spectrum import title
 from srprof.words import shape_text
 
@@ -24,11 +24,6 @@ MOST_ROWS = 24
 _SHOWN = (2, 99.95)
 _ROW, _WIDTH = 1.75, 11.0
 _BEFORE, _AFTER = "#0072B2", "#D55E00"
-
-
-def write_spectra(spectra: Spectra, path: str) -> None:
-    """Draw the spectra in the format that the file's name ends in."""
-    save(lambda: draw(spectra), path)
 
 
 def draw(spectra: Spectra) -> Figure:

@@ -43,7 +43,8 @@ def _section(ablation: Ablation) -> Section:
         f"PSNR (RGB, {ablation.scale} pixels of border left out) and L1 at x{ablation.scale} on "
         f"{len(plan.data.validation)} images that were held out.",
     ]
-    differences = [abs(o.merged.difference) for o in ablation.outcomes if o.merged is not None]
+    merged = (outcome.result.merged for outcome in ablation.outcomes)
+    differences = [abs(found.difference) for found in merged if found is not None]
     if differences:
         after.append(
             f"Merging changed the PSNR before rounding by {max(differences):.1e} dB at most; "
@@ -54,6 +55,6 @@ def _section(ablation: Ablation) -> Section:
 
 
 def _figures(outcome: Outcome) -> tuple[float | None, ...]:
-    cost, score, plan = outcome.cost, outcome.score, outcome.result.plan
+    cost, score, plan = outcome.cost, outcome.result.score, outcome.result.plan
     training = (plan.memory.peak, plan.config.iterations)
     return cost.params, cost.flops, cost.peak, *training, score.psnr, score.l1

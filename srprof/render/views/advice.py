@@ -14,10 +14,11 @@ from srprof.advising.rewrite import (
     Overwrite,
     Rewrite,
 )
-from srprof.codec import encode
+from srprof.analysis.compute import input_records
+from srprof.codec import encode, pick
 from srprof.paths import place
 from srprof.render.document import Column, Document, Section, Table, notes
-from srprof.words import mib, shape_text
+from srprof.words import mib
 
 _SPLIT = (
     "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
@@ -30,8 +31,8 @@ _IN_PLACE = "in-place: for inference; autograd may need what is overwritten."
 
 def document(advice: Advice) -> Document:
     """The peak before and after, and the edits between."""
-    tensors = ", ".join(f"{shape_text(e.info.shape)} {e.info.dtype}" for e in advice.trace.inputs)
-    sections = [Section(f"{advice.trace.name} at {tensors}", (_summary(advice),))]
+    title = f"{advice.trace.name} at {advice.trace.inputs_text}"
+    sections = [Section(title, (_summary(advice),))]
     if advice.steps:
         sections.append(_steps(advice))
     texts = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
@@ -56,24 +57,14 @@ def _summary(advice: Advice) -> str:
 
 
 def _steps(advice: Advice) -> Section:
-    columns = (
-        Column("edit"),
-        Column("line"),
-        Column("what to write"),
-        Column("in"),
-        Column("saves MiB", "mib"),
-        Column("peak then", "mib"),
-    )
-    rows = tuple(
-        (
-            step.candidate.kind,
-            place(step.candidate.file, step.candidate.line),
-            words(step.candidate.rewrite),
-            step.candidate.function,
-            step.saving,
-            step.peak_after,
-        )
-        for step in advice.steps
+    table = Table.build(
+        advice.steps,
+        (Column("edit"), lambda step: step.candidate.kind),
+        (Column("line"), lambda step: place(step.candidate.file, step.candidate.line)),
+        (Column("what to write"), lambda step: words(step.candidate.rewrite)),
+        (Column("in"), lambda step: step.candidate.function),
+        (Column("saves MiB", "mib"), lambda step: step.saving),
+        (Column("peak then", "mib"), lambda step: step.peak_after),
     )
     kinds = {step.candidate.kind for step in advice.steps}
     after = [
@@ -82,7 +73,7 @@ def _steps(advice: Advice) -> Section:
         *([_IN_PLACE] if "in-place" in kinds else []),
         *(_SPLIT if "split" in kinds else ()),
     ]
-    return Section("Edits, the most saving first", (), Table(columns, rows), tuple(after))
+    return Section("Edits, the most saving first", (), table, tuple(after))
 
 
 def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
@@ -126,28 +117,16 @@ def words(rewrite: Rewrite) -> str:
 def _data(advice: Advice) -> dict[str, object]:
     """The JSON object; sizes in bytes."""
     trace, node = advice.trace, advice.node
-    then = None if node is None else {
-        "op": node.op, "module": node.module, "file": node.file, "line": node.line,
-        "held": advice.held,
-    }  # fmt: skip
+    then = node and {**pick(node, "op module file line"), "held": advice.held}
     return {
         "schema": 1,
         "srprof": __version__,
         "torch": trace.torch_version,
         "traced_on": trace.device,
         "notes": [*trace.notes, *advice.notes],
-        "model": {"spec": trace.spec, "name": trace.name},
-        "inputs": [
-            {"name": e.name, "shape": list(e.info.shape), "dtype": e.info.dtype}
-            for e in trace.inputs
-        ],
-        "memory": advice.memory,
-        "granularity": advice.granularity,
-        "peak": advice.peak,
-        "peak_after": advice.peak_after,
-        "budget": advice.budget,
-        "within_budget": advice.within_budget,
-        "lowest": advice.lowest,
+        "model": pick(trace, "spec name"),
+        "inputs": encode(input_records(trace)),
+        **pick(advice, "memory granularity peak peak_after budget within_budget lowest"),
         "peak_node_after": then,
         "advice": [_step_data(step) for step in advice.steps],
     }
@@ -159,12 +138,8 @@ def _step_data(step: Suggestion) -> dict[str, object]:
         "kind": candidate.kind,
         "write": words(candidate.rewrite),
         "rewrite": {"form": candidate.rewrite.form, **encode(candidate.rewrite)},
-        "file": candidate.file,
-        "line": candidate.line,
+        **pick(candidate, "file line"),
         "other_line": candidate.other_line or None,
-        "function": candidate.function,
-        "places": candidate.places,
-        "exact": candidate.exact,
-        "saving": step.saving,
-        "peak_after": step.peak_after,
+        **pick(candidate, "function places exact"),
+        **pick(step, "saving peak_after"),
     }

@@ -312,4 +312,5 @@ def _published(record: AnalysisRecord) -> Section | None:
     comparisons = record.published
     if not comparisons:
         return None
-    return Section(f"Published figures ({comparisons[0].row})", (), published.table(comparisons))
+    table = Table(published.COLUMNS, tuple(map(published.row, comparisons)))
+    return Section(f"Published figures ({comparisons[0].row})", (), table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srprof.calibration.record import Calibration, Timed, errors
-from srprof.codec import JsonObject, pick
+from srprof.codec import pick
 from srprof.cost.fitting import spearman
 from srprof.render.document import Cell, Column, Document, Section, Table
 
@@ -11,8 +11,7 @@ from srprof.render.document import Cell, Column, Document, Section, Table
 def document(calibration: Calibration, path: str | None = None) -> Document:
     """Roofs, errors by group and the fitted figures; CSV has the benches, times in seconds.
 
-    Args:
-        path: of the profile, if it was written.
+    `path` is that of the profile, if it was written.
     """
     sections = (_roofs(calibration, path), _groups(calibration), _figures(calibration))
     benches = Table.of(_benches(calibration))
@@ -59,7 +58,7 @@ def _figures(calibration: Calibration) -> Section:
     return Section("Fitted figures", (), Table(columns, rows))
 
 
-def _data(calibration: Calibration, path: str | None) -> JsonObject:
+def _data(calibration: Calibration, path: str | None) -> dict[str, object]:
     """Everything, with each bench's samples."""
     fit, pairs = calibration.fit, zip(calibration.benches, _benches(calibration), strict=True)
     return {
@@ -75,11 +74,11 @@ def _data(calibration: Calibration, path: str | None) -> JsonObject:
     }
 
 
-def _samples(timed: Timed) -> JsonObject:
+def _samples(timed: Timed) -> dict[str, object]:
     return pick(timed, "name group") | {"samples_s": list(timed.samples)}
 
 
-def _benches(calibration: Calibration) -> list[JsonObject]:
+def _benches(calibration: Calibration) -> list[dict[str, object]]:
     fit = calibration.fit
     columns = (calibration.benches, fit.predicted, fit.left_out)
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srprof.codec import JsonObject, pick
+from srprof.codec import pick
 from srprof.gate.check import UPDATE, Report, Result, Row
 from srprof.gate.formats import location
 from srprof.quantities import format_quantity
@@ -21,11 +21,7 @@ _COLUMNS = (
 
 
 def document(report: Report, root: str = "") -> Document:
-    """The summary with its table, then what is to be said of each check.
-
-    Args:
-        root: the folder from which JSON names source files.
-    """
+    """The summary with its table, then each check; JSON names source files from `root`."""
     failed = sum(result.failed for result in report.results) + len(report.gone)
     count = len(report.results)
     hold = "the check holds" if count == 1 else f"all {count} checks hold"
@@ -42,7 +38,7 @@ def document(report: Report, root: str = "") -> Document:
     return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
 
 
-def _data(report: Report, root: str) -> JsonObject:
+def _data(report: Report, root: str) -> dict[str, object]:
     """Every figure, verdict and explanation; values are whole numbers in `unit`."""
     return {
         "schema": SCHEMA,
@@ -53,7 +49,7 @@ def _data(report: Report, root: str) -> JsonObject:
     }
 
 
-def _check(result: Result, root: str) -> JsonObject:
+def _check(result: Result, root: str) -> dict[str, object]:
     file, line = location(result, root)
     return {
         **pick(result, "name failed problems left_out explanation"),

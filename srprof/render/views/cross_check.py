@@ -60,8 +60,8 @@ def _cell(name: str, count: int) -> Cell:
 
 
 def _difference(name: str, figure: Figure) -> Cell:
-    difference = figure.fvcore - figure.ours
-    return Cell(difference, _amount(name, difference, "+") if difference else "none")
+    text = _amount(name, figure.difference, "+") if figure.difference else "none"
+    return Cell(figure.difference, text)
 
 
 def _operators(name: str, figure: Figure) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import starmap
 
 from srprof.cost.profiles import Profile
 from srprof.render.document import Cell, Column, Document, Section, Table
@@ -21,35 +22,23 @@ def document(profile: Profile) -> Document:
 
 def without_figures(name: str, title: str) -> Document:
     """A profile that has to be made on the device, and how."""
-    return Document((_without(name, title),), lambda: _data_without(name, title))
+    section = Section(f"{name}: {title}", (_no_figures(name),))
+    how = CALIBRATE.format(name=name)
+    return Document((section,), lambda: {"name": name, "title": title, "calibrate": how})
 
 
 def overview(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Document:
-    """A line for each profile; pages have all figures of each too.
-
-    Args:
-        uncalibrated: titles by name of those that have no figures yet.
-    """
+    """A line for each profile, of the `uncalibrated` by name and title; pages have all of each."""
+    every = (*map(document, profiles), *starmap(without_figures, uncalibrated.items()))
     return Document(
         (_lines(profiles, uncalibrated),),
-        lambda: [*map(asdict, profiles), *(_data_without(*item) for item in uncalibrated.items())],
-        lambda: tuple(
-            [section for profile in profiles for section in _details(profile)]
-            + [_without(*item) for item in uncalibrated.items()]
-        ),
+        lambda: [one.data() for one in every],
+        lambda: tuple(section for one in every for section in one.sections),
     )
-
-
-def _without(name: str, title: str) -> Section:
-    return Section(f"{name}: {title}", (_no_figures(name),))
 
 
 def _no_figures(name: str) -> str:
     return f"no figures yet: {CALIBRATE.format(name=name)}"
-
-
-def _data_without(name: str, title: str) -> dict[str, str]:
-    return {"name": name, "title": title, "calibrate": CALIBRATE.format(name=name)}
 
 
 def _lines(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srprof.codec import JsonObject, encode, pick
+from srprof.codec import encode, pick
 from srprof.compare.diff import (
     Change,
     Diff,
@@ -133,7 +133,7 @@ def _counts(diff: Diff) -> Section:
     return Section("Complexity", (), table)
 
 
-def _data(diff: Diff) -> JsonObject:
+def _data(diff: Diff) -> dict[str, object]:
     """All of it; sizes in bytes."""
     return {
         "schema": SCHEMA,
@@ -155,7 +155,7 @@ def _data(diff: Diff) -> JsonObject:
     }
 
 
-def _peak(peak: PeakChange) -> JsonObject:
+def _peak(peak: PeakChange) -> dict[str, object]:
     nodes = {"node_before": encode(peak.before), "node_after": encode(peak.after)}
     change = pick(peak.change, "before after difference relative")
     return {**change, "moved": peak.moved, **nodes, "text": explain_peak(peak)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import isfinite
 
-from srprof.codec import JsonObject, encode, pick
+from srprof.codec import encode, pick
 from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
@@ -27,7 +27,7 @@ def document(savings: Savings, proof: Proof | None = None, emitted: str | None =
     return Document(tuple(sections), data=lambda: _data(savings, proof, emitted))
 
 
-def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> JsonObject:
+def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[str, object]:
     """Before, after, what each pass saves, and the proof; sizes in bytes."""
     record, stages, tiling = savings.before.record, savings.stages, savings.tiling
     tiles = {} if tiling is None else {"tiles": pick(tiling, "halo difference")}
@@ -52,7 +52,7 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> JsonObj
     }
 
 
-def _proof_data(proof: Proof) -> JsonObject:
+def _proof_data(proof: Proof) -> dict[str, object]:
     timed = proof.timed
     ratios = timed and {**pick(timed, "size"), **pick(timed.ratios, "median q1 q3")}
     return {

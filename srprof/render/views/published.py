@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from srprof.analysis.record import Comparison
 from srprof.compare.published import MEASURES
-from srprof.render.document import Cell, Column, Table
+from srprof.render.document import Cell, Column
 
 _NUMBERS = (Column("published", "number"), Column("ours", "number"))
-_COLUMNS = (Column("figure"), *_NUMBERS, Column("difference"), Column("counted"))
-
-
-def table(comparisons: Sequence[Comparison]) -> Table:
-    """A row for each figure, each in its measure's unit."""
-    return Table(_COLUMNS, tuple(map(row, comparisons)))
+COLUMNS = (Column("figure"), *_NUMBERS, Column("difference"), Column("counted"))
 
 
 def row(comparison: Comparison) -> tuple[object, ...]:
-    """Figure, published, ours, difference, convention."""
+    """Figure, published, ours, difference, convention; in the measure's unit."""
     measure, ours = MEASURES[comparison.measure], comparison.ours
     unit = f" {measure.unit}" if measure.unit else ""
     exact = measure.factor == 1 and ours is not None and ours == int(ours)

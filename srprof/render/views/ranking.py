@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from srprof._version import __version__
-from srprof.codec import JsonObject, encode, pick
-from srprof.compare.entries import devices_of
+from srprof.codec import encode, pick
 from srprof.compare.ranking import METRICS, Entry, Metric, Origin, RankTable, memory_orders
 from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
 from srprof.render.document import Cell, Column, Document, Section, Table
@@ -137,7 +136,8 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
             "In brackets: the rank, 1 + the number of strictly better rows. The challenge ranks "
             "neither Convs nor PSNR."
         )
-    mixed = devices_of(entries, "runtime_ms")
+    runtimes = (entry.cells[m] for entry in entries for m in ("runtime_ms",) if m in entry.cells)
+    mixed = dict.fromkeys(cell.origin.device for cell in runtimes if cell.origin.device)
     if len(mixed) > 1:
         notes.append(f"Runtimes are of different devices ({', '.join(mixed)}) and do not compare.")
     left_out = sum(not entry.ranked for entry in entries)
@@ -188,7 +188,7 @@ def ordinal(number: int) -> str:
 # -- for programs ---------------------------------------------------------------------------------
 
 
-def as_rows(standing: Standing) -> list[JsonObject]:
+def as_rows(standing: Standing) -> list[dict[str, object]]:
     """A mapping for each row: raw values (bytes, ms, plain counts), ranks, marks and origins."""
     table = standing.table
     ranks = {m: table.ranks(m) for m, metric in METRICS.items() if metric.ranked}
@@ -219,7 +219,7 @@ def as_rows(standing: Standing) -> list[JsonObject]:
     ]
 
 
-def _data(standing: Standing, ranks: bool) -> JsonObject:
+def _data(standing: Standing, ranks: bool) -> dict[str, object]:
     references = any(entry.reference for entry in standing.table.entries)
     return {
         "schema": SCHEMA,
@@ -234,7 +234,9 @@ def _data(standing: Standing, ranks: bool) -> JsonObject:
 
 def _flat(standing: Standing) -> Table:
     """One line for each row, with ranks and origins in columns of their own."""
+    table = standing.table
     names = {metric: {"memory": "memory_bytes"}.get(metric, metric) for metric in METRICS}
+    ranks = {f"rank_{m}": table.ranks(m) for m, metric in METRICS.items() if metric.ranked}
     return Table.of(
         [
             {
@@ -242,10 +244,10 @@ def _flat(standing: Standing) -> Table:
                 "ranked": str(row["ranked"]).lower(),
                 **{name: row[metric] for metric, name in names.items()},
                 "score": row["score"],
-                **{f"rank_{metric}": rank for metric, rank in row["ranks"].items()},
+                **{name: column[i] for name, column in ranks.items()},
                 **{f"origin_{metric}": _origin(entry, metric) for metric in METRICS},
             }
-            for row, entry in zip(as_rows(standing), standing.table.entries, strict=True)
+            for i, (row, entry) in enumerate(zip(as_rows(standing), table.entries, strict=True))
         ]
     )
 

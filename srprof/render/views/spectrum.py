@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from srprof._version import __version__
-from srprof.codec import JsonObject, pick
+from srprof.codec import pick
 from srprof.quality.spectrum import HIGH, ModuleSpectra, Spectra, Spectrum
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import shape_text
@@ -50,7 +50,7 @@ def title(item: ModuleSpectra) -> str:
     return item.module if item.call == 1 else f"{item.module} (call {item.call})"
 
 
-def _data(spectra: Spectra) -> JsonObject:
+def _data(spectra: Spectra) -> dict[str, object]:
     """Radii in cycles per pixel and densities, by module; they sum to 1."""
     return {
         "schema": SCHEMA,
@@ -73,7 +73,7 @@ def _data(spectra: Spectra) -> JsonObject:
     }
 
 
-def _spectrum(spectrum: Spectrum) -> JsonObject:
+def _spectrum(spectrum: Spectrum) -> dict[str, object]:
     rings = {"radius": spectrum.radius.tolist(), "density": spectrum.density.tolist()}
     return pick(spectrum, "shape constant high") | rings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from srprof import figures
 from srprof._version import __version__
@@ -31,7 +30,7 @@ def _column(name: str) -> Column:
     return Column(f"{name} MiB" if kind == "mib" else name, kind, name)
 
 
-def _data(plan: SweepPlan, rows: Sequence[Row]) -> dict[str, Any]:
+def _data(plan: SweepPlan, rows: Sequence[Row]) -> dict[str, object]:
     return {
         "schema": 1,
         "srprof": __version__,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srprof.codec import JsonObject, encode, pick
+from srprof.codec import encode, pick
 from srprof.measuring.record import Timing
 from srprof.measuring.statistics import DOUBTS, written
 from srprof.render.document import Column, Document, Section, Table
@@ -10,15 +10,17 @@ from srprof.render.document import Column, Document, Section, Table
 
 def document(timing: Timing) -> Document:
     """The median with its spread, and the prediction beside it; times in milliseconds."""
-    data = _data(timing)
-    measured, predicted = data["measured"], data["predicted"] or {}
+    summary, predicted = timing.latency.summary, timing.predicted
     flat = {
         "spec": timing.trace.spec,
         "device": timing.device.name,
-        **{key: measured[key] for key in ("median_ms", "iqr_ms")},
-        **{k: predicted.get(k) for k in ("predicted_ms", "uncertainty_ms", "difference")},
+        "median_ms": summary.median,
+        "iqr_ms": summary.iqr,
+        "predicted_ms": predicted and 1e3 * predicted.seconds,
+        "uncertainty_ms": predicted and 1e3 * predicted.uncertainty,
+        "difference": timing.difference,
     }
-    return Document((_section(timing),), lambda: data, main=Table.of([flat]))
+    return Document((_section(timing),), lambda: _data(timing), main=Table.of([flat]))
 
 
 def _section(timing: Timing) -> Section:
@@ -46,7 +48,7 @@ def _section(timing: Timing) -> Section:
     return Section(title, lines, Table(columns, tuple(rows)), tuple(after))
 
 
-def _data(timing: Timing) -> JsonObject:
+def _data(timing: Timing) -> dict[str, object]:
     """The samples, their summary and the prediction."""
     latency, predicted = timing.latency, timing.predicted
     return {

@@ -28,11 +28,7 @@ _MEANING = {
 
 
 def document(analysis: TrainingAnalysis, top: int | None = None) -> Document:
-    """What a step takes, and why.
-
-    Args:
-        top: rows of saved lines; None is 10, 0 is all.
-    """
+    """What a step takes, and why; `top` rows of saved lines, None is 10, 0 is all."""
     parts = (_headline(analysis), _parts(analysis), _saved(analysis, top))
     sections = (*parts, *notes(analysis.trace.notes))
     nodes = [{**row, "shape": shape_text(row["shape"])} for row in analysis.to_dict()["nodes"]]

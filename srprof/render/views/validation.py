@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from srprof.codec import JsonObject, encode, pick
+from srprof.codec import encode, pick
 from srprof.compare.validate import Validation, Validations
 from srprof.measuring.record import workspace_by_op
 from srprof.render.document import Cell, Column, Document, Section, Table
@@ -15,14 +15,16 @@ from srprof.words import mib, shape_text
 _LISTED = 5
 
 
-def document(record: Validations) -> Document:
+def document(record: Validations | Validation) -> Document:
     """A line for each model, then what the largest differences are; sizes in bytes."""
+    if isinstance(record, Validation):
+        return document(Validations((record,)))
     sections = [_overview(record)] if record.validations else []
     sections += [_details(validation) for validation in record.validations if not validation.holds]
     if record.errors:
         sections.append(Section("Not validated", record.errors))
 
-    def data() -> JsonObject:
+    def data() -> dict[str, object]:
         return {
             "schema": 1,
             "holds": record.holds,
@@ -88,7 +90,7 @@ def _details(validation: Validation) -> Section:
     return Section(title, tuple(lines), table if table.rows else None)
 
 
-def _data(validation: Validation) -> JsonObject:
+def _data(validation: Validation) -> dict[str, object]:
     measurement, worst = validation.measurement, validation.worst
     peaks = (
         "name predicted by_rule without_workspace measured "

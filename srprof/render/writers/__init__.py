@@ -1,24 +1,17 @@
 """Writers: a document in a format. Each is one file, found by its name, with its escaper.
 
-A writer's module has `SUFFIX`, how names of such files end, and `write(document, style)`.
+A writer's module has `SUFFIX`, how names of such files end, and `write(document, width)`, which is
+the terminal's, in columns.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from srprof.errors import InputError
 from srprof.render.document import Document
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How a document is drawn: `width` of the terminal, in columns."""
-
-    width: int = 100
 
 
 class Writer(Protocol):
@@ -26,7 +19,7 @@ class Writer(Protocol):
 
     SUFFIX: str
 
-    def write(self, document: Document, style: Style) -> str:
+    def write(self, document: Document, width: int) -> str:
         """The document in the format; ends with a newline."""
         ...
 
@@ -38,19 +31,15 @@ def formats() -> tuple[str, ...]:
 
 
 def writer(name: str) -> Writer:
-    """The writer of a format.
-
-    Raises:
-        InputError: there is none; the names that there are.
-    """
+    """The writer of a format; an InputError says which there are if it is none of them."""
     if name not in formats():
         raise InputError(f"format {name!r} is not one of {', '.join(formats())}")
     return cast(Writer, importlib.import_module(f"{__name__}.{name}"))
 
 
-def render(document: Document, name: str = "text", style: Style | None = None) -> str:
+def render(document: Document, name: str = "text", width: int = 100) -> str:
     """A document in a format; ends with a newline."""
-    return writer(name).write(document, style or Style())
+    return writer(name).write(document, width)
 
 
 def suffixes() -> dict[str, str]:

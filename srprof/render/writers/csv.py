@@ -7,12 +7,11 @@ import io
 import re
 
 from srprof.render.document import Column, Document
-from srprof.render.writers import Style
 
 SUFFIX = ".csv"
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """One line a row under a line of names; unknown is empty."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")

@@ -6,7 +6,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from srprof.render.document import LEGEND, Document, Section
-from srprof.render.writers import Style
 from srprof.words import printable
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 SUFFIX = ".html"
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """A self-contained page."""
     return _drawn("page.html", document.page())
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 from srprof.render.document import Document
-from srprof.render.writers import Style
 
 SUFFIX = ".json"
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """All of it, whatever a person is shown."""
     return json.dumps(document.data(), indent=1, allow_nan=False) + "\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from srprof.render.document import Cell, Document, Section, Table, sentence
-from srprof.render.writers import Style
 from srprof.words import one_line
 
 SUFFIX = ".tex"
@@ -30,7 +29,7 @@ def escaped(text: str) -> str:
     return "".join(_SIGNS.get(sign, sign) for sign in one_line(text))
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """A table for each section that has one; sections of lines are comments."""
     parts = [_PACKAGES]
     for section in document.sections:

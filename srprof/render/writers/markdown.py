@@ -7,7 +7,6 @@ import re
 from tabulate import tabulate
 
 from srprof.render.document import LEGEND, Cell, Document, Section, Table, sentence
-from srprof.render.writers import Style
 from srprof.words import one_line
 
 SUFFIX = ".md"
@@ -27,7 +26,7 @@ def escaped(text: str) -> str:
     return _LEADING.sub(r"\1\\\2", safe)
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """The sections; the first's title is the page's."""
     sections = enumerate(document.page())
     return "\n".join(drawn(section, "##" if level else "#") for level, section in sections)

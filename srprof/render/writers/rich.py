@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from srprof.render.document import LEGEND, Document, Section, Table
-from srprof.render.writers import Style
 from srprof.render.writers import text as plain
 from srprof.words import printable
 
@@ -18,22 +17,22 @@ _MARKS = {"best": "bold green", "second": "underline cyan", "": ""}
 _ROWS = {"held": "red", "eager": "bold"}
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """The sections; without colour where rich is not installed."""
     try:
         from rich.console import Console
     except ImportError:  # as on some GPU machines
-        return plain.write(document, style)
+        return plain.write(document, width)
     out = io.StringIO()
     console = Console(
-        file=out, force_terminal=True, width=style.width, highlight=False, markup=False, emoji=False
+        file=out, force_terminal=True, width=width, highlight=False, markup=False, emoji=False
     )
     for section in document.sections:
         console.print(printable(section.title), style="bold")
         for line in section.lines:
             console.print(printable(line), style="dim")
         if section.table is not None:
-            console.print(_table(section.table, style.width))
+            console.print(_table(section.table, width))
         for note in _footnotes(section):
             console.print(note)
         for line in section.after:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from srprof.render.document import LEGEND, Cell, Column, Document, Section, Table
-from srprof.render.writers import Style
 from srprof.words import printable
 
 SUFFIX = ".txt"
@@ -13,7 +12,7 @@ SUFFIX = ".txt"
 _SIGNS = {"best": "*", "second": "+", "": " "}
 
 
-def write(document: Document, style: Style) -> str:
+def write(document: Document, width: int) -> str:
     """The sections, one blank line between them."""
     return "\n\n".join(map(_section, document.sections)) + "\n"
 
