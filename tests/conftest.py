@@ -57,6 +57,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         stash[_frozen_with] = loaded
 
 
+@pytest.fixture
+def all_in_sight(request: pytest.FixtureRequest) -> None:
+    """For a test in which the collector must know what was there before it."""
+    gc.unfreeze()
+    request.config.stash[_frozen_with] = 0
+
+
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Golden:
     """Compares a rendered text with its committed file: `golden(text, "rank.txt")`."""
