@@ -16,7 +16,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 
 from srprof.leaning.liveness import GraphCall, Liveness
-from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
+from srprof.leaning.rewriting import Known, fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
 
@@ -38,6 +38,7 @@ class Rewrites:
     def __init__(self, graph: Graph, read: Callable[[Graph], Liveness]) -> None:
         self._read = read
         self._split: dict[tuple[bool, tuple[int, ...]], Read] = {}
+        self._known: Known = {}
         self.whole = Read(graph, read(graph))
 
     @cached_property
@@ -53,7 +54,7 @@ class Rewrites:
             copied = _copy(graph)
             for fusion, number in zip(fusions(copied), summands, strict=True):
                 if number > 1:
-                    split_fusion(fusion, number)
+                    split_fusion(fusion, number, self._known)
             self._split[key] = Read(copied, self._read(copied))
         return self._split[key]
 

@@ -46,7 +46,7 @@ PEAKS = {
 }
 
 #: At which the CPU's allocator is asked.
-SHAPE = (1, 3, 128, 128)
+SHAPE = (1, 3, 64, 64)
 
 levels = pytest.mark.parametrize("level", ["exact", "equivalent"])
 #: What is not in the table, whose outputs are compared there.
@@ -145,7 +145,7 @@ def test_the_issues_table(lean_at_510: tuple[str, str, Savings]):
 
 
 def test_the_cpus_allocator_agrees(lean_at_510: tuple[str, str, Savings]):
-    """At 128x128 the allocator's peak falls, and is the analysis' at op boundaries, to the byte.
+    """At 64x64 the allocator's peak falls, and is the analysis' at op boundaries, to the byte.
 
     Within a call it can be higher by what oneDNN takes for itself there.
     """
