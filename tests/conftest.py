@@ -1,4 +1,4 @@
-"""What holds for every test: torch's threads, Hypothesis' profile, golden files.
+"""What holds for every test: torch's threads, Hypothesis' profile, the collector, golden files.
 
 One thread of torch in each process, set before torch is loaded: threads of several processes on
 the same cores wait for each other, and results of the tests that compare bits across processes
@@ -7,7 +7,9 @@ depend on how many there are.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,6 +38,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what is rendered into the golden files and the committed reports",
     )
+
+
+#: How many modules were loaded when objects were last put out of the garbage collector's sight.
+_frozen_with = pytest.StashKey[int]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Put what is loaded out of the garbage collector's sight, again where it has grown by much.
+
+    Measuring collects garbage in each run, and would look through all of torch, sympy and the
+    tests themselves: a quarter of a second, thousands of times.
+    """
+    loaded, stash = len(sys.modules), item.config.stash
+    if loaded > stash.get(_frozen_with, 0) + 50:
+        gc.collect()
+        gc.freeze()
+        stash[_frozen_with] = loaded
+
+
+@pytest.fixture
+def all_in_sight(request: pytest.FixtureRequest) -> None:
+    """For a test in which the collector must know what was there before it."""
+    gc.unfreeze()
+    request.config.stash[_frozen_with] = 0
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 
 from srprof.leaning.liveness import GraphCall, Liveness
-from srprof.leaning.rewriting import fold_batch_norm, fusions, split_fusion
+from srprof.leaning.rewriting import Known, fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
 
@@ -37,6 +37,7 @@ class Rewrites:
     def __init__(self, graph: Graph, read: Callable[[Graph], Liveness]) -> None:
         self._read = read
         self._split: dict[tuple[bool, tuple[int, ...]], Liveness] = {}
+        self._known: Known = {}
         self.whole = read(graph)
 
     @cached_property
@@ -52,7 +53,7 @@ class Rewrites:
             copied = _copy(graph)
             for fusion, number in zip(fusions(copied), summands, strict=True):
                 if number > 1:
-                    split_fusion(fusion, number)
+                    split_fusion(fusion, number, self._known)
             self._split[key] = self._read(copied)
         return self._split[key]
 

@@ -48,36 +48,45 @@ def fusions(graph: Graph) -> list[Fusion]:
     ]
 
 
-def split_fusion(fusion: Fusion, summands: int) -> None:
+#: Fake values of the calls that were added to copies of a graph, which share their values, by the
+#: operator and its arguments; with these, so that what is known by its identity stays.
+Known = dict[tuple[Any, str], tuple[Any, Any]]
+
+
+def split_fusion(fusion: Fusion, summands: int, known: Known | None = None) -> None:
     """Make a sum of partial convolutions of it, so that its 2N feature maps never exist.
 
     Parts next to each other are joined, so that there are as many as `summands`. The first gives a
     convolution; each further one is multiplied by its columns of the weight and added in place
     (`baddbmm_`), so that it can die as soon as it was added.
+
+    `known` has what splitting other copies of the graph found, and is added to.
     """
-    parts = _joined(fusion, summands)
+    known = {} if known is None else known
+    parts = _joined(fusion, summands, known)
     for convolution in fusion.convolutions:
-        _split(parts, convolution)
+        _split(parts, convolution, known)
     _erase(fusion.concatenation)
 
 
-def _joined(fusion: Fusion, summands: int) -> list[FxNode]:
+def _joined(fusion: Fusion, summands: int, known: Known) -> list[FxNode]:
     """The parts, or where there are more than that, groups of neighbours of them, each joined."""
     parts, before = fusion.parts, fusion.concatenation
     bounds = [len(parts) * number // summands for number in range(summands + 1)]
     groups = [parts[start:stop] for start, stop in pairwise(bounds)]
-    with _inserting(before, before=before) as add:
+    with _inserting(before, before=before, known=known) as add:
         return [g[0] if len(g) == 1 else add(aten.cat.default, g, 1) for g in groups]
 
 
-def _split(parts: list[FxNode], convolution: FxNode) -> None:
+def _split(parts: list[FxNode], convolution: FxNode, known: Known) -> None:
     first, *others = parts
     weight, bias = convolution.args[1], _argument(convolution, "bias")
     outputs, inputs = _sizes(weight)[:2]
     stop = int(_sizes(first)[1])
-    with _inserting(convolution, before=_after(first)) as add:  # so that no size keeps it alive
+    following = _after(first)  # so that no size keeps it alive
+    with _inserting(convolution, before=following, known=known) as add:
         batch, height, width = (add(aten.sym_size.int, first, axis) for axis in (0, 2, 3))
-    with _inserting(convolution, before=convolution) as add:
+    with _inserting(convolution, before=convolution, known=known) as add:
         matrix = add(aten.view.default, weight, [1, outputs, inputs])
         columns = add(aten.slice.Tensor, weight, 1, 0, stop)
         image = add(aten.conv2d.default, first, columns, bias)
@@ -123,7 +132,7 @@ def _fold(convolution: FxNode, norm: FxNode) -> None:
     gamma, beta, mean, variance = norm.args[1:5]
     epsilon = norm.args[7]
     weight, bias = convolution.args[1], _argument(convolution, "bias")
-    with _inserting(norm, before=norm) as add:
+    with _inserting(norm, before=norm, known={}) as add:
         scale = add(aten.rsqrt.default, add(aten.add.Tensor, variance, epsilon))
         if gamma is not None:
             scale = add(aten.mul.Tensor, scale, gamma)
@@ -195,14 +204,18 @@ def _erase(node: FxNode) -> None:
 
 
 @contextmanager
-def _inserting(origin: FxNode, before: FxNode) -> Iterator[Callable[..., FxNode]]:
+def _inserting(origin: FxNode, before: FxNode, known: Known) -> Iterator[Callable[..., FxNode]]:
     """What adds a call before a node, with its fake value and the origin of another node."""
     graph, mode = before.graph, origin.meta["val"].fake_mode
 
     def add(target: Any, *args: Any) -> FxNode:
         node = graph.call_function(target, args)
-        with mode, enable_python_dispatcher(), torch.no_grad():
-            node.meta["val"] = target(*map_arg(args, lambda value: value.meta["val"]))
+        key = target, repr(map_arg(args, lambda value: f"value {id(value.meta['val'])}"))
+        if key not in known:  # with symbolic sizes a call takes milliseconds
+            values = map_arg(args, lambda value: value.meta["val"])
+            with mode, enable_python_dispatcher(), torch.no_grad():
+                known[key] = values, target(*values)
+        node.meta["val"] = known[key][1]
         node.meta.update({key: origin.meta[key] for key in _ORIGIN if key in origin.meta})
         return node
 

@@ -99,10 +99,11 @@ def test_networks_of_the_zoo(spec, folders, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", [n.name for n in networks() if n.scale is not None])
 def test_every_network_of_the_zoo_that_enlarges(name, tmp_path):
-    hr = save(photograph(65, 70), tmp_path / "a.png")
+    height, width = (33, 39) if is_luma(name) else (65, 70)  # deep at HR, or with ESA
+    hr = save(photograph(height, width), tmp_path / "a.png")
     found = srprof.evaluate(name, hr=hr, device="cpu")
     (image,) = found.images
-    assert (found.scale, image.lr_size) == (4, (16, 17))
+    assert (found.scale, image.lr_size) == (4, (height // 4, width // 4))
     assert 0 < image.rgb.psnr_dB < 40
     assert image.measured_peak >= image.predicted_peak  # which knows of no scratch
 

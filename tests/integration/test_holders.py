@@ -136,6 +136,7 @@ def test_a_list_a_dict_and_an_object():
 _GLOBAL_CACHE: dict[str, torch.Tensor] = {}
 
 
+@pytest.mark.usefixtures("all_in_sight")
 def test_a_module_global():
     class Leaking(Network):
         def steps(self, x):

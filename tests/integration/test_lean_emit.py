@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,8 +18,13 @@ from torch.utils import _pytree as pytree
 import srprof
 from srprof.call import Call
 from srprof.leaning.emit import emit
-from srprof.leaning.run import savings
-from srprof.workload import resolve
+from srprof.workload import Workload, resolve
+
+#: Of the networks of the zoo.
+SHAPE = (1, 3, 40, 40)
+
+#: Of those below.
+CARRIED = ("Constants", "Positioned", "Padded", "Fixed")
 
 NETWORKS = '''
 """Networks with what a file must carry."""
@@ -79,61 +87,102 @@ class Fixed(nn.Module):
         return self.linear(x.flatten(1))
 '''
 
+#: Runs emitted networks, one for each line of paths that it is given, and prints a line for each.
 RUN = """
 import sys
 sys.modules["srprof"] = None  # so that importing it fails
-import importlib.util, torch
-file, state, calls, results = sys.argv[1:]
-if file.endswith(".pt2"):
-    network = torch.export.load(file).module()
-else:
+import importlib.util, json, torch
+
+def load(file, state):
+    if file.endswith(".pt2"):
+        return torch.export.load(file).module()
     spec = importlib.util.spec_from_file_location("emitted", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     (made,) = (value for name, value in vars(module).items() if name.startswith("Lean"))
     network = made().eval()
     network.load_state_dict(torch.load(state))
-found = []
-with torch.no_grad():
-    for image in torch.load(calls):
+    return network
+
+def results(network, images):
+    for image in images:
         try:
-            found.append(network(image))
-        except ValueError as error:
-            found.append("ValueError: " + str(error))
+            yield network(image)
         except Exception as error:
-            found.append(type(error).__name__ + ": " + str(error))
-torch.save(found, results)
+            yield type(error).__name__ + ": " + str(error)
+
+for line in sys.stdin:
+    file, state, images, found = json.loads(line)
+    with torch.no_grad():
+        torch.save(list(results(load(file, state), torch.load(images))), found)
+    print("done", flush=True)
 """
 
-
-def networks(folder: Path) -> Path:
-    file = folder / "carried.py"
-    file.write_text(NETWORKS)
-    return file
+#: Gives the results of an emitted network with the weights of another, for some images.
+Elsewhere = Callable[[Path, nn.Module, list[torch.Tensor]], list[Any]]
 
 
-def run_elsewhere(folder: Path, target: Path, network: nn.Module, images: list[Any]) -> list[Any]:
-    """Results of the emitted network in a process that cannot import srprof."""
-    torch.save(network.state_dict(), folder / "state.pt")
-    torch.save(images, folder / "images.pt")
-    names = [str(folder / name) for name in ("state.pt", "images.pt", "results.pt")]
-    command = [sys.executable, "-c", RUN, str(target), *names]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return torch.load(names[-1])
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """A process that cannot import srprof and runs what is emitted."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    state, images_file, found = (str(folder / name) for name in ("state", "images", "results"))
+    with (
+        (folder / "stderr").open("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", RUN],
+            cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        requests, answers = process.stdin, process.stdout
+
+        def run(target: Path, network: nn.Module, images: list[torch.Tensor]) -> list[Any]:
+            torch.save(network.state_dict(), state)
+            torch.save(images, images_file)
+            print(json.dumps([str(target), state, images_file, found]), file=requests, flush=True)
+            assert answers.readline() == "done\n", (folder / "stderr").read_text()
+            return torch.load(found)
+
+        yield run
+        requests.close()
+        assert process.wait(timeout=60) == 0
 
 
-def emitted(folder: Path, spec: str, shape: tuple[int, ...], level: str, ending: str) -> Any:
-    """The file, and the network with the same weights."""
-    target = folder / f"lean{ending}"
-    torch.manual_seed(0)
-    workload = resolve(Call(spec, (shape,)))
-    network = workload.instance("cpu").model
-    state = folder / "weights.pt"
-    torch.save(network.state_dict(), state)
-    given = resolve(Call(spec, (shape,), weights=str(state)))
-    emit(given, savings(given, level).lean, str(target))
-    return target, network
+class Made(NamedTuple):
+    """A lean network, what it was made of, and where."""
+
+    folder: Path
+    given: Workload
+    network: nn.Module
+    lean: nn.Module
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, tuple[int, ...], str], Made]:
+    """Makes a network of the zoo or of this file lean, once for all that is asked of it."""
+
+    @cache
+    def make(name: str, shape: tuple[int, ...], level: str) -> Made:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "carried.py").write_text(NETWORKS)
+        spec = f"{folder / 'carried.py'}:{name}" if name in CARRIED else name
+        torch.manual_seed(0)
+        network = resolve(Call(spec, (shape,))).instance("cpu").model
+        weights = str(folder / "weights.pt")
+        torch.save(network.state_dict(), weights)
+        given = resolve(Call(spec, (shape,), weights=weights))
+        return Made(folder, given, network, srprof.lean(spec, shape, level=level, weights=weights))
+
+    return make
+
+
+def emitted(made: Made, ending: str) -> Path:
+    """The file of a lean network."""
+    target = made.folder / f"lean{ending}"
+    if not target.exists():
+        emit(made.given, made.lean, str(target))
+    return target
 
 
 def same(before: Any, after: Any, tolerance: float = 0.0) -> bool:
@@ -144,68 +193,67 @@ def same(before: Any, after: Any, tolerance: float = 0.0) -> bool:
     )
 
 
-@pytest.mark.parametrize("ending", [".py", ".pt2"])
+endings = pytest.mark.parametrize("ending", [".py", ".pt2"])
+levels = pytest.mark.parametrize("level", ["exact", "equivalent"])
+
+
+@endings
 @pytest.mark.parametrize("name", ["Constants", "Positioned"])
-def test_what_a_file_must_carry(name: str, ending: str, tmp_path: Path):
-    spec = f"{networks(tmp_path)}:{name}"
-    target, network = emitted(tmp_path, spec, (1, 3, 8, 8), "exact", ending)
+def test_what_a_file_must_carry(name: str, ending: str, made, elsewhere: Elsewhere):
+    carried = made(name, (1, 3, 8, 8), "exact")
     images = [torch.rand(shape) for shape in [(1, 3, 8, 8), (1, 3, 9, 13), (3, 3, 6, 7)]]
-    found = run_elsewhere(tmp_path, target, network, images)
+    found = elsewhere(emitted(carried, ending), carried.network, images)
     with torch.no_grad():
         for image, result in zip(images, found, strict=True):
             assert not isinstance(result, str), result
-            assert same(network(image), result)
+            assert same(carried.network(image), result)
 
 
-@pytest.mark.parametrize("ending", [".py", ".pt2"])
-@pytest.mark.parametrize("level", ["exact", "equivalent"])
+@endings
+@levels
 @pytest.mark.parametrize("name", ["e_rfdn", "fmen_s"])
-def test_networks_of_the_zoo(name: str, level: str, ending: str, tmp_path: Path):
-    target, network = emitted(tmp_path, name, (1, 3, 40, 40), level, ending)
-    images = [torch.rand(shape) for shape in [(1, 3, 40, 40), (1, 3, 37, 51), (2, 3, 24, 32)]]
-    found = run_elsewhere(tmp_path, target, network, images)
+def test_networks_of_the_zoo(name: str, level: str, ending: str, made, elsewhere: Elsewhere):
+    of_zoo = made(name, SHAPE, level)
+    images = [torch.rand(shape) for shape in [SHAPE, (1, 3, 37, 51), (2, 3, 24, 32)]]
+    found = elsewhere(emitted(of_zoo, ending), of_zoo.network, images)
     with torch.no_grad():
         for image, result in zip(images, found, strict=True):
             assert not isinstance(result, str), result
-            assert same(network(image), result, 0.0 if level == "exact" else 1e-5)
+            assert same(of_zoo.network(image), result, 0.0 if level == "exact" else 1e-5)
 
 
-@pytest.mark.parametrize("level", ["exact", "equivalent"])
-def test_the_py_peaks_as_the_lean_network(level: str, tmp_path: Path):
-    target, _ = emitted(tmp_path, "e_rfdn", (1, 3, 40, 40), level, ".py")
-    lean = srprof.lean("e_rfdn", (1, 3, 40, 40), level=level)
-    found = srprof.analyze(f"{target}:LeanERFDN", (1, 3, 40, 40))
-    assert found.memory.eager.nbytes == srprof.analyze(lean, (1, 3, 40, 40)).memory.eager.nbytes
+@levels
+def test_the_py_peaks_as_the_lean_network(level: str, made):
+    e_rfdn = made("e_rfdn", SHAPE, level)
+    found = srprof.analyze(f"{emitted(e_rfdn, '.py')}:LeanERFDN", SHAPE)
+    assert found.memory.eager.nbytes == srprof.analyze(e_rfdn.lean, SHAPE).memory.eager.nbytes
 
 
-@pytest.mark.parametrize("level", ["exact", "equivalent"])
-def test_the_pt2_peaks_as_the_lean_network(level: str, tmp_path: Path):
-    target, _ = emitted(tmp_path, "e_rfdn", (1, 3, 40, 40), level, ".pt2")
-    program = torch.export.load(target).module()
-    lean = srprof.lean("e_rfdn", (1, 3, 40, 40), level=level)
-    found = srprof.measure(program, (1, 3, 40, 40), device="cpu", repeat=0).memory.warm
-    expected = srprof.measure(lean, (1, 3, 40, 40), device="cpu", repeat=0).memory.warm
+@levels
+def test_the_pt2_peaks_as_the_lean_network(level: str, made):
+    e_rfdn = made("e_rfdn", SHAPE, level)
+    program = torch.export.load(emitted(e_rfdn, ".pt2")).module()
+    found = srprof.measure(program, SHAPE, device="cpu", repeat=0).memory.warm
+    expected = srprof.measure(e_rfdn.lean, SHAPE, device="cpu", repeat=0).memory.warm
     assert found.max_allocated == expected.max_allocated
 
 
-def test_a_size_for_which_the_code_takes_another_way(tmp_path: Path):
-    spec = f"{networks(tmp_path)}:Padded"
-    target, network = emitted(tmp_path, spec, (1, 3, 8, 8), "exact", ".py")
+def test_a_size_for_which_the_code_takes_another_way(made, elsewhere: Elsewhere):
+    padded = made("Padded", (1, 3, 8, 8), "exact")
     images = [torch.rand(1, 3, 12, 5), torch.rand(1, 3, 9, 8), torch.rand(2, 3, 16, 8)]
-    first, second, third = run_elsewhere(tmp_path, target, network, images)
+    first, second, third = elsewhere(emitted(padded, ".py"), padded.network, images)
     with torch.no_grad():
-        assert same(network(images[0]), first)
-        assert same(network(images[2]), third)
+        assert same(padded.network(images[0]), first)
+        assert same(padded.network(images[2]), third)
     assert second == "ValueError: this code was made for inputs of other sizes"
 
 
-@pytest.mark.parametrize("ending", [".py", ".pt2"])
-def test_a_network_of_one_size(ending: str, tmp_path: Path):
-    spec = f"{networks(tmp_path)}:Fixed"
-    target, network = emitted(tmp_path, spec, (1, 3, 8, 8), "exact", ending)
+@endings
+def test_a_network_of_one_size(ending: str, made, elsewhere: Elsewhere):
+    fixed = made("Fixed", (1, 3, 8, 8), "exact")
     images = [torch.rand(1, 3, 8, 8), torch.rand(3, 3, 8, 8), torch.rand(1, 3, 9, 9)]
-    first, second, third = run_elsewhere(tmp_path, target, network, images)
+    first, second, third = elsewhere(emitted(fixed, ending), fixed.network, images)
     with torch.no_grad():
-        assert same(network(images[0]), first)
-        assert same(network(images[1]), second)
+        assert same(fixed.network(images[0]), first)
+        assert same(fixed.network(images[1]), second)
     assert isinstance(third, str)

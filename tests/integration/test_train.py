@@ -174,7 +174,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     what earlier tests did to this process's is not what this test is about.
     """
     more = 'init = "network"\n'
-    whole, killed = (write_config(tmp_path, n, 200, more) for n in ("whole", "killed"))
+    whole, killed = (write_config(tmp_path, n, 120, more) for n in ("whole", "killed"))
     command = [sys.executable, "-m", "srprof", "train"]
     process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
     reached = tmp_path / "killed" / checkpoint.NAME
@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     there = torch.load(reached, weights_only=True)["iteration"]
-    assert 0 < there < 200
+    assert 0 < there < 120
     for config in (killed, whole):
         subprocess.run([*command, config], stdout=subprocess.DEVNULL, check=True)
     same(tmp_path / "whole", tmp_path / "killed")
