@@ -63,13 +63,15 @@ def done(row: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    """Read the rows, write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("rows", type=Path, help="measured operations, .jsonl.gz")
     arguments = parser.parse_args()
     copies: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     known = total = 0
-    for line in gzip.open(arguments.rows, "rt"):
-        row = json.loads(line)
+    for row in map(json.loads, gzip.decompress(arguments.rows.read_bytes()).splitlines()):
         plain = row["op"] == "conv2d" and row["groups"] == row["stride"] == row["dilation"] == 1
         if not plain or row["channels_last"] or not row["tf32"] or row["k"] == 1:
             continue
@@ -79,7 +81,9 @@ def main() -> None:
             known += 1
             key = f"{row['dtype']} {row['k']} {row['h'] * row['w']}"
             copies[key][letters].append(f"{row['cin']}-{row['cout']}")
-    table = CopiesTable(SOURCE, {k: {d: " ".join(p) for d, p in v.items()} for k, v in copies.items()})
+    table = CopiesTable(
+        SOURCE, {k: {d: " ".join(p) for d, p in v.items()} for k, v in copies.items()}
+    )
     TABLE.write_text(json.dumps(encode(table), indent=1) + "\n")
     print(f"{known} of {total} convolutions are explained; {TABLE} is written")
 

@@ -31,9 +31,10 @@ CONVOLUTIONS = FAMILIES[:4]
 #: Input channels below which cuDNN leaves a convolution to the other cores.
 FEWEST_IN_TENSOR_CORES = 16
 
-#: Scratch that a CUDA kernel takes: none beside inputs and outputs; cuBLAS's workspace, which is
-#: taken at the first such call and kept; cuDNN's, which a rule gives for tensor cores.
-Scratch = Literal["none", "cublas", "cudnn", "unknown"]
+#: Scratch that a CUDA kernel takes: none beside inputs and outputs; a workspace of cuBLAS's, and
+#: one of cuBLASLt's where a bias is added in the same kernel, which are taken at the first such
+#: call and kept; cuDNN's and cuFFT's, which rules give.
+Scratch = Literal["none", "cublas", "cublaslt", "cudnn", "cufft", "unknown"]
 
 #: How a call is written so that it changes its input: `x.relu_()`, `F.silu(x, inplace=True)`, or,
 #: of what Python has an operator for, `x.add_(y)`.
@@ -211,7 +212,8 @@ def _attention(node: Node) -> Product:
 _CUBLAS = partial(Op, "matmul", scratch="cublas")
 add("mm bmm mv dot", _CUBLAS(_matmul))
 add("vdot matmul", Op("matmul", _matmul))
-add("addmm baddbmm addmv", _CUBLAS(partial(_matmul, first=1)))
+add("baddbmm addmv", _CUBLAS(partial(_matmul, first=1)))
+add("addmm", _CUBLAS(partial(_matmul, first=1), scratch="cublaslt"))
 add("addbmm", _CUBLAS(_addbmm))
 add("linear", _CUBLAS(_linear))
 add(
@@ -336,4 +338,5 @@ add(
     "randperm meshgrid lift_fresh_copy",
     Op(),
 )
-add("_fft_r2c _fft_c2r as_strided_", Op(counted=False))
+add("_fft_r2c _fft_c2r _fft_c2c", Op(counted=False, scratch="cufft"))
+add("as_strided_", Op(counted=False))

@@ -122,11 +122,11 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
                 "PYTORCH_CUDA_ALLOC_CONF)"},
     "--workspace": {"metavar": "FILE",
         "help": "scratch inside nodes: a table that `srprof validate --save DIR` wrote on the "
-                "device, or tensor-cores, what cuDNN copies on GPUs that have them (float32 as "
-                "TF32)"},
+                "device; tensor-cores, what cuDNN copies on GPUs that have them (float32 as "
+                "TF32); none (default: what the GPU of --profile takes)"},
     "--profile": {"metavar": "PROFILE", "type": profile,
-        "help": "the device whose latency is predicted: a name (srprof devices), or a profile of "
-                "your own (.toml)"},
+        "help": "the device whose latency is predicted, and whose libraries take memory: a name "
+                "(srprof devices), or a profile of your own (.toml)"},
     "--device": {"metavar": "DEVICE", "default": "cuda",
         "help": "hardware to run on: cuda, cuda:N or cpu (default %(default)s)"},
     "--threads": {"metavar": "N", "type": count(1), "help": "CPU threads of torch's pool"},

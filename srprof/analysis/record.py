@@ -6,7 +6,7 @@ Sizes are in bytes and times in milliseconds, unless a name says `us`. No torch 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Annotated
 
@@ -67,7 +67,11 @@ class AllocatorRecord:
     Attributes:
         images: that the program runs. peak_image: which of them needs the most, None if the
             constructor needs more.
-        requested, rounding, unsplit: of the peak, which is their sum with the scratch.
+        gpu: title of the profile whose libraries are assumed; None is a GPU before Hopper whose
+            cuDNN takes no scratch.
+        requested, rounding, unsplit, libraries: of the peak, which is their sum. `requested` is
+            what the program asks for; `libraries` what cuBLAS and cuBLASLt keep, and the scratch of
+            the peak's node, by `srprof.ops.Scratch`.
         workspace: scratch of the peak's node, None if it is not known. workspace_unknown: nodes
             of which it is not. workspace_source: where it was measured, or
             with `workspace_rule` by which rule it is known.
@@ -92,6 +96,8 @@ class AllocatorRecord:
     range: tuple[int, int]
     not_simulated: tuple[str, ...]
     workspace_rule: Annotated[bool, Key(sparse=True)] = False
+    gpu: str | None = None
+    libraries: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

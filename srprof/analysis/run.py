@@ -21,7 +21,7 @@ from srprof.memory.model import GRANULARITY, MemoryModel, Peak, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
-from srprof.memory.workspace import WorkspaceTable, blas_workspace, load_workspaces
+from srprof.memory.workspace import WorkspaceTable, kept_workspaces, load_workspaces
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.records import Program, Trace
 from srprof.shown import Shown
@@ -109,7 +109,7 @@ class Analysis(Shown):
             self.allocator,
             construction=construction,
             workspace=self.workspaces.at_least,
-            blas_workspace=blas_workspace(config=config),
+            kept_workspaces=kept_workspaces(self.profile and self.profile.capability, config),
             observe=observe,
         )
 
@@ -269,9 +269,11 @@ def analyze(
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
         workspace: file with the scratch that was measured on a device (`srprof validate --save`),
-            or "tensor-cores" (see `srprof.memory.cudnn`).
-        profile: of the device for which latency is predicted: its name, a path to a user's own
-            (`.toml`), or itself; None predicts none. device: its older name.
+            "tensor-cores" (see `srprof.memory.cudnn`), or "none"; None is what the profile's GPU
+            takes.
+        profile: of the device whose memory and latency are predicted: its name, a path to a user's
+            own (`.toml`), or itself; None predicts no latency, and the memory of a GPU before
+            Hopper whose cuDNN takes no scratch. device: its older name.
         granularity: each storage counts as a multiple of this many bytes. 512 is the CUDA
             allocator's unit, which published figures contain; 1 gives the exact bytes.
 
@@ -290,8 +292,7 @@ def analyze(
         granularity=granularity,
         repeat=repeat,
         allocator=Settings.read(allocator),
-        workspaces=load_workspaces(workspace),
-        profile=read_profile(profile, device),
+        **on_gpu(read_profile(profile, device), workspace),
     )
     if isinstance(model, Trace):
         return _checked(analysis(model))
@@ -314,6 +315,12 @@ def analyze(
         )
     runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
     return _checked(analysis(recorded, history=tuple(runs[size] for size in images)))
+
+
+def on_gpu(profile: Profile | None, workspace: str | None) -> dict[str, Any]:
+    """Arguments of `Analysis` for a GPU: its profile, and the scratch of `load_workspaces`."""
+    dtypes = () if profile is None else profile.in_tensor_cores
+    return {"profile": profile, "workspaces": load_workspaces(workspace, dtypes)}
 
 
 def _checked(analysis: Analysis) -> Analysis:

@@ -14,7 +14,12 @@ from srprof.errors import InputError
 from srprof.measuring.record import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
-from srprof.memory.workspace import WorkspaceTable, blas_workspace, call_key, tensor_core_workspaces
+from srprof.memory.workspace import (
+    WorkspaceTable,
+    call_key,
+    kept_workspaces,
+    tensor_core_workspaces,
+)
 from srprof.ops import row
 from srprof.records import Node, Trace
 from srprof.shown import Shown
@@ -246,13 +251,13 @@ def _simulated(measurement: Measurement, trace: Trace, table: WorkspaceTable) ->
     """Runs on a GPU: with the scratch that was measured, with none, and with the rule's if any."""
     flags = measurement.flags
     settings = Settings.from_environment(flags.environment)
-    blas = blas_workspace(
+    kept = kept_workspaces(
         measurement.device.compute_capability, flags.environment.get("CUBLAS_WORKSPACE_CONFIG", "")
     )
     scratch: list[Callable[[Node], int] | None] = [table.at_least, None]
     if on_tensor_cores(measurement.device, flags, measurement.dtype):
         scratch.append(tensor_core_workspaces().at_least)
-    return [simulate([trace], settings, workspace=s, blas_workspace=blas) for s in scratch]
+    return [simulate([trace], settings, workspace=s, kept_workspaces=kept) for s in scratch]
 
 
 def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> list[int]:

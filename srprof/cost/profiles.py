@@ -47,6 +47,7 @@ _SHARE = Annotated[float, share(1.5)]
 _CHANNELS = Annotated[float, rule("a whole number of channels", lambda n: n > 0 and n % 1 == 0)]
 _PEAKS = "a table of TFLOP/s by mode, such as float32 = 11.3"
 _TERA = 1e12
+_CAPABILITY = rule("a compute capability, such as [9, 0]", lambda pair: pair[0] > 0 <= pair[1])
 _TFLOPS = Annotated[float, positive("TFLOP/s", _TERA)]
 
 _Layout = entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
@@ -71,6 +72,8 @@ class Profile(Shown):
         cache: bytes of the last-level cache. cache_bandwidth: bytes a second from it, None if
             no public figure exists; then the cache is left out of the estimate.
         memory: bytes. sms: streaming multiprocessors (a CPU's cores).
+        capability: CUDA's compute capability, by which libraries choose what they take of the
+            memory; None if it is no GPU, or not known.
         launch: seconds that each kernel costs beyond its work; with a `gap`, of the host's time
             instead, for each operation and for each kernel.
         gap: seconds from one kernel to the next while the host is ahead of the device; None if
@@ -106,6 +109,7 @@ class Profile(Shown):
     cache_bandwidth: Annotated[float | None, positive("GB/s", 1e9)] = None
     memory: Annotated[float, positive("GiB", 2**30)]
     sms: Count
+    capability: Annotated[tuple[int, int] | None, _CAPABILITY] = None
     launch: Annotated[float, not_negative("us", 1e-6)]
     gap: Annotated[float | None, not_negative("us", 1e-6)] = None
     wave: Annotated[float | None, not_negative("us", 1e-6)] = None
@@ -139,6 +143,13 @@ class Profile(Shown):
         if dtype == "float32" and "tf32" in self.peak and family != "matmul":
             return dtype, "tf32"
         return (dtype,)
+
+    @property
+    def in_tensor_cores(self) -> tuple[str, ...]:
+        """Dtypes of convolutions that cuDNN computes in tensor cores, as torch sets it up."""
+        if self.capability is None:
+            return ()
+        return tuple(dtype for dtype in self.peak if TENSOR_MODES & {*self.modes(dtype, "conv")})
 
     def with_values(self, values: Mapping[str, float]) -> Profile:
         """This device with some figures replaced, by dotted key.

@@ -94,7 +94,12 @@ def copies_made(dtype: str, kernel: int, inputs: int, outputs: int, pixels: int)
             far += (_alignment(width, multiple) != _alignment(wanted, multiple)) * _OTHER_ALIGNMENT
         return far
 
-    return min(table[nearest], key=distance)[-1]
+    *widths, _, done = min(table[nearest], key=distance)
+    # kernels that read unfilled widths are chosen for just the widths where they were seen
+    return "".join(
+        letter if letter == "-" or width == wanted or wanted % multiple == 0 else "f"
+        for letter, width, wanted in zip(done, widths, (inputs, outputs), strict=True)
+    )
 
 
 @cache
@@ -125,7 +130,9 @@ def _copies_of_groups(
     if each == 1:  # depthwise: its kernels read NCHW
         return 0
     size, _ = FILLED[image.dtype]
-    channels = (groups * (1 << (n // groups - 1).bit_length()) for n in (each * groups, result.shape[1]))
+    channels = (
+        groups * (1 << (n // groups - 1).bit_length()) for n in (each * groups, result.shape[1])
+    )
     maps = sum(
         size * info.shape[0] * filled * prod(info.shape[2:])
         for filled, info in zip(channels, (image, result), strict=True)

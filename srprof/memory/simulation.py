@@ -6,7 +6,7 @@ what an image needs depends on those before it. Pure functions of the traces; no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -20,6 +20,8 @@ from srprof.records import External, Node, Trace
 #: Bytes of scratch that a node takes while it runs, on top of its outputs.
 Workspace = Callable[[Node], int]
 _OF_A_NETWORK = ("parameter", "buffer")
+#: Workspaces that a call of a library makes it keep; cuBLASLt's calls have cuBLAS's handle.
+KEPT_BY = {"cublas": ("cublas",), "cublaslt": ("cublas", "cublaslt")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class ImageUsage:
         peak_node: index of the node in which allocated was first largest; None if that was before
             the first node.
         allocated: at the end of each node, when its workspace is freed.
+        libraries: bytes of the peak that libraries asked for, by `srprof.ops.Scratch`.
     """
 
     peaks: Peaks
     peak_node: int | None
     allocated: tuple[int, ...]
+    libraries: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,11 @@ class Simulation:
 
     @property
     def _peaks(self) -> list[Peaks]:
-        return [usage.peaks for usage in (*self.images, self.construction) if usage is not None]
+        return [usage.peaks for usage in self._usages]
+
+    @property
+    def _usages(self) -> list[ImageUsage]:
+        return [usage for usage in (*self.images, self.construction) if usage is not None]
 
     @property
     def peak_allocated(self) -> int:
@@ -115,7 +123,16 @@ class Simulation:
     @property
     def at_peak(self) -> Usage:
         """What the peak is made of: requested, rounding and what was not split off."""
-        return max(self._peaks, key=lambda peaks: peaks.allocated).at_allocated
+        return self._largest.peaks.at_allocated
+
+    @property
+    def libraries(self) -> Mapping[str, int]:
+        """Bytes of what is requested at the peak that libraries asked for, by name."""
+        return self._largest.libraries
+
+    @property
+    def _largest(self) -> ImageUsage:
+        return max(self._usages, key=lambda usage: usage.peaks.allocated)
 
     @property
     def not_simulated(self) -> tuple[str, ...]:
@@ -130,7 +147,7 @@ def simulate(
     construction: Trace | None = None,
     capacity: int | None = None,
     workspace: Workspace | None = None,
-    blas_workspace: int = 0,
+    kept_workspaces: Mapping[str, int] | None = None,
     keep_input: bool = False,
     keep_result: bool = False,
     observe: Callable[[Event], None] | None = None,
@@ -157,7 +174,8 @@ def simulate(
         construction: what the constructor did on the device, before anything was loaded.
         capacity: as `new_allocator`.
         workspace: bytes that a node takes besides its outputs while it runs; none if not given.
-        blas_workspace: bytes that cuBLAS takes at the first matrix product, and keeps.
+        kept_workspaces: bytes that cuBLAS and cuBLASLt take at their first call and keep, by
+            `srprof.ops.Scratch`; none if not given.
         observe: told of everything that the allocator does, in order.
 
     Raises:
@@ -169,7 +187,11 @@ def simulate(
     _check_one_network(traces)
     settings = settings or Settings()
     program = _Program(
-        new_allocator(settings, capacity), workspace, blas_workspace, keep_input, keep_result
+        new_allocator(settings, capacity),
+        workspace,
+        dict(kept_workspaces or {}),
+        keep_input,
+        keep_result,
     )
     if observe is not None:
         program.allocator.observe = lambda action, address, nbytes: observe(
@@ -230,15 +252,18 @@ class _Program:
     """A program that runs. Blocks are known by their addresses.
 
     Attributes:
+        to_be_kept: bytes that a library takes at its first call, which is to come.
+        kept: those of libraries that made theirs.
         held: what is there between calls, by the last trace's storages.
         image, node: indices of what is being run, None if there is none.
     """
 
     allocator: CachingAllocator
     workspace: Workspace | None
-    blas_workspace: int
+    to_be_kept: dict[str, int]
     keep_input: bool
     keep_result: bool
+    kept: dict[str, int] = field(default_factory=dict)
     image: int | None = None
     node: int | None = None
     held: dict[int, int] = field(default_factory=dict)
@@ -284,23 +309,36 @@ class _Program:
 
     def _nodes(self, trace: Trace, schedule: _Schedule, blocks: dict[int, int]) -> ImageUsage:
         """Run the nodes; freeing what is left changes nothing of what this gives."""
-        peak, peak_node = self.allocator.peak_allocated, None
+        peak, peak_node, libraries = self.allocator.peak_allocated, None, dict(self.kept)
         allocated = []
         for node in trace.nodes:
             self.node = node.index
             self._free(schedule.deaths[node.index], blocks)
             for index in schedule.births[node.index]:
                 blocks[index] = self._allocate(trace, index)
-            if self.blas_workspace and row(node.op).scratch == "cublas":
-                self.allocator.allocate(self.blas_workspace)  # kept by the handle, so never freed
-                self.blas_workspace = 0
-            if self.workspace is not None:
-                self.allocator.free(self.allocator.allocate(self.workspace(node)))
+            scratch = self._enter_libraries(node)
             if self.allocator.peak_allocated > peak:
                 peak, peak_node = self.allocator.peak_allocated, node.index
+                libraries = self.kept | scratch
             allocated.append(self.allocator.allocated)
         self.node = None
-        return ImageUsage(self.allocator.peaks, peak_node, tuple(allocated))
+        return ImageUsage(self.allocator.peaks, peak_node, tuple(allocated), libraries)
+
+    def _enter_libraries(self, node: Node) -> dict[str, int]:
+        """What libraries take in a node; gives the scratch that made the peak higher, by library.
+
+        Scratch is freed; what a handle keeps never is.
+        """
+        library = row(node.op).scratch
+        for name in KEPT_BY.get(library, ()):
+            if nbytes := self.to_be_kept.pop(name, 0):
+                self.allocator.allocate(nbytes)
+                self.kept[name] = nbytes
+        if self.workspace is None:
+            return {}
+        peak, scratch = self.allocator.peak_allocated, self.workspace(node)
+        self.allocator.free(self.allocator.allocate(scratch))
+        return {library: scratch} if self.allocator.peak_allocated > peak else {}
 
     def _after(self, schedule: _Schedule, blocks: dict[int, int], *, keep: bool) -> None:
         """Let go what `forward` and then the caller let go; `keep` what the network caches."""

@@ -7,38 +7,52 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from operator import mul
 from typing import Any
 
 from srprof.errors import InputError
 from srprof.files import RecordFile, read_text
-from srprof.memory.cudnn import SOURCE, TENSOR_CORES, copied_for_tensor_cores
+from srprof.memory.cudnn import FILLED, SOURCE, TENSOR_CORES, copied_for_tensor_cores
+from srprof.memory.cufft import transformed
 from srprof.ops import row
 from srprof.records import Node, TensorInfo, TensorRef
-from srprof.words import shape_text
+from srprof.words import MIB, shape_text
 
 KIB = 2**10
+#: What a user gives for no table and no rule.
+NO_TABLE = "none"
 
 #: `CUBLAS_WORKSPACE_CONFIG`: pairs of KiB and count.
 _CONFIG = re.compile(r"(?::\d+:\d+)+")
 #: What PyTorch gives cuBLAS by default, per handle and stream (aten/src/ATen/cuda, torch 2.13).
 _BEFORE_HOPPER, _HOPPER = ":4096:2:16:8", ":4096:8"
+#: What cuBLASLt keeps beside it (CUBLASLT_WORKSPACE_SIZE); an H200 took it in all networks that add
+#: a bias to a matrix product (torch 2.11).
+_CUBLASLT = MIB
+
+
+def kept_workspaces(
+    capability: tuple[int, int] | None = None, config: str = ""
+) -> Mapping[str, int]:
+    """Bytes that libraries keep once they ran, by `srprof.ops.Scratch`; as `blas_workspace`."""
+    return {"cublas": blas_workspace(capability, config), "cublaslt": _CUBLASLT}
 
 
 def blas_workspace(capability: tuple[int, int] | None = None, config: str = "") -> int:
     """Bytes that cuBLAS keeps for one handle and stream once a matrix product ran.
 
     Args:
-        capability: of the GPU, (9, 0) is Hopper; before Hopper if not given.
+        capability: of the GPU, from (9, 0) on Hopper or later; before Hopper if not given.
         config: `CUBLAS_WORKSPACE_CONFIG`, `:SIZE:COUNT` pairs in KiB; the default if empty.
 
     Raises:
         InputError: a configuration that is none.
     """
-    hopper = capability is not None and capability[0] == 9
+    hopper = capability is not None and capability[0] >= 9
     text = config or (_HOPPER if hopper else _BEFORE_HOPPER)
     if not _CONFIG.fullmatch(text):
         raise InputError(
@@ -157,19 +171,23 @@ class _Record:
 FILE = RecordFile(_Record, "srprof workspace", 1, "validate again", "srprof validate --save DIR")
 
 
-def load_workspaces(path: str | None) -> WorkspaceTable:
-    """The table of a GPU in a file that `srprof validate --save DIR` wrote, or `TENSOR_CORES`.
+def load_workspaces(path: str | None, dtypes: Collection[str] = ()) -> WorkspaceTable:
+    """The table of a GPU in a file that `srprof validate --save DIR` wrote, or a rule.
 
-    None is no table, in which nothing is known.
+    Args:
+        path: the file; `TENSOR_CORES` for that rule in all dtypes; "none" for no table, in which
+            nothing is known; None for what is known of the GPU.
+        dtypes: that the GPU's tensor cores compute convolutions in.
 
     Raises:
         InputError: it cannot be read, is no such table, or is of a CPU.
     """
-    if path is None:
-        return WorkspaceTable()
     if path == TENSOR_CORES:
         return tensor_core_workspaces()
-    text = read_text(path, mend=f"name a table of workspaces, or {TENSOR_CORES}")
+    if path is None or path == NO_TABLE:
+        known = dtypes and path is None
+        return tensor_core_workspaces(dtypes) if known else WorkspaceTable()
+    text = read_text(path, mend=f"name a table of workspaces, {TENSOR_CORES}, or {NO_TABLE}")
     table = WorkspaceTable.from_json(text, path)
     if table.kind != "cuda":
         raise InputError(
@@ -179,6 +197,19 @@ def load_workspaces(path: str | None) -> WorkspaceTable:
     return table
 
 
-def tensor_core_workspaces() -> WorkspaceTable:
-    """What cuDNN copies on a GPU with tensor cores, by rule."""
-    return WorkspaceTable(SOURCE, rule=copied_for_tensor_cores)
+def tensor_core_workspaces(dtypes: Collection[str] = tuple(FILLED)) -> WorkspaceTable:
+    """What cuDNN copies on a GPU with tensor cores, and cuFFT takes, by rule.
+
+    Args:
+        dtypes: that the tensor cores compute convolutions in; float32 where TF32 is allowed.
+    """
+    return WorkspaceTable(SOURCE, rule=partial(_by_rule, frozenset(dtypes)))
+
+
+def _by_rule(dtypes: frozenset[str], node: Node) -> int | None:
+    library = row(node.op).scratch
+    if library == "cufft":
+        return transformed(node)
+    if library == "cudnn" and node.inputs[0].dtype not in dtypes:
+        return 0
+    return copied_for_tensor_cores(node)

@@ -7,14 +7,13 @@ from functools import partial
 from math import gcd
 from typing import Any
 
-from srprof.analysis import Analysis
+from srprof.analysis import Analysis, on_gpu
 from srprof.call import call_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
-from srprof.memory.workspace import load_workspaces
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.sizing.probe import Probe
@@ -81,8 +80,7 @@ def fit(
     analyzed = partial(
         Analysis,
         allocator=Settings.read(allocator),
-        workspaces=load_workspaces(workspace),
-        profile=predicted_by,
+        **on_gpu(predicted_by, workspace),
     )
     title = "" if predicted_by is None else predicted_by.title
     probe = Probe(resolve(call), peak, analyzed, title, progress)

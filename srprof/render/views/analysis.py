@@ -20,6 +20,14 @@ _TRACED_ON = {
     "cpu": "traced in one real run on the CPU",
     "cuda-fake": "traced on a fake CUDA device: no activation was allocated",
 }
+#: What libraries take of the peak, as `srprof.ops.Scratch` names them.
+_LIBRARIES = {
+    "cublas": "cuBLAS's workspace",
+    "cublaslt": "cuBLASLt's workspace",
+    "cudnn": "cuDNN's copies",
+    "cufft": "cuFFT's workspace",
+    "unknown": "measured scratch",
+}
 _PARTS = {
     "net": "parameters and buffers",
     "input": "read or changed by this node",
@@ -91,12 +99,11 @@ def _allocator(record: AnalysisRecord) -> list[str]:
     """What the prediction for the allocator is made of, and what it leaves open."""
     allocator = record.memory.allocator
     low, high = map(mib, allocator.range)
-    lines = [
-        f"allocated: {mib_size(allocator.requested)} requested, "
-        f"{mib(allocator.rounding)} rounding, "
-        f"{mib(allocator.unsplit)} in blocks that are not split.",
-        _scratch(record),
-    ]
+    parts = [f"{mib_size(allocator.requested)} requested"]
+    parts += [f"{mib(n)} {_LIBRARIES.get(name, name)}" for name, n in allocator.libraries.items()]
+    parts += [f"{mib(allocator.rounding)} rounding"]
+    parts += [f"{mib(allocator.unsplit)} in blocks that are not split"]
+    lines = [f"allocated: {', '.join(parts)}.", _scratch(record)]
     if allocator.images == 1:
         lines.append(
             f"It is a fresh program's first image; after others it lies between {low} and {high} "
@@ -121,14 +128,15 @@ def _scratch(record: AnalysisRecord) -> str:
     """What is known of the memory that libraries take inside nodes."""
     allocator = record.memory.allocator
     unknown, source = allocator.workspace_unknown, allocator.workspace_source
+    gpu = allocator.gpu or "a GPU before Hopper (no --profile says which)"
     if source is None:
         return (
-            f"The scratch that libraries take inside {unknown} nodes is not known here and comes "
-            "on top; --workspace gives a measured table, or a rule for GPUs with tensor cores."
+            f"That is on {gpu}; the scratch that libraries take inside {unknown} nodes is not "
+            "known and comes on top (--workspace, or a --profile with tensor cores)."
         )
     rest = f"; that of {unknown} nodes is not known and comes on top" if unknown else ""
     known = source if allocator.workspace_rule else f"the scratch that was measured on {source}"
-    return f"With {known}{rest}."
+    return f"That is on {gpu}, with {known}{rest}."
 
 
 def _at(node: NodeRecord | None) -> str | None:
