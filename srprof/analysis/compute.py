@@ -148,7 +148,6 @@ def _allocator(analysis: Analysis) -> record.AllocatorRecord:
         record.AllocatorRecord,
         simulation.at_peak,
         simulation,
-        gpu=None if analysis.profile is None else analysis.profile.title,
         requested=simulation.at_peak.requested - sum(simulation.libraries.values()),
         images=len(simulation.images),
         workspace=_peak_workspace(analysis),

@@ -67,8 +67,6 @@ class AllocatorRecord:
     Attributes:
         images: that the program runs. peak_image: which of them needs the most, None if the
             constructor needs more.
-        gpu: title of the profile whose libraries are assumed; None is a GPU before Hopper whose
-            cuDNN takes no scratch.
         requested, rounding, unsplit, libraries: of the peak, which is their sum. `requested` is
             what the program asks for; `libraries` what cuBLAS and cuBLASLt keep, and the scratch of
             the peak's node, by `srprof.ops.Scratch`.
@@ -96,8 +94,7 @@ class AllocatorRecord:
     range: tuple[int, int]
     not_simulated: tuple[str, ...]
     workspace_rule: Annotated[bool, Key(sparse=True)] = False
-    gpu: str | None = None
-    libraries: Mapping[str, int] = field(default_factory=dict)
+    libraries: Annotated[Mapping[str, int], Key(sparse=True)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ FILLED = {"float32": (4, 4), "float16": (2, 8), "bfloat16": (2, 8)}
 _ALIGNMENT = 147
 #: Elements above which a 1x1 convolution, else a matrix product in place, is computed by copies.
 _MOST_ELEMENTS = 2**31 - 1
-#: A measured convolution's distance from another: for widths of another alignment, for a width
-#: twice as large, for maps of four times the pixels.
-_OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 2.0, 3.0, 2.0
+#: A measured convolution's distance from another: if only one has enough input channels for tensor
+#: cores, for widths of another alignment, for a width twice as large, for four times the pixels.
+_ENOUGH, _OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 4.0, 2.0, 3.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,13 @@ def copied_for_tensor_cores(node: Node) -> int | None:
     if groups != 1:
         return None if transposed else _copies_of_groups(image, weight, node.outputs[0], groups)
     if transposed:
-        return _copies_of_transposed(image, weight, node.outputs[0])
-    if prod(weight.shape[2:]) == 1 and prod(image.shape) <= _MOST_ELEMENTS:
-        return 0
+        return _copies_of_transposed(node)
+    if prod(weight.shape[2:]) == 1:
+        return 0 if prod(image.shape) <= _MOST_ELEMENTS else _copies(node, "ff")
     pixels = node.shape[0] * prod(node.shape[2:])
     kernel = round(prod(weight.shape[2:]) ** 0.5)
     done = copies_made(image.dtype, kernel, weight.shape[1], weight.shape[0], pixels)
-    maps = _copy(image, done[0]) + _copy(node.outputs[0], done[1])
-    return maps + _copy_of_weights(weight) + _ALIGNMENT if maps else 0
+    return _copies(node, done)
 
 
 @cache
@@ -89,6 +88,8 @@ def copies_made(dtype: str, kernel: int, inputs: int, outputs: int, pixels: int)
     def distance(measured: tuple[int, int, int, str]) -> float:
         *widths, size, _ = measured
         far = abs(log(size / pixels, 4)) * _FOUR_TIMES_LARGER
+        enough = widths[0] >= FEWEST_IN_TENSOR_CORES, inputs >= FEWEST_IN_TENSOR_CORES
+        far += (enough[0] != enough[1]) * _ENOUGH
         for width, wanted in zip(widths, (inputs, outputs), strict=True):
             far += abs(log(width / wanted, 2)) * _TWICE_AS_WIDE
             far += (_alignment(width, multiple) != _alignment(wanted, multiple)) * _OTHER_ALIGNMENT
@@ -124,32 +125,38 @@ def _alignment(channels: int, multiple: int) -> int:
 
 def _copies_of_groups(
     image: TensorInfo, weight: TensorInfo, result: TensorInfo, groups: int
-) -> int | None:
-    """Both maps are copied, with each group's channels filled up to a power of two."""
-    each = image.shape[1] // groups
-    if each == 1:  # depthwise: its kernels read NCHW
+) -> int:
+    """All is copied, with each group's channels filled up to a power of two."""
+    if image.shape[1] == groups:  # depthwise: its kernels read NCHW
         return 0
-    size, _ = FILLED[image.dtype]
-    channels = (
-        groups * (1 << (n // groups - 1).bit_length()) for n in (each * groups, result.shape[1])
+    inputs, outputs = (
+        1 << (n // groups - 1).bit_length() for n in (image.shape[1], result.shape[1])
     )
-    maps = sum(
-        size * info.shape[0] * filled * prod(info.shape[2:])
-        for filled, info in zip(channels, (image, result), strict=True)
+    maps = (
+        image.shape[0]
+        * groups
+        * (inputs * prod(image.shape[2:]) + outputs * prod(result.shape[2:]))
     )
-    return maps + size * prod(weight.shape) + _ALIGNMENT
+    weights = groups * outputs * inputs * prod(weight.shape[2:])
+    return FILLED[image.dtype][0] * (maps + weights) + _ALIGNMENT
 
 
-def _copies_of_transposed(image: TensorInfo, weight: TensorInfo, result: TensorInfo) -> int | None:
+def _copies_of_transposed(node: Node) -> int | None:
     """As for others of enough channels; in half precision to few channels the sums are float32."""
-    channels = result.shape[1]
-    if channels < FEWEST_IN_TENSOR_CORES and image.dtype == "float32":
+    result = node.outputs[0]
+    if result.shape[1] >= FEWEST_IN_TENSOR_CORES:
+        return _copies(node, "ff")
+    if result.dtype == "float32":
         return None
-    sums = 0
-    if channels < FEWEST_IN_TENSOR_CORES:
-        sums = 4 * result.shape[0] * prod(result.shape[1:])
-    maps = _copy(image, "f") + _copy(result, "f")
-    return maps + sums + _copy_of_weights(weight) + _ALIGNMENT if maps else 0
+    return _copies(node, "ff") + 4 * prod(result.shape)
+
+
+def _copies(node: Node, done: str) -> int:
+    """Bytes of both maps' copies, of the weights', and of what aligns them."""
+    image, weight, *_ = node.inputs
+    maps = _copy(image, done[0]) + _copy(node.outputs[0], done[1])
+    filled = "".join(letter if letter == "f" else "c" for letter in done)
+    return maps + _copy_of_weights(weight, filled) + _ALIGNMENT if maps else 0
 
 
 def _copy(maps: TensorInfo, done: str) -> int:
@@ -162,13 +169,17 @@ def _copy(maps: TensorInfo, done: str) -> int:
     return size * batch * (_filled(channels, multiple) if done == "f" else channels) * prod(sides)
 
 
-def _copy_of_weights(weight: TensorInfo) -> int:
+def _copy_of_weights(weight: TensorInfo, done: str) -> int:
     """Those of 1x1 are the same in both formats."""
     size, multiple = FILLED[weight.dtype]
-    *channels, height, width = weight.shape
+    outputs, inputs, height, width = weight.shape
     if height == width == 1:
         return 0
-    return size * prod(_filled(side, multiple) for side in channels) * height * width
+    sides = (
+        _filled(side, multiple) if letter == "f" and side > 1 else side
+        for side, letter in zip((inputs, outputs), done, strict=True)
+    )
+    return size * prod(sides) * height * width
 
 
 def _filled(channels: int, multiple: int) -> int:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import srprof
+from srprof.cost.profiles import load_profile
 from srprof.errors import InputError
-from srprof.memory.cudnn import copied_for_tensor_cores
+from srprof.memory.cudnn import copied_for_tensor_cores, copies_made
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import (
     WorkspaceTable,
@@ -109,16 +110,75 @@ def test_nothing_is_copied_that_is_so_already():
 
 
 def test_tensor_cores_say_nothing_of_what_was_not_seen():
-    for model in (
-        torch.nn.Conv2d(64, 64, 3, groups=4, device="meta"),
-        torch.nn.ConvTranspose2d(64, 1, 4, stride=2, device="meta"),
-    ):
-        (node,) = srprof.trace(model, (1, 64, 32, 32)).nodes
-        assert copied_for_tensor_cores(node) is None
+    model = torch.nn.ConvTranspose2d(64, 1, 4, stride=2, device="meta")
+    (node,) = srprof.trace(model, (1, 64, 32, 32)).nodes
+    assert copied_for_tensor_cores(node) is None
     table = load_workspaces("tensor-cores")
     nodes = srprof.trace("fmen_s", "32x32").nodes
     assert not table.unknown(nodes)
     assert all(table.scratch(node) == 0 for node in nodes if node.op == "leaky_relu")
+
+
+@pytest.mark.parametrize(
+    "channels, side, dtype, taken",
+    [  # as an H200 took: 3x3, four groups
+        (16, (339, 510), "float32", 22_132_736),
+        (48, (256, 256), "float32", 33_591_808),
+        (32, (510, 510), "float16", 33_297_920),
+    ],
+)
+def test_groups_are_filled_up_to_powers_of_two(channels, side, dtype, taken):
+    model = torch.nn.Conv2d(channels, channels, 3, padding=1, groups=4, device="meta")
+    (node,) = srprof.trace(model, (1, channels, *side), dtype=dtype).nodes
+    assert 0 <= taken - copied_for_tensor_cores(node) <= 1024
+
+
+def test_depthwise_convolutions_copy_nothing():
+    model = torch.nn.Conv2d(48, 48, 5, padding=2, groups=48, device="meta")
+    (node,) = srprof.trace(model, (1, 48, 64, 64)).nodes
+    assert copied_for_tensor_cores(node) == 0
+
+
+def test_a_measured_convolution_is_its_own_model():
+    """What the table has for just these widths; beyond them unaligned widths are filled up."""
+    assert copies_made("float32", 3, 26, 26, 510 * 510) == "cc"
+    assert copies_made("float32", 3, 30, 30, 510 * 510) == "ff"
+    assert copies_made("float32", 3, 64, 128, 510 * 510) == "c-"
+    assert copies_made("bfloat16", 3, 48, 50, 510 * 510) == "cf"
+    assert copies_made("float32", 3, 3, 64, 256 * 256) == "--"
+
+
+@pytest.mark.parametrize("side, taken", [((339, 510), 11_108_352), ((256, 256), 0), ((120, 90), 0)])
+def test_transforms_of_large_prime_factors_take_their_values_again(side, taken):
+    class Spectrum(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft2(x).abs()
+
+    table = load_workspaces("tensor-cores")
+    nodes = srprof.trace(Spectrum(), (1, 16, *side)).nodes
+    assert [table.scratch(node) for node in nodes if "fft" in node.op] == [taken]
+
+
+def test_a_bias_in_the_product_makes_cublaslt_keep_its_own():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64, bias=False), torch.nn.Linear(64, 64))
+    profile = load_profile("h200")
+    analysis = srprof.analyze(model, (32, 64), profile=profile)
+    assert analysis.simulation.libraries == {"cublas": 32 * MIB, "cublaslt": MIB}
+    assert srprof.analyze(model, (32, 64)).simulation.libraries["cublas"] == 8.125 * MIB
+    allocator = analysis.record.memory.allocator
+    parts = allocator.requested + allocator.rounding + allocator.unsplit
+    assert parts + sum(allocator.libraries.values()) == analysis.simulation.peak_allocated
+
+
+def test_a_profile_implies_its_tensor_cores_unless_the_workspace_says_otherwise():
+    def scratch(**options):
+        return srprof.analyze("fmen_s", "64x64", **options).simulation.libraries
+
+    assert set(scratch(profile="h200")) == {"cudnn"}
+    assert not scratch() and not scratch(profile="gtx1080ti")
+    assert not scratch(profile="h200", workspace="none")
+    # Turing's tensor cores know no TF32
+    assert not scratch(profile="rtx2080ti") and scratch(profile="rtx2080ti", dtype="float16")
 
 
 def test_json_round_trip(tmp_path: Path):
@@ -195,7 +255,7 @@ def test_cublas_is_taken_at_the_first_product_and_kept():
 
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64))
     trace = srprof.trace(model, (32, 64))
-    without, with_ = (simulate([trace, trace], blas_workspace=n) for n in (0, 8 * MIB))
+    without, with_ = (simulate([trace, trace], kept_workspaces={"cublas": n}) for n in (0, 8 * MIB))
     first = [node.op in ("addmm", "linear", "mm") for node in trace.nodes].index(True)
     for image in range(2):
         pairs = zip(without.images[image].allocated, with_.images[image].allocated, strict=True)

@@ -128,7 +128,8 @@ def _scratch(record: AnalysisRecord) -> str:
     """What is known of the memory that libraries take inside nodes."""
     allocator = record.memory.allocator
     unknown, source = allocator.workspace_unknown, allocator.workspace_source
-    gpu = allocator.gpu or "a GPU before Hopper (no --profile says which)"
+    named = record.latency and record.latency.title
+    gpu = named or "a GPU before Hopper (no --profile says which)"
     if source is None:
         return (
             f"That is on {gpu}; the scratch that libraries take inside {unknown} nodes is not "
