@@ -186,7 +186,7 @@ def simulate(
         raise ValueError("there is no trace to simulate")
     _check_one_network(traces)
     settings = settings or Settings()
-    program = _Program(
+    program = Runner(
         new_allocator(settings, capacity),
         workspace,
         dict(kept_workspaces or {}),
@@ -248,8 +248,8 @@ def _check_one_network(traces: Sequence[Trace]) -> None:
 
 
 @dataclass(eq=False)
-class _Program:
-    """A program that runs. Blocks are known by their addresses.
+class Runner:
+    """Runs a program, step by step. Blocks are known by their addresses.
 
     Attributes:
         to_be_kept: bytes that a library takes at its first call, which is to come.
@@ -286,18 +286,46 @@ class _Program:
             if storage not in self.held and storage >= 0 and counted(trace.storages[storage]):
                 self.held[storage] = self._allocate(trace, storage)
 
-    def run(self, trace: Trace, follower: Trace | None) -> ImageUsage:
-        """Run one image; what the caller does not keep is dropped before and after."""
+    def inputs(self, trace: Trace) -> list[int]:
+        """Allocate the inputs of a run, for one or more."""
+        return [self._allocate(trace, index) for index in _Schedule(trace).inputs]
+
+    def replace_network(self, old: Trace, new: Trace) -> None:
+        """As `Module.half`: each tensor makes its successor before it goes."""
+        successors = {e.name: e.info.storage for e in new.externals if e.role in _OF_A_NETWORK}
+        held: dict[int, int] = {}
+        for external in loading_order(old.externals):
+            successor = successors.get(external.name)
+            if external.info.storage not in self.held or successor is None:
+                continue
+            if successor not in held:
+                held[successor] = self._allocate(new, successor)
+            self.drop([self.held.pop(external.info.storage)])
+        self.drop([*self.held.values()])
+        self.held = held
+
+    def run(
+        self, trace: Trace, follower: Trace | None = None, inputs: list[int] | None = None
+    ) -> ImageUsage:
+        """Run one image; what the caller does not keep is dropped before and after.
+
+        Args:
+            follower: the trace that comes next, None if this is the last.
+            inputs: what `inputs` gave for it, which stay; else this run allocates its own.
+        """
         self.image = 0 if self.image is None else self.image + 1
         self.allocator.reset_peaks()
         if self.image and trace.carried:
             self._take_over(trace)
         schedule = _Schedule(trace)
-        blocks = {index: self._allocate(trace, index) for index in schedule.inputs}
-        self._drop(self.input)
+        own = self.inputs(trace) if inputs is None else inputs
+        blocks = dict(zip(schedule.inputs, own, strict=True))
+        self.drop(self.input)
         if self.image == 0 or trace.carried:  # others find what an earlier one left
             blocks |= _moved(self.held, schedule.leaving)
         usage = self._nodes(trace, schedule, blocks)
+        if inputs is not None:
+            _moved(blocks, schedule.inputs)
         self._after(schedule, blocks, keep=follower is not None and bool(follower.carried))
         return usage
 
@@ -305,7 +333,7 @@ class _Program:
         """Know what is there by this trace's storages; what it does not find is gone."""
         held = self.held
         self.held = {i: held.pop(old) for i, old in trace.carried.items() if old in held}
-        self._drop([*held.values()])
+        self.drop([*held.values()])
 
     def _nodes(self, trace: Trace, schedule: _Schedule, blocks: dict[int, int]) -> ImageUsage:
         """Run the nodes; freeing what is left changes nothing of what this gives."""
@@ -346,21 +374,22 @@ class _Program:
             self.held |= _moved(blocks, schedule.cached)
         self._free(schedule.deaths[-1], blocks)
         self._free(schedule.cached, blocks)
-        self._drop(self.result)
+        self.drop(self.result)
         self.result = [*_moved(blocks, schedule.results).values()]
         if not self.keep_result:
-            self._drop(self.result)
+            self.drop(self.result)
         self.input = [*_moved(blocks, schedule.inputs).values()]
         if not self.keep_input:
-            self._drop(self.input)
+            self.drop(self.input)
 
     def _allocate(self, trace: Trace, index: int) -> int:
         return self.allocator.allocate(trace.storages[index].nbytes)
 
     def _free(self, indices: Iterable[int], blocks: dict[int, int]) -> None:
-        self._drop([*_moved(blocks, indices).values()])
+        self.drop([*_moved(blocks, indices).values()])
 
-    def _drop(self, addresses: list[int]) -> None:
+    def drop(self, addresses: list[int]) -> None:
+        """Free these blocks; the list is empty then."""
         for address in addresses:
             self.allocator.free(address)
         addresses.clear()
