@@ -39,15 +39,10 @@ EXCEPTIONS = {
     ("edsr_baseline", "510x510", "float32"),
     ("edsr_baseline", "339x510", "float32"),
     ("edsr_baseline(block='erb')", "339x510", "float32"),
-    # transposed convolutions to one channel; groups of channels
+    # transposed convolutions to one channel; groups of channels in half precision
     ("fsrcnn", "256x256", "float16"),
     ("fsrcnn", "510x510", "float16"),
     ("idn", "256x256", "float16"),
-    ("idn", "256x256", "float32"),
-    ("idn", "510x510", "float32"),
-    # takes NCHW kernels for some widths at 256x256, and the peak is elsewhere
-    ("megsr", "256x256", "float32"),
-    ("rlfn", "256x256", "float32"),
     # six channels in half precision
     ("rainbow", "256x256", "float16"),
     ("rainbow", "256x256", "bfloat16"),
