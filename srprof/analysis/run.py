@@ -21,7 +21,12 @@ from srprof.memory.model import GRANULARITY, MemoryModel, Peak, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Event, ImageUsage, Simulation, simulate
-from srprof.memory.workspace import WorkspaceTable, kept_workspaces, load_workspaces
+from srprof.memory.workspace import (
+    WorkspaceTable,
+    kept_workspaces,
+    library_scratch,
+    load_workspaces,
+)
 from srprof.protocol import PROTOCOLS, read_sizes, resized
 from srprof.records import Program, Trace
 from srprof.shown import Shown
@@ -103,13 +108,14 @@ class Analysis(Shown):
         construction: Trace | None = None,
         observe: Callable[[Event], None] | None = None,
     ) -> Simulation:
-        config = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
+        config, gpu = os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""), self.profile
+        kept = kept_workspaces(None if gpu is None else gpu.capability, config)
         return simulate(
             traces,
             self.allocator,
             construction=construction,
             workspace=self.workspaces.at_least,
-            kept_workspaces=kept_workspaces(self.profile and self.profile.capability, config),
+            kept_workspaces=kept if gpu is None or gpu.allocates_workspaces else {},
             observe=observe,
         )
 
@@ -319,8 +325,8 @@ def analyze(
 
 def on_gpu(profile: Profile | None, workspace: str | None) -> dict[str, Any]:
     """Arguments of `Analysis` for a GPU: its profile, and the scratch of `load_workspaces`."""
-    dtypes = () if profile is None else profile.in_tensor_cores
-    return {"profile": profile, "workspaces": load_workspaces(workspace, dtypes)}
+    known = profile and library_scratch(profile.capability, profile.in_tensor_cores)
+    return {"profile": profile, "workspaces": load_workspaces(workspace, known)}
 
 
 def _checked(analysis: Analysis) -> Analysis:

@@ -74,6 +74,7 @@ class Profile(Shown):
         memory: bytes. sms: streaming multiprocessors (a CPU's cores).
         capability: CUDA's compute capability, by which libraries choose what they take of the
             memory; None if it is no GPU, or not known.
+        allocates_workspaces: cuBLAS's come from torch's allocator, as since torch 1.13.
         launch: seconds that each kernel costs beyond its work; with a `gap`, of the host's time
             instead, for each operation and for each kernel.
         gap: seconds from one kernel to the next while the host is ahead of the device; None if
@@ -110,6 +111,7 @@ class Profile(Shown):
     memory: Annotated[float, positive("GiB", 2**30)]
     sms: Count
     capability: Annotated[tuple[int, int] | None, _CAPABILITY] = None
+    allocates_workspaces: bool = True
     launch: Annotated[float, not_negative("us", 1e-6)]
     gap: Annotated[float | None, not_negative("us", 1e-6)] = None
     wave: Annotated[float | None, not_negative("us", 1e-6)] = None

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from srprof.codec import decode
 from srprof.files import read_json
-from srprof.ops import FEWEST_IN_TENSOR_CORES, row, transposed_and_groups
+from srprof.ops import FEWEST_IN_TENSOR_CORES, argument, row, transposed_and_groups
 from srprof.records import Node, TensorInfo
 
 #: What a user gives for a table of workspaces to have this rule.
 TENSOR_CORES = "tensor-cores"
 SOURCE = "cuDNN's copies for tensor cores, as an H200 made them"
+WINOGRAD_SOURCE = "the filters that cuDNN transforms for Winograd's kernels, by a rule"
 TABLE = Path(__file__).parents[1] / "data" / "cudnn_copies.json"
 
 #: Bytes of an element, and channels to whose multiple maps are filled up: 16 bytes' worth.
@@ -34,6 +35,8 @@ FILLED = {"float32": (4, 4), "float16": (2, 8), "bfloat16": (2, 8)}
 _ALIGNMENT = 147
 #: Elements above which a 1x1 convolution, else a matrix product in place, is computed by copies.
 _MOST_ELEMENTS = 2**31 - 1
+#: Input channels from which most of Pascal's 3x3 convolutions are Winograd's.
+_FEWEST_IN_WINOGRAD = 32
 #: A measured convolution's distance from another: if only one has enough input channels for tensor
 #: cores, for widths of another alignment, for a width twice as large, for four times the pixels.
 _ENOUGH, _OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 4.0, 2.0, 3.0, 2.0
@@ -75,6 +78,24 @@ def copied_for_tensor_cores(node: Node) -> int | None:
     kernel = round(prod(weight.shape[2:]) ** 0.5)
     done = copies_made(image.dtype, kernel, weight.shape[1], weight.shape[0], pixels)
     return _copies(node, done)
+
+
+def transformed_filters(node: Node) -> int | None:
+    """Bytes of scratch of a convolution on a GPU before tensor cores, by a rule.
+
+    There cuDNN takes Winograd's kernels for most 3x3 convolutions of large maps and at least 32
+    channels (NeuSight's measurements of a Tesla P4 and P100), most often of tiles of 4 x 8: each
+    filter is transformed to as many values. None for a node that is no convolution.
+    """
+    if row(node.op).scratch != "cudnn":
+        return None
+    image, weight, *_ = node.inputs
+    transposed, groups = transposed_and_groups(node)
+    stride = argument(node, 3, (1,))
+    plain = not transposed and groups == 1 and set(stride) == {1}
+    if not plain or tuple(weight.shape[2:]) != (3, 3) or image.dtype != "float32":
+        return 0
+    return 0 if weight.shape[1] < _FEWEST_IN_WINOGRAD else 4 * 8 * 4 * prod(weight.shape[:2])
 
 
 @cache

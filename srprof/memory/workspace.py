@@ -16,7 +16,14 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.files import RecordFile, read_text
-from srprof.memory.cudnn import FILLED, SOURCE, TENSOR_CORES, copied_for_tensor_cores
+from srprof.memory.cudnn import (
+    FILLED,
+    SOURCE,
+    TENSOR_CORES,
+    WINOGRAD_SOURCE,
+    copied_for_tensor_cores,
+    transformed_filters,
+)
 from srprof.memory.cufft import transformed
 from srprof.ops import row
 from srprof.records import Node, TensorInfo, TensorRef
@@ -30,6 +37,7 @@ NO_TABLE = "none"
 _CONFIG = re.compile(r"(?::\d+:\d+)+")
 #: What PyTorch gives cuBLAS by default, per handle and stream (aten/src/ATen/cuda, torch 2.13).
 _BEFORE_HOPPER, _HOPPER = ":4096:2:16:8", ":4096:8"
+_FIRST_WITH_TENSOR_CORES = (7, 0)
 #: What cuBLASLt keeps beside it (CUBLASLT_WORKSPACE_SIZE); an H200 took it in all networks that add
 #: a bias to a matrix product (torch 2.11).
 _CUBLASLT = MIB
@@ -171,13 +179,12 @@ class _Record:
 FILE = RecordFile(_Record, "srprof workspace", 1, "validate again", "srprof validate --save DIR")
 
 
-def load_workspaces(path: str | None, dtypes: Collection[str] = ()) -> WorkspaceTable:
+def load_workspaces(path: str | None, known: WorkspaceTable | None = None) -> WorkspaceTable:
     """The table of a GPU in a file that `srprof validate --save DIR` wrote, or a rule.
 
     Args:
         path: the file; `TENSOR_CORES` for that rule in all dtypes; "none" for no table, in which
-            nothing is known; None for what is known of the GPU.
-        dtypes: that the GPU's tensor cores compute convolutions in.
+            nothing is known; None for what is `known`.
 
     Raises:
         InputError: it cannot be read, is no such table, or is of a CPU.
@@ -185,8 +192,7 @@ def load_workspaces(path: str | None, dtypes: Collection[str] = ()) -> Workspace
     if path == TENSOR_CORES:
         return tensor_core_workspaces()
     if path is None or path == NO_TABLE:
-        known = dtypes and path is None
-        return tensor_core_workspaces(dtypes) if known else WorkspaceTable()
+        return known if known is not None and path is None else WorkspaceTable()
     text = read_text(path, mend=f"name a table of workspaces, {TENSOR_CORES}, or {NO_TABLE}")
     table = WorkspaceTable.from_json(text, path)
     if table.kind != "cuda":
@@ -204,6 +210,22 @@ def tensor_core_workspaces(dtypes: Collection[str] = tuple(FILLED)) -> Workspace
         dtypes: that the tensor cores compute convolutions in; float32 where TF32 is allowed.
     """
     return WorkspaceTable(SOURCE, rule=partial(_by_rule, frozenset(dtypes)))
+
+
+def library_scratch(capability: tuple[int, int] | None, dtypes: Collection[str]) -> WorkspaceTable:
+    """What cuDNN and cuFFT take on a GPU, as far as rules say.
+
+    Args:
+        capability: of the GPU; None knows nothing.
+        dtypes: that its tensor cores compute convolutions in, if it has any.
+    """
+    if capability is not None and capability < _FIRST_WITH_TENSOR_CORES:
+        return WorkspaceTable(WINOGRAD_SOURCE, rule=_before_tensor_cores)
+    return tensor_core_workspaces(dtypes) if dtypes else WorkspaceTable()
+
+
+def _before_tensor_cores(node: Node) -> int | None:
+    return transformed(node) if row(node.op).scratch == "cufft" else transformed_filters(node)
 
 
 def _by_rule(dtypes: frozenset[str], node: Node) -> int | None:

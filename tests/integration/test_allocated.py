@@ -157,4 +157,5 @@ def test_report_shows_both_ends_of_the_range(capsys: pytest.CaptureFixture[str])
     assert main(["analyze", "e_rfdn", "--input", "510x510"]) == 0
     text = capsys.readouterr().out
     assert "after others it lies between 788.09 and 793.68 MiB" in text
-    assert "is not known here" in text  # the workspace
+    assert "64 nodes is not known and comes on top" in text  # the workspace
+    assert "on a GPU before Hopper (no --profile says which)" in text

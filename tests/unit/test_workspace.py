@@ -170,13 +170,25 @@ def test_a_bias_in_the_product_makes_cublaslt_keep_its_own():
     assert parts + sum(allocator.libraries.values()) == analysis.simulation.peak_allocated
 
 
+def test_the_challenge_of_2022_ran_before_cublas_took_torchs_memory():
+    model = torch.nn.Linear(64, 64)
+    assert not srprof.analyze(model, (32, 64), profile="ntire2022").simulation.libraries
+    assert srprof.analyze(model, (32, 64), profile="gtx1080ti").simulation.libraries
+
+
+def test_fmen_s_has_its_published_peak_to_the_digit():
+    analysis = srprof.analyze("fmen_s", "510x510", profile="ntire2022")
+    assert round(analysis.simulation.peak_allocated / MIB, 2) == 204.60  # Table 4
+
+
 def test_a_profile_implies_its_tensor_cores_unless_the_workspace_says_otherwise():
     def scratch(**options):
         return srprof.analyze("fmen_s", "64x64", **options).simulation.libraries
 
     assert set(scratch(profile="h200")) == {"cudnn"}
-    assert not scratch() and not scratch(profile="gtx1080ti")
-    assert not scratch(profile="h200", workspace="none")
+    assert not scratch() and not scratch(profile="h200", workspace="none")
+    # a Pascal's are Winograd's filters: 4 x 8 values for each of 50 x 50
+    assert scratch(profile="gtx1080ti") == {"cudnn": 4 * 8 * 4 * 50 * 50}
     # Turing's tensor cores know no TF32
     assert not scratch(profile="rtx2080ti") and scratch(profile="rtx2080ti", dtype="float16")
 

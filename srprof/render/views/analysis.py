@@ -24,7 +24,7 @@ _TRACED_ON = {
 _LIBRARIES = {
     "cublas": "cuBLAS's workspace",
     "cublaslt": "cuBLASLt's workspace",
-    "cudnn": "cuDNN's copies",
+    "cudnn": "cuDNN's scratch",
     "cufft": "cuFFT's workspace",
     "unknown": "measured scratch",
 }

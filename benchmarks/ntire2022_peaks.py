@@ -1,0 +1,82 @@
+"""The memory that the NTIRE 2022 challenge published, beside what is predicted for its networks.
+
+    python benchmarks/ntire2022_peaks.py --repositories DIR
+
+DIR has `ntire2022`, the tree of ofsoundof/NTIRE2022_ESR, whose code is run to build the networks,
+without weights. Published is `max_memory_allocated` over DIV2K's validation images, the largest of
+510x510; predicted what the program requests there, and what the allocator's simulation gives if it
+is a fresh program's only image, for `--profile ntire2022`, and without the rule for Winograd's
+kernels. A published figure should lie between requested and allocated: what ran before moves it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from h200_peaks import build
+
+import srprof
+from srprof.words import MIB
+
+RESULTS = Path(srprof.__file__).parent / "data" / "ntire2022.json"
+#: The challenge's number of each team whose code is public.
+NUMBERS = {
+    "IMDN_baseline": -1, "TieGuoDun": 0, "NKU-ESR": 1, "Virtual_Reality": 2, "NJU_Jet": 3,
+    "ByteESR": 4, "NEESR": 5, "RFDN AIM2020 Winner": 6, "NTU607QCO-ESR": 8, "ZLZ": 9, "Super": 10,
+    "Drinktea": 11, "mju_mnu": 12, "whu_sigma": 13, "HiImageTeam": 14, "NJUST_RESTORARION": 15,
+    "GDUT_SR": 16, "NJU_MCG": 17, "XPixel": 18, "Aselsan Research": 19, "NJUST_ESR": 20,
+    "Bilibili AI": 22, "ncepu_explorers": 23, "Strong Tiger": 24, "TOVBU": 25, "xilinxSR": 26,
+    "Just Try": 27, "neptune": 28, "VAP": 29, "Giantpandacv": 30, "Alpan Team": 31, "Multicog": 33,
+    "Dragon": 34, "Set5baby": 35, "imglhl": 36, "NWPU_SweetDreamLab": 37, "SSL": 38, "rainbow": 39,
+    "MegSR": 40, "IMGWLH": 42, "cipher": 43, "VMCL_Taobao": 44,
+}  # fmt: skip
+#: Half of the last digit that is published.
+_DIGIT = 0.005 * MIB
+
+
+def predicted(root: Path, number: int) -> tuple[int, int, int]:
+    """Bytes requested; allocated with Winograd's filters; and without."""
+    trace = srprof.trace(build(root / "ntire2022", number), (1, 3, 510, 510))
+    with_, without = (
+        srprof.analyze(trace, profile="ntire2022", workspace=workspace)
+        for workspace in (None, "none")
+    )
+    peaks = with_.cold.peak_allocated, without.cold.peak_allocated
+    return without.cold.peak_requested, *peaks
+
+
+def main() -> None:
+    """Print a row for each network, and how many are between the two."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repositories", type=Path, required=True, help="the repositories' folder")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="of this network, as JSON")
+    arguments = parser.parse_args()
+    root = arguments.repositories.resolve()
+    if arguments.only is not None:
+        print(json.dumps(predicted(root, arguments.only)))
+        return
+    published = {row["team"]: row["memory_MiB"] for row in json.loads(RESULTS.read_text())["rows"]}
+    between = [0, 0]
+    print(f"{'team':20}{'published':>11}{'requested':>11}{'allocated':>11}{'no Winograd':>13}")
+    for team, number in NUMBERS.items():
+        command = [sys.executable, __file__, "--repositories", str(root), f"--only={number}"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode:
+            print(f"{team:20}{run.stderr.strip().splitlines()[-1]}")
+            continue
+        requested, *allocated = json.loads(run.stdout.strip().splitlines()[-1])
+        value = published[team] * MIB
+        within = [requested - _DIGIT <= value <= peak + _DIGIT for peak in allocated]
+        between = [count + hit for count, hit in zip(between, within, strict=True)]
+        figures = "".join(f"{n / MIB:>11.2f}" for n in (value, requested, allocated[0]))
+        mark = "" if within[0] else "  outside"
+        print(f"{team:20}{figures}{allocated[1] / MIB:>13.2f}{mark}", flush=True)
+    print(f"between: {between[0]} of {len(NUMBERS)}, without Winograd's filters {between[1]}")
+
+
+if __name__ == "__main__":
+    main()
