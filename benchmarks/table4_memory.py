@@ -4,7 +4,8 @@
 
 The published figures are `max_memory_allocated` after the challenge's 100 validation images, whose
 sizes are not public; 510x510 is the largest there can be. `cold` is that image in a fresh program;
-`after` the same after the 100 test images, in their order. MiB.
+`after` the same after the 100 test images, in their order; both on the card of `--profile
+ntire2022`. MiB.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 
 import srprof
+from srprof.analysis import on_gpu
+from srprof.cost.profiles import load_profile
 from srprof.memory.simulation import simulate
 
 SIZES = Path(srprof.__file__).parent / "data" / "div2k_test_lr_sizes.json"
@@ -34,14 +37,15 @@ MIB = 2**20
 
 def main() -> int:
     """Print one row for each network."""
+    scratch = on_gpu(load_profile("ntire2022"), None)["workspaces"].at_least
     sizes = [tuple(size) for size in json.loads(SIZES.read_text())["hw"]]
     header = ("network", "published", "requested", "cold", "after", "reserved", "seconds")
     print(("{:9}" + "{:>11}" * 6).format(*header))
     for name, published in PUBLISHED.items():
         traces = {size: srprof.trace(name, (1, 3, *size)) for size in {*sizes, LARGEST}}
-        cold = simulate([traces[LARGEST]])
+        cold = simulate([traces[LARGEST]], workspace=scratch)
         start = time.perf_counter()
-        after = simulate([traces[size] for size in [*sizes, LARGEST]])
+        after = simulate([traces[size] for size in [*sizes, LARGEST]], workspace=scratch)
         seconds = time.perf_counter() - start
         peaks = (cold.peak_requested, cold.peak_allocated, after.peak_allocated)
         figures = [published, *(peak / MIB for peak in (*peaks, after.peak_reserved)), seconds]
