@@ -11,6 +11,7 @@ from srprof._version import __version__
 from srprof.analysis import record
 from srprof.codec import made_of
 from srprof.inputs import TensorSpec
+from srprof.memory.host import host_work
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
 from srprof.records import Node, Trace
@@ -92,6 +93,7 @@ def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
         ),
         memory=_memory(analysis),
         latency=None if analysis.latency is None else latency_record(analysis.latency),
+        main_memory=host_work(analysis.trace),
         nodes=tuple(node_records(analysis)),
     )
 

@@ -14,6 +14,7 @@ from srprof.codec import Key, decode_record
 from srprof.errors import InputError
 from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
+from srprof.memory.host import HostWork
 from srprof.records import Reference
 from srprof.shown import Shown
 from srprof.words import mib_size, tensors_text
@@ -251,6 +252,7 @@ class NodeRecord:
         allocated: what the allocator has handed out at its end.
         bytes_moved: that it reads and writes at least.
         op_class, predicted_us, bound: of the predicted latency.
+        on: where it works, as `srprof.records.Where`.
     """
 
     index: int
@@ -271,6 +273,7 @@ class NodeRecord:
     op_class: str | None = None
     predicted_us: float | None = None
     bound: str | None = None
+    on: Annotated[str, Key(sparse=True)] = "device"
 
     @property
     def step(self) -> str:
@@ -308,6 +311,7 @@ class AnalysisRecord(Heading, Shown):
     memory: MemoryRecord
     latency: LatencyRecord | None = None
     published: tuple[Comparison, ...] = ()
+    main_memory: Annotated[tuple[HostWork, ...], Key(sparse=True)] = ()
     nodes: tuple[NodeRecord, ...]
 
     def headline(self) -> str:

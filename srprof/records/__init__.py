@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Role = Literal["parameter", "buffer", "constant", "input", "activation"]
 
+Where = Literal["device", "host", "to-device", "to-host"]
+
 #: Roles that stay resident for the whole run: the paper's M_net.
 RESIDENT_ROLES = frozenset({"parameter", "buffer", "constant"})
 
@@ -104,6 +106,8 @@ class Node:
         created: storages that it made and handed out. written: storages that it changed in place.
         arguments: positional and keyword arguments, each tensor replaced by a `TensorRef`.
         live: bytes referenced by the program when it ended, without the resident ones.
+        on: where it works: on the device of the model's tensors, in main memory beside it ("host"),
+            or it copies between the two.
     """
 
     index: int
@@ -119,6 +123,7 @@ class Node:
     written: tuple[int, ...]
     arguments: tuple[tuple[Any, ...], Mapping[str, Any]]
     live: int
+    on: Where = "device"
 
     @property
     def inplace(self) -> bool:

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
-from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef
+from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
@@ -222,6 +222,7 @@ class Recorder(TorchDispatchMode):
                 written=tuple(i for i in written if i < first_new),
                 arguments=arguments,
                 live=self.ledger.live + wrapped,
+                on=self._where(schema.op, inputs, [*(i.storage for i in outputs), *written]),
             )
         )
         self.ledger.clock = len(self.nodes)
@@ -247,6 +248,16 @@ class Recorder(TorchDispatchMode):
         birth = len(self.nodes)
         storages = [self.ledger.register(t, "activation", birth) for t in tensors_in(values)]
         return list(dict.fromkeys(storages))
+
+    def _where(self, op: str, inputs: Iterable[TensorInfo], results: Iterable[int]) -> Where:
+        """Where a call works, by the storages that it reads and those that it makes or changes."""
+        lifetimes = self.ledger.lifetimes
+        made = {lifetimes[storage].host for storage in results if storage >= 0}
+        from_ = list(inputs)[1:] if op == "copy_" else inputs
+        read = {lifetimes[info.storage].host for info in from_ if info.storage >= 0}
+        if (made or read) == {True}:
+            return "to-host" if False in read else "host"
+        return "to-device" if read == {True} and made else "device"
 
     def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors (made without `device=`) brought to meta.

@@ -17,6 +17,7 @@ from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
@@ -26,13 +27,15 @@ from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
-from srprof.words import mib_size, shape_text
+from srprof.words import mib_size, shape_text, size_text
 from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
 _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
+#: Lines of work in main memory that have a note each.
+_WORK_NOTES = 5
 #: What helps against some of torch's errors.
 _HINTS = {
     r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
@@ -304,13 +307,7 @@ def _trace_of(
             "tensors made on the CPU, which raises on a GPU: make them with device=x.device"
         )
     storages = recorder.ledger.freeze()
-    made = [s for s in storages if s.host and s.role == "activation" and s.name != "number"]
-    if host := sum(s.nbytes for s in made):
-        notes.append(
-            f"tensors of {host} bytes in total were made in main memory during the run; they are "
-            "not counted"
-        )
-    return made_of(
+    trace = made_of(
         Trace,
         workload,
         device=device,
@@ -322,8 +319,13 @@ def _trace_of(
         result=result,
         parameters=sum(p.numel() for p in model.parameters()),
         carried=recorder.ledger.carried,
-        notes=tuple(notes),
     )
+    work = host_work(trace)
+    notes += [work.text for work in work[:_WORK_NOTES]]
+    if rest := work[_WORK_NOTES:]:
+        size = size_text(sum(work.bytes for work in rest))
+        notes.append(f"on the CPU, in {len(rest)} more places: {size}")
+    return replace(trace, notes=tuple(notes))
 
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
