@@ -15,7 +15,7 @@ from srprof.errors import InputError
 from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
 from srprof.memory.host import HostWork
-from srprof.records import Reference
+from srprof.records import Reference, Unseen
 from srprof.shown import Shown
 from srprof.words import mib_size, tensors_text
 
@@ -42,13 +42,16 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ComplexityRecord:
-    """The challenge's counts, the true MACs, and ops that have no rule with their calls."""
+    """The challenge's counts, the true MACs, and ops that have no rule with their calls.
 
-    params: int
-    flops_ntire: int
-    macs: int
-    activations: int
-    convs: int
+    None is what cannot be said (`AnalysisRecord.unseen`).
+    """
+
+    params: int | None
+    flops_ntire: int | None
+    macs: int | None
+    activations: int | None
+    convs: int | None
     uncounted: Mapping[str, int]
 
 
@@ -311,6 +314,7 @@ class AnalysisRecord(Heading, Shown):
     memory: MemoryRecord
     latency: LatencyRecord | None = None
     published: tuple[Comparison, ...] = ()
+    unseen: Annotated[tuple[Unseen, ...], Key(sparse=True)] = ()
     main_memory: Annotated[tuple[HostWork, ...], Key(sparse=True)] = ()
     nodes: tuple[NodeRecord, ...]
 

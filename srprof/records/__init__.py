@@ -204,6 +204,18 @@ UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something of a network that its run does not show.
+
+    Attributes:
+        text: what, in one line. figures: that cannot be said, by their names in `srprof.figures`.
+    """
+
+    text: str
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingStep:
     """What a recorded training step has beside a forward pass.
 
@@ -236,6 +248,7 @@ class Trace:
         builds_on_device: the model's constructor puts tensors on the GPU by itself.
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
         step: of a training step, where its phases begin; None for a forward pass.
+        unseen: parts of the run that are not in the record.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -256,12 +269,18 @@ class Trace:
     builds_on_device: bool = False
     carried: Mapping[int, int] = field(default_factory=dict)
     step: TrainingStep | None = None
+    unseen: tuple[Unseen, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[External, ...]:
         """The tensors of the call."""
         return tuple(e for e in self.externals if e.role == "input")
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Names of the figures that cannot be said."""
+        return frozenset(name for part in self.unseen for name in part.figures)
 
     @property
     def inputs_text(self) -> str:

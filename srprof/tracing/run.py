@@ -27,8 +27,10 @@ from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
+from srprof.tracing.threads import carried
+from srprof.tracing.unseen import compiled_note, unseen_calls, unseen_parts, warm_up
 from srprof.words import mib_size, shape_text, size_text
-from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
+from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
@@ -135,7 +137,9 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
 
         fake = FakeTensorMode(allow_non_fake_inputs=True)
     watch = watching() if trace_on in ("auto", "meta") else nullcontext()
-    with isolated(notes), workload.environment(), fake, watch as gpu:
+    # autograd, which is on in a new thread, ends the process where it meets fake CUDA tensors
+    threads = carried(lambda: fake, torch.no_grad) if trace_on == "cuda-fake" else nullcontext()
+    with isolated(notes), workload.environment(), fake, threads, watch as gpu:
         yield gpu
 
 
@@ -265,6 +269,7 @@ def _record_call(
     recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
     recorder.add_inputs(instance.args, instance.kwargs)
     try:
+        warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
     except SrprofError:
@@ -306,6 +311,10 @@ def _trace_of(
             f"{', '.join(sorted(recorder.mixed_ops))} mixed tensors of the model's device with "
             "tensors made on the CPU, which raises on a GPU: make them with device=x.device"
         )
+    unseen = [*unseen_parts(model), *unseen_calls(recorder.unseen)]
+    if compiled := workload.compiled | compiled_parts(model) | recorder.compiled:
+        unseen.append(compiled_note(compiled))
+    notes += [part.text for part in unseen]
     storages = recorder.ledger.freeze()
     trace = made_of(
         Trace,
@@ -319,6 +328,7 @@ def _trace_of(
         result=result,
         parameters=sum(p.numel() for p in model.parameters()),
         carried=recorder.ledger.carried,
+        unseen=tuple(unseen),
     )
     work = host_work(trace)
     notes += [work.text for work in work[:_WORK_NOTES]]
