@@ -23,6 +23,7 @@ from torch.nn.parameter import is_lazy
 from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
+from srprof.copying import copied, untouched
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
@@ -170,6 +171,7 @@ def resolve(call: Call) -> Workload:
         name=type(model).__name__,
         spec=type(model).__qualname__,
         build=partial(copy_model, model),
+        environment=partial(untouched, model),
         **_arguments(inputs, dtype, 3),
         dtype=dtype,
         channels_last=call.channels_last,
@@ -282,7 +284,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
                 elif type(value) in (dict, OrderedDict) and not value:
                     memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
     try:
-        twin = copy.deepcopy(model, memo)
+        twin = copied(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
