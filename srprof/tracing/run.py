@@ -33,7 +33,7 @@ from srprof.words import mib_size, shape_text, size_text
 from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
-_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
+_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!|no fake impl", re.IGNORECASE)
 _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
@@ -350,7 +350,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             f"torch can count ({message}); give a smaller --input"
         )
     of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA in message.lower()
-    if device == "cuda-fake" and of_torch:
+    if device == "cuda-fake" and (of_torch or at_fault):
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
             f"{message}); use --trace-on meta or cpu"
