@@ -27,6 +27,13 @@ def least_size(nbytes: float) -> str:
     return f"{-(-nbytes * 100 // MIB) / 100:.2f} MiB"
 
 
+def size_text(nbytes: int) -> str:
+    """`256 MiB` and `49.61 MiB`; bytes where MiB would show nothing."""
+    if nbytes < MIB / 200:
+        return f"{nbytes:,} B"
+    return f"{mib(nbytes).removesuffix('.00')} MiB"
+
+
 def signed_size(nbytes: int) -> str:
     """`+49.61 MiB`; bytes where MiB would show nothing."""
     if nbytes and abs(nbytes) < MIB / 200:

@@ -7,6 +7,7 @@ is never moved, switched, hooked or otherwise touched.
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from torch.nn.parameter import is_lazy
 from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
+from srprof.copying import copied, untouched
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
@@ -54,6 +56,7 @@ class Workload:
         environment: gives the context in which the model's code finds its modules; active while
             it is built and run.
         forget: has that code imported anew for the next instance.
+        compiled: parts of the caller's model that `torch.compile` was asked to compile.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Workload:
     training: bool = False
     environment: Callable[[], AbstractContextManager[None]] = nullcontext
     forget: Callable[[], None] = lambda: None
+    compiled: frozenset[str] = frozenset()
 
     def instance(self, device: str) -> Instance:
         """A fresh model in its mode with its arguments, both on the device.
@@ -167,9 +171,23 @@ def resolve(call: Call) -> Workload:
         name=type(model).__name__,
         spec=type(model).__qualname__,
         build=partial(copy_model, model),
+        environment=partial(untouched, model),
         **_arguments(inputs, dtype, 3),
         dtype=dtype,
         channels_last=call.channels_last,
+        compiled=compiled_parts(call.spec),
+    )
+
+
+def compiled_parts(model: Any) -> frozenset[str]:
+    """Paths of the parts of a model that `torch.compile` was asked to compile."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is None or not isinstance(model, nn.Module):
+        return frozenset()
+    return frozenset(
+        path.replace("_orig_mod", "").strip(".")
+        for path, module in model.named_modules()
+        if isinstance(module, frames.OptimizedModule) or module._compiled_call_impl is not None
     )
 
 
@@ -266,7 +284,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
                 elif type(value) in (dict, OrderedDict) and not value:
                     memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
     try:
-        twin = copy.deepcopy(model, memo)
+        twin = copied(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
@@ -279,8 +297,10 @@ def moved(model: nn.Module, device: str) -> nn.Module:
     """The model on the device.
 
     Raises:
-        NotOnMetaError: it cannot be moved there (TorchScript cannot).
+        NotOnMetaError: it cannot be moved there; TorchScript keeps tensors that are no weights.
     """
+    if device == "meta" and any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+        raise NotOnMetaError(f"{type(model).__name__} has TorchScript, which cannot be moved there")
     if all(tensor.device.type == device for tensor in _weights(model)):
         return model
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from srprof import figures
@@ -11,6 +12,7 @@ from srprof._version import __version__
 from srprof.analysis import record
 from srprof.codec import made_of
 from srprof.inputs import TensorSpec
+from srprof.memory.host import host_work
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
 from srprof.records import Node, Trace
@@ -81,17 +83,17 @@ def bytes_moved(node: Node) -> int:
 
 def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
     """All that an analysis says, without the published figures."""
-    tensors, counts = input_records(analysis.trace), analysis.complexity
+    tensors = input_records(analysis.trace)
     return headed(
         record.AnalysisRecord,
         analysis.trace,
         input=record.TensorRecord(tensors[0].shape, tensors[0].dtype) if tensors else None,
         inputs=tensors,
-        complexity=made_of(
-            record.ComplexityRecord, counts, params=counts.parameters, convs=counts.convolutions
-        ),
+        complexity=_complexity(analysis),
+        unseen=analysis.trace.unseen,
         memory=_memory(analysis),
         latency=None if analysis.latency is None else latency_record(analysis.latency),
+        main_memory=host_work(analysis.trace),
         nodes=tuple(node_records(analysis)),
     )
 
@@ -131,6 +133,15 @@ def _memory(analysis: Analysis) -> record.MemoryRecord:
         live_at_peak=analysis.live_at_peak,
         releases=tuple(_let_go(record.ReleaseRecord, r) for r in analysis.releases),
     )
+
+
+def _complexity(analysis: Analysis) -> record.ComplexityRecord:
+    counts, unknown = analysis.complexity, analysis.trace.unknown
+    known = made_of(
+        record.ComplexityRecord, counts, params=counts.parameters, convs=counts.convolutions
+    )
+    nothing: dict[str, Any] = {f.key: None for f in figures.counts() if f.name in unknown}
+    return replace(known, **nothing)
 
 
 def _feature_maps(analysis: Analysis) -> record.FeatureMapsRecord | None:

@@ -14,7 +14,8 @@ from srprof.codec import Key, decode_record
 from srprof.errors import InputError
 from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
-from srprof.records import Reference
+from srprof.memory.host import HostWork
+from srprof.records import Reference, Unseen
 from srprof.shown import Shown
 from srprof.words import mib_size, tensors_text
 
@@ -41,13 +42,16 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ComplexityRecord:
-    """The challenge's counts, the true MACs, and ops that have no rule with their calls."""
+    """The challenge's counts, the true MACs, and ops that have no rule with their calls.
 
-    params: int
-    flops_ntire: int
-    macs: int
-    activations: int
-    convs: int
+    None is what cannot be said (`AnalysisRecord.unseen`).
+    """
+
+    params: int | None
+    flops_ntire: int | None
+    macs: int | None
+    activations: int | None
+    convs: int | None
     uncounted: Mapping[str, int]
 
 
@@ -248,6 +252,7 @@ class NodeRecord:
         allocated: what the allocator has handed out at its end.
         bytes_moved: that it reads and writes at least.
         op_class, predicted_us, bound: of the predicted latency.
+        on: where it works, as `srprof.records.Where`.
     """
 
     index: int
@@ -268,6 +273,7 @@ class NodeRecord:
     op_class: str | None = None
     predicted_us: float | None = None
     bound: str | None = None
+    on: Annotated[str, Key(sparse=True)] = "device"
 
     @property
     def step(self) -> str:
@@ -305,6 +311,8 @@ class AnalysisRecord(Heading, Shown):
     memory: MemoryRecord
     latency: LatencyRecord | None = None
     published: tuple[Comparison, ...] = ()
+    unseen: Annotated[tuple[Unseen, ...], Key(sparse=True)] = ()
+    main_memory: Annotated[tuple[HostWork, ...], Key(sparse=True)] = ()
     nodes: tuple[NodeRecord, ...]
 
     def headline(self) -> str:

@@ -170,7 +170,8 @@ class Diff:
             the eager peak's.
         nodes: that changed, came or went, the largest difference first, then those of one side.
         same_nodes: how many are as they were.
-        counts: of complexity, by `srprof.figures`.
+        counts: of complexity, by `srprof.figures`, that both sides know.
+        notes: what one of the sides does not show.
     """
 
     before: Side
@@ -181,6 +182,7 @@ class Diff:
     nodes: tuple[NodeChange, ...]
     same_nodes: int
     counts: tuple[Change, ...]
+    notes: tuple[str, ...] = ()
 
     def peak(self, name: str) -> PeakChange:
         """A peak by its name."""
@@ -196,7 +198,8 @@ class Sketch:
         peaks: bytes by name. peak_places: the nodes that have them, where they are known.
         live: storages at the eager peak, in the order in which they were made.
         steps: the nodes in order, each with the bytes referenced at its end.
-        counts: of complexity by name.
+        counts: of complexity by name, those that are known.
+        unseen: what the analysis does not show, one line each.
     """
 
     side: Side
@@ -206,6 +209,7 @@ class Sketch:
     live: tuple[Live, ...]
     steps: tuple[tuple[Place, int], ...]
     counts: Mapping[str, int]
+    unseen: tuple[str, ...] = ()
 
 
 def sketch(record: AnalysisRecord) -> Sketch:
@@ -221,7 +225,8 @@ def sketch(record: AnalysisRecord) -> Sketch:
         peak_places={name: _place(node) for name, node in nodes.items() if node is not None},
         live=tuple(_live(item, record) for item in live),
         steps=tuple((_place(node), memory.net + node.referenced) for node in record.nodes),
-        counts={f.name: int(f.of(record) or 0) for f in figures.counts()},
+        counts={f.name: int(v) for f in figures.counts() if (v := f.of(record)) is not None},
+        unseen=tuple(part.text for part in record.unseen),
     )
 
 
@@ -257,6 +262,7 @@ def difference(before: Sketch, after: Sketch) -> Diff:
         nodes=nodes,
         same_nodes=same,
         counts=_changes(before.counts, after.counts),
+        notes=tuple(f"{s.side.spec}: {text}" for s in (before, after) for text in s.unseen),
     )
 
 

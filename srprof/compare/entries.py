@@ -104,14 +104,20 @@ def predicted(model: Model, profile: Profile, memory: str) -> Entry:
     timed = f"roofline at {_shape(model, 'runtime')}{error}"
     sized = f"{memory}: {meaning}, at {_shape(model, 'memory')}"
     counts = ("params", "flops", "activations", "convs")
-    cells = {name: Cell(run.value(name) or 0, counted) for name in counts}
-    cells["runtime_ms"] = Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name))
-    cells["memory"] = Cell(peaks[memory], Origin("predicted", sized))
+    values = ((name, run.value(name)) for name in counts)
+    cells = {name: Cell(value, counted) for name, value in values if value is not None}
+    if "latency_ms" not in model.run_for("runtime").trace.unknown:
+        cells["runtime_ms"] = Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name))
+    if peak.name in model.run_for("memory").trace.unknown:
+        peaks = {}  # those that are known are not all of it
+    else:
+        cells["memory"] = Cell(peaks[memory], Origin("predicted", sized))
     psnr = _published_psnr(model)
     if psnr is not None:
         cells["psnr_dB"] = psnr
     ordered = {name: cells[name] for name in METRICS if name in cells}
-    return Entry(model.name, ordered, peaks=peaks)
+    notes = dict.fromkeys(part.text for run in model.runs.values() for part in run.trace.unseen)
+    return Entry(model.name, ordered, peaks=peaks, notes=tuple(notes))
 
 
 def _shape(model: Model, what: str) -> str:

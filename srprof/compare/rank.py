@@ -57,6 +57,7 @@ def rank(
     specs = specs or (() if given else DEFAULT)
     own = _entries(specs, records, _sizes(input), profile, memory)
     notes = _beside_published(input, profile, memory) if field else []
+    notes += [f"{entry.name}: {note}" for entry in own for note in entry.notes]
     return scorings.standing([*own, *given, *field], how, notes)
 
 

@@ -106,6 +106,7 @@ class Entry:
         ranked: it takes part in the ranking; the challenge leaves out rows of too low a PSNR.
         reference: the published table that it belongs to, "" for the user's own.
         peaks: bytes by way of counting memory, where known.
+        notes: what a reader must know of it, one line each.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Entry:
     ranked: bool = True
     reference: str = ""
     peaks: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ tested without a model; torch is loaded by `observe` only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -118,6 +118,7 @@ class Result:
         explanation: why the figures changed, or what makes up a peak that is over its limit.
         file, line: the place in the source to point at; "" and 0 if none is known.
         partial: what was left out is a warning only.
+        notes: what of the run is not seen.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Result:
     file: str = ""
     line: int = 0
     partial: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -273,7 +275,8 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> AnalysisRecord:
 
 def metrics_of(record: AnalysisRecord) -> dict[str, int]:
     """The figures that are known, in the smallest unit of each: bytes, counts, nanoseconds."""
-    known = ((figure, figure.of(record)) for figure in figures.FIGURES)
+    unknown = {name for part in record.unseen for name in part.figures}
+    known = ((f, f.of(record)) for f in figures.FIGURES if f.name not in unknown)
     factors = {"time": 1e6}
     return {f.name: round(v * factors.get(f.kind, 1)) for f, v in known if v is not None}
 
@@ -308,9 +311,22 @@ def judge(
         for name, value in metrics.items()
         if name in check.metrics or name in check.limits
     )
-    result = Result(check.name, rows, problems, left_out)
+    problems += tuple(_unsaid(check, record, {**recorded, **check.limits}.keys() - metrics))
+    notes = tuple(part.text for part in record.unseen)
+    result = Result(check.name, rows, problems, left_out, notes=notes)
     before = None if entry is None or baseline is None else (entry, baseline.environment)
     return _explained(result, record, before)
+
+
+def _unsaid(check: Check, record: AnalysisRecord, missing: Set[str]) -> Iterator[str]:
+    """A sentence for each figure that is limited or recorded and cannot be said of this run."""
+    for part in record.unseen:
+        names = [
+            n for n in part.figures if n in missing and (n in check.metrics or n in check.limits)
+        ]
+        if names:
+            titles = ", ".join(figures.find(name).title for name in names)
+            yield f"{titles} cannot be checked: {part.text}"
 
 
 def differences(

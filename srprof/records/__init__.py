@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Role = Literal["parameter", "buffer", "constant", "input", "activation"]
 
+Where = Literal["device", "host", "to-device", "to-host"]
+
 #: Roles that stay resident for the whole run: the paper's M_net.
 RESIDENT_ROLES = frozenset({"parameter", "buffer", "constant"})
 
@@ -104,6 +106,8 @@ class Node:
         created: storages that it made and handed out. written: storages that it changed in place.
         arguments: positional and keyword arguments, each tensor replaced by a `TensorRef`.
         live: bytes referenced by the program when it ended, without the resident ones.
+        on: where it works: on the device of the model's tensors, in main memory beside it ("host"),
+            or it copies between the two.
     """
 
     index: int
@@ -119,6 +123,7 @@ class Node:
     written: tuple[int, ...]
     arguments: tuple[tuple[Any, ...], Mapping[str, Any]]
     live: int
+    on: Where = "device"
 
     @property
     def inplace(self) -> bool:
@@ -199,6 +204,18 @@ UNKNOWN = Reference("(unknown)", "", "", 0, "unknown")
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something of a network that its run does not show.
+
+    Attributes:
+        text: what, in one line. figures: that cannot be said, by their names in `srprof.figures`.
+    """
+
+    text: str
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingStep:
     """What a recorded training step has beside a forward pass.
 
@@ -231,6 +248,7 @@ class Trace:
         builds_on_device: the model's constructor puts tensors on the GPU by itself.
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
         step: of a training step, where its phases begin; None for a forward pass.
+        unseen: parts of the run that are not in the record.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -251,12 +269,18 @@ class Trace:
     builds_on_device: bool = False
     carried: Mapping[int, int] = field(default_factory=dict)
     step: TrainingStep | None = None
+    unseen: tuple[Unseen, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[External, ...]:
         """The tensors of the call."""
         return tuple(e for e in self.externals if e.role == "input")
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Names of the figures that cannot be said."""
+        return frozenset(name for part in self.unseen for name in part.figures)
 
     @property
     def inputs_text(self) -> str:

@@ -59,7 +59,7 @@ def predicted_points(models: Sequence[ShownModel], device: int) -> list[Point]:
     points = []
     for model in models:
         runtime, memory = model.devices[device].predicted_ms, model.peak["allocated"] / MIB
-        points.append(Point(model.name, runtime, memory, model.complexity.params))
+        points.append(Point(model.name, runtime, memory, model.complexity.params or 0))
     return placed(points)
 
 
@@ -73,7 +73,7 @@ def published_points(
         memory = figures.get("memory_MiB", figures.get("memory_256_M"))
         runtime = figures.get("runtime_ms", figures.get("time_ms"))
         if memory is not None and runtime is not None:
-            own.append(Point(model.name, runtime, memory, model.complexity.params))
+            own.append(Point(model.name, runtime, memory, model.complexity.params or 0))
     if not own:
         return [], 0
     there, others = {(point.x, point.y) for point in own}, []

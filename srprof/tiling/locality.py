@@ -15,6 +15,7 @@ from math import inf, isfinite
 import torch
 from torch import Tensor, nn
 
+from srprof.blame import blame
 from srprof.cost.complexity import complexity
 from srprof.errors import SrprofError
 from srprof.tiling.reach import STRIP, kernels_reach, reach
@@ -83,14 +84,24 @@ def locality(
         if not subject.rule.aligned:
             only = "" if subject.rule.step is None else " only"
             return Locality(False, reason=f"it takes {subject.rule}{only}")
-        if resized := _resized_to_the_image(subject):
-            return Locality(False, reason=resized)
-        expected = kernels_reach(subject)
-        distance = reach(subject, expected)
-        if isinstance(distance, str):
-            return Locality(False, reason=distance)
-        # a comparison may have hidden the NaN from the distance, but not what the kernels reach
-        return _proved(subject, tuple(sorted({distance, max(distance, expected)})), multiple)
+        try:
+            return _found(subject, multiple)
+        except SrprofError:
+            raise
+        except Exception as error:  # squares it took
+            refused = f"it refuses images of other proportions: {blame(error).describe(error)}"
+            return Locality(False, reason=refused)
+
+
+def _found(subject: Subject, multiple: int | None) -> Locality:
+    if resized := _resized_to_the_image(subject):
+        return Locality(False, reason=resized)
+    expected = kernels_reach(subject)
+    distance = reach(subject, expected)
+    if isinstance(distance, str):
+        return Locality(False, reason=distance)
+    # a comparison may have hidden the NaN from the distance, but not what the kernels reach
+    return _proved(subject, tuple(sorted({distance, max(distance, expected)})), multiple)
 
 
 def _give_data(copy: nn.Module, module: nn.Module) -> None:

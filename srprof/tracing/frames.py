@@ -7,6 +7,7 @@ number of its own, which `sys.setprofile` sees begin.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,12 +39,14 @@ class _Calls:
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Watch the calls of this thread; another profiler rests meanwhile."""
-        before = sys.getprofile()
+        before, in_threads = sys.getprofile(), threading.getprofile()
         sys.setprofile(self)
+        threading.setprofile(self)
         try:
             yield
         finally:
             sys.setprofile(before)
+            threading.setprofile(in_threads)
 
 
 def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], ...] | None:

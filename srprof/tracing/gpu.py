@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -23,6 +24,7 @@ from srprof.paths import place
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import user_line
+from srprof.tracing.threads import carried
 
 _autocast = torch.amp.autocast_mode.autocast
 _CUDA = re.compile(r"cuda(:\d+)?")
@@ -228,7 +230,8 @@ def times_put() -> int:
 def standing_in(device: str) -> Iterator[None]:
     """Give the code the meta device for a GPU, where it asked for one and runs on meta."""
     if device == "meta" and _current is not None and _current.answering:
-        with _current.emulation.active(), _OnMeta(_current):
+        on_meta = partial(_OnMeta, _current)
+        with _current.emulation.active(), on_meta(), carried(on_meta):
             yield
     else:
         yield

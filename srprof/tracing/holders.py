@@ -25,6 +25,7 @@ from srprof.memory.model import alive_at
 from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording, stack
+from srprof.tracing.unseen import warm_up
 from srprof.workload import Workload
 
 #: How deep containers and objects are searched from a variable.
@@ -201,15 +202,26 @@ def run_again(
     with standing_in(trace.device):
         model, *_ = instance = workload.instance(trace.device)
         kind = DEVICE_TYPES[trace.device]
-        recorder = Recorder(model, kind, on_node=lambda recorder: watch(recorder, model))
+        stopped: list[Recorder] = []
+
+        def on_node(recorder: Recorder) -> None:
+            try:
+                watch(recorder, model)
+            except _Stop:
+                stopped.append(recorder)
+                raise
+
+        recorder = Recorder(model, kind, on_node)
         recorder.add_inputs(instance.args, instance.kwargs)
         try:
+            warm_up(instance)
             with recording(recorder), within or nullcontext():
                 call_model(*instance)
         except _Stop:
             pass
-        except Exception:
-            return None
+        except Exception:  # TorchScript passes a stop on as an error of its own
+            if not stopped:
+                return None
         finally:
             recorder.ledger.forget()
     return [node.op for node in recorder.nodes]

@@ -21,6 +21,8 @@ from torch._C import _len_torch_function_stack
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 from torch.utils import _device
 
+from srprof.copying import hooks_copied
+
 
 class _Setting(NamedTuple):
     """A global that a model may change; it changes with those that `follows` names."""
@@ -203,7 +205,7 @@ def isolated(notes: list[str]) -> Iterator[None]:
     known = len(sys.modules)
     gc.disable()
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), hooks_copied():
             yield
     finally:
         if collecting:

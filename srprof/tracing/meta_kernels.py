@@ -133,7 +133,7 @@ def _batch_norm(image: Tensor, *options: Any) -> Any:
     """
     *weights_and_statistics, training, _momentum, _epsilon = options
     _require(not training and all(map(_plain, (image, *weights_and_statistics))))
-    _require(image.dtype in (torch.float32, torch.float64) and image.dim() == 4)
+    _require(image.dtype in (torch.float32, torch.float64) and image.dim() >= 3)
     _require(image.shape[0] <= _MOST_IMAGES and image.numel() < _MOST_ELEMENTS)
     return _like_first(image), image.new_empty(0), image.new_empty(0)
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
-from types import FrameType
+from threading import RLock, get_ident
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -26,15 +27,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
-from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef
+from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
+from srprof.tracing.threads import following, starter_of
+from srprof.tracing.unseen import eager
 
 #: A check that an exported program carries; it holds for the device it was exported on only.
 _EXPORT_CHECK = "aten::_assert_tensor_metadata"
 #: Not a computation: how a fake tensor is asked for its device.
 _QUERY = "prim::device"
+
+#: The function around one that `torch.compile` compiles.
+_COMPILED = "compile_wrapper"
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -110,9 +116,13 @@ class Recorder(TorchDispatchMode):
         self.calls: list[ModuleCall] = []
         self.ledger = Ledger(device, before)
         self.mixed_ops: set[str] = set()
-        self.module_stack: list[str] = [""]
+        self._lock = RLock()  # threads take turns, call by call
+        self._module_stacks = {get_ident(): [""]}
         self.raised_in = ""
         self.failed_call: tuple[str, tuple[tuple[int, ...], ...]] | None = None
+        self.unseen: set[str] = set()
+        self.compiled: frozenset[str] = frozenset()
+        self._codes: set[CodeType] = set()
         self._on_node = on_node
         self._around = around
         self._paths = {id(module): path for path, module in model.named_modules()}
@@ -122,6 +132,34 @@ class Recorder(TorchDispatchMode):
         for name, buffer in model.named_buffers():
             self.add_external(buffer, name, "buffer")
         self.ledger.take_over()
+
+    @property
+    def module_stack(self) -> list[str]:
+        """Paths of the modules whose `forward` is running in this thread, the innermost last."""
+        ident = get_ident()
+        stack = self._module_stacks.get(ident)
+        if stack is None:
+            starter = starter_of(ident)
+            if starter is None:
+                self.unseen.add("threads")
+            stack = self._module_stacks[ident] = [self._module_stacks.get(starter or 0, [""])[-1]]
+        return stack
+
+    def enter_thread(self, ident: int) -> None:
+        """A thread of the network begins, or takes up another task."""
+        if ident in self._module_stacks:
+            del self._module_stacks[ident]
+
+    def progress(self) -> tuple[int, bool]:
+        """How many calls have ended, and whether another thread is in the middle of one."""
+        free = self._lock.acquire(blocking=False)
+        if free:
+            self._lock.release()
+        return len(self.nodes), not free
+
+    def starts_process(self) -> None:
+        """The network starts a process, whose calls nobody sees."""
+        self.unseen.add("processes")
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -166,12 +204,16 @@ class Recorder(TorchDispatchMode):
 
     def place(self) -> tuple[str, str, int, str]:
         """Module, file, line and function that a call is made for, while it is made."""
+        self._look_for_compilers()
         return self.module_stack[-1], *user_line()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        with self._lock:
+            return self._record(func, args, kwargs or {})
+
+    def _record(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if torch.is_inference_mode_enabled() and torch._C._dispatch_has_kernel_for_dispatch_key(
             func.name(), _COMPOSITE
         ):
@@ -222,6 +264,7 @@ class Recorder(TorchDispatchMode):
                 written=tuple(i for i in written if i < first_new),
                 arguments=arguments,
                 live=self.ledger.live + wrapped,
+                on=self._where(schema.op, inputs, [*(i.storage for i in outputs), *written]),
             )
         )
         self.ledger.clock = len(self.nodes)
@@ -247,6 +290,30 @@ class Recorder(TorchDispatchMode):
         birth = len(self.nodes)
         storages = [self.ledger.register(t, "activation", birth) for t in tensors_in(values)]
         return list(dict.fromkeys(storages))
+
+    def _look_for_compilers(self) -> None:
+        """See whether `torch.compile` was to compile the function that makes a call."""
+        frames = (frame for frame in stack() if is_user_file(frame.f_code.co_filename))
+        code = next((frame.f_code for frame in frames), None)
+        if code is None or code in self._codes:
+            return
+        self._codes.add(code)
+        inner: CodeType | None = None  # a module that is compiled is found by itself
+        for frame in stack():
+            code = frame.f_code
+            if inner and code.co_name == _COMPILED and "_dynamo" in code.co_filename:
+                self.compiled |= {function_name(inner)}
+            inner = code if is_user_file(code.co_filename) else inner
+
+    def _where(self, op: str, inputs: Iterable[TensorInfo], results: Iterable[int]) -> Where:
+        """Where a call works, by the storages that it reads and those that it makes or changes."""
+        lifetimes = self.ledger.lifetimes
+        made = {lifetimes[storage].host for storage in results if storage >= 0}
+        from_ = list(inputs)[1:] if op == "copy_" else inputs
+        read = {lifetimes[info.storage].host for info in from_ if info.storage >= 0}
+        if (made or read) == {True}:
+            return "to-host" if False in read else "host"
+        return "to-device" if read == {True} and made else "device"
 
     def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors (made without `device=`) brought to meta.
@@ -340,9 +407,13 @@ def user_line() -> tuple[str, int, str]:
 def stack() -> Iterator[FrameType]:
     """Frames from the innermost to the model's outermost."""
     frame: FrameType | None = sys._getframe(1)
+    ident: int | None = get_ident()
     while frame is not None and frame.f_code is not BOUNDARY:
         yield frame
         frame = frame.f_back
+        if frame is None and ident is not None:  # of a thread: the one that waits for it
+            ident = starter_of(ident)
+            frame = sys._current_frames().get(ident) if ident is not None else None
 
 
 @contextmanager
@@ -355,6 +426,8 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
         register_module_forward_pre_hook(recorder.enter_module),
         register_module_forward_hook(recorder.leave_module, always_call=True),
         torch.set_grad_enabled(grad),
+        following(recorder),
+        eager(),
         recorder,
     ):
         yield recorder

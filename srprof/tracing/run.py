@@ -17,6 +17,7 @@ from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.records import Program, Trace
 from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
@@ -26,13 +27,17 @@ from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
-from srprof.words import mib_size, shape_text
-from srprof.workload import Instance, NotOnMetaError, Workload, moved, resolve
+from srprof.tracing.threads import carried
+from srprof.tracing.unseen import compiled_note, unseen_calls, unseen_parts, warm_up
+from srprof.words import mib_size, shape_text, size_text
+from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
-_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!", re.IGNORECASE)
+_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!|no fake impl", re.IGNORECASE)
 _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
+#: Lines of work in main memory that have a note each.
+_WORK_NOTES = 5
 #: What helps against some of torch's errors.
 _HINTS = {
     r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
@@ -132,7 +137,9 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
 
         fake = FakeTensorMode(allow_non_fake_inputs=True)
     watch = watching() if trace_on in ("auto", "meta") else nullcontext()
-    with isolated(notes), workload.environment(), fake, watch as gpu:
+    # autograd, which is on in a new thread, ends the process where it meets fake CUDA tensors
+    threads = carried(lambda: fake, torch.no_grad) if trace_on == "cuda-fake" else nullcontext()
+    with isolated(notes), workload.environment(), fake, threads, watch as gpu:
         yield gpu
 
 
@@ -262,6 +269,7 @@ def _record_call(
     recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
     recorder.add_inputs(instance.args, instance.kwargs)
     try:
+        warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
     except SrprofError:
@@ -303,14 +311,12 @@ def _trace_of(
             f"{', '.join(sorted(recorder.mixed_ops))} mixed tensors of the model's device with "
             "tensors made on the CPU, which raises on a GPU: make them with device=x.device"
         )
+    unseen = [*unseen_parts(model), *unseen_calls(recorder.unseen)]
+    if compiled := workload.compiled | compiled_parts(model) | recorder.compiled:
+        unseen.append(compiled_note(compiled))
+    notes += [part.text for part in unseen]
     storages = recorder.ledger.freeze()
-    made = [s for s in storages if s.host and s.role == "activation" and s.name != "number"]
-    if host := sum(s.nbytes for s in made):
-        notes.append(
-            f"tensors of {host} bytes in total were made in main memory during the run; they are "
-            "not counted"
-        )
-    return made_of(
+    trace = made_of(
         Trace,
         workload,
         device=device,
@@ -322,8 +328,14 @@ def _trace_of(
         result=result,
         parameters=sum(p.numel() for p in model.parameters()),
         carried=recorder.ledger.carried,
-        notes=tuple(notes),
+        unseen=tuple(unseen),
     )
+    work = host_work(trace)
+    notes += [work.text for work in work[:_WORK_NOTES]]
+    if rest := work[_WORK_NOTES:]:
+        size = size_text(sum(work.bytes for work in rest))
+        notes.append(f"on the CPU, in {len(rest)} more places: {size}")
+    return replace(trace, notes=tuple(notes))
 
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
@@ -338,7 +350,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             f"torch can count ({message}); give a smaller --input"
         )
     of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA in message.lower()
-    if device == "cuda-fake" and of_torch:
+    if device == "cuda-fake" and (of_torch or at_fault):
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
             f"{message}); use --trace-on meta or cpu"

@@ -5,7 +5,7 @@ Both run the same function, so that what is predicted is what is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from itertools import accumulate, groupby, takewhile
 from operator import add, mul
@@ -46,7 +46,7 @@ def training_step(
     """Forward, L1 loss, backward and update; gives the loss. No output outlives the loss.
 
     Args:
-        targets: one for each tensor that the model returns; losses add up.
+        targets: one for each of the model's `trainable` outputs; losses add up.
         begins: told "backward" and "update" when these begin.
     """
     optimizer.zero_grad(set_to_none=True)
@@ -58,8 +58,13 @@ def training_step(
     return loss.detach()
 
 
+def trainable(result: Any) -> Iterator[Tensor]:
+    """What a loss takes of a result: not masks, indices and what is detached, for example."""
+    return (output for output in tensors_in(result) if output.requires_grad)
+
+
 def _loss(result: Any, targets: tuple[Tensor, ...]) -> Tensor:
-    pairs = zip(tensors_in(result), targets, strict=True)
+    pairs = zip(trainable(result), targets, strict=True)
     return reduce(add, [F.l1_loss(output, target) for output, target in pairs])
 
 
@@ -97,7 +102,8 @@ class StepRecorder(Recorder):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is _ADD and not kwargs and _running() is not None:
+        gradients = all(isinstance(value, Tensor) for value in args)  # a number is none
+        if func is _ADD and gradients and not kwargs and _running() is not None:
             self._note_sum(len(self.nodes), *args)
             if len(self.nodes) in self._in_place:
                 func = _ADD_IN_PLACE
@@ -159,8 +165,8 @@ class TrainedInstance:
         if not self._trained:
             raise ModelError("no parameter requires a gradient, so there is nothing to train")
         self._optimizer = adam(self._trained, lr=1e-4)
-        outputs = list(tensors_in(call_model(*instance)))
-        if not outputs or not all(output.requires_grad for output in outputs):
+        outputs = list(trainable(call_model(*instance)))
+        if not outputs:
             raise ModelError("what the network returns does not depend on a parameter to train")
         self._targets = tuple(torch.zeros_like(output, requires_grad=False) for output in outputs)
         del outputs

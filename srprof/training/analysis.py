@@ -41,6 +41,11 @@ def analyze_training(
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
+    if call.trace_on == "cuda-fake":
+        raise InputError(
+            "trace_on 'cuda-fake': torch ends the process where a fake GPU's tensor takes a "
+            "gradient; use meta or cpu"
+        )
     if isinstance(call.spec, str):
         call = replace(call, spec=training_spec(call.spec))
     trace = run_trace(replace(resolve(call), training=True), call.trace_on)

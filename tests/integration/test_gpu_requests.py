@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import srprof
+from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 
 SHAPE = (1, 3, 8, 8)
@@ -99,7 +100,7 @@ def test_main_memory_stays_main_memory():
     found = trace(steps)
     host = [s for s in found.storages if s.host and s.role == "activation"]
     assert [s.nbytes for s in host] == [1024, 1024]
-    assert any("2048 bytes in total were made in main memory" in note for note in found.notes)
+    assert [work.bytes for work in host_work(found)] == [2048]
 
 
 def test_what_comes_back_to_the_cpu_needs_data_as_ever():

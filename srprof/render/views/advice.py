@@ -16,6 +16,7 @@ from srprof.advising.rewrite import (
 )
 from srprof.analysis.compute import input_records
 from srprof.codec import encode, pick
+from srprof.memory.host import host_work
 from srprof.paths import place
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.words import mib
@@ -35,6 +36,10 @@ def document(advice: Advice) -> Document:
     sections = [Section(title, (_summary(advice),))]
     if advice.steps:
         sections.append(_steps(advice))
+    work = host_work(advice.trace)
+    if work:
+        lines = tuple(f"{item.text}: {item.mend}" for item in work)
+        sections.append(Section("Work in main memory", lines))
     texts = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
     return Document((*sections, *notes(texts)), lambda: _data(advice))
 
@@ -128,6 +133,7 @@ def _data(advice: Advice) -> dict[str, object]:
         "inputs": encode(input_records(trace)),
         **pick(advice, "memory granularity peak peak_after budget within_budget lowest"),
         "peak_node_after": then,
+        "main_memory": [{**encode(work), "write": work.mend} for work in host_work(trace)],
         "advice": [_step_data(step) for step in advice.steps],
     }
 

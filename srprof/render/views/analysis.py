@@ -304,12 +304,19 @@ def _live(record: AnalysisRecord, rows: int | None) -> Section:
 
 def _complexity(record: AnalysisRecord) -> Section:
     counts = record.complexity
+
+    def scaled(count: int | None, factor: float, unit: str) -> str:
+        return "-" if count is None else f"{count / factor:.4f} {unit}"
+
+    def whole(count: int | None) -> str:
+        return "-" if count is None else f"{count:,}"
+
     rows = (
-        ("params", f"{counts.params:,}", "all parameters"),
-        ("FLOPs", f"{counts.flops_ntire / 1e9:.4f} G", "as the NTIRE challenge counts, per image"),
-        ("activations", f"{counts.activations / 1e6:.4f} M", "elements of convolution outputs"),
-        ("convs", f"{counts.convs:,}", "convolution calls"),
-        ("MACs", f"{counts.macs / 1e9:.4f} G", "true multiply-accumulates of all ops"),
+        ("params", whole(counts.params), "all parameters"),
+        ("FLOPs", scaled(counts.flops_ntire, 1e9, "G"), "as the NTIRE challenge counts, per image"),
+        ("activations", scaled(counts.activations, 1e6, "M"), "elements of convolution outputs"),
+        ("convs", whole(counts.convs), "convolution calls"),
+        ("MACs", scaled(counts.macs, 1e9, "G"), "true multiply-accumulates of all ops"),
     )
     listed = ", ".join(f"{op} ({calls}x)" for op, calls in counts.uncounted.items())
     after = (f"MACs leave out ops without a rule: {listed}",) if listed else ()

@@ -32,7 +32,9 @@ def document(report: Report, root: str = "") -> Document:
     shown = tuple(_cells(r, x) for r, x in rows if x.limit is not None or x.change or x.fails)
     lines = (report.updated,) if report.updated else ()
     sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
-    sections += [_section(r) for r in report.results if r.reasons or r.left_out or r.shrank]
+    sections += [
+        _section(r) for r in report.results if r.reasons or r.left_out or r.shrank or r.notes
+    ]
     if report.gone:
         sections.append(Section("baseline", tuple(f"FAILED: {r}" for r in report.gone_reasons)))
     return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
@@ -53,6 +55,7 @@ def _check(result: Result, root: str) -> dict[str, object]:
     file, line = location(result, root)
     return {
         **pick(result, "name failed problems left_out explanation"),
+        **(pick(result, "notes") if result.notes else {}),
         "file": file or None,
         "line": line or None,
         "metrics": [
@@ -82,6 +85,7 @@ def _section(result: Result) -> Section:
     if result.partial:
         lines += [f"warning: {text}" for text in result.left_out]
     lines += [f"  {line}" for line in result.explanation]
+    lines += [f"note: {text}" for text in result.notes if text not in " ".join(result.problems)]
     if result.shrank:
         better = ", ".join(row.metric for row in result.rows if row.shrank)
         lines.append(f"went down: {better}; {UPDATE}, so that it stays so")

@@ -15,7 +15,7 @@ from srprof.compare.diff import (
 )
 from srprof.figures import find
 from srprof.paths import place
-from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.document import Cell, Column, Document, Section, Table, notes
 from srprof.render.views import LOCATED
 from srprof.words import signed_size
 
@@ -26,7 +26,8 @@ SCHEMA = 1
 def document(diff: Diff, top: int | None = None) -> Document:
     """What changed, in reading order; `top` rows of each long table, all if it is None."""
     sections = (_peaks(diff), _tensors(diff, top), _nodes(diff, top), _counts(diff))
-    return Document(tuple(filter(None, sections)), data=lambda: _data(diff))
+    every = (*filter(None, sections), *notes(tuple(dict.fromkeys(diff.notes))))
+    return Document(every, data=lambda: _data(diff))
 
 
 def _title(diff: Diff) -> str:
@@ -152,6 +153,7 @@ def _data(diff: Diff) -> dict[str, object]:
         "same_nodes": diff.same_nodes,
         "complexity": {find(c.name).key: pick(c, "before after difference") for c in diff.counts},
         "explanations": list(explain(diff)),
+        **({"notes": list(dict.fromkeys(diff.notes))} if diff.notes else {}),
     }
 
 
