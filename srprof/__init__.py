@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
     from srprof.call import Call
+    from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
     from srprof.measuring.record import Measurement
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Advice",
     "Analysis",
+    "AsIs",
     "Call",
     "DeviceMemoryError",
     "Evaluation",
@@ -66,6 +68,7 @@ __all__ = [
 _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
+    "AsIs": "srprof.inputs",
     "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",

@@ -20,16 +20,18 @@ class Call:
 
     Attributes:
         spec: a SPEC string, or from Python an `nn.Module`, a `GraphModule` or an exported program.
-        inputs: as for `srprof.trace`: shapes, sizes, tensors, or mappings of keyword arguments.
+        inputs: as for `srprof.trace`: shapes, sizes, tensors, containers of them, or mappings of
+            keyword arguments.
         weights: a checkpoint to load into the model that a SPEC names.
-        dtype: of parameters and inputs. channels_last: 4-d tensors are in that memory format.
+        dtype: of parameters and inputs; None leaves the model its own.
+        channels_last: 4-d tensors are in that memory format.
         trace_on: where it is run on the way to its record.
     """
 
     spec: Any
     inputs: tuple[Any, ...] = ()
     weights: str | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     channels_last: bool = False
     trace_on: str = "auto"
 
@@ -38,7 +40,7 @@ def call_of(
     model: Any,
     inputs: Sequence[Any],
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
 ) -> Call:

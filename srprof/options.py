@@ -9,13 +9,21 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
 from srprof import spec
 from srprof.call import TRACE_ON, Call
 from srprof.errors import InputError
-from srprof.inputs import RUN_DTYPES, check_shape, parse_sides, parse_size, parse_tolerance
+from srprof.inputs import (
+    RUN_DTYPES,
+    call_inputs,
+    parse_input,
+    parse_sides,
+    parse_size,
+    parse_tolerance,
+)
 from srprof.leaning.levels import LEVELS
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, write
@@ -84,6 +92,7 @@ def _load_profile(name: str) -> None:
 
 
 size = passing(parse_size)  # text: the channels of HxW are the network's
+tensor = passing(parse_input)  # text, for the same reason
 sides = argument(parse_sides)
 budget = argument(parse_budget)
 share = argument(parse_tolerance)
@@ -104,12 +113,13 @@ class _Older(argparse.Action):
 # fmt: off
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "spec": {"metavar": "SPEC", "help": "the model, in one of the forms of srprof analyze --help"},
-    "--input": {"metavar": "SIZE", "action": "append", "type": size,
-        "help": "LR input: HxW, H for a square, or its whole shape, NxCxHxW; again for each "
-                "further input (default 256x256)"},
+    "--input": {"metavar": "SIZE", "action": "append", "type": tensor,
+        "help": "LR input: HxW, H for a square, or a whole shape of any rank, NxCxHxW or 1; "
+                "NAME=SIZE for a keyword, SHAPE:int64 for another dtype; again for each further "
+                "input (default 256x256)"},
     "--weights": {"metavar": "FILE", "help": "load this checkpoint into the model; it must fit"},
-    "--dtype": {"choices": RUN_DTYPES, "default": "float32",
-        "help": "of parameters and inputs (default float32)"},
+    "--dtype": {"choices": RUN_DTYPES,
+        "help": "of parameters and inputs (default: the network's own; float32 of most)"},
     "--channels-last": {"action": "store_true", "help": "4-d tensors in channels-last format"},
     "--trace-on": {"choices": TRACE_ON, "default": "auto",
         "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta "
@@ -176,15 +186,15 @@ def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
 def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
     """The call that `add_call`'s options say; `batch` is of images given as height and width."""
     channels = spec.parse(args.spec).channels
-    shapes = [parse_size(text, channels) for text in args.input or ["256x256"]]
+    given_inputs = [parse_input(text, channels) for text in args.input or ["256x256"]]
     if batch is not None:
-        whole = next((text for text in args.input or () if text.count("x") > 1), None)
+        whole = next((each for each in given_inputs if not each.sized), None)
         if whole is not None:
             mend = "leave --batch out, or write HxW"
-            raise InputError(f"--input {whole} has a batch of its own: {mend}")
-        shapes = [(batch, *shape[1:]) for shape in shapes]
+            raise InputError(f"--input {whole.size} has a batch of its own: {mend}")
+        given_inputs = [replace(i, shape=(batch, *i.shape[1:])) for i in given_inputs]
     form = given(args, " ".join(name for name in _FORMAT if hasattr(args, name)))
-    return Call(args.spec, tuple(check_shape(s, args.dtype) for s in shapes), **form)
+    return Call(args.spec, call_inputs(given_inputs, args.dtype), **form)
 
 
 _FORMAT = ("weights", "dtype", "channels_last", "trace_on")

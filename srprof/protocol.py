@@ -7,15 +7,14 @@ sizes of a run come from the DIV2K test list, a list of the user's own, or a fol
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from srprof.codec import DecodeError, decode
 from srprof.errors import InputError
 from srprof.files import parse_json, read_json, read_text
-from srprof.inputs import TensorSpec, parse_size
+from srprof.inputs import one_image, parse_sides, parse_size, with_image
 from srprof.rules import Count
 
 #: What `--protocol` takes: one cold image, or a list of images before it, as the challenge runs.
@@ -83,11 +82,16 @@ def _of_file(path: str) -> tuple[Size, ...]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             try:
-                *_, height, width = parse_size(line.strip(), 3)
+                height, width = _sides(line.strip())
             except InputError as error:
                 raise InputError(f"{path}, line {number}: {error}") from error
             found.append((height, width))
     return tuple(found)
+
+
+def _sides(text: str) -> Size:
+    """Height and width of a size, or of an image's whole shape."""
+    return parse_sides(text) if text.count("x") < 2 else parse_size(text)[-2:]  # type: ignore[return-value]  # two sides
 
 
 def _of_json(path: str, text: str) -> tuple[Size, ...]:
@@ -101,12 +105,17 @@ def _of_json(path: str, text: str) -> tuple[Size, ...]:
         raise InputError(f"{path}: {error}; {mend}") from error
 
 
-def resized(args: Sequence[Any], size: Size) -> tuple[Any, ...]:
-    """A call's arguments with their one image at another size; an InputError if it is not one."""
-    images = [i for i, a in enumerate(args) if isinstance(a, TensorSpec) and len(a.shape) == 4]
-    if len(images) != 1:
-        what = f"--protocol ntire runs images of many sizes, and this call takes {len(images)}"
+def resized(
+    args: Sequence[Any], kwargs: Mapping[str, Any], size: Size
+) -> dict[str, tuple[Any, ...] | dict[str, Any]]:
+    """A call's `args` and `kwargs` with their one image at another size.
+
+    An InputError if it is not one.
+    """
+    image = one_image((args, kwargs))
+    if image is None:
+        what = "--protocol ntire runs images of many sizes, and this call does not take one image"
         raise InputError(f"{what}; analyze it with --protocol single")
-    image = args[images[0]]
-    shape = (*image.shape[:2], *size)
-    return tuple(replace(a, shape=shape) if a is image else a for a in args)
+    shape = (*image.shape[:-2], *size)
+    args, kwargs = with_image((tuple(args), dict(kwargs)), image, shape)
+    return {"args": args, "kwargs": kwargs}

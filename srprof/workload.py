@@ -7,12 +7,14 @@ is never moved, switched, hooked or otherwise touched.
 from __future__ import annotations
 
 import copy
+import inspect
+import re
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,14 +26,32 @@ from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
 from srprof.copying import copied, untouched
+from srprof.dtypes import USUAL, floating, image_dtype, weights
 from srprof.errors import InputError, ModelError, SrprofError
-from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
+from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
+from srprof.redirect import NO_GPU, Redirected
 from srprof.weights import load_weights
+
+#: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
+_NO_DEVICE = re.compile(NO_GPU.pattern + "|no data", re.IGNORECASE)
 
 
 class NotOnMetaError(Exception):
     """A model that cannot be put on the meta device; it must run on the CPU."""
+
+
+@dataclass
+class Own:
+    """What a network's own dtypes are, once one of it was built.
+
+    Attributes:
+        image: of inputs that have no dtype of their own; None until it is known.
+        weights: of the floating-point parameters and buffers.
+    """
+
+    image: str | None = None
+    weights: frozenset[str] = frozenset()
 
 
 class Instance(NamedTuple):
@@ -50,7 +70,7 @@ class Workload:
         name: for titles; spec: what the user wrote, or the class of the model he gave.
         build: gives a fresh model on a device; it may keep nothing of it.
         args, kwargs: the call's arguments; tensors as `TensorSpec` or example tensors.
-        dtype: floating-point dtype of parameters, buffers and inputs.
+        dtype: floating-point dtype of parameters, buffers and inputs; None leaves each as it is.
         scale, width: upscaling factor and trunk channels where the zoo knows them.
         training: the model is to be trained, and not only called.
         environment: gives the context in which the model's code finds its modules; active while
@@ -64,7 +84,7 @@ class Workload:
     build: Callable[[str], nn.Module]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    dtype: str = "float32"
+    dtype: str | None = None
     channels_last: bool = False
     scale: int | None = None
     width: int | None = None
@@ -72,6 +92,20 @@ class Workload:
     environment: Callable[[], AbstractContextManager[None]] = nullcontext
     forget: Callable[[], None] = lambda: None
     compiled: frozenset[str] = frozenset()
+    own: Own = field(default_factory=Own)
+
+    @property
+    def run_dtype(self) -> str:
+        """The dtype that the network runs in, "own" if that is not one."""
+        if self.dtype is not None:
+            return self.dtype
+        dtypes = self.own.weights | {self.image_dtype}
+        return next(iter(dtypes)) if len(dtypes) == 1 else "own"
+
+    @property
+    def image_dtype(self) -> str:
+        """The dtype of inputs that have none of their own, as far as it is known."""
+        return self.dtype or self.own.image or USUAL
 
     def instance(self, device: str) -> Instance:
         """A fresh model in its mode with its arguments, both on the device.
@@ -94,40 +128,66 @@ class Workload:
         except NotImplementedError:  # of exported programs only the parts are switched
             for module in model.modules():
                 module.training = self.training
-        dtype = getattr(torch, self.dtype)
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
         if self.channels_last:
             model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-        elif any(t.is_floating_point() and t.dtype != dtype for t in _weights(model)):
+        elif dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
             model = model.to(dtype=dtype)
         if fake:
             model = model.to("cuda:0")
+        self._look_at(model)
         args, kwargs = self.arguments(device)
-        if any(map(is_lazy, _weights(model))):  # its first call only gives parameters shapes
+        if any(map(is_lazy, weights(model))):  # its first call only gives parameters shapes
             with torch.no_grad():
                 model(*args, **kwargs)
         return Instance(model, args, kwargs)
 
     def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Fresh arguments of the call, on the device."""
+        if self.dtype is None and self.own.image is None:
+            self._look_at(self._on_meta())
         device = "cuda:0" if device == "cuda-fake" else device
         args = tuple(self._argument(value, device) for value in self.args)
         return args, {key: self._argument(value, device) for key, value in self.kwargs.items()}
 
     def _argument(self, value: Any, device: str) -> Any:
         if isinstance(value, TensorSpec):
-            dtype = getattr(torch, value.dtype)
+            dtype = getattr(torch, value.dtype or self.image_dtype)
             make = torch.rand if dtype.is_floating_point else torch.zeros
             there = "cpu" if device.startswith("cuda") else device  # a fake GPU makes none itself
             value = make(value.shape, dtype=dtype, device=there).to(device)
         elif isinstance(value, torch.Tensor):
             value = value.detach().to(device, copy=True)
-            if value.is_floating_point():
+            if self.dtype is not None and value.is_floating_point():
                 value = value.to(getattr(torch, self.dtype))
-        elif isinstance(value, (list, tuple)):
-            return type(value)(self._argument(item, device) for item in value)
-        if self.channels_last and isinstance(value, torch.Tensor) and value.dim() == 4:
+        else:
+            return with_parts(value, lambda _, part: self._argument(part, device))
+        if self.channels_last and value.dim() == 4:
             value = value.contiguous(memory_format=torch.channels_last)
         return value
+
+    def _look_at(self, model: nn.Module) -> None:
+        """Note the dtypes of a model of ours, and in which it takes images."""
+        if self.dtype is not None or self.own.image is not None:
+            return
+        own = floating(model)
+        self.own.weights = frozenset(own)
+        self.own.image = image_dtype(own, self._call_on_meta)
+
+    def _on_meta(self) -> nn.Module:
+        try:
+            return self.build("meta")
+        except NotOnMetaError:
+            return self.build("cpu")
+
+    def _call_on_meta(self, dtype: str) -> None:
+        """Call a model of its own with images of a dtype; raises whatever that does."""
+        from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+        tried = replace(self, own=Own(image=dtype))
+        with unset_fake_temporarily():
+            model, args, kwargs = tried.prepare(self.build("meta"), "meta")
+            model(*args, **kwargs)
 
 
 def resolve(call: Call) -> Workload:
@@ -137,7 +197,7 @@ def resolve(call: Call) -> Workload:
         InputError: the SPEC, an input or the dtype is none; nothing of the model was run.
     """
     model, inputs, dtype = call.spec, call.inputs, call.dtype
-    if dtype not in RUN_DTYPES:
+    if dtype is not None and dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
     if isinstance(model, str):
         spec = specs.parse(model)
@@ -150,7 +210,7 @@ def resolve(call: Call) -> Workload:
             forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
-            **_arguments(inputs, dtype, spec.channels),
+            **_arguments(inputs, dtype, spec.channels, builder.signature_for(inputs)),
             dtype=dtype,
             channels_last=call.channels_last,
         )
@@ -172,7 +232,7 @@ def resolve(call: Call) -> Workload:
         spec=type(model).__qualname__,
         build=partial(copy_model, model),
         environment=partial(untouched, model),
-        **_arguments(inputs, dtype, 3),
+        **_arguments(inputs, dtype, 3, _signature(model)),
         dtype=dtype,
         channels_last=call.channels_last,
         compiled=compiled_parts(call.spec),
@@ -191,11 +251,24 @@ def compiled_parts(model: Any) -> frozenset[str]:
     )
 
 
-def _arguments(inputs: Sequence[Any], dtype: str, channels: int) -> dict[str, Any]:
+def _arguments(
+    inputs: Sequence[Any],
+    dtype: str | None,
+    channels: int,
+    signature: inspect.Signature | None,
+) -> dict[str, Any]:
     if not inputs:
         raise InputError("no input: give a shape such as (1, 3, 256, 256)")
-    args, kwargs = read_inputs(inputs, dtype, channels)
+    args, kwargs = read_inputs(inputs, dtype or "", channels, signature)
     return {"args": args, "kwargs": kwargs}
+
+
+def _signature(model: nn.Module) -> inspect.Signature | None:
+    """What the model's call takes; None where Python does not say."""
+    try:
+        return inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return None
 
 
 class _Builder:
@@ -216,6 +289,16 @@ class _Builder:
         self._factory: Callable[[], Any] | None = None
         self._on_cpu_only = bool(self._spec.checkpoint or self._weights)
 
+    def signature_for(self, inputs: Sequence[Any]) -> inspect.Signature | None:
+        """What the model's call takes, from one that is built for it; None if no input asks.
+
+        A mapping does: it is keyword arguments, or one argument.
+        """
+        if all(isinstance(i, Keywords) or not isinstance(i, Mapping) for i in inputs):
+            return None
+        with self.environment.active(), torch.random.fork_rng(devices=[]):
+            return _signature(self("meta"))
+
     def __call__(self, device: str) -> nn.Module:
         building = f"{self._spec.text}: building the model"
         if self._factory is None:
@@ -223,21 +306,33 @@ class _Builder:
                 self._factory = load_factory(self._spec)
         if device == "meta" and not self._on_cpu_only:
             try:
-                return self._built(self._factory, device)
+                return moved(self._built(self._factory, device), device)
             except InputError:
                 raise
             except Exception:
                 self._on_cpu_only = True
         with user_errors(building):
-            model = self._built(self._factory, "cpu")
+            model = self._built_on_cpu(self._factory)
         if self._weights is not None:
             with warnings.catch_warnings():  # what the constructor put on the GPU has no data
                 warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
                 model = load_weights(model, self._weights)
-        return model if device == "cpu" else moved(model, device)
+        if device == "cpu" and not any(w.device.type == "cuda" for w in weights(model)):
+            return model  # what stands on meta in a GPU's place stays there
+        return moved(model, device)
+
+    def _built_on_cpu(self, factory: Callable[[], Any]) -> nn.Module:
+        """The model in main memory, with what its constructor puts on a GPU that is not there."""
+        try:
+            return self._built(factory, "cpu")
+        except (AssertionError, RuntimeError, NotImplementedError) as error:
+            if torch.cuda.is_available() or not _NO_DEVICE.search(str(error)):
+                raise
+            with Redirected("cpu"):
+                return self._built(factory, "cpu")
 
     def _built(self, factory: Callable[[], Any], device: str) -> nn.Module:
-        with torch.device(device) if device == "meta" else nullcontext():
+        with _as_in_a_fresh_program(device):
             model = factory()
         if isinstance(model, torch.export.ExportedProgram):
             model = model.module()
@@ -247,6 +342,19 @@ class _Builder:
                 "class or function that returns the network"
             )
         return model
+
+
+@contextmanager
+def _as_in_a_fresh_program(device: str) -> Iterator[None]:
+    """Tensors are made on the device, and as float32, whatever the caller's program has set."""
+    dtype, plain = torch.get_default_dtype(), getattr(torch, USUAL)
+    torch.set_default_dtype(plain)
+    try:
+        with torch.device(device) if torch.get_default_device().type != device else nullcontext():
+            yield
+    finally:
+        if torch.get_default_dtype() == plain:  # else the network has set it, for its run too
+            torch.set_default_dtype(dtype)
 
 
 @contextmanager
@@ -261,10 +369,6 @@ def user_errors(doing: str) -> Iterator[None]:
         raise ModelError(
             f"{doing} raised {where.describe(error)}", file=where.file, line=where.line
         ) from error
-
-
-def _weights(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
 
 
 def copy_model(model: nn.Module, device: str) -> nn.Module:
@@ -301,7 +405,7 @@ def moved(model: nn.Module, device: str) -> nn.Module:
     """
     if device == "meta" and any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
         raise NotOnMetaError(f"{type(model).__name__} has TorchScript, which cannot be moved there")
-    if all(tensor.device.type == device for tensor in _weights(model)):
+    if all(tensor.device.type == device for tensor in weights(model)):
         return model
     try:
         return model.to(device)

@@ -32,7 +32,7 @@ def advise(
     model: Any,
     *inputs: Any,
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
     granularity: int = GRANULARITY,

@@ -217,7 +217,7 @@ def trace(
     model: Any,
     *inputs: Any,
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
 ) -> Trace:
@@ -229,10 +229,14 @@ def trace(
     Args:
         model: a SPEC string (`"fmen_s"`, `"net.py:Net(nf=48)"`), an `nn.Module`, a `GraphModule`
             or an exported program; or a `Call`, which has all the rest too.
-        inputs: one per argument of the call: a shape `(1, 3, 256, 256)`, a size `"256x256"`, an
-            example tensor, a list of these, or a mapping of keyword arguments to these.
+        inputs: one per argument of the call: a shape `(1, 3, 256, 256)`, an input as `--input`
+            has it (`"256x256"`, `"mask=1x1x64x64:bool"`), an example tensor, or a list, tuple,
+            named tuple, dataclass or mapping of these. A mapping is keyword arguments, unless the
+            model takes it only as one argument. All else is passed on, and so is what is in
+            `srprof.AsIs`: a pair of numbers that is no shape.
         weights: a checkpoint to load into the model that a SPEC names; it must fit.
-        dtype: "float32", "float16" or "bfloat16", of the parameters and the inputs.
+        dtype: "float32", "float16" or "bfloat16", of the parameters and the inputs; None leaves
+            the model and example tensors as they are.
         channels_last: put 4-d tensors in channels-last memory format.
         trace_on: "meta"; "cpu" for one real run; "auto" is meta, and cpu where meta cannot;
             "cuda-fake" for the ops that CUDA would see, without a GPU, where torch's fake
@@ -251,7 +255,7 @@ def analyze(
     model: Any,
     *inputs: Any,
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
     granularity: int = GRANULARITY,
@@ -314,7 +318,7 @@ def analyze(
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, recorded.scale)
     builds = recorded.builds_on_device and protocol == "ntire"
     if builds or (len(images) + repeat > 1 and any(s.cached for s in recorded.storages)):
-        calls = [replace(workload, args=resized(workload.args, size)) for size in images]
+        calls = [_at(workload, size) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
         return _checked(
             analysis(recorded, program=program if builds else replace(program, construction=None))
@@ -335,10 +339,15 @@ def _checked(analysis: Analysis) -> Analysis:
     return analysis
 
 
+def _at(workload: Workload, size: tuple[int, int]) -> Workload:
+    """The call with its image at another size."""
+    return replace(workload, **resized(workload.args, workload.kwargs, size))  # type: ignore[arg-type]  # args and kwargs
+
+
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
     from srprof.tracing.run import run_trace
 
-    call = replace(workload, args=resized(workload.args, size))
+    call = _at(workload, size)
     try:
         return run_trace(call, trace_on, holders=False)
     except ModelError as error:

@@ -6,7 +6,7 @@ import argparse
 
 from srprof.call import Call
 from srprof.errors import InputError
-from srprof.options import add, add_output, show, size
+from srprof.options import add, add_output, show, tensor
 
 DESCRIPTION = """\
 Compare the memory and complexity of two models: how the peaks changed and where they moved, which
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("after", metavar="B", nargs="?", help="after (default A)")
     add(parser, "--input")
     # fmt: off
-    parser.add_argument("--input-b", metavar="SIZE", action="append", type=size,
+    parser.add_argument("--input-b", metavar="SIZE", action="append", type=tensor,
         help="the same for B (default --input)")
     add(parser, "--dtype", "--top")
     add_output(parser)

@@ -10,8 +10,8 @@ from pathlib import Path
 from srprof import registry, spec
 from srprof.call import Call
 from srprof.errors import InputError, Interrupted
-from srprof.inputs import RUN_DTYPES, check_shape, parse_size
-from srprof.options import add, add_output, count, progress_line, share, show, size
+from srprof.inputs import RUN_DTYPES, call_inputs, parse_input
+from srprof.options import add, add_output, count, progress_line, share, show, tensor
 
 DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
@@ -31,10 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a record that `srprof measure --format json` wrote, or a folder that --save filled; "
              "the device is not needed")
     add(parser, "--device", default="cpu")
-    parser.add_argument("--input", metavar="SIZE", action="append", type=size,
+    parser.add_argument("--input", metavar="SIZE", action="append", type=tensor,
         help="LR image, HxW or NxCxHxW; again for more (default 256x256 on cuda, 64x64 on cpu)")
     parser.add_argument("--dtype", choices=RUN_DTYPES, action="append",
-        help="again for more (default float32)")
+        help="again for more (default: the network's own)")
     add(parser, "--channels-last")
     parser.add_argument("--tolerance", metavar="PART", type=share, default="1%",
         help="of the measured peak, for the peak and for each node (default 1%%)")
@@ -84,7 +84,7 @@ def _calls(args: argparse.Namespace) -> list[Call]:
     sizes = args.input or [_DEFAULT_INPUT["cpu" if args.device == "cpu" else "cuda"]]
     names = [network.name for network in registry.networks()] if args.all else args.specs
     calls = []
-    for name, text, dtype in product(names, sizes, args.dtype or ["float32"]):
-        check_shape(parse_size(text, spec.parse(name).channels), dtype)
+    for name, text, dtype in product(names, sizes, args.dtype or [None]):
+        call_inputs([parse_input(text, spec.parse(name).channels)], dtype)
         calls.append(Call(name, (text,), dtype=dtype, channels_last=args.channels_last))
     return calls

@@ -5,12 +5,15 @@ A record of a measurement is enough: the device is not needed again. Pure but fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import Any
 
 from srprof.call import Call
 from srprof.errors import InputError
+from srprof.inputs import RUN_DTYPES, Keywords
 from srprof.measuring.record import Measurement, NodeFacts, on_tensor_cores
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Simulation, simulate
@@ -156,12 +159,19 @@ def trace_of(measurement: Measurement) -> Trace:
 
     call = Call(
         measurement.spec,
-        tuple(tensor.shape for tensor in measurement.inputs),
-        dtype=measurement.dtype,
+        _inputs(measurement),
+        dtype=measurement.dtype if measurement.dtype in RUN_DTYPES else None,
         channels_last=measurement.layout == "channels_last",
         trace_on="cpu" if measurement.device.kind == "cpu" else "meta",
     )
     return trace_call(call, holders=False)
+
+
+def _inputs(measurement: Measurement) -> tuple[Any, ...]:
+    """The inputs of the call; those that have a name of their own are keyword arguments."""
+    named = {t.name: t for t in measurement.inputs if not re.fullmatch(r"input(_\d+)*", t.name)}
+    args = [tensor for tensor in measurement.inputs if tensor.name not in named]
+    return (*args, Keywords(named)) if named else tuple(args)
 
 
 def validate(measurement: Measurement, trace: Trace, tolerance: float = 0.01) -> Validation:

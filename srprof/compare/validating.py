@@ -74,11 +74,12 @@ def measured(
         except InputError:
             raise
         except SrprofError as error:
-            yield f"{call.spec} at {size}, {call.dtype}: {error}"
+            yield f"{', '.join(filter(None, (f'{call.spec} at {size}', call.dtype)))}: {error}"
         else:
             if folder is not None:
-                name = "".join(c if c.isalnum() or c in "_-." else "_" for c in call.spec)
-                write(measurement.to_json(), str(folder / f"{name}_{size}_{call.dtype}.json"))
+                name = f"{call.spec}_{size}_{measurement.dtype}"
+                name = "".join(c if c.isalnum() or c in "_-." else "_" for c in name)
+                write(measurement.to_json(), str(folder / f"{name}.json"))
             yield measurement
 
 

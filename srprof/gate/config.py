@@ -13,7 +13,7 @@ from srprof.call import Call, TraceOn
 from srprof.codec import Key, Note, check_keys, decode, decode_table, keys_of, made_of, mismatch
 from srprof.errors import InputError
 from srprof.files import read_toml
-from srprof.inputs import RUN_DTYPES, parse_size
+from srprof.inputs import RUN_DTYPES, parse_input
 from srprof.protocol import PROTOCOLS
 from srprof.quantities import Growth, parse_growth, parse_quantity
 from srprof.rules import (
@@ -43,7 +43,7 @@ def _profile(name: str | None) -> None:
 
 
 T = TypeVar("T")
-_Size = Annotated[str, passes(parse_size)]
+_Size = Annotated[str, passes(parse_input)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Settings:
 
     model: Annotated[Filled, rule('a SPEC, model = "net.py:Net"')]
     inputs: tuple[_Size, ...]
-    dtype: Annotated[str, known(lambda: RUN_DTYPES)] = "float32"
+    dtype: Annotated[str | None, known(lambda: RUN_DTYPES)] = None
     profile: Annotated[str | None, passes(_profile), Key(older="device")] = None
     protocol: Annotated[str, known(lambda: PROTOCOLS)] = "single"
     sizes: Filled | None = None
@@ -240,7 +240,7 @@ def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:
 def _name(settings: Settings) -> str:
     """The SPEC with what tells two checks of one model apart."""
     words = [settings.model, *settings.inputs]
-    words += [settings.dtype] if settings.dtype != "float32" else []
+    words += [settings.dtype] if settings.dtype not in (None, "float32") else []
     words += ["channels-last"] if settings.channels_last else []
     words += [settings.protocol] if settings.protocol != "single" else []
     words += [settings.profile] if settings.profile else []

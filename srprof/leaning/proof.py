@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from srprof.blame import blame
 from srprof.errors import ModelError
-from srprof.inputs import TensorSpec
+from srprof.inputs import Keywords, TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
 from srprof.leaning.module import Lean
 from srprof.measuring.heap import keep_freed_memory
@@ -30,7 +30,7 @@ MEMORY_SIZE, TIME_SIZE = (128, 128), (256, 256)
 
 #: Relative error that level `equivalent` may have. In half precision the last bit alone is
 #: 0.001 (float16) and 0.008 (bfloat16) of a value; these are eight of it.
-TOLERANCE = {"float32": 1e-5, "float16": 8e-3, "bfloat16": 6e-2}
+TOLERANCE = {"float64": 1e-11, "float32": 1e-5, "float16": 8e-3, "bfloat16": 6e-2}
 
 #: Pairs of timed runs, after one that is not.
 PAIRS = 9
@@ -154,7 +154,13 @@ def _outputs(workload: Workload, lean: Lean, sizes: Sequence[Size], progress: Pr
         elif call is not None:
             untaken.append(size)
     outputs = outputs or list(_compared(workload, lean))
-    return Proof(lean.level, tuple(outputs), tuple(untaken), TOLERANCE[workload.dtype])
+    return Proof(lean.level, tuple(outputs), tuple(untaken), _tolerance(workload))
+
+
+def _tolerance(workload: Workload) -> float:
+    """That of the coarsest dtype in which anything is computed."""
+    own = () if workload.dtype else workload.own.weights
+    return max(TOLERANCE[dtype] for dtype in {*own, workload.image_dtype})
 
 
 def _takes(network: nn.Module, call: Workload) -> bool:
@@ -196,8 +202,7 @@ def _allocated(workload: Workload, lean: Lean, progress: Progress) -> Measured |
     """Peaks of a run of each by the CPU's allocator."""
     peaks = []
     call = _call_for(workload, lean.network, MEMORY_SIZE)
-    inputs = [value.shape if _is_image(value) else value for value in call.args]
-    inputs += [call.kwargs] if call.kwargs else []
+    inputs = [*call.args, Keywords(call.kwargs)]
     how: Any = {"dtype": call.dtype, "channels_last": call.channels_last, "repeat": 0}
     for position, module in enumerate((lean.network, lean)):
         progress("measuring memory", position, 2)

@@ -44,7 +44,7 @@ def lean(
         level: "exact", every bit of the result stays, or "equivalent", up to rounding (relative
             error of some 1e-7 in float32), for a lower peak where the network has fusions.
         weights: a checkpoint for the network that a SPEC names.
-        dtype: of parameters and inputs; the model's own by default, float32 for a SPEC.
+        dtype: of parameters and inputs; the model's own by default.
         tiles: run larger images in tiles of this LR height and width, halo included. The halo is
             the network's own, and proved; a network that is not local is refused.
         progress: called after each tile, with how many are done and of how many.
@@ -55,10 +55,7 @@ def lean(
         ModelError: building the model raised.
     """
     check_level(level)
-    if isinstance(model, nn.Module):
-        own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-        dtype = dtype or (str(own).removeprefix("torch.") if own else None)
-    call = call_of(model, example, weights=weights, dtype=dtype or "float32")
+    call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
     with workload.environment():
         built = workload.instance("cpu").model if isinstance(model, str) else copy.deepcopy(model)

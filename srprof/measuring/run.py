@@ -48,7 +48,7 @@ def measure(
     model: Any,
     *inputs: Any,
     device: str = "cuda",
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     protocol: Protocol = "strict",
     repeat: int | None = None,
@@ -124,7 +124,7 @@ def time_call(
     if device == "cpu":
         keep_freed_memory()
     hardware, latency = backend.device(), _timed(workload, backend, passes, progress)
-    if given is None and (own := _own_profile(hardware, call.dtype)):
+    if given is None and (own := _own_profile(hardware, workload.run_dtype)):
         predicted = estimate(trace, own)
     return Timing(trace, hardware, latency, predicted)
 
@@ -242,7 +242,7 @@ def _freeze(workload: Workload, backend: Backend, draft: Draft, complete: bool) 
     return Measurement(
         name=workload.name,
         spec=workload.spec,
-        dtype=workload.dtype,
+        dtype=workload.run_dtype,
         layout="channels_last" if workload.channels_last else "contiguous",
         taken=now(),
         device=backend.device(),

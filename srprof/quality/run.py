@@ -40,7 +40,7 @@ def evaluate(
     tile: int | tuple[int, int] | None = None,
     halo: int | None = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     save: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -101,7 +101,7 @@ def evaluate(
         hr=os.fspath(hr),
         pixel_range=pixel_range,
         tile=tile,
-        dtype=dtype,
+        dtype=upscaler.dtype,
         taken=now(),
         device=upscaler.backend.device(),
         versions=read_versions(),

@@ -193,6 +193,11 @@ class Upscaler:
         change = (pixels - luma(enlarged)) / _LUMA_SHARE  # of R, G and B alike: chroma stays
         return Upscaled(to_bits8(enlarged + change[..., None]), to_bits8(pixels), runtime, peak)
 
+    @property
+    def dtype(self) -> str:
+        """What the network runs in."""
+        return self._workload.run_dtype
+
     def warm_up(self, lr: Array) -> None:
         """Run once, so that what happens once only is not in the first image's runtime."""
         with self._running_out():
@@ -205,7 +210,7 @@ class Upscaler:
             pixels = bicubic(pixels, self.scale)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self._range)))
-        return tensor.to(self.backend.where, getattr(torch, self._call.dtype))
+        return tensor.to(self.backend.where, getattr(torch, self._workload.image_dtype))
 
     def _forward(self, image: Tensor) -> Tensor:
         with user_errors(self._workload.name), torch.no_grad():
@@ -242,7 +247,7 @@ class Upscaler:
     def _scratch(self) -> WorkspaceTable:
         """What cuDNN takes on this device, as far as a rule says."""
         gpu = self._gpu
-        if gpu is not None and on_tensor_cores(gpu.device(), gpu.flags(), self._call.dtype):
+        if gpu is not None and on_tensor_cores(gpu.device(), gpu.flags(), self.dtype):
             return tensor_core_workspaces()
         return WorkspaceTable()
 

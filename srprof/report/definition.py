@@ -16,7 +16,7 @@ from srprof.compare.published import MEASURES
 from srprof.compare.results import REFERENCES
 from srprof.errors import InputError
 from srprof.files import load_table
-from srprof.inputs import parse_size
+from srprof.inputs import parse_input
 from srprof.rules import Filled, distinct, each, entries, known, passes, rule, short
 
 #: Titles of what `sections` may name, in the order in which a report has them.
@@ -37,7 +37,7 @@ SECTIONS = tuple(TITLES)
 #: Sections that need a predicted latency.
 TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")
-_Size = Annotated[str, passes(parse_size)]
+_Size = Annotated[str, passes(parse_input)]
 _Measures = tuple[Annotated[str, known(lambda: MEASURES)], ...]
 _References = tuple[Annotated[str, known(lambda: REFERENCES)], ...]
 _Sections = tuple[Annotated[str, known(lambda: SECTIONS)], ...]

@@ -79,7 +79,7 @@ class Planner:
     @property
     def _beside(self) -> int:
         """Bytes of the whole image and result, which are there beside a tile."""
-        itemsize = ITEMSIZE[self.probe.image.dtype]
+        itemsize = ITEMSIZE[self.probe.workload.image_dtype]
         shapes = (self.whole.shape, self.whole.result)
         return sum(rounded(prod(shape) * itemsize) for shape in shapes)
 

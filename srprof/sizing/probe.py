@@ -12,7 +12,7 @@ from torch import nn
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import PeakFigure
-from srprof.inputs import TensorSpec, check_shape
+from srprof.inputs import TensorSpec, check_shape, one_image, with_image
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
 from srprof.sizing.record import SizedCall
@@ -54,18 +54,18 @@ class Probe:
         Raises:
             InputError: it takes none, or several.
         """
-        images = [a for a in self.workload.args if isinstance(a, TensorSpec) and len(a.shape) == 4]
-        if len(images) != 1:
-            what = f"fit changes the size of one image, and this call takes {len(images)}"
-            raise InputError(f"{what}: give one --input")
-        return images[0]
+        image = one_image((self.workload.args, self.workload.kwargs))
+        if image is None:
+            what = "fit changes the size of one image, and this call does not take exactly one"
+            raise InputError(f"{what}: give one --input of four sides and more")
+        return image
 
     def call(self, shape: Shape) -> Workload:
         """The workload with an image of this shape."""
         image = self.image
         check_shape(shape, image.dtype)
-        args = tuple(replace(a, shape=shape) if a is image else a for a in self.workload.args)
-        return replace(self.workload, args=args)
+        args, kwargs = with_image((self.workload.args, self.workload.kwargs), image, shape)
+        return replace(self.workload, args=args, kwargs=kwargs)
 
     def trace(self, workload: Workload) -> Trace:
         """One run on the meta device.
@@ -83,7 +83,7 @@ class Probe:
 
         Proportion is not asked of one whose first result is in none: it pads nothing.
         """
-        shape = (*self.image.shape[:2], side, side)
+        shape = (*self.image.shape[:-2], side, side)
         try:
             record = self.trace(self.call(shape))
         except ModelError as error:
@@ -144,7 +144,7 @@ def result_shape(record: Trace) -> Shape:
 
 def _in_proportion(result: Shape, side: int, scale: int | None) -> bool:
     """Whether a result's size is the image's times the scale, where there is one."""
-    if len(result) != 4:
+    if len(result) < 4:
         return True
     height, width = result[-2:]
     if scale is not None:

@@ -30,7 +30,7 @@ def fit(
     batch: bool = False,
     image: tuple[int, int] | None = None,
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     allocator: str | None = None,
     workspace: str | None = None,

@@ -36,10 +36,10 @@ class Search:
     def size(self, image: tuple[int, int] | None = None) -> Fit:
         """The largest size, and how an image fits."""
         rule = self._rule()
-        batch, channels = self.probe.image.shape[:2]
+        before = self.probe.image.shape[:-2]  # batch, channels; of a video the frames too
 
         def row(index: int) -> Shape:
-            return batch, channels, *_size(rule, index, self.aspect)
+            return (*before, *_size(rule, index, self.aspect))
 
         found = self._largest(row, 1 if rule.step is None else _END)
         answer = self._answer("size", rule, row, found)
@@ -149,6 +149,7 @@ class Search:
         return made_of(
             Fit,
             workload,
+            dtype=workload.run_dtype,
             budget=self.budget,
             memory=self.probe.peak.name,
             grows=grows,
@@ -174,9 +175,11 @@ class Search:
             size = f"image {image[0]}x{image[1]}"
             what = f"{self._name} does not take {wrong[0]} pixels, but {takes}"
             raise InputError(f"{size}: {what}; pad the image")
-        whole = self.probe.record((*self.probe.image.shape[:2], *image))
+        whole = self.probe.record((*self.probe.image.shape[:-2], *image))
         if whole.peaks[self.probe.peak.name] <= self.budget:
             return Image(whole, True)
+        if len(whole.shape) != 4:
+            return Image(whole, False, reason=f"{shape_text(whole.shape)} is not cut into tiles")
         with isolated([]), self.probe.workload.environment():
             # from runs of a real instance on the CPU
             local = locality(self.probe.workload.build("cpu"), self.probe.image.shape[1])

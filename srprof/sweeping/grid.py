@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -15,7 +15,7 @@ from typing import Any
 
 from srprof import figures
 from srprof.errors import InputError
-from srprof.inputs import parse_size
+from srprof.inputs import TensorSpec, TextInput, call_inputs, parse_input
 from srprof.quantities import Kind
 from srprof.spec import Spec
 from srprof.words import shape_text
@@ -29,34 +29,42 @@ MOST_CONFIGURATIONS = 1_000_000
 
 _NUMBER = r"-?\d{1,15}(?:\.\d{1,15})?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?")
+#: A size or ranges of it, and the dtype behind.
+_PIECE = re.compile(r"(.*?)(:[A-Za-z]\w*)?", re.DOTALL)
 _FORMS = "write 32,40,48 or 2..6 or 64..1024:64"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of a grid: the SPEC with all arguments, the input's shape and text.
+    """One point of a grid: the SPEC with all arguments, the call's inputs and their text.
 
     `arguments` are the swept ones, by name.
     """
 
     spec: str
-    shape: tuple[int, ...]
+    inputs: tuple[Any, ...]
     arguments: tuple[tuple[str, Any], ...]
     input: str
 
     @property
     def key(self) -> str:
         """What tells it from every other configuration."""
-        return f"{self.spec} at {shape_text(self.shape)}"
+        return f"{self.spec} at {', '.join(map(_text, self.inputs))}"
 
 
 def configurations(
-    spec: Spec, inputs: Sequence[str], arguments: Mapping[str, Sequence[Any]]
+    spec: Spec,
+    inputs: Sequence[str],
+    arguments: Mapping[str, Sequence[Any]],
+    dtype: str | None = None,
 ) -> tuple[Configuration, ...]:
-    """Every combination, the last argument changing fastest, and the input faster still.
+    """Every combination, the last argument changing fastest, and the inputs faster still.
+
+    Inputs of one name, or of none, are in each other's place; those of several names go together.
 
     Raises:
-        InputError: an argument is given by the SPEC too, or there are too many combinations.
+        InputError: an argument is given by the SPEC too, there are too many combinations, or an
+            input is larger than torch can count in the dtype.
     """
     if spec.checkpoint and arguments:
         raise InputError(f"{spec.text!r} is a checkpoint, which takes no arguments: sweep inputs")
@@ -65,37 +73,60 @@ def configurations(
             raise InputError(f"{name} is given by the SPEC and by --set: keep one of them")
         if name in ("input", "error", *figures.names()):
             raise InputError(f"--set {name}: a column of the table has that name already")
-    count = prod(map(len, (inputs, *arguments.values())))
+    by_name: dict[str, list[tuple[str, TextInput]]] = {}
+    for text in inputs:
+        given = parse_input(text, spec.channels)
+        by_name.setdefault(given.name, []).append((text, given))
+    count = prod(map(len, (*by_name.values(), *arguments.values())))
     if count > MOST_CONFIGURATIONS:
         what = f"the grid has {count:,} configurations"
         raise InputError(f"{what}; at most {MOST_CONFIGURATIONS:,} are swept")
-    sizes = [(text, parse_size(text, spec.channels)) for text in inputs]
+    sizes = []
+    for together in product(*by_name.values()):
+        texts, given_together = zip(*together, strict=True)
+        sizes.append((" ".join(texts), call_inputs(given_together, dtype)))
     points = []
     for values in product(*arguments.values()):
         chosen = tuple(zip(arguments, values, strict=True))
         text = spec.with_arguments(chosen)
-        points += [Configuration(text, shape, chosen, size) for size, shape in sizes]
+        points += [Configuration(text, given, chosen, size) for size, given in sizes]
     return tuple(points)
 
 
+def _text(value: Any) -> str:
+    """An input as a row's key has it."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={_text(item)}" for name, item in value.items())
+    return str(value) if isinstance(value, TensorSpec) else shape_text(value)
+
+
 def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
-    """Sizes as text: `64..1024:64` (square), `180x320`, `1x3x64x64`, `64..128:64x96`, commas.
+    """Inputs as text: `64..1024:64` (square), `180x320`, `1x3x64x64`, `64..128:64x96`, commas.
+
+    A name before them is that of all: `mask=1x1x64x64:bool,1x1x96x96:bool`.
 
     Raises:
         InputError: one is no size, and which forms there are.
     """
-    sizes: dict[str, None] = {}
+    found: dict[str, None] = {}
     for text in texts:
-        for piece in text.split(","):
-            sides = [_sides(side, text) for side in piece.strip().split("x")]
-            for chosen in product(*sides):
-                square = chosen * 2 if len(chosen) == 1 else chosen
-                sizes[shape_text(square)] = None
-                if len(sizes) > MOST_CONFIGURATIONS:
+        name, equals, sizes = text.rpartition("=")
+        for piece in sizes.split(","):
+            for size in _sizes(piece.strip(), text):
+                found[f"{name.strip()}{equals}{size}"] = None
+                if len(found) > MOST_CONFIGURATIONS:
                     raise InputError(f"--input {text!r}: these are too many sizes")
-    for size in sizes:
-        parse_size(size)
-    return tuple(sizes)
+    for given in found:
+        parse_input(given)
+    return tuple(found)
+
+
+def _sizes(piece: str, whole: str) -> Iterator[str]:
+    """The sizes that one piece says, with its dtype."""
+    size, dtype = _PIECE.fullmatch(piece).groups("")  # type: ignore[union-attr]  # it matches anything
+    square = "x" not in size and size != "1" and not dtype
+    for chosen in product(*(_sides(side, whole) for side in size.split("x"))):
+        yield f"{shape_text(chosen * 2 if square else chosen)}{dtype}"
 
 
 def _sides(text: str, whole: str) -> list[int]:

@@ -16,7 +16,7 @@ from srprof._version import __version__
 from srprof.call import Call
 from srprof.cost.profiles import renamed
 from srprof.errors import InputError, ModelError
-from srprof.inputs import RUN_DTYPES, check_shape
+from srprof.inputs import RUN_DTYPES
 from srprof.progress import Progress, silent
 from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
 from srprof.sweeping.journal import Journal
@@ -40,14 +40,12 @@ def make_plan(
         InputError: the SPEC, an input, an argument, a metric or the profile is wrong.
     """
     parsed = specs.parse(call.spec)
-    if call.dtype not in RUN_DTYPES:
+    if call.dtype is not None and call.dtype not in RUN_DTYPES:
         raise InputError(f"dtype {call.dtype!r} is not one of {', '.join(RUN_DTYPES)}")
     chosen = parse_metrics(metrics, profile)
     sizes = parse_inputs(call.inputs or ("256x256",))
     check_arguments(parsed, arguments)
-    grid = configurations(parsed, sizes, arguments)
-    for point in grid[: len(sizes)]:
-        check_shape(point.shape, call.dtype)
+    grid = configurations(parsed, sizes, arguments, call.dtype)
     if profile is not None:
         from srprof.cost.profiles import load_profile
 
@@ -97,7 +95,7 @@ def sweep(
     metrics: Sequence[str] = (),
     profile: str | None = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
     jobs: int = 1,

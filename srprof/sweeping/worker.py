@@ -68,7 +68,7 @@ def _values(task: SweepPlan, configuration: Configuration) -> dict[str, int | fl
     from srprof.analysis import analyze
     from srprof.tracing.run import trace_call
 
-    call = replace(task.call, spec=configuration.spec, inputs=(configuration.shape,))
+    call = replace(task.call, spec=configuration.spec, inputs=configuration.inputs)
     analysis = analyze(trace_call(call, holders=False), profile=task.profile)
     values = ((name, analysis.value(name)) for name in task.metrics)
     return {name: value for name, value in values if value is not None}

@@ -8,7 +8,7 @@ whether it asks; if so the model is built and run again, with the meta device in
 
 from __future__ import annotations
 
-import re
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,19 +17,16 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from srprof.blame import is_user_file
 from srprof.paths import place
+from srprof.redirect import GPU, NO_GPU, Redirected
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import user_line
 from srprof.tracing.threads import carried
 
 _autocast = torch.amp.autocast_mode.autocast
-_CUDA = re.compile(r"cuda(:\d+)?")
-#: What torch says when it cannot give a GPU.
-_NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
 
 #: Regions of autocast that were made while srprof watched; others know only of this machine.
 _seen_made: WeakSet[Any] = WeakSet()
@@ -41,6 +38,7 @@ class StandIn:
     Attributes:
         wishes: what the code asked for, each with the place where it did so first.
         answering: the code gets what it asks for; without, it is only watched.
+        standing: the meta device is in the GPU's place now.
         emulation: of autocast, while answering.
         put: how often the code named the GPU as a device, while answering.
     """
@@ -48,9 +46,11 @@ class StandIn:
     def __init__(self) -> None:
         self.wishes: dict[str, str] = {}
         self.answering = False
+        self.standing = False
         self.emulation = Emulation("meta")
         self.put = 0
         self._unseen_region = False
+        self._files: dict[str, bool] = {}
         if torch.cuda.is_initialized():
             self.wishes["a program that uses the GPU"] = ""  # it will not initialise it again
         if torch.is_autocast_enabled("cuda"):
@@ -68,7 +68,7 @@ class StandIn:
 
     def refused(self, error: BaseException) -> None:
         """Note it if the run ended because there is no GPU."""
-        if _NO_GPU.search(str(error)):
+        if NO_GPU.search(str(error)):
             self.wishes.setdefault(_NEEDS, "")
 
     @property
@@ -103,7 +103,46 @@ class StandIn:
             (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
             (cuda, "set_device", self._answer("a device", cuda.set_device, None)),
             (cuda, "synchronize", self._answer("to synchronise", cuda.synchronize, None)),
+            (torch.Tensor, "is_cuda", self._property("is_cuda", True)),
+            (torch.Tensor, "device", self._property("device", GPU)),
+            (torch.Tensor, "get_device", self._get_device()),
         ]
+
+    def _property(self, name: str, answer: Any) -> property:
+        """An attribute of tensors on the meta device that answers the model's code as on a GPU."""
+        own = getattr(torch.Tensor, name)
+
+        def asked(tensor: torch.Tensor) -> Any:
+            value = own.__get__(tensor)
+            return answer if self._tells(tensor, name) else value
+
+        return property(asked)
+
+    def _get_device(self) -> Callable[[torch.Tensor], int]:
+        own = torch.Tensor.get_device
+
+        def get_device(tensor: torch.Tensor) -> int:
+            return 0 if self._tells(tensor, "get_device") else own(tensor)
+
+        return get_device
+
+    def _tells(self, tensor: torch.Tensor, name: str) -> bool:
+        """Whether a tensor says to the model's code, which asks for this, that it is on a GPU.
+
+        Most code asks for a device to hand it on. What it asks counts only in a file that speaks
+        of CUDA.
+        """
+        file = sys._getframe(2).f_code.co_filename
+        if not is_user_file(file) or not tensor.is_meta:
+            return False
+        if name != "device" or self._speaks_of_cuda(file):
+            self.asks(f"tensor.{name}")
+        return self.answering
+
+    def _speaks_of_cuda(self, file: str) -> bool:
+        if file not in self._files:
+            self._files[file] = any("cuda" in line for line in linecache.getlines(file))
+        return self._files[file]
 
     def _make_region(self, make: Callable[..., None]) -> Callable[..., None]:
         def init(region: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
@@ -155,53 +194,10 @@ _UNSEEN_REGION = (
 #: What a note says of what was asked for and given.
 _ANSWERED = {
     _PUTS: "what the code itself puts on the GPU{} stands on the meta device",
+    "tensor.is_cuda": "tensor.is_cuda{} was answered with yes, as on a GPU",
+    "tensor.get_device": "tensor.get_device(){} was answered with 0, as on a GPU",
     _IS_AVAILABLE: "torch.cuda.is_available(){} was answered with yes, as on a GPU",
 }
-
-
-class _OnMeta(TorchFunctionMode):
-    """Each call of torch, with the meta device wherever it names a GPU."""
-
-    def __init__(self, stand_in: StandIn) -> None:
-        super().__init__()
-        self._stand_in = stand_in
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.device:  # it is no tensor yet, and may be compared
-            return func(*args, **kwargs)
-        if func is torch.Tensor.cuda:
-            self._stand_in.puts()
-            return _to_meta(*args, **kwargs)
-        if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
-            args = (args[0], torch.device("cuda"), *args[2:])
-        if _is_index(kwargs.get("device")):
-            kwargs["device"] = torch.device("cuda")
-        return func(*map(self._on_meta, args), **{k: self._on_meta(v) for k, v in kwargs.items()})
-
-    def _on_meta(self, value: Any) -> Any:
-        device = isinstance(value, torch.device) and value.type == "cuda"
-        if device or (isinstance(value, str) and _CUDA.fullmatch(value)):
-            self._stand_in.puts()
-            return torch.device("meta")
-        return value
-
-
-def _is_index(value: Any) -> bool:
-    """Whether it is a GPU's number, as torch takes it for a device."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _to_meta(
-    tensor: torch.Tensor,
-    device: Any = None,
-    non_blocking: bool = False,
-    memory_format: torch.memory_format = torch.preserve_format,
-) -> torch.Tensor:
-    """`Tensor.cuda`, to the meta device."""
-    return tensor.to("meta", non_blocking=non_blocking, memory_format=memory_format)
 
 
 #: The stand-in of the trace that is being made; None where the run is to be this machine's own.
@@ -229,9 +225,14 @@ def times_put() -> int:
 @contextmanager
 def standing_in(device: str) -> Iterator[None]:
     """Give the code the meta device for a GPU, where it asked for one and runs on meta."""
-    if device == "meta" and _current is not None and _current.answering:
-        on_meta = partial(_OnMeta, _current)
-        with _current.emulation.active(), on_meta(), carried(on_meta):
-            yield
-    else:
+    stand_in = _current
+    if device != "meta" or stand_in is None or not stand_in.answering or stand_in.standing:
         yield
+        return
+    stand_in.standing = True
+    try:
+        on_meta = partial(Redirected, "meta", stand_in.puts)
+        with stand_in.emulation.active(), on_meta(), carried(on_meta):
+            yield
+    finally:
+        stand_in.standing = False

@@ -174,18 +174,25 @@ def _write_default_device(value: _DefaultDevice) -> None:
     _device.CURRENT_DEVICE = value.current
 
 
+#: Stands for an attribute that an owner has from its class's bases.
+_INHERITED = object()
+
+
 @contextmanager
 def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
     """Put each third in the place of an owner's attribute, and the old ones back at the end."""
     before = []
     try:
         for owner, name, new in patches:
-            before.append((owner, name, getattr(owner, name)))
+            before.append((owner, name, vars(owner).get(name, _INHERITED)))
             setattr(owner, name, new)
         yield
     finally:
         for owner, name, old in reversed(before):
-            setattr(owner, name, old)
+            if old is _INHERITED:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
 
 
 @contextmanager

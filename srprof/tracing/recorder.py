@@ -27,6 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
+from srprof.dtypes import check_operands
+from srprof.inputs import parts_of
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
@@ -77,15 +79,9 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in nested lists, tuples, mappings and dataclass-like results, in order."""
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, (list, tuple, set)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from tensors_in(getattr(value, name))
+    else:
+        for part in value if isinstance(value, set) else parts_of(value):
+            yield from tensors_in(part)
 
 
 class Recorder(TorchDispatchMode):
@@ -320,6 +316,7 @@ class Recorder(TorchDispatchMode):
 
         The trace names the op.
         """
+        check_operands(op, args)
         result = shortcut(func, args, kwargs)
         if result is not NotImplemented:
             return result

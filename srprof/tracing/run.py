@@ -16,6 +16,7 @@ from torch import nn
 from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
+from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
@@ -92,7 +93,7 @@ def recorded(workload: Workload, trace_on: str = "auto") -> Iterator[Trace]:
     Raises:
         InputError, ModelError: as `run_trace`.
     """
-    with _traced(workload, trace_on, []) as (trace, _):
+    with _traced(workload, trace_on, []) as (trace, _), standing_in(trace.device):
         yield trace
 
 
@@ -305,7 +306,7 @@ def _trace_of(
     workload: Workload, device: str, recorder: Recorder, model: nn.Module, result: Any
 ) -> Trace:
     """The record of a run that has ended, with what its reader must know."""
-    notes = []
+    notes = list(own_form(model)) if workload.dtype is None else []
     if recorder.mixed_ops:
         notes.append(
             f"{', '.join(sorted(recorder.mixed_ops))} mixed tensors of the model's device with "
@@ -362,6 +363,8 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             "not in place"
         )
     module = recorder.raised_in
+    if not (module or where.file) and (wrong := _WRONG_CALL.search(message)):
+        return InputError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
@@ -371,6 +374,20 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
     text += next((hint for error, hint in _HINTS.items() if re.search(error, message)), "")
     return ModelError(text, file=where.file, line=where.line, module=module)
+
+
+#: What Python says of a call that does not go with a function's arguments.
+_WRONG_CALL = re.compile(r"forward\(\) (missing|takes|got) .*")
+
+
+def _how_to_give(wrong: str) -> str:
+    """How the arguments are given that Python misses, or does not know."""
+    names = re.findall(r"'(\w+)'", wrong)
+    if " missing " in wrong and names:
+        said = " ".join(f"--input {name}=SHAPE" for name in names)
+        here = ", ".join(f"{name!r}: ..." for name in names)
+        return f"give {said}, or SHAPE:int64 for another dtype; from Python {{{here}}}"
+    return "give one --input for each argument, NAME=SHAPE for a keyword"
 
 
 def _with_references(workload: Workload, trace: Trace) -> Trace:

@@ -15,7 +15,7 @@ def analyze_training(
     model: Any,
     *inputs: Any,
     weights: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
     granularity: int = GRANULARITY,

@@ -126,16 +126,16 @@ def test_read_inputs_of_lists_and_mappings():
         "float32",
     )
     assert args == (
-        (
+        [
             TensorSpec("input_0", (1, 3, 8, 8), "float32"),
             TensorSpec("input_1", (1, 3, 4, 5), "float32"),
-        ),
+        ],
         marker,
     )
     assert kwargs == {
         "mask": TensorSpec("mask", (1, 1, 8, 8), "float32"),
         "scale": 2,
-        "more": (TensorSpec("more_0", (1,), "float32"), marker),
+        "more": [TensorSpec("more_0", (1,), "float32"), marker],
     }
 
 

@@ -1,0 +1,69 @@
+"""Calls of torch that name a GPU, made on another device instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+#: What a tensor on the GPU says that its device is, while another device stands in for it.
+GPU = torch.device("cuda", 0)
+#: What torch says when it cannot give a GPU.
+NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
+
+_CUDA = re.compile(r"cuda(:\d+)?")
+
+
+class Redirected(TorchFunctionMode):
+    """Each call of torch, with another device wherever it names a GPU.
+
+    Args:
+        device: the type of the device that stands in. told: is called when code names a GPU, and
+            does not only hand on what one of its tensors said.
+    """
+
+    def __init__(self, device: str, told: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._device = torch.device(device)
+        self._told = told
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.device:  # it is no tensor yet, and may be compared
+            return func(*args, **kwargs)
+        if func is torch.Tensor.cuda:
+            self._told()
+            return self._moved(*args, **kwargs)
+        if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
+            args = (args[0], torch.device("cuda"), *args[2:])
+        if _is_index(kwargs.get("device")):
+            kwargs["device"] = torch.device("cuda")
+        return func(*map(self._there, args), **{k: self._there(v) for k, v in kwargs.items()})
+
+    def _there(self, value: Any) -> Any:
+        device = isinstance(value, torch.device) and value.type == "cuda"
+        if device or (isinstance(value, str) and _CUDA.fullmatch(value)):
+            if value is not GPU:
+                self._told()
+            return self._device
+        return value
+
+    def _moved(
+        self,
+        tensor: torch.Tensor,
+        device: Any = None,
+        non_blocking: bool = False,
+        memory_format: torch.memory_format = torch.preserve_format,
+    ) -> torch.Tensor:
+        """`Tensor.cuda`, to the other device."""
+        return tensor.to(self._device, non_blocking=non_blocking, memory_format=memory_format)
+
+
+def _is_index(value: Any) -> bool:
+    """Whether it is a GPU's number, as torch takes it for a device."""
+    return isinstance(value, int) and not isinstance(value, bool)
