@@ -30,6 +30,7 @@ from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorR
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
+from srprof.tracing.modules import kind_of, weight_shape
 
 #: A check that an exported program carries; it holds for the device it was exported on only.
 _EXPORT_CHECK = "aten::_assert_tensor_metadata"
@@ -269,7 +270,7 @@ class Recorder(TorchDispatchMode):
         """Hook: a module's `forward` is about to run."""
         self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
 
-    def leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
+    def leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hook: a module's `forward` has returned or raised."""
         if not self.raised_in and sys.exc_info()[1] is not None:
             self.raised_in = self.module_stack[-1]
@@ -278,10 +279,11 @@ class Recorder(TorchDispatchMode):
         path = self._paths.get(id(module))
         if path is None:
             return  # not a child of the model: a global activation, say
-        first = next(tensors_in(output), None)
-        weight = getattr(module, "weight", None)
-        shapes = (tuple(t.shape) if isinstance(t, torch.Tensor) else () for t in (first, weight))
-        self.calls.append(ModuleCall(path, _torch_class(type(module)), *shapes))
+        read, made = (next(tensors_in(value), None) for value in (args, output))
+        shapes = (() if tensor is None else tuple(tensor.shape) for tensor in (made, read))
+        output_shape, input_shape = shapes
+        weight = weight_shape(module)
+        self.calls.append(ModuleCall(path, kind_of(module), output_shape, weight, input_shape))
 
     def finish(self, result: Any) -> tuple[Node, ...]:
         """The nodes, when no more is asked of the ledger; `result` is what the model returned."""
@@ -318,14 +320,6 @@ def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:
     nbytes = tensor.numel() * tensor.element_size()
     strides = tuple(tensor.stride()) if tensor.layout is torch.strided else ()
     return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes, strides)
-
-
-def _torch_class(cls: type) -> str:
-    """Name of the nearest class that torch defines: a subclass of Conv2d counts as Conv2d."""
-    for base in cls.__mro__:
-        if base.__module__.startswith("torch.nn.modules."):
-            return base.__name__ if base is not nn.Module else cls.__name__
-    return cls.__name__
 
 
 def user_line() -> tuple[str, int, str]:
