@@ -214,6 +214,18 @@ def _attention(node: Node) -> Product:
     return Product(prod(query[:-2]), query[-2], key[-2], query[-1] + value[-1])
 
 
+def _multi_head(node: Node) -> Product:
+    """Three projections, attention, and one projection."""
+    batch, tokens, width = node.inputs[0].shape
+    return Product(1, batch * tokens, width, 4 * width + 2 * tokens)
+
+
+def _encoder_layer(node: Node) -> Product:
+    """The same, and two linear layers."""
+    attended, hidden = _multi_head(node), node.inputs[9].shape[0]
+    return attended._replace(depth=attended.depth + 2 * hidden)
+
+
 _CUBLAS = partial(Op, "matmul", scratch="cublas")
 add("mm bmm mv dot", _CUBLAS(_matmul))
 add("vdot matmul", Op("matmul", _matmul))
@@ -232,6 +244,8 @@ add(
     "_scaled_dot_product_cudnn_attention",
     Op("matmul", _attention, same_as="_scaled_dot_product_flash_attention"),
 )
+add("_native_multi_head_attention", Op("matmul", _multi_head))
+add("_transformer_encoder_layer_fwd", Op("matmul", _encoder_layer))
 
 # -- element-wise arithmetic --------------------------------------------------------------------
 
