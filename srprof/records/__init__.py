@@ -145,7 +145,7 @@ class ModuleCall:
         kind: `Conv2d` for torch's class and its subclasses, so for all classes that the challenge
             counts; else the class's own name, with its module where it is not torch's.
         output: shape of the (first) output tensor, () if it returned none.
-        weight: shape of the weight that it was made with, () if it has none.
+        weight: of a counted class, shape of the weight that it was made with; () if it has none.
         input: shape of the (first) positional tensor that it was called with, () if there is none.
     """
 

@@ -6,7 +6,7 @@ branches, it is computed whenever somebody asks, and would be part of the run.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from srprof.cost.complexity import COUNTED
 
@@ -30,9 +30,9 @@ def _full_name(cls: type) -> str:
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:
-    """Shape of the weight that torch's constructor gives such a module; () if it has none.
+    """Shape of the weight with which torch's constructor made such a module; () if it has none.
 
-    Of a module whose attributes do not say it, and of others, the shape of the parameter.
+    Of a counted module whose attributes do not say it, the shape of the parameter.
     """
     facts = vars(module)
     try:
@@ -45,6 +45,6 @@ def weight_shape(module: nn.Module) -> tuple[int, ...]:
         if isinstance(module, nn.BatchNorm2d):
             return (facts["num_features"],) if facts["affine"] else ()
     except (KeyError, TypeError):  # a subclass that does not call torch's constructor
-        pass
-    weight = facts.get("_parameters", {}).get("weight")
-    return tuple(weight.shape) if isinstance(weight, Tensor) else ()
+        weight = module._parameters.get("weight")
+        return () if weight is None else tuple(weight.shape)
+    return ()

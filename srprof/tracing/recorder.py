@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from srprof.blame import function_name, is_user_file
+from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
@@ -116,11 +117,11 @@ class Recorder(TorchDispatchMode):
         self.failed_call: tuple[str, tuple[tuple[int, ...], ...]] | None = None
         self._on_node = on_node
         self._around = around
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._paths = {id(module): path for path, module in named_modules(model)}
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in named_parameters(model):
             self.add_external(parameter, name, "parameter")
-        for name, buffer in model.named_buffers():
+        for name, buffer in named_buffers(model):
             self.add_external(buffer, name, "buffer")
         self.ledger.take_over()
 

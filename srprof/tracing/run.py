@@ -18,6 +18,7 @@ from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.model import memory_model
+from srprof.networks import parameters
 from srprof.records import ModuleCall, Program, Trace
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
@@ -339,7 +340,7 @@ def _trace_of(
         externals=tuple(recorder.externals),
         calls=tuple(recorder.calls),
         result=result,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in parameters(model)),
         carried=recorder.ledger.carried,
         notes=tuple(notes),
     )

@@ -18,7 +18,7 @@ FLOORS = (
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run
-    "weights loading workload tracing",
+    "weights networks loading workload tracing",
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features
