@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srprof.networks import weights
+
 #: What an image is made as, where nobody says another dtype.
 USUAL = "float32"
 
@@ -21,11 +23,6 @@ _OF_ONE_DTYPE = frozenset(("convolution", "addmm", "mm", "bmm", "baddbmm", "addm
 _NORMS = frozenset(("native_batch_norm", "native_layer_norm", "native_group_norm"))
 #: How torch says that dtypes differ.
 _DIFFER = re.compile(r"dtype|scalar type|should be the same|[Pp]romot")
-
-
-def weights(model: nn.Module) -> list[torch.Tensor]:
-    """Parameters and buffers."""
-    return [*model.parameters(), *model.buffers()]
 
 
 def name_of(dtype: torch.dtype) -> str:

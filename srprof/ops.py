@@ -198,6 +198,11 @@ def _addbmm(node: Node) -> Product:
     return Product(batch, rows, right[-1], depth)
 
 
+def _outer(node: Node) -> Product:
+    """Every element of one vector against every one of the other."""
+    return Product(1, *node.shape, 1)
+
+
 def _linear(node: Node) -> Product:
     image, weight = (info.shape for info in node.inputs[:2])
     return Product(1, prod(image[:-1]), *weight)
@@ -209,12 +214,25 @@ def _attention(node: Node) -> Product:
     return Product(prod(query[:-2]), query[-2], key[-2], query[-1] + value[-1])
 
 
+def _multi_head(node: Node) -> Product:
+    """Three projections, attention, and one projection."""
+    batch, tokens, width = node.inputs[0].shape
+    return Product(1, batch * tokens, width, 4 * width + 2 * tokens)
+
+
+def _encoder_layer(node: Node) -> Product:
+    """The same, and two linear layers."""
+    attended, hidden = _multi_head(node), node.inputs[9].shape[0]
+    return attended._replace(depth=attended.depth + 2 * hidden)
+
+
 _CUBLAS = partial(Op, "matmul", scratch="cublas")
 add("mm bmm mv dot", _CUBLAS(_matmul))
 add("vdot matmul", Op("matmul", _matmul))
 add("baddbmm addmv", _CUBLAS(partial(_matmul, first=1)))
-add("addmm", _CUBLAS(partial(_matmul, first=1), scratch="cublaslt"))
+add("addmm _addmm_activation", _CUBLAS(partial(_matmul, first=1), scratch="cublaslt"))
 add("addbmm", _CUBLAS(_addbmm))
+add("addr", Op("matmul", _outer))
 add("linear", _CUBLAS(_linear))
 add(
     "_scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu "
@@ -226,6 +244,8 @@ add(
     "_scaled_dot_product_cudnn_attention",
     Op("matmul", _attention, same_as="_scaled_dot_product_flash_attention"),
 )
+add("_native_multi_head_attention", Op("matmul", _multi_head))
+add("_transformer_encoder_layer_fwd", Op("matmul", _encoder_layer))
 
 # -- element-wise arithmetic --------------------------------------------------------------------
 
@@ -240,18 +260,21 @@ add("gelu pow _prelu_kernel", _KNOWN())
 add("ceil clamp_max erf floor log reciprocal round square", _ELEMENTWISE(in_place="method"))
 add("elu hardtanh mish", _ELEMENTWISE(in_place="function"))
 add("atan2 cos eq ge gt le lt maximum minimum ne remainder rsub sin where", _ELEMENTWISE())
+add("linalg_cross log_sigmoid_forward", _ELEMENTWISE())
 add("prelu", Op(scratch="none"))
 
 # -- reductions and norms -----------------------------------------------------------------------
 
 add(
     "sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm "
-    "linalg_vector_norm prod cumsum cumprod sort topk logsumexp",
+    "linalg_vector_norm prod cumsum cumprod cummax cummin logcumsumexp sort topk logsumexp median "
+    "kthvalue mode aminmax",
     Op("reduction"),
 )
 add(
     "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm "
-    "layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax",
+    "layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax "
+    "_weight_norm_interface renorm",
     Op("norm"),
 )
 add("cudnn_batch_norm", Op("norm", same_as="native_batch_norm"))
@@ -285,13 +308,19 @@ _RESAMPLE = partial(Op, "resample")
 add("upsample_nearest2d", _RESAMPLE(gathers=_each(1), scratch="none"))
 add("upsample_bilinear2d", _RESAMPLE(gathers=_each(4), scratch="none"))
 add("upsample_bicubic2d", _RESAMPLE(gathers=_each(16), scratch="none"))
-add("upsample_nearest1d", _RESAMPLE(gathers=_each(1)))
-add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
-add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
-add("max_pool2d avg_pool1d", _RESAMPLE(gathers=windows))
 add(
-    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d grid_sampler_2d "
-    "_upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+    "upsample_nearest1d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact3d",
+    _RESAMPLE(gathers=_each(1)),
+)
+add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
+add("upsample_trilinear3d", _RESAMPLE(gathers=_each(8)))
+add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
+add("max_pool2d avg_pool1d max_pool3d_with_indices avg_pool3d", _RESAMPLE(gathers=windows))
+add(
+    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool3d "
+    "_adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "
+    "max_unpool2d max_unpool3d grid_sampler_2d grid_sampler_3d _upsample_nearest_exact2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _RESAMPLE(gathers=_whole),
 )
 
@@ -306,11 +335,12 @@ add(
 add("copy_ fill_ zero_", _MOVEMENT(scratch="none", overwrites=True))
 add("normal_ uniform_", _MOVEMENT(overwrites=True))
 add(
-    "reflection_pad1d replication_pad1d channel_shuffle copy contiguous index index_select "
-    "gather scatter scatter_ index_put index_put_ index_copy_ slice_scatter select_scatter roll "
-    "flip repeat repeat_interleave im2col col2im tril triu masked_select masked_fill "
-    "masked_fill_ fill zero full_like new_zeros new_ones new_full arange linspace eye one_hot "
-    "embedding rand randn rand_like randn_like",
+    "reflection_pad1d replication_pad1d reflection_pad3d replication_pad3d channel_shuffle copy "
+    "contiguous index index_select gather take scatter scatter_ scatter_add scatter_add_ "
+    "index_add index_add_ index_put index_put_ index_copy_ slice_scatter select_scatter roll "
+    "flip rot90 repeat repeat_interleave im2col col2im tril triu tril_ triu_ masked_select "
+    "masked_fill masked_fill_ fill zero full_like new_zeros new_ones new_full arange linspace "
+    "eye one_hot embedding rand randn rand_like randn_like",
     _MOVEMENT(),
 )
 
@@ -323,15 +353,18 @@ add(
     Op("view"),
 )
 add("empty", Op("view", scratch="none"))
+# a tensor is changed, and what it shows stays where it is
+add("as_strided_ squeeze_ t_ transpose_ unsqueeze_", Op("view", scratch="none"))
 add(
-    "empty_like empty_strided new_empty new_empty_strided resize_ set_ lift_fresh scalar_tensor "
-    "sym_size sym_stride sym_numel _assert_async _assert_scalar _assert_tensor_metadata",
+    "empty_like empty_strided new_empty new_empty_strided resize_ resize_as_ set_ lift_fresh "
+    "scalar_tensor sym_size sym_stride sym_numel _assert_async _assert_scalar "
+    "_assert_tensor_metadata",
     Op("view"),
 )
 
 # -- the rest: what they cost is told by their shapes -------------------------------------------
 
-add("bernoulli_", Op(overwrites=True))
+add("bernoulli_ exponential_", Op(overwrites=True))
 add(
     "_foreach_add_ _foreach_mul_ _local_scalar_dense item nonzero unique2 _unique2 bucketize "
     "searchsorted equal isfinite complex glu native_dropout rrelu_with_noise bernoulli randint "
@@ -339,4 +372,3 @@ add(
     Op(),
 )
 add("_fft_r2c _fft_c2r _fft_c2c", Op(counted=False, scratch="cufft"))
-add("as_strided_", Op(counted=False))

@@ -26,10 +26,11 @@ from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
 from srprof.copying import copied, untouched
-from srprof.dtypes import USUAL, floating, image_dtype, weights
+from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
+from srprof.networks import converted, mark, named_modules, switch, weights
 from srprof.redirect import NO_GPU, Redirected
 from srprof.weights import load_weights
 
@@ -123,24 +124,32 @@ class Workload:
     def prepare(self, model: nn.Module, device: str) -> Instance:
         """A model as it was built, made ready for the call on the device."""
         fake = device == "cuda-fake"
-        try:
-            model.train(self.training)
-        except NotImplementedError:  # of exported programs only the parts are switched
-            for module in model.modules():
-                module.training = self.training
+        model = self._switched(model, device)
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         if self.channels_last:
-            model = model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
+            model = converted(model, dtype=dtype, memory_format=torch.channels_last)
         elif dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
-            model = model.to(dtype=dtype)
+            model = converted(model, dtype=dtype)
         if fake:
-            model = model.to("cuda:0")
+            model = converted(model, "cuda:0")
         self._look_at(model)
         args, kwargs = self.arguments(device)
         if any(map(is_lazy, weights(model))):  # its first call only gives parameters shapes
             with torch.no_grad():
                 model(*args, **kwargs)
         return Instance(model, args, kwargs)
+
+    def _switched(self, model: nn.Module, device: str) -> nn.Module:
+        """The model in its mode, by its own code where that works."""
+        try:
+            switch(model, self.training)
+        except NotImplementedError:  # exported programs
+            mark(model, self.training)
+        except Exception:
+            if device == "meta":  # it may do with data what it cannot do without
+                return moved(self._switched(self.build("cpu"), "cpu"), device)
+            mark(model, self.training)
+        return model
 
     def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Fresh arguments of the call, on the device."""
@@ -380,7 +389,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
     first = "meta" if device == "meta" else "cpu"
     memo: dict[int, Any] = {}
     storages: dict[int, torch.UntypedStorage] = {}
-    for module in model.modules():
+    for _, module in named_modules(model):
         for holder in (module._parameters, module._buffers, vars(module)):
             for value in holder.values():
                 if isinstance(value, torch.Tensor) and id(value) not in memo:
@@ -408,7 +417,7 @@ def moved(model: nn.Module, device: str) -> nn.Module:
     if all(tensor.device.type == device for tensor in weights(model)):
         return model
     try:
-        return model.to(device)
+        return converted(model, device)
     except Exception as error:
         if device != "meta":
             raise

@@ -17,8 +17,10 @@ from math import prod
 from srprof.ops import row
 from srprof.records import ModuleCall, Node, Trace
 
-CONVOLUTIONS = frozenset({"Conv2d", "ConvTranspose2d"})
-_ACTIVATIONS = frozenset({"ReLU", "ReLU6", "PReLU", "ELU", "LeakyReLU"})
+CONVOLUTIONS = ("Conv2d", "ConvTranspose2d")
+_ACTIVATIONS = ("ReLU", "ReLU6", "PReLU", "ELU", "LeakyReLU")
+#: Classes of `torch.nn` that the challenge's hooks ask for, by `isinstance`.
+COUNTED = (*CONVOLUTIONS, *_ACTIVATIONS, "Linear", "BatchNorm2d")
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,16 @@ def challenge_flops(call: ModuleCall) -> int:
         batch, _, *size = call.output if len(call.output) == 4 else (1, *call.output)
         return batch * prod(call.weight) * prod(size)
     if call.kind == "Linear":
-        return prod(call.weight)
+        return _linear_flops(call)
     if call.kind == "BatchNorm2d":
         return prod(call.output) * (2 if call.weight else 1)
     return prod(call.output) if call.kind in _ACTIVATIONS else 0
+
+
+def _linear_flops(call: ModuleCall) -> int:
+    """The challenge takes the first two axes for batch and features, however many there are."""
+    batch, features = (call.input if len(call.input) > 1 else (1, *call.input))[:2]
+    return batch * features * (call.output if len(call.output) > 1 else (1, *call.output))[1]
 
 
 def macs(node: Node) -> int | None:

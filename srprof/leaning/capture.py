@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
+from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
@@ -107,7 +108,8 @@ def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size:
         by_name = inspect.signature(network.forward).bind(*args, **kwargs).arguments
         shapes = {name: pytree.tree_map(open_sizes, value) for name, value in by_name.items()}
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), quiet_torch(), limit:
+    quiet = warnings.catch_warnings(record=True)
+    with quiet as caught, torch.no_grad(), quiet_torch(), limit, fast_paths():
         warnings.simplefilter("always")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
     for warning in caught:

@@ -147,15 +147,18 @@ class ModuleCall:
 
     Attributes:
         path: dotted path in the model; "" is the model itself.
-        kind: name of the nearest class that torch defines (`Conv2d`), else of its own class.
+        kind: `Conv2d` for torch's class and its subclasses, so for all classes that the challenge
+            counts; else the class's own name, with its module where it is not torch's.
         output: shape of the (first) output tensor, () if it returned none.
-        weight: shape of its `weight`, () if it has none.
+        weight: of a counted class, shape of the weight that it was made with; () if it has none.
+        input: shape of the (first) positional tensor that it was called with, () if there is none.
     """
 
     path: str
     kind: str
     output: tuple[int, ...]
     weight: tuple[int, ...]
+    input: tuple[int, ...] = ()
 
 
 class Frame(NamedTuple):

@@ -3,41 +3,33 @@
 `scaled_dot_product_attention` is a composite call. On CUDA it becomes one fused kernel that never
 holds the matrix of weights; on the meta device torch takes it apart into the unfused path, whose
 matrices of L x S can be the largest thing in the network. torch refuses kernels of others for
-composite calls, and its fake CUDA tensors take the unfused path too, so the Python function itself
-stands aside while such a network is traced.
+composite calls, and its fake CUDA tensors take the unfused path too, so `attention` stands in for
+torch's function while such a network is traced (`fused.py`).
 """
 
 from __future__ import annotations
-
-import sys
-from contextlib import AbstractContextManager
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from srprof.tracing.autocast import emulation
-from srprof.tracing.isolation import replaced
-
-#: The op that only torch's unfused path makes.
-UNFUSED = "_safe_softmax"
 
 NOTE = (
     "attention is traced as CUDA's fused kernels, as a GPU from Ampere on takes them (Hopper has "
     "cuDNN's in half precision); on other GPUs its matrices of weights may come on top"
 )
 
-_ORIGINAL = F.scaled_dot_product_attention
+ORIGINAL = F.scaled_dot_product_attention
 _HALF = (torch.float16, torch.bfloat16)
 #: Flash attention's widest head, and what a width must be a multiple of, else it is filled up.
-_FLASH_WIDTH, _FLASH_MULTIPLE = 256, 8
+_FLASH_WIDTH, FLASH_MULTIPLE = 256, 8
 #: What heads of the memory-efficient kernel must be a multiple of, from Ampere on; a mask's rows.
-_WIDTH_MULTIPLE = {torch.float32: 4, torch.float16: 8, torch.bfloat16: 8}
+WIDTH_MULTIPLE = {torch.float32: 4, torch.float16: 8, torch.bfloat16: 8}
 _MASK_MULTIPLE = 8
 
 
-def _attention(
+def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -53,7 +45,7 @@ def _attention(
     """
     fusible = query.device.type == "meta" and query.dim() == key.dim() == value.dim() == 4
     if not fusible or enable_gqa or dropout_p or (is_causal and attn_mask is not None):
-        return _ORIGINAL(
+        return ORIGINAL(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
     cast = emulation()
@@ -65,10 +57,10 @@ def _attention(
         flash = query.dtype in _HALF and width == value.shape[-1] <= _FLASH_WIDTH
         if attn_mask is None and flash:
             return _flash(query, key, value, is_causal, scale)
-        multiple = _WIDTH_MULTIPLE.get(query.dtype, 0)
+        multiple = WIDTH_MULTIPLE.get(query.dtype, 0)
         if multiple and not width % multiple and not value.shape[-1] % multiple:
             return _efficient(query, key, value, attn_mask, is_causal, scale)
-    return _ORIGINAL(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
+    return ORIGINAL(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
 
 
 def _flash(
@@ -76,7 +68,7 @@ def _flash(
 ) -> Tensor:
     """Flash attention, the heads filled up to a multiple of eight."""
     width = query.shape[-1]
-    missing = -width % _FLASH_MULTIPLE
+    missing = -width % FLASH_MULTIPLE
     parts = [query, key, value]
     if missing:
         scale = width**-0.5 if scale is None else scale
@@ -117,15 +109,3 @@ def _aligned(bias: Tensor) -> Tensor:
         return bias
     length = bias.shape[-1]
     return F.pad(bias, (0, _MASK_MULTIPLE - length % _MASK_MULTIPLE))[..., :length]
-
-
-def fused_attention() -> AbstractContextManager[None]:
-    """Put the fused choice in the place of torch's function, wherever it was imported to."""
-    modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)]
-    return replaced(
-        (module, name, _attention)
-        for module in modules
-        if module.__name__ != __name__
-        for name, value in list(vars(module).items())
-        if value is _ORIGINAL
-    )

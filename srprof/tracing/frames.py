@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from srprof.blame import function_name, is_user_file
+from srprof.networks import named_modules
 from srprof.records import Frame, Trace
 from srprof.tracing.holders import run_again
 from srprof.tracing.recorder import Recorder, stack
@@ -106,7 +107,7 @@ def activations(model: nn.Module) -> dict[str, tuple[type, str, str]]:
 
     Of each the user's class that has it, its path in there, and the name of its own class.
     """
-    modules = dict(model.named_modules())
+    modules = dict(named_modules(model))
     switchable = {}
     for path, module in modules.items():
         if getattr(module, "inplace", None) is not False:

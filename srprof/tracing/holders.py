@@ -22,6 +22,7 @@ from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
 from srprof.memory.model import alive_at
+from srprof.networks import named_modules
 from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording, stack
@@ -130,7 +131,7 @@ class _Inspector:
         return line, "local"
 
     def _look_at_modules(self, recorder: Recorder, model: nn.Module) -> None:
-        for module_path, module in model.named_modules():
+        for module_path, module in named_modules(model):
             where = f"{module_path or 'model'} ({type(module).__name__})"
             for name, value in _attributes(module):
                 for path, tensor in _reach(f"self.{name}", value):

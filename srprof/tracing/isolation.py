@@ -71,6 +71,11 @@ def _settings() -> list[_Setting]:
             if (read := getattr(cuda, f"{kind}_sdp_enabled", None))
             and (write := getattr(cuda, f"enable_{kind}_sdp", None))
         ),
+        _Setting(
+            "torch.backends.mha.set_fastpath_enabled",
+            torch.backends.mha.get_fastpath_enabled,
+            torch.backends.mha.set_fastpath_enabled,
+        ),
         *_precisions(),
         _Setting("the current folder", os.getcwd, os.chdir),
         _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

@@ -29,10 +29,12 @@ from torch.utils._pytree import tree_map_only
 from srprof.blame import function_name, is_user_file
 from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
+from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.meta_kernels import shortcut
+from srprof.tracing.modules import kind_of, weight_shape
 from srprof.tracing.threads import following, starter_of
 from srprof.tracing.unseen import eager
 
@@ -121,11 +123,11 @@ class Recorder(TorchDispatchMode):
         self._codes: set[CodeType] = set()
         self._on_node = on_node
         self._around = around
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._paths = {id(module): path for path, module in named_modules(model)}
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in named_parameters(model):
             self.add_external(parameter, name, "parameter")
-        for name, buffer in model.named_buffers():
+        for name, buffer in named_buffers(model):
             self.add_external(buffer, name, "buffer")
         self.ledger.take_over()
 
@@ -333,7 +335,7 @@ class Recorder(TorchDispatchMode):
         """Hook: a module's `forward` is about to run."""
         self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
 
-    def leave_module(self, module: nn.Module, _args: Any, output: Any) -> None:
+    def leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hook: a module's `forward` has returned or raised."""
         if not self.raised_in and sys.exc_info()[1] is not None:
             self.raised_in = self.module_stack[-1]
@@ -342,10 +344,11 @@ class Recorder(TorchDispatchMode):
         path = self._paths.get(id(module))
         if path is None:
             return  # not a child of the model: a global activation, say
-        first = next(tensors_in(output), None)
-        weight = getattr(module, "weight", None)
-        shapes = (tuple(t.shape) if isinstance(t, torch.Tensor) else () for t in (first, weight))
-        self.calls.append(ModuleCall(path, _torch_class(type(module)), *shapes))
+        read, made = (next(tensors_in(value), None) for value in (args, output))
+        shapes = (() if tensor is None else tuple(tensor.shape) for tensor in (made, read))
+        output_shape, input_shape = shapes
+        weight = weight_shape(module)
+        self.calls.append(ModuleCall(path, kind_of(module), output_shape, weight, input_shape))
 
     def finish(self, result: Any) -> tuple[Node, ...]:
         """The nodes, when no more is asked of the ledger; `result` is what the model returned."""
@@ -382,14 +385,6 @@ def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:
     nbytes = tensor.numel() * tensor.element_size()
     strides = tuple(tensor.stride()) if tensor.layout is torch.strided else ()
     return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes, strides)
-
-
-def _torch_class(cls: type) -> str:
-    """Name of the nearest class that torch defines: a subclass of Conv2d counts as Conv2d."""
-    for base in cls.__mro__:
-        if base.__module__.startswith("torch.nn.modules."):
-            return base.__name__ if base is not nn.Module else cls.__name__
-    return cls.__name__
 
 
 def user_line() -> tuple[str, int, str]:

@@ -20,8 +20,10 @@ from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
-from srprof.records import Program, Trace
-from srprof.tracing.attention import NOTE, UNFUSED, fused_attention
+from srprof.networks import parameters
+from srprof.records import ModuleCall, Program, Trace
+from srprof.tracing.fast_path import ENCODER_LAYER
+from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
 from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
@@ -77,7 +79,7 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
     with _traced(workload, trace_on, notes) as (bare, gpu):
         named = holders and not workload.training
         trace = _with_references(workload, bare) if named else bare
-        if _attends(trace) and workload.training:
+        if attends(trace) and workload.training:
             notes.append("attention is traced unfused, with its matrices of weights")
         if trace_on == "cpu":
             notes.extend(_other_calls_on_meta(workload, trace))
@@ -104,11 +106,33 @@ def _traced(
     """A trace and the stand-in for a GPU, under the conditions in which it was made."""
     with _conditions(workload, trace_on, notes) as gpu:
         trace = _run_where_possible(workload, trace_on, gpu)
-        attends = _attends(trace) and not workload.training
-        with fused_attention() if attends else nullcontext():
-            if attends:
-                trace = replace(_run_once(workload, "meta"), notes=(*trace.notes, NOTE))
-            yield trace, gpu
+        if any(node.op == ENCODER_LAYER for node in trace.nodes):
+            trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
+        with _attending(workload, trace) as attended:
+            yield attended, gpu
+
+
+@contextmanager
+def _attending(workload: Workload, trace: Trace) -> Iterator[Trace]:
+    """The trace, made again where a GPU runs attention in another way, and the conditions of it."""
+    if not attends(trace) or workload.training:
+        yield trace
+        return
+    with fused_attention() as fused:
+        again = _run_once(workload, "meta")
+        notes = [*trace.notes, *fused.notes(again)]
+        yield replace(again, calls=trace.calls, notes=tuple(notes))
+
+
+def _calls_of_modules(workload: Workload, device: str) -> tuple[ModuleCall, ...]:
+    """The calls without torch's fast path, which the challenge's hooks on the modules prevent."""
+    switch = torch.backends.mha.set_fastpath_enabled
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    switch(False)
+    try:
+        return _run_once(workload, device).calls
+    finally:
+        switch(enabled)
 
 
 def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
@@ -123,7 +147,7 @@ def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
     """
     with _conditions(calls[0], trace_on, []) as gpu:
         alone = _run_where_possible(calls[0], trace_on, gpu)
-        with fused_attention() if _attends(alone) else nullcontext(), standing_in(alone.device):
+        with fused_attention() if attends(alone) else nullcontext(), standing_in(alone.device):
             return _record_program(calls, alone)
 
 
@@ -142,11 +166,6 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
     threads = carried(lambda: fake, torch.no_grad) if trace_on == "cuda-fake" else nullcontext()
     with isolated(notes), workload.environment(), fake, threads, watch as gpu:
         yield gpu
-
-
-def _attends(trace: Trace) -> bool:
-    """Whether it has attention that a GPU would run by a fused kernel."""
-    return trace.device == "meta" and any(node.op == UNFUSED for node in trace.nodes)
 
 
 def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) -> Trace:
@@ -191,7 +210,8 @@ def _run_on_meta(workload: Workload, gpu: StandIn) -> Trace:
 def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
     """Composite calls are taken apart by device: name the ones in which meta differs."""
     try:
-        meta = _run_once(workload, "meta")
+        with _attending(workload, _run_once(workload, "meta")) as meta:
+            pass
     except _FAILURES:
         return []
     here, there = (Counter(node.op for node in trace.nodes) for trace in (cpu, meta))
@@ -327,7 +347,7 @@ def _trace_of(
         externals=tuple(recorder.externals),
         calls=tuple(recorder.calls),
         result=result,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in parameters(model)),
         carried=recorder.ledger.carried,
         unseen=tuple(unseen),
     )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srprof.errors import ModelError
+from srprof.networks import named_parameters, parameters
 from srprof.records import TrainingStep
 from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
 from srprof.workload import Instance
@@ -161,7 +162,7 @@ class TrainedInstance:
     def __init__(self, instance: Instance, device: str) -> None:
         self._instance = instance
         self._device = device
-        self._trained = [p for p in instance.model.parameters() if p.requires_grad]
+        self._trained = [p for p in parameters(instance.model) if p.requires_grad]
         if not self._trained:
             raise ModelError("no parameter requires a gradient, so there is nothing to train")
         self._optimizer = adam(self._trained, lr=1e-4)
@@ -184,7 +185,7 @@ class TrainedInstance:
         self._optimizer.zero_grad(set_to_none=True)
         model, args, kwargs = self._instance
         recorder = StepRecorder(model, self._device, last)
-        names = {id(p): name for name, p in model.named_parameters()}
+        names = {id(p): name for name, p in named_parameters(model)}
         state = [
             recorder.add_external(value, f"{key} of {names[id(parameter)]}", "constant").output
             for parameter, values in self._optimizer.state.items()

@@ -1,0 +1,85 @@
+"""A network's parts and its mode, whatever its own code makes of `train`, `to` or `parameters`.
+
+These are methods that people override: with another signature, to fuse branches on the way into
+evaluation mode, or to refuse. What is only to be looked at is read where torch keeps it; what
+changes the network is done by its own code first, as its users do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Each module once, with its path, in the order of `nn.Module.named_modules`."""
+    yield from _walk(model, "", set())
+
+
+def _walk(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    seen.add(id(module))
+    yield path, module
+    for name, child in module._modules.items():
+        if child is not None and id(child) not in seen:
+            yield from _walk(child, f"{path}.{name}" if path else name, seen)
+
+
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Each parameter once, with its path."""
+    yield from _named(model, "_parameters")
+
+
+def named_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each buffer once, with its path."""
+    yield from _named(model, "_buffers")
+
+
+def _named(model: nn.Module, where: str) -> Iterator[tuple[str, Any]]:
+    seen: set[int] = set()
+    for path, module in named_modules(model):
+        for name, tensor in getattr(module, where).items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor
+
+
+def parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Its parameters, each once."""
+    return [parameter for _, parameter in named_parameters(model)]
+
+
+def weights(model: nn.Module) -> list[torch.Tensor]:
+    """Its parameters and buffers, each once."""
+    return [*parameters(model), *(buffer for _, buffer in named_buffers(model))]
+
+
+def switch(model: nn.Module, training: bool) -> None:
+    """Put it in its mode as its users do, by `eval()` or `train()`; what these raise is raised.
+
+    Where it is in evaluation mode already, nothing is called: its code may fuse anew each time.
+    """
+    if training:
+        model.train()
+    elif any(module.training for _, module in named_modules(model)):
+        model.eval()
+
+
+def mark(model: nn.Module, training: bool) -> None:
+    """Note the mode in each module, as `nn.Module.train` does, without the network's own code."""
+    for _, module in named_modules(model):
+        module.training = training
+
+
+def converted(model: nn.Module, *to: Any, **how: Any) -> nn.Module:
+    """The model after `model.to(...)`, or torch's where the network's own does not take that."""
+    own = type(model).to is not nn.Module.to
+    try:
+        result = model.to(*to, **how)
+    except Exception:
+        if not own or isinstance(model, torch.jit.ScriptModule):
+            raise
+        result = nn.Module.to(model, *to, **how)
+    return result if isinstance(result, nn.Module) else model
