@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import srprof
-from srprof.analysis import on_gpu
+from srprof.analysis import scratch_on
 from srprof.cost.profiles import load_profile
 from srprof.memory.simulation import simulate
 
@@ -37,7 +37,7 @@ MIB = 2**20
 
 def main() -> int:
     """Print one row for each network."""
-    scratch = on_gpu(load_profile("ntire2022"), None)["workspaces"].at_least
+    scratch = scratch_on(load_profile("ntire2022"), None).at_least
     sizes = [tuple(size) for size in json.loads(SIZES.read_text())["hw"]]
     header = ("network", "published", "requested", "cold", "after", "reserved", "seconds")
     print(("{:9}" + "{:>11}" * 6).format(*header))

@@ -255,7 +255,7 @@ def compiled_parts(model: Any) -> frozenset[str]:
         return frozenset()
     return frozenset(
         path.replace("_orig_mod", "").strip(".")
-        for path, module in model.named_modules()
+        for path, module in named_modules(model)
         if isinstance(module, frames.OptimizedModule) or module._compiled_call_impl is not None
     )
 

@@ -297,12 +297,14 @@ def analyze(
         raise InputError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     if repeat < 1:
         raise InputError(f"repeat {repeat}: give a number of times, 1 or more")
+    gpu = read_profile(profile, device)
     analysis = partial(
         Analysis,
         granularity=granularity,
         repeat=repeat,
         allocator=Settings.read(allocator),
-        **on_gpu(read_profile(profile, device), workspace),
+        workspaces=scratch_on(gpu, workspace),
+        profile=gpu,
     )
     if isinstance(model, Trace):
         return _checked(analysis(model))
@@ -327,10 +329,11 @@ def analyze(
     return _checked(analysis(recorded, history=tuple(runs[size] for size in images)))
 
 
-def on_gpu(profile: Profile | None, workspace: str | None) -> dict[str, Any]:
-    """Arguments of `Analysis` for a GPU: its profile, and the scratch of `load_workspaces`."""
-    known = profile and library_scratch(profile.capability, profile.in_tensor_cores)
-    return {"profile": profile, "workspaces": load_workspaces(workspace, known)}
+def scratch_on(gpu: Profile | None, workspace: str | None) -> WorkspaceTable:
+    """The scratch of `load_workspaces`, and if that is not said, what is known of the GPU's."""
+    if gpu is None:
+        return load_workspaces(workspace)
+    return load_workspaces(workspace, library_scratch(gpu.capability, gpu.in_tensor_cores))
 
 
 def _checked(analysis: Analysis) -> Analysis:

@@ -7,7 +7,7 @@ from functools import partial
 from math import gcd
 from typing import Any
 
-from srprof.analysis import Analysis, on_gpu
+from srprof.analysis import Analysis, scratch_on
 from srprof.call import call_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
@@ -80,7 +80,8 @@ def fit(
     analyzed = partial(
         Analysis,
         allocator=Settings.read(allocator),
-        **on_gpu(predicted_by, workspace),
+        workspaces=scratch_on(predicted_by, workspace),
+        profile=predicted_by,
     )
     title = "" if predicted_by is None else predicted_by.title
     probe = Probe(resolve(call), peak, analyzed, title, progress)

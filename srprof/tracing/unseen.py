@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.jit import ScriptModule
 
+from srprof.networks import named_modules
 from srprof.records import Unseen
 from srprof.words import some
 from srprof.workload import Instance
@@ -26,7 +27,7 @@ _FUSED = re.compile(r"mkldnn|onednn|prim::\w*(FusionGroup|TensorExprGroup)|tenso
 
 def unseen_parts(model: nn.Module) -> list[Unseen]:
     """Parts of a network that run without hooks, or in kernels that torch's modes do not see."""
-    modules = dict(model.named_modules())
+    modules = dict(named_modules(model))
     found = []
     scripted = _outermost(modules, ScriptModule)
     if scripted:

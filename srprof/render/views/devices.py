@@ -94,7 +94,7 @@ def _details(profile: Profile) -> tuple[Section, Section]:
 def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
     """Key of the source, name and value of the hardware's figures."""
     peaks, capability = profile.peak.items(), profile.capability
-    version = capability and "{}.{}".format(*capability)
+    version = "{}.{}".format(*capability) if capability else ""
     elsewhere = None if profile.allocates_workspaces else Cell(0, "not of torch's allocator")
     return [
         *(("peak", f"peak, {mode}", _in("TFLOP/s", 1e12, peak)) for mode, peak in peaks),
@@ -103,7 +103,7 @@ def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
         ("cache_bandwidth", "bandwidth of the cache", _in("GB/s", 1e9, profile.cache_bandwidth)),
         ("memory", "memory", _in("GiB", 2**30, profile.memory)),
         ("sms", "multiprocessors", Cell(profile.sms, f"{profile.sms:,}")),
-        ("capability", "compute capability", version and Cell(float(version), version)),
+        ("capability", "compute capability", Cell(float(version), version) if version else None),
         ("allocates_workspaces", "cuBLAS's workspace", elsewhere),
         ("launch", "overhead of a launch", _in("us", 1e-6, profile.launch, 3)),
         ("gap", "between two kernels", _in("us", 1e-6, profile.gap, 3)),
