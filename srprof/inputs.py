@@ -367,10 +367,15 @@ def parts_of(value: Any) -> Iterator[Any]:
         yield from (getattr(value, name) for name in _attributes(value))
 
 
-def one_image(arguments: Any) -> TensorSpec | None:
-    """The one image (or video, of whatever rank above 3) of a call's arguments; None if not one."""
+def one_image(arguments: Any, doing: str, mend: str) -> TensorSpec:
+    """The one image of a call's arguments (or video: any rank above 3), wherever it is in them.
+
+    An InputError if there is none or more than one, with what is being done and what to do.
+    """
     images = list(_images(arguments))
-    return images[0] if len(images) == 1 else None
+    if len(images) != 1:
+        raise InputError(f"{doing}, and this call takes {len(images)}: {mend}")
+    return images[0]
 
 
 def _images(value: Any) -> Iterator[TensorSpec]:

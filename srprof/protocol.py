@@ -112,10 +112,8 @@ def resized(
 
     An InputError if it is not one.
     """
-    image = one_image((args, kwargs))
-    if image is None:
-        what = "--protocol ntire runs images of many sizes, and this call does not take one image"
-        raise InputError(f"{what}; analyze it with --protocol single")
+    doing, mend = "--protocol ntire runs images of many sizes", "analyze it with --protocol single"
+    image = one_image((args, kwargs), doing, mend)
     shape = (*image.shape[:-2], *size)
     args, kwargs = with_image((tuple(args), dict(kwargs)), image, shape)
     return {"args": args, "kwargs": kwargs}

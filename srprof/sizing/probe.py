@@ -54,11 +54,8 @@ class Probe:
         Raises:
             InputError: it takes none, or several.
         """
-        image = one_image((self.workload.args, self.workload.kwargs))
-        if image is None:
-            what = "fit changes the size of one image, and this call does not take exactly one"
-            raise InputError(f"{what}: give one --input of four sides and more")
-        return image
+        call = self.workload.args, self.workload.kwargs
+        return one_image(call, "fit changes the size of one image", "give one --input")
 
     def call(self, shape: Shape) -> Workload:
         """The workload with an image of this shape."""

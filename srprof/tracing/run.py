@@ -384,7 +384,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
         )
     module = recorder.raised_in
     if not (module or where.file) and (wrong := _WRONG_CALL.search(message)):
-        return InputError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
+        return ModelError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
