@@ -37,13 +37,23 @@ class _Calls:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Watch the calls of this thread; another profiler rests meanwhile."""
+        """Watch the calls of this thread; another profiler rests meanwhile.
+
+        One that is written in C, as Python's own cProfile, is no function that could be set again,
+        but switches itself off and on.
+        """
         before = sys.getprofile()
+        off, on = (getattr(before, name, None) for name in ("disable", "enable"))
+        switches = before is not None and callable(off) and callable(on)
+        if switches:
+            off()
         sys.setprofile(self)
         try:
             yield
         finally:
-            sys.setprofile(before)
+            sys.setprofile(before if callable(before) else None)
+            if switches:
+                on()
 
 
 def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], ...] | None:
