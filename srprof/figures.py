@@ -106,15 +106,16 @@ def _requested(analysis: Analysis) -> int:
     return analysis.cold.peak_requested
 
 
-def _parts(part: str) -> Levels:
-    """What the memory model has of a peak at each node."""
+def _planned(trace: Trace, granularity: int) -> list[int]:
+    from srprof.memory.model import memory_model
 
-    def levels(trace: Trace, granularity: int) -> list[int]:
-        from srprof.memory.model import memory_model
+    return [parts.planned for parts in memory_model(trace, granularity).parts]
 
-        return [getattr(parts, part) for parts in memory_model(trace, granularity).parts]
 
-    return levels
+def _eager(trace: Trace, granularity: int) -> list[int]:
+    from srprof.memory.model import referenced
+
+    return referenced(trace, granularity)
 
 
 def _allocated(trace: Trace, granularity: int) -> Sequence[int]:
@@ -127,9 +128,9 @@ def _allocated(trace: Trace, granularity: int) -> Sequence[int]:
 # fmt: off
 FIGURES: tuple[Figure, ...] = (
     peak("planned", "what a perfect executor needs: the paper's model",
-         lambda a: a.memory.planned, levels=_parts("planned")),
+         lambda a: a.memory.planned, levels=_planned),
     peak("eager", "what eager PyTorch references",
-         lambda a: a.memory.eager, levels=_parts("eager")),
+         lambda a: a.memory.eager, levels=_eager),
     peak("allocated", "as torch.cuda.max_memory_allocated()",
          lambda a: a.simulation.allocated, least=_requested, levels=_allocated),
     peak("reserved", "as torch.cuda.max_memory_reserved()",

@@ -115,5 +115,5 @@ def resized(
     doing, mend = "--protocol ntire runs images of many sizes", "analyze it with --protocol single"
     image = one_image((args, kwargs), doing, mend)
     shape = (*image.shape[:-2], *size)
-    args, kwargs = with_image((tuple(args), dict(kwargs)), image, shape)
-    return {"args": args, "kwargs": kwargs}
+    at_size = with_image((tuple(args), dict(kwargs)), image, shape)
+    return dict(zip(("args", "kwargs"), at_size, strict=True))

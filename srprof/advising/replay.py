@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from srprof.advising.source import Place, Statement, within
 from srprof.memory.model import last_needed, of_the_run, totals
-from srprof.records import Frame, Node, TensorInfo, TensorRef, Trace
+from srprof.records import Frame, Node, Storage, TensorInfo, Trace
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Replay:
     `origins` has for each node its index in the run that was recorded; for a node that an edit
     made, the index of the one in whose place it stands. `bound` has the storages that an edit gave
     another name: they live as long as that.
+
+    Edits are tried by the hundred, so they leave each node as it was recorded, wherever it goes:
+    its place in `trace.nodes` counts, and `settled` writes it into the node. References in a node's
+    arguments stay those of the recorded run.
     """
 
     trace: Trace
@@ -211,7 +217,8 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
     )
     nothing = replace(second, nbytes=0, death=second.birth, uses=())
     storages[gone] = replace(nothing, returned=False, cached=False)
-    nodes = [_with_storage(n, gone, into) if index <= n.index else n for n in trace.nodes]
+    later = (_with_storage(n, gone, into) for n in trace.nodes[index:])
+    nodes = [*trace.nodes[:index], *later]
     nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
     changed = replace(trace, storages=tuple(storages), nodes=tuple(nodes))
     bound = replay.bound | {into} if gone in replay.bound else replay.bound
@@ -278,23 +285,35 @@ def _exchanged(replay: Replay, start: int, middle: int, stop: int) -> Replay | N
     nodes = replay.trace.nodes
     if _depends(nodes[start:middle], nodes[middle:stop]):
         return None
-    order = [*range(start), *range(middle, stop), *range(start, middle), *range(stop, len(nodes))]
-    new = {old: index for index, old in enumerate(order)}
+    new = {old: old + stop - middle for old in range(start, middle)}
+    new |= {old: old + start - middle for old in range(middle, stop)}
     storages = []
     for storage in replay.trace.storages:
         birth = new.get(storage.birth, storage.birth)
         death = new.get(storage.death - 1, storage.death - 1) + 1
-        uses = tuple(sorted(new[use] for use in storage.uses))
+        uses = storage.uses
+        if uses and uses[-1] >= start:
+            uses = tuple(sorted(new.get(use, use) for use in uses))
         if uses and not birth <= uses[0] <= uses[-1] < max(death, uses[-1] + storage.host):
             return None
-        storages.append(replace(storage, birth=birth, uses=uses, death=death))
-    moved = (replace(renumbered(nodes[old], new), index=i) for i, old in enumerate(order))
+        storages.append(relocated(storage, birth, uses, death))
+
+    def exchanged(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+        return items[:start] + items[middle:stop] + items[start:middle] + items[stop:]
+
     return replace(
         replay,
-        trace=replace(replay.trace, nodes=tuple(moved), storages=tuple(storages)),
-        frames=tuple(replay.frames[old] for old in order),
-        origins=tuple(replay.origins[old] for old in order),
+        trace=replace(replay.trace, nodes=exchanged(nodes), storages=tuple(storages)),
+        frames=exchanged(replay.frames),
+        origins=exchanged(replay.origins),
     )
+
+
+def relocated(storage: Storage, birth: int, uses: tuple[int, ...], death: int) -> Storage:
+    """The storage at other nodes: itself where they are the same."""
+    if (birth, uses, death) == (storage.birth, storage.uses, storage.death):
+        return storage
+    return replace(storage, birth=birth, uses=uses, death=death)
 
 
 def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
@@ -305,24 +324,16 @@ def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
     return bool((made | written[0]) & touched[1] or written[1] & touched[0])
 
 
-def renumbered(node: Node, new: Mapping[int, int]) -> Node:
-    """The node with its arguments' references to nodes in their new places."""
-    return replace(node, arguments=_renumber(node.arguments, new))
-
-
-def _renumber(value: Any, new: Mapping[int, int]) -> Any:
-    if isinstance(value, TensorRef):
-        return value if value.node < 0 else value._replace(node=new.get(value.node, value.node))
-    if isinstance(value, tuple):
-        return tuple(_renumber(item, new) for item in value)
-    if isinstance(value, Mapping):
-        return {key: _renumber(item, new) for key, item in value.items()}
-    return value
+def numbered(replay: Replay) -> Trace:
+    """The record with each node's index as it now stands."""
+    nodes = enumerate(replay.trace.nodes)
+    nodes_now = tuple(n if n.index == index else replace(n, index=index) for index, n in nodes)
+    return replace(replay.trace, nodes=nodes_now)
 
 
 def settled(replay: Replay) -> Trace:
-    """The record with the live bytes of each node as its storages now say."""
-    trace = replay.trace
+    """The record with the index and the live bytes of each node as they now are."""
+    trace = numbered(replay)
     spans = ((s.birth, s.death, s.nbytes) for s in filter(of_the_run, trace.storages))
     levels = totals(spans, len(trace.nodes))
     nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=True))

@@ -25,7 +25,11 @@ from srprof.quantities import parse_budget
 from srprof.records import Trace
 
 if TYPE_CHECKING:
+    from srprof.tracing.holders import Held
     from srprof.workload import Workload
+
+#: So many nodes are looked at in one run: those that are asked for lie close together.
+_LOOKS = 64
 
 
 def advise(
@@ -124,7 +128,7 @@ def _own_file(workload: Workload, text: str) -> str:
 
 
 class _Proposer:
-    """Proposes edits for a peak; looks once at each node for who holds what there."""
+    """Proposes edits for a peak; looks in few runs for who holds what at a node."""
 
     def __init__(self, workload: Workload, base: Replay, exact: bool) -> None:
         from srprof.tracing.frames import activations
@@ -135,6 +139,7 @@ class _Proposer:
         linecache.checkcache()  # the lines that run now, not those of an earlier advice
         owned = activations(workload.instance(base.trace.device).model)
         self._activations = {path: constructed(*module) for path, module in owned.items()}
+        self._held: dict[int, Held] = {}
         self._holders: dict[int, Mapping[int, Sequence[Holder]]] = {}
         self._proposed: dict[tuple[object, ...], Candidate] = {}
 
@@ -147,13 +152,19 @@ class _Proposer:
         ]
 
     def _look(self, node: int) -> Mapping[int, Sequence[Holder]]:
-        from srprof.tracing.holders import find_holders
+        from srprof.tracing.holders import find_holders, find_holders_in
 
+        trace = self._base.trace
+        if node not in self._held:
+            first = node // _LOOKS * _LOOKS
+            nodes = range(first, min(first + _LOOKS, len(trace.nodes)))
+            self._held.update(find_holders_in(self._workload, trace, nodes))
+        if node not in self._held:
+            self._held[node] = find_holders(self._workload, trace, node) or {}
         if node not in self._holders:
-            held = find_holders(self._workload, self._base.trace, node) or {}
             calls = dict(enumerate(frame.call for frame in self._base.frames[node]))
             self._holders[node] = {
                 storage: [Holder(reference, calls.get(depth, 0)) for reference, depth in references]
-                for storage, references in held.items()
+                for storage, references in self._held[node].items()
             }
         return self._holders[node]

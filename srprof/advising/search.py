@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from srprof.advising.candidate import STAGES, Candidate, Suggestion
-from srprof.advising.replay import Move, Replay, settled
+from srprof.advising.replay import Move, Replay, numbered
 from srprof.records import Trace
 
 #: Bytes at each node of a record.
@@ -71,7 +71,7 @@ class Search:
         return self._outcomes[key]
 
     def _measured(self, replay: Replay) -> Outcome:
-        levels = self.levels(settled(replay))
+        levels = self.levels(numbered(replay))
         most = max(levels, default=0)
         first = next((i for i, level in enumerate(levels) if level == most), -1)
         return Outcome(most, sum(level == most for level in levels), first, replay)

@@ -6,10 +6,11 @@ and added, so that the concatenated feature maps never exist. Results differ by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from srprof.advising.replay import Replay, renumbered
+from srprof.advising.replay import Replay, relocated
 from srprof.advising.source import Statement
 from srprof.records import Frame, Node, Storage, TensorInfo, Trace
 
@@ -33,15 +34,28 @@ class Split:
     named: bool
 
     def apply(self, replay: Replay) -> Replay | None:
+        together: list[_Fusion] = []
         for recorded_cat, recorded_convolution, call in self.fusions:
-            cat = replay.by_origin.get(recorded_cat, -1)
-            convolution = replay.by_origin.get(recorded_convolution, -1)
-            if not is_fusion(replay.trace, cat, convolution):
+            fusion = self._fusion(replay, recorded_cat, recorded_convolution, call)
+            if together and (fusion is None or any(map(fusion.meets, together))):
+                replay = _Rebuilding(replay, together, self).result()
+                together = []
+                fusion = self._fusion(replay, recorded_cat, recorded_convolution, call)
+            if fusion is None:
                 return None
-            if replay.trace.nodes[cat].created[0] in replay.bound:
-                return None
-            replay = _Rebuilding(replay, cat, convolution, call, self).result()
-        return replay
+            together.append(fusion)
+        return _Rebuilding(replay, together, self).result()
+
+    def _fusion(self, replay: Replay, cat: int, convolution: int, call: int) -> _Fusion | None:
+        """A fusion of the recorded run as it now stands; None if it can be split no more."""
+        cat, convolution = (replay.by_origin.get(i, -1) for i in (cat, convolution))
+        if not is_fusion(replay.trace, cat, convolution):
+            return None
+        if replay.trace.nodes[cat].created[0] in replay.bound:
+            return None
+        parts = replay.trace.nodes[cat].inputs
+        places = [self.place(replay, info.storage, cat, call) for info in parts]
+        return _Fusion.of(replay.trace, cat, convolution, call, places)
 
     def place(self, replay: Replay, storage: int, cat: int, call: int) -> int:
         """The node before which a part of the concatenation is convolved."""
@@ -91,101 +105,184 @@ def statement_end(replay: Replay, node: int, call: int, statements: Sequence[Sta
     return node + 1 if span is None else span[1]
 
 
+@dataclass(frozen=True)
+class _Fusion:
+    """A fusion in a record.
+
+    Attributes:
+        parts: by storage, which parts of the concatenation it is.
+        operands: storages of the convolution's weight and bias.
+        touched: all storages of the run that the split changes.
+        order: of the parts, that in which they are convolved; the first one makes the sum.
+        places: the node before which each part is convolved.
+    """
+
+    cat: int
+    convolution: int
+    call: int
+    parts: Mapping[int, Sequence[int]]
+    operands: frozenset[int]
+    touched: frozenset[int]
+    order: Sequence[int]
+    places: Sequence[int]
+
+    @classmethod
+    def of(
+        cls, trace: Trace, cat: int, convolution: int, call: int, places: Sequence[int]
+    ) -> _Fusion:
+        joined, fused = trace.nodes[cat], trace.nodes[convolution]
+        parts: dict[int, list[int]] = {}
+        for part, info in enumerate(joined.inputs):
+            parts.setdefault(info.storage, []).append(part)
+        operands = frozenset(info.storage for info in fused.inputs[1:])
+        touched = frozenset(parts).union(operands, joined.created, fused.created)
+        order = sorted(range(len(places)), key=places.__getitem__)
+        return cls(cat, convolution, call, parts, operands, touched, order, places)
+
+    @property
+    def first(self) -> int:
+        """The part whose convolution makes the sum."""
+        return self.order[0]
+
+    @property
+    def start(self) -> int:
+        """The first node that is not where it was."""
+        return self.places[self.first]
+
+    def meets(self, earlier: _Fusion) -> bool:
+        """Whether what is made of this one depends on whether an earlier one was split before."""
+        return self.start <= earlier.convolution or not self.touched.isdisjoint(earlier.touched)
+
+    def nodes(self) -> Iterator[tuple[int, _New]]:
+        """The new nodes, each with the old one that it stands before."""
+        for part in self.order:
+            yield self.places[part], _New(self, "convolution", part)
+            if part != self.first:
+                yield self.places[part], _New(self, "add_", part)
+
+
+class _New(NamedTuple):
+    """A node that is made: a partial convolution, or its addition."""
+
+    fusion: _Fusion
+    op: str
+    part: int
+
+
 class _Rebuilding:
     """The pieces of a record that is put together anew, the parts convolved at their places.
 
     Attributes:
-        sequence: old nodes by index, and new ones by op and part.
+        fusions: none of which meets another.
+        sequence: old nodes by index, and new ones.
         starts: where deaths before each old node now fall.
-        first: the part whose convolution makes the sum.
-        new: where old nodes stand now; at: where new ones do.
+        new: where old nodes stand now; at: where new ones do, by the concatenation, op and part.
     """
 
-    def __init__(self, replay: Replay, cat: int, convolution: int, call: int, split: Split) -> None:
-        self.replay, self.cat, self.convolution, self.call = replay, cat, convolution, call
+    def __init__(self, replay: Replay, fusions: Sequence[_Fusion], split: Split) -> None:
+        self.replay, self.fusions = replay, fusions
         self.named, self.statements = split.named, split.statements
-        parts = replay.trace.nodes[cat].inputs
-        places = [split.place(replay, info.storage, cat, call) for info in parts]
-        order = sorted(range(len(parts)), key=lambda part: places[part])
-        self.first = order[0]
-        inserted: dict[int, list[tuple[str, int]]] = {}
-        for part in order:
-            steps = [("convolution", part), *([("add_", part)] if part != self.first else [])]
-            inserted.setdefault(places[part], []).extend(steps)
-        self.sequence: list[int | tuple[str, int]] = []
+        inserted: dict[int, list[_New]] = {}
+        for fusion in fusions:
+            for place, node in fusion.nodes():
+                inserted.setdefault(place, []).append(node)
+        gone = {node for fusion in fusions for node in (fusion.cat, fusion.convolution)}
+        end = len(replay.trace.nodes)
+        self.sequence: list[int | _New] = []
         self.starts: dict[int, int] = {}
-        for old in range(len(replay.trace.nodes) + 1):
+        for old in range(end + 1):
             self.starts[old] = len(self.sequence)
             self.sequence.extend(inserted.get(old, ()))
-            if old not in (cat, convolution, len(replay.trace.nodes)):
+            if old != end and old not in gone:
                 self.sequence.append(old)
-        self.new = {old: i for i, old in enumerate(self.sequence) if isinstance(old, int)}
-        self.at = {s: i for i, s in enumerate(self.sequence) if not isinstance(s, int)}
+        self.new: dict[int, int] = {}
+        self.at: dict[tuple[int, str, int], int] = {}
+        for index, item in enumerate(self.sequence):
+            if isinstance(item, int):
+                self.new[item] = index
+            else:
+                self.at[item.fusion.cat, item.op, item.part] = index
 
     def result(self) -> Replay:
         trace = self.replay.trace
-        born = self.at["convolution", self.first]
-        new_refs = {**self.new, self.convolution: born}
-        storages = [self._moved(index, storage) for index, storage in enumerate(trace.storages)]
-        sum_index = trace.nodes[self.convolution].created[0]
-        storages[sum_index] = self._sum(storages[sum_index], born)
-        gone = trace.nodes[self.cat].created[0]
-        storages[gone] = replace(storages[gone], nbytes=0, birth=born, death=born, uses=())
+        start = min(fusion.start for fusion in self.fusions)
+        storages = [
+            storage if max((storage.death, *storage.uses)) <= start else self._moved(storage)
+            for storage in trace.storages
+        ]
+        for fusion in self.fusions:
+            self._split(fusion, storages)
         nodes, frames, origins = [], [], []
         for index, item in enumerate(self.sequence):
-            old = item if isinstance(item, int) else self.cat
-            origins.append(self.replay.origins[old])
             if isinstance(item, int):
-                nodes.append(replace(renumbered(trace.nodes[item], new_refs), index=index))
+                nodes.append(trace.nodes[item])
                 frames.append(self.replay.frames[item])
+                origins.append(self.replay.origins[item])
             else:
                 nodes.append(self._node(index, *item, storages))
-                frames.append(self._frames())
+                frames.append(self._frames(item.fusion))
+                origins.append(self.replay.origins[item.fusion.cat])
         record = replace(trace, nodes=tuple(nodes), storages=tuple(storages))
         return replace(self.replay, trace=record, frames=tuple(frames), origins=tuple(origins))
 
-    def _moved(self, index: int, storage: Storage) -> Storage:
-        """A storage at its new place; the concatenation's inputs are let go after their uses."""
-        trace, new, at = self.replay.trace, self.new, self.at
-        parts = [part for part, i in enumerate(trace.nodes[self.cat].inputs) if i.storage == index]
-        uses = {new[use] for use in storage.uses if use in new}
-        operands = {i.storage for i in trace.nodes[self.convolution].inputs[1:]}
-        convolved = range(len(at) // 2 + 1) if index in operands else parts
-        uses.update(at["convolution", part] for part in convolved)
-        moved = replace(
-            storage,
-            birth=new.get(storage.birth, storage.birth),
-            uses=tuple(sorted(uses)),
-            death=self.starts.get(storage.death, storage.death),
-        )
-        if not (parts and lets_go(self.replay, index, self.call)):
-            return moved
-        last = max(use for use in (*storage.uses, storage.birth) if use != self.cat)
-        released = self.starts[statement_end(self.replay, last, self.call, self.statements)]
-        done = max(at.get(("add_", part), at["convolution", part]) + 1 for part in parts)
-        return replace(moved, death=min(moved.death, max(released, done)))
+    def _moved(self, storage: Storage) -> Storage:
+        """A storage at its new place."""
+        new = self.new
+        uses = tuple(new[use] for use in storage.uses if use in new)
+        birth = new.get(storage.birth, storage.birth)
+        return relocated(storage, birth, uses, self.starts.get(storage.death, storage.death))
 
-    def _sum(self, storage: Storage, born: int) -> Storage:
+    def _split(self, fusion: _Fusion, storages: list[Storage]) -> None:
+        """Enter what one fusion's storages are now; its parts are let go after their uses."""
+        old, convolved = self.replay.trace.storages, range(len(fusion.order))
+        for index in fusion.operands.union(fusion.parts):
+            parts = fusion.parts.get(index, ())
+            used_by = convolved if index in fusion.operands else parts
+            added = {self.at[fusion.cat, "convolution", part] for part in used_by}
+            uses = tuple(sorted(added.union(storages[index].uses)))
+            death = storages[index].death
+            if parts and lets_go(self.replay, index, fusion.call):
+                last = max(n for n in (*old[index].uses, old[index].birth) if n != fusion.cat)
+                death = min(death, max(self._let_go_after(fusion, last), self._done(fusion, parts)))
+            storages[index] = replace(storages[index], uses=uses, death=death)
+        trace, born = self.replay.trace, self.at[fusion.cat, "convolution", fusion.first]
+        total = trace.nodes[fusion.convolution].created[0]
+        storages[total] = self._sum(fusion, storages[total], born)
+        gone = trace.nodes[fusion.cat].created[0]
+        storages[gone] = replace(storages[gone], nbytes=0, birth=born, death=born, uses=())
+
+    def _let_go_after(self, fusion: _Fusion, node: int) -> int:
+        """Where a storage dies that is let go behind the statement in which an old node is."""
+        end = statement_end(self.replay, node, fusion.call, self.statements)
+        return self.starts[end]
+
+    def _done(self, fusion: _Fusion, parts: Sequence[int]) -> int:
+        """The node after the last that reads some of the parts."""
+        steps = (("convolution" if part == fusion.first else "add_", part) for part in parts)
+        return max(self.at[fusion.cat, op, part] + 1 for op, part in steps)
+
+    def _sum(self, fusion: _Fusion, storage: Storage, born: int) -> Storage:
         """The convolution's result, which now is the sum from its first part on."""
-        added = {index for (op, _), index in self.at.items() if op == "add_"}
+        added = {self.at[fusion.cat, "add_", part] for part in fusion.order[1:]}
         uses, end = tuple(sorted(added.union(storage.uses))), 0
         if not self.named:  # it has a name of its own, which is let go
             trace = self.replay.trace
-            fused = trace.storages[trace.nodes[self.convolution].created[0]]
-            last = max((self.convolution, *fused.uses))
-            end = self.starts[statement_end(self.replay, last, self.call, self.statements)]
+            fused = trace.storages[trace.nodes[fusion.convolution].created[0]]
+            end = self._let_go_after(fusion, max((fusion.convolution, *fused.uses)))
         return replace(storage, birth=born, uses=uses, death=max(storage.death, end))
 
-    def _frames(self) -> tuple[Frame, ...]:
+    def _frames(self, fusion: _Fusion) -> tuple[Frame, ...]:
         """The frames of the function itself, as they are at the concatenation."""
-        frames = self.replay.frames[self.cat]
-        depth = next(i for i, frame in enumerate(frames) if frame.call == self.call)
+        frames = self.replay.frames[fusion.cat]
+        depth = next(i for i, frame in enumerate(frames) if frame.call == fusion.call)
         return frames[: depth + 1]
 
-    def _node(self, index: int, op: str, part: int, storages: list[Storage]) -> Node:
+    def _node(
+        self, index: int, fusion: _Fusion, op: str, part: int, storages: list[Storage]
+    ) -> Node:
         """A partial convolution, or its addition; its result's storage is entered."""
         trace = self.replay.trace
-        fused, joined = trace.nodes[self.convolution], trace.nodes[self.cat]
+        fused, joined = trace.nodes[fusion.convolution], trace.nodes[fusion.cat]
         total = fused.outputs[0]
         if op == "add_":
             summand = len(storages) - 1
@@ -195,11 +292,11 @@ class _Rebuilding:
                 created=(), written=(total.storage,), arguments=((), {}),
             )  # fmt: skip
         output = total
-        if part != self.first:
+        if part != fusion.first:
             output = total._replace(storage=len(storages))
             summand_of = replace(storages[total.storage], returned=False, cached=False)
             storages.append(replace(summand_of, birth=index, death=index + 2, uses=(index + 1,)))
-        bias = fused.inputs[2:] if part == self.first else ()
+        bias = fused.inputs[2:] if part == fusion.first else ()
         weight = _cut(fused.inputs[1], joined.inputs[part].shape[1])
         source = joined.arguments[0][0][part]
         arguments = (source, fused.arguments[0][1], None, *fused.arguments[0][3:])

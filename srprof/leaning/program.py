@@ -122,6 +122,16 @@ class Program:
         return tuple(reduce(or_, (users[storage] for storage in each), 0) for each in shared)
 
     @cached_property
+    def around(self) -> tuple[int, ...]:
+        """For each step itself, its neighbours and its followers, as bits."""
+        return tuple(
+            reduce(or_, (1 << follower for follower in followers), near | 1 << number)
+            for number, (near, followers) in enumerate(
+                zip(self.neighbours, self.followers, strict=True)
+            )
+        )
+
+    @cached_property
     def _outline(self) -> tuple[_Outline, ...]:
         """What `move` reads of each step; the search calls it a million times."""
         return tuple(

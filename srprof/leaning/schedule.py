@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import reduce
 from itertools import count
+from math import inf
+from operator import or_
 from typing import Any, NamedTuple
 
-from srprof.leaning.program import Program
+from srprof.leaning.program import Move, Program
 
 #: States that the exact search may reach.
 STATES = 3_000
@@ -79,18 +82,97 @@ def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
     return ()
 
 
+class _Outlook(NamedTuple):
+    """What a step does with all that then costs nothing, relative to the bytes live before it.
+
+    It holds in every state in which nothing `around` these steps is done that was not here, and the
+    same of the steps cost nothing.
+
+    Attributes:
+        steps: taken, as bits.
+        around: these, those that share a storage with them, and those that follow them.
+        rise: the most bytes while the first step runs; change: the bytes more when all are done.
+        most: of the steps that cost nothing. least: of those that would free as much as they take,
+            but raise the peak.
+    """
+
+    steps: int
+    around: int
+    rise: int
+    change: int
+    most: float
+    least: float
+
+    def holds(self, state: _State) -> bool:
+        """Whether the same steps cost nothing from a state like it."""
+        room = max(state.peak - state.live, self.rise)
+        return self.most <= room < self.least
+
+
+#: For each step that may come next, what it does; None where that is not known.
+_Outlooks = dict[int, _Outlook | None]
+
+
+def _outlook(program: Program, state: _State, number: int) -> _Outlook:
+    first = program.move(number, state.done, state.live)
+    log: list[tuple[int, Move]] = []
+    after = _settle(program, _take(program, state, number), log)
+    free = [(step, move) for step, move in log if move.peak <= after.peak]
+    dear = [move.peak - state.live for _, move in log if move.peak > after.peak]
+    around = reduce(or_, (program.around[step] for step, _ in free), program.around[number])
+    return _Outlook(
+        after.done ^ state.done,
+        around,
+        rise=first.peak - state.live,
+        change=after.live - state.live,
+        most=max((move.peak - state.live for _, move in free), default=-inf),
+        least=min(dear, default=inf),
+    )
+
+
 def _beam(program: Program, width: int) -> tuple[int, ...]:
-    front = [_first(program)]
+    """The best of the orders that are found when only so many states are kept at each depth."""
+    start = _first(program)
+    front: list[tuple[_State, _Outlooks]] = [(start, dict.fromkeys(_bits(start.ready)))]
     ended: list[_State] = []
     while front:
-        ended += [state for state in front if not state.ready]
-        reached: dict[int, _State] = {}
-        for state in front:
-            for new in _following(program, state):
-                if new.done not in reached or new.peak < reached[new.done].peak:
-                    reached[new.done] = new
-        front = sorted(reached.values(), key=lambda state: (state.peak, state.live))[:width]
+        ended += [state for state, _ in front if not state.ready]
+        ways = sorted(_ways(program, front))
+        reached: dict[int, tuple[_State, _Outlooks]] = {}
+        for _, _, place, number in ways:
+            state, outlooks = front[place]
+            taken = outlooks[number]
+            assert taken is not None
+            if state.done | taken.steps not in reached:
+                new = _settle(program, _take(program, state, number))
+                reached[new.done] = new, _inherited(state, new, outlooks, taken)
+            if len(reached) == width:
+                break
+        front = list(reached.values())
     return _unwind(min(ended, key=lambda state: state.peak))
+
+
+def _ways(
+    program: Program, front: list[tuple[_State, _Outlooks]]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Peak and live bytes of each state that can be next, with the one before and the step."""
+    for place, (state, outlooks) in enumerate(front):
+        for number, known in outlooks.items():
+            now = known if known and known.holds(state) else _outlook(program, state, number)
+            outlooks[number] = now
+            yield max(state.peak, state.live + now.rise), state.live + now.change, place, number
+
+
+def _inherited(state: _State, new: _State, outlooks: _Outlooks, taken: _Outlook) -> _Outlooks:
+    """What is known of the steps after a new state from the one before."""
+    kept = {
+        step: None if known is None or known.around & taken.around else known
+        for step, known in outlooks.items()
+    }
+    for step in _bits(state.ready & ~new.ready):
+        del kept[step]
+    kept.update(dict.fromkeys(_bits(new.ready & ~state.ready)))
+    return kept
 
 
 def _first(program: Program) -> _State:
@@ -115,8 +197,8 @@ def _take(program: Program, state: _State, number: int) -> _State:
     return _State(peak, move.live, done, ready, dear, (number, state.order))
 
 
-def _settle(program: Program, state: _State) -> _State:
-    """Take every step that costs nothing."""
+def _settle(program: Program, state: _State, log: list[tuple[int, Move]] | None = None) -> _State:
+    """Take every step that costs nothing; `log` gets those that leave no more live than before."""
     waiting = state.ready & ~state.dear
     while waiting:
         lowest = waiting & -waiting
@@ -125,7 +207,10 @@ def _settle(program: Program, state: _State) -> _State:
         move = program.move(number, state.done, state.live)
         if move.live > state.live:
             state = state._replace(dear=state.dear | lowest)
-        elif move.peak <= state.peak:
+            continue
+        if log is not None:
+            log.append((number, move))
+        if move.peak <= state.peak:
             before = state.ready
             state = _take(program, state, number)
             # a step can have become costless only if it shares a storage, or was not ready

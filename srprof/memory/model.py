@@ -134,6 +134,18 @@ def memory_model(trace: Trace, granularity: int = GRANULARITY) -> MemoryModel:
     return MemoryModel(granularity, net, parts, peak(planned, idle), peak(eager, idle))
 
 
+def referenced(trace: Trace, granularity: int = GRANULARITY) -> list[int]:
+    """`Parts.eager` of each node by itself, which takes a tenth of the time of all parts."""
+    net, spans = 0, []
+    for storage in filter(counted, trace.storages):
+        size = rounded(storage.nbytes, granularity)
+        if storage.resident:
+            net += size
+        else:
+            spans.append((storage.birth, max(storage.death, storage.birth + 1), size))
+    return [net + level for level in totals(spans, len(trace.nodes))]
+
+
 #: Nodes, the first and the one behind the last, and bytes that are there at each of them.
 Span = tuple[int, int, int]
 

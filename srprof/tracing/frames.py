@@ -39,15 +39,25 @@ class _Calls:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Watch the calls of this thread; another profiler rests meanwhile."""
+        """Watch the calls of this thread and of those it starts; another profiler rests meanwhile.
+
+        One that is written in C, as Python's own cProfile, is no function that could be set again,
+        but switches itself off and on.
+        """
         before, in_threads = sys.getprofile(), threading.getprofile()
+        off, on = (getattr(before, name, None) for name in ("disable", "enable"))
+        switches = before is not None and callable(off) and callable(on)
+        if switches:
+            off()
         sys.setprofile(self)
         threading.setprofile(self)
         try:
             yield
         finally:
-            sys.setprofile(before)
+            sys.setprofile(before if callable(before) else None)
             threading.setprofile(in_threads)
+            if switches:
+                on()
 
 
 def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], ...] | None:

@@ -1,4 +1,4 @@
-"""Who holds it: the variables that reference each storage at one node.
+"""Who holds it: the variables that reference each storage at one node, or at each.
 
 A second run of the same workload stops at that node and looks through the locals of the frames on
 the stack, and through what lists, dicts, objects and modules reached from them hold.
@@ -13,7 +13,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
+from operator import is_
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, get_args
 
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
-from srprof.memory.model import alive_at
+from srprof.memory.model import of_the_run
 from srprof.networks import named_modules
 from srprof.records import Reference, ReferenceKind, Trace
 from srprof.tracing.gpu import standing_in
@@ -37,10 +38,17 @@ _ITEMS = 4096
 #: Attributes that every module has: parameters, buffers, children, hooks.
 _MODULES_OWN = frozenset(vars(nn.Module()))
 
+#: Where a module keeps what it has registered.
+_KEPT_BY_NAME = ("_parameters", "_buffers", "_modules")
+
 #: What no search goes into; modules are searched by themselves.
 _LEAVES = (str, bytes, int, float, type(None), type, ModuleType, torch.dtype, nn.Module)
 
 _ORDER = {kind: place for place, kind in enumerate(get_args(ReferenceKind))}
+
+
+#: By storage, what references it, each with the place of its frame among the user's.
+Held = Mapping[int, tuple[tuple[Reference, int], ...]]
 
 
 class _Stop(BaseException):
@@ -48,16 +56,23 @@ class _Stop(BaseException):
 
 
 class _Inspector:
-    """Watches the second run: notes the stack at births, and looks around at the end."""
+    """Watches the second run: notes the stack at births, and looks around at some nodes.
 
-    def __init__(self, trace: Trace, node: int) -> None:
+    Attributes:
+        found: by node and storage, references, each with the place of its frame among the user's.
+    """
+
+    def __init__(self, trace: Trace, nodes: range) -> None:
         self.trace = trace
-        self.node = node
-        self.wanted = set(alive_at(trace, node))
-        self.births = {trace.storages[i].birth for i in self.wanted}
+        self.last = nodes[-1]
+        self.alive = _alive_at(trace, nodes)
+        self.births = {trace.storages[i].birth for alive in self.alive.values() for i in alive}
         self.lines_at_birth: dict[int, dict[int, int]] = {}
-        #: By storage, references, each with the place of its frame among the user's.
+        self.found: dict[int, dict[int, dict[Reference, int]]] = {}
+        self.node = -1
+        self.wanted: set[int] = set()
         self.references: dict[int, dict[Reference, int]] = {}
+        self.modules: list[tuple[str, _Attributes]] = []
 
     def __call__(self, recorder: Recorder, model: nn.Module) -> None:
         index = len(recorder.nodes) - 1
@@ -65,11 +80,20 @@ class _Inspector:
             raise _Stop
         if index in self.births:
             self.lines_at_birth[index] = {id(f): f.f_lineno for f in stack()}
-        if index == self.node:
-            self._look(recorder, model)
+        if index not in self.alive:
+            return
+        self.node, self.wanted = index, self.alive[index]
+        self.references = {}
+        if self._look(recorder, model):
+            self.found[index] = self.references
+        if index == self.last:
             raise _Stop
 
-    def _look(self, recorder: Recorder, model: nn.Module) -> None:
+    def _look(self, recorder: Recorder, model: nn.Module) -> bool:
+        """Find what references the wanted storages.
+
+        False where that needs a search of the whole heap, which only one node is worth.
+        """
         caller: FrameType | None = None
         torch_frames: list[FrameType] = []
         depth = sum(is_user_file(frame.f_code.co_filename) for frame in stack())
@@ -95,8 +119,11 @@ class _Inspector:
         # its own results have no name yet, and what has no bytes needs none
         lives = {storage: recorder.ledger.lifetimes[storage] for storage in nameless - read}
         missing = {s for s, life in lives.items() if life.nbytes and life.birth != self.node}
+        if missing and len(self.alive) > 1:
+            return False
         if missing:
             self._look_everywhere(recorder, missing)
+        return True
 
     def _look_at_frame(
         self, recorder: Recorder, frame: FrameType, user: FrameType | None, depth: int = -1
@@ -131,12 +158,14 @@ class _Inspector:
         return line, "local"
 
     def _look_at_modules(self, recorder: Recorder, model: nn.Module) -> None:
-        for module_path, module in named_modules(model):
-            where = f"{module_path or 'model'} ({type(module).__name__})"
-            for name, value in _attributes(module):
+        if any(module.has_changed() for _, module in self.modules) or not self.modules:
+            self.modules = [(path, _Attributes(module)) for path, module in named_modules(model)]
+        for module_path, module in self.modules:
+            for name, value in module.leading:
                 for path, tensor in _reach(f"self.{name}", value):
                     storage = recorder.ledger.index_of(tensor)
-                    if storage is not None:
+                    if storage in self.wanted:
+                        where = f"{module_path or 'model'} ({module.kind})"
                         self._add(storage, Reference(path, where, "", 0, "attribute"))
 
     def _look_everywhere(self, recorder: Recorder, missing: set[int]) -> None:
@@ -169,9 +198,7 @@ class _Inspector:
             self.references.setdefault(storage, {})[reference] = depth
 
 
-def find_holders(
-    workload: Workload, trace: Trace, node: int
-) -> Mapping[int, tuple[tuple[Reference, int], ...]] | None:
+def find_holders(workload: Workload, trace: Trace, node: int) -> Held | None:
     """What references each storage that is alive when the node has ended.
 
     Returns:
@@ -179,14 +206,42 @@ def find_holders(
         frame among the user's: 0 is the outermost, -1 no frame of the user's. None if the second
         run did not make the same calls, so that nothing can be said.
     """
-    inspector = _Inspector(trace, node)
+    found = _holders_at(workload, trace, range(node, node + 1))
+    return None if found is None else found.get(node, {})
+
+
+def find_holders_in(workload: Workload, trace: Trace, nodes: range) -> Mapping[int, Held]:
+    """What `find_holders` says of each of these nodes, from one run.
+
+    Without the nodes at which only a search of the whole heap tells it, and {} where the run did
+    not make the same calls.
+    """
+    return _holders_at(workload, trace, nodes) or {}
+
+
+def _holders_at(workload: Workload, trace: Trace, nodes: range) -> dict[int, Held] | None:
+    inspector = _Inspector(trace, nodes)
     ops = run_again(workload, trace, inspector)
     if ops is None or ops != [node.op for node in trace.nodes[: len(ops)]]:
         return None
     return {
-        storage: tuple(sorted(references.items(), key=lambda item: _ORDER[item[0].kind]))
-        for storage, references in inspector.references.items()
+        node: {
+            storage: tuple(sorted(references.items(), key=lambda item: _ORDER[item[0].kind]))
+            for storage, references in found.items()
+        }
+        for node, found in inspector.found.items()
     }
+
+
+def _alive_at(trace: Trace, nodes: range) -> dict[int, set[int]]:
+    """The storages of the run that are referenced at the end of each of these nodes."""
+    alive: dict[int, set[int]] = {node: set() for node in nodes}
+    for index, storage in enumerate(trace.storages):
+        if of_the_run(storage):
+            first, last = max(storage.birth, nodes.start), min(storage.death, nodes.stop)
+            for node in range(first, last):
+                alive[node].add(index)
+    return alive
 
 
 def run_again(
@@ -246,7 +301,8 @@ def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
         attributes = getattr(value, "__dict__", None)
         parts, step = list(attributes.items()) if isinstance(attributes, dict) else (), ".{}"
     for key, item in islice(parts, _ITEMS):
-        yield from _reach(name + step.format(key), item, depth - 1)
+        if not isinstance(item, _LEAVES):
+            yield from _reach(name + step.format(key), item, depth - 1)
 
 
 @cache
@@ -281,13 +337,44 @@ def _in_torch(path: str, frame: FrameType, user: FrameType | None) -> Reference:
     return Reference(shown, *where, kind)
 
 
+class _Attributes:
+    """A module's attributes, parameters and buffers, read anew only where one has changed.
+
+    Attributes:
+        leading: those that may lead to a tensor, by name.
+        kind: the module's class.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._values = self._bound()
+        self.leading = [(n, value) for n, value in _attributes(module) if _may_lead(value)]
+        self.kind = type(module).__name__
+
+    def _bound(self) -> list[Any]:
+        attributes = vars(self._module)
+        kept = (attributes.get(name, {}).values() for name in _KEPT_BY_NAME)
+        return [*attributes.values(), *chain.from_iterable(kept)]
+
+    def has_changed(self) -> bool:
+        """Whether an attribute is bound to something else, or there are others."""
+        now, before = self._bound(), self._values
+        return len(now) != len(before) or not all(map(is_, now, before))
+
+
 def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """A module's attributes, parameters and buffers, without what every module has."""
     for name, value in vars(module).items():
         if name in ("_parameters", "_buffers"):
             yield from value.items()
-        elif name not in _MODULES_OWN and not isinstance(value, _LEAVES):
+        elif name not in _MODULES_OWN:
             yield name, value
+
+
+def _may_lead(value: Any) -> bool:
+    """Whether a tensor may ever be reached from a value, which itself stays what it is."""
+    immutable = isinstance(value, (tuple, frozenset))
+    return any(map(_may_lead, value)) if immutable else not isinstance(value, _LEAVES)
 
 
 def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 
 import srprof
 from srprof import registry
-from srprof.call import Call
+from srprof.call import Call, call_of
 from srprof.cli import main
 from srprof.tracing.recorder import tensors_in
 from tests.random_fusions import fused_networks
@@ -537,3 +538,197 @@ def test_an_advice_shows_itself_and_its_data_has_the_rewrites(tmp_path):
         "after": [line, 8, line, 8 + len("narrow = self.narrow(wide)")],
     }  # fmt: skip
     assert json.loads(json.dumps(advice.to_dict())) == advice.to_dict()
+
+
+DISTILLED = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Separable(nn.Sequential):
+    def __init__(self, width, out):
+        super().__init__(nn.Conv2d(width, out, 1), nn.Conv2d(out, out, 3, padding=1, groups=out))
+
+
+class Distilled(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.keep = nn.ModuleList(nn.Conv2d(width, width // 2, 1) for _ in range(4))
+        self.refine = nn.ModuleList(Separable(width, width) for _ in range(3))
+        self.fuse = nn.Conv2d(2 * width, width, 1)
+        self.reduce, self.expand = Separable(width, 4), Separable(4, width)
+
+    def forward(self, x):
+        first = F.gelu(self.keep[0](x))
+        rest = F.gelu(self.refine[0](x) + x)
+        second = F.gelu(self.keep[1](rest))
+        rest = F.gelu(self.refine[1](rest) + rest)
+        third = F.gelu(self.keep[2](rest))
+        rest = F.gelu(self.refine[2](rest) + rest)
+        fourth = F.gelu(self.keep[3](rest))
+        fused = self.fuse(torch.cat([first, second, third, fourth], dim=1))
+        weights = F.max_pool2d(self.reduce(fused), 5, 3)
+        weights = F.interpolate(F.gelu(weights), fused.shape[2:], mode="nearest")
+        return fused * torch.sigmoid(self.expand(weights)) + x
+
+
+class Net(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.head = Separable(3, 16)
+        self.blocks = nn.ModuleList(Distilled(16) for _ in range(blocks))
+        self.fuse = nn.Conv2d(16 * blocks, 16, 1)
+        self.tail = nn.Sequential(nn.Conv2d(16, 48, 3, padding=1), nn.PixelShuffle(4))
+
+    def forward(self, x):
+        features = at = self.head(x)
+        maps = []
+        for block in self.blocks:
+            at = block(at)
+            maps.append(at)
+        return self.tail(F.gelu(self.fuse(torch.cat(maps, dim=1))) + features)
+"""
+
+
+def written(folder: Path, source: str, factory: str) -> str:
+    """The SPEC of a factory in a file with this source."""
+    (folder / "net.py").write_text(source)
+    return f"{folder / 'net.py'}:{factory}"
+
+
+def test_a_large_network_takes_few_runs_and_rebuildings(tmp_path, monkeypatch):
+    """450 nodes, whose blocks' 14 fusions are split by one edit."""
+    from srprof.advising import splitting
+    from srprof.tracing import frames, holders
+
+    runs, rebuilt, tried = [], [], []
+    run_again, result, apply = (
+        holders.run_again,
+        splitting._Rebuilding.result,
+        splitting.Split.apply,
+    )
+
+    def counted_run(*arguments):
+        runs.append(arguments)
+        return run_again(*arguments)
+
+    def counted_result(self):
+        rebuilt.append(self)
+        return result(self)
+
+    def counted_apply(self, replay):
+        tried.append(self)
+        return apply(self, replay)
+
+    monkeypatch.setattr(holders, "run_again", counted_run)
+    monkeypatch.setattr(frames, "run_again", counted_run)
+    monkeypatch.setattr(splitting._Rebuilding, "result", counted_result)
+    monkeypatch.setattr(splitting.Split, "apply", counted_apply)
+    advice = srprof.advise(written(tmp_path, DISTILLED, "Net(14)"), (1, 3, 64, 64))
+
+    assert len(advice.trace.nodes) > 450
+    assert "split" in {step.candidate.kind for step in advice.steps}
+    assert len(rebuilt) <= len(tried)  # however many fusions an edit splits
+    assert len(runs) <= 1 + 2 * -(-len(advice.trace.nodes) // 64)
+
+
+@pytest.mark.parametrize("spec", ["e_rfdn", "imdn", "distilled"])
+def test_fusions_split_together_are_as_if_split_one_by_one(spec, tmp_path, monkeypatch):
+    from srprof.advising import run, splitting
+    from srprof.advising.replay import settled
+    from srprof.advising.search import Search
+
+    searches = []
+
+    def kept(base, levels):
+        searches.append(Search(base, levels))
+        return searches[-1]
+
+    monkeypatch.setattr(run, "Search", kept)
+    if spec == "distilled":
+        spec = written(tmp_path, DISTILLED, "Net(3)")
+    srprof.advise(spec, (1, 3, 48, 48))
+    monkeypatch.setattr(splitting._Fusion, "meets", lambda self, earlier: True)
+    one_by_one = Search(searches[0].base, searches[0].levels)
+    tried = [chosen for chosen, replay in searches[0]._known.items() if replay is not None]
+    assert any(len(c.edit.fusions) > 1 for chosen in tried for c in chosen if c.kind == "split")
+    for chosen in tried:
+        together, apart = searches[0].replay(chosen), one_by_one.replay(chosen)
+        assert apart is not None
+        assert settled(together) == settled(apart)
+        assert together.frames == apart.frames
+        assert together.origins == apart.origins
+
+
+@pytest.mark.parametrize("spec", ["distilled", "kept"])
+def test_looking_at_many_nodes_in_one_run_says_what_one_run_each_says(spec, tmp_path):
+    from srprof.tracing.holders import find_holders, find_holders_in
+    from srprof.tracing.run import recorded
+    from srprof.workload import resolve
+
+    text = written(tmp_path, DISTILLED if spec == "distilled" else KEPT_FOR_A_WHILE, "Net(1)")
+    workload = resolve(call_of(text, ((1, 3, 32, 32),), None, "float32", False))
+    with recorded(workload) as trace:
+        nodes = range(len(trace.nodes))
+        found = find_holders_in(workload, trace, nodes)
+        assert len(found) > len(nodes) // 2
+        for node, held in found.items():
+            assert held == find_holders(workload, trace, node)
+
+
+KEPT_FOR_A_WHILE = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.register_buffer("before", torch.zeros(1))
+        self.states = []
+
+    def forward(self, x):
+        self.before = self.conv(x)
+        self.latest = self.conv(self.before)
+        self.states.append(self.conv(self.latest))
+        x = self.conv(self.states[0])
+        self.before = torch.zeros(1)
+        x = self.conv(x)
+        self.states.clear()
+        del self.latest
+        x = self.conv(x)
+        return self.conv(x)
+"""
+
+
+def test_advice_is_the_same_under_profilers_and_a_debugger(tmp_path):
+    spec = written(tmp_path, DISTILLED, "Net(1)")
+
+    def advised():
+        steps = srprof.advise(spec, (1, 3, 32, 32)).steps
+        return [(s.candidate.kind, s.candidate.line, s.saving, s.peak_after) for s in steps]
+
+    def watch(_frame, _event, _argument):
+        return watch
+
+    expected = advised()
+    assert expected
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        assert advised() == expected
+        assert sys.getprofile() is profile or sys.version_info >= (3, 12)
+    finally:
+        profile.disable()
+    assert any(getattr(entry.code, "co_name", "") == "advised" for entry in profile.getstats())
+    for install, installed in ((sys.setprofile, sys.getprofile), (sys.settrace, sys.gettrace)):
+        before = installed()
+        install(watch)
+        try:
+            found, still = advised(), installed()
+        finally:
+            install(before)
+        assert found == expected
+        assert still is watch

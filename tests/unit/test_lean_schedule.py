@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srprof.leaning import schedule
 from srprof.leaning.program import Move, Program, Step
 from srprof.leaning.schedule import best_order
 
@@ -188,3 +189,72 @@ def test_a_branch_that_narrows_most_goes_first(states: int):
     assert program.peak() == 1 + 90 + 150 + 1
     assert best_order(program, states=states) == (2, 3, 0, 1, 4)
     assert program.peak((2, 3, 0, 1, 4)) == 1 + 1 + 100 + 90
+
+
+def _beam_step_by_step(program: Program, width: int) -> tuple[int, ...]:
+    """The beam search that looks at each state anew."""
+    front = [schedule._first(program)]
+    ended = []
+    while front:
+        ended += [state for state in front if not state.ready]
+        reached = {}
+        for state in front:
+            for new in schedule._following(program, state):
+                if new.done not in reached or new.peak < reached[new.done].peak:
+                    reached[new.done] = new
+        front = sorted(reached.values(), key=lambda state: (state.peak, state.live))[:width]
+    return schedule._unwind(min(ended, key=lambda state: state.peak))
+
+
+@quick
+@given(programs(), st.integers(1, 4))
+def test_a_beam_finds_what_one_finds_that_looks_at_each_state_anew(program, width):
+    found = schedule._beam(program, width)
+    assert is_valid(program, found)
+    assert program.peak(found) == program.peak(_beam_step_by_step(program, width))
+
+
+def reparametrized(blocks: int) -> Program:
+    """Blocks of two branches whose kernels are computed from weights: 2 x 4 + 1 steps each.
+
+    The kernels' steps may all come first, so that at each depth there are hundreds to choose from.
+    """
+    sizes, steps, given_ = [100], list[Step](), [0]
+    makers: dict[int, int] = {}
+
+    def step(inputs: list[int], size: int) -> int:
+        needs = tuple(sorted({makers[i] for i in inputs if i in makers}))
+        made = len(sizes)
+        makers[made] = len(steps)
+        sizes.append(size)
+        steps.append(Step(needs, frozenset([*inputs, made]), (made,)))
+        return made
+
+    features = 0
+    for block in range(blocks):
+        branches = []
+        for branch in range(2):
+            given_.append(len(sizes))
+            sizes.append(0)
+            kernel = step([step([given_[-1]], 1 + block % 3)], 1 + (block + branch) % 3)
+            wide = step([features, kernel], (20, 50, 100, 150)[(block + branch) % 4])
+            branches.append(step([wide], (10, 30, 60)[block % 3]))
+        features = step([features, *branches], 100)
+    return Program(tuple(steps), tuple(sizes), frozenset(given_), frozenset([*given_, features]))
+
+
+def test_a_long_program_takes_a_hundred_moves_a_step(monkeypatch):
+    program = reparametrized(100)
+    expected = _beam_step_by_step(reparametrized(12), schedule.BEAM)
+    assert schedule._beam(reparametrized(12), schedule.BEAM) == expected
+    moves = []
+    move = Program.move
+
+    def counted_move(self, *arguments, **options):
+        moves.append(arguments)
+        return move(self, *arguments, **options)
+
+    monkeypatch.setattr(Program, "move", counted_move)
+    order = schedule._beam(program, schedule.BEAM)
+    assert is_valid(program, order)
+    assert len(moves) < 100 * len(program.steps)

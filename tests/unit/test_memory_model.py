@@ -15,6 +15,7 @@ from srprof.memory.model import (
     last_needed,
     memory_model,
     part_of,
+    referenced,
     rounded,
 )
 from srprof.records import Storage
@@ -117,6 +118,7 @@ def test_the_first_of_equal_peaks_is_named():
 @given(random_traces())
 def test_parts_sum_to_what_is_alive_and_agree_with_part_of(trace):
     memory = memory_model(trace, granularity=1)
+    assert referenced(trace, granularity=1) == [parts.eager for parts in memory.parts]
     end = len(trace.nodes)
     for node, parts in zip(trace.nodes, memory.parts, strict=True):
         assert parts.eager - parts.net == node.live
