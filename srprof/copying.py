@@ -58,7 +58,7 @@ def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
 
 def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     if tensor.is_leaf:
-        return tensor.__deepcopy__(memo)  # type: ignore[no-any-return, no-untyped-call]  # torch's
+        return tensor.__deepcopy__(memo)  # type: ignore[no-any-return]  # torch's
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 

@@ -46,8 +46,8 @@ class _Calls:
         """
         before, in_threads = sys.getprofile(), threading.getprofile()
         off, on = (getattr(before, name, None) for name in ("disable", "enable"))
-        switches = before is not None and callable(off) and callable(on)
-        if switches:
+        switches = callable(off) and callable(on)
+        if callable(off) and switches:
             off()
         sys.setprofile(self)
         threading.setprofile(self)
@@ -56,7 +56,7 @@ class _Calls:
         finally:
             sys.setprofile(before if callable(before) else None)
             threading.setprofile(in_threads)
-            if switches:
+            if callable(on) and switches:
                 on()
 
 
