@@ -76,7 +76,8 @@ def image_dtype(own: Counter[str], run: Callable[[str], object]) -> str:
     if own.keys() <= {USUAL}:
         return USUAL
     try:
-        with torch.no_grad(), _Checked(), torch.random.fork_rng(devices=[]):
+        checked = _Checked()  # type: ignore[no-untyped-call]  # torch does not type it
+        with torch.no_grad(), checked, torch.random.fork_rng(devices=[]):
             run(USUAL)
     except Exception as error:
         most = own.most_common(1)[0][0]

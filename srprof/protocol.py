@@ -105,9 +105,7 @@ def _of_json(path: str, text: str) -> tuple[Size, ...]:
         raise InputError(f"{path}: {error}; {mend}") from error
 
 
-def resized(
-    args: Sequence[Any], kwargs: Mapping[str, Any], size: Size
-) -> dict[str, tuple[Any, ...] | dict[str, Any]]:
+def resized(args: Sequence[Any], kwargs: Mapping[str, Any], size: Size) -> dict[str, Any]:
     """A call's `args` and `kwargs` with their one image at another size.
 
     An InputError if it is not one.

@@ -344,7 +344,7 @@ def _checked(analysis: Analysis) -> Analysis:
 
 def _at(workload: Workload, size: tuple[int, int]) -> Workload:
     """The call with its image at another size."""
-    return replace(workload, **resized(workload.args, workload.kwargs, size))  # type: ignore[arg-type]  # args and kwargs
+    return replace(workload, **resized(workload.args, workload.kwargs, size))
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
