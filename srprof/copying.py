@@ -58,7 +58,8 @@ def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
 
 def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     if tensor.is_leaf:
-        return tensor.__deepcopy__(memo)  # type: ignore[no-any-return]  # torch's
+        twin: torch.Tensor = tensor.__deepcopy__(memo)
+        return twin
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
