@@ -200,7 +200,8 @@ def _addbmm(node: Node) -> Product:
 
 def _outer(node: Node) -> Product:
     """Every element of one vector against every one of the other."""
-    return Product(1, *node.shape, 1)
+    rows, columns = node.shape
+    return Product(1, rows, columns, 1)
 
 
 def _linear(node: Node) -> Product:

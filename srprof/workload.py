@@ -25,7 +25,7 @@ from srprof.call import Call
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, TensorSpec, read_inputs
 from srprof.loading import Environment, load_factory
-from srprof.networks import converted, mark, named_modules, switch, weights
+from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.weights import load_weights
 
 
@@ -102,14 +102,15 @@ class Workload:
 
     def _switched(self, model: nn.Module, device: str) -> nn.Module:
         """The model in its mode, by its own code where that works."""
+        if device != "meta":
+            put_in_mode(model, self.training)
+            return model
         try:
             switch(model, self.training)
         except NotImplementedError:  # exported programs
             mark(model, self.training)
-        except Exception:
-            if device == "meta":  # it may do with data what it cannot do without
-                return moved(self._switched(self.build("cpu"), "cpu"), device)
-            mark(model, self.training)
+        except Exception:  # it may do with data what it cannot do without
+            return moved(self._switched(self.build("cpu"), "cpu"), device)
         return model
 
     def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
