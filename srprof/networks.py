@@ -28,12 +28,12 @@ def _walk(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[str, n
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Each parameter once, with its path."""
+    """Each parameter once, with its first path."""
     yield from _named(model, "_parameters")
 
 
 def named_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each buffer once, with its path."""
+    """Each buffer once, with its first path."""
     yield from _named(model, "_buffers")
 
 
@@ -46,6 +46,15 @@ def _named(model: nn.Module, where: str) -> Iterator[tuple[str, Any]]:
                 yield f"{path}.{name}" if path else name, tensor
 
 
+def paths(model: nn.Module, prefix: str = "") -> Iterator[str]:
+    """Every path of every parameter and buffer; one that is shared has several."""
+    for named in (model._parameters, model._buffers):
+        yield from (prefix + name for name, tensor in named.items() if tensor is not None)
+    for name, child in model._modules.items():
+        if child is not None:
+            yield from paths(child, f"{prefix}{name}.")
+
+
 def parameters(model: nn.Module) -> list[nn.Parameter]:
     """Its parameters, each once."""
     return [parameter for _, parameter in named_parameters(model)]
@@ -54,6 +63,13 @@ def parameters(model: nn.Module) -> list[nn.Parameter]:
 def weights(model: nn.Module) -> list[torch.Tensor]:
     """Its parameters and buffers, each once."""
     return [*parameters(model), *(buffer for _, buffer in named_buffers(model))]
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """The model, no parameter of which asks for a gradient any more."""
+    for parameter in parameters(model):
+        parameter.requires_grad_(False)
+    return model
 
 
 def switch(model: nn.Module, training: bool) -> None:
@@ -65,6 +81,14 @@ def switch(model: nn.Module, training: bool) -> None:
         model.train()
     elif any(module.training for _, module in named_modules(model)):
         model.eval()
+
+
+def put_in_mode(model: nn.Module, training: bool) -> None:
+    """Put it in its mode by its own code, or without that where it raises."""
+    try:
+        switch(model, training)
+    except Exception:
+        mark(model, training)
 
 
 def mark(model: nn.Module, training: bool) -> None:

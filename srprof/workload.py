@@ -30,7 +30,7 @@ from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
-from srprof.networks import converted, mark, named_modules, switch, weights
+from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.redirect import NO_GPU, Redirected
 from srprof.weights import load_weights
 
@@ -141,14 +141,15 @@ class Workload:
 
     def _switched(self, model: nn.Module, device: str) -> nn.Module:
         """The model in its mode, by its own code where that works."""
+        if device != "meta":
+            put_in_mode(model, self.training)
+            return model
         try:
             switch(model, self.training)
         except NotImplementedError:  # exported programs
             mark(model, self.training)
-        except Exception:
-            if device == "meta":  # it may do with data what it cannot do without
-                return moved(self._switched(self.build("cpu"), "cpu"), device)
-            mark(model, self.training)
+        except Exception:  # it may do with data what it cannot do without
+            return moved(self._switched(self.build("cpu"), "cpu"), device)
         return model
 
     def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -22,6 +22,7 @@ from torch.fx import Node as FxNode
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
+from srprof import networks
 from srprof.blame import blame
 from srprof.errors import InputError
 from srprof.paths import place
@@ -85,7 +86,7 @@ def capture(
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
-        weights = {id(weight): weight for weight in (*network.parameters(), *network.buffers())}
+        weights = {id(weight): weight for weight in networks.weights(network)}
         exported = _export(copy.deepcopy(network, weights), *call, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
@@ -231,8 +232,7 @@ def _indexes_by_number(node: FxNode) -> bool:
 
 def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:
     """Tensors that the graph names and that are no parameters or buffers of the network."""
-    own = {name for name, _ in network.named_parameters(remove_duplicate=False)}
-    own.update(name for name, _ in network.named_buffers(remove_duplicate=False))
+    own = set(networks.paths(network))
     return {
         node.target: operator.attrgetter(node.target)(module).detach()
         for node in module.graph.find_nodes(op="get_attr")

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
+from srprof.networks import mark, named_parameters, parameters, weights
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -78,8 +79,8 @@ class Lean(nn.Module):
             raise RefusedError(plan)
 
     def train(self, mode: bool = True) -> Lean:
-        super().train(mode)
-        self.network.training = mode
+        mark(self, mode)  # the network's own code has had its say, and may not do so twice
+        mark(self.network, mode)
         return self
 
     def _obstacle(self, leaves: list[Any]) -> str | None:
@@ -88,7 +89,7 @@ class Lean(nn.Module):
             return "it is in training mode; call .eval()"
         if torch.is_grad_enabled() and any(
             tensor.requires_grad
-            for tensor in (*self.parameters(), *leaves)
+            for tensor in (*parameters(self), *leaves)
             if isinstance(tensor, torch.Tensor)
         ):
             return "gradients are asked for; call it in torch.no_grad() or torch.inference_mode()"
@@ -129,8 +130,7 @@ class Lean(nn.Module):
         return self
 
     def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
-        tensors = (*self.parameters(), *self.buffers())
-        return [(tensor.dtype, tensor.stride()) for tensor in tensors]
+        return [(tensor.dtype, tensor.stride()) for tensor in weights(self)]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lean:
         copied = Lean(copy.deepcopy(self.network, memo), self.level, self.passes)
@@ -162,7 +162,7 @@ def _any_trains(network: nn.Module) -> bool:
         module = left.pop()
         if module in seen:
             continue
-        learns = module.training and next(module.parameters(), None) is not None
+        learns = module.training and any(named_parameters(module))
         if learns or (module.training and isinstance(module, _DropoutNd)):
             return True
         seen.add(module)

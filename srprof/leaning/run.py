@@ -17,6 +17,7 @@ from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import capture_call, planner
 from srprof.leaning.record import Savings, Stage
+from srprof.networks import frozen, parameters, put_in_mode
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.run import run_trace
@@ -59,9 +60,10 @@ def lean(
     model, workload = call.spec, resolve(call)
     with workload.environment():
         built = workload.instance("cpu").model if isinstance(model, str) else copy.deepcopy(model)
-        module = Lean(built.requires_grad_(False), level)
+        put_in_mode(built, training=False)
+        module = Lean(frozen(built), level)
         tiling = tiles and _local(module.network, workload.name, tiles)
-        device = next((str(p.device) for p in module.parameters()), "cpu")
+        device = next((str(p.device) for p in parameters(module)), "cpu")
         args, kwargs = workload.arguments(device)
         try:
             module.eval().prepare(*args, **kwargs)
@@ -92,7 +94,7 @@ def savings(
         tiling = tiles and _local(model, workload.name, tiles)
         choices = [passes[: count + 1] for count in range(len(passes))]
         try:
-            captured = capture_call(model.requires_grad_(False), args, kwargs)
+            captured = capture_call(frozen(model), args, kwargs)
             plans = [*map(planner(model, captured, args, kwargs), choices)]
         except RefusedError as refusal:
             raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal

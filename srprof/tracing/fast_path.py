@@ -82,8 +82,10 @@ def multi_head_attention(
     bare = not need_weights and (mask is None or mask.shape[-2:] == (tokens, tokens))
     if bare and query.dtype in WIDTH_MULTIPLE and not heads[1] % FLASH_MULTIPLE:
         packed = F.linear(query, qkv_weight, qkv_bias)
-        parts = [part.unflatten(-1, heads).transpose(1, 2) for part in packed.chunk(3, -1)]
-        context = attention(parts[0], parts[1], parts[2], mask)
+        query, key, value = (
+            part.unflatten(-1, heads).transpose(1, 2) for part in packed.chunk(3, -1)
+        )
+        context = attention(query, key, value, mask)
         merged = context.transpose(1, 2).reshape(batch, -1, embed_dim)
         return F.linear(merged, proj_weight, proj_bias), None
     packed = torch.add(F.linear(query, qkv_weight), qkv_bias)  # ordered anew in the same kernel

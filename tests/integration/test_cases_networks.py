@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import srprof
+from srprof import networks
 from tests.cases.inputs import RefusesInTrain
 
 SHAPE = (1, 3, 32, 32)
@@ -117,6 +118,19 @@ def test_it_runs_as_with_torchs_methods(network: type[nn.Module], inside: bool, 
     assert not any(node.op == "native_dropout" for node in found.trace.nodes)
 
 
+@pytest.mark.filterwarnings("error:.*cannot be lean")
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("network", NETWORKS[:-2])  # torch.export asks the last two itself
+def test_it_is_made_lean(network: type[nn.Module], inside: bool):
+    model = Outer(network()) if inside else network()
+    lean = srprof.lean(model, SHAPE).eval()
+    for _, module in networks.named_modules(model):
+        module.training = False
+    image = torch.rand(SHAPE)
+    with torch.no_grad():
+        assert torch.equal(lean(image), model(image))
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_it_is_measured_and_advised(network: type[nn.Module]):
     srprof.advise(network(), SHAPE)
@@ -160,12 +174,14 @@ def test_the_fused_form_is_what_is_shown():
     assert hasattr(model, "b"), "the caller's stays as it is"
 
 
-def test_what_is_in_evaluation_mode_is_not_put_there_again():
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_is_in_evaluation_mode_is_not_put_there_again(inside: bool):
     """It would scale its weights another time."""
-    model = RefusesInTrain().eval()
-    weight = model.conv.weight.clone()
-    lean = srprof.lean(model, SHAPE)
+    part = RefusesInTrain()
+    model = (Outer(part) if inside else part).eval()
+    weight = part.conv.weight.clone()
+    lean = srprof.lean(model, SHAPE).eval()
     image = torch.rand(SHAPE)
     with torch.no_grad():
         assert torch.equal(lean(image), model(image))
-    assert torch.equal(model.conv.weight, weight)
+    assert torch.equal(part.conv.weight, weight)
