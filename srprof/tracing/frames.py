@@ -43,17 +43,16 @@ class _Calls:
         but switches itself off and on.
         """
         before = sys.getprofile()
-        off, on = (getattr(before, name, None) for name in ("disable", "enable"))
-        switches = before is not None and callable(off) and callable(on)
-        if switches:
-            off()
+        switches: Any = before if hasattr(before, "enable") and hasattr(before, "disable") else None
+        if switches is not None:
+            switches.disable()
         sys.setprofile(self)
         try:
             yield
         finally:
             sys.setprofile(before if callable(before) else None)
-            if switches:
-                on()
+            if switches is not None:
+                switches.enable()
 
 
 def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], ...] | None:
