@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -31,6 +31,28 @@ from srprof.words import did_you_mean
 
 #: Never looked for among the user's files.
 _OURS = frozenset({"srprof", "torch"})
+
+
+_T = TypeVar("_T")
+
+#: A file's time and size; None for what has no file.
+_Stamp = tuple[int, int] | None
+
+#: By search path, the modules that were imported last, as their files were then.
+_last_imports: dict[tuple[str, ...], list[tuple[ModuleType, _Stamp]]] = {}
+
+
+def _stamp(module: ModuleType) -> _Stamp:
+    try:
+        state = os.stat(getattr(module, "__file__", None) or "")
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+def _has_changed(known: tuple[ModuleType, _Stamp]) -> bool:
+    module, before = known
+    return _stamp(module) != before
 
 
 class Environment:
@@ -80,8 +102,37 @@ class Environment:
 
     def _taken_out(self, known: set[str]) -> dict[str, ModuleType]:
         """The code's modules, but for those known, taken out of `sys.modules`."""
-        new = set(sys.modules) - known
-        return {name: sys.modules.pop(name) for name in new if self._is_ours(sys.modules[name])}
+        return {name: sys.modules.pop(name) for name in self._imported_since(known)}
+
+    def _imported_since(self, known: set[str]) -> list[str]:
+        """Names of the code's modules, but for those known.
+
+        All of them, before one is taken out: the path of a package without `__init__.py` is read
+        from its parent's.
+        """
+        new = (name for name in set(sys.modules) - known if name.partition(".")[0] not in _OURS)
+        return [name for name in new if self._is_ours(sys.modules[name])]
+
+    def imported(self, load: Callable[[], _T]) -> _T:
+        """What `load` gives, which imports the code; if that fails, with its modules of last time.
+
+        Code that registers its classes or operators elsewhere when it is imported often cannot be
+        imported twice in a process. The earlier modules stand in, if no file of theirs has changed.
+        """
+        last = _last_imports.get(tuple(self.folders))
+        try:
+            loaded = load()
+        except InputError:
+            raise
+        except Exception:
+            if last is None or any(map(_has_changed, last)):
+                raise
+            self._taken_out(self._known)
+            sys.modules.update({module.__name__: module for module, _ in last})
+            return load()
+        ours = map(sys.modules.__getitem__, self._imported_since(self._known))
+        _last_imports[tuple(self.folders)] = [(module, _stamp(module)) for module in ours]
+        return loaded
 
     def _stands_in_the_way(self, top: str) -> bool:
         """Whether the folders have a module of this name, to be imported if there were no other."""
@@ -152,7 +203,10 @@ def _import(spec: Spec) -> ModuleType:
     parts = file.relative_to(package_root(file)).with_suffix("").parts
     if len(parts) > 1:  # a file of a package: its relative imports must work
         return importlib.import_module(".".join(parts))
-    place = importlib.util.spec_from_file_location(f"_srprof_{parts[0]}", file)
+    name = f"_srprof_{parts[0]}"
+    if getattr(sys.modules.get(name), "__file__", None) == str(file):
+        return sys.modules[name]
+    place = importlib.util.spec_from_file_location(name, file)
     assert place is not None and place.loader is not None
     module = sys.modules[place.name] = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)

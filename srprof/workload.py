@@ -313,7 +313,7 @@ class _Builder:
         building = f"{self._spec.text}: building the model"
         if self._factory is None:
             with user_errors(building):
-                self._factory = load_factory(self._spec)
+                self._factory = self.environment.imported(partial(load_factory, self._spec))
         if device == "meta" and not self._on_cpu_only:
             try:
                 return moved(self._built(self._factory, device), device)

@@ -45,10 +45,9 @@ class _Calls:
         but switches itself off and on.
         """
         before, in_threads = sys.getprofile(), threading.getprofile()
-        off, on = (getattr(before, name, None) for name in ("disable", "enable"))
-        switches = callable(off) and callable(on)
-        if callable(off) and switches:
-            off()
+        switches: Any = before if hasattr(before, "enable") and hasattr(before, "disable") else None
+        if switches is not None:
+            switches.disable()
         sys.setprofile(self)
         threading.setprofile(self)
         try:
@@ -56,8 +55,8 @@ class _Calls:
         finally:
             sys.setprofile(before if callable(before) else None)
             threading.setprofile(in_threads)
-            if callable(on) and switches:
-                on()
+            if switches is not None:
+                switches.enable()
 
 
 def record_frames(workload: Workload, trace: Trace) -> tuple[tuple[Frame, ...], ...] | None:

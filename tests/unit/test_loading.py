@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -164,3 +165,94 @@ def test_a_folder_of_data_does_not_hide_a_package(folder: Path):
     (folder / "numpy").mkdir()
     with Environment(spec.parse("os.path:Net")).active():
         assert sys.modules["numpy"] is numpy
+
+
+# -- code that cannot be imported twice ---------------------------------------------------------
+
+
+ONCE = """
+import torch
+from torch import nn
+{registers}
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x{asks})
+
+{then}
+"""
+
+REGISTRY = """
+class Registry:
+    def __init__(self):
+        self.known = set()
+
+    def register(self, cls):
+        assert cls.__name__ not in self.known, f"{cls.__name__} was already registered"
+        self.known.add(cls.__name__)
+        return cls
+
+ARCHITECTURES = Registry()
+"""
+
+REGISTERED = {
+    "a registry": (
+        "from architectures_elsewhere import ARCHITECTURES",
+        "ARCHITECTURES.register(Net)",
+    ),
+    "an operator": ("torch.library.define('srprof_once::twice', '(Tensor x) -> Tensor')", ""),
+    "a library": ("LIBRARY = torch.library.Library('srprof_once_lib', 'DEF')", ""),
+}
+
+
+@pytest.mark.parametrize("asks", ["", ".cuda()"])
+@pytest.mark.parametrize("kind", REGISTERED)
+def test_code_that_cannot_be_imported_twice(kind, asks, folder, monkeypatch, capsys):
+    import srprof
+    from srprof.cli import main
+
+    elsewhere = ModuleType("architectures_elsewhere")
+    exec(REGISTRY, vars(elsewhere))
+    monkeypatch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+    registers, then = REGISTERED[kind]
+    name = f"net_{'cuda' if asks else 'plain'}"
+    text = ONCE.format(registers=registers.replace("once", f"once_{name}"), then=then, asks=asks)
+    (folder / f"{name}.py").write_text(text)
+    spec_text = f"{name}.py:Net"
+
+    first = srprof.analyze(spec_text, (1, 3, 16, 16))
+    again = srprof.analyze(spec_text, (1, 3, 16, 16))
+    assert again.memory.eager == first.memory.eager
+    other = f"{name}.py:Net(width=8)"
+    for command in (["rank", spec_text, other], ["diff", spec_text, other]):
+        assert main([*command, "--input", "16x16"]) in (0, 1), capsys.readouterr().err
+
+
+def test_code_that_has_changed_is_not_replaced_by_what_it_was(folder):
+    import srprof
+
+    text = "raise_now = {}\n" + ONCE.format(registers="", then="assert not raise_now", asks="")
+    (folder / "net.py").write_text(text.format(0))
+    srprof.analyze("net.py:Net", (1, 3, 16, 16))
+    (folder / "net.py").write_text(text.format(11))
+    with pytest.raises(srprof.ModelError, match="AssertionError"):
+        srprof.analyze("net.py:Net", (1, 3, 16, 16))
+
+
+def test_a_package_of_folders_without_init(folder):
+    import srprof
+
+    package = folder / "networks" / "team09"
+    package.mkdir(parents=True)
+    (package / "block.py").write_text("from torch import nn\n\nBlock = nn.Conv2d\n")
+    text = ONCE.format(registers="from networks.team09.block import Block", then="", asks="")
+    (folder / "net.py").write_text(text)
+    for _ in range(2):
+        assert srprof.analyze("net.py:Net", (1, 3, 16, 16)).trace.nodes
+    (package / "net.py").write_text(text)
+    assert srprof.analyze("networks/team09/net.py:Net", (1, 3, 16, 16)).trace.nodes
+    assert "networks" not in sys.modules
