@@ -55,9 +55,6 @@ def check_operands(op: str, args: Iterable[Any]) -> None:
 class _Checked(TorchDispatchMode):
     """Checks the operands of each call."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
-
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports torch._dynamo, which takes a second

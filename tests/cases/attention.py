@@ -43,7 +43,7 @@ class Kept(nn.Module):
 
 
 class Mha(nn.Module):
-    """torch's own module, which has a fast path in evaluation mode on the CPU and on CUDA, and none on meta."""
+    """torch's own module: a fast path in evaluation mode on the CPU and on CUDA, none on meta."""
 
     def __init__(self, c: int = 32, heads: int = 4):
         super().__init__()

@@ -140,7 +140,7 @@ class Scale(torch.autograd.Function):
 
 
 class OwnBackward(nn.Module):
-    """`analyze --train` of a network with its own autograd function, as NAFNet's normalisation is."""
+    """`analyze --train` of a network with its own autograd function, as NAFNet's norm is."""
 
     def __init__(self):
         super().__init__()

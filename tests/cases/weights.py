@@ -1,4 +1,4 @@
-"""Weights that are computed when they are asked for: parametrizations, and blocks that fuse their branches."""
+"""Weights that are computed when asked for: parametrizations, blocks that fuse branches."""
 
 import torch
 import torch.nn.functional as F
