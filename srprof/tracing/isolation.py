@@ -179,7 +179,7 @@ def _write_default_device(value: _DefaultDevice) -> None:
     _device.CURRENT_DEVICE = value.current
 
 
-#: Stands for an attribute that an owner has from its class's bases.
+#: Stands for an attribute that a class has from its bases.
 _INHERITED = object()
 
 
@@ -189,7 +189,8 @@ def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
     before = []
     try:
         for owner, name, new in patches:
-            before.append((owner, name, vars(owner).get(name, _INHERITED)))
+            inherited = isinstance(owner, type) and name not in vars(owner)
+            before.append((owner, name, _INHERITED if inherited else getattr(owner, name)))
             setattr(owner, name, new)
         yield
     finally:
