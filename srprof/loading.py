@@ -149,7 +149,10 @@ class Environment:
 
     def _is_ours(self, module: ModuleType) -> bool:
         packages = f"{os.sep}site-packages{os.sep}"
-        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
+        said = getattr(module, "__dict__", {})  # a lazy module answers anything else with code
+        paths = said.get("__path__")
+        named = [said.get("__file__"), *(paths if isinstance(paths, Iterable) else ())]
+        places = [place for place in named if isinstance(place, str)]
         return any(
             place.startswith(folder + os.sep) and packages not in place[len(folder) :]
             for folder in self.folders

@@ -291,6 +291,8 @@ class Recorder(TorchDispatchMode):
 
     def _look_for_compilers(self) -> None:
         """See whether `torch.compile` was to compile the function that makes a call."""
+        if "torch._dynamo" not in sys.modules:  # `torch.compile` has not been asked for anything
+            return
         frames = (frame for frame in stack() if is_user_file(frame.f_code.co_filename))
         code = next((frame.f_code for frame in frames), None)
         if code is None or code in self._codes:
