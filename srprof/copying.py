@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from srprof.blame import is_user_file
+from srprof.networks import named_modules
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
 _DEPTH, _ITEMS = 3, 4096
@@ -104,7 +105,7 @@ def _copy_or_keep(value: Any, memo: dict[int, Any]) -> Any:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put back what the code of a caller's model changes of his globals, classes and hooks."""
     kept = _Kept()
-    for module in model.modules():
+    for _, module in named_modules(model):
         kept.keep_class(type(module))
         for value in list(vars(module).values()):
             for item in value.values() if isinstance(value, dict) else (value,):

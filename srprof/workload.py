@@ -413,7 +413,9 @@ def moved(model: nn.Module, device: str) -> nn.Module:
     Raises:
         NotOnMetaError: it cannot be moved there; TorchScript keeps tensors that are no weights.
     """
-    if device == "meta" and any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+    if device == "meta" and any(
+        isinstance(m, torch.jit.ScriptModule) for _, m in named_modules(model)
+    ):
         raise NotOnMetaError(f"{type(model).__name__} has TorchScript, which cannot be moved there")
     if all(tensor.device.type == device for tensor in weights(model)):
         return model
