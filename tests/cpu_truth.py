@@ -98,8 +98,9 @@ def live_bytes_of_step(
     some formulas take other ways. The profiler names every call with its time, composite ones and
     those inside kernels too; `ops` says which of them are meant, in order.
 
-    Weights, image and targets, one for each tensor that the model gives, exist before and are not
-    in it; Adam's state, which the first step makes under the same profile, is.
+    Weights, image and targets, one for each tensor that the model gives and that can be trained,
+    exist before and are not in it; Adam's state, which the first step makes under the same
+    profile, is.
     """
     model.train()
     first = copy.deepcopy(model)
@@ -159,8 +160,9 @@ def _train_once(
 
 
 def _loss(results: list[torch.Tensor], targets: list[torch.Tensor]) -> torch.Tensor:
+    trained = (result for result in results if result.requires_grad)
     loss, *others = (
-        torch.nn.functional.l1_loss(a, b) for a, b in zip(results, targets, strict=True)
+        torch.nn.functional.l1_loss(a, b) for a, b in zip(trained, targets, strict=True)
     )
     for other in others:
         loss = loss + other

@@ -285,9 +285,9 @@ def to_toml(profile: Profile, base: Profile | None = None, table: str = "") -> s
     lines = [f"[{table}]"] if table else []
     lines.append(f"title = {json.dumps(profile.title)}")
     lines += [f"base = {json.dumps(base.name)}"] if base else []
-    tables = []
+    tables, of_base = [], encode(base) if base else {}
     for key, value in encode(profile).items():
-        was = getattr(base, key, None)
+        was = of_base.get(key)
         if isinstance(value, dict):
             new = {k: v for k, v in value.items() if not was or was.get(k) != v}
             entries = [f"{k} = {_entry(key, v)}" for k, v in new.items()]
