@@ -155,6 +155,19 @@ def build(repository: Path, number: int) -> Any:
     return scope["select_model"](arguments, torch.device("cpu"))[0].eval()
 
 
+def alone(script: str, root: Path, only: object) -> Any:
+    """What a script prints of one network, as JSON: in a process, for names of modules collide.
+
+    None if it failed; its last line is printed.
+    """
+    command = [sys.executable, script, "--repositories", str(root), f"--only={only}"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        print(only, run.stderr.strip().splitlines()[-1])
+        return None
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
 def main() -> None:
     """Print each network's errors, and how many peaks are how near."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -170,15 +183,9 @@ def main() -> None:
     for key, row in json.loads(RECORD.read_text())["peaks"].items():
         if root is None and key not in OF_ZOO:
             continue
-        if root is None:
-            found = peaks(traces(OF_ZOO[key]))
-        else:
-            command = [sys.executable, __file__, "--repositories", str(root), "--only", key]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            if run.returncode:
-                print(f"{key:8} {row['name']:16} {run.stderr.strip().splitlines()[-1]}")
-                continue
-            found = json.loads(run.stdout.strip().splitlines()[-1])
+        found = alone(__file__, root, key) if root else peaks(traces(OF_ZOO[key]))
+        if found is None:
+            continue
         of_row = {name: found[name] / row[name] - 1 for name in found if name in row}
         errors += of_row.values()
         listed = "  ".join(f"{name} {error:+.3%}" for name, error in of_row.items())

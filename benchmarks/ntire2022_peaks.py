@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from h200_peaks import build
+from h200_peaks import alone, build
 
 import srprof
 from srprof.words import MIB
@@ -63,12 +61,10 @@ def main() -> None:
     between = [0, 0]
     print(f"{'team':20}{'published':>11}{'requested':>11}{'allocated':>11}{'no Winograd':>13}")
     for team, number in NUMBERS.items():
-        command = [sys.executable, __file__, "--repositories", str(root), f"--only={number}"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode:
-            print(f"{team:20}{run.stderr.strip().splitlines()[-1]}")
+        found = alone(__file__, root, number)
+        if found is None:
             continue
-        requested, *allocated = json.loads(run.stdout.strip().splitlines()[-1])
+        requested, *allocated = found
         value = published[team] * MIB
         within = [requested - _DIGIT <= value <= peak + _DIGIT for peak in allocated]
         between = [count + hit for count, hit in zip(between, within, strict=True)]

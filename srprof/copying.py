@@ -50,7 +50,7 @@ def copied(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy; the thing itself where there can be none, as of a lock or an open file."""
+    """A copy; the thing itself where there can be none, as of a module, a lock, an open file."""
     try:
         return copied(value, memo)
     except Exception:
@@ -78,10 +78,10 @@ def _copy_function(function: FunctionType, memo: dict[int, Any]) -> FunctionType
             empty.cell_contents  # noqa: B018  (filled for another function of the same scope)
         except ValueError:
             _fill(empty, cell, memo)
-    twin.__defaults__ = _copy_or_keep(function.__defaults__, memo)
-    twin.__kwdefaults__ = _copy_or_keep(function.__kwdefaults__, memo)
+    twin.__defaults__ = copied_or_kept(function.__defaults__, memo)
+    twin.__kwdefaults__ = copied_or_kept(function.__kwdefaults__, memo)
     twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
-    vars(twin).update({key: _copy_or_keep(value, memo) for key, value in vars(function).items()})
+    vars(twin).update({key: copied_or_kept(value, memo) for key, value in vars(function).items()})
     return twin
 
 
@@ -90,15 +90,7 @@ def _fill(empty: CellType, cell: CellType, memo: dict[int, Any]) -> None:
         contents = cell.cell_contents
     except ValueError:  # a variable that has no value yet
         return
-    empty.cell_contents = _copy_or_keep(contents, memo)
-
-
-def _copy_or_keep(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy; the thing itself where there can be none, as of a module or an open file."""
-    try:
-        return copy.deepcopy(value, memo)
-    except Exception:
-        return value
+    empty.cell_contents = copied_or_kept(contents, memo)
 
 
 @contextmanager

@@ -176,8 +176,7 @@ def _copies(node: Node, done: str) -> int:
     """Bytes of both maps' copies, of the weights', and of what aligns them."""
     image, weight, *_ = node.inputs
     maps = _copy(image, done[0]) + _copy(node.outputs[0], done[1])
-    filled = "".join(letter if letter == "f" else "c" for letter in done)
-    return maps + _copy_of_weights(weight, filled) + _ALIGNMENT if maps else 0
+    return maps + _copy_of_weights(weight, done) + _ALIGNMENT if maps else 0
 
 
 def _copy(maps: TensorInfo, done: str) -> int:

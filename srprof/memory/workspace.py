@@ -209,7 +209,11 @@ def tensor_core_workspaces(dtypes: Collection[str] = tuple(FILLED)) -> Workspace
     Args:
         dtypes: that the tensor cores compute convolutions in; float32 where TF32 is allowed.
     """
-    return WorkspaceTable(SOURCE, rule=partial(_by_rule, frozenset(dtypes)))
+
+    def copied(node: Node) -> int | None:
+        return copied_for_tensor_cores(node) if node.inputs[0].dtype in dtypes else 0
+
+    return WorkspaceTable(SOURCE, rule=partial(_by_rule, copied))
 
 
 def library_scratch(capability: tuple[int, int] | None, dtypes: Collection[str]) -> WorkspaceTable:
@@ -220,18 +224,11 @@ def library_scratch(capability: tuple[int, int] | None, dtypes: Collection[str])
         dtypes: that its tensor cores compute convolutions in, if it has any.
     """
     if capability is not None and capability < _FIRST_WITH_TENSOR_CORES:
-        return WorkspaceTable(WINOGRAD_SOURCE, rule=_before_tensor_cores)
+        return WorkspaceTable(WINOGRAD_SOURCE, rule=partial(_by_rule, transformed_filters))
     return tensor_core_workspaces(dtypes) if dtypes else WorkspaceTable()
 
 
-def _before_tensor_cores(node: Node) -> int | None:
-    return transformed(node) if row(node.op).scratch == "cufft" else transformed_filters(node)
-
-
-def _by_rule(dtypes: frozenset[str], node: Node) -> int | None:
+def _by_rule(of_convolution: Callable[[Node], int | None], node: Node) -> int | None:
+    """Bytes of scratch by the rule of the node's library; None where none knows it."""
     library = row(node.op).scratch
-    if library == "cufft":
-        return transformed(node)
-    if library == "cudnn" and node.inputs[0].dtype not in dtypes:
-        return 0
-    return copied_for_tensor_cores(node)
+    return of_convolution(node) if library == "cudnn" else transformed(node)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from srprof.blame import blame
 from srprof.cost.complexity import complexity
+from srprof.dtypes import name_of
 from srprof.errors import SrprofError
 from srprof.tiling.reach import STRIP, kernels_reach, reach
 from srprof.tiling.subject import Subject, find_subject
@@ -175,7 +176,7 @@ def _compare_on(
         multiple=multiple,
         difference=difference,
         bit_equal=equal,
-        dtype=str(computed).removeprefix("torch."),
+        dtype=name_of(computed),
         image=size,
         tile=(min(tile, size[0]), min(tile, size[1])),
     )
