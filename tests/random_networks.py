@@ -114,11 +114,11 @@ class RandomNetwork:
             return self.example()
         return {"lq": self.shape, "mask": self._mask} if self.masked else self.shape
 
-    def example(self) -> Any:
+    def example(self, seed: int = 0) -> Any:
         """What the network is given, of its own dtype."""
         like: dict[str, Any] = {
             "dtype": getattr(torch, self.dtype),
-            "generator": torch.Generator().manual_seed(1),
+            "generator": torch.Generator().manual_seed(seed),
         }
         image = torch.rand(self.shape, **like)
         return {"lq": image, "mask": torch.rand(self._mask, **like)} if self.masked else image
