@@ -267,7 +267,10 @@ def _simulated(measurement: Measurement, trace: Trace, table: WorkspaceTable) ->
     scratch: list[Callable[[Node], int] | None] = [table.at_least, None]
     if on_tensor_cores(measurement.device, flags, measurement.dtype):
         scratch.append(tensor_core_workspaces().at_least)
-    return [simulate([trace], settings, workspace=s, kept_workspaces=kept) for s in scratch]
+    return [
+        simulate([trace], settings, with_construction=False, workspace=s, kept_workspaces=kept)
+        for s in scratch
+    ]
 
 
 def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> list[int]:

@@ -21,10 +21,12 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
-from srprof.records import ModuleCall, Program, Trace
+from srprof.records import Construction, ModuleCall, Program, Trace
+from srprof.tracing.building import BuildRecorder, same_calls, with_construction
+from srprof.tracing.changes import fingerprint
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
-from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
+from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
@@ -41,6 +43,8 @@ _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
 _WORK_NOTES = 5
+#: Of a network that runs on the CPU, which finds nothing of what its constructor put on the GPU.
+_NOT_FOUND = "what the constructor leaves on the GPU is not counted in the calls"
 #: What helps against some of torch's errors.
 _HINTS = {
     r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
@@ -109,7 +113,20 @@ def _traced(
         if any(node.op == ENCODER_LAYER for node in trace.nodes):
             trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
         with _attending(workload, trace) as attended:
-            yield attended, gpu
+            yield _as_built(workload, attended), gpu
+
+
+def _as_built(workload: Workload, trace: Trace) -> Trace:
+    """The trace with what the model's constructor did on the device, if it used it."""
+    if not trace.builds_on_device or workload.training:
+        return trace
+    with standing_in(trace.device):
+        program = _record_program([workload], trace)
+    if trace.device == "meta":
+        return with_construction(trace, program)
+    assert program.construction is not None
+    construction = Construction(program.construction, {})
+    return replace(trace, construction=construction, notes=(*trace.notes, _NOT_FOUND))
 
 
 @contextmanager
@@ -242,25 +259,46 @@ def _run_once(workload: Workload, device: str) -> Trace:
 def _record(workload: Workload, device: str) -> Trace:
     with standing_in(device):
         state = torch.get_rng_state()
-        put = times_put()
-        instance = workload.instance(device)
-        builds_on_device = times_put() > put
+        with building():
+            instance = workload.instance(device)
+        before = None if workload.training else fingerprint(instance.model)
         try:
             record = _record_step if workload.training else _record_call
             trace, ledger = record(workload, device, instance)
+            after = before and fingerprint(instance.model)
+            if before != after:
+                trace, ledger = _with_second_call(workload, instance, trace, ledger)
+            if before and after and before.shared != after.shared:
+                workload.forget()  # the next instance's first call is one, too
         finally:
             torch.set_rng_state(state)
         ledger.forget()
-        return replace(trace, builds_on_device=builds_on_device)
+        return replace(trace, builds_on_device=built_there())
+
+
+def _with_second_call(
+    workload: Workload, instance: Instance, first: Trace, before: Ledger
+) -> tuple[Trace, Ledger]:
+    """A call that changed its instance, with the next one of it where that is another."""
+    try:
+        again, ledger = _record_call(workload, first.device, instance, before)
+    except _FAILURES as error:
+        note = f"a second call of the same instance fails: {error}"
+        return replace(first, notes=(*first.notes, note)), before
+    if any(s.cached for s in (*first.storages, *again.storages)) or not same_calls(first, again):
+        first = replace(first, again=again)
+    return first, ledger
 
 
 def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     """One instance through all calls; `alone` is the first of them on a fresh one."""
     device, construction, before = alone.device, None, None
     if alone.builds_on_device:
-        model, construction, before = _record_construction(calls[0])
-    else:
-        model = calls[0].instance(device).model
+        built, construction, before = _record_construction(calls[0])
+    if before is not None and device == "meta":
+        model = calls[0].prepare(moved(built, device), device).model
+    else:  # another device than that of the constructor's record
+        model, before = calls[0].instance(device).model, None
     traces = []
     for call in calls:
         instance = Instance(model, *call.arguments(device))
@@ -274,13 +312,15 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
 
 def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
     """Build a model as a program does, on the CPU but for what its constructor puts on the GPU."""
-    recorder = Recorder(nn.Module(), "meta")
-    with recording(recorder, grad=True):  # as it is wherever nobody switched autograd off
+    recorder = BuildRecorder()
+    # with gradients, as it is wherever nobody switched autograd off
+    with standing_in("meta"), recording(recorder, grad=True):
         model = workload.build("cpu")
     recorder.settle(None)
     recorder.ledger.mark_caches()
     trace = _trace_of(workload, "meta", recorder, model, None)
-    return workload.prepare(moved(model, "meta"), "meta").model, trace, recorder.ledger
+    trace = replace(trace, passes=tuple(recorder.passes))
+    return model, trace, recorder.ledger
 
 
 def _record_call(
