@@ -278,7 +278,8 @@ def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTab
 
     While a node runs, what lives at its end is there already, and scratch on top.
     """
-    net = measurement.memory.net
+    memory = measurement.memory
+    net = memory.start - memory.inputs  # with what else its constructor left, as a kept result
     idle = sum(external.info.nbytes for external in trace.inputs)
     without = max((node.live for node in trace.nodes), default=idle)
     with_ = max((node.live + table.at_least(node) for node in trace.nodes), default=idle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import operator
@@ -24,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from srprof import networks
 from srprof.blame import blame
+from srprof.copying import copied
 from srprof.errors import InputError
 from srprof.paths import place
 from srprof.tracing.fast_path import fast_paths
@@ -87,7 +87,7 @@ def capture(
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
-        exported = _export(copy.deepcopy(network, weights), *call, any_size)
+        exported = _export(copied(network, weights), *call, any_size)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
-from srprof.tracing.isolation import isolated
+from srprof.tracing.isolation import isolated, replaced
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
@@ -66,7 +66,9 @@ def trace_call(call: Call, holders: bool = True) -> Trace:
     return run_trace(resolve(call), call.trace_on, holders)
 
 
-def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) -> Trace:
+def run_trace(
+    workload: Workload, trace_on: str = "auto", holders: bool = True, constructor: bool = True
+) -> Trace:
     """Trace a workload.
 
     Args:
@@ -74,13 +76,14 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
             "cuda-fake" allocates no activation and takes composite calls apart as CUDA does,
             without a GPU, for the networks that torch's fake tensors can run.
         holders: find out, in a second run, who references what at the eager peak.
+        constructor: record also what the model's constructor does on a GPU, and leaves there.
 
     Raises:
         InputError: the input is larger than torch can count.
         ModelError: the model raised.
     """
     notes: list[str] = []
-    with _traced(workload, trace_on, notes) as (bare, gpu):
+    with _traced(workload, trace_on, notes, constructor) as (bare, gpu):
         named = holders and not workload.training
         trace = _with_references(workload, bare) if named else bare
         if attends(trace) and workload.training:
@@ -105,7 +108,7 @@ def recorded(workload: Workload, trace_on: str = "auto") -> Iterator[Trace]:
 
 @contextmanager
 def _traced(
-    workload: Workload, trace_on: str, notes: list[str]
+    workload: Workload, trace_on: str, notes: list[str], constructor: bool = True
 ) -> Iterator[tuple[Trace, StandIn | None]]:
     """A trace and the stand-in for a GPU, under the conditions in which it was made."""
     with _conditions(workload, trace_on, notes) as gpu:
@@ -113,7 +116,7 @@ def _traced(
         if any(node.op == ENCODER_LAYER for node in trace.nodes):
             trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
         with _attending(workload, trace) as attended:
-            yield _as_built(workload, attended), gpu
+            yield _as_built(workload, attended) if constructor else attended, gpu
 
 
 def _as_built(workload: Workload, trace: Trace) -> Trace:
@@ -181,8 +184,21 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
     watch = watching() if trace_on in ("auto", "meta") else nullcontext()
     # autograd, which is on in a new thread, ends the process where it meets fake CUDA tensors
     threads = carried(lambda: fake, torch.no_grad) if trace_on == "cuda-fake" else nullcontext()
-    with isolated(notes), workload.environment(), fake, threads, watch as gpu:
+    switches = [(torch.enable_grad, "__enter__", _without_fakes(torch.enable_grad.__enter__))]
+    no_autograd = replaced(switches if trace_on == "cuda-fake" else ())
+    with isolated(notes), workload.environment(), fake, threads, no_autograd, watch as gpu:
         yield gpu
+
+
+def _without_fakes(switch_on: Callable[[Any], None]) -> Callable[[Any], None]:
+    """What switches autograd on, where no tensors are fake: the process would end."""
+
+    def switch(*args: Any) -> None:
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:
+            raise NotImplementedError("it switches autograd on")
+        switch_on(*args)
+
+    return switch
 
 
 def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) -> Trace:

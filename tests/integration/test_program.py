@@ -17,6 +17,8 @@ from torch import nn
 import srprof
 from srprof.analysis import Analysis
 from srprof.call import Call
+from srprof.cli import main
+from srprof.leaning.run import savings
 from srprof.memory.simulation import simulate
 from srprof.records import Program, Trace
 from srprof.tracing.run import run_program
@@ -317,6 +319,13 @@ def test_a_first_call_that_warms_up_is_told_and_counts_once(tmp_path: Path):
     assert all(other < first / 2 for other in others)
 
 
+def test_autograd_on_fake_cuda_tensors_is_refused(tmp_path: Path):
+    """It would end the process."""
+    file = write(tmp_path, "pass", FORWARDS["warm-up passes"])
+    with pytest.raises(srprof.ModelError, match="switches autograd on.*use --trace-on meta"):
+        analyzed(f"{file}:Net('cpu')", trace_on="cuda-fake")
+
+
 # -- constructors -------------------------------------------------------------------------------
 
 BUILDS = CONSTRUCTORS["graph that stays"].replace("24, 24", "128, 128")
@@ -410,6 +419,20 @@ def test_every_way_to_run_on_the_gpu_while_building(tmp_path: Path, way: str):
     assert built.peaks.requested == 892 + (3 + 4 + 4) * 24 * 24 * 4  # in relu
     taken_back = [note for note in found.trace.notes if "takes data back from the GPU" in note]
     assert len(taken_back) == (way in ("data taken back", "back to main memory"))
+
+
+def test_what_a_constructor_left_is_in_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    spec = f"{write(tmp_path, CONSTRUCTORS['graph that stays'], 'pass')}:Net('cuda')"
+    assert main(["validate", spec, "--input", "16x16"]) == 0, capsys.readouterr().out
+    for command in ("advise", "lean", "diff", "rank"):
+        specs = [spec] * (1 + (command == "diff"))
+        assert main([command, *specs, "--input", "16x16"]) == 0, capsys.readouterr().err
+    plain = f"{write(tmp_path, 'pass', 'pass')}:Net('cpu')"
+    saved = [savings(resolve(Call(s, (SHAPES[0],))), "exact") for s in (spec, plain)]
+    kept, without = ([stage.peaks["eager"] for stage in found.stages] for found in saved)
+    assert kept == without  # what stays is nobody's saving
 
 
 def test_a_constructor_does_not_work_for_real(tmp_path: Path):
