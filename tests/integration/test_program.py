@@ -322,7 +322,7 @@ def test_a_first_call_that_warms_up_is_told_and_counts_once(tmp_path: Path):
 def test_autograd_on_fake_cuda_tensors_is_refused(tmp_path: Path):
     """It would end the process."""
     file = write(tmp_path, "pass", FORWARDS["warm-up passes"])
-    with pytest.raises(srprof.ModelError, match="switches autograd on.*use --trace-on meta"):
+    with pytest.raises(srprof.ModelError, match=r"switches autograd on.*use --trace-on meta"):
         analyzed(f"{file}:Net('cpu')", trace_on="cuda-fake")
 
 
