@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -25,8 +26,11 @@ _DEPTH, _ITEMS = 3, 4096
 _PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 #: What the variables of a class or a file are besides data.
 _CODE = (FunctionType, ModuleType, type, property, staticmethod, classmethod)
+#: A function under `functools.lru_cache`.
+_Memo = type(lru_cache(len))
 #: What is looked at of every module, and what only a user's class has besides.
-_STATE = ("_parameters", "_buffers", "_modules", "training")
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+_STATE = ("_parameters", "_buffers", "_modules", "training", *_HOOKS)
 _MODULES_OWN = frozenset(vars(nn.Module())).difference(_STATE)
 
 
@@ -76,6 +80,8 @@ def _mark(value: Any, depth: int) -> Any:
         return value
     if issubclass(kind, torch.Tensor):
         return id(value), None if value.is_inference() else value._version
+    if kind is _Memo:
+        return value.cache_info().misses
     if not depth or issubclass(kind, nn.Module):
         return id(value)
     if issubclass(kind, (list, tuple, set, frozenset, deque)):

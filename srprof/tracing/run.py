@@ -282,7 +282,7 @@ def _record(workload: Workload, device: str) -> Trace:
             record = _record_step if workload.training else _record_call
             trace, ledger = record(workload, device, instance)
             after = before and fingerprint(instance.model)
-            if before != after:
+            if before != after or any(s.cached for s in trace.storages):
                 trace, ledger = _with_second_call(workload, instance, trace, ledger)
             if before and after and before.shared != after.shared:
                 workload.forget()  # the next instance's first call is one, too

@@ -278,12 +278,27 @@ def test_plain_networks_are_traced_once_for_each_size(monkeypatch: pytest.Monkey
     assert len(found.history) == 2
 
 
+MEMO = """
+import functools
+import torch
+
+@functools.lru_cache
+def table(side, device):
+    return torch.ones(1, 3, 1, side, device=device)
+
+"""
 #: Where what a call changes can stand, besides the network's own attributes.
 ELSEWHERE = {
     "the file's": ("CALLED = []\n", "CALLED.append(1) if CALLED else (CALLED.append(0), x * 2)"),
     "a class's": ("", "Net.ready = hasattr(Net, 'ready') or bool((x * 2).shape)"),
     "an object's": ("", "self.state = getattr(self, 'state', None) or {'of': [x.mean().shape]}"),
     "a mode's": ("", "self.train() if not self.training else x * 2"),
+    "a cached function's": (MEMO, "x = x * table(x.shape[-1], x.device)"),
+    "a hook's": (
+        "",
+        "if self.calls == 1: self.hook = self.first.register_forward_hook(lambda m, i, o: o * 2)\n"
+        "        elif self.calls == 2: self.hook.remove()",
+    ),
 }
 
 
