@@ -20,8 +20,9 @@ from torch import nn
 from srprof.copying import is_users
 from srprof.networks import named_modules
 
-#: How deep, and how many items of one container, are looked at.
-_DEPTH, _ITEMS = 3, 4096
+#: How many items of a container are looked at, by how many levels of them are left.
+_ITEMS = (0, 16, 256, 4096)
+_DEPTH = len(_ITEMS) - 1
 #: What is told by its value; all else by being the same object.
 _PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 #: What the variables of a class or a file are besides data.
@@ -69,7 +70,7 @@ def _of_scope(scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _marks(items: Mapping[Any, Any], depth: int) -> tuple[Any, ...]:
-    found = islice(items.items(), _ITEMS)
+    found = islice(items.items(), _ITEMS[depth])
     return len(items), tuple((_mark(key, 1), _mark(value, depth)) for key, value in found)
 
 
@@ -85,8 +86,15 @@ def _mark(value: Any, depth: int) -> Any:
     if not depth or issubclass(kind, nn.Module):
         return id(value)
     if issubclass(kind, (list, tuple, set, frozenset, deque)):
-        return len(value), tuple(_mark(item, depth - 1) for item in islice(value, _ITEMS))
+        return len(value), tuple(_mark(i, depth - 1) for i in islice(value, _ITEMS[depth]))
     if issubclass(kind, dict):
         return _marks(value, depth - 1)
-    inside = vars(value) if is_users(kind) and hasattr(value, "__dict__") else {}
-    return id(value), _marks(inside, depth - 1)
+    return id(value), _marks(_attributes(value), depth - 1) if is_users(kind) else ()
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    """Those of an object of a user's class; {} if it has slots, or code of its own that raises."""
+    try:
+        return vars(value)
+    except Exception:
+        return {}

@@ -285,7 +285,7 @@ def _record(workload: Workload, device: str) -> Trace:
             if before != after or any(s.cached for s in trace.storages):
                 trace, ledger = _with_second_call(workload, instance, trace, ledger)
             if before and after and before.shared != after.shared:
-                workload.forget()  # the next instance's first call is one, too
+                workload.forget()  # else the next instance's first call would be none
         finally:
             torch.set_rng_state(state)
         ledger.forget()

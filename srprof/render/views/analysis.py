@@ -153,7 +153,7 @@ def _warm(warm: WarmRecord | None) -> Iterator[str]:
         return
     counts = (("first", warm.only_first, "second"), ("second", warm.only_second, "first"))
     only = [f"the {one} makes {n} calls that the {other} does not" for one, n, other in counts if n]
-    where = f" (first {warm.op} at {place(warm.file, warm.line)})" if warm.file else ""
+    where = f" (from {warm.op} at {place(warm.file, warm.line)} on)" if warm.file else ""
     why = " and ".join(only) + where if only else "it finds what the first left"
     yield f"A second call of the same network takes {mib_size(warm.allocated)}: {why}."
 
