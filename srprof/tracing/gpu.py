@@ -112,6 +112,11 @@ class StandIn:
             (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
             (cuda, "set_device", self._answer("a device", cuda.set_device, None)),
             (cuda, "synchronize", self._answer("to synchronise", cuda.synchronize, None)),
+            (cuda, "Event", self._answer("an event", cuda.Event, _Event())),
+            *(
+                (cuda, name, self._answer(_COUNTERS, getattr(cuda, name), answer))
+                for name, answer in _COUNTER_ANSWERS.items()
+            ),
             (torch.Tensor, "is_cuda", self._property("is_cuda", True)),
             (torch.Tensor, "device", self._property("device", GPU)),
             (torch.Tensor, "get_device", self._get_device()),
@@ -179,6 +184,26 @@ class StandIn:
         return answered
 
 
+class _Event:
+    """What stands for a `torch.cuda.Event`: no time passes."""
+
+    def record(self, stream: Any = None) -> None:
+        """Nothing happens."""
+
+    wait = record
+
+    def synchronize(self) -> None:
+        """Nothing is to be waited for."""
+
+    def query(self) -> bool:
+        """It is over."""
+        return True
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds."""
+        return 0.0
+
+
 def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which first tells that it is called."""
 
@@ -189,6 +214,15 @@ def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callabl
     return told
 
 
+_COUNTERS = "the allocator's counters"
+#: Functions that read or set back what the allocator counts, with what they are answered with.
+_COUNTER_ANSWERS = {
+    "reset_peak_memory_stats": None,
+    "max_memory_allocated": 0,
+    "max_memory_reserved": 0,
+    "memory_allocated": 0,
+    "memory_reserved": 0,
+}
 _REGION = "a region of autocast"
 _NOT_CAST = (
     "regions of torch.autocast for CUDA cast nothing here: on a GPU tensors in them take half"
@@ -210,6 +244,7 @@ _ANSWERED = {
     "tensor.is_cuda": "tensor.is_cuda{} was answered with yes, as on a GPU",
     "tensor.get_device": "tensor.get_device(){} was answered with 0, as on a GPU",
     _IS_AVAILABLE: "torch.cuda.is_available(){} was answered with yes, as on a GPU",
+    _COUNTERS: "the allocator's counters{} were answered with 0, and are not set back",
 }
 
 

@@ -418,6 +418,14 @@ WAYS = {
     ),
     "a parameter's": "self.cuda()(at.to(next(self.parameters()).device))",
     "context": "self.cuda()\n        with torch.device('cuda'): self(torch.ones(1, 3, 24, 24))",
+    "timed": (
+        "start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2)); start.record(); "
+        "self.cuda()(at.cuda()); end.record(); torch.cuda.synchronize(); start.elapsed_time(end)"
+    ),
+    "counted": (
+        "torch.cuda.reset_peak_memory_stats(); self.cuda()(at.cuda()); "
+        "self.took = torch.cuda.max_memory_allocated()"
+    ),
     "data taken back": "float(self.cuda()(at.cuda()).detach().mean())",
     "back to main memory": "self.cuda()(at.cuda()); self.cpu()",
 }
@@ -432,6 +440,8 @@ def test_every_way_to_run_on_the_gpu_while_building(tmp_path: Path, way: str):
     built = found.simulation.construction
     assert built is not None
     assert built.peaks.requested == 892 + (3 + 4 + 4) * 24 * 24 * 4  # in relu
+    if way == "counted":
+        assert "the allocator's counters" in str(found)
     taken_back = [note for note in found.trace.notes if "takes data back from the GPU" in note]
     assert len(taken_back) == (way in ("data taken back", "back to main memory"))
 
