@@ -118,8 +118,11 @@ def peaks(made: Mapping[tuple[str, tuple[int, int]], Trace]) -> dict[str, int]:
     return found
 
 
-def build(repository: Path, number: int) -> Any:
-    """A network of a challenge's repository, by `select_model` of its `test_demo.py`."""
+def build(repository: Path, number: int, device: str = "cpu") -> Any:
+    """A network of a challenge's repository, by `select_model` of its `test_demo.py`.
+
+    On "cpu" its code puts nothing on a GPU; on "cuda" it runs as it is.
+    """
     import torch
 
     class Anything(dict[str, Any]):
@@ -141,18 +144,19 @@ def build(repository: Path, number: int) -> Any:
     sys.path.insert(0, str(repository))
     torch.load = lambda *_, **__: Anything()
     torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
-    torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-    source = (repository / "test_demo.py").read_text()
+    if device == "cpu":
+        torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    script = repository / "test_demo.py"
     (select,) = (
         node
-        for node in ast.parse(source).body
+        for node in ast.parse(script.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name == "select_model"
     )
-    scope: dict[str, Any] = {"os": os, "torch": torch}
-    exec(compile(ast.Module([select], []), "test_demo.py", "exec"), scope)
+    scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(script)}
+    exec(compile(ast.Module([select], []), str(script), "exec"), scope)
     arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
-    return scope["select_model"](arguments, torch.device("cpu"))[0].eval()
+    return scope["select_model"](arguments, torch.device(device))[0].eval()
 
 
 def alone(script: str, root: Path, only: object) -> Any:

@@ -153,7 +153,7 @@ class _Kept:
     def keep_class(self, cls: type) -> None:
         """The attributes of a user's class, and what its methods name."""
         for base in cls.__mro__:
-            if id(base) in self._seen or not _is_users(base):
+            if id(base) in self._seen or not is_users(base):
                 continue
             self._seen.add(id(base))
             for name, value in list(vars(base).items()):
@@ -200,7 +200,7 @@ class _Kept:
         if isinstance(value, torch.Tensor):
             self._keep_tensor(value)
             return
-        own = vars(value) if _is_users(type(value)) and hasattr(value, "__dict__") else None
+        own = vars(value) if is_users(type(value)) and hasattr(value, "__dict__") else None
         inside = value if isinstance(value, _CONTAINERS) else own
         if inside is None or id(inside) in self._seen or not depth:
             return
@@ -253,7 +253,7 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _is_users(cls: type) -> bool:
+def is_users(cls: type) -> bool:
     """Whether a class is neither Python's nor torch's, nor an enumeration's or a builtin."""
     module = sys.modules.get(cls.__module__)
     file = getattr(module, "__file__", None)

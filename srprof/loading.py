@@ -55,6 +55,17 @@ def _has_changed(known: tuple[ModuleType, _Stamp]) -> bool:
     return _stamp(module) != before
 
 
+def imported_elsewhere(spec: Spec) -> bool:
+    """Whether a file of the SPEC's name was imported from other folders: another revision of it."""
+    folders, name = tuple(Environment(spec).folders), os.path.basename(spec.location)
+    return any(
+        os.path.basename(module.__file__ or "") == name
+        for others, modules in _last_imports.items()
+        if others != folders
+        for module, _ in modules
+    )
+
+
 class Environment:
     """Where a SPEC's code finds its modules: the search path, and those it has imported.
 

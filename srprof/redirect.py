@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,25 @@ GPU = torch.device("cuda", 0)
 NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
 
 _CUDA = re.compile(r"cuda(:\d+)?")
+
+#: Told of what a constructor fails with where there is no GPU.
+_listeners: list[Callable[[BaseException], None]] = []
+
+
+@contextmanager
+def listening(tell: Callable[[BaseException], None]) -> Iterator[None]:
+    """Have `tell` called with each error of `refused`."""
+    _listeners.append(tell)
+    try:
+        yield
+    finally:
+        _listeners.remove(tell)
+
+
+def refused(error: BaseException) -> None:
+    """A constructor failed for want of a GPU, or of its data, and is run again without."""
+    for tell in _listeners:
+        tell(error)
 
 
 class Redirected(TorchFunctionMode):

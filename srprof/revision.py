@@ -7,7 +7,9 @@ imports is of that revision too. The repository itself is only read.
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srprof.errors import InputError
+from srprof.errors import InputError, ModelError, SrprofError
 from srprof.paths import working_in
+from srprof.spec import parse
 
 if TYPE_CHECKING:
     from srprof.analysis import AnalysisRecord
@@ -71,16 +74,52 @@ def laid_out(revised: Revised) -> Iterator[tuple[str, str]]:
 
 def analysis_of(call: Call) -> AnalysisRecord:
     """The analysis of a call, whose SPEC may be of a revision; raises as `analyze` does."""
-    from srprof.analysis import analyze
     from srprof.compare.diff import relocated
 
     revised = split(call.spec)
     if revised is None:
-        return analyze(call).record
+        return _analyzed(call)
     with laid_out(revised) as (root, folder), working_in(folder):
-        record = analyze(replace(call, spec=f"{revised.file}:{revised.call}")).record
+        record = _analyzed(replace(call, spec=f"{revised.file}:{revised.call}"))
     record = relocated(record, root, f"{revised.revision}:")
     return replace(record, model=replace(record.model, spec=call.spec))
+
+
+def _analyzed(call: Call) -> AnalysisRecord:
+    """The analysis of a call, by another program if that of another revision stands in the way.
+
+    Code that registers its classes or operators elsewhere can be imported in one revision only.
+    """
+    from srprof.analysis import analyze
+    from srprof.loading import imported_elsewhere
+
+    try:
+        return analyze(call).record
+    except ModelError:
+        if not imported_elsewhere(parse(call.spec)):
+            raise
+        command = [sys.executable, "-m", "srprof.revision"]
+        asked = pickle.dumps(call)
+        done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise
+    result: AnalysisRecord | SrprofError = pickle.loads(done.stdout)
+    if isinstance(result, SrprofError):
+        raise result
+    return result
+
+
+def main() -> None:
+    """That program: a call on stdin; its analysis, or why there is none, on what was stdout."""
+    from srprof.analysis import analyze
+
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)  # what the network prints
+        try:
+            result: AnalysisRecord | SrprofError = analyze(pickle.load(sys.stdin.buffer)).record
+        except SrprofError as error:
+            result = error
+        pickle.dump(result, output)
 
 
 def _git(*arguments: str, error: str) -> str:
@@ -106,3 +145,7 @@ def _extract(top: str, commit: str, root: str) -> None:
                 if source is not None and Path(root) in target.parents:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(source.read())
+
+
+if __name__ == "__main__":
+    main()

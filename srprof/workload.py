@@ -31,11 +31,11 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
-from srprof.redirect import NO_GPU, Redirected
+from srprof.redirect import NO_GPU, Redirected, refused
 from srprof.weights import load_weights
 
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
-_NO_DEVICE = re.compile(NO_GPU.pattern + "|no data", re.IGNORECASE)
+_NO_DEVICE = re.compile(NO_GPU.pattern + r"|no data|\bmeta\b", re.IGNORECASE)
 
 
 class NotOnMetaError(Exception):
@@ -316,13 +316,13 @@ class _Builder:
                 self._factory = self.environment.imported(partial(load_factory, self._spec))
         if device == "meta" and not self._on_cpu_only:
             try:
-                return moved(self._built(self._factory, device), device)
+                return moved(self._built_without_gpu(self._factory, device), device)
             except InputError:
                 raise
             except Exception:
                 self._on_cpu_only = True
         with user_errors(building):
-            model = self._built_on_cpu(self._factory)
+            model = self._built_without_gpu(self._factory, "cpu")
         if self._weights is not None:
             with warnings.catch_warnings():  # what the constructor put on the GPU has no data
                 warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
@@ -331,15 +331,17 @@ class _Builder:
             return model  # what stands on meta in a GPU's place stays there
         return moved(model, device)
 
-    def _built_on_cpu(self, factory: Callable[[], Any]) -> nn.Module:
-        """The model in main memory, with what its constructor puts on a GPU that is not there."""
+    def _built_without_gpu(self, factory: Callable[[], Any], device: str) -> nn.Module:
+        """The model on a device, with what its constructor puts on a GPU that is not there."""
+        refusal = NO_GPU if device == "meta" else _NO_DEVICE
         try:
-            return self._built(factory, "cpu")
+            return self._built(factory, device)
         except (AssertionError, RuntimeError, NotImplementedError) as error:
-            if torch.cuda.is_available() or not _NO_DEVICE.search(str(error)):
+            if torch.cuda.is_available() or not refusal.search(str(error)):
                 raise
-            with Redirected("cpu"):
-                return self._built(factory, "cpu")
+            refused(error)
+            with Redirected(device):
+                return self._built(factory, device)
 
     def _built(self, factory: Callable[[], Any], device: str) -> nn.Module:
         with _as_in_a_fresh_program(device):

@@ -12,6 +12,7 @@ from srprof._version import __version__
 from srprof.analysis import record
 from srprof.codec import made_of
 from srprof.inputs import TensorSpec
+from srprof.memory.construction import left_by, passes_at
 from srprof.memory.host import host_work
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
@@ -165,10 +166,50 @@ def _allocator(analysis: Analysis) -> record.AllocatorRecord:
         workspace_unknown=len(analysis.unknown_workspace),
         workspace_source=analysis.workspaces.source or None,
         construction=None if construction is None else construction.peaks.allocated,
+        constructor=_constructor(analysis),
+        warm=_warm(analysis),
         cold=analysis.cold.peak_allocated,
         range=analysis.allocated_range,
         workspace_rule=analysis.workspaces.rule is not None,
     )
+
+
+def _constructor(analysis: Analysis) -> record.ConstructorRecord | None:
+    construction, usage = analysis.construction, analysis.simulation.construction
+    if construction is None or usage is None:
+        return None
+    index = usage.peak_node
+    return record.ConstructorRecord(
+        *_place(None if index is None else construction.nodes[index]),
+        counted=analysis.simulation.with_construction,
+        left=left_by(analysis.trace) if analysis.trace.device == "meta" else None,
+        passes=() if index is None else passes_at(construction, index),
+    )
+
+
+def _warm(analysis: Analysis) -> record.WarmRecord | None:
+    first, again, usage = analysis.trace, analysis.trace.again, analysis.warm
+    if again is None or usage is None:
+        return None
+    here, there = (Counter(map(_call, trace.nodes)) for trace in (first, again))
+    fewer, more = here - there, there - here
+    nodes = (n for t, only in ((first, fewer), (again, more)) for n in t.nodes if _call(n) in only)
+    return record.WarmRecord(
+        usage.peaks.allocated,
+        len(again.nodes),
+        fewer.total(),
+        more.total(),
+        *_place(next(nodes, None)),
+    )
+
+
+def _place(node: Node | None) -> tuple[str, str, str, int]:
+    """Op, module, file and line."""
+    return ("", "", "", 0) if node is None else (node.op, node.module, node.file, node.line)
+
+
+def _call(node: Node) -> tuple[str, str, int, tuple[int, ...]]:
+    return node.op, node.file, node.line, node.shape
 
 
 def _peak_workspace(analysis: Analysis) -> int | None:

@@ -14,6 +14,7 @@ from srprof.codec import Key, decode_record
 from srprof.errors import InputError
 from srprof.files import read_json
 from srprof.inputs import ITEMSIZE, TensorSpec
+from srprof.memory.construction import PassesAtPeak
 from srprof.memory.host import HostWork
 from srprof.records import Reference, Unseen
 from srprof.shown import Shown
@@ -65,6 +66,47 @@ class RequestedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ConstructorRecord:
+    """What the network's constructor does on the device.
+
+    Attributes:
+        op, module, file, line: of its largest node; "" where it makes none.
+        counted: the peaks contain what it takes, as with `--protocol ntire`.
+        left: bytes that stay for every call besides parameters and buffers, None if not known.
+        passes: of modules that it calls, by what they have there at that node.
+    """
+
+    op: str
+    module: str
+    file: str
+    line: int
+    counted: bool
+    left: int | None
+    passes: tuple[PassesAtPeak, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WarmRecord:
+    """A second call of the same instance, which is another than the first.
+
+    Attributes:
+        allocated: the peak, in a fresh program. calls: how many it makes.
+        only_first, only_second: calls of the one that the other does not make.
+        op, module, file, line: of the first call that only one of them makes; "" where
+            both make the same.
+    """
+
+    allocated: int
+    calls: int
+    only_first: int
+    only_second: int
+    op: str
+    module: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class AllocatorRecord:
     """What the prediction of `max_memory_allocated` is made of.
 
@@ -78,7 +120,9 @@ class AllocatorRecord:
             of which it is not. workspace_source: where it was measured, or
             with `workspace_rule` by which rule it is known.
         fragmentation: reserved at the peak, and not allocated.
-        construction: the most that the constructor allocates, None if it left the device alone.
+        construction: the most that the constructor allocates, None if it left the device alone;
+            constructor: what that is.
+        warm: a second call, if it differs.
         cold: the same peak of a fresh program's first image.
         range: bytes between which it lies whatever ran before, without scratch.
         not_simulated: settings that were given and are left out.
@@ -99,6 +143,8 @@ class AllocatorRecord:
     not_simulated: tuple[str, ...]
     workspace_rule: Annotated[bool, Key(sparse=True)] = False
     libraries: Annotated[Mapping[str, int], Key(sparse=True)] = field(default_factory=dict)
+    constructor: Annotated[ConstructorRecord | None, Key(sparse=True)] = None
+    warm: Annotated[WarmRecord | None, Key(sparse=True)] = None
 
 
 @dataclass(frozen=True, slots=True)

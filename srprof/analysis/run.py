@@ -49,8 +49,9 @@ class Analysis(Shown):
         repeat: how often history and this run are gone through.
         allocator: settings of CUDA's caching allocator.
         workspaces: scratch inside nodes, where it was measured.
-        program: in the place of history and repeat, one instance of a network that keeps something
-            between calls or builds itself on the GPU.
+        program: in the place of history and repeat, one instance of a network whose calls differ or
+            that builds itself on the GPU.
+        with_construction: the peaks are of the whole program, and not only of its images.
         profile: by which latency is predicted; None if it was not asked for.
     """
 
@@ -61,6 +62,7 @@ class Analysis(Shown):
     allocator: Settings = field(default_factory=Settings)
     workspaces: WorkspaceTable = field(default_factory=WorkspaceTable)
     program: Program | None = None
+    with_construction: bool = False
     profile: Profile | None = None
 
     @cached_property
@@ -97,6 +99,19 @@ class Analysis(Shown):
         return [*self.history, self.trace] * self.repeat
 
     @property
+    def construction(self) -> Trace | None:
+        """What the constructor did on the device; None if it left it alone."""
+        if self.trace.construction is not None:
+            return self.trace.construction.trace
+        return None if self.program is None else self.program.construction
+
+    @cached_property
+    def warm(self) -> ImageUsage | None:
+        """The allocator in a second call of the instance, if that is another than the first."""
+        again = self.trace.again
+        return None if again is None else self._simulate([self.trace, again]).images[-1]
+
+    @property
     def last_image(self) -> ImageUsage:
         """The allocator in this run, alone if it makes other calls after those before it."""
         same = len(self.runs[-1].nodes) == len(self.trace.nodes)
@@ -114,6 +129,7 @@ class Analysis(Shown):
             traces,
             self.allocator,
             construction=construction,
+            with_construction=construction is not None and self.with_construction,
             workspace=self.workspaces.at_least,
             kept_workspaces=kept if gpu is None or gpu.allocates_workspaces else {},
             observe=observe,
@@ -319,12 +335,11 @@ def analyze(
         given = None if isinstance(sizes, str) else sizes
         images = given or read_sizes(sizes if isinstance(sizes, str) else None, recorded.scale)
     builds = recorded.builds_on_device and protocol == "ntire"
-    if builds or (len(images) + repeat > 1 and any(s.cached for s in recorded.storages)):
+    changes = recorded.again is not None or any(s.cached for s in recorded.storages)
+    if builds or (len(images) + repeat > 1 and changes):
         calls = [_at(workload, size) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
-        return _checked(
-            analysis(recorded, program=program if builds else replace(program, construction=None))
-        )
+        return _checked(analysis(recorded, program=program, with_construction=builds))
     runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
     return _checked(analysis(recorded, history=tuple(runs[size] for size in images)))
 

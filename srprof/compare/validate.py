@@ -267,7 +267,10 @@ def _simulated(measurement: Measurement, trace: Trace, table: WorkspaceTable) ->
     scratch: list[Callable[[Node], int] | None] = [table.at_least, None]
     if on_tensor_cores(measurement.device, flags, measurement.dtype):
         scratch.append(tensor_core_workspaces().at_least)
-    return [simulate([trace], settings, workspace=s, kept_workspaces=kept) for s in scratch]
+    return [
+        simulate([trace], settings, with_construction=False, workspace=s, kept_workspaces=kept)
+        for s in scratch
+    ]
 
 
 def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTable) -> list[int]:
@@ -275,7 +278,8 @@ def _requested_peaks(measurement: Measurement, trace: Trace, table: WorkspaceTab
 
     While a node runs, what lives at its end is there already, and scratch on top.
     """
-    net = measurement.memory.net
+    memory = measurement.memory
+    net = memory.start - memory.inputs  # with what else its constructor left, as a kept result
     idle = sum(external.info.nbytes for external in trace.inputs)
     without = max((node.live for node in trace.nodes), default=idle)
     with_ = max((node.live + table.at_least(node) for node in trace.nodes), default=idle)

@@ -7,7 +7,7 @@ what an image needs depends on those before it. Pure functions of the traces; no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from srprof.errors import OutOfDeviceMemoryError
@@ -66,6 +66,8 @@ class Simulation:
         network: the allocator when the network is loaded.
         images: one entry for each trace, in order.
         construction: what the network's constructor did on the device; None if it left it alone.
+        with_construction: the peaks are of the whole program; else its counters were set back when
+            the network was built.
         segments: what is reserved at the program's end.
     """
 
@@ -74,6 +76,7 @@ class Simulation:
     network: Usage
     images: tuple[ImageUsage, ...]
     construction: ImageUsage | None = None
+    with_construction: bool = True
     segments: tuple[SegmentInfo, ...] = ()
 
     @property
@@ -82,7 +85,8 @@ class Simulation:
 
     @property
     def _usages(self) -> list[ImageUsage]:
-        return [usage for usage in (*self.images, self.construction) if usage is not None]
+        built = self.construction if self.with_construction else None
+        return [usage for usage in (*self.images, built) if usage is not None]
 
     @property
     def peak_allocated(self) -> int:
@@ -145,6 +149,7 @@ def simulate(
     settings: Settings | None = None,
     *,
     construction: Trace | None = None,
+    with_construction: bool = True,
     capacity: int | None = None,
     workspace: Workspace | None = None,
     kept_workspaces: Mapping[str, int] | None = None,
@@ -171,7 +176,9 @@ def simulate(
     Args:
         traces: of one network at any sizes of image, in the order of the images.
         settings: of the allocator; torch's defaults if not given.
-        construction: what the constructor did on the device, before anything was loaded.
+        construction: what the constructor did on the device, before anything was loaded; if not
+            given, what the first trace says of it.
+        with_construction: whether its peak is one of the program's.
         capacity: as `new_allocator`.
         workspace: bytes that a node takes besides its outputs while it runs; none if not given.
         kept_workspaces: bytes that cuBLAS and cuBLASLt take at their first call and keep, by
@@ -185,6 +192,10 @@ def simulate(
     if not traces:
         raise ValueError("there is no trace to simulate")
     _check_one_network(traces)
+    first = traces[0]
+    if construction is None and first.construction is not None:
+        construction = first.construction.trace
+        first = replace(first, carried=first.construction.found)
     settings = settings or Settings()
     program = Runner(
         new_allocator(settings, capacity),
@@ -199,15 +210,14 @@ def simulate(
         )
     try:
         built = None if construction is None else program.construct(construction)
-        program.load(traces[0])
+        program.load(first)
         network = program.allocator.usage
-        images = tuple(
-            program.run(trace, follower) for trace, follower in zip_longest(traces, traces[1:])
-        )
+        runs = (first, *traces[1:])
+        images = tuple(program.run(run, follower) for run, follower in zip_longest(runs, runs[1:]))
     except OutOfDeviceMemoryError as error:
         raise error.during(program.image, program.node) from error
     segments = program.allocator.segments()
-    return Simulation(settings, capacity, network, images, built, segments)
+    return Simulation(settings, capacity, network, images, built, with_construction, segments)
 
 
 def loading_order(externals: Iterable[External]) -> list[External]:

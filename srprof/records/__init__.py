@@ -235,6 +235,24 @@ class TrainingStep:
     state: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One outermost call of a module while a model was built.
+
+    Attributes:
+        kind: the module's class; file, line: where it was called.
+        autograd: whether autograd recorded.
+        first, end: index of its first node, and of the one behind its last.
+    """
+
+    kind: str
+    file: str
+    line: int
+    autograd: bool
+    first: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Trace:
     """Everything that one run of a model revealed.
@@ -249,6 +267,10 @@ class Trace:
         references: by storage, what references it at the eager peak, the user's code first.
         fallback: why the meta device could not run it, "" if it could or was not asked to.
         builds_on_device: the model's constructor puts tensors on the GPU by itself.
+        construction: what it did there, where that was recorded.
+        passes: of a constructor's trace, the modules that it called, in order.
+        again: a second call of the same instance, where it makes other calls or finds what this
+            one left; its `carried` has storages of this one.
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
         step: of a training step, where its phases begin; None for a forward pass.
         unseen: parts of the run that are not in the record.
@@ -270,6 +292,9 @@ class Trace:
     references: Mapping[int, tuple[Reference, ...]] = field(default_factory=dict)
     fallback: str = ""
     builds_on_device: bool = False
+    construction: Construction | None = None
+    passes: tuple[Pass, ...] = ()
+    again: Trace | None = None
     carried: Mapping[int, int] = field(default_factory=dict)
     step: TrainingStep | None = None
     unseen: tuple[Unseen, ...] = ()
@@ -300,6 +325,21 @@ class Trace:
         from srprof.records.fxgraph import build_graph
 
         return build_graph(self)
+
+
+@dataclass(frozen=True)
+class Construction:
+    """What the constructor of a traced model did on the device.
+
+    Attributes:
+        trace: of the constructor.
+        found: by storage of the call's trace, which one of the constructor's it is. What is no
+            parameter, buffer or constant of the call is there without being read: the graph of a
+            forward whose result an attribute holds.
+    """
+
+    trace: Trace
+    found: Mapping[int, int]
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from weakref import WeakSet
 
 import torch
 
-from srprof.blame import is_user_file
+from srprof.blame import blame, is_user_file
 from srprof.paths import place
-from srprof.redirect import GPU, NO_GPU, Redirected
+from srprof.redirect import GPU, NO_GPU, Redirected, listening
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import user_line
@@ -41,6 +41,9 @@ class StandIn:
         standing: the meta device is in the GPU's place now.
         emulation: of autocast, while answering.
         put: how often the code named the GPU as a device, while answering.
+        built: a constructor was among that code.
+        read_back: where a constructor first asked for the data of what it had put there; "" if
+            none did.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,8 @@ class StandIn:
         self.standing = False
         self.emulation = Emulation("meta")
         self.put = 0
+        self.built = False
+        self.read_back = ""
         self._unseen_region = False
         self._files: dict[str, bool] = {}
         if torch.cuda.is_initialized():
@@ -67,9 +72,12 @@ class StandIn:
         self.asks(_PUTS)
 
     def refused(self, error: BaseException) -> None:
-        """Note it if the run ended because there is no GPU."""
+        """Note it if code failed because there is no GPU, or because its stand-in has no data."""
         if NO_GPU.search(str(error)):
             self.wishes.setdefault(_NEEDS, "")
+        elif self.standing:
+            where = blame(error)
+            self.read_back = self.read_back or place(where.file, where.line) or "an unknown line"
 
     @property
     def can_do_without(self) -> bool:
@@ -78,9 +86,10 @@ class StandIn:
 
     def notes(self, device: str) -> list[str]:
         """What a reader of the figures of a trace on the device must know."""
+        notes = [_READ_BACK.format(self.read_back)] if self.read_back else []
         if device != "meta":
-            return [_NOT_CAST] if _REGION in self.wishes else []
-        notes = [_UNSEEN_REGION] if self._unseen_region else []
+            return [*notes, _NOT_CAST] if _REGION in self.wishes else notes
+        notes += [_UNSEEN_REGION] if self._unseen_region else []
         if not self.answering:
             return notes
         for what, text in _ANSWERED.items():
@@ -103,6 +112,11 @@ class StandIn:
             (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
             (cuda, "set_device", self._answer("a device", cuda.set_device, None)),
             (cuda, "synchronize", self._answer("to synchronise", cuda.synchronize, None)),
+            (cuda, "Event", self._answer("an event", cuda.Event, _Event())),
+            *(
+                (cuda, name, self._answer(_COUNTERS, getattr(cuda, name), answer))
+                for name, answer in _COUNTER_ANSWERS.items()
+            ),
             (torch.Tensor, "is_cuda", self._property("is_cuda", True)),
             (torch.Tensor, "device", self._property("device", GPU)),
             (torch.Tensor, "get_device", self._get_device()),
@@ -170,6 +184,26 @@ class StandIn:
         return answered
 
 
+class _Event:
+    """What stands for a `torch.cuda.Event`: no time passes."""
+
+    def record(self, stream: Any = None) -> None:
+        """Nothing happens."""
+
+    wait = record
+
+    def synchronize(self) -> None:
+        """Nothing is to be waited for."""
+
+    def query(self) -> bool:
+        """It is over."""
+        return True
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds."""
+        return 0.0
+
+
 def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which first tells that it is called."""
 
@@ -180,6 +214,15 @@ def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callabl
     return told
 
 
+_COUNTERS = "the allocator's counters"
+#: Functions that read or set back what the allocator counts, with what they are answered with.
+_COUNTER_ANSWERS = {
+    "reset_peak_memory_stats": None,
+    "max_memory_allocated": 0,
+    "max_memory_reserved": 0,
+    "memory_allocated": 0,
+    "memory_reserved": 0,
+}
 _REGION = "a region of autocast"
 _NOT_CAST = (
     "regions of torch.autocast for CUDA cast nothing here: on a GPU tensors in them take half"
@@ -187,6 +230,10 @@ _NOT_CAST = (
 _NEEDS = "a GPU"
 _PUTS = "to put tensors on the GPU"
 _IS_AVAILABLE = "torch.cuda.is_available()"
+_READ_BACK = (
+    "the constructor takes data back from the GPU at {}, which its stand-in has not: what it does "
+    "on the GPU from there on is not counted"
+)
 _UNSEEN_REGION = (
     "a region of torch.autocast was made before the trace, and torch without CUDA made it a "
     "disabled one; give a SPEC (file.py:Factory) so that it is made anew"
@@ -197,6 +244,7 @@ _ANSWERED = {
     "tensor.is_cuda": "tensor.is_cuda{} was answered with yes, as on a GPU",
     "tensor.get_device": "tensor.get_device(){} was answered with 0, as on a GPU",
     _IS_AVAILABLE: "torch.cuda.is_available(){} was answered with yes, as on a GPU",
+    _COUNTERS: "the allocator's counters{} were answered with 0, and are not set back",
 }
 
 
@@ -211,15 +259,26 @@ def watching() -> Iterator[StandIn]:
     stand_in = StandIn()
     outer, _current = _current, stand_in
     try:
-        with replaced(stand_in.patches()):
+        with replaced(stand_in.patches()), listening(stand_in.refused):
             yield stand_in
     finally:
         _current = outer
 
 
-def times_put() -> int:
-    """How often the code has named the GPU as a device, where that is followed."""
-    return 0 if _current is None else _current.put
+@contextmanager
+def building() -> Iterator[None]:
+    """Note whether a constructor, which runs meanwhile, puts tensors on the GPU."""
+    before = 0 if _current is None else _current.put
+    try:
+        yield
+    finally:
+        if _current is not None and _current.put > before:
+            _current.built = True
+
+
+def built_there() -> bool:
+    """Whether the model's constructor puts tensors on the GPU, where that is followed."""
+    return _current is not None and _current.built
 
 
 @contextmanager

@@ -182,6 +182,8 @@ class _Inspector:
             reference = roots.get(storage)
             if reference is None and any(storage == known for _, _, known in tensors):
                 name = "(a temporary or a reference cycle)"
+                if torch.is_grad_enabled():
+                    name = "(a temporary, a reference cycle or a graph of autograd)"
                 reference = self._at_birth(storage, name, "unknown")
             self._add(storage, reference or self._at_birth(storage, "(inside torch)", "torch"))
 

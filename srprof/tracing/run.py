@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,14 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
-from srprof.records import ModuleCall, Program, Trace
+from srprof.records import Construction, ModuleCall, Program, Trace
+from srprof.tracing.building import BuildRecorder, same_calls, with_construction
+from srprof.tracing.changes import fingerprint
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
-from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
+from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
-from srprof.tracing.isolation import isolated
+from srprof.tracing.isolation import isolated, replaced
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
@@ -41,6 +43,8 @@ _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
 _WORK_NOTES = 5
+#: Of a network that runs on the CPU, which finds nothing of what its constructor put on the GPU.
+_NOT_FOUND = "what the constructor leaves on the GPU is not counted in the calls"
 #: What helps against some of torch's errors.
 _HINTS = {
     r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
@@ -62,7 +66,9 @@ def trace_call(call: Call, holders: bool = True) -> Trace:
     return run_trace(resolve(call), call.trace_on, holders)
 
 
-def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) -> Trace:
+def run_trace(
+    workload: Workload, trace_on: str = "auto", holders: bool = True, constructor: bool = True
+) -> Trace:
     """Trace a workload.
 
     Args:
@@ -70,13 +76,14 @@ def run_trace(workload: Workload, trace_on: str = "auto", holders: bool = True) 
             "cuda-fake" allocates no activation and takes composite calls apart as CUDA does,
             without a GPU, for the networks that torch's fake tensors can run.
         holders: find out, in a second run, who references what at the eager peak.
+        constructor: record also what the model's constructor does on a GPU, and leaves there.
 
     Raises:
         InputError: the input is larger than torch can count.
         ModelError: the model raised.
     """
     notes: list[str] = []
-    with _traced(workload, trace_on, notes) as (bare, gpu):
+    with _traced(workload, trace_on, notes, constructor) as (bare, gpu):
         named = holders and not workload.training
         trace = _with_references(workload, bare) if named else bare
         if attends(trace) and workload.training:
@@ -101,7 +108,7 @@ def recorded(workload: Workload, trace_on: str = "auto") -> Iterator[Trace]:
 
 @contextmanager
 def _traced(
-    workload: Workload, trace_on: str, notes: list[str]
+    workload: Workload, trace_on: str, notes: list[str], constructor: bool = True
 ) -> Iterator[tuple[Trace, StandIn | None]]:
     """A trace and the stand-in for a GPU, under the conditions in which it was made."""
     with _conditions(workload, trace_on, notes) as gpu:
@@ -109,7 +116,20 @@ def _traced(
         if any(node.op == ENCODER_LAYER for node in trace.nodes):
             trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
         with _attending(workload, trace) as attended:
-            yield attended, gpu
+            yield _as_built(workload, attended) if constructor else attended, gpu
+
+
+def _as_built(workload: Workload, trace: Trace) -> Trace:
+    """The trace with what the model's constructor did on the device, if it used it."""
+    if not trace.builds_on_device or workload.training:
+        return trace
+    with standing_in(trace.device):
+        program = _record_program([workload], trace)
+    if trace.device == "meta":
+        return with_construction(trace, program)
+    assert program.construction is not None
+    construction = Construction(program.construction, {})
+    return replace(trace, construction=construction, notes=(*trace.notes, _NOT_FOUND))
 
 
 @contextmanager
@@ -164,8 +184,21 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
     watch = watching() if trace_on in ("auto", "meta") else nullcontext()
     # autograd, which is on in a new thread, ends the process where it meets fake CUDA tensors
     threads = carried(lambda: fake, torch.no_grad) if trace_on == "cuda-fake" else nullcontext()
-    with isolated(notes), workload.environment(), fake, threads, watch as gpu:
+    switches = [(torch.enable_grad, "__enter__", _without_fakes(torch.enable_grad.__enter__))]
+    no_autograd = replaced(switches if trace_on == "cuda-fake" else ())
+    with isolated(notes), workload.environment(), fake, threads, no_autograd, watch as gpu:
         yield gpu
+
+
+def _without_fakes(switch_on: Callable[[Any], None]) -> Callable[[Any], None]:
+    """What switches autograd on, where no tensors are fake: the process would end."""
+
+    def switch(*args: Any) -> None:
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:
+            raise NotImplementedError("it switches autograd on")
+        switch_on(*args)
+
+    return switch
 
 
 def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) -> Trace:
@@ -242,25 +275,46 @@ def _run_once(workload: Workload, device: str) -> Trace:
 def _record(workload: Workload, device: str) -> Trace:
     with standing_in(device):
         state = torch.get_rng_state()
-        put = times_put()
-        instance = workload.instance(device)
-        builds_on_device = times_put() > put
+        with building():
+            instance = workload.instance(device)
+        before = None if workload.training else fingerprint(instance.model)
         try:
             record = _record_step if workload.training else _record_call
             trace, ledger = record(workload, device, instance)
+            after = before and fingerprint(instance.model)
+            if before != after or any(s.cached for s in trace.storages):
+                trace, ledger = _with_second_call(workload, instance, trace, ledger)
+            if before and after and before.shared != after.shared:
+                workload.forget()  # else the next instance's first call would be none
         finally:
             torch.set_rng_state(state)
         ledger.forget()
-        return replace(trace, builds_on_device=builds_on_device)
+        return replace(trace, builds_on_device=built_there())
+
+
+def _with_second_call(
+    workload: Workload, instance: Instance, first: Trace, before: Ledger
+) -> tuple[Trace, Ledger]:
+    """A call that changed its instance, with the next one of it where that is another."""
+    try:
+        again, ledger = _record_call(workload, first.device, instance, before)
+    except _FAILURES as error:
+        note = f"a second call of the same instance fails: {error}"
+        return replace(first, notes=(*first.notes, note)), before
+    if any(s.cached for s in (*first.storages, *again.storages)) or not same_calls(first, again):
+        first = replace(first, again=again)
+    return first, ledger
 
 
 def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     """One instance through all calls; `alone` is the first of them on a fresh one."""
     device, construction, before = alone.device, None, None
     if alone.builds_on_device:
-        model, construction, before = _record_construction(calls[0])
-    else:
-        model = calls[0].instance(device).model
+        built, construction, before = _record_construction(calls[0])
+    if before is not None and device == "meta":
+        model = calls[0].prepare(moved(built, device), device).model
+    else:  # another device than that of the constructor's record
+        model, before = calls[0].instance(device).model, None
     traces = []
     for call in calls:
         instance = Instance(model, *call.arguments(device))
@@ -274,13 +328,15 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
 
 def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
     """Build a model as a program does, on the CPU but for what its constructor puts on the GPU."""
-    recorder = Recorder(nn.Module(), "meta")
-    with recording(recorder, grad=True):  # as it is wherever nobody switched autograd off
+    recorder = BuildRecorder()
+    # with gradients, as it is wherever nobody switched autograd off
+    with standing_in("meta"), recording(recorder, grad=True):
         model = workload.build("cpu")
     recorder.settle(None)
     recorder.ledger.mark_caches()
     trace = _trace_of(workload, "meta", recorder, model, None)
-    return workload.prepare(moved(model, "meta"), "meta").model, trace, recorder.ledger
+    trace = replace(trace, passes=tuple(recorder.passes))
+    return model, trace, recorder.ledger
 
 
 def _record_call(

@@ -17,6 +17,8 @@ from torch import nn
 import srprof
 from srprof.analysis import Analysis
 from srprof.call import Call
+from srprof.cli import main
+from srprof.leaning.run import savings
 from srprof.memory.simulation import simulate
 from srprof.records import Program, Trace
 from srprof.tracing.run import run_program
@@ -46,6 +48,14 @@ class Net(nn.Module):
         self.calls += 1
         {forward}
         return self.body(x)
+
+
+def warmed_up(device):
+    net = Net(device).eval()
+    image = torch.rand(1, 3, 24, 24, device=device)
+    for _ in range(3):
+        result = net(image)
+    return net
 """
 
 CONSTRUCTORS = {
@@ -57,6 +67,10 @@ CONSTRUCTORS = {
         "with torch.no_grad(): self.probe = self.body(torch.ones(1, 3, 24, 24, device=device))"
     ),
     "attribute": "self.mean = torch.ones(1, 3, 1, 1, device=device)",
+    "results kept": (
+        "self.kept = [self.body(torch.ones(1, 3, 24, 24, device=device)) for _ in range(3)]"
+    ),
+    "calls itself": "for _ in range(3): result = self(torch.ones(1, 3, 24, 24, device=device))",
 }
 FORWARDS = {
     "nothing": "pass",
@@ -74,6 +88,11 @@ FORWARDS = {
         "nn.Parameter(self.first.weight * 2) if self.calls == 1 else self.first.weight"
     ),
     "the result": 'self.cache["result"] = self.body(x); return self.cache["result"]',
+    "warm-up passes": """
+        if self.calls == 1:
+            with torch.enable_grad():
+                for _ in range(3):
+                    result = self.body(torch.ones(1, 3, 24, 24, device=x.device))""",
 }
 
 
@@ -86,22 +105,22 @@ def write(folder: Path, constructor: str, forward: str) -> Path:
 class Whole(nn.Module):
     """A program: builds the network and calls it with each image, in the same process."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, factory: str = "Net") -> None:
         super().__init__()
-        self.code = source
+        self.code, self.factory = source, factory
 
     def forward(self, *images: torch.Tensor) -> Any:
         scope: dict[str, Any] = {"__name__": "net"}
         exec(self.code, scope)
         with torch.enable_grad():
-            net = scope["Net"]("cpu").eval()
+            net = scope[self.factory]("cpu").eval()
         for image in images:
             net(image)
         return net
 
 
-def program_of(file: Path, shapes: list[tuple[int, ...]] = SHAPES) -> Program:
-    return run_program([resolve(Call(f"{file}:Net('cuda')", (shape,))) for shape in shapes])
+def program_of(file: Path, shapes: list[tuple[int, ...]] = SHAPES, factory: str = "Net") -> Program:
+    return run_program([resolve(Call(f"{file}:{factory}('cuda')", (shape,))) for shape in shapes])
 
 
 def wrapped_numbers(trace: Trace) -> list[int]:
@@ -123,19 +142,21 @@ def alive(trace: Trace, image: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("constructor", "forward"),
+    ("constructor", "forward", "factory"),
     [
-        *((constructor, "nothing") for constructor in CONSTRUCTORS),
-        *(("graph that stays", forward) for forward in FORWARDS if forward != "nothing"),
+        *((constructor, "nothing", "Net") for constructor in CONSTRUCTORS),
+        *(("graph that stays", forward, "Net") for forward in FORWARDS if forward != "nothing"),
+        ("nothing", "nothing", "warmed_up"),
+        ("calls itself", "the last", "warmed_up"),
     ],
 )
 def test_every_op_of_a_program_takes_what_the_cpu_allocator_says(
-    tmp_path: Path, constructor: str, forward: str
+    tmp_path: Path, constructor: str, forward: str, factory: str
 ):
     file = write(tmp_path, CONSTRUCTORS[constructor], FORWARDS[forward])
     images = [torch.rand(shape) for shape in SHAPES]
-    ops, live = live_bytes(Whole(file.read_text()), *images)
-    program = program_of(file)
+    ops, live = live_bytes(Whole(file.read_text(), factory), *images)
+    program = program_of(file, factory=factory)
     assert program.construction is not None
     traces = [program.construction, *program.calls]
     sizes = [0, *(image.nbytes for image in images)]
@@ -257,18 +278,80 @@ def test_plain_networks_are_traced_once_for_each_size(monkeypatch: pytest.Monkey
     assert len(found.history) == 2
 
 
+MEMO = """
+import functools
+import torch
+
+@functools.lru_cache
+def table(side, device):
+    return torch.ones(1, 3, 1, side, device=device)
+
+"""
+#: Where what a call changes can stand, besides the network's own attributes.
+ELSEWHERE = {
+    "the file's": ("CALLED = []\n", "CALLED.append(1) if CALLED else (CALLED.append(0), x * 2)"),
+    "a class's": ("", "Net.ready = hasattr(Net, 'ready') or bool((x * 2).shape)"),
+    "an object's": ("", "self.state = getattr(self, 'state', None) or {'of': [x.mean().shape]}"),
+    "a mode's": ("", "self.train() if not self.training else x * 2"),
+    "a cached function's": (MEMO, "x = x * table(x.shape[-1], x.device)"),
+    "a hook's": (
+        "",
+        "if self.calls == 1: self.hook = self.first.register_forward_hook(lambda m, i, o: o * 2)\n"
+        "        elif self.calls == 2: self.hook.remove()",
+    ),
+}
+
+
+@pytest.mark.parametrize("forward", [*FORWARDS, *ELSEWHERE])
+def test_a_second_call_that_is_another(tmp_path: Path, forward: str):
+    """What a network that changes itself takes then is the second image's of its program."""
+    before, steps = ELSEWHERE.get(forward) or ("", FORWARDS[forward])
+    file = write(tmp_path, "pass", steps)
+    file.write_text(before + file.read_text())
+    found = analyzed(f"{file}:Net('cpu')")
+    program = run_program([resolve(Call(f"{file}:Net('cpu')", (SHAPES[0],)))] * 2)
+    second = simulate(program.calls).images[1]
+    differs = forward not in ("nothing", "weights merged")
+    assert (found.warm is not None) == differs or forward == "weights merged"
+    assert second.peaks == (found.warm or found.simulation.images[0]).peaks
+    said = "A second call of the same network takes"
+    assert (said in str(found)) == (found.warm is not None)
+
+
+def test_a_first_call_that_warms_up_is_told_and_counts_once(tmp_path: Path):
+    file = write(tmp_path, "pass", FORWARDS["warm-up passes"])
+    spec = f"{file}:Net('cpu')"
+    alone = analyzed(spec)
+    warm = alone.to_dict()["memory"]["allocator"]["warm"]
+    more = 3 * 5  # the image, two convolutions, relu and what autograd saves of it, each pass
+    assert (warm["only_first"], warm["only_second"]) == (more, 0)
+    assert Path(warm["file"]) == file
+    assert warm["allocated"] < alone.value("allocated")
+    assert f"the first makes {more} calls that the second does not" in str(alone)
+    several = analyzed(spec, protocol="ntire", sizes=[(16, 16)] * 2)
+    first, *others = (image.peaks.requested for image in several.simulation.images)
+    assert first == alone.simulation.peak_requested
+    assert all(other < first / 2 for other in others)
+
+
+def test_autograd_on_fake_cuda_tensors_is_refused(tmp_path: Path):
+    """It would end the process."""
+    file = write(tmp_path, "pass", FORWARDS["warm-up passes"])
+    with pytest.raises(srprof.ModelError, match=r"switches autograd on.*use --trace-on meta"):
+        analyzed(f"{file}:Net('cpu')", trace_on="cuda-fake")
+
+
 # -- constructors -------------------------------------------------------------------------------
 
 BUILDS = CONSTRUCTORS["graph that stays"].replace("24, 24", "128, 128")
 
 
 def test_ntire_counts_the_constructor_and_single_does_not(tmp_path: Path):
-    file = write(tmp_path, BUILDS, "pass")
+    file = write(tmp_path, BUILDS.replace("self.probe = ", ""), "pass")
     spec = f"{file}:Net('cuda')"
     single = analyzed(spec)
     ntire = analyzed(spec, protocol="ntire", sizes=[(16, 16)])
     assert single.trace.builds_on_device
-    assert single.simulation.construction is None
     built = ntire.simulation.construction
     assert built is not None
     assert ntire.simulation.peak_image is None
@@ -276,9 +359,130 @@ def test_ntire_counts_the_constructor_and_single_does_not(tmp_path: Path):
     assert ntire.simulation.peak_allocated > 10 * single.simulation.peak_allocated
     allocator = ntire.to_dict()["memory"]["allocator"]
     assert (allocator["construction"], allocator["peak_image"]) == (built.peaks.allocated, None)
-    assert single.to_dict()["memory"]["allocator"]["construction"] is None
+    assert allocator["constructor"]["counted"]
     assert "in the constructor" in str(ntire)
     assert "The constructor by itself takes up to" in str(ntire)
+    assert "--protocol ntire counts that" not in str(ntire)
+    allocator = single.to_dict()["memory"]["allocator"]
+    assert allocator["construction"] == built.peaks.allocated
+    assert not allocator["constructor"]["counted"]
+    assert "--protocol ntire counts that" in str(single)
+
+
+@pytest.mark.parametrize("protocol", ["single", "ntire"])
+def test_what_ran_while_a_network_was_built_is_said(tmp_path: Path, protocol: str):
+    """Of three warm-up passes two are alive at once: one's graph, and the next while it runs."""
+    file = write(tmp_path, "pass", "pass")
+    found = analyzed(f"{file}:warmed_up('cuda')", protocol=protocol, sizes=[(16, 16)])
+    line = 1 + file.read_text().splitlines().index("        result = net(image)")
+    graph = (4 + 3) * 24 * 24 * 4  # the result, and the map that relu and the convolution save
+    running = (4 + 4) * 24 * 24 * 4  # in relu
+    image = 3 * 24 * 24 * 4
+    (passes,) = found.to_dict()["memory"]["allocator"]["constructor"]["passes"]
+    assert passes == {
+        "kind": "Net",
+        "file": str(file),
+        "line": line,
+        "calls": 3,
+        "alive": 2,
+        "autograd": True,
+        "bytes": graph + running,
+    }
+    built = found.simulation.construction
+    assert built is not None
+    assert built.peaks.requested == graph + running + image + found.memory.net
+    assert f"are of 2 of the 3 calls of Net at {file}:{line}, recorded by autograd" in str(found)
+
+
+def test_a_single_call_finds_what_the_constructor_left(tmp_path: Path):
+    graph = (3 + 4 + 3) * 128 * 128 * 4
+    plain, kept = (
+        analyzed(f"{write(tmp_path, text, 'pass')}:Net('cuda')") for text in ("pass", BUILDS)
+    )
+    assert kept.memory.net - plain.memory.net == graph
+    assert kept.memory.eager.nbytes - plain.memory.eager.nbytes == graph
+    assert kept.cold.peak_requested - plain.cold.peak_requested == graph
+    assert kept.to_dict()["memory"]["allocator"]["constructor"]["left"] == graph
+    assert plain.to_dict()["memory"]["allocator"]["constructor"]["left"] == 0
+    assert "of what it made besides weights stay there for every call" in str(kept)
+
+
+#: Ways to put a pass on the GPU in a constructor; `at` makes an image there.
+WAYS = {
+    "cuda": "self.cuda()(at.cuda())",
+    "to": "self.to('cuda:0')(at.to('cuda:0', non_blocking=True))",
+    "number": "self.cuda(0)(at.to(0))",
+    "if there is one": (
+        "there = torch.device('cuda' if torch.cuda.is_available() else 'cpu'); "
+        "self.to(there)(at.to(there))"
+    ),
+    "a parameter's": "self.cuda()(at.to(next(self.parameters()).device))",
+    "context": "self.cuda()\n        with torch.device('cuda'): self(torch.ones(1, 3, 24, 24))",
+    "timed": (
+        "start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2)); start.record(); "
+        "self.cuda()(at.cuda()); end.record(); torch.cuda.synchronize(); start.elapsed_time(end)"
+    ),
+    "counted": (
+        "torch.cuda.reset_peak_memory_stats(); self.cuda()(at.cuda()); "
+        "self.took = torch.cuda.max_memory_allocated()"
+    ),
+    "data taken back": "float(self.cuda()(at.cuda()).detach().mean())",
+    "back to main memory": "self.cuda()(at.cuda()); self.cpu()",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_run_on_the_gpu_while_building(tmp_path: Path, way: str):
+    file = write(tmp_path, f"at = torch.ones(1, 3, 24, 24); {WAYS[way]}", "pass")
+    found = analyzed(f"{file}:Net('cpu')")
+    (passes,) = found.to_dict()["memory"]["allocator"]["constructor"]["passes"]
+    assert (passes["kind"], passes["calls"], passes["autograd"]) == ("Net", 1, True)
+    built = found.simulation.construction
+    assert built is not None
+    assert built.peaks.requested == 892 + (3 + 4 + 4) * 24 * 24 * 4  # in relu
+    if way == "counted":
+        assert "the allocator's counters" in str(found)
+    taken_back = [note for note in found.trace.notes if "takes data back from the GPU" in note]
+    assert len(taken_back) == (way in ("data taken back", "back to main memory"))
+
+
+def test_what_a_constructor_left_is_in_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    spec = f"{write(tmp_path, CONSTRUCTORS['graph that stays'], 'pass')}:Net('cuda')"
+    assert main(["validate", spec, "--input", "16x16"]) == 0, capsys.readouterr().out
+    for command in ("advise", "lean", "diff", "rank"):
+        specs = [spec] * (1 + (command == "diff"))
+        assert main([command, *specs, "--input", "16x16"]) == 0, capsys.readouterr().err
+    plain = f"{write(tmp_path, 'pass', 'pass')}:Net('cpu')"
+    saved = [savings(resolve(Call(s, (SHAPES[0],))), "exact") for s in (spec, plain)]
+    kept, without = ([stage.peaks["eager"] for stage in found.stages] for found in saved)
+    assert kept == without  # what stays is nobody's saving
+
+
+def test_a_constructor_does_not_work_for_real(tmp_path: Path):
+    runs = "assert self.body(torch.ones(1, 3, 24, 24).cuda()).is_meta"
+    file = write(tmp_path, f"self.cuda(); {runs}", "pass")
+    assert analyzed(f"{file}:Net('cpu')").simulation.construction is not None
+
+
+def test_a_network_that_only_the_cpu_can_run_says_what_its_constructor_takes(tmp_path: Path):
+    text = CONSTRUCTORS["graph that goes"]
+    file = write(tmp_path, text, "assert float(x.mean()) < 2")
+    there, elsewhere = (
+        analyzed(f"{file}:Net('cuda')", protocol=protocol, sizes=[(16, 16)])
+        for protocol in ("single", "ntire")
+    )
+    assert there.trace.fallback
+    plain = write(tmp_path, text, "pass")
+    expected = analyzed(f"{plain}:Net('cuda')").simulation.construction
+    assert expected is not None
+    for found in (there, elsewhere):
+        assert found.simulation.construction is not None
+        assert found.simulation.construction.peaks == expected.peaks
+        assert found.to_dict()["memory"]["allocator"]["constructor"]["left"] is None
+        assert "what the constructor leaves on the GPU is not counted in the calls" in str(found)
+    assert elsewhere.simulation.peak_allocated == expected.peaks.allocated
 
 
 def test_what_the_constructor_leaves_stays_for_all_images(tmp_path: Path):

@@ -59,8 +59,7 @@ def _frames(event: Event, analysis: Analysis) -> list[Frame]:
         image = event.image
         when = "loading the network" if image is None else f"before or after image {image}"
         return [{"filename": "", "line": 0, "name": when}]
-    constructor = analysis.program.construction if analysis.program else None
-    trace = constructor if event.image is None else analysis.runs[event.image]
+    trace = analysis.construction if event.image is None else analysis.runs[event.image]
     assert trace is not None
     node = trace.nodes[event.node]
     frames = [Frame(filename=node.module, line=node.index, name=f"aten::{node.op}")]

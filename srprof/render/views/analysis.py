@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from srprof import figures
-from srprof.analysis.record import AnalysisRecord, LiveRecord, NodeRecord, ReleaseRecord
+from srprof.analysis.record import (
+    AllocatorRecord,
+    AnalysisRecord,
+    LiveRecord,
+    NodeRecord,
+    ReleaseRecord,
+    WarmRecord,
+)
 from srprof.codec import encode
 from srprof.paths import place
 from srprof.render.document import Column, Document, Section, Table, notes
@@ -116,12 +123,39 @@ def _allocator(record: AnalysisRecord) -> list[str]:
             f"It is the most of {allocator.images} images, {where}; the last one cold: "
             f"{mib_size(allocator.cold)}."
         )
-    if allocator.construction is not None:
-        built = mib_size(allocator.construction)
-        lines.append(f"The constructor by itself takes up to {built} on the GPU.")
+    lines += [*_constructor(allocator), *_warm(allocator.warm)]
     if allocator.not_simulated:
         lines.append(f"Allocator settings not simulated: {', '.join(allocator.not_simulated)}")
     return lines
+
+
+def _constructor(allocator: AllocatorRecord) -> Iterator[str]:
+    """What the constructor does on the GPU, if anything."""
+    built = allocator.constructor
+    if built is None or allocator.construction is None:
+        return
+    most, where = mib_size(allocator.construction), place(built.file, built.line)
+    at = f", in {built.op} at {where}" if where else ""
+    counts = "" if built.counted else "; --protocol ntire counts that"
+    yield f"The constructor by itself takes up to {most} on the GPU{at}{counts}."
+    for made in built.passes:
+        calls = f"{made.alive} of the {made.calls} calls" if made.calls > 1 else "the call"
+        which = f"{calls} of {made.kind} at {place(made.file, made.line)}"
+        graph = ", recorded by autograd: in torch.no_grad() no graph stays" if made.autograd else ""
+        yield f"Of that, {mib_size(made.bytes)} are of {which}{graph}."
+    if built.left:
+        yield f"{mib_size(built.left)} of what it made besides weights stay there for every call."
+
+
+def _warm(warm: WarmRecord | None) -> Iterator[str]:
+    """How a second call differs, if it does."""
+    if warm is None:
+        return
+    counts = (("first", warm.only_first, "second"), ("second", warm.only_second, "first"))
+    only = [f"the {one} makes {n} calls that the {other} does not" for one, n, other in counts if n]
+    where = f" (from {warm.op} at {place(warm.file, warm.line)} on)" if warm.file else ""
+    why = " and ".join(only) + where if only else "it finds what the first left"
+    yield f"A second call of the same network takes {mib_size(warm.allocated)}: {why}."
 
 
 def _scratch(record: AnalysisRecord) -> str:
