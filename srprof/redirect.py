@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -15,6 +15,8 @@ GPU = torch.device("cuda", 0)
 NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
 
 _CUDA = re.compile(r"cuda(:\d+)?")
+
+_T = TypeVar("_T")
 
 
 class Redirected(TorchFunctionMode):
@@ -62,6 +64,20 @@ class Redirected(TorchFunctionMode):
     ) -> torch.Tensor:
         """`Tensor.cuda`, to the other device."""
         return tensor.to(self._device, non_blocking=non_blocking, memory_format=memory_format)
+
+
+def without_gpu(function: Callable[[], _T], failing: re.Pattern[str] = NO_GPU) -> _T:
+    """What a function gives, which may put tensors on a GPU: in main memory where there is none.
+
+    `failing`: of the message with which it fails then.
+    """
+    try:
+        return function()
+    except Exception as error:
+        if torch.cuda.is_available() or not failing.search(str(error)):
+            raise
+        with Redirected("cpu"):
+            return function()
 
 
 def _is_index(value: Any) -> bool:

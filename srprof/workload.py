@@ -31,7 +31,7 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
-from srprof.redirect import NO_GPU, Redirected
+from srprof.redirect import NO_GPU, without_gpu
 from srprof.weights import load_weights
 
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
@@ -333,13 +333,7 @@ class _Builder:
 
     def _built_on_cpu(self, factory: Callable[[], Any]) -> nn.Module:
         """The model in main memory, with what its constructor puts on a GPU that is not there."""
-        try:
-            return self._built(factory, "cpu")
-        except (AssertionError, RuntimeError, NotImplementedError) as error:
-            if torch.cuda.is_available() or not _NO_DEVICE.search(str(error)):
-                raise
-            with Redirected("cpu"):
-                return self._built(factory, "cpu")
+        return without_gpu(partial(self._built, factory, "cpu"), _NO_DEVICE)
 
     def _built(self, factory: Callable[[], Any], device: str) -> nn.Module:
         with _as_in_a_fresh_program(device):

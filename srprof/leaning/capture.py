@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import operator
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from time import thread_time
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from srprof import networks
-from srprof.blame import blame
+from srprof.blame import blame, is_user_file
+from srprof.copying import copied, untouched
 from srprof.errors import InputError
 from srprof.paths import place
+from srprof.redirect import without_gpu
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
 
@@ -54,12 +58,14 @@ class Captured:
         conditions: Python expressions in the placeholders' names; the graph holds for a call for
             which all are true.
         result: how the tensors lie in the result's containers.
+        fresh: it holds only until the network itself is called, which changes it.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     conditions: tuple[str, ...]
     result: pytree.TreeSpec
+    fresh: bool = False
 
 
 def stand_in(value: Any, device: str | None = None) -> Any:
@@ -71,12 +77,18 @@ def stand_in(value: Any, device: str | None = None) -> Any:
 
 
 def capture(
-    network: nn.Module, args: Sequence[Any], kwargs: Kwargs, *, any_size: bool = True
+    network: nn.Module,
+    args: Sequence[Any],
+    kwargs: Kwargs,
+    *,
+    any_size: bool = True,
+    made: Collection[str] = (),
 ) -> Captured:
     """A graph of this call of the network, which must be in evaluation mode.
 
     Args:
         any_size: let each size of each tensor vary where the code lets it; sizes of 1 never do.
+        made: buffers that the call makes; `torch.export` would have it write into those before.
 
     Raises:
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
@@ -84,10 +96,15 @@ def capture(
     # an export that fails leaves its marks on the tensors that it had
     call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
-    try:
+
+    def export() -> Any:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
-        exported = _export(copy.deepcopy(network, weights), *call, any_size)
+        with untouched(network):
+            return _export(_plain(copied(network, weights), made), *call, any_size)
+
+    try:
+        exported = without_gpu(export)
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
@@ -103,20 +120,93 @@ def capture(
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
+#: What `torch.export` asks a network for.
+_ASKED = ("named_modules", "named_parameters", "named_buffers", "modules", "parameters", "buffers")
+
+
+def _plain(network: nn.Module, made: Collection[str]) -> nn.Module:
+    """The network, which is ours to change, as `torch.export` takes it.
+
+    With torch's own methods where it has others, and buffers that it makes as plain attributes.
+    """
+    for path, module in networks.named_modules(network):
+        attributes = vars(module)
+        for name in _ASKED:
+            own = getattr(nn.Module, name)
+            if getattr(type(module), name) is not own:
+                attributes[name] = MethodType(own, module)
+        buffers = [name for parent, _, name in (b.rpartition(".") for b in made) if parent == path]
+        attributes.update({b: module._buffers.pop(b) for b in buffers if b in module._buffers})
+        if buffers:
+            attributes["register_buffer"] = lambda name, tensor, to=attributes, **_: to.update(
+                {name: tensor}
+            )
+    return network
+
+
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
     shapes = None
     if any_size:
         by_name = inspect.signature(network.forward).bind(*args, **kwargs).arguments
         shapes = {name: pytree.tree_map(open_sizes, value) for name, value in by_name.items()}
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
-    quiet = warnings.catch_warnings(record=True)
-    with quiet as caught, torch.no_grad(), quiet_torch(), limit, fast_paths():
-        warnings.simplefilter("always")
+    quiet = warnings.catch_warnings()
+    # torch says less of tensors that it does not know than the graph that it makes with them
+    unknown = torch._export.config.patch(error_on_lifted_constant_tensors=False)
+    with quiet, torch.no_grad(), quiet_torch(), limit, fast_paths(), unknown, _DataByCalls():
+        warnings.simplefilter("ignore")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
-    for warning in caught:
-        if kept := re.match(r"The tensor attributes? (.*) w\w+ assigned", str(warning.message)):
-            raise RefusedError(f"its code keeps tensors in attributes ({kept[1]})")
+    unseen = [name for name, value in exported.constants.items() if isinstance(value, FakeTensor)]
+    if unseen:
+        raise RefusedError(f"its code uses{_place_of_use(exported, unseen)} a tensor {_UNSEEN}")
     return exported
+
+
+#: How torch.export loses sight of a tensor.
+_UNSEEN = "that it makes out of torch.export's sight, as in another thread"
+
+
+def _place_of_use(exported: Any, constants: Sequence[str]) -> str:
+    """The network's line that first uses one of the constants of a graph."""
+    names = exported.graph_signature.inputs_to_lifted_tensor_constants
+    for node in exported.graph.nodes:
+        if any(names.get(used.name) in constants for used in node.all_input_nodes):
+            lines = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
+            users = [place(file, int(line)) for file, line in lines if is_user_file(file)]
+            return f" at {users[-1]}" if users else ""
+    return ""
+
+
+class _DataByCalls(TorchFunctionMode):
+    """`tensor.data`, which no graph has, as calls that it has.
+
+    What a parameter's data are set to stands in its place from then on.
+    """
+
+    _get, _set = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._instead: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if self._instead:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self._now, (args, kwargs))
+        if func == self._get:
+            return args[0].detach()
+        if func != self._set:
+            return func(*args, **(kwargs or {}))
+        target, value = args
+        if isinstance(target, nn.Parameter) or target.shape != value.shape:
+            self._instead[id(target)] = target, value
+        else:
+            target.copy_(value)
+        return None
+
+    def _now(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._instead.get(id(tensor), (tensor, tensor))[1]
 
 
 def open_sizes(value: Any) -> dict[int, Any] | None:

@@ -66,6 +66,7 @@ class Lean(nn.Module):
         if plan not in self._warned:
             self._warned.add(plan)
             warnings.warn(f"not lean in this call: {plan}", stacklevel=2)
+        self.plans = [made for made in self.plans if not made.fresh]
         return self.network(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
+from srprof.copying import copied
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
@@ -59,7 +59,7 @@ def lean(
     call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
     with workload.environment():
-        built = workload.instance("cpu").model if isinstance(model, str) else copy.deepcopy(model)
+        built = workload.instance("cpu").model if isinstance(model, str) else copied(model, {})
         put_in_mode(built, training=False)
         module = Lean(frozen(built), level)
         tiling = tiles and _local(module.network, workload.name, tiles)

@@ -16,6 +16,7 @@ from torch import nn
 from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
+from srprof.copying import untouched
 from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
@@ -36,7 +37,9 @@ from srprof.words import mib_size, shape_text, size_text
 from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
-_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!|no fake impl", re.IGNORECASE)
+_META_AT_FAULT = re.compile(
+    r"\bmeta\b|data-dependent|no data!|no fake impl|set_data.*incompatible", re.IGNORECASE
+)
 _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
@@ -247,7 +250,8 @@ def _record(workload: Workload, device: str) -> Trace:
         builds_on_device = times_put() > put
         try:
             record = _record_step if workload.training else _record_call
-            trace, ledger = record(workload, device, instance)
+            with untouched(instance.model):  # the next run finds no cache that this one filled
+                trace, ledger = record(workload, device, instance)
         finally:
             torch.set_rng_state(state)
         ledger.forget()
@@ -262,11 +266,12 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     else:
         model = calls[0].instance(device).model
     traces = []
-    for call in calls:
-        instance = Instance(model, *call.arguments(device))
-        trace, before = _record_call(call, device, instance, before)
-        del instance
-        traces.append(trace)
+    with untouched(model):
+        for call in calls:
+            instance = Instance(model, *call.arguments(device))
+            trace, before = _record_call(call, device, instance, before)
+            del instance
+            traces.append(trace)
     if before is not None:
         before.forget()
     return Program(construction, tuple(traces))
