@@ -29,7 +29,7 @@ from srprof.blame import blame, is_user_file
 from srprof.copying import copied, untouched
 from srprof.errors import InputError
 from srprof.paths import place
-from srprof.redirect import without_gpu
+from srprof.redirect import Redirected
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
 
@@ -96,16 +96,16 @@ def capture(
     # an export that fails leaves its marks on the tensors that it had
     call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
-
-    def export() -> Any:
+    # fake tensors can be on a GPU that is not there
+    no_gpu = nullcontext() if torch.cuda.is_available() else Redirected("cpu")
+    try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
-        with untouched(network):
-            return _export(_plain(copied(network, weights), made), *call, any_size)
-
-    try:
-        exported = without_gpu(export)
-        module = exported.module(check_guards=False)
+        with untouched(network), no_gpu:
+            exported = _export(_plain(copied(network, weights), made), *call, any_size)
+        with warnings.catch_warnings():  # of constants that have a history
+            warnings.simplefilter("ignore")
+            module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
@@ -232,11 +232,26 @@ def _deadline(seconds: float) -> Iterator[None]:
         hook.remove()
 
 
+#: What code does that torch speaks of otherwise.
+_SAID = {
+    r"Cannot access data pointer|its data is not allocated": "reads a tensor's memory{at}, as "
+    "copy.deepcopy, torch.tensor(tensors) and kernels of its own do",
+    r"numpy\(\) is not supported": "makes a NumPy array of a tensor{at}",
+    r"parameter (\S+) is not an instance of torch.nn.Parameter": "is in part TorchScript ({0}), "
+    "which torch.export does not take",
+    r"_wrapped_call_impl\(\) got multiple values for argument '(\w+)'": "calls a module{at} with "
+    "an argument named {0}, which is torch.export's own: rename it",
+}
+
+
 def _reason(error: Exception) -> str:
     where = blame(error)
+    at = f" at {place(where.file, where.line)}" if where.file else ""
     if type(error).__name__ == "GuardOnDataDependentSymNode":
-        at = f" at {place(where.file, where.line)}" if where.file else ""
         return f"the way its code takes depends on values of a tensor{at}"
+    for message, does in _SAID.items():
+        if found := re.search(message, str(error)):
+            return f"its code {does.format(*found.groups(), at=at)}"
     return f"torch.export fails: {where.describe(error)}"
 
 

@@ -90,7 +90,8 @@ def look_at_calls(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Ca
 def reason_of_state(first: Trace, second: Trace, third: Trace) -> str | None:
     """Why a graph of the first of three calls in a row would be wrong for the others.
 
-    What a call leaves in a buffer is part of a graph, if each call does so.
+    What a call keeps and none uses again is nobody's loss. What each call leaves in a buffer is
+    part of the graph.
     """
     alike = _steps(first) == _steps(second)
     if _steps(second) != _steps(third):
@@ -98,11 +99,13 @@ def reason_of_state(first: Trace, second: Trace, third: Trace) -> str | None:
     for index, earlier in second.carried.items():
         if first.storages[earlier].role == "input" and (uses := second.storages[index].uses):
             return f"its code keeps an input, which the next call uses{_at(second.nodes[uses[0]])}"
-    kept = _kept(first)
-    lost = kept - set(_buffers_of(first, second).values()) if alike else kept
-    if of_images := lost & _of_images(first):
-        return f"its code keeps what it makes of its input{_made(first, of_images)}"
-    if alike and (used := lost & _used_again(first, second)):
+    used = _kept(first) & _used_again(first, second)
+    if alike:
+        used -= set(_buffers_of(first, second).values())
+    if of_images := used & _of_images(first):
+        made = _made(first, of_images)
+        return f"its code keeps for later calls what it makes of its input{made}"
+    if alike and used:
         return f"a call uses what the one before it makes{_made(first, used)}"
     for trace in (first, second):
         if node := _changes(trace, {"constant"}):
