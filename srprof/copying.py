@@ -168,7 +168,7 @@ class _Kept:
         if is_user_file(value.__code__.co_filename):
             self._keep_names(value.__globals__, set(_names(value.__code__)))
             defaults = *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()
-            for own in (*defaults, *_closed_over(value)):
+            for own in (vars(value), *defaults, *_closed_over(value)):
                 self._keep_value(own)
 
     def _keep_names(self, scope: dict[str, Any], names: set[str]) -> None:
