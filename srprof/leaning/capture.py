@@ -121,7 +121,10 @@ def capture(
 
 
 #: What `torch.export` asks a network for.
-_ASKED = ("named_modules", "named_parameters", "named_buffers", "modules", "parameters", "buffers")
+_ASKED = (
+    *("named_modules", "named_children", "named_parameters", "named_buffers"),
+    *("modules", "children", "parameters", "buffers"),
+)
 
 
 def _plain(network: nn.Module, made: Collection[str]) -> nn.Module:
@@ -129,19 +132,27 @@ def _plain(network: nn.Module, made: Collection[str]) -> nn.Module:
 
     With torch's own methods where it has others, and buffers that it makes as plain attributes.
     """
-    for path, module in networks.named_modules(network):
-        attributes = vars(module)
+    modules = dict(networks.named_modules(network))
+    for module in modules.values():
         for name in _ASKED:
             own = getattr(nn.Module, name)
             if getattr(type(module), name) is not own:
-                attributes[name] = MethodType(own, module)
-        buffers = [name for parent, _, name in (b.rpartition(".") for b in made) if parent == path]
-        attributes.update({b: module._buffers.pop(b) for b in buffers if b in module._buffers})
-        if buffers:
-            attributes["register_buffer"] = lambda name, tensor, to=attributes, **_: to.update(
-                {name: tensor}
-            )
+                vars(module)[name] = MethodType(own, module)
+    for parent, _, name in (path.rpartition(".") for path in made):
+        if parent in modules:  # else the call makes the module too
+            _as_attribute(modules[parent], name)
     return network
+
+
+def _as_attribute(module: nn.Module, buffer: str) -> None:
+    attributes = vars(module)
+    if buffer in module._buffers:
+        attributes[buffer] = module._buffers.pop(buffer)
+
+    def register_buffer(name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
+        attributes[name] = tensor
+
+    attributes["register_buffer"] = register_buffer
 
 
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
@@ -153,7 +164,7 @@ def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size:
     quiet = warnings.catch_warnings()
     # torch says less of tensors that it does not know than the graph that it makes with them
     unknown = torch._export.config.patch(error_on_lifted_constant_tensors=False)
-    with quiet, torch.no_grad(), quiet_torch(), limit, fast_paths(), unknown, _DataByCalls():
+    with quiet, torch.no_grad(), quiet_torch(), limit, fast_paths(), unknown, _DataByCalls(network):
         warnings.simplefilter("ignore")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
     unseen = [name for name, value in exported.constants.items() if isinstance(value, FakeTensor)]
@@ -169,44 +180,58 @@ _UNSEEN = "that it makes out of torch.export's sight, as in another thread"
 def _place_of_use(exported: Any, constants: Sequence[str]) -> str:
     """The network's line that first uses one of the constants of a graph."""
     names = exported.graph_signature.inputs_to_lifted_tensor_constants
-    for node in exported.graph.nodes:
-        if any(names.get(used.name) in constants for used in node.all_input_nodes):
-            lines = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
-            users = [place(file, int(line)) for file, line in lines if is_user_file(file)]
-            return f" at {users[-1]}" if users else ""
+    nodes = (
+        node
+        for node in exported.graph.nodes
+        if any(names.get(used.name) in constants for used in node.all_input_nodes)
+    )
+    return next(map(_at, nodes), "")
+
+
+def _at(node: FxNode) -> str:
+    """The network's line that a node of a graph is made for, or else the first that uses it."""
+    for one in (node, *node.users):
+        stack = re.findall(r'File "(.+)", line (\d+)', one.meta.get("stack_trace") or "")
+        places = [place(file, int(line)) for file, line in stack if is_user_file(file)]
+        if places:
+            return f" at {places[-1]}"
     return ""
 
 
 class _DataByCalls(TorchFunctionMode):
     """`tensor.data`, which no graph has, as calls that it has.
 
-    What a parameter's data are set to stands in its place from then on.
+    What is bound to a buffer's is copied into it; elsewhere it stands in the tensor's place.
     """
 
     _get, _set = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self._instead: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._network = network
+        self._bound: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if self._instead:
+        target = args[0] if args else None
+        if self._bound:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._now, (args, kwargs))
         if func == self._get:
             return args[0].detach()
         if func != self._set:
             return func(*args, **(kwargs or {}))
-        target, value = args
-        if isinstance(target, nn.Parameter) or target.shape != value.shape:
-            self._instead[id(target)] = target, value
-        else:
+        value = args[1]
+        buffers = (buffer for _, buffer in networks.named_buffers(self._network))
+        fits = (target.shape, target.dtype) == (value.shape, value.dtype)
+        if fits and any(target is buffer for buffer in buffers):
             target.copy_(value)
+        else:
+            self._bound[id(target)] = target, value
         return None
 
     def _now(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self._instead.get(id(tensor), (tensor, tensor))[1]
+        return self._bound.get(id(tensor), (tensor, tensor))[1]
 
 
 def open_sizes(value: Any) -> dict[int, Any] | None:
@@ -236,6 +261,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 _SAID = {
     r"Cannot access data pointer|its data is not allocated": "reads a tensor's memory{at}, as "
     "copy.deepcopy, torch.tensor(tensors) and kernels of its own do",
+    r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver": "asks for a GPU{at}, and there is none",
     r"numpy\(\) is not supported": "makes a NumPy array of a tensor{at}",
     r"parameter (\S+) is not an instance of torch.nn.Parameter": "is in part TorchScript ({0}), "
     "which torch.export does not take",
@@ -309,7 +335,7 @@ def _check_kept(node: FxNode, devices: set[str]) -> None:
     """
     for value in (*node.args, *node.kwargs.values()):
         if isinstance(value, torch.device) and devices != {value.type}:
-            raise RefusedError(f"its code moves tensors to {value.type} ({node.target})")
+            raise RefusedError(f"its code moves tensors to {value.type}{_at(node)}")
     if node.op in ("placeholder", "get_attr", "output"):
         return
     if node.op != "call_function":
@@ -317,14 +343,19 @@ def _check_kept(node: FxNode, devices: set[str]) -> None:
     if isinstance(node.target, torch._ops.OpOverload):
         name = str(node.target)
         if torch.Tag.data_dependent_output in node.target.tags or name.startswith("aten.item"):
-            raise RefusedError(f"its code reads a value of a tensor ({name})")
+            raise RefusedError(f"its code reads a value of a tensor{_at(node)} ({name})")
         if torch.Tag.dynamic_output_shape in node.target.tags and not _indexes_by_number(node):
-            raise RefusedError(f"the size of a result depends on values ({name})")
+            raise RefusedError(f"the size of a result depends on values{_at(node)} ({name})")
         trains = node.target is torch.ops.aten.batch_norm.default and node.args[5]
         if trains and node.args[3] is not None:
-            raise RefusedError(f"it trains: {name} changes running statistics")
+            raise RefusedError(f"it trains: {name} changes running statistics{_at(node)}")
+    elif str(node.target) == "wrap_with_autocast":
+        raise RefusedError(
+            f"a region of autocast{_at(node)} chooses dtypes call by call; convert the "
+            "network with .half() instead"
+        )
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
-        raise RefusedError(f"the graph calls {node.target}")
+        raise RefusedError(f"its code calls {node.target}{_at(node)}, which no plan has")
 
 
 def _indexes_by_number(node: FxNode) -> bool:
