@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import srprof
+from srprof.cli import main
 from tests.cases import keeps
 from tests.workloads import Command, state_of
 
@@ -87,6 +88,20 @@ def test_weights_that_are_loaded_later_are_fused(network: type[nn.Module]):
     other = network().eval()
     lean.load_state_dict(other.state_dict())
     assert same(other, lean, SHAPE)
+
+
+def test_weights_that_eval_fused_stay(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """As those of the network itself, until its eval() is called again."""
+    model = build(keeps.InEval).eval()
+    lean = srprof.lean(model, SHAPE)
+    other = keeps.InEval().state_dict()
+    model.load_state_dict(other)
+    with pytest.warns(UserWarning, match="make that lean"):
+        lean.load_state_dict(other)
+    assert same(model, lean, SHAPE)
+    file = str(tmp_path / "lean.py")
+    assert main(["lean", f"{FILE}:InEval", "--input", "1x3x16x16", "--emit", file]) == 2
+    assert "name a .pt2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("network", [keeps.AsParameters, keeps.AsAConvolution])
