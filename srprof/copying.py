@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from srprof.blame import is_user_file
+from srprof.blame import is_engine_file, is_user_file
 from srprof.networks import named_modules
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
@@ -54,9 +54,12 @@ def copied(value: Any, memo: dict[int, Any]) -> Any:
 
 def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
     """A copy; the thing itself where there can be none, as of a module, a lock, an open file."""
+    known = len(memo)
     try:
         return copied(value, memo)
     except Exception:
+        for half_made in list(memo)[known:]:
+            del memo[half_made]
         return value
 
 
@@ -113,12 +116,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooks_copied() -> Iterator[None]:
-    """Copies of the hooks that the program has on all modules, in their place."""
+    """Copies of the hooks that the program has on all modules, in their place; not of our own."""
     tables = [getattr(hooks, f"_global_{name}") for name in _GLOBAL_HOOKS]
     before = [dict(table) for table in tables]
     memo: dict[int, Any] = {}
     for table in tables:
-        table.update({key: copied_or_kept(hook, memo) for key, hook in table.items()})
+        users = {key: hook for key, hook in table.items() if not _is_ours(hook)}
+        table.update({key: copied_or_kept(hook, memo) for key, hook in users.items()})
     try:
         yield
     finally:
@@ -245,6 +249,12 @@ def _closed_over(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # a variable that has no value yet
             yield cell.cell_contents
+
+
+def _is_ours(hook: Any) -> bool:
+    """Whether it is srprof's own, as that of a recorder in whose run another one is made."""
+    code = getattr(getattr(hook, "__func__", hook), "__code__", None)
+    return code is not None and is_engine_file(code.co_filename)
 
 
 def _is_other(one: object, other: object) -> bool:
