@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
+from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.blame import is_engine_file, is_user_file
 from srprof.networks import named_modules
@@ -103,15 +104,17 @@ def _fill(empty: CellType, cell: CellType, memo: dict[int, Any]) -> None:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put back what the code of a caller's model changes of his globals, classes and hooks."""
     kept = _Kept()
-    for _, module in named_modules(model):
-        kept.keep_class(type(module))
-        for value in list(vars(module).values()):
-            for item in value.values() if isinstance(value, dict) else (value,):
-                kept.keep_code(item)
+    with _disable_current_modes():
+        for _, module in named_modules(model):
+            kept.keep_class(type(module))
+            for value in list(vars(module).values()):
+                for item in value.values() if isinstance(value, dict) else (value,):
+                    kept.keep_code(item)
     try:
         yield
     finally:
-        kept.put_back()
+        with _disable_current_modes():
+            kept.put_back()
 
 
 @contextmanager
