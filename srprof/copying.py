@@ -25,6 +25,7 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.blame import is_engine_file, is_user_file
+from srprof.errors import InputError
 from srprof.networks import named_modules
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
@@ -51,6 +52,22 @@ def copied(value: Any, memo: dict[int, Any]) -> Any:
                 dispatch.pop(kind, None)
             else:
                 dispatch[kind] = copier
+
+
+def copied_model(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A copy of a caller's model, with what `memo` has in the place of its parts.
+
+    Raises:
+        InputError: something in it cannot be copied.
+    """
+    try:
+        twin: nn.Module = copied(model, memo)
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
+            "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
+        ) from error
+    return twin
 
 
 def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:

@@ -25,7 +25,7 @@ from torch.nn.parameter import is_lazy
 from srprof import spec as specs
 from srprof.blame import blame, first_line
 from srprof.call import Call
-from srprof.copying import copied, untouched
+from srprof.copying import copied_model, untouched
 from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
@@ -276,7 +276,7 @@ def _arguments(
 def _signature(model: nn.Module) -> inspect.Signature | None:
     """What the model's call takes; None where Python does not say."""
     try:
-        return inspect.signature(model.forward)
+        return inspect.signature(model if hasattr(model, "__signature__") else model.forward)
     except (TypeError, ValueError):
         return None
 
@@ -391,13 +391,7 @@ def copy_model(model: nn.Module, device: str) -> nn.Module:
                     memo[id(value)] = _twin(value, first, storages)
                 elif type(value) in (dict, OrderedDict) and not value:
                     memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
-    try:
-        twin = copied(model, memo)
-    except Exception as error:
-        raise InputError(
-            f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
-            "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
-        ) from error
+    twin = copied_model(model, memo)
     return moved(twin, device)
 
 

@@ -37,17 +37,24 @@ class _Labels(TorchDispatchMode):
         return result
 
 
-def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list[int]]:
+def live_bytes(
+    model: nn.Module, *inputs: Any, twin: nn.Module | None = None
+) -> tuple[list[str], list[int]]:
     """Ops of one forward, and the bytes allocated since its start that live when each has ended.
 
-    The inputs and the weights exist before, and are not in it. Nothing else does: the first call,
-    in which oneDNN and friends set themselves up, is a copy's. A tensor that the model cached in it
-    would be freed in the profiled one, and the profiler, which knows blocks by address, can take
-    such a block for one of an earlier profile.
+    The inputs and the weights exist before, and are not in it; nor are other tensors that modules
+    have then, which are held on to, as a block that is freed would count as less than none. Nothing
+    else does: the first call, in which oneDNN and friends set themselves up, is its twin's, by
+    default a copy's. A tensor that the model cached in it would be freed in the profiled one, and
+    the profiler, which knows blocks by address, can take such a block for one of an earlier
+    profile.
     """
     model.eval()
+    twin = copy.deepcopy(model) if twin is None else twin
     with torch.no_grad():
-        copy.deepcopy(model)(*(image.clone() for image in inputs))
+        twin.eval()(*copy.deepcopy(inputs))
+    del twin
+    had = [value for module in model.modules() for value in vars(module).values()]
     gc.collect()
     collecting = gc.isenabled()
     gc.disable()
@@ -59,7 +66,7 @@ def live_bytes(model: nn.Module, *inputs: torch.Tensor) -> tuple[list[str], list
             labels,
         ):
             result = model(*inputs)
-        del result
+        del result, had
     finally:
         if collecting:
             gc.enable()

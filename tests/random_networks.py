@@ -1,8 +1,9 @@
 """Random networks for Hypothesis: Python source with the habits that decide memory.
 
 Convolutions, views, in-place calls, concatenations, lists of feature maps, branches, loops, early
-`del`s, re-bound names, caches on `self`, nested modules. Each is real source, so that a failure
-can be read, and so that who-holds-it has lines to name.
+`del`s, re-bound names, caches on `self`, nested modules; where a test asks for it, also images in
+a dict, dtypes of their own, views that modules keep, computed weights. Each is real source, so
+that a failure can be read, and so that who-holds-it has lines to name.
 """
 
 from __future__ import annotations
@@ -10,12 +11,44 @@ from __future__ import annotations
 import itertools
 import linecache
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import nn
 
-_HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+_HEADER = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, weight_norm
+
+
+class Twice(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight * self.weight.abs().max(), self.bias, padding=self.padding)
+
+
+def doubled(module):
+    parametrize.register_parametrization(module, "weight", Twice())
+    return module
+
+
+"""
+#: A convolution whose weight is computed at each call, by torch's ways and a network's own.
+_COMPUTED = [
+    "weight_norm(nn.Conv2d({}))",
+    "parametrizations.weight_norm(nn.Conv2d({}))",
+    "parametrizations.spectral_norm(nn.Conv2d({}))",
+    "doubled(nn.Conv2d({}))",
+    "doubled(doubled(nn.Conv2d({})))",
+    "Scaled({})",
+]
 _numbers = itertools.count()
 
 
@@ -26,8 +59,10 @@ class _Class:
     name: str
     depth: int
     variables: dict[str, tuple[int, int, int]]
+    wide: bool = False
     layers: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
+    takes: str = "x"
     fresh: int = 0
 
     def layer(self, expression: str) -> str:
@@ -41,7 +76,7 @@ class _Class:
             f"class {self.name}(nn.Module):\n    def __init__(self):\n"
             "        super().__init__()\n"
             + "\n".join(layers)
-            + "\n\n    def forward(self, x):\n"
+            + f"\n\n    def forward(self, {self.takes}):\n"
             + "\n".join(f"        {line}" for line in self.body)
             + "\n"
         )
@@ -49,10 +84,15 @@ class _Class:
 
 @dataclass(frozen=True)
 class RandomNetwork:
-    """A network as source, and the channels of the image it takes."""
+    """A network as source, the image it takes, and how: alone or in a dict beside a mask.
+
+    `dtype` is that of the whole network; single layers may have another.
+    """
 
     source: str
     shape: tuple[int, int, int, int]
+    masked: bool = False
+    dtype: str = "float32"
 
     def build(self) -> nn.Module:
         """Execute the source; its lines can be shown in tracebacks."""
@@ -65,31 +105,57 @@ class RandomNetwork:
         assert callable(network)
         made = network()
         assert isinstance(made, nn.Module)
-        return made
+        return made if self.dtype == "float32" else made.to(getattr(torch, self.dtype))
+
+    @property
+    def asked(self) -> Any:
+        """What srprof is given: shapes, or tensors where the dtype is not the usual one."""
+        if self.dtype != "float32":
+            return self.example()
+        return {"lq": self.shape, "mask": self._mask} if self.masked else self.shape
+
+    def example(self) -> Any:
+        """What the network is given, of its own dtype."""
+        like: dict[str, Any] = {
+            "dtype": getattr(torch, self.dtype),
+            "generator": torch.Generator().manual_seed(1),
+        }
+        image = torch.rand(self.shape, **like)
+        return {"lq": image, "mask": torch.rand(self._mask, **like)} if self.masked else image
+
+    @property
+    def _mask(self) -> tuple[int, int, int, int]:
+        return self.shape[0], 1, *self.shape[2:]
 
 
 @st.composite
-def random_networks(draw: st.DrawFn) -> RandomNetwork:
-    """Networks of up to about 40 calls on images of a few channels."""
+def random_networks(draw: st.DrawFn, wide: bool = False) -> RandomNetwork:
+    """Networks of up to about 40 calls on small images; `wide` ones have every habit."""
     channels = draw(st.integers(1, 4))
     height, width = draw(st.sampled_from([(8, 8), (12, 8), (9, 14)]))
     batch = draw(st.integers(1, 2))
     classes: list[str] = []
-    _write_class(draw, "Net", (channels, height, width), 0, classes)
-    return RandomNetwork(_HEADER + "\n".join(classes), (batch, channels, height, width))
+    masked = wide and draw(st.booleans())
+    cls = _Class("Net", 0, {"x": (channels, height, width)}, wide)
+    if masked:
+        cls.takes = "batch"
+        cls.body += ['x = batch["lq"]', 'mask = batch["mask"]']
+        cls.variables["mask"] = (1, height, width)
+    _write_class(draw, cls, classes)
+    dtypes = ["float32", "float32", "float64", "bfloat16"]
+    dtype = draw(st.sampled_from(dtypes)) if wide else "float32"
+    source = _HEADER + "\n\n".join(classes)
+    return RandomNetwork(source, (batch, channels, height, width), masked, dtype)
 
 
-def _write_class(
-    draw: st.DrawFn, name: str, shape: tuple[int, int, int], depth: int, classes: list[str]
-) -> tuple[int, int, int]:
+def _write_class(draw: st.DrawFn, cls: _Class, classes: list[str]) -> tuple[int, int, int]:
     """Write a class and those it uses to `classes`; gives its output's shape."""
-    cls = _Class(name, depth, {"x": shape})
-    for _ in range(draw(st.integers(2, 10 if depth == 0 else 4))):
+    for _ in range(draw(st.integers(2, 10 if cls.depth == 0 else 4))):
         _write_statement(draw, cls, classes)
     result = draw(st.sampled_from(sorted(cls.variables)))
     shape = cls.variables[result]
     others = sorted(cls.variables)
-    if depth == 0:
+    if cls.depth == 0:
         extra = draw(st.sampled_from(others))
         form = draw(st.sampled_from(["{0}", "({0}, {1})", '{{"sr": {0}, "aux": [{1}]}}']))
         cls.body.append("return " + form.format(result, extra))
@@ -115,6 +181,8 @@ def _write_statement(draw: st.DrawFn, cls: _Class, classes: list[str]) -> None:
              "temporary"]  # fmt: skip
     if cls.depth < 2:
         kinds.append("nested")
+    if cls.wide:
+        kinds += ["computed", "computed", "own_dtype", "kept_view", "kept_weight"]
     kind = draw(st.sampled_from(kinds))
     same = [v for v, s in sorted(cls.variables.items()) if s == (c, h, w)]
     same_size = [v for v, s in sorted(cls.variables.items()) if s[1:] == (h, w)]
@@ -132,11 +200,34 @@ def _write_statement(draw: st.DrawFn, cls: _Class, classes: list[str]) -> None:
         cls.variables[target] = (out, h, w)
     elif kind == "nested":
         inner = f"{cls.name}_{len(classes)}_{len(cls.layers)}"
-        shape = _write_class(draw, inner, (c, h, w), cls.depth + 1, classes)
+        nested = _Class(inner, cls.depth + 1, {"x": (c, h, w)}, cls.wide)
+        shape = _write_class(draw, nested, classes)
         layer = cls.layer(f"nn.Sequential({inner}(), nn.Sigmoid())")
         target = _target(draw, cls)
         cls.body.append(f"{target} = {layer}({name})")
         cls.variables[target] = shape
+    elif kind == "computed":
+        target = _target(draw, cls)
+        form = draw(st.sampled_from(_COMPUTED))
+        cls.body.append(f"{target} = {cls.layer(form.format(conv))}({name})")
+        cls.variables[target] = (out, h, w)
+    elif kind == "own_dtype":
+        dtype = draw(st.sampled_from(["torch.float64", "torch.bfloat16"]))
+        layer = cls.layer(f"nn.Conv2d({conv}, dtype={dtype})")
+        target = _target(draw, cls)
+        cls.body.append(f"{target} = {layer}({name}.to({layer}.weight.dtype)).to({name}.dtype)")
+        cls.variables[target] = (out, h, w)
+    elif kind == "kept_view":
+        view = draw(
+            st.sampled_from(["[:, :1]", ".permute(0, 2, 3, 1)", ".flatten(1)", ".detach()"])
+        )
+        cls.body.append(f"self.view_{draw(st.integers(0, 1))} = {name}{view}")
+    elif kind == "kept_weight":
+        layer = cls.layer(f"nn.Conv2d({conv})")
+        kept = cls.layer(f"{layer}.weight.detach()[:1].transpose(0, 1)")
+        target = _target(draw, cls)
+        cls.body.append(f"{target} = {layer}({name}) * {kept}.mean()")
+        cls.variables[target] = (out, h, w)
     elif kind == "act":
         target = _target(draw, cls)
         cls.body.append(f"{target} = F.relu({name})")

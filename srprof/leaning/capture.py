@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 
 from srprof import networks
 from srprof.blame import blame, is_user_file
-from srprof.copying import copied, untouched
+from srprof.copying import copied_model, untouched
 from srprof.errors import InputError
 from srprof.paths import place
 from srprof.redirect import Redirected
@@ -102,7 +102,7 @@ def capture(
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
         with untouched(network), no_gpu:
-            exported = _export(_plain(copied(network, weights), made), *call, any_size)
+            exported = _export(_plain(copied_model(network, weights), made), *call, any_size)
         with warnings.catch_warnings():  # of constants that have a history
             warnings.simplefilter("ignore")
             module = exported.module(check_guards=False)

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import Signature, signature
 from typing import Any
 
 import torch
@@ -58,6 +59,11 @@ class Lean(nn.Module):
     def network(self) -> nn.Module:
         """The network as it is, with the same parameters."""
         return self._network[0]
+
+    @property
+    def __signature__(self) -> Signature:
+        """The network's own, by which a mapping is told from keyword arguments."""
+        return signature(self.network.forward)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         leaves, call = flatten(args, kwargs)

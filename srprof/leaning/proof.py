@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from srprof.blame import blame
-from srprof.copying import copied
+from srprof.copying import copied_model
 from srprof.errors import ModelError
 from srprof.inputs import Keywords, TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
@@ -168,7 +168,7 @@ def _tolerance(workload: Workload) -> float:
 
 def _takes(network: nn.Module, call: Workload) -> bool:
     args, kwargs = call.arguments("cpu")
-    network = copied(network, {})  # a call may change it
+    network = copied_model(network, {})  # a call may change it
     try:
         without_gpu(lambda: network(*args, **kwargs))
     except Exception:
@@ -178,10 +178,10 @@ def _takes(network: nn.Module, call: Workload) -> bool:
 
 def _compared(call: Workload, lean: Lean) -> Iterator[Comparison]:
     """Outputs on each kind of image, of copies, since a network's calls may change it."""
-    network, lean = copied(lean.network, {}), copied(lean, {})
+    network, made = copied_model(lean.network, {}), copied_model(lean, {})
     for image in ("random", "natural"):
         before = _output(network, call, image, call.name)
-        after = _output(lean, call, image, f"the lean {call.name}")
+        after = _output(made, call, image, f"the lean {call.name}")
         yield compare(image, _size(call), before, after)
 
 
@@ -222,7 +222,7 @@ def _times(workload: Workload, lean: Lean, progress: Progress) -> Timed:
     """Ratios of runs that follow each other, whose order changes every time."""
     keep_freed_memory()  # else the system's pages are now one's cost, now the other's
     call = _call_for(workload, lean.network, TIME_SIZE)
-    network = copied(lean.network, {})
+    network = copied_model(lean.network, {})
     ratios = time_ratios(network, lean, *call.arguments("cpu"), progress=progress)
     return Timed(_size(call), ratios)
 

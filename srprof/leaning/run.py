@@ -11,7 +11,7 @@ from torch import nn
 
 from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
-from srprof.copying import copied
+from srprof.copying import copied_model
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean
@@ -59,7 +59,8 @@ def lean(
     call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
     with workload.environment():
-        built = workload.instance("cpu").model if isinstance(model, str) else copied(model, {})
+        own = isinstance(model, str)
+        built = workload.instance("cpu").model if own else copied_model(model, {})
         put_in_mode(built, training=False)
         module = Lean(frozen(built), level)
         tiling = tiles and _local(module.network, workload.name, tiles)
@@ -69,7 +70,7 @@ def lean(
             module.eval().prepare(*args, **kwargs)
         except RefusedError as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
-    module.train(mode=not isinstance(model, str) and model.training)
+    module.train(mode=not own and model.training)
     if tiles is None or tiling is None:
         return module
     return Tiled(module, tiles, tiling.halo, tiling.multiple, progress)

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from srprof.blame import blame
-from srprof.copying import copied, untouched
+from srprof.copying import copied_model, untouched
 from srprof.dtypes import USUAL
 from srprof.errors import SrprofError
 from srprof.leaning.capture import Kwargs, RefusedError
@@ -216,7 +216,7 @@ def _kept_wrongly(network: nn.Module, call: Workload) -> str | None:
     def result(*factors: float) -> Any:
         """That of the last of some calls of a fresh copy, at these multiples of the size."""
         with untouched(network), torch.no_grad():
-            model = copied(network, {})
+            model = copied_model(network, {})
             for factor in factors:
                 torch.manual_seed(0)
                 args, kwargs = _random((call.args, call.kwargs), factor)

@@ -16,10 +16,11 @@ from srprof.records import Node, TensorInfo, TensorRef, Trace
 def build_graph(trace: Trace) -> Graph:
     """The run as a graph that lints, prints, and runs if put in a `GraphModule` of the model.
 
-    Inputs are placeholders; parameters, buffers and constants are `get_attr` nodes of their
-    state-dict keys. Each node's `meta` has `shape` and `dtype` (lists of them where it gives
-    several tensors), `tensor_meta`, `module` (path), `file`, `line`, and `stack_trace`, which
-    `Graph.print_tabular` and friends show.
+    Inputs are placeholders, one for each tensor; parameters, buffers and other tensors that modules
+    keep are `get_attr` nodes of their paths. A tensor that no module has as an attribute has a
+    made-up name, `constant_5`: it cannot be run so. Each node's `meta` has `shape` and `dtype`
+    (lists of them where it gives several tensors), `tensor_meta`, `module` (path), `file`, `line`,
+    and `stack_trace`, which `Graph.print_tabular` and friends show.
     """
     graph = Graph()
     by_position: dict[int, FxNode] = {}
@@ -28,6 +29,10 @@ def build_graph(trace: Trace) -> Graph:
     ):
         make = graph.placeholder if external.role == "input" else graph.get_attr
         node = make(external.name)
+        if external.role == "input":
+            node.target = (
+                node.name
+            )  # fx's own: of two names that collide it would mix up the values
         _describe(node, (external.info,), single=True)
         node.meta["module"] = ""
         by_position[position] = node

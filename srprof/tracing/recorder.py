@@ -124,6 +124,13 @@ class Recorder(TorchDispatchMode):
         self._on_node = on_node
         self._around = around
         self._paths = {id(module): path for path, module in named_modules(model)}
+        #: Paths of tensors that modules keep beside parameters and buffers; views of these too.
+        self._kept = {
+            id(value): f"{path}.{name}".lstrip(".")
+            for path, module in named_modules(model)
+            for name, value in vars(module).items()
+            if isinstance(value, torch.Tensor)
+        }
         self._source_by_id: dict[int, tuple[TensorRef, int]] = {}
         for name, parameter in named_parameters(model):
             self.add_external(parameter, name, "parameter")
@@ -187,10 +194,11 @@ class Recorder(TorchDispatchMode):
         source = self._source_by_id.get(id(tensor))
         if source is not None and source[1] == storage and storage >= 0:
             return source[0], _info(tensor, storage)
-        ref = None if storage < 0 else self._first_tensor_of(storage)
+        name = self._kept.get(id(tensor))
+        ref = None if storage < 0 or name else self._first_tensor_of(storage)
         if ref is not None:
             return ref, _info(tensor, storage)
-        ref = self.add_external(tensor, f"constant_{len(self.externals)}", "constant")
+        ref = self.add_external(tensor, name or f"constant_{len(self.externals)}", "constant")
         return ref, self.externals[ref.output].info
 
     def _first_tensor_of(self, storage: int) -> TensorRef | None:
