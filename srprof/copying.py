@@ -2,7 +2,9 @@
 
 `copy.deepcopy` takes functions for constants: a hook's copy would write into the list that the
 caller's own hook fills, and a feature extractor's into the caller's model. Here what a function
-closes over is copied with it. What it finds by global names cannot be; it is put back.
+closes over is copied with it. What it finds by global names cannot be; it is put back. Results
+that `functools.lru_cache` keeps are forgotten, before the run as after it: they are of other
+devices.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import copy
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import _lru_cache_wrapper, partial
 from itertools import islice
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -20,8 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
+from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.blame import is_user_file
+from srprof.blame import is_engine_file, is_user_file
 from srprof.errors import InputError
 from srprof.networks import named_modules
 
@@ -30,6 +33,7 @@ _DEPTH, _ITEMS = 3, 4096
 #: Elements of a tensor whose values are kept to be put back.
 _SMALL = 2**16
 _CONTAINERS = (list, dict, set, deque)
+_CODE = (FunctionType, MethodType, partial, _lru_cache_wrapper)
 #: torch's hooks of all modules.
 _GLOBAL_HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
 
@@ -68,9 +72,12 @@ def copied_model(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
     """A copy; the thing itself where there can be none, as of a module, a lock, an open file."""
+    known = len(memo)
     try:
         return copied(value, memo)
     except Exception:
+        for half_made in list(memo)[known:]:
+            del memo[half_made]
         return value
 
 
@@ -114,25 +121,28 @@ def _fill(empty: CellType, cell: CellType, memo: dict[int, Any]) -> None:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put back what the code of a caller's model changes of his globals, classes and hooks."""
     kept = _Kept()
-    for _, module in named_modules(model):
-        kept.keep_class(type(module))
-        for value in list(vars(module).values()):
-            for item in value.values() if isinstance(value, dict) else (value,):
-                kept.keep_code(item)
+    with _disable_current_modes():
+        for _, module in named_modules(model):
+            kept.keep_class(type(module))
+            for value in list(vars(module).values()):
+                for item in value.values() if isinstance(value, dict) else (value,):
+                    kept.keep_code(item)
     try:
         yield
     finally:
-        kept.put_back()
+        with _disable_current_modes():
+            kept.put_back()
 
 
 @contextmanager
 def hooks_copied() -> Iterator[None]:
-    """Copies of the hooks that the program has on all modules, in their place."""
+    """Copies of the hooks that the program has on all modules, in their place; not of our own."""
     tables = [getattr(hooks, f"_global_{name}") for name in _GLOBAL_HOOKS]
     before = [dict(table) for table in tables]
     memo: dict[int, Any] = {}
     for table in tables:
-        table.update({key: copied_or_kept(hook, memo) for key, hook in table.items()})
+        users = {key: hook for key, hook in table.items() if not _is_ours(hook)}
+        table.update({key: copied_or_kept(hook, memo) for key, hook in users.items()})
     try:
         yield
     finally:
@@ -149,6 +159,7 @@ class _Kept:
         self._containers: list[tuple[Any, Any]] = []
         self._bindings: list[tuple[Any, str, Any]] = []  # of modules' globals and of classes
         self._tensors: list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = []
+        self._caches: list[_lru_cache_wrapper[Any]] = []
 
     def keep_class(self, cls: type) -> None:
         """The attributes of a user's class, and what its methods name."""
@@ -158,24 +169,31 @@ class _Kept:
             self._seen.add(id(base))
             for name, value in list(vars(base).items()):
                 function = getattr(value, "__func__", getattr(value, "fget", value))
-                if isinstance(function, FunctionType):
+                if isinstance(function, (FunctionType, _lru_cache_wrapper)):
                     self.keep_code(function)
                 elif not name.startswith("__"):
                     self._bindings.append((base, name, value))
                     self._keep(value, _DEPTH)
 
     def keep_code(self, value: Any) -> None:
-        """What a function finds by its global names, and the functions that it calls."""
+        """What a function finds by global names, closes over or has for defaults."""
         if isinstance(value, partial):
             value = value.func
         if isinstance(value, MethodType):
             self.keep_class(type(value.__self__))
             value = value.__func__
+        if isinstance(value, _lru_cache_wrapper):
+            value.cache_clear()
+            self._caches.append(value)
+            value = value.__wrapped__
         if not isinstance(value, FunctionType) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         if is_user_file(value.__code__.co_filename):
             self._keep_names(value.__globals__, set(_names(value.__code__)))
+            defaults = *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()
+            for own in (vars(value), *defaults, *_closed_over(value)):
+                self._keep_value(own)
 
     def _keep_names(self, scope: dict[str, Any], names: set[str]) -> None:
         for name in names & scope.keys():
@@ -186,10 +204,14 @@ class _Kept:
                     self._keep_names_once(value, names)
             elif isinstance(value, type):
                 self.keep_class(value)
-            elif isinstance(value, (FunctionType, MethodType, partial)):
-                self.keep_code(value)
             else:
-                self._keep(value, _DEPTH)
+                self._keep_value(value)
+
+    def _keep_value(self, value: Any) -> None:
+        if isinstance(value, _CODE):
+            self.keep_code(value)
+        else:
+            self._keep(value, _DEPTH)
 
     def _keep_names_once(self, module: ModuleType, names: set[str]) -> None:
         if id(module) not in self._seen:
@@ -220,6 +242,8 @@ class _Kept:
 
     def put_back(self) -> None:
         """Undo what has changed since."""
+        for cache in self._caches:
+            cache.cache_clear()
         for scope, name, value in self._bindings:
             if isinstance(scope, dict):
                 scope[name] = value
@@ -239,6 +263,18 @@ class _Kept:
             if values is not None and not torch.equal(tensor, values):
                 with torch.no_grad():
                     tensor.copy_(values)
+
+
+def _closed_over(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a variable that has no value yet
+            yield cell.cell_contents
+
+
+def _is_ours(hook: Any) -> bool:
+    """Whether it is srprof's own, as that of a recorder in whose run another one is made."""
+    code = getattr(getattr(hook, "__func__", hook), "__code__", None)
+    return code is not None and is_engine_file(code.co_filename)
 
 
 def _is_other(one: object, other: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -16,6 +16,8 @@ GPU = torch.device("cuda", 0)
 NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
 
 _CUDA = re.compile(r"cuda(:\d+)?")
+
+_T = TypeVar("_T")
 
 #: Told of what a constructor fails with where there is no GPU.
 _listeners: list[Callable[[BaseException], None]] = []
@@ -82,6 +84,23 @@ class Redirected(TorchFunctionMode):
     ) -> torch.Tensor:
         """`Tensor.cuda`, to the other device."""
         return tensor.to(self._device, non_blocking=non_blocking, memory_format=memory_format)
+
+
+def without_gpu(
+    function: Callable[[], _T], failing: re.Pattern[str] = NO_GPU, device: str = "cpu"
+) -> _T:
+    """What a function gives, which may put tensors on a GPU: on `device` where there is none.
+
+    `failing`: of the message with which it fails then.
+    """
+    try:
+        return function()
+    except Exception as error:
+        if torch.cuda.is_available() or not failing.search(str(error)):
+            raise
+        refused(error)
+        with Redirected(device):
+            return function()
 
 
 def _is_index(value: Any) -> bool:

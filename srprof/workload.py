@@ -31,7 +31,7 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
-from srprof.redirect import NO_GPU, Redirected, refused
+from srprof.redirect import NO_GPU, without_gpu
 from srprof.weights import load_weights
 
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
@@ -334,14 +334,7 @@ class _Builder:
     def _built_without_gpu(self, factory: Callable[[], Any], device: str) -> nn.Module:
         """The model on a device, with what its constructor puts on a GPU that is not there."""
         refusal = NO_GPU if device == "meta" else _NO_DEVICE
-        try:
-            return self._built(factory, device)
-        except (AssertionError, RuntimeError, NotImplementedError) as error:
-            if torch.cuda.is_available() or not refusal.search(str(error)):
-                raise
-            refused(error)
-            with Redirected(device):
-                return self._built(factory, device)
+        return without_gpu(partial(self._built, factory, device), refusal, device)
 
     def _built(self, factory: Callable[[], Any], device: str) -> nn.Module:
         with _as_in_a_fresh_program(device):

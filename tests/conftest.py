@@ -8,8 +8,11 @@ depend on how many there are.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -68,3 +71,18 @@ def all_in_sight(request: pytest.FixtureRequest) -> None:
 def golden(request: pytest.FixtureRequest) -> Golden:
     """Compares a rendered text with its committed file: `golden(text, "rank.txt")`."""
     return Golden(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """A command's JSON; the command must succeed."""
+
+    def call(*argv: str) -> Any:
+        from srprof.cli import main
+
+        code = main([*argv, "--format", "json"])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return json.loads(captured.out)
+
+    return call

@@ -7,25 +7,29 @@ import logging
 import operator
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from time import thread_time
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from srprof import networks
-from srprof.blame import blame
-from srprof.copying import copied_model
+from srprof.blame import blame, is_user_file
+from srprof.copying import copied_model, untouched
 from srprof.errors import InputError
 from srprof.paths import place
+from srprof.redirect import Redirected
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
 
@@ -54,12 +58,14 @@ class Captured:
         conditions: Python expressions in the placeholders' names; the graph holds for a call for
             which all are true.
         result: how the tensors lie in the result's containers.
+        fresh: it holds only until the network itself is called, which changes it.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     conditions: tuple[str, ...]
     result: pytree.TreeSpec
+    fresh: bool = False
 
 
 def stand_in(value: Any, device: str | None = None) -> Any:
@@ -71,12 +77,18 @@ def stand_in(value: Any, device: str | None = None) -> Any:
 
 
 def capture(
-    network: nn.Module, args: Sequence[Any], kwargs: Kwargs, *, any_size: bool = True
+    network: nn.Module,
+    args: Sequence[Any],
+    kwargs: Kwargs,
+    *,
+    any_size: bool = True,
+    made: Collection[str] = (),
 ) -> Captured:
     """A graph of this call of the network, which must be in evaluation mode.
 
     Args:
         any_size: let each size of each tensor vary where the code lets it; sizes of 1 never do.
+        made: buffers that the call makes; `torch.export` would have it write into those before.
 
     Raises:
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
@@ -84,11 +96,16 @@ def capture(
     # an export that fails leaves its marks on the tensors that it had
     call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
+    # fake tensors can be on a GPU that is not there
+    no_gpu = nullcontext() if torch.cuda.is_available() else Redirected("cpu")
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
-        exported = _export(copied_model(network, weights), *call, any_size)
-        module = exported.module(check_guards=False)
+        with untouched(network), no_gpu:
+            exported = _export(_plain(copied_model(network, weights), made), *call, any_size)
+        with warnings.catch_warnings():  # of constants that have a history
+            warnings.simplefilter("ignore")
+            module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except Exception as error:
@@ -103,20 +120,118 @@ def capture(
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
+#: What `torch.export` asks a network for.
+_ASKED = (
+    *("named_modules", "named_children", "named_parameters", "named_buffers"),
+    *("modules", "children", "parameters", "buffers"),
+)
+
+
+def _plain(network: nn.Module, made: Collection[str]) -> nn.Module:
+    """The network, which is ours to change, as `torch.export` takes it.
+
+    With torch's own methods where it has others, and buffers that it makes as plain attributes.
+    """
+    modules = dict(networks.named_modules(network))
+    for module in modules.values():
+        for name in _ASKED:
+            own = getattr(nn.Module, name)
+            if getattr(type(module), name) is not own:
+                vars(module)[name] = MethodType(own, module)
+    for parent, _, name in (path.rpartition(".") for path in made):
+        if parent in modules:  # else the call makes the module too
+            _as_attribute(modules[parent], name)
+    return network
+
+
+def _as_attribute(module: nn.Module, buffer: str) -> None:
+    attributes = vars(module)
+    if buffer in module._buffers:
+        attributes[buffer] = module._buffers.pop(buffer)
+
+    def register_buffer(name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
+        attributes[name] = tensor
+
+    attributes["register_buffer"] = register_buffer
+
+
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
     shapes = None
     if any_size:
         by_name = inspect.signature(network.forward).bind(*args, **kwargs).arguments
         shapes = {name: pytree.tree_map(open_sizes, value) for name, value in by_name.items()}
     limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
-    quiet = warnings.catch_warnings(record=True)
-    with quiet as caught, torch.no_grad(), quiet_torch(), limit, fast_paths():
-        warnings.simplefilter("always")
+    quiet = warnings.catch_warnings()
+    # torch says less of tensors that it does not know than the graph that it makes with them
+    unknown = torch._export.config.patch(error_on_lifted_constant_tensors=False)
+    with quiet, torch.no_grad(), quiet_torch(), limit, fast_paths(), unknown, _DataByCalls(network):
+        warnings.simplefilter("ignore")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
-    for warning in caught:
-        if kept := re.match(r"The tensor attributes? (.*) w\w+ assigned", str(warning.message)):
-            raise RefusedError(f"its code keeps tensors in attributes ({kept[1]})")
+    unseen = [name for name, value in exported.constants.items() if isinstance(value, FakeTensor)]
+    if unseen:
+        raise RefusedError(f"its code uses{_place_of_use(exported, unseen)} a tensor {_UNSEEN}")
     return exported
+
+
+#: How torch.export loses sight of a tensor.
+_UNSEEN = "that it makes out of torch.export's sight, as in another thread"
+
+
+def _place_of_use(exported: Any, constants: Sequence[str]) -> str:
+    """The network's line that first uses one of the constants of a graph."""
+    names = exported.graph_signature.inputs_to_lifted_tensor_constants
+    nodes = (
+        node
+        for node in exported.graph.nodes
+        if any(names.get(used.name) in constants for used in node.all_input_nodes)
+    )
+    return next(map(_at, nodes), "")
+
+
+def _at(node: FxNode) -> str:
+    """The network's line that a node of a graph is made for, or else the first that uses it."""
+    for one in (node, *node.users):
+        stack = re.findall(r'File "(.+)", line (\d+)', one.meta.get("stack_trace") or "")
+        places = [place(file, int(line)) for file, line in stack if is_user_file(file)]
+        if places:
+            return f" at {places[-1]}"
+    return ""
+
+
+class _DataByCalls(TorchFunctionMode):
+    """`tensor.data`, which no graph has, as calls that it has.
+
+    What is bound to a buffer's is copied into it; elsewhere it stands in the tensor's place.
+    """
+
+    _get, _set = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = network
+        self._bound: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        target = args[0] if args else None
+        if self._bound:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self._now, (args, kwargs))
+        if func == self._get:
+            return args[0].detach()
+        if func != self._set:
+            return func(*args, **(kwargs or {}))
+        value = args[1]
+        buffers = (buffer for _, buffer in networks.named_buffers(self._network))
+        fits = (target.shape, target.dtype) == (value.shape, value.dtype)
+        if fits and any(target is buffer for buffer in buffers):
+            target.copy_(value)
+        else:
+            self._bound[id(target)] = target, value
+        return None
+
+    def _now(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._bound.get(id(tensor), (tensor, tensor))[1]
 
 
 def open_sizes(value: Any) -> dict[int, Any] | None:
@@ -142,11 +257,27 @@ def _deadline(seconds: float) -> Iterator[None]:
         hook.remove()
 
 
+#: What code does that torch speaks of otherwise.
+_SAID = {
+    r"Cannot access data pointer|its data is not allocated": "reads a tensor's memory{at}, as "
+    "copy.deepcopy, torch.tensor(tensors) and kernels of its own do",
+    r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver": "asks for a GPU{at}, and there is none",
+    r"numpy\(\) is not supported": "makes a NumPy array of a tensor{at}",
+    r"parameter (\S+) is not an instance of torch.nn.Parameter": "is in part TorchScript ({0}), "
+    "which torch.export does not take",
+    r"_wrapped_call_impl\(\) got multiple values for argument '(\w+)'": "calls a module{at} with "
+    "an argument named {0}, which is torch.export's own: rename it",
+}
+
+
 def _reason(error: Exception) -> str:
     where = blame(error)
+    at = f" at {place(where.file, where.line)}" if where.file else ""
     if type(error).__name__ == "GuardOnDataDependentSymNode":
-        at = f" at {place(where.file, where.line)}" if where.file else ""
         return f"the way its code takes depends on values of a tensor{at}"
+    for message, does in _SAID.items():
+        if found := re.search(message, str(error)):
+            return f"its code {does.format(*found.groups(), at=at)}"
     return f"torch.export fails: {where.describe(error)}"
 
 
@@ -204,7 +335,7 @@ def _check_kept(node: FxNode, devices: set[str]) -> None:
     """
     for value in (*node.args, *node.kwargs.values()):
         if isinstance(value, torch.device) and devices != {value.type}:
-            raise RefusedError(f"its code moves tensors to {value.type} ({node.target})")
+            raise RefusedError(f"its code moves tensors to {value.type}{_at(node)}")
     if node.op in ("placeholder", "get_attr", "output"):
         return
     if node.op != "call_function":
@@ -212,14 +343,19 @@ def _check_kept(node: FxNode, devices: set[str]) -> None:
     if isinstance(node.target, torch._ops.OpOverload):
         name = str(node.target)
         if torch.Tag.data_dependent_output in node.target.tags or name.startswith("aten.item"):
-            raise RefusedError(f"its code reads a value of a tensor ({name})")
+            raise RefusedError(f"its code reads a value of a tensor{_at(node)} ({name})")
         if torch.Tag.dynamic_output_shape in node.target.tags and not _indexes_by_number(node):
-            raise RefusedError(f"the size of a result depends on values ({name})")
+            raise RefusedError(f"the size of a result depends on values{_at(node)} ({name})")
         trains = node.target is torch.ops.aten.batch_norm.default and node.args[5]
         if trains and node.args[3] is not None:
-            raise RefusedError(f"it trains: {name} changes running statistics")
+            raise RefusedError(f"it trains: {name} changes running statistics{_at(node)}")
+    elif str(node.target) == "wrap_with_autocast":
+        raise RefusedError(
+            f"a region of autocast{_at(node)} chooses dtypes call by call; convert the "
+            "network with .half() instead"
+        )
     elif getattr(node.target, "__module__", "") not in ("_operator", "math", "torch"):
-        raise RefusedError(f"the graph calls {node.target}")
+        raise RefusedError(f"its code calls {node.target}{_at(node)}, which no plan has")
 
 
 def _indexes_by_number(node: FxNode) -> bool:

@@ -155,6 +155,9 @@ def _table(lean: Lean, *, parameters: bool) -> str:
 
 def _members(lean: Lean, plan: Plan) -> str:
     """What the state dict has not: constants, and buffers that are not saved."""
+    if lean.fused_in_eval():
+        what = "the network's eval() makes weights that its state dict has not"
+        raise InputError(f"--emit: {what}; name a .pt2")
     lines = []
     saved = lean.state_dict()
     for name, tensor in lean.named_buffers():

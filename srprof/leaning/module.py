@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
-from srprof.networks import mark, named_parameters, parameters, weights
+from srprof.networks import mark, named_modules, named_parameters, parameters, weights
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -30,6 +30,7 @@ class Lean(nn.Module):
     It has the network's parameters, buffers and modules, and so its state dict. A call runs a
     *plan*, straight-line code made for it by `torch.export` and srprof's passes; a call for which
     none of the plans holds (another dtype, a size for which the code takes another way) makes one.
+    What the network makes of sizes and weights and keeps for later calls, a plan makes each time.
     In training mode, where gradients are asked for, under autocast, and for calls that cannot be
     exported, it runs the network as it is, and warns once with the reason.
 
@@ -72,6 +73,7 @@ class Lean(nn.Module):
         if plan not in self._warned:
             self._warned.add(plan)
             warnings.warn(f"not lean in this call: {plan}", stacklevel=2)
+        self.plans = [made for made in self.plans if not made.fresh]
         return self.network(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
@@ -83,6 +85,25 @@ class Lean(nn.Module):
         plan = self._plan(*flatten(args, kwargs), args, kwargs)
         if not isinstance(plan, Plan):
             raise RefusedError(plan)
+
+    def fused_in_eval(self) -> bool:
+        """Whether plans have tensors that the network's own `eval()` may have made of weights."""
+        constants = (tensor for plan in self.plans for tensor in plan.constants.values())
+        return any(t.is_floating_point() and t.numel() > 1 for t in constants) and any(
+            getattr(type(module), name) is not getattr(nn.Module, name)
+            for _, module in named_modules(self.network)
+            for name in ("train", "eval")
+        )
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().load_state_dict(*args, **kwargs)
+        if self.fused_in_eval():
+            warnings.warn(
+                "weights that the network's eval() made before stay as they were: load the state "
+                "dict into the network, and make that lean",
+                stacklevel=2,
+            )
+        return result
 
     def train(self, mode: bool = True) -> Lean:
         mark(self, mode)  # the network's own code has had its say, and may not do so twice

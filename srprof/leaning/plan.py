@@ -6,7 +6,7 @@ import linecache
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from types import CodeType
 from typing import Any, cast
@@ -19,6 +19,7 @@ from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.liveness import liveness
 from srprof.leaning.passes import Rewrites, arrange
 from srprof.leaning.source import body, name_of
+from srprof.leaning.state import look_at_calls
 
 _numbers = count()
 
@@ -37,6 +38,7 @@ class Plan:
         conditions: what must hold for a call, as `Captured.conditions`.
         kinds: dtype and memory layout of each input.
         call: how tensors lie in the call's arguments, in words.
+        fresh: as `Captured.fresh`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Plan:
     conditions: tuple[str, ...]
     kinds: tuple[Any, ...]
     call: str
+    fresh: bool = False
     _compiled: tuple[Callable[..., Any], CodeType] | None = field(default=None, repr=False)
 
     def holds(self, leaves: Sequence[Any], call: str) -> bool:
@@ -111,14 +114,15 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Cap
         RefusedError: the network's behaviour cannot be kept; says why.
     """
     leaves, call = flatten(args, kwargs)
+    alike, made = look_at_calls(network, args, kwargs)
     for any_size in (True, False):
         try:
-            captured = capture(network, args, kwargs, any_size=any_size)
+            captured = capture(network, args, kwargs, any_size=any_size, made=made)
         except RefusedError as refusal:
             reason = refusal
             continue
         if _plan(captured, ["pass"], leaves, call).holds(leaves, call):
-            return captured
+            return replace(captured, fresh=not alike)
         reason = RefusedError("torch.export's graph does not hold for the call it was made for")
     raise reason
 
@@ -158,6 +162,7 @@ def _plan(
         conditions=captured.conditions,
         kinds=kinds(leaves),
         call=call,
+        fresh=captured.fresh,
     )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from srprof.blame import blame
+from srprof.copying import copied_model
 from srprof.errors import ModelError
 from srprof.inputs import Keywords, TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
@@ -20,6 +21,7 @@ from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.run import measure
 from srprof.measuring.statistics import Summary, summarize
 from srprof.progress import Progress, silent
+from srprof.redirect import without_gpu
 from srprof.workload import Workload
 
 #: LR sizes at which outputs are compared: square, oblong, and odd.
@@ -109,8 +111,9 @@ def prove(
         proof = _outputs(workload, lean, SIZES if full else SIZES[:1], progress)
         if not full:
             return proof
-        measured = _allocated(workload, lean, progress)
-        return replace(proof, measured=measured, timed=_times(workload, lean, progress))
+        measured = without_gpu(lambda: _allocated(workload, lean, progress))
+        timed = without_gpu(lambda: _times(workload, lean, progress))
+        return replace(proof, measured=measured, timed=timed)
 
 
 def at_size(workload: Workload, size: Size) -> Workload | None:
@@ -165,18 +168,20 @@ def _tolerance(workload: Workload) -> float:
 
 def _takes(network: nn.Module, call: Workload) -> bool:
     args, kwargs = call.arguments("cpu")
+    network = copied_model(network, {})  # a call may change it
     try:
-        network(*args, **kwargs)
+        without_gpu(lambda: network(*args, **kwargs))
     except Exception:
         return False
     return True
 
 
 def _compared(call: Workload, lean: Lean) -> Iterator[Comparison]:
-    """Outputs on each kind of image."""
+    """Outputs on each kind of image, of copies, since a network's calls may change it."""
+    network, made = copied_model(lean.network, {}), copied_model(lean, {})
     for image in ("random", "natural"):
-        before = _output(lean.network, call, image, call.name)
-        after = _output(lean, call, image, f"the lean {call.name}")
+        before = _output(network, call, image, call.name)
+        after = _output(made, call, image, f"the lean {call.name}")
         yield compare(image, _size(call), before, after)
 
 
@@ -187,7 +192,7 @@ def _output(module: nn.Module, call: Workload, image: str, name: str) -> Any:
     if image == "natural":
         args, kwargs = pytree.tree_map(natural, (args, kwargs))
     try:
-        return module(*args, **kwargs)
+        return without_gpu(lambda: module(*args, **kwargs))
     except Exception as error:
         raise ModelError(f"{name} raised {blame(error).describe(error)}") from error
 
@@ -217,7 +222,8 @@ def _times(workload: Workload, lean: Lean, progress: Progress) -> Timed:
     """Ratios of runs that follow each other, whose order changes every time."""
     keep_freed_memory()  # else the system's pages are now one's cost, now the other's
     call = _call_for(workload, lean.network, TIME_SIZE)
-    ratios = time_ratios(lean.network, lean, *call.arguments("cpu"), progress=progress)
+    network = copied_model(lean.network, {})
+    ratios = time_ratios(network, lean, *call.arguments("cpu"), progress=progress)
     return Timed(_size(call), ratios)
 
 

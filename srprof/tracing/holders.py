@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
+from srprof.copying import untouched
 from srprof.memory.model import of_the_run
 from srprof.networks import named_modules
 from srprof.records import Reference, ReferenceKind, Trace
@@ -273,7 +274,7 @@ def run_again(
         recorder.add_inputs(instance.args, instance.kwargs)
         try:
             warm_up(instance)
-            with recording(recorder), within or nullcontext():
+            with untouched(model), recording(recorder), within or nullcontext():
                 call_model(*instance)
         except _Stop:
             pass

@@ -54,6 +54,7 @@ class Ledger:
         self.device = device
         self.carried: dict[int, int] = {}
         self._before = before
+        self._kept_inputs: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
         self.clock = 0
         self.live = 0
         self.lifetimes: list[Lifetime] = []
@@ -100,6 +101,9 @@ class Ledger:
         index = len(self.lifetimes)
         self.lifetimes.append(lifetime)
         earlier = None if self._before is None else self._before.known(storage)
+        kept, number = self._kept_inputs.get(id(storage), (None, None))
+        if kept is not None and kept() is storage:
+            earlier = number
         if earlier is not None:
             self.carried[index] = earlier
         self._index_by_id[id(storage)] = index
@@ -112,9 +116,11 @@ class Ledger:
             return
         for index, watched in sorted(self._before._watched.items()):
             storage, lifetime = watched(), self._before.lifetimes[index]
-            if lifetime.role == "input" or storage is None:
-                continue  # an input that the model keeps is not followed
-            if self.known(storage) is None:
+            if storage is None:
+                continue
+            if lifetime.role == "input":  # that the model keeps: known if it is used, else left out
+                self._kept_inputs[id(storage)] = watched, index
+            elif self.known(storage) is None:
                 cache = Lifetime(lifetime.nbytes, "constant", -1, lifetime.host, lifetime.name)
                 self._enter(storage, cache)
         self._before.forget()
@@ -134,7 +140,9 @@ class Ledger:
         """Find what outlives the call, when the caller has let go what he got of it."""
         alive = [s for s in self.lifetimes if s.death < 0 and s.role == "activation"]
         if alive:
-            gc.collect()  # what only a reference cycle holds is no cache
+            # What only a reference cycle holds is no cache. The collector rests during a run, so
+            # that all of the run is young; to look at the old objects too takes half a second.
+            gc.collect(1)
         for lifetime in alive:
             lifetime.cached = lifetime.death < 0
 

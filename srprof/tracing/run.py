@@ -16,6 +16,7 @@ from torch import nn
 from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
+from srprof.copying import untouched
 from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.memory.host import host_work
@@ -38,7 +39,9 @@ from srprof.words import mib_size, shape_text, size_text
 from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
 
 #: What torch says when the meta device, and not the model, is at fault.
-_META_AT_FAULT = re.compile(r"\bmeta\b|data-dependent|no data!|no fake impl", re.IGNORECASE)
+_META_AT_FAULT = re.compile(
+    r"\bmeta\b|data-dependent|no data!|no fake impl|set_data.*incompatible", re.IGNORECASE
+)
 _NO_CUDA = "not linked with support for cuda"
 _OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
@@ -277,14 +280,16 @@ def _record(workload: Workload, device: str) -> Trace:
         state = torch.get_rng_state()
         with building():
             instance = workload.instance(device)
-        before = None if workload.training else fingerprint(instance.model)
         try:
             record = _record_step if workload.training else _record_call
-            trace, ledger = record(workload, device, instance)
-            after = before and fingerprint(instance.model)
-            if before != after or any(s.cached for s in trace.storages):
-                trace, ledger = _with_second_call(workload, instance, trace, ledger)
-            if before and after and before.shared != after.shared:
+            with untouched(instance.model):  # the next run finds no cache that this one filled
+                before = None if workload.training else fingerprint(instance.model)
+                trace, ledger = record(workload, device, instance)
+                if before != (before and fingerprint(instance.model)) or any(
+                    storage.cached for storage in trace.storages
+                ):
+                    trace, ledger = _with_second_call(workload, instance, trace, ledger)
+            if before and before.shared != fingerprint(instance.model).shared:
                 workload.forget()  # else the next instance's first call would be none
         finally:
             torch.set_rng_state(state)
@@ -316,11 +321,12 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     else:  # another device than that of the constructor's record
         model, before = calls[0].instance(device).model, None
     traces = []
-    for call in calls:
-        instance = Instance(model, *call.arguments(device))
-        trace, before = _record_call(call, device, instance, before)
-        del instance
-        traces.append(trace)
+    with untouched(model):
+        for call in calls:
+            instance = Instance(model, *call.arguments(device))
+            trace, before = _record_call(call, device, instance, before)
+            del instance
+            traces.append(trace)
     if before is not None:
         before.forget()
     return Program(construction, tuple(traces))

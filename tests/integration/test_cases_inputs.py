@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,19 +177,6 @@ def two(tmp_path: Path) -> str:
 
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command's JSON."""
-
-    def call(*argv: str) -> Any:
-        code = main([*argv, "--format", "json"])
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        return json.loads(captured.out)
-
-    return call
 
 
 def test_video(run: Run):
@@ -440,3 +426,40 @@ class Built(nn.Module):
     assert run("fit", spec, *size, "--budget", "1MiB")["largest"]
     assert run("measure", spec, *size, "--device", "cpu", "--repeat", "0")
     assert run("analyze", spec, *size, "--trace-on", "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.filterwarnings("error:.*cannot be lean")
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "self.a(x.cuda()) * torch.ones(1).cuda()",
+        'self.a(x).to("cuda:0") * torch.ones(1, device="cuda")',
+        "self.a(x.to(self.device)) * torch.ones(1, device=self.device)",
+        "self.a(x) * (torch.ones(1).cuda() if torch.cuda.is_available() else 1)",
+    ],
+)
+def test_forward_on_the_gpu_is_made_lean(forward: str, tmp_path: Path, run: Run):
+    source = f"""\
+import torch
+from torch import nn
+
+
+class Asks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.device = nn.Conv2d(3, 16, 3, 1, 1), torch.device("cuda")
+        self.to(self.device)(torch.rand(1, 3, 8, 8, device=self.device))
+
+    def forward(self, x):
+        return ({forward}) * 2
+"""
+    (tmp_path / "asks.py").write_text(source)
+    spec = f"{tmp_path}/asks.py:Asks"
+    found = run("lean", spec, "--input", "1x3x16x16", "--verify")
+    assert found["identical"]
+    assert found["after"]["eager"] < found["before"]["eager"]
+    assert found["time_ratio"]["pairs"]
+    assert run("advise", spec, "--input", "1x3x16x16")["advice"]
+    lean = srprof.lean(spec, "1x3x16x16")
+    assert lean(torch.rand(1, 3, 16, 16)).shape == (1, 16, 16, 16)

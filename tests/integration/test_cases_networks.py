@@ -120,7 +120,7 @@ def test_it_runs_as_with_torchs_methods(network: type[nn.Module], inside: bool, 
 
 @pytest.mark.filterwarnings("error:.*cannot be lean")
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("network", NETWORKS[:-2])  # torch.export asks the last two itself
+@pytest.mark.parametrize("network", NETWORKS)
 def test_it_is_made_lean(network: type[nn.Module], inside: bool):
     model = Outer(network()) if inside else network()
     lean = srprof.lean(model, SHAPE).eval()

@@ -342,6 +342,13 @@ def test_other_sizes_need_no_other_plan():
     assert len(lean.plans) == 2  # one image is a plan of its own
 
 
+@pytest.mark.filterwarnings("error:.*not lean in this call")
+def test_a_plan_is_made_while_a_lean_network_is_analysed():
+    lean, shape = srprof.lean(small(), (1, 3, 16, 16)), (2, 3, 16, 16)
+    peaks = [srprof.analyze(network, shape).memory.eager.nbytes for network in (small(), lean)]
+    assert peaks[1] < peaks[0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_converted_network_is_the_converted_networks(dtype):
     network = small().to(dtype)

@@ -194,10 +194,36 @@ def its_own_dict() -> tuple[nn.Module, Holder]:
     return model, lambda: model.features
 
 
+class Remembers(nn.Module):
+    """Keeps results by size: in a default, and by a function that is cached."""
+
+    def __init__(self, scale: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(3, 3, 1), scale
+
+    def forward(self, x: Tensor, kept: dict[int, Tensor] = {}) -> Tensor:  # noqa: B006  (the case)
+        if x.shape[2] not in kept:
+            kept[x.shape[2]] = torch.ones(1)
+        return self.conv(x) * kept[x.shape[2]] * self.scale(x.shape[2])
+
+
+def a_default_of_forward() -> tuple[nn.Module, Holder]:
+    return Remembers(torch.ones), lambda: Remembers.forward.__defaults__
+
+
+def results_of_a_cached_function() -> tuple[nn.Module, Holder]:
+    @functools.cache
+    def scale(size: int) -> Tensor:
+        return torch.ones(size)
+
+    return Remembers(scale), lambda: scale.cache_info().currsize
+
+
 WORLDS: tuple[World, ...] = (
     *(a_list, a_dict_of_detached, a_default, a_partial, a_method, a_replaced_forward),
     *(a_variable_of_the_outer_function, a_list_with_features_of_a_real_call, a_parameter),
     *(a_counter, globals_of_a_module, an_attribute_of_the_class, its_own_dict),
+    *(a_default_of_forward, results_of_a_cached_function),
 )
 
 
