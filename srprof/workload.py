@@ -44,15 +44,17 @@ class NotOnMetaError(Exception):
 
 @dataclass
 class Own:
-    """What a network's own dtypes are, once one of it was built.
+    """What is known of a network, once one of it was built or has run.
 
     Attributes:
-        image: of inputs that have no dtype of their own; None until it is known.
-        weights: of the floating-point parameters and buffers.
+        image: dtype of inputs that have none of their own; None until it is known.
+        weights: dtypes of the floating-point parameters and buffers.
+        works_at_once: what it does in main memory cannot wait until a value is read.
     """
 
     image: str | None = None
     weights: frozenset[str] = frozenset()
+    works_at_once: bool = False
 
 
 class Instance(NamedTuple):

@@ -22,6 +22,7 @@ from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
 from srprof.records import ModuleCall, Program, Trace
+from srprof.tracing.deferral import NotDeferrableError
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, standing_in, times_put, watching
@@ -52,6 +53,10 @@ _HINTS = {
 
 class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
+
+
+class _WorksAtOnceError(Exception):
+    """Work in main memory could not be put off; the run is to be made again with all values."""
 
 
 _FAILURES = (SrprofError, _NeedsDataError, NotOnMetaError)
@@ -246,8 +251,15 @@ def _record(workload: Workload, device: str) -> Trace:
         instance = workload.instance(device)
         builds_on_device = times_put() > put
         try:
-            record = _record_step if workload.training else _record_call
-            trace, ledger = record(workload, device, instance)
+            if workload.training:
+                trace, ledger = _record_step(workload, device, instance)
+            else:
+                defer = not workload.own.works_at_once
+                trace, ledger = _record_call(workload, device, instance, defer=defer)
+        except _WorksAtOnceError:
+            workload.own.works_at_once = True
+            torch.set_rng_state(state)
+            trace, ledger = _record_call(workload, device, workload.instance(device))
         finally:
             torch.set_rng_state(state)
         ledger.forget()
@@ -284,18 +296,31 @@ def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
 
 
 def _record_call(
-    workload: Workload, device: str, instance: Instance, before: Ledger | None = None
+    workload: Workload,
+    device: str,
+    instance: Instance,
+    before: Ledger | None = None,
+    *,
+    defer: bool = False,
 ) -> tuple[Trace, Ledger]:
-    """Call an instance under a recorder; the ledger still watches what is left."""
-    recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
+    """Call an instance under a recorder; the ledger still watches what is left.
+
+    `defer`: large work in main memory waits until a value of it is read.
+
+    Raises:
+        _WorksAtOnceError: some of it could not wait.
+    """
+    recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before, defer=defer)
     recorder.add_inputs(instance.args, instance.kwargs)
     try:
         warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
-    except SrprofError:
-        raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, NotDeferrableError) as error:
+        if recorder.deferral is not None and recorder.deferral.at_fault(error):
+            raise _WorksAtOnceError from error
+        if isinstance(error, SrprofError):
+            raise
         raise explain(error, workload, device, recorder) from error
     result_refs = recorder.references_in(result)
     recorder.settle(result)
