@@ -30,6 +30,7 @@ from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
+from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.redirect import NO_GPU, Redirected
 from srprof.weights import load_weights
@@ -362,7 +363,11 @@ def _as_in_a_fresh_program(device: str) -> Iterator[None]:
     dtype, plain = torch.get_default_dtype(), getattr(torch, USUAL)
     torch.set_default_dtype(plain)
     try:
-        with torch.device(device) if torch.get_default_device().type != device else nullcontext():
+        there = torch.get_default_device().type == device
+        with (
+            nullcontext() if there else torch.device(device),
+            Shortcuts() if device == "meta" else nullcontext(),  # type: ignore[no-untyped-call]
+        ):
             yield
     finally:
         if torch.get_default_dtype() == plain:  # else the network has set it, for its run too

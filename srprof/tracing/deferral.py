@@ -24,6 +24,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof import ops
+from srprof.meta_kernels import shortcut
 
 #: Elements from which on a tensor is worth it, and what an operand may have to be kept for later.
 LARGE = 2**16
@@ -117,6 +118,10 @@ class Deferred(Tensor):
 
     _block: _Block
     _deferral: Deferral
+
+    #: As the subclass's own, they are read without a call of torch.
+    device = property(lambda _: _CPU)  # type: ignore[assignment]
+    is_cpu, is_meta = True, False  # type: ignore[assignment]
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -243,7 +248,9 @@ class Deferral:
         if "device" in kwargs:
             bare_kwargs["device"] = _META
         try:
-            result = func(*bare_args, **bare_kwargs)
+            result = shortcut(func, bare_args, bare_kwargs)
+            if result is NotImplemented:
+                result = func(*bare_args, **bare_kwargs)
         except Exception:
             self.refused = True  # torch on meta may be to blame
             raise
@@ -364,7 +371,7 @@ def _in_main_memory(operands: Iterable[Tensor], kwargs: Mapping[str, Any]) -> bo
     """Whether a call reads and makes tensors on the CPU only."""
     device = kwargs.get("device")
     there = device is None or torch.device(device).type == "cpu"
-    return there and all(isinstance(t, Deferred) or t.device.type == "cpu" for t in operands)
+    return there and all(tensor.is_cpu for tensor in operands)
 
 
 def _may_be_large(operands: Iterable[Tensor], args: tuple[Any, ...]) -> bool:

@@ -29,12 +29,12 @@ from torch.utils._pytree import tree_map_only
 from srprof.blame import function_name, is_user_file
 from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
+from srprof.meta_kernels import shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
 from srprof.tracing.deferral import Deferral
 from srprof.tracing.ledger import Ledger
-from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.modules import kind_of, weight_shape
 from srprof.tracing.threads import following, starter_of
 from srprof.tracing.unseen import eager
