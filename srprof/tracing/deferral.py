@@ -142,7 +142,11 @@ class Deferred(Tensor):
         """A call outside of the run that is recorded: with the values."""
         if func is _DEVICE:
             return _CPU
-        return for_real(func, args, kwargs or {})
+        try:
+            return for_real(func, args, kwargs or {})
+        except NotDeferrableError as error:
+            what = f"a tensor that is left of a run that srprof has recorded ({error})"
+            raise RuntimeError(f"{func} cannot change {what}: make it anew") from None
 
     @property
     def region(self) -> _Region:
@@ -287,12 +291,14 @@ class Deferral:
             self.refused = True
             raise
 
-    def bare(self, arguments: Any, written: Sequence[Tensor]) -> Any:
+    def bare(self, arguments: Any, operands: Sequence[Tensor], written: Sequence[Tensor]) -> Any:
         """The arguments of a call on the device, with meta tensors for those that wait.
 
         Raises:
             NotDeferrableError: one that waits is written.
         """
+        if not any(isinstance(tensor, Deferred) for tensor in operands):
+            return arguments
         if any(isinstance(tensor, Deferred) for tensor in written):
             self._refuse("a copy from the device")
         return _mapped(Deferred, Deferred.bare, arguments)

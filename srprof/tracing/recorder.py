@@ -342,7 +342,7 @@ class Recorder(TorchDispatchMode):
                 return result
         devices = {t.device.type for t in operands if t.dim() > 0}
         if self.deferral is not None:
-            args, kwargs = self.deferral.bare((args, kwargs), written)
+            args, kwargs = self.deferral.bare((args, kwargs), operands, written)
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
             if not op.lstrip("_").startswith("index"):  # a GPU takes indices from main memory
                 self.mixed_ops.add(op)

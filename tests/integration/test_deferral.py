@@ -203,6 +203,9 @@ def test_what_a_run_leaves_behind_has_its_values():
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(Keeping()(image), image * torch.ones(64, 64).triu())
     assert mask.numpy()[5, 4] == 0 and mask.tolist()[4][5] == 1
+    assert mask.mul_(2) is mask and mask[4, 5] == 2 and mask.div_(2)[4, 5] == 1
+    with pytest.raises(RuntimeError, match="make it anew"):
+        mask.resize_(2)
     assert torch.equal(traced(Keeping()).nodes and kept(64) + 0, torch.ones(512, 512).triu())
 
 
