@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import logging
 import operator
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from time import thread_time
+from traceback import FrameSummary, StackSummary
 from typing import Any
 
 import torch
@@ -23,10 +26,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
 from srprof import networks
-from srprof.blame import blame
+from srprof.blame import blame, is_user_file
 from srprof.errors import InputError
 from srprof.paths import place
 from srprof.tracing.fast_path import fast_paths
+from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
@@ -103,6 +107,43 @@ def capture(
     return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
 
 
+class _UserFrames:
+    """In the place of torch's traceback of a node: it would look up the text of every line."""
+
+    @staticmethod
+    def extract() -> type[_UserFrames]:
+        return _UserFrames
+
+    @staticmethod
+    def summary() -> StackSummary:
+        """The frames that are the user's, or run a module of torch's, the outermost first."""
+        frames, frame = list[FrameSummary](), sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "forward" or is_user_file(code.co_filename):
+                where = code.co_filename, frame.f_lineno, code.co_name
+                frames.append(FrameSummary(*where, lookup_line=False, line=""))
+            frame = frame.f_back
+        return StackSummary.from_list(frames[::-1])
+
+
+@contextmanager
+def _quickly() -> Iterator[None]:
+    """What makes an export a third quicker and no different: large graphs are many objects.
+
+    Python's collector rests, which finds nothing and looks at all of torch each time.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with replaced([(torch.fx.proxy, "CapturedTraceback", _UserFrames)]):
+            yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@_quickly()
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
     shapes = None
     if any_size:
