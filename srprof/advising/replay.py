@@ -51,11 +51,14 @@ class Replay:
     @cached_property
     def spans(self) -> Mapping[int, tuple[int, int]]:
         """The first node of each call, and the first after it."""
-        found: dict[int, tuple[int, int]] = {}
+        first, last = dict[int, int](), dict[int, int]()
         for index, frames in enumerate(self.frames):
             for frame in frames:
-                found[frame.call] = found.get(frame.call, (index, 0))[0], index + 1
-        return found
+                call = frame.call
+                if call not in last:
+                    first[call] = index
+                last[call] = index
+        return {call: (index, last[call] + 1) for call, index in first.items()}
 
     def came_by(self, storage: int, call: int) -> Pattern | None:
         """How a storage came to a call: the lines from there down, and the op that made it."""
@@ -313,9 +316,12 @@ def _exchanged(replay: Replay, start: int, middle: int, stop: int) -> Replay | N
     new |= {old: old + start - middle for old in range(middle, stop)}
     storages = []
     for storage in replay.trace.storages:
+        uses = storage.uses
+        if storage.birth >= stop or max(storage.death - 1, *uses[-1:], -1) < start:
+            storages.append(storage)
+            continue
         birth = new.get(storage.birth, storage.birth)
         death = new.get(storage.death - 1, storage.death - 1) + 1
-        uses = storage.uses
         if uses and uses[-1] >= start:
             uses = tuple(sorted(new.get(use, use) for use in uses))
         if uses and not birth <= uses[0] <= uses[-1] < max(death, uses[-1] + storage.host):
