@@ -30,6 +30,7 @@ from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
+from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.redirect import NO_GPU, without_gpu
 from srprof.weights import load_weights
@@ -44,15 +45,17 @@ class NotOnMetaError(Exception):
 
 @dataclass
 class Own:
-    """What a network's own dtypes are, once one of it was built.
+    """What is known of a network, once one of it was built or has run.
 
     Attributes:
-        image: of inputs that have no dtype of their own; None until it is known.
-        weights: of the floating-point parameters and buffers.
+        image: dtype of inputs that have none of their own; None until it is known.
+        weights: dtypes of the floating-point parameters and buffers.
+        works_at_once: what it does in main memory cannot wait until a value is read.
     """
 
     image: str | None = None
     weights: frozenset[str] = frozenset()
+    works_at_once: bool = False
 
 
 class Instance(NamedTuple):
@@ -355,7 +358,11 @@ def _as_in_a_fresh_program(device: str) -> Iterator[None]:
     dtype, plain = torch.get_default_dtype(), getattr(torch, USUAL)
     torch.set_default_dtype(plain)
     try:
-        with torch.device(device) if torch.get_default_device().type != device else nullcontext():
+        there = torch.get_default_device().type == device
+        with (
+            nullcontext() if there else torch.device(device),
+            Shortcuts() if device == "meta" else nullcontext(),  # type: ignore[no-untyped-call]
+        ):
             yield
     finally:
         if torch.get_default_dtype() == plain:  # else the network has set it, for its run too

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Mapping, Sequence
 
 from srprof.advising.candidate import Candidate, Holder, Look
@@ -136,33 +135,13 @@ def _siblings(base: Replay, storage: int, call: int) -> list[tuple[int, int]]:
     Only those that the function itself got from there, and that die with it at the latest. Of
     several that a loop made in one call it is the same turn's.
     """
-    pattern = _pattern(base, storage, call)
+    pattern = base.came_by(storage, call)
     if pattern is None:
         return []
-    like: dict[int, list[int]] = {}
-    for index, other in enumerate(base.trace.storages):
-        if other.birth < 0:
-            continue
-        for frame in base.frames[other.birth]:
-            same = (frame.file, frame.first_line) == pattern[0][:2]
-            if same and _pattern(base, index, frame.call) == pattern:
-                like.setdefault(frame.call, []).append(index)
+    like = base.alike[pattern]
     turn = like[call].index(storage)
     found = [(made[turn], owner) for owner, made in like.items() if turn < len(made)]
     return [(s, owner) for s, owner in found if lets_go(base, s, owner)]
-
-
-def _pattern(base: Replay, storage: int, call: int) -> tuple[tuple[object, ...], ...] | None:
-    """How a storage came to a call: the lines from there down, and the op that made it."""
-    birth = base.trace.storages[storage].birth
-    if birth < 0 or base.frame(birth, call) is None:
-        return None
-    node, frames = base.trace.nodes[birth], base.frames[birth]
-    if storage not in node.created:
-        return None  # a number that torch wrapped for the call
-    depth = next(i for i, frame in enumerate(frames) if frame.call == call)
-    path = tuple((f.file, f.first_line, f.line, f.place) for f in frames[depth:])
-    return (*path, (node.op, node.created.index(storage)))
 
 
 def _moves(current: Replay, peak: int) -> Iterator[Candidate]:
@@ -238,7 +217,7 @@ def _splits(base: Replay, current: Replay, peak: int, look: Look) -> Iterator[Ca
         function = function_at(frame.file, frame.first_line)
         if function is None or not _lives_at(current, fusions, peak):
             continue
-        statements = tuple(found.statement for found in function.simple_statements())
+        statements = tuple(found.statement for found in function.simple_statements)
         holding = next((s for s in statements if s.holds(user.line)), None)
         name = "" if holding is None else assigned_whole(holding, user.place)
         others = (f[-1] if f else user for i, f in enumerate(base.frames) if i != convolution)
@@ -267,5 +246,4 @@ def _lives_at(current: Replay, fusions: Sequence[tuple[int, int, int]], peak: in
 
 
 def _seen_before(function: Function, name: str, line: int) -> bool:
-    names = (n for n in ast.walk(function.node) if isinstance(n, ast.Name) and n.id == name)
-    return any(n.lineno < line for n in names)
+    return any(node.lineno < line for node in function.by_name.get(name, ()))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from srprof.advising.candidate import Candidate
 from srprof.advising.replay import InPlace, Replay, can_write_into
 from srprof.advising.rewrite import Construct, Overwrite
-from srprof.advising.source import Function, Place, expression, function_at, place_of
+from srprof.advising.source import Function, Place, expression, function_at, place_of, walked
 from srprof.blame import is_user_file
 from srprof.ops import row
 from srprof.records import Frame
@@ -131,7 +131,7 @@ def constructor_call(function: Function, path: str, kind: str) -> Place | None:
     head, *rest = path.split(".")
     values = [
         node.value
-        for node in ast.walk(function.node)
+        for node in walked(function.node)
         if isinstance(node, ast.Assign)
         and any(isinstance(t, ast.Attribute) and t.attr == head for t in node.targets)
     ]

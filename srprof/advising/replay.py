@@ -16,6 +16,8 @@ from srprof.memory.model import last_needed, of_the_run, totals
 from srprof.records import Frame, Node, Storage, TensorInfo, Trace
 
 _Item = TypeVar("_Item")
+#: Places in files, and an op with the number of its result.
+Pattern = tuple[tuple[object, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,36 @@ class Replay:
     @cached_property
     def spans(self) -> Mapping[int, tuple[int, int]]:
         """The first node of each call, and the first after it."""
-        found: dict[int, tuple[int, int]] = {}
+        first, last = dict[int, int](), dict[int, int]()
         for index, frames in enumerate(self.frames):
             for frame in frames:
-                found[frame.call] = found.get(frame.call, (index, 0))[0], index + 1
+                call = frame.call
+                if call not in last:
+                    first[call] = index
+                last[call] = index
+        return {call: (index, last[call] + 1) for call, index in first.items()}
+
+    def came_by(self, storage: int, call: int) -> Pattern | None:
+        """How a storage came to a call: the lines from there down, and the op that made it."""
+        birth = self.trace.storages[storage].birth
+        if birth < 0 or self.frame(birth, call) is None:
+            return None
+        node, frames = self.trace.nodes[birth], self.frames[birth]
+        if storage not in node.created:
+            return None  # a number that torch wrapped for the call
+        depth = next(i for i, frame in enumerate(frames) if frame.call == call)
+        path = tuple((f.file, f.first_line, f.line, f.place) for f in frames[depth:])
+        return (*path, (node.op, node.created.index(storage)))
+
+    @cached_property
+    def alike(self) -> Mapping[Pattern, Mapping[int, Sequence[int]]]:
+        """The storages that came to each call in the same way, in their order."""
+        found: dict[Pattern, dict[int, list[int]]] = {}
+        for index, storage in enumerate(self.trace.storages):
+            for frame in self.frames[storage.birth] if storage.birth >= 0 else ():
+                pattern = self.came_by(index, frame.call)
+                if pattern is not None:
+                    found.setdefault(pattern, {}).setdefault(frame.call, []).append(index)
         return found
 
     def frame(self, node: int, call: int) -> Frame | None:
@@ -217,8 +245,9 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
     )
     nothing = replace(second, nbytes=0, death=second.birth, uses=())
     storages[gone] = replace(nothing, returned=False, cached=False)
-    later = (_with_storage(n, gone, into) for n in trace.nodes[index:])
-    nodes = [*trace.nodes[:index], *later]
+    nodes = list(trace.nodes)
+    for place in {index, *second.uses}:
+        nodes[place] = _with_storage(nodes[place], gone, into)
     nodes[index] = replace(nodes[index], op=node.op + "_", created=(), written=(into,))
     changed = replace(trace, storages=tuple(storages), nodes=tuple(nodes))
     bound = replay.bound | {into} if gone in replay.bound else replay.bound
@@ -227,8 +256,6 @@ def _in_place(replay: Replay, index: int, operand: int) -> Replay:
 
 def _with_storage(node: Node, old: int, new: int) -> Node:
     """The node with one storage in the place of another."""
-    if not any(i.storage == old for i in (*node.inputs, *node.outputs)):
-        return node
 
     def moved(infos: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
         return tuple(i._replace(storage=new) if i.storage == old else i for i in infos)
@@ -289,9 +316,12 @@ def _exchanged(replay: Replay, start: int, middle: int, stop: int) -> Replay | N
     new |= {old: old + start - middle for old in range(middle, stop)}
     storages = []
     for storage in replay.trace.storages:
+        uses = storage.uses
+        if storage.birth >= stop or max(storage.death - 1, *uses[-1:], -1) < start:
+            storages.append(storage)
+            continue
         birth = new.get(storage.birth, storage.birth)
         death = new.get(storage.death - 1, storage.death - 1) + 1
-        uses = storage.uses
         if uses and uses[-1] >= start:
             uses = tuple(sorted(new.get(use, use) for use in uses))
         if uses and not birth <= uses[0] <= uses[-1] < max(death, uses[-1] + storage.host):
@@ -313,7 +343,7 @@ def relocated(storage: Storage, birth: int, uses: tuple[int, ...], death: int) -
     """The storage at other nodes: itself where they are the same."""
     if (birth, uses, death) == (storage.birth, storage.uses, storage.death):
         return storage
-    return replace(storage, birth=birth, uses=uses, death=death)
+    return storage.at(birth, death, uses)
 
 
 def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
@@ -324,17 +354,13 @@ def _depends(first: Sequence[Node], second: Sequence[Node]) -> bool:
     return bool((made | written[0]) & touched[1] or written[1] & touched[0])
 
 
-def numbered(replay: Replay) -> Trace:
-    """The record with each node's index as it now stands."""
-    nodes = enumerate(replay.trace.nodes)
-    nodes_now = tuple(n if n.index == index else replace(n, index=index) for index, n in nodes)
-    return replace(replay.trace, nodes=nodes_now)
-
-
 def settled(replay: Replay) -> Trace:
     """The record with the index and the live bytes of each node as they now are."""
-    trace = numbered(replay)
+    trace = replay.trace
     spans = ((s.birth, s.death, s.nbytes) for s in filter(of_the_run, trace.storages))
-    levels = totals(spans, len(trace.nodes))
-    nodes = tuple(replace(n, live=live) for n, live in zip(trace.nodes, levels, strict=True))
+    levels = enumerate(totals(spans, len(trace.nodes)))
+    nodes = tuple(
+        replace(node, index=index, live=live)
+        for node, (index, live) in zip(trace.nodes, levels, strict=True)
+    )
     return replace(trace, nodes=nodes)

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from srprof.advising.candidate import STAGES, Candidate, Suggestion
-from srprof.advising.replay import Move, Replay, numbered
+from srprof.advising.replay import Move, Replay
 from srprof.records import Trace
 
 #: Bytes at each node of a record.
@@ -39,7 +39,7 @@ class Search:
 
     Attributes:
         base: the run as it was recorded.
-        levels: what is to be low.
+        levels: what is to be low, by the nodes' places, whatever their index.
         stopped_at: where `find` found nothing more.
     """
 
@@ -71,7 +71,7 @@ class Search:
         return self._outcomes[key]
 
     def _measured(self, replay: Replay) -> Outcome:
-        levels = self.levels(numbered(replay))
+        levels = self.levels(replay.trace)
         most = max(levels, default=0)
         first = next((i for i, level in enumerate(levels) if level == most), -1)
         return Outcome(most, sum(level == most for level in levels), first, replay)

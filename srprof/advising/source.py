@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -24,6 +24,12 @@ _MUTATORS = frozenset(
     "update".split()
 )
 _JUMPS = (ast.Return, ast.Break, ast.Continue, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await)
+
+
+@cache
+def walked(node: ast.AST) -> tuple[ast.AST, ...]:
+    """A piece of syntax and all that is in it, as `ast.walk`; sources stay as they were read."""
+    return tuple(ast.walk(node))
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,10 @@ class Statement:
         """Whether nothing can follow it."""
         return isinstance(self.node, ast.Return)
 
-    @property
+    @cached_property
     def jumps(self) -> bool:
         """Whether it may leave its block, or has a function of its own."""
-        return any(isinstance(n, (*_JUMPS, *_SCOPES)) for n in ast.walk(self.node))
+        return any(isinstance(n, (*_JUMPS, *_SCOPES)) for n in walked(self.node))
 
     def holds(self, line: int) -> bool:
         """Whether a line is one of its own."""
@@ -77,15 +83,16 @@ class Located(NamedTuple):
     statement: Statement
 
 
-def names_in(node: ast.AST) -> set[str]:
+@cache
+def names_in(node: ast.AST) -> frozenset[str]:
     """Names that a piece of syntax reads or binds."""
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return frozenset(n.id for n in walked(node) if isinstance(n, ast.Name))
 
 
 def _statement(number: int, node: ast.stmt) -> Statement:
     loads: set[str] = set()
     stores: set[str] = set()
-    for child in ast.walk(node):
+    for child in walked(node):
         if isinstance(child, ast.Name):
             (loads if isinstance(child.ctx, ast.Load) else stores).add(child.id)
         elif isinstance(child, (ast.Attribute, ast.Subscript)):
@@ -111,18 +118,41 @@ class Function:
         """The statements of its outermost block."""
         return _block(self.node.body)
 
-    def blocks(self) -> Iterator[tuple[Statement, ...]]:
+    @cached_property
+    def blocks(self) -> tuple[tuple[Statement, ...], ...]:
         """Every block, an outer one before those in it."""
-        return _blocks(self.node.body)
+        return tuple(_blocks(self.node.body))
 
     def at(self, place: Place) -> Located | None:
         """The statement without blocks of its own that an expression is in."""
-        found = (s for s in self.simple_statements() if within(place, s.statement.place))
+        found = (s for s in self.simple_statements if within(place, s.statement.place))
         return next(found, None)
 
-    def simple_statements(self) -> Iterator[Located]:
+    @cached_property
+    def simple_statements(self) -> tuple[Located, ...]:
         """The statements without blocks of their own, wherever they stand."""
-        return (Located(block, s) for block in self.blocks() for s in block if s.simple)
+        return tuple(Located(block, s) for block in self.blocks for s in block if s.simple)
+
+    @cached_property
+    def inner_names(self) -> frozenset[str]:
+        """Names in the functions and classes inside it."""
+        inner = (n for n in walked(self.node) if isinstance(n, _SCOPES) and n is not self.node)
+        return frozenset().union(*map(names_in, inner))
+
+    @cached_property
+    def by_name(self) -> Mapping[str, tuple[ast.Name, ...]]:
+        """Where each name is read, bound or deleted."""
+        found: dict[str, tuple[ast.Name, ...]] = {}
+        for node in walked(self.node):
+            if isinstance(node, ast.Name):
+                found[node.id] = (*found.get(node.id, ()), node)
+        return found
+
+    @cached_property
+    def by_place(self) -> Mapping[Place, ast.expr]:
+        """The outermost expression at each place."""
+        expressions = [node for node in walked(self.node) if isinstance(node, ast.expr)]
+        return {place_of(node): node for node in reversed(expressions)}
 
     def text(self, place: Place) -> str:
         """The source at a place, on one line."""
@@ -185,13 +215,10 @@ def last_use(
         None where no single place can be named: it is read in an earlier turn of a loop, outside
         the block that binds it, or by an inner function, or is bound anew at its last use.
     """
-    inner = (
-        n for n in ast.walk(function.node) if isinstance(n, _SCOPES) and n is not function.node
-    )
-    if any(name in names_in(scope) for scope in inner):
+    if name in function.inner_names:
         return None
     found: Located | None = None
-    for here in function.simple_statements():
+    for here in function.simple_statements:
         binds = name in _bound_names(here.statement.node)
         later = found is None or here.statement.line >= found.statement.line
         if binds and here.statement.line <= bound and later:
@@ -200,7 +227,7 @@ def last_use(
         return None
     block, binding = found
     start, end = block[0].line, block[-1].last_line
-    everywhere = [n for n in ast.walk(function.node) if isinstance(n, ast.Name) and n.id == name]
+    everywhere = function.by_name.get(name, ())
     loads = [n.lineno for n in everywhere if isinstance(n.ctx, ast.Load)]
     outer = block == function.body
     if any(line > end or (not outer and start <= line < binding.line) for line in loads):
@@ -223,7 +250,7 @@ def _loops(function: Function, statement: Statement) -> list[int]:
     """The lines at which the loops begin that a statement is in."""
     return [
         n.lineno
-        for n in ast.walk(function.node)
+        for n in walked(function.node)
         if isinstance(n, (ast.For, ast.While)) and within(statement.place, place_of(n))
     ]
 
@@ -232,18 +259,16 @@ def _reads(statement: Statement, name: str, without: Sequence[Place]) -> bool:
     """Whether it reads a name outside some expressions."""
     return not without or any(
         n.id == name and not any(within(place_of(n), place) for place in without)
-        for n in ast.walk(statement.node)
+        for n in walked(statement.node)
         if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
     )
 
 
-def _bound_names(node: ast.stmt) -> set[str]:
+@cache
+def _bound_names(node: ast.stmt) -> frozenset[str]:
     """Names that a statement binds or deletes, but not those whose items it changes."""
-    return {
-        child.id
-        for child in ast.walk(node)
-        if isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load)
-    }
+    names = (child for child in walked(node) if isinstance(child, ast.Name))
+    return frozenset(name.id for name in names if not isinstance(name.ctx, ast.Load))
 
 
 def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
@@ -254,9 +279,9 @@ def enclosing_calls(statement: Statement, names: Sequence[str]) -> list[Place]:
     value = getattr(statement.node, "value", None)
     if value is None:
         return []
-    wanted = {n for n in ast.walk(statement.node) if isinstance(n, ast.Name) and n.id in names}
-    calls = [n for n in ast.walk(value) if isinstance(n, ast.Call) and n is not value]
-    return [place_of(call) for call in calls[::-1] if wanted and wanted <= {*ast.walk(call)}]
+    wanted = {n for n in walked(statement.node) if isinstance(n, ast.Name) and n.id in names}
+    calls = [n for n in walked(value) if isinstance(n, ast.Call) and n is not value]
+    return [place_of(call) for call in calls[::-1] if wanted and wanted <= {*walked(call)}]
 
 
 def place_of(node: ast.expr | ast.stmt) -> Place:
@@ -280,8 +305,7 @@ def assigned_whole(statement: Statement, place: Place | None) -> str:
 
 def expression(function: Function, place: Place) -> ast.expr | None:
     """The expression at a place."""
-    expressions = (node for node in ast.walk(function.node) if isinstance(node, ast.expr))
-    return next((node for node in expressions if place_of(node) == place), None)
+    return function.by_place.get(place)
 
 
 def movable(block: Sequence[Statement], first: int, last: int, forward: bool) -> bool:

@@ -169,6 +169,10 @@ class _New(NamedTuple):
     part: int
 
 
+#: Where a node stands that is no more.
+_GONE = -1
+
+
 class _Rebuilding:
     """The pieces of a record that is put together anew, the parts convolved at their places.
 
@@ -176,7 +180,8 @@ class _Rebuilding:
         fusions: none of which meets another.
         sequence: old nodes by index, and new ones.
         starts: where deaths before each old node now fall.
-        new: where old nodes stand now; at: where new ones do, by the concatenation, op and part.
+        new: where old nodes stand now, _GONE if nowhere; at: where new ones do, by the
+            concatenation, op and part.
     """
 
     def __init__(self, replay: Replay, fusions: Sequence[_Fusion], split: Split) -> None:
@@ -189,13 +194,13 @@ class _Rebuilding:
         gone = {node for fusion in fusions for node in (fusion.cat, fusion.convolution)}
         end = len(replay.trace.nodes)
         self.sequence: list[int | _New] = []
-        self.starts: dict[int, int] = {}
+        self.starts: list[int] = []
         for old in range(end + 1):
-            self.starts[old] = len(self.sequence)
+            self.starts.append(len(self.sequence))
             self.sequence.extend(inserted.get(old, ()))
             if old != end and old not in gone:
                 self.sequence.append(old)
-        self.new: dict[int, int] = {}
+        self.new = [_GONE] * end
         self.at: dict[tuple[int, str, int], int] = {}
         for index, item in enumerate(self.sequence):
             if isinstance(item, int):
@@ -227,10 +232,11 @@ class _Rebuilding:
 
     def _moved(self, storage: Storage) -> Storage:
         """A storage at its new place."""
-        new = self.new
-        uses = tuple(new[use] for use in storage.uses if use in new)
-        birth = new.get(storage.birth, storage.birth)
-        return relocated(storage, birth, uses, self.starts.get(storage.death, storage.death))
+        new, birth = self.new, storage.birth
+        uses = tuple([new[use] for use in storage.uses if new[use] != _GONE])
+        if birth >= 0 and new[birth] != _GONE:
+            birth = new[birth]
+        return relocated(storage, birth, uses, self.starts[storage.death])
 
     def _split(self, fusion: _Fusion, storages: list[Storage]) -> None:
         """Enter what one fusion's storages are now; its parts are let go after their uses."""

@@ -21,8 +21,8 @@ from srprof.blame import first_line
 from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
+from srprof.meta_kernels import shortcut
 from srprof.ops import row
-from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.recorder import tensors_in
 
 #: Composite operators that may hand their input through, though their schemas say nothing of it.

@@ -11,7 +11,9 @@ to one feature map all ways meet in one state.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from itertools import count
 from math import inf
@@ -82,22 +84,15 @@ def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
     return ()
 
 
-class _Outlook(NamedTuple):
-    """What a step does with all that then costs nothing, relative to the bytes live before it.
-
-    It holds in every state in which nothing `around` these steps is done that was not here, and the
-    same of the steps cost nothing.
+class _Gain(NamedTuple):
+    """What a step does to the bytes with all that then costs nothing, relative to those before it.
 
     Attributes:
-        steps: taken, as bits.
-        around: these, those that share a storage with them, and those that follow them.
         rise: the most bytes while the first step runs; change: the bytes more when all are done.
         most: of the steps that cost nothing. least: of those that would free as much as they take,
             but raise the peak.
     """
 
-    steps: int
-    around: int
     rise: int
     change: int
     most: float
@@ -109,8 +104,20 @@ class _Outlook(NamedTuple):
         return self.most <= room < self.least
 
 
-#: For each step that may come next, what it does; None where that is not known.
-_Outlooks = dict[int, _Outlook | None]
+class _Outlook(NamedTuple):
+    """What a step does with all that then costs nothing.
+
+    It holds in every state in which nothing `around` these steps is done that was not here, and the
+    same of the steps cost nothing.
+
+    Attributes:
+        steps: taken, as bits.
+        around: these, those that share a storage with them, and those that follow them.
+    """
+
+    steps: int
+    around: int
+    gain: _Gain
 
 
 def _outlook(program: Program, state: _State, number: int) -> _Outlook:
@@ -120,59 +127,99 @@ def _outlook(program: Program, state: _State, number: int) -> _Outlook:
     free = [(step, move) for step, move in log if move.peak <= after.peak]
     dear = [move.peak - state.live for _, move in log if move.peak > after.peak]
     around = reduce(or_, (program.around[step] for step, _ in free), program.around[number])
-    return _Outlook(
-        after.done ^ state.done,
-        around,
+    gain = _Gain(
         rise=first.peak - state.live,
         change=after.live - state.live,
         most=max((move.peak - state.live for _, move in free), default=-inf),
         least=min(dear, default=inf),
     )
+    return _Outlook(after.done ^ state.done, around, gain)
+
+
+@dataclass(slots=True)
+class _Place:
+    """A state of the beam, and what is known of the steps that may come next.
+
+    Most of a network's steps do what many others do, so that hundreds of them are a few gains.
+
+    Attributes:
+        outlooks: by step; by_gain: the same steps as bits. unknown: those without an outlook.
+    """
+
+    state: _State
+    outlooks: dict[int, _Outlook]
+    by_gain: dict[_Gain, int]
+    unknown: int
+
+    def look(self, program: Program, nearby: list[int]) -> None:
+        """Know an outlook of each step that may come next; `nearby` gets the new ones."""
+        unknown = self.unknown
+        for gain in [gain for gain in self.by_gain if not gain.holds(self.state)]:
+            unknown |= self.by_gain.pop(gain)
+        for number in _bits(unknown):
+            outlook = self.outlooks[number] = _outlook(program, self.state, number)
+            self.by_gain[outlook.gain] = self.by_gain.get(outlook.gain, 0) | 1 << number
+            for step in _bits(outlook.around):
+                nearby[step] |= 1 << number
+        self.unknown = 0
+
+    def ways(self) -> Iterator[tuple[int, int, int]]:
+        """Peak and live bytes of the states that can be next, with the steps to them as bits."""
+        for gain, steps in self.by_gain.items():
+            peak = max(self.state.peak, self.state.live + gain.rise)
+            yield peak, self.state.live + gain.change, steps
+
+    def after(self, program: Program, number: int, nearby: list[int]) -> _Place:
+        """What is known in the state after a step, of what is known here."""
+        taken, new = self.outlooks[number], _settle(program, _take(program, self.state, number))
+        outlooks, by_gain = self.outlooks.copy(), self.by_gain.copy()
+        close = reduce(or_, (nearby[step] for step in _bits(taken.around)), 0)
+        unknown = new.ready & ~self.state.ready
+        for step in _bits(self.state.ready & (close | ~new.ready)):
+            known = outlooks[step]
+            still = new.ready >> step & 1
+            if still and not known.around & taken.around:
+                continue
+            unknown |= still << step
+            del outlooks[step]
+            by_gain[known.gain] ^= 1 << step
+            if not by_gain[known.gain]:
+                del by_gain[known.gain]
+        return _Place(new, outlooks, by_gain, unknown)
 
 
 def _beam(program: Program, width: int) -> tuple[int, ...]:
     """The best of the orders that are found when only so many states are kept at each depth."""
     start = _first(program)
-    front: list[tuple[_State, _Outlooks]] = [(start, dict.fromkeys(_bits(start.ready)))]
+    nearby = [0] * len(program.steps)  # of each step, those whose outlook was ever told by it
+    front = [_Place(start, {}, {}, start.ready)]
     ended: list[_State] = []
     while front:
-        ended += [state for state, _ in front if not state.ready]
-        ways = sorted(_ways(program, front))
-        reached: dict[int, tuple[_State, _Outlooks]] = {}
-        for _, _, place, number in ways:
-            state, outlooks = front[place]
-            taken = outlooks[number]
-            assert taken is not None
-            if state.done | taken.steps not in reached:
-                new = _settle(program, _take(program, state, number))
-                reached[new.done] = new, _inherited(state, new, outlooks, taken)
-            if len(reached) == width:
-                break
+        ended += [place.state for place in front if not place.state.ready]
+        ways: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        for index, place in enumerate(front):
+            place.look(program, nearby)
+            for peak, live, steps in place.ways():
+                found = ways[peak, live]
+                found[index] = found.get(index, 0) | steps
+        reached: dict[int, _Place] = {}
+        for index, number in _best_first(ways):
+            place = front[index]
+            done = place.state.done | place.outlooks[number].steps
+            if done not in reached:
+                reached[done] = place.after(program, number, nearby)
+                if len(reached) == width:
+                    break
         front = list(reached.values())
     return _unwind(min(ended, key=lambda state: state.peak))
 
 
-def _ways(
-    program: Program, front: list[tuple[_State, _Outlooks]]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Peak and live bytes of each state that can be next, with the one before and the step."""
-    for place, (state, outlooks) in enumerate(front):
-        for number, known in outlooks.items():
-            now = known if known and known.holds(state) else _outlook(program, state, number)
-            outlooks[number] = now
-            yield max(state.peak, state.live + now.rise), state.live + now.change, place, number
-
-
-def _inherited(state: _State, new: _State, outlooks: _Outlooks, taken: _Outlook) -> _Outlooks:
-    """What is known of the steps after a new state from the one before."""
-    kept = {
-        step: None if known is None or known.around & taken.around else known
-        for step, known in outlooks.items()
-    }
-    for step in _bits(state.ready & ~new.ready):
-        del kept[step]
-    kept.update(dict.fromkeys(_bits(new.ready & ~state.ready)))
-    return kept
+def _best_first(ways: Mapping[tuple[int, int], Mapping[int, int]]) -> Iterator[tuple[int, int]]:
+    """Places and steps by peak and live bytes, then in their order."""
+    for key in sorted(ways):
+        for index, steps in ways[key].items():
+            for number in _bits(steps):
+                yield index, number
 
 
 def _first(program: Program) -> _State:

@@ -349,14 +349,14 @@ class Runner:
         """Run the nodes; freeing what is left changes nothing of what this gives."""
         peak, peak_node, libraries = self.allocator.peak_allocated, None, dict(self.kept)
         allocated = []
-        for node in trace.nodes:
-            self.node = node.index
-            self._free(schedule.deaths[node.index], blocks)
-            for index in schedule.births[node.index]:
+        for place, node in enumerate(trace.nodes):
+            self.node = place
+            self._free(schedule.deaths[place], blocks)
+            for index in schedule.births[place]:
                 blocks[index] = self._allocate(trace, index)
             scratch = self._enter_libraries(node)
             if self.allocator.peak_allocated > peak:
-                peak, peak_node = self.allocator.peak_allocated, node.index
+                peak, peak_node = self.allocator.peak_allocated, place
                 libraries = self.kept | scratch
             allocated.append(self.allocator.allocated)
         self.node = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -20,6 +21,9 @@ from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 
 Shape = tuple[int, ...]
+
+#: Analyses that are kept: the sizes that a search ends at are asked for again.
+_KEPT = 16
 
 
 @dataclass
@@ -46,6 +50,9 @@ class Probe:
     proportional: bool | None = None
     refused: dict[Shape, SrprofError] = field(default_factory=dict)
     _found: dict[Shape, tuple[float, float]] = field(default_factory=dict)
+    _recent: OrderedDict[Shape, Analysis | SrprofError] = field(
+        default_factory=OrderedDict, repr=False
+    )
 
     @property
     def image(self) -> TensorSpec:
@@ -64,16 +71,30 @@ class Probe:
         args, kwargs = with_image((self.workload.args, self.workload.kwargs), image, shape)
         return replace(self.workload, args=args, kwargs=kwargs)
 
-    def trace(self, workload: Workload) -> Trace:
-        """One run on the meta device.
+    def analysis(self, shape: Shape) -> Analysis:
+        """One run on the meta device with an image of this shape; the last few are kept.
 
         Raises:
             InputError: torch cannot count so large a tensor, or needs the image's data.
             ModelError: the network raised.
         """
+        found = self._recent.get(shape)
+        if found is None:
+            try:
+                found = self._run(self.call(shape))
+            except SrprofError as error:
+                found = error
+            self._recent[shape] = found
+            if len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+        if isinstance(found, SrprofError):
+            raise found
+        return found
+
+    def _run(self, workload: Workload) -> Analysis:
         self.traces += 1
         self.progress("sizes tried", self.traces, self.traces)
-        return run_trace(workload, "meta", holders=False)
+        return self.analyzed(run_trace(workload, "meta", holders=False))
 
     def takes(self, side: int) -> bool:
         """Whether the network takes a square image, and gives one in proportion.
@@ -82,7 +103,7 @@ class Probe:
         """
         shape = (*self.image.shape[:-2], side, side)
         try:
-            record = self.trace(self.call(shape))
+            record = self.analysis(shape).trace
         except ModelError as error:
             self.error = self.error or error
             return False
@@ -104,7 +125,7 @@ class Probe:
     def _bytes(self, shape: Shape) -> tuple[float, float]:
         if shape not in self._found:
             try:
-                analysis = self.analyzed(self.trace(self.call(shape)))
+                analysis = self.analysis(shape)
             except SrprofError as error:
                 self.refused[shape] = error
                 self._found[shape] = inf, inf
@@ -118,8 +139,10 @@ class Probe:
 
         `build` makes another module in the network's place.
         """
-        call = self.call(shape)
-        analysis = self.analyzed(self.trace(replace(call, build=build or call.build)))
+        if build is None:
+            analysis = self.analysis(shape)
+        else:
+            analysis = self._run(replace(self.call(shape), build=build))
         latency = analysis.latency
         return SizedCall(
             shape=shape,

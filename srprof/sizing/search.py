@@ -126,8 +126,7 @@ class Search:
         """The budget is below what the smallest call needs."""
         if smallest in self.probe.refused:
             return self._needs_data() or self.probe.refused[smallest]
-        trace = self.probe.trace(self.probe.call(smallest))
-        net = self.probe.analyzed(trace).memory.net
+        net = self.probe.analysis(smallest).memory.net
         least = least_size(self.probe.needs(smallest))
         weights = f"too small for {self._name}"
         if self.budget < net:

@@ -270,7 +270,7 @@ def run_again(
                 stopped.append(recorder)
                 raise
 
-        recorder = Recorder(model, kind, on_node)
+        recorder = Recorder(model, kind, on_node, defer=not workload.own.works_at_once)
         recorder.add_inputs(instance.args, instance.kwargs)
         try:
             warm_up(instance)

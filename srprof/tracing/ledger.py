@@ -90,7 +90,7 @@ class Ledger:
             if self.lifetimes[known].nbytes == nbytes:
                 return known
             self._end_life(known)  # resized: the old block is gone
-        host = self.device != "cpu" and tensor.device.type == "cpu"
+        host = self.device != "cpu" and tensor.is_cpu
         index = self._enter(storage, Lifetime(nbytes, role, birth, host, name))
         if role in _TRANSIENT and not host:
             self.live += nbytes

@@ -29,11 +29,12 @@ from torch.utils._pytree import tree_map_only
 from srprof.blame import function_name, is_user_file
 from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
+from srprof.meta_kernels import shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
+from srprof.tracing.deferral import Deferral
 from srprof.tracing.ledger import Ledger
-from srprof.tracing.meta_kernels import shortcut
 from srprof.tracing.modules import kind_of, weight_shape
 from srprof.tracing.threads import following, starter_of
 from srprof.tracing.unseen import eager
@@ -59,6 +60,12 @@ class _Schema(NamedTuple):
     overload: str
     written: tuple[tuple[int, str], ...]
     tensors: tuple[int, ...]
+
+    def targets(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+        """The tensors that a call changes in place."""
+        return tensors_in(
+            [args[i] if i < len(args) else kwargs.get(name) for i, name in self.written]
+        )
 
 
 #: Bytes of the tensor that torch wraps a Python number in, where a call takes a tensor.
@@ -95,6 +102,7 @@ class Recorder(TorchDispatchMode):
         on_node: called with this recorder when a node has ended, before its result is handed
             back; what it raises ends the run.
         before: the ledger of what the same model did before, where the two belong together.
+        defer: on meta, large work in main memory waits until a value is read (`Deferral`).
         around: gives a context that is entered for the kernel's own part of each node, and for
             nothing else: an instrument reads there what the kernel took.
     """
@@ -106,6 +114,7 @@ class Recorder(TorchDispatchMode):
         on_node: Callable[[Recorder], None] | None = None,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
         before: Ledger | None = None,
+        defer: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.device = device
@@ -114,6 +123,7 @@ class Recorder(TorchDispatchMode):
         self.calls: list[ModuleCall] = []
         self.ledger = Ledger(device, before)
         self.mixed_ops: set[str] = set()
+        self.deferral = Deferral() if defer and device == "meta" else None
         self._lock = RLock()  # threads take turns, call by call
         self._module_stacks = {get_ident(): [""]}
         self.raised_in = ""
@@ -239,7 +249,7 @@ class Recorder(TorchDispatchMode):
         try:
             with self._around():
                 if self.device == "meta":
-                    result = self._call_on_meta(func, schema.op, args, kwargs)
+                    result = self._call_on_meta(func, schema, args, kwargs)
                 else:
                     result = func(*args, **kwargs)
         except Exception:
@@ -292,9 +302,8 @@ class Recorder(TorchDispatchMode):
 
     def _written(self, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> list[int]:
         """Indices of the storages that the call changes in place."""
-        values = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.written]
-        birth = len(self.nodes)
-        storages = [self.ledger.register(t, "activation", birth) for t in tensors_in(values)]
+        birth, written = len(self.nodes), schema.targets(args, kwargs)
+        storages = [self.ledger.register(tensor, "activation", birth) for tensor in written]
         return list(dict.fromkeys(storages))
 
     def _look_for_compilers(self) -> None:
@@ -323,16 +332,25 @@ class Recorder(TorchDispatchMode):
             return "to-host" if False in read else "host"
         return "to-device" if read == {True} and made else "device"
 
-    def _call_on_meta(self, func: Any, op: str, args: tuple[Any, ...], kwargs: Any) -> Any:
+    def _call_on_meta(self, func: Any, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors (made without `device=`) brought to meta.
 
         The trace names the op.
         """
+        op = schema.op
         check_operands(op, args)
         result = shortcut(func, args, kwargs)
         if result is not NotImplemented:
             return result
-        devices = {t.device.type for t in tensors_in((args, kwargs)) if t.dim() > 0}
+        operands = list(tensors_in((args, kwargs)))
+        if self.deferral is not None:
+            written = list(schema.targets(args, kwargs))
+            result = self.deferral.call(func, op, args, kwargs, operands, written)
+            if result is not NotImplemented:
+                return result
+        devices = {t.device.type for t in operands if t.dim() > 0}
+        if self.deferral is not None:
+            args, kwargs = self.deferral.bare((args, kwargs), operands, written)
         if len(devices) > 1 and op not in ("copy_", "_to_copy"):
             if not op.lstrip("_").startswith("index"):  # a GPU takes indices from main memory
                 self.mixed_ops.add(op)

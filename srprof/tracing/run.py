@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from srprof.networks import parameters
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.tracing.building import BuildRecorder, same_calls, with_construction
 from srprof.tracing.changes import fingerprint
+from srprof.tracing.deferral import NotDeferrableError
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
@@ -37,6 +39,8 @@ from srprof.tracing.threads import carried
 from srprof.tracing.unseen import compiled_note, unseen_calls, unseen_parts, warm_up
 from srprof.words import mib_size, shape_text, size_text
 from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
+
+_T = TypeVar("_T")
 
 #: What torch says when the meta device, and not the model, is at fault.
 _META_AT_FAULT = re.compile(
@@ -59,6 +63,10 @@ _HINTS = {
 
 class _NeedsDataError(Exception):
     """The run needs the values of tensors, which the meta device has not."""
+
+
+class _WorksAtOnceError(Exception):
+    """Work in main memory could not be put off; the run is to be made again with all values."""
 
 
 _FAILURES = (SrprofError, _NeedsDataError, NotOnMetaError)
@@ -127,7 +135,7 @@ def _as_built(workload: Workload, trace: Trace) -> Trace:
     if not trace.builds_on_device or workload.training:
         return trace
     with standing_in(trace.device):
-        program = _record_program([workload], trace)
+        program = _deferred(workload, partial(_record_program, [workload], trace))
     if trace.device == "meta":
         return with_construction(trace, program)
     assert program.construction is not None
@@ -171,7 +179,7 @@ def run_program(calls: Sequence[Workload], trace_on: str = "auto") -> Program:
     with _conditions(calls[0], trace_on, []) as gpu:
         alone = _run_where_possible(calls[0], trace_on, gpu)
         with fused_attention() if attends(alone) else nullcontext(), standing_in(alone.device):
-            return _record_program(calls, alone)
+            return _deferred(calls[0], partial(_record_program, calls, alone))
 
 
 @contextmanager
@@ -277,24 +285,41 @@ def _run_once(workload: Workload, device: str) -> Trace:
 
 def _record(workload: Workload, device: str) -> Trace:
     with standing_in(device):
-        state = torch.get_rng_state()
-        with building():
-            instance = workload.instance(device)
-        try:
-            record = _record_step if workload.training else _record_call
-            with untouched(instance.model):  # the next run finds no cache that this one filled
-                before = None if workload.training else fingerprint(instance.model)
-                trace, ledger = record(workload, device, instance)
-                if before != (before and fingerprint(instance.model)) or any(
-                    storage.cached for storage in trace.storages
-                ):
-                    trace, ledger = _with_second_call(workload, instance, trace, ledger)
-            if before and before.shared != fingerprint(instance.model).shared:
-                workload.forget()  # else the next instance's first call would be none
-        finally:
-            torch.set_rng_state(state)
+        trace, ledger = _deferred(workload, partial(_record_instance, workload, device))
         ledger.forget()
         return replace(trace, builds_on_device=built_there())
+
+
+def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
+    """What a run gives in which large work in main memory waits, or nothing where that fails.
+
+    The random state is put back.
+    """
+    state = torch.get_rng_state()
+    try:
+        return record()
+    except _WorksAtOnceError:
+        workload.own.works_at_once = True
+        torch.set_rng_state(state)
+        return record()
+    finally:
+        torch.set_rng_state(state)
+
+
+def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
+    with building():
+        instance = workload.instance(device)
+    if workload.training:
+        with untouched(instance.model):
+            return _record_step(workload, device, instance)
+    with untouched(instance.model):  # the next run finds no cache that this one filled
+        before = fingerprint(instance.model)
+        trace, ledger = _record_call(workload, device, instance)
+        if before != fingerprint(instance.model) or any(s.cached for s in trace.storages):
+            trace, ledger = _with_second_call(workload, instance, trace, ledger)
+    if before.shared != fingerprint(instance.model).shared:
+        workload.forget()  # else the next instance's first call would be none
+    return trace, ledger
 
 
 def _with_second_call(
@@ -346,18 +371,28 @@ def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
 
 
 def _record_call(
-    workload: Workload, device: str, instance: Instance, before: Ledger | None = None
+    workload: Workload,
+    device: str,
+    instance: Instance,
+    before: Ledger | None = None,
 ) -> tuple[Trace, Ledger]:
-    """Call an instance under a recorder; the ledger still watches what is left."""
-    recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before)
+    """Call an instance under a recorder; the ledger still watches what is left.
+
+    Raises:
+        _WorksAtOnceError: large work in main memory could not wait until a value of it is read.
+    """
+    defer = not workload.own.works_at_once
+    recorder = Recorder(instance.model, DEVICE_TYPES[device], before=before, defer=defer)
     recorder.add_inputs(instance.args, instance.kwargs)
     try:
         warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
-    except SrprofError:
-        raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, NotDeferrableError) as error:
+        if recorder.deferral is not None and recorder.deferral.at_fault(error):
+            raise _WorksAtOnceError from error
+        if isinstance(error, SrprofError):
+            raise
         raise explain(error, workload, device, recorder) from error
     result_refs = recorder.references_in(result)
     recorder.settle(result)

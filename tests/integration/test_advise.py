@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import cProfile
 import json
 import os
@@ -602,7 +603,8 @@ def test_a_large_network_takes_few_runs_and_rebuildings(tmp_path, monkeypatch):
     from srprof.advising import splitting
     from srprof.tracing import frames, holders
 
-    runs, rebuilt, tried = [], [], []
+    runs, rebuilt, tried, read = [], [], [], []
+    walk = ast.walk
     run_again, result, apply = (
         holders.run_again,
         splitting._Rebuilding.result,
@@ -621,6 +623,11 @@ def test_a_large_network_takes_few_runs_and_rebuildings(tmp_path, monkeypatch):
         tried.append(self)
         return apply(self, replay)
 
+    def counted_walk(node):
+        read.append(node)
+        return walk(node)
+
+    monkeypatch.setattr(ast, "walk", counted_walk)
     monkeypatch.setattr(holders, "run_again", counted_run)
     monkeypatch.setattr(frames, "run_again", counted_run)
     monkeypatch.setattr(splitting._Rebuilding, "result", counted_result)
@@ -631,6 +638,7 @@ def test_a_large_network_takes_few_runs_and_rebuildings(tmp_path, monkeypatch):
     assert "split" in {step.candidate.kind for step in advice.steps}
     assert len(rebuilt) <= len(tried)  # however many fusions an edit splits
     assert len(runs) <= 1 + 2 * -(-len(advice.trace.nodes) // 64)
+    assert len(read) == len(set(read))  # a piece of the source is gone through once
 
 
 @pytest.mark.parametrize("spec", ["e_rfdn", "imdn", "distilled"])

@@ -64,7 +64,8 @@ def test_nothing_heavy_is_loaded(statement: str, tmp_path: Path):
 
 
 def test_analysis_loads_no_more_than_torch(tmp_path: Path):
-    loaded = modules_after(command(["analyze", "fmen_s", "--input", "64x64"]), tmp_path)
+    both = [command(["analyze", name, "--input", "64x64"]) for name in ("fmen_s", "latticenet")]
+    loaded = modules_after("\n".join(both), tmp_path)
     assert "torch" in loaded
     assert not loaded & {"pandas", "matplotlib", "fvcore", "sympy", "spandrel"}  # torch has pynvml
 

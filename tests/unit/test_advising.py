@@ -69,7 +69,7 @@ def straight() -> Replay:
 
 def statement(line: int, source: str = SOURCE):
     """The innermost statement at a line."""
-    return [s for block in function(source).blocks() for s in block if s.holds(line)][-1]
+    return [s for block in function(source).blocks for s in block if s.holds(line)][-1]
 
 
 # -- replay -------------------------------------------------------------------------------------
