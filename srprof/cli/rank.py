@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from srprof.figures import peak_names
-from srprof.options import add_output, add_profile, given, show, size
+from srprof.options import add_output, add_profile, given, said, show, size
 
 DESCRIPTION = """\
 Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Rank and print."""
+    """Rank and print; 3 if a model raised, which is left out."""
     from srprof.compare.rank import rank
     from srprof.measuring.record import load
     from srprof.quality.record import FILE
@@ -52,4 +52,4 @@ def run(args: argparse.Namespace) -> int:
     options = given(args, "input profile memory scoring reference results")
     standing = rank(args.specs, records=records, **options)
     show(args, document(standing, args.ranks))
-    return 0
+    return said(standing.failed)
