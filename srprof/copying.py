@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from srprof.blame import is_user_file
+from srprof.errors import user_raised
 from srprof.networks import named_modules
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
@@ -53,7 +54,7 @@ def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
     """A copy; the thing itself where there can be none, as of a module, a lock, an open file."""
     try:
         return copied(value, memo)
-    except Exception:
+    except user_raised():
         return value
 
 

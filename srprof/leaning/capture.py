@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 
 from srprof import networks
 from srprof.blame import blame
-from srprof.errors import InputError
+from srprof.errors import InputError, user_raised
 from srprof.paths import place
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
@@ -91,7 +91,7 @@ def capture(
         module = exported.module(check_guards=False)
     except RefusedError:
         raise
-    except Exception as error:
+    except user_raised() as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
     devices = {tensor.device.type for tensor in tensors_in(call)}
@@ -142,7 +142,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         hook.remove()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     where = blame(error)
     if type(error).__name__ == "GuardOnDataDependentSymNode":
         at = f" at {place(where.file, where.line)}" if where.file else ""

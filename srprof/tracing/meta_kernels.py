@@ -31,8 +31,8 @@ def _require(holds: object) -> None:
 
 
 def _plain(tensor: Any) -> bool:
-    meta = isinstance(tensor, Tensor) and tensor.device.type == "meta"
-    return meta and tensor.dtype.is_floating_point
+    without_data = isinstance(tensor, Tensor) and tensor.device.type in ("meta", "cuda")
+    return without_data and tensor.dtype.is_floating_point
 
 
 def _is_nchw(tensor: Any) -> bool:
@@ -214,6 +214,10 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     _aten.cat.default: _cat,
     _aten._scaled_dot_product_efficient_attention.default: _efficient_attention,
 }
+
+
+#: What is answered here for fake tensors of a GPU too: torch's own are those of a build without it.
+OF_CUDNN = frozenset((_aten.convolution.default, _aten.native_batch_norm.default))
 
 
 def shortcut(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, object]) -> Any:

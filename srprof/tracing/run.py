@@ -17,7 +17,7 @@ from srprof.blame import blame, first_line
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.dtypes import own_form
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
@@ -243,7 +243,7 @@ def _record(workload: Workload, device: str) -> Trace:
     with standing_in(device):
         state = torch.get_rng_state()
         put = times_put()
-        instance = workload.instance(device)
+        instance = _instance(workload, device)
         builds_on_device = times_put() > put
         try:
             record = _record_step if workload.training else _record_call
@@ -254,13 +254,24 @@ def _record(workload: Workload, device: str) -> Trace:
         return replace(trace, builds_on_device=builds_on_device)
 
 
+def _instance(workload: Workload, device: str) -> Instance:
+    """A fresh instance, by the network's own code; raises as a call of it does."""
+    try:
+        return workload.instance(device)
+    except _FAILURES:
+        raise
+    except user_raised() as error:
+        nothing = Recorder(nn.Module(), DEVICE_TYPES[device])
+        raise explain(error, workload, device, nothing) from error
+
+
 def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     """One instance through all calls; `alone` is the first of them on a fresh one."""
     device, construction, before = alone.device, None, None
     if alone.builds_on_device:
         model, construction, before = _record_construction(calls[0])
     else:
-        model = calls[0].instance(device).model
+        model = _instance(calls[0], device).model
     traces = []
     for call in calls:
         instance = Instance(model, *call.arguments(device))
@@ -293,12 +304,12 @@ def _record_call(
         warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
+        result_refs = recorder.references_in(result)
+        recorder.settle(result)
     except SrprofError:
         raise
-    except (Exception, SystemExit) as error:
+    except user_raised() as error:
         raise explain(error, workload, device, recorder) from error
-    result_refs = recorder.references_in(result)
-    recorder.settle(result)
     del result
     recorder.ledger.mark_caches()
     return _trace_of(workload, device, recorder, instance.model, result_refs), recorder.ledger
@@ -315,7 +326,7 @@ def _record_step(workload: Workload, device: str, instance: Instance) -> tuple[T
         step = trained.record(recorder)
     except SrprofError as error:
         raise type(error)(f"{workload.spec}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except user_raised() as error:
         raise explain(error, workload, device, recorder) from error
     recorder.settle(None)
     trace = _trace_of(workload, device, recorder, instance.model, None)
@@ -361,7 +372,7 @@ def _trace_of(
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
     """The error of a recorded run as the user should see it: where, in which op, what helps."""
-    message, where = first_line(error), blame(error)
+    message, where = first_line(error), blame(error, workload.own.network)
     at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     if device == "meta" and at_fault:
         return _NeedsDataError(where.describe(error, longest=120))
