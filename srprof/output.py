@@ -124,8 +124,9 @@ def _lead_to_stderr(stack: ExitStack, stdout: TextIO) -> None:
 
     def back() -> None:
         _ended(stdout, close=False)
-        os.dup2(before, 1)
-        os.close(before)
+        with suppress(OSError):  # a network that closes every descriptor closes this too
+            os.dup2(before, 1)
+            os.close(before)
 
     stack.callback(back)
 
@@ -182,10 +183,14 @@ def say(text: str) -> None:
 
 def _print(text: str) -> None:
     stream = message_stream()
-    with suppress(OSError, ValueError):
-        if stream is not None:
-            stream.write(text)
-            stream.flush()
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):  # a network has closed it, or nobody reads it
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", _ERRORS))
 
 
 def to_terminal() -> bool:

@@ -229,16 +229,20 @@ def resolve(call: Call) -> Workload:
     if isinstance(model, str):
         spec = specs.parse(model)
         network = spec.network
+        builder = _Builder(spec, own, call.weights)
+        environment = partial(_running, spec.name, own, builder.environment.active)
+        with environment():
+            signature = builder.signature_for(inputs)
         return Workload(
             name=spec.name,
             spec=spec.text,
-            build=(builder := _Builder(spec, call.weights)),
-            environment=partial(_running, spec.name, own, builder.environment.active),
+            build=builder,
+            environment=environment,
             own=own,
             forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
-            **_arguments(inputs, dtype, spec.channels, builder.signature_for(inputs)),
+            **_arguments(inputs, dtype, spec.channels, signature),
             dtype=dtype,
             channels_last=call.channels_last,
         )
@@ -275,8 +279,8 @@ def _running(
 ) -> Iterator[None]:
     """What holds while a network's code runs: where it finds its modules, and how deep it may call.
 
-    Behind all that runs the code for a purpose of its own, what a line of the user's raised, or
-    torch did with the network, is the network's error.
+    Behind all that runs the code for a purpose of its own, what a line of the user's raised, torch
+    did with the network, or went too deep, is the network's error.
     """
     try:
         with _room_for_calls(), _not_ending(), environment():
@@ -284,7 +288,8 @@ def _running(
     except (SrprofError, torch.cuda.OutOfMemoryError):
         raise
     except user_raised() as error:
-        if not (blame(error).file or raised_in_torch(error)):
+        too_deep = issubclass(type(error), RecursionError)
+        if not (too_deep or blame(error).file or raised_in_torch(error)):
             raise
         raise model_error(name, error, own.network) from error
 
@@ -358,9 +363,10 @@ class _Builder:
     Where a constructor reads a tensor's values, it is built on the CPU and moved to meta.
     """
 
-    def __init__(self, spec: specs.Spec, weights: str | None = None) -> None:
+    def __init__(self, spec: specs.Spec, own: Own, weights: str | None = None) -> None:
         self.environment = Environment(spec)
         self._spec = spec
+        self._own = own
         self._weights = weights
         self.forget()
 
@@ -373,17 +379,20 @@ class _Builder:
     def signature_for(self, inputs: Sequence[Any]) -> inspect.Signature | None:
         """What the model's call takes, from one that is built for it; None if no input asks.
 
-        A mapping does: it is keyword arguments, or one argument.
+        A mapping does: it is keyword arguments, or one argument. The environment must be active.
         """
         if all(isinstance(i, Keywords) or not isinstance(i, Mapping) for i in inputs):
             return None
-        with self.environment.active(), torch.random.fork_rng(devices=[]):
-            return _signature(self("meta"))
+        with torch.random.fork_rng(devices=[]):
+            try:
+                return _signature(self("meta"))
+            except NotOnMetaError:
+                return _signature(self("cpu"))
 
     def __call__(self, device: str) -> nn.Module:
         building = f"{self._spec.text}: building the model"
         if self._factory is None:
-            with user_errors(building):
+            with user_errors(building, self._own):
                 self._factory = self.environment.imported(partial(load_factory, self._spec))
         if device == "meta" and not self._on_cpu_only:
             try:
@@ -392,7 +401,7 @@ class _Builder:
                 raise
             except user_raised():
                 self._on_cpu_only = True
-        with user_errors(building):
+        with user_errors(building, self._own):
             model = self._built_on_cpu(self._factory)
         if self._weights is not None:
             with warnings.catch_warnings():  # what the constructor put on the GPU has no data
@@ -422,6 +431,7 @@ class _Builder:
                 f"{self._spec.text!r} returned {type(model).__name__}, not an nn.Module: name a "
                 "class or function that returns the network"
             )
+        self._own.network = type(model)
         return _initialised(model)
 
 

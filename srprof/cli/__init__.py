@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from srprof._version import __version__
-from srprof.errors import InputError
+from srprof.errors import InputError, InternalError
 from srprof.failures import GONE, failure
 from srprof.output import own_streams, say, write
 from srprof.paths import current_folder
@@ -120,9 +120,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             say("srprof: interrupted; nothing was written")
             return 130
         except BaseException as error:
-            failed = failure(error)
-            say(f"srprof: {one_line(failed)}")
-            return failed.exit_code
+            return _say_why(error)
+
+
+def _say_why(error: BaseException) -> int:
+    """Say an error in one line; gives its exit code."""
+    try:
+        failed = failure(error)
+        say(f"srprof: {one_line(failed)}")
+    except BaseException:  # of what this needs a network may have left nothing, not even calls
+        say("srprof: it failed, and what for cannot be said any more")
+        return InternalError.exit_code
+    return failed.exit_code
 
 
 def _run(argv: Sequence[str] | None) -> int:
