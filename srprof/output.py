@@ -86,7 +86,7 @@ def own_streams() -> Iterator[None]:
         if shared:
             _lead_to_stderr(stack, stdout)
         _own = _Streams(result, messages, width)
-        sys.stdout, sys.stderr = _NetworksStream.on(stdout, 1), _NetworksStream.on(stderr, 2)
+        sys.stdout, sys.stderr = _NetworksStream(stdout, 1), _NetworksStream(stderr, 2)
         try:
             yield
         finally:
@@ -144,17 +144,25 @@ def _lead_nowhere(descriptor: int) -> None:
     os.close(nowhere)
 
 
-class _NetworksStream(io.RawIOBase):
-    """`sys.stdout` or `sys.stderr` as a network has it: both lead to stderr, and may be closed."""
+class _NetworksStream(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr` as a network has it: it leads to stderr.
+
+    Closing it does nothing: loggers that were made meanwhile go on with it.
+    """
 
     def __init__(self, stream: TextIO | None, descriptor: int) -> None:
-        self._descriptor = descriptor if _is_on(stream, descriptor) else None
+        raw: Any = _ToMessages(descriptor if _is_on(stream, descriptor) else None)
+        super().__init__(raw, encoding="utf-8", errors=_ERRORS, write_through=True)
 
-    @classmethod
-    def on(cls, stream: TextIO | None, descriptor: int) -> TextIO:
-        """A text stream in the place of another."""
-        raw: Any = cls(stream, descriptor)
-        return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, write_through=True)
+    def close(self) -> None:
+        self.flush()
+
+
+class _ToMessages(io.RawIOBase):
+    """Bytes on their way to stderr."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
 
     def writable(self) -> bool:
         return True
