@@ -261,3 +261,15 @@ def test_shared_weights_count_once(trace_on: str):
     analysis = srprof.analyze(spec("TiedOnTheCpu"), "8x8", trace_on=trace_on)
     assert analysis.value("params") == 3 * 3 * 3 * 3 + 2 * 3
     assert analysis.memory.net == 3 * 512
+
+
+def test_a_first_configuration_of_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = Path(FILE).read_text() + "\n\ndef stops() -> Net:\n    fault('_exit')\n"
+    Path("net.py").write_text(source)
+    monkeypatch.setattr("srprof.gate.init.factories", lambda *_: ["Net", "stops", "Faulty"])
+    assert main(["check", "--init", "net.py"]) == 0
+    written = Path("srprof.toml").read_text()
+    assert written.count("[[check]]") == 1
+    assert written.count("is left out") == 2
+    assert capsys.readouterr().err == ""
