@@ -99,8 +99,8 @@ def blame(error: BaseException, network: type | None = None) -> Blame:
 
     Where torch raised by itself, for no line of the user's, the place of the network's class.
     """
-    if issubclass(type(error), SyntaxError) and getattr(error, "filename", None):
-        return Blame(error.filename, error.lineno or 0, "the file")
+    if issubclass(type(error), SyntaxError) and (file := getattr(error, "filename", None)):
+        return Blame(file, getattr(error, "lineno", None) or 0, "the file")
     found = Blame("", 0, "")
     for frame, line in walk_tb(error.__traceback__):
         code = frame.f_code

@@ -474,7 +474,7 @@ def user_errors(doing: str, own: Own | None = None) -> Iterator[None]:
     except (SrprofError, NotOnMetaError, torch.cuda.OutOfMemoryError):
         raise
     except user_raised() as error:
-        raise model_error(doing, error, own and own.network) from error
+        raise model_error(doing, error, None if own is None else own.network) from error
 
 
 def copy_model(model: nn.Module, device: str) -> nn.Module:

@@ -12,7 +12,8 @@ Rank models as the NTIRE challenge on efficient super-resolution does. Without -
 is taken where the challenge takes it: complexity at an LR image of 256x256, memory at 510x510,
 its largest, runtime at 339x510, which stands for the mean over its images, and for its card:
 --profile is ntire2022 by default. Every value says whether it is
-predicted, measured, published or given by you.
+predicted, measured, published or given by you. A model that raises has no row; then the exit code
+is 3.
 """
 
 

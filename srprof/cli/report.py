@@ -21,6 +21,7 @@ everything that they show; figures as SVG and PNG. The TOML file names the model
   sections = ["ranking", "memory"] # optional: all by default
 
 SPECs of files are found from the current folder. An earlier report in the folder is replaced.
+A model that raises is left out, and the report says so; then the exit code is 3.
 """
 
 
