@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from traceback import walk_tb
-from types import CodeType
+from types import CodeType, FunctionType
 
+from srprof.errors import user_raised
 from srprof.paths import place
 
 _ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ZOO = _ENGINE + "models" + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+#: The file of code that a library makes of text, as of named tuples.
+_MADE = "<string>"
 #: Libraries that only rearrange tensors on behalf of the line that called them.
 _HELPERS = tuple(f"{package}einops{os.sep}" for package in _PACKAGES)
 
@@ -76,19 +80,47 @@ class Blame:
         return f"{type(error).__name__}{where}: {message}"
 
 
+def message(error: BaseException) -> str:
+    """The exception's whole message, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except user_raised() as raised:
+        return f"(its message cannot be read: __str__ raised {type(raised).__name__})"
+
+
 def first_line(error: BaseException) -> str:
     """The exception's message as one line; torch appends C++ stacks to some."""
-    text = str(error).strip()
+    text = message(error).strip()
     return text.splitlines()[0] if text else "(no message)"
 
 
-def blame(error: BaseException) -> Blame:
-    """The innermost user frame of an exception's traceback; a syntax error's own place."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return Blame(error.filename, error.lineno or 0, "the file")
+def blame(error: BaseException, network: type | None = None) -> Blame:
+    """The innermost user frame of an exception's traceback; a syntax error's own place.
+
+    Where torch raised by itself, for no line of the user's, the place of the network's class.
+    """
+    if issubclass(type(error), SyntaxError) and (file := getattr(error, "filename", None)):
+        return Blame(file, getattr(error, "lineno", None) or 0, "the file")
     found = Blame("", 0, "")
     for frame, line in walk_tb(error.__traceback__):
         code = frame.f_code
-        if is_user_file(code.co_filename):
+        made = found.file and code.co_filename == _MADE  # on the way to another error
+        if is_user_file(code.co_filename) and not made:
             found = Blame(code.co_filename, line, function_name(code))
-    return found
+    return found if found.file or network is None else home(network)
+
+
+def raised_in_torch(error: BaseException) -> bool:
+    """Whether torch's own Python code raised it."""
+    last = deque(walk_tb(error.__traceback__), maxlen=1)
+    return bool(last) and last[0][0].f_code.co_filename.startswith(_torch_folder())
+
+
+def home(network: type) -> Blame:
+    """Where the class of a network begins: the first method that its author wrote."""
+    for cls in network.__mro__:
+        for value in vars(cls).values():
+            if type(value) is FunctionType and is_user_file(value.__code__.co_filename):
+                code = value.__code__
+                return Blame(code.co_filename, code.co_firstlineno, cls.__qualname__)
+    return Blame("", 0, "")

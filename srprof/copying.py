@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.blame import is_engine_file, is_user_file
-from srprof.errors import InputError
+from srprof.blame import first_line, is_engine_file, is_user_file
+from srprof.errors import InputError, user_raised
 from srprof.networks import named_modules
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
@@ -62,10 +62,11 @@ def copied_model(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """
     try:
         twin: nn.Module = copied(model, memo)
-    except Exception as error:
+    except user_raised() as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(
-            f"the model cannot be copied ({type(error).__name__}: {error}), and srprof does not "
-            "run the caller's own; give a SPEC (file.py:Factory) so that it can build one"
+            f"the model cannot be copied ({why}), and srprof does not run the caller's own; give a "
+            "SPEC (file.py:Factory) so that it can build one"
         ) from error
     return twin
 
@@ -75,7 +76,7 @@ def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
     known = len(memo)
     try:
         return copied(value, memo)
-    except Exception:
+    except user_raised():
         for half_made in list(memo)[known:]:
             del memo[half_made]
         return value

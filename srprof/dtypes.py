@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srprof.blame import message
+from srprof.errors import user_raised
 from srprof.networks import weights
 
 #: What an image is made as, where nobody says another dtype.
@@ -76,9 +78,9 @@ def image_dtype(own: Counter[str], run: Callable[[str], object]) -> str:
         checked = _Checked()  # type: ignore[no-untyped-call]  # torch does not type it
         with torch.no_grad(), checked, torch.random.fork_rng(devices=[]):
             run(USUAL)
-    except Exception as error:
+    except user_raised() as error:
         most = own.most_common(1)[0][0]
-        return most if len(own) == 1 or _DIFFER.search(str(error)) else USUAL
+        return most if len(own) == 1 or _DIFFER.search(message(error)) else USUAL
     return USUAL
 
 

@@ -5,6 +5,7 @@ Every message is one line that says what is wrong and how to mend it.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from srprof.words import mib_size
@@ -64,6 +65,29 @@ class ModelError(_PlacedError):
     """The model itself raised while it was built or run."""
 
     exit_code = 3
+
+
+class InternalError(SrprofError):
+    """A fault of srprof's own, which nobody has foreseen."""
+
+    exit_code = 3
+
+
+class Stop(BaseException):
+    """Ends a run that has told all that was asked.
+
+    Not an Exception, so that a network's own handlers let it pass.
+    """
+
+
+def user_raised() -> tuple[type[BaseException], ...]:
+    """For `except`: whatever a network's own code may raise, and not only an Exception.
+
+    Ctrl-C and `Stop` are not its own: they pass. The type is asked for, not the exception, which
+    may lie about its class.
+    """
+    passing = issubclass(type(sys.exc_info()[1]), (KeyboardInterrupt, Stop))
+    return () if passing else (BaseException,)
 
 
 class Interrupted(KeyboardInterrupt):

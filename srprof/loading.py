@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from srprof import registry
-from srprof.errors import InputError
-from srprof.paths import package_root
+from srprof.errors import InputError, user_raised
+from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
 from srprof.weights import read_state_dict
@@ -76,11 +76,11 @@ class Environment:
     def __init__(self, spec: Spec) -> None:
         self._modules: dict[str, ModuleType] = {}
         self._known: set[str] = set()
-        folders = [os.getcwd()] if spec.location else []
+        folders = [current_folder()] if spec.location else []
         if spec.location.endswith(".py"):
             file = Path(spec.location).resolve()
             folders = [str(file.parent), str(package_root(file)), *folders]
-        self.folders = list(dict.fromkeys(folders))
+        self.folders = list(filter(None, dict.fromkeys(folders)))
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class Environment:
             loaded = load()
         except InputError:
             raise
-        except Exception:
+        except user_raised():
             if last is None or any(map(_has_changed, last)):
                 raise
             self._taken_out(self._known)

@@ -33,8 +33,8 @@ def _require(holds: object) -> None:
 
 
 def _plain(tensor: Any) -> bool:
-    meta = isinstance(tensor, Tensor) and tensor.device.type == "meta"
-    return meta and tensor.dtype.is_floating_point
+    without_data = isinstance(tensor, Tensor) and tensor.device.type in ("meta", "cuda")
+    return without_data and tensor.dtype.is_floating_point
 
 
 def _is_nchw(tensor: Any) -> bool:
@@ -411,6 +411,10 @@ class Shortcuts(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = shortcut(func, args, kwargs or {})
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
+
+
+#: What is answered here for fake tensors of a GPU too: torch's own are those of a build without it.
+OF_CUDNN = frozenset((_aten.convolution.default, _aten.native_batch_norm.default))
 
 
 def shortcut(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, object]) -> Any:

@@ -7,11 +7,14 @@ changes the network is done by its own code first, as its users do it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+
+from srprof.errors import user_raised
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -46,13 +49,19 @@ def _named(model: nn.Module, where: str) -> Iterator[tuple[str, Any]]:
                 yield f"{path}.{name}" if path else name, tensor
 
 
-def paths(model: nn.Module, prefix: str = "") -> Iterator[str]:
-    """Every path of every parameter and buffer; one that is shared has several."""
+def paths(
+    model: nn.Module, prefix: str = "", inside: frozenset[int] = frozenset()
+) -> Iterator[str]:
+    """Every path of every parameter and buffer; one that is shared has several.
+
+    `inside` are the modules around it, by identity, of which one may contain itself.
+    """
+    inside |= {id(model)}
     for named in (model._parameters, model._buffers):
         yield from (prefix + name for name, tensor in named.items() if tensor is not None)
     for name, child in model._modules.items():
-        if child is not None:
-            yield from paths(child, f"{prefix}{name}.")
+        if child is not None and id(child) not in inside:
+            yield from paths(child, f"{prefix}{name}.", inside)
 
 
 def parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -87,7 +96,7 @@ def put_in_mode(model: nn.Module, training: bool) -> None:
     """Put it in its mode by its own code, or without that where it raises."""
     try:
         switch(model, training)
-    except Exception:
+    except user_raised():
         mark(model, training)
 
 
@@ -98,12 +107,32 @@ def mark(model: nn.Module, training: bool) -> None:
 
 
 def converted(model: nn.Module, *to: Any, **how: Any) -> nn.Module:
-    """The model after `model.to(...)`, or torch's where the network's own does not take that."""
+    """The model after `model.to(...)`, or torch's where the network's own does not take that.
+
+    Parameters and buffers that modules share stay shared: on a device without data torch makes
+    one for each.
+    """
+    shared = _shared(model)
     own = type(model).to is not nn.Module.to
     try:
         result = model.to(*to, **how)
-    except Exception:
+    except user_raised():
         if not own or isinstance(model, torch.jit.ScriptModule):
             raise
         result = nn.Module.to(model, *to, **how)
+    for (holder, name), *others in shared:
+        for other, its_name in others:
+            other[its_name] = holder[name]
     return result if isinstance(result, nn.Module) else model
+
+
+def _shared(model: nn.Module) -> list[list[tuple[dict[str, Any], str]]]:
+    """Where each parameter or buffer stands that stands in several places."""
+    places: dict[int, list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    eager = (m for _, m in named_modules(model) if not isinstance(m, torch.jit.ScriptModule))
+    for module in eager:
+        for holder in (module._parameters, module._buffers):
+            for name, tensor in holder.items():
+                if tensor is not None:
+                    places[id(tensor)].append((holder, name))
+    return [standing for standing in places.values() if len(standing) > 1]

@@ -6,16 +6,14 @@ An option has one meaning, one type and one default wherever it stands: `SHARED`
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
 from srprof import spec
 from srprof.call import TRACE_ON, Call
-from srprof.errors import InputError
+from srprof.errors import InputError, ModelError
 from srprof.inputs import (
     RUN_DTYPES,
     call_inputs,
@@ -26,12 +24,13 @@ from srprof.inputs import (
 )
 from srprof.leaning.levels import LEVELS
 from srprof.memory.model import GRANULARITY
-from srprof.output import check_output, write
+from srprof.output import check_output, message_stream, say, to_terminal, width, write
 from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.render.document import Document
 from srprof.render.figures import ENDINGS
 from srprof.render.writers import formats, render, suffixes
+from srprof.words import one_line
 
 T = TypeVar("T")
 
@@ -105,7 +104,7 @@ class _Older(argparse.Action):
     """An older name of an option, which goes on working and says so."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        print(f"srprof: {option} is called --{self.dest} now", file=sys.stderr)
+        say(f"srprof: {option} is called --{self.dest} now")
         setattr(namespace, self.dest, values)
 
 
@@ -207,7 +206,7 @@ def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
 
 def progress_line() -> TerminalProgress:
     """How far a command has come, on stderr if that is a terminal."""
-    return TerminalProgress(sys.stderr)
+    return TerminalProgress(message_stream())
 
 
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
@@ -234,7 +233,7 @@ def format_of(args: argparse.Namespace) -> str:
     if args.format is not None:
         return str(args.format)
     if args.output is None:
-        return "rich" if sys.stdout.isatty() else "text"
+        return "rich" if to_terminal() else "text"
     return _by_ending(args) or "text"
 
 
@@ -256,5 +255,11 @@ def check_ending(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace, document: Document) -> None:
     """Write a command's result as `add_output`'s options say."""
-    width = shutil.get_terminal_size((100, 24)).columns
-    write(render(document, format_of(args), width), args.output)
+    write(render(document, format_of(args), width()), args.output)
+
+
+def said(failed: Sequence[str]) -> int:
+    """Say which networks of several raised, a line each; the exit code of the rest."""
+    for line in failed:
+        say(f"srprof: {one_line(line)}")
+    return ModelError.exit_code if failed else 0

@@ -1,19 +1,31 @@
-"""Writing results: to stdout, or to a file that is either whole or not there."""
+"""Writing results: to stdout, or to a file that is either whole or not there.
+
+Stdout belongs to the result and stderr to messages, whatever a network does to either: while a
+command runs, both have streams of their own (`own_streams`).
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 from srprof.errors import InputError
 
 #: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
+#: Names of this process's stdout: the result goes there, and not where the descriptor leads.
+_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+#: Columns of a table where no terminal says how many it has.
+_WIDTH = 100
 
 
 def check_output(path: str | None, option: str = "-o") -> None:
@@ -36,36 +48,203 @@ def check_output(path: str | None, option: str = "-o") -> None:
         raise InputError(f"{named}: no permission to write there; choose another place")
 
 
+@dataclass(frozen=True)
+class _Streams:
+    """What a command writes to; None is closed. `width` is of the result's terminal."""
+
+    result: TextIO | None
+    messages: TextIO | None
+    width: int
+
+
+#: Those of the command that runs; None outside.
+_own: _Streams | None = None
+
+
+def _streams() -> _Streams:
+    if _own is not None:
+        return _own
+    return _Streams(sys.stdout, sys.stderr, shutil.get_terminal_size((_WIDTH, 24)).columns)
+
+
+@contextmanager
+def own_streams() -> Iterator[None]:
+    """Keep stdout for the result: what anything else writes there meanwhile goes to stderr.
+
+    `sys.stdout`, `sys.stderr` and descriptors 1 and 2 are the network's until the end, which may
+    print to them, rebind and close them. Where stdout is no descriptor of the process, as in a
+    notebook, the descriptors stay as they are.
+    """
+    global _own  # noqa: PLW0603  (as the process's streams are)
+    if _own is not None:  # a command within another
+        yield
+        return
+    stdout, stderr = sys.stdout, sys.stderr
+    with ExitStack() as stack:
+        width, shared = _streams().width, _is_on(stdout, 1)
+        result, messages = _own_stream(stack, stdout, 1), _own_stream(stack, stderr, 2)
+        if shared:
+            _lead_to_stderr(stack, stdout)
+        _own = _Streams(result, messages, width)
+        sys.stdout, sys.stderr = _NetworksStream(stdout, 1), _NetworksStream(stderr, 2)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr, _own = stdout, stderr, None
+
+
+def _is_on(stream: TextIO | None, descriptor: int) -> bool:
+    """Whether a stream writes to a descriptor of the process."""
+    try:
+        return stream is not None and os.path.sameopenfile(stream.fileno(), descriptor)
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _own_stream(stack: ExitStack, stream: TextIO | None, descriptor: int) -> TextIO | None:
+    """A stream to the same place on a descriptor that nobody else knows; itself if it has none."""
+    if stream is None or not _is_on(stream, descriptor):
+        return stream
+    with suppress(OSError):
+        stream.flush()
+    own = open(  # noqa: SIM115  (closed below)
+        os.dup(descriptor), "w", encoding=stream.encoding, errors=stream.errors
+    )
+    stack.callback(_ended, own)
+    return own
+
+
+def _lead_to_stderr(stack: ExitStack, stdout: TextIO) -> None:
+    """Have descriptor 1 lead where 2 does: C code and child programs write there."""
+    before = os.dup(1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # stderr is closed
+        _lead_nowhere(1)
+
+    def back() -> None:
+        _ended(stdout, close=False)
+        with suppress(OSError):  # a network that closes every descriptor closes this too
+            os.dup2(before, 1)
+            os.close(before)
+
+    stack.callback(back)
+
+
+def _ended(stream: TextIO, *, close: bool = True) -> None:
+    """Flush a stream, whose reader may have gone or whose disk may be full, and close it."""
+    for end in (stream.flush, stream.close) if close else (stream.flush,):
+        with suppress(OSError, ValueError):
+            end()
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+class _NetworksStream(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr` as a network has it: it leads to stderr.
+
+    Closing it does nothing: loggers that were made meanwhile go on with it.
+    """
+
+    def __init__(self, stream: TextIO | None, descriptor: int) -> None:
+        raw: Any = _ToMessages(descriptor if _is_on(stream, descriptor) else None)
+        super().__init__(raw, encoding="utf-8", errors=_ERRORS, write_through=True)
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _ToMessages(io.RawIOBase):
+    """Bytes on their way to stderr."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        _print(bytes(data).decode("utf-8", _ERRORS))
+        return len(data)
+
+    def fileno(self) -> int:
+        return super().fileno() if self._descriptor is None else self._descriptor
+
+    def isatty(self) -> bool:
+        stream = message_stream()
+        return stream is not None and stream.isatty()
+
+
+def message_stream() -> TextIO | None:
+    """Where messages go; None if stderr is closed."""
+    return _streams().messages
+
+
+def say(text: str) -> None:
+    """Print a line, or several, for the user, on stderr; nobody may be there to read it."""
+    _print(f"{text}\n")
+
+
+def _print(text: str) -> None:
+    stream = message_stream()
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):  # a network has closed it, or nobody reads it
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", _ERRORS))
+
+
+def to_terminal() -> bool:
+    """Whether a result that goes to no file is read on a terminal."""
+    stream = _streams().result
+    return stream is not None and stream.isatty()
+
+
+def width() -> int:
+    """Columns of the result's terminal."""
+    return _streams().width
+
+
 def write(content: str | bytes, path: str | None, option: str = "-o") -> None:
     """Write text or bytes to the file, or to stdout if there is no path; `option` named it.
 
     A file is written beside its place and then renamed, with the permissions of the file that it
     replaces; a link stays a link. What is no regular file (a pipe, /dev/stderr) is written to.
-    An InputError if the system refuses, a BrokenPipeError if stdout's reader has gone.
+    An InputError if the system refuses; stdout's reader (`| head`) may have gone.
     """
     try:
-        if path is None:
+        if path is None or path in _STDOUT:
             _write_stdout(content)
         else:
             _write_file(content, Path(path), option)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         where = "stdout" if path is None else f"{option} {path}"
         raise InputError(f"{where}: cannot be written: {error.strerror}") from error
 
 
 def _write_stdout(content: str | bytes) -> None:
-    if isinstance(content, bytes):
-        if sys.stdout.isatty():
-            raise InputError("this format is no text: give -o FILE, or pipe it to a program")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-        return
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    sys.stdout.write(content.encode(encoding, _ERRORS).decode(encoding))
-    sys.stdout.flush()
+    stream = _streams().result
+    if stream is None:
+        raise InputError("stdout is closed: give -o FILE")
+    if isinstance(content, bytes) and stream.isatty():
+        raise InputError("this format is no text: give -o FILE, or pipe it to a program")
+    try:
+        if isinstance(content, bytes):
+            stream.flush()
+            stream.buffer.write(content)
+        else:
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(content.encode(encoding, _ERRORS).decode(encoding))
+        stream.flush()
+    except BrokenPipeError:  # its reader has all that it wanted; so nowhere with the rest
+        _lead_nowhere(stream.fileno())
 
 
 def _write_file(content: str | bytes, target: Path, option: str) -> None:

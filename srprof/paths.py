@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def current_folder() -> str:
+    """The current folder; "" if it has been deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def short_path(path: str) -> str:
     """A file from the current folder, or within site-packages; else as it is."""
-    for folder in (sysconfig.get_paths()["purelib"], os.getcwd()):
-        if path.startswith(folder + os.sep):
+    for folder in (sysconfig.get_paths()["purelib"], current_folder()):
+        if folder and path.startswith(folder + os.sep):
             return path[len(folder) + 1 :]
     return path
 
@@ -39,9 +47,10 @@ def package_root(file: Path) -> Path:
 @contextmanager
 def working_in(folder: str) -> Iterator[None]:
     """The current folder for a while: modules are looked for there."""
-    back = os.getcwd()
+    back = current_folder()
     os.chdir(folder)
     try:
         yield
     finally:
-        os.chdir(back)
+        with suppress(OSError):  # it has been deleted
+            os.chdir(back)

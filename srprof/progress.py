@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 #: Called with what is being done, how many steps of it are done, and how many there are.
@@ -21,19 +22,20 @@ class TerminalProgress:
     Use as a context manager. On anything but a terminal nothing is written.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._shown = stream.isatty()
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if self._shown:
-            self._stream.write(f"{_ERASE}srprof: {what} {done}/{total}")
-            self._stream.flush()
+        self._write(f"{_ERASE}srprof: {what} {done}/{total}")
 
     def __enter__(self) -> TerminalProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._stream.write(_ERASE)
-            self._stream.flush()
+        self._write(_ERASE)
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError):  # the terminal has gone
+                self._stream.write(text)
+                self._stream.flush()

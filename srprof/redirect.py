@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch.overrides import TorchFunctionMode
 
+from srprof.blame import message
+from srprof.errors import user_raised
+
 #: What a tensor on the GPU says that its device is, while another device stands in for it.
 GPU = torch.device("cuda", 0)
 #: What torch says when it cannot give a GPU.
@@ -95,8 +98,8 @@ def without_gpu(
     """
     try:
         return function()
-    except Exception as error:
-        if torch.cuda.is_available() or not failing.search(str(error)):
+    except user_raised() as error:
+        if torch.cuda.is_available() or not failing.search(message(error)):
             raise
         refused(error)
         with Redirected(device):

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar, cast
 
-from srprof.errors import InputError
+from srprof.errors import InputError, user_raised
 from srprof.words import did_you_mean, one_line
 
 GROUP = "srprof.models"
@@ -124,7 +124,7 @@ def announced(group: str, what: str, read: Callable[[Any], T]) -> Iterator[tuple
     for entry in sorted(entry_points(group=group), key=lambda e: e.name):
         try:
             loaded = read(entry.load())
-        except Exception as error:
+        except user_raised() as error:
             reason = one_line(f"{type(error).__name__}: {error}")
             where = f"the {what} {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
             mend = "repair or uninstall the package that announces it"

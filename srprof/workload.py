@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import re
 import sys
 import warnings
@@ -16,25 +17,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from threading import get_ident
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from srprof import spec as specs
-from srprof.blame import blame, first_line
+from srprof.blame import blame, first_line, home, raised_in_torch
 from srprof.call import Call
 from srprof.copying import copied_model, untouched
 from srprof.dtypes import USUAL, floating, image_dtype
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, SrprofError, user_raised
+from srprof.failures import model_error
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
 from srprof.loading import Environment, load_factory
 from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
+from srprof.paths import place
 from srprof.redirect import NO_GPU, without_gpu
 from srprof.weights import load_weights
 
+#: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
+_CALLS = 3000
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
 _NO_DEVICE = re.compile(NO_GPU.pattern + r"|no data|\bmeta\b", re.IGNORECASE)
 
@@ -50,11 +56,13 @@ class Own:
     Attributes:
         image: dtype of inputs that have none of their own; None until it is known.
         weights: dtypes of the floating-point parameters and buffers.
+        network: its class.
         works_at_once: what it does in main memory cannot wait until a value is read.
     """
 
     image: str | None = None
     weights: frozenset[str] = frozenset()
+    network: type | None = None
     works_at_once: bool = False
 
 
@@ -120,21 +128,26 @@ class Workload:
             return self.prepare(self.build(device), device)
         from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-        with unset_fake_temporarily():
-            model = self.build("cpu")
-        return self.prepare(model, device)
+        with unset_fake_temporarily():  # torch cannot change the dtype of what is fake already
+            model = self._in_form(self.build("cpu"), "cpu")
+        return self._ready(converted(model, "cuda:0"), device)
 
     def prepare(self, model: nn.Module, device: str) -> Instance:
         """A model as it was built, made ready for the call on the device."""
-        fake = device == "cuda-fake"
+        return self._ready(self._in_form(model, device), device)
+
+    def _in_form(self, model: nn.Module, device: str) -> nn.Module:
+        """The model in its mode, and in the dtype and the layout that are asked for."""
+        self.own.network = type(model)
         model = self._switched(model, device)
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         if self.channels_last:
-            model = converted(model, dtype=dtype, memory_format=torch.channels_last)
-        elif dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
-            model = converted(model, dtype=dtype)
-        if fake:
-            model = converted(model, "cuda:0")
+            return converted(model, dtype=dtype, memory_format=torch.channels_last)
+        if dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
+            return converted(model, dtype=dtype)
+        return model
+
+    def _ready(self, model: nn.Module, device: str) -> Instance:
         self._look_at(model)
         args, kwargs = self.arguments(device)
         if any(map(is_lazy, weights(model))):  # its first call only gives parameters shapes
@@ -151,7 +164,7 @@ class Workload:
             switch(model, self.training)
         except NotImplementedError:  # exported programs
             mark(model, self.training)
-        except Exception:  # it may do with data what it cannot do without
+        except user_raised():  # it may do with data what it cannot do without
             return moved(self._switched(self.build("cpu"), "cpu"), device)
         return model
 
@@ -159,25 +172,29 @@ class Workload:
         """Fresh arguments of the call, on the device."""
         if self.dtype is None and self.own.image is None:
             self._look_at(self._on_meta())
-        device = "cuda:0" if device == "cuda-fake" else device
-        args = tuple(self._argument(value, device) for value in self.args)
-        return args, {key: self._argument(value, device) for key, value in self.kwargs.items()}
+        first = device
+        if device == "cuda-fake":  # which only takes what was made elsewhere
+            first, device = "cpu", "cuda:0"
+        args = tuple(self._argument(value, device, first) for value in self.args)
+        kwargs = {key: self._argument(value, device, first) for key, value in self.kwargs.items()}
+        return args, kwargs
 
-    def _argument(self, value: Any, device: str) -> Any:
+    def _argument(self, value: Any, device: str, first: str) -> Any:
+        """A fresh value on the device, which gets its dtype and layout on the first one."""
         if isinstance(value, TensorSpec):
             dtype = getattr(torch, value.dtype or self.image_dtype)
             make = torch.rand if dtype.is_floating_point else torch.zeros
-            there = "cpu" if device.startswith("cuda") else device  # a fake GPU makes none itself
-            value = make(value.shape, dtype=dtype, device=there).to(device)
+            there = "cpu" if device.startswith("cuda") else device
+            value = make(value.shape, dtype=dtype, device=there).to(first)
         elif isinstance(value, torch.Tensor):
-            value = value.detach().to(device, copy=True)
+            value = value.detach().to(first, copy=True)
             if self.dtype is not None and value.is_floating_point():
                 value = value.to(getattr(torch, self.dtype))
         else:
-            return with_parts(value, lambda _, part: self._argument(part, device))
+            return with_parts(value, lambda _, part: self._argument(part, device, first))
         if self.channels_last and value.dim() == 4:
             value = value.contiguous(memory_format=torch.channels_last)
-        return value
+        return value.to(device)
 
     def _look_at(self, model: nn.Module) -> None:
         """Note the dtypes of a model of ours, and in which it takes images."""
@@ -209,21 +226,26 @@ def resolve(call: Call) -> Workload:
     Raises:
         InputError: the SPEC, an input or the dtype is none; nothing of the model was run.
     """
-    model, inputs, dtype = call.spec, call.inputs, call.dtype
+    model, inputs, dtype, own = call.spec, call.inputs, call.dtype, Own()
     if dtype is not None and dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
     if isinstance(model, str):
         spec = specs.parse(model)
         network = spec.network
+        builder = _Builder(spec, own, call.weights)
+        environment = partial(_running, spec.name, own, builder.environment.active)
+        with environment():
+            signature = builder.signature_for(inputs)
         return Workload(
             name=spec.name,
             spec=spec.text,
-            build=(builder := _Builder(spec, call.weights)),
-            environment=builder.environment.active,
+            build=builder,
+            environment=environment,
+            own=own,
             forget=builder.forget,
             scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
             width=network.width if network and not spec.kwargs and not spec.args else None,
-            **_arguments(inputs, dtype, spec.channels, builder.signature_for(inputs)),
+            **_arguments(inputs, dtype, spec.channels, signature),
             dtype=dtype,
             channels_last=call.channels_last,
         )
@@ -240,16 +262,70 @@ def resolve(call: Call) -> Workload:
             f"{type(model).__name__} is no model: give a SPEC string, an nn.Module, a GraphModule "
             "or an exported program"
         )
+    name = type(model).__name__
     return Workload(
-        name=type(model).__name__,
+        name=name,
         spec=type(model).__qualname__,
-        build=partial(copy_model, model),
-        environment=partial(untouched, model),
+        build=partial(copy_model, _initialised(model)),
+        environment=partial(_running, name, own, partial(untouched, model)),
+        own=own,
         **_arguments(inputs, dtype, 3, _signature(model)),
         dtype=dtype,
         channels_last=call.channels_last,
         compiled=compiled_parts(call.spec),
     )
+
+
+@contextmanager
+def _running(
+    name: str, own: Own, environment: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    """What holds while a network's code runs: where it finds its modules, and how deep it may call.
+
+    Behind all that runs the code for a purpose of its own, what a line of the user's raised, torch
+    did with the network, or went too deep, is the network's error.
+    """
+    try:
+        with _room_for_calls(), _not_ending(), environment():
+            yield
+    except (SrprofError, torch.cuda.OutOfMemoryError):
+        raise
+    except user_raised() as error:
+        too_deep = issubclass(type(error), RecursionError)
+        if not (too_deep or blame(error).file or raised_in_torch(error)):
+            raise
+        raise model_error(name, error, own.network) from error
+
+
+@contextmanager
+def _room_for_calls() -> Iterator[None]:
+    """A recursion limit with room for torch's hooks, and for copies, of each nested module."""
+    before = sys.getrecursionlimit()
+    room = max(before, _CALLS)
+    sys.setrecursionlimit(room)
+    try:
+        yield
+    finally:
+        if sys.getrecursionlimit() == room:  # else the network has set it
+            sys.setrecursionlimit(before)
+
+
+@contextmanager
+def _not_ending() -> Iterator[None]:
+    """`os._exit` raises as `sys.exit` does: it would end a gate with the network's own code."""
+    leave, here = os._exit, (os.getpid(), get_ident())
+
+    def refused(status: int) -> NoReturn:
+        if (os.getpid(), get_ident()) != here:  # a forked child, or a thread that watches over us
+            leave(status)
+        raise SystemExit(f"os._exit({status!r})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        if os._exit is refused:
+            os._exit = leave
 
 
 def compiled_parts(model: Any) -> frozenset[str]:
@@ -290,9 +366,10 @@ class _Builder:
     Where a constructor reads a tensor's values, it is built on the CPU and moved to meta.
     """
 
-    def __init__(self, spec: specs.Spec, weights: str | None = None) -> None:
+    def __init__(self, spec: specs.Spec, own: Own, weights: str | None = None) -> None:
         self.environment = Environment(spec)
         self._spec = spec
+        self._own = own
         self._weights = weights
         self.forget()
 
@@ -305,26 +382,29 @@ class _Builder:
     def signature_for(self, inputs: Sequence[Any]) -> inspect.Signature | None:
         """What the model's call takes, from one that is built for it; None if no input asks.
 
-        A mapping does: it is keyword arguments, or one argument.
+        A mapping does: it is keyword arguments, or one argument. The environment must be active.
         """
         if all(isinstance(i, Keywords) or not isinstance(i, Mapping) for i in inputs):
             return None
-        with self.environment.active(), torch.random.fork_rng(devices=[]):
-            return _signature(self("meta"))
+        with torch.random.fork_rng(devices=[]):
+            try:
+                return _signature(self("meta"))
+            except NotOnMetaError:
+                return _signature(self("cpu"))
 
     def __call__(self, device: str) -> nn.Module:
         building = f"{self._spec.text}: building the model"
         if self._factory is None:
-            with user_errors(building):
+            with user_errors(building, self._own):
                 self._factory = self.environment.imported(partial(load_factory, self._spec))
         if device == "meta" and not self._on_cpu_only:
             try:
                 return moved(self._built_without_gpu(self._factory, device), device)
             except InputError:
                 raise
-            except Exception:
+            except user_raised():
                 self._on_cpu_only = True
-        with user_errors(building):
+        with user_errors(building, self._own):
             model = self._built_without_gpu(self._factory, "cpu")
         if self._weights is not None:
             with warnings.catch_warnings():  # what the constructor put on the GPU has no data
@@ -349,7 +429,23 @@ class _Builder:
                 f"{self._spec.text!r} returned {type(model).__name__}, not an nn.Module: name a "
                 "class or function that returns the network"
             )
-        return model
+        self._own.network = type(model)
+        return _initialised(model)
+
+
+def _initialised(model: nn.Module) -> nn.Module:
+    """The model, all of whose parts must have been made by torch's constructor too."""
+    for path, module in named_modules(model):
+        if getattr(module, "_modules", None) is None:
+            cls, where = type(module), home(type(module))
+            at = f" at {place(where.file, where.line)}" if where.file else ""
+            raise ModelError(
+                f"{path or 'the network'} was made without torch's constructor: call "
+                f"super().__init__() first in {cls.__qualname__}.__init__{at}",
+                file=where.file,
+                line=where.line,
+            )
+    return model
 
 
 @contextmanager
@@ -370,17 +466,17 @@ def _as_in_a_fresh_program(device: str) -> Iterator[None]:
 
 
 @contextmanager
-def user_errors(doing: str) -> Iterator[None]:
-    """What the user's code raises in here becomes a `ModelError` with its line."""
+def user_errors(doing: str, own: Own | None = None) -> Iterator[None]:
+    """Run the user's code: whatever it raises in here becomes a `ModelError` with its line.
+
+    `own` knows the network's class, which has it where torch raises for no line of the user's.
+    """
     try:
         yield
-    except (SrprofError, torch.cuda.OutOfMemoryError):
+    except (SrprofError, NotOnMetaError, torch.cuda.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:
-        where = blame(error)
-        raise ModelError(
-            f"{doing} raised {where.describe(error)}", file=where.file, line=where.line
-        ) from error
+    except user_raised() as error:
+        raise model_error(doing, error, None if own is None else own.network) from error
 
 
 def copy_model(model: nn.Module, device: str) -> nn.Module:
@@ -417,7 +513,7 @@ def moved(model: nn.Module, device: str) -> nn.Module:
         return model
     try:
         return converted(model, device)
-    except Exception as error:
+    except user_raised() as error:
         if device != "meta":
             raise
         raise NotOnMetaError(

@@ -19,7 +19,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from srprof._version import __version__
-from srprof.errors import InputError, SrprofError
+from srprof.errors import InputError, InternalError
+from srprof.failures import GONE, failure
+from srprof.output import own_streams, say, write
+from srprof.paths import current_folder
 from srprof.words import one_line
 
 #: Commands in the order in which the help lists them, with what it says of each; each is a module
@@ -47,6 +50,9 @@ COMMANDS = {
     "ablate": "train the variants of a study alike, and compare cost and PSNR",
 }
 
+#: Seconds that threads may take to end behind a command.
+_PATIENCE = 2.0
+
 _DESCRIPTION = (
     "Where the memory of a super-resolution network goes: at which node, and because of which "
     "variable in which line. No GPU is needed, and no activation is allocated."
@@ -64,6 +70,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what `main` turns into exit code 2."""
         raise InputError(f"{message}; `{self.prog} --help` shows what there is")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Argparse's own way of printing: help and version are results."""
+        write(message, None)
 
 
 class _Help(argparse.HelpFormatter):
@@ -99,21 +109,29 @@ def _module(command: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code. Nothing but this turns an error into one."""
+    """Run a command; gives the exit code. Nothing but this turns an error into one.
+
+    Whatever was raised, it is said in one line (`failures.failure`).
+    """
+    with own_streams():
+        try:
+            return _run(argv)
+        except KeyboardInterrupt:
+            say("srprof: interrupted; nothing was written")
+            return 130
+        except BaseException as error:
+            return _say_why(error)
+
+
+def _say_why(error: BaseException) -> int:
+    """Say an error in one line; gives its exit code."""
     try:
-        code = _run(argv)
-        sys.stdout.flush()
-        return code
-    except SrprofError as error:
-        print(f"srprof: {one_line(error)}", file=sys.stderr)
-        _drop_stdout()
-        return error.exit_code
-    except BrokenPipeError:  # the reader (`| head`) has all that it wanted
-        _drop_stdout()
-        return 0
-    except KeyboardInterrupt:
-        print("srprof: interrupted; nothing was written", file=sys.stderr)
-        return 130
+        failed = failure(error)
+        say(f"srprof: {one_line(failed)}")
+    except BaseException:  # of what this needs a network may have left nothing, not even calls
+        say("srprof: it failed, and what for cannot be said any more")
+        return InternalError.exit_code
+    return failed.exit_code
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -126,31 +144,44 @@ def _run(argv: Sequence[str] | None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
+    if not current_folder():
+        raise InputError(GONE)
     code: int = _module(args.command).run(args)
     return code
-
-
-def _drop_stdout() -> None:
-    """Let what is still buffered go nowhere, so that Python's own last flush does not complain."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def entry() -> int:
     """The console script: `main` in a process that will soon end."""
     gc.disable()  # importing torch makes many objects and no garbage worth looking for
-    code = main()
-    if "torch" in sys.modules and threading.active_count() == 1:
-        _end(code)
+    with own_streams():  # to the end: what threads and exit handlers print is no result either
+        code = main()
+        if "torch" in sys.modules:
+            _end(code)
     return code
 
 
 def _end(code: int) -> NoReturn:
-    """End the process now: taking torch down frees, for a third of a second, what ends with it."""
+    """End the process now: taking torch down frees, for a third of a second, what ends with it.
+
+    Threads that Python would wait for, a network's too, may take a little longer, but not for ever.
+    """
+    waiting = threading.Thread(target=_wait_for_threads, daemon=True)
+    if threading.active_count() > 1:
+        with suppress(KeyboardInterrupt):
+            waiting.start()
+            waiting.join(_PATIENCE)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads it: `main` has said so
-            stream.flush()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(Exception):  # closed, or nobody reads it
+            stream.flush()  # type: ignore[union-attr]  # None where it was closed from the start
     os._exit(code)
+
+
+def _wait_for_threads() -> None:
+    """As Python does at its end: have executors let their threads go, and wait for all."""
+    for let_go in reversed(getattr(threading, "_threading_atexits", [])):
+        let_go()
+    ours = (threading.main_thread(), threading.current_thread())
+    for thread in threading.enumerate():
+        if not thread.daemon and thread not in ours:
+            thread.join()

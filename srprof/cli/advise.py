@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from srprof.errors import InputError
 from srprof.figures import lowered_names
 from srprof.options import add, add_call, add_output, given, read_call, show
-from srprof.output import write
+from srprof.output import say, write
 from srprof.paths import short_path
 
 DESCRIPTION = """\
@@ -56,6 +55,6 @@ def run(args: argparse.Namespace) -> int:
         left = "an installed package's, left as it is; edits left out"
         for what, edited in (("edits made", applied.written), (left, applied.left)):
             for file, edits in edited:
-                print(f"{short_path(file)}: {what}: {edits}", file=sys.stderr)
+                say(f"{short_path(file)}: {what}: {edits}")
     show(args, advice.document())
     return 0 if advice.within_budget else 1

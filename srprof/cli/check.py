@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from srprof.gate import formats
@@ -45,13 +43,11 @@ def run(args: argparse.Namespace) -> int:
     from srprof.render.writers import render
 
     if args.init is not None:
-        with redirect_stdout(sys.stderr):
-            done = write_first(args.init, args.config)
+        done = write_first(args.init, args.config)
         write(done, args.output)
         return 0
     config = configs.load(configs.find(Path.cwd()) if args.config is None else Path(args.config))
-    with redirect_stdout(sys.stderr):  # what the networks' own code prints is no part of the report
-        report = update(config) if args.update else check(config, args.partial)
+    report = update(config) if args.update else check(config, args.partial)
     root = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
     form, shown = format_of(args), document(report, root)
     if form in formats.FORMATS:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from srprof.errors import InputError
 from srprof.options import add, add_output, count, given, progress_line, show, sides
+from srprof.output import say
 
 DESCRIPTION = """\
 Run a network on images and compare what it gives with the originals: PSNR and SSIM in the
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if args.save is None:
             raise
-        print(f"srprof: interrupted; the images in {args.save} are whole", file=sys.stderr)
+        say(f"srprof: interrupted; the images in {args.save} are whole")
         return 130
     show(args, evaluation.document())
     return 0

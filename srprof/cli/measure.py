@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from srprof.errors import Interrupted
 from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
+from srprof.output import say
 
 DESCRIPTION = """\
 Run a model for real, on a GPU or on the CPU: bytes before, within and after each node, the
@@ -44,6 +44,6 @@ def run(args: argparse.Namespace) -> int:
             measurement = measure(call, find_largest=True, progress=progress, **how)
     except Interrupted as interrupt:
         measurement, code = interrupt.partial, 130
-        print("srprof: interrupted; what was measured is written", file=sys.stderr)
+        say("srprof: interrupted; what was measured is written")
     show(args, measurement.document())
     return code

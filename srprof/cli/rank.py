@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 
 from srprof.figures import peak_names
-from srprof.options import add_output, add_profile, given, show, size
+from srprof.options import add_output, add_profile, given, said, show, size
 
 DESCRIPTION = """\
 Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
 is taken where the challenge takes it: complexity at an LR image of 256x256, memory at 510x510,
 its largest, runtime at 339x510, which stands for the mean over its images, and for its card:
 --profile is ntire2022 by default. Every value says whether it is
-predicted, measured, published or given by you.
+predicted, measured, published or given by you. A model that raises has no row; then the exit code
+is 3.
 """
 
 
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Rank and print."""
+    """Rank and print; 3 if a model raised, which is left out."""
     from srprof.compare.rank import rank
     from srprof.measuring.record import load
     from srprof.quality.record import FILE
@@ -52,4 +53,4 @@ def run(args: argparse.Namespace) -> int:
     options = given(args, "input profile memory scoring reference results")
     standing = rank(args.specs, records=records, **options)
     show(args, document(standing, args.ranks))
-    return 0
+    return said(standing.failed)

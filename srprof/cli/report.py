@@ -6,6 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from srprof.options import said
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -20,6 +21,7 @@ everything that they show; figures as SVG and PNG. The TOML file names the model
   sections = ["ranking", "memory"] # optional: all by default
 
 SPECs of files are found from the current folder. An earlier report in the folder is replaced.
+A model that raises is left out, and the report says so; then the exit code is 3.
 """
 
 
@@ -31,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build and write."""
+    """Build and write; 3 if a model raised, which is left out."""
     from srprof.report.definition import read_definition
 
     definition = read_definition(args.definition)
@@ -44,4 +46,4 @@ def run(args: argparse.Namespace) -> int:
     report = build(definition, shlex.join(words))
     names = write_report(report, folder)
     write(f"{folder}: {len(names)} files; open {folder / names[0]}\n", None)
-    return 0
+    return said(report.record.failed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from srprof import options
 from srprof.call import Call
 from srprof.figures import names
-from srprof.output import write
+from srprof.output import say, write
 
 DESCRIPTION = """\
 Analyze a network at every combination of arguments and inputs, in several processes or on a Dask
@@ -72,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
     path = None if args.output is None else Path(f"{args.output}.journal")
     with Journal(path, plan.basis, args.restart) as journal:
         if journal.found:
-            print(f"srprof: {journal.found} rows were in {path} already", file=sys.stderr)
+            say(f"srprof: {journal.found} rows were in {path} already")
         try:
             with options.progress_line() as progress:
                 rows = rows_of(plan, journal, jobs=jobs, dask=args.dask, progress=progress)
         except KeyboardInterrupt:
-            print(f"srprof: interrupted; {journal.kept}", file=sys.stderr)
+            say(f"srprof: interrupted; {journal.kept}")
             return 130
         if options.format_of(args) == "parquet":
             write(parquet(plan, rows), args.output)
@@ -89,5 +88,5 @@ def run(args: argparse.Namespace) -> int:
     failed = sum(bool(row["error"]) for row in rows)
     if failed:
         what = f"{failed} of {len(rows)} configurations failed"
-        print(f"srprof: {what}; column error says why", file=sys.stderr)
+        say(f"srprof: {what}; column error says why")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from srprof.call import Call
 from srprof.errors import InputError, Interrupted
 from srprof.inputs import RUN_DTYPES, call_inputs, parse_input
 from srprof.options import add, add_output, count, progress_line, share, show, tensor
+from srprof.output import say
 
 DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             record = validate_all(measurements, args.tolerance, folder)
     except Interrupted as interrupt:
         record, code = interrupt.partial, 130
-        print("srprof: interrupted; what was validated is written", file=sys.stderr)
+        say("srprof: interrupted; what was validated is written")
     show(args, record.document())
     return code or int(not record.holds)
 

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 
 from srprof.blame import blame
 from srprof.cost.complexity import CONVOLUTIONS, challenge_flops, macs
-from srprof.errors import InputError, ModelError
+from srprof.errors import InputError, ModelError, user_raised
 from srprof.inputs import TensorSpec
 from srprof.ops import CONVOLUTIONS as CONVOLUTION_FAMILIES
 from srprof.ops import row
@@ -312,7 +312,7 @@ def _errors(workload: Workload) -> Iterator[None]:
         yield
     except (InputError, ModelError):
         raise
-    except (Exception, SystemExit) as error:
+    except user_raised() as error:
         where = blame(error)
         reason = where.describe(error)
         if not where.file or f"{os.sep}fvcore{os.sep}" in where.file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from srprof.compare import scoring as scorings
@@ -11,6 +12,7 @@ from srprof.compare.ranking import Entry
 from srprof.compare.results import load_reference, load_results
 from srprof.cost.profiles import load_profile
 from srprof.errors import InputError
+from srprof.failures import Failures
 from srprof.inputs import parse_size
 from srprof.measuring.record import Measurement
 
@@ -48,17 +50,20 @@ def rank(
 
     Raises:
         InputError: a name, a file or a SPEC is wrong, or a record is of none of the models.
-        ModelError: a model raised.
+        ModelError: every model raised; one that does so alone is left out (`Standing.failed`).
     """
     how, records = scorings.find(scoring), records or {}
     given = [entry for path in results for entry in load_results(path)]
     field = load_reference(reference) if reference else ()
     specs = specs or list(dict.fromkeys(record.spec for record in records.values()))
     specs = specs or (() if given else DEFAULT)
-    own = _entries(specs, records, _sizes(input), profile, memory)
+    failures = Failures()
+    own = _entries(specs, records, _sizes(input), profile, memory, failures)
+    failures.unless_any(own)
     notes = _beside_published(input, profile, memory) if field else []
     notes += [f"{entry.name}: {note}" for entry in own for note in entry.notes]
-    return scorings.standing([*own, *given, *field], how, notes)
+    standing = scorings.standing([*own, *given, *field], how, [*notes, *failures.lines()])
+    return replace(standing, failed=failures.lines())
 
 
 def _sizes(text: str | None) -> Sizes:
@@ -88,13 +93,18 @@ def _entries(
     sizes: Sizes,
     profile: str,
     memory: str,
+    failures: Failures,
 ) -> list[Entry]:
-    """A row for each SPEC, with what the records of it measured."""
+    """A row for each SPEC that runs, with what the records of it measured."""
     loaded = load_profile(profile)
     entries: dict[str, Entry] = {}
     unused = dict(records)
     for text in specs:
-        model = trace_model(text, sizes)
+        with failures.alone(text):
+            model = trace_model(text, sizes)
+        if text in failures:
+            unused = {path: record for path, record in unused.items() if record.spec != text}
+            continue
         if model.name in entries:
             raise InputError(f"two models are called {model.name!r}: leave one out")
         entry = predicted(model, loaded, memory)

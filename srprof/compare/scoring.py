@@ -164,6 +164,7 @@ class Standing(Shown):
         scoring: that the rows are ordered by.
         table: its rows from the first place to the last, then those without a place.
         notes: what a reader must know of how the rows came about, one line each.
+        failed: of them, those that say which models raised and have no row.
     """
 
     view = "ranking"
@@ -171,6 +172,7 @@ class Standing(Shown):
     scoring: Scoring
     table: RankTable
     notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     def scorings(self, tracks: bool) -> tuple[Scoring, ...]:
         """The scorings to show: the tracks of 2022 if asked for, and the one that orders."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.compare.validate import Validation, Validations, trace_of, validate
-from srprof.errors import InputError, Interrupted, SrprofError
+from srprof.errors import InputError, Interrupted, user_raised
+from srprof.failures import failure, wrong_input
 from srprof.measuring.record import Measurement, load
 from srprof.memory.workspace import WorkspaceTable
 from srprof.output import write
@@ -39,8 +40,8 @@ def validate_all(
                 continue
             try:
                 validations.append(validate(measurement, trace_of(measurement), tolerance))
-            except SrprofError as error:
-                errors.append(f"{measurement.spec}: {error}")
+            except user_raised() as error:
+                errors.append(f"{measurement.spec}: {failure(error)}")
     except KeyboardInterrupt:
         interrupted = True
     if folder is not None and validations:
@@ -71,9 +72,10 @@ def measured(
         (size,) = call.inputs
         try:
             measurement = measure(call, device=device, repeat=repeat, progress=progress)
-        except InputError:
-            raise
-        except SrprofError as error:
+        except user_raised() as raised:
+            error = failure(raised)
+            if wrong_input(error):
+                raise
             yield f"{', '.join(filter(None, (f'{call.spec} at {size}', call.dtype)))}: {error}"
         else:
             if folder is not None:

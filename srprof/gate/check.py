@@ -17,7 +17,8 @@ from srprof._version import __version__
 from srprof.analysis.record import AnalysisRecord, NodeRecord
 from srprof.codec import pick
 from srprof.compare.diff import Diff, difference, explain_peak, explain_tensor, sketch
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, user_raised
+from srprof.failures import failure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
@@ -247,7 +248,8 @@ def observe_all(config: Config) -> list[AnalysisRecord | Result]:
         for check in config.checks:
             try:
                 observed.append(observe(check.settings, traced))
-            except SrprofError as error:
+            except user_raised() as raised:
+                error = failure(raised)
                 file, line = (error.file, error.line) if isinstance(error, ModelError) else ("", 0)
                 text = f"the model does not run: {error}"
                 observed.append(Result(check.name, problems=(text,), file=file, line=line))

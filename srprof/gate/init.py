@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from srprof.errors import InputError, SrprofError
+from srprof.errors import InputError, user_raised
+from srprof.failures import failure
 from srprof.files import read_text
 from srprof.output import write
 from srprof.paths import working_in
@@ -48,8 +49,8 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
             spec = f"{location}:{name}"
             try:
                 trace(spec, SIZE)
-            except SrprofError as error:
-                failed.append(f"# {spec} is left out: {_one_line(error)}\n")
+            except user_raised() as error:
+                failed.append(f"# {spec} is left out: {_one_line(failure(error))}\n")
                 continue
             specs.append(spec)
             blocks.append(f'\n[[check]]\nmodel = {json.dumps(spec)}\ninput = "{SIZE}"\n')

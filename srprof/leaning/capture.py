@@ -28,9 +28,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from srprof import networks
-from srprof.blame import blame, is_user_file
+from srprof.blame import blame, is_user_file, message
 from srprof.copying import copied_model, untouched
-from srprof.errors import InputError
+from srprof.errors import InputError, user_raised
 from srprof.paths import place
 from srprof.redirect import Redirected
 from srprof.tracing.fast_path import fast_paths
@@ -112,7 +112,7 @@ def capture(
             module = exported.module(check_guards=False)
     except RefusedError:
         raise
-    except Exception as error:
+    except user_raised() as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
     conditions = _conditions(exported, module)
     devices = {tensor.device.type for tensor in tensors_in(call)}
@@ -311,13 +311,13 @@ _SAID = {
 }
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     where = blame(error)
     at = f" at {place(where.file, where.line)}" if where.file else ""
     if type(error).__name__ == "GuardOnDataDependentSymNode":
         return f"the way its code takes depends on values of a tensor{at}"
-    for message, does in _SAID.items():
-        if found := re.search(message, str(error)):
+    for said, does in _SAID.items():
+        if found := re.search(said, message(error)):
             return f"its code {does.format(*found.groups(), at=at)}"
     return f"torch.export fails: {where.describe(error)}"
 

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from srprof.blame import blame
 from srprof.copying import copied_model
-from srprof.errors import ModelError
+from srprof.errors import user_raised
 from srprof.inputs import Keywords, TensorSpec
 from srprof.leaning.comparison import Comparison, Size, compare, natural
 from srprof.leaning.module import Lean
@@ -22,7 +21,7 @@ from srprof.measuring.run import measure
 from srprof.measuring.statistics import Summary, summarize
 from srprof.progress import Progress, silent
 from srprof.redirect import without_gpu
-from srprof.workload import Workload
+from srprof.workload import Workload, user_errors
 
 #: LR sizes at which outputs are compared: square, oblong, and odd.
 SIZES: tuple[Size, ...] = ((48, 48), (40, 56), (37, 51))
@@ -171,7 +170,7 @@ def _takes(network: nn.Module, call: Workload) -> bool:
     network = copied_model(network, {})  # a call may change it
     try:
         without_gpu(lambda: network(*args, **kwargs))
-    except Exception:
+    except user_raised():
         return False
     return True
 
@@ -191,10 +190,8 @@ def _output(module: nn.Module, call: Workload, image: str, name: str) -> Any:
     args, kwargs = call.arguments("cpu")
     if image == "natural":
         args, kwargs = pytree.tree_map(natural, (args, kwargs))
-    try:
+    with user_errors(name):
         return without_gpu(lambda: module(*args, **kwargs))
-    except Exception as error:
-        raise ModelError(f"{name} raised {blame(error).describe(error)}") from error
 
 
 def _call_for(workload: Workload, network: nn.Module, size: Size) -> Workload:

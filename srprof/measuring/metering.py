@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import torch
 
-from srprof.errors import SrprofError
+from srprof.errors import SrprofError, user_raised
 from srprof.inputs import TensorSpec
 from srprof.measuring.backend import Draft
 from srprof.measuring.record import Bytes, NodeFacts, fingerprint
@@ -29,10 +29,11 @@ OutOfMemoryError: type[RuntimeError] = torch.cuda.OutOfMemoryError
 def new_instance(workload: Workload, where: str, run: int) -> Instance:
     """An instance with the same weights and inputs in each run, but other random numbers after.
 
-    A model that draws its structure or its shapes thus shows it.
+    A model that draws its structure or its shapes thus shows it. Raises as `user_errors` does.
     """
     _seed(0)
-    instance = workload.instance(where)
+    with user_errors(workload.name, workload.own):
+        instance = workload.instance(where)
     _seed(run)
     return instance
 
@@ -62,7 +63,7 @@ def run_recorded(workload: Workload, instance: Instance, recorder: Recorder) -> 
             result = call_model(*instance)
     except (SrprofError, OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except user_raised() as error:
         raise explain(error, workload, recorder.device, recorder) from error
     return recorder.finish(result)
 
@@ -75,7 +76,7 @@ def recorded_anew(workload: Workload, where: str, run: int) -> tuple[Instance, t
 
 def run_plain(workload: Workload, instance: Instance) -> None:
     """Call the instance as its user would, without gradients. Raises as `user_errors` does."""
-    with user_errors(workload.name), torch.no_grad():
+    with user_errors(workload.name, workload.own), torch.no_grad():
         call_model(*instance)
 
 

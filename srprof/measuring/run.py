@@ -140,8 +140,7 @@ def _timed(workload: Workload, backend: Backend, passes: Passes, progress: Progr
     draft = Draft()
     try:
         with backend.active(), isolated(draft.notes), workload.environment():
-            with user_errors(workload.name):
-                instance = new_instance(workload, backend.where, run=1)
+            instance = new_instance(workload, backend.where, run=1)
             _measure_latency(workload, instance, backend, passes, draft, progress)
     except OutOfMemoryError as error:
         raise _does_not_fit(workload, error) from error
@@ -214,7 +213,7 @@ def _measure_latency(
     samples: list[float] = []
     before, energy = backend.state(), backend.energy_j()
     try:
-        with user_errors(workload.name), torch.no_grad():
+        with user_errors(workload.name, workload.own), torch.no_grad():
             for done in range(passes.warmup):
                 progress("warm-up", done, passes.warmup)
                 call_model(*instance)

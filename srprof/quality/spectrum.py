@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.measuring.metering import new_instance
+from srprof.networks import named_modules
 from srprof.quality.images import read_image
 from srprof.quality.metrics import luma
 from srprof.quality.upscaling import by_channels
@@ -153,7 +154,7 @@ def spectra(
 
 
 def _maps(workload: Workload, patterns: Sequence[str], notes: list[str]) -> list[ModuleSpectra]:
-    with isolated(notes), workload.environment(), user_errors(workload.name):
+    with isolated(notes), workload.environment(), user_errors(workload.name, workload.own):
         network, args, kwargs = new_instance(workload, "cpu", run=0)
         names = chosen_modules(network, patterns)
         with recording_maps(network, names) as maps, torch.no_grad():
@@ -176,7 +177,7 @@ def chosen_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
 
     An InputError if a pattern fits no module, with near names; or there is no HFAB.
     """
-    kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
+    kinds = {name: type(module).__name__ for name, module in named_modules(model) if name}
     if not patterns:
         names = [name for name, kind in kinds.items() if DEFAULT_CLASS in kind.upper()]
         if not names:

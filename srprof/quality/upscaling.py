@@ -23,6 +23,7 @@ from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import fingerprint, on_tensor_cores
 from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
+from srprof.networks import weights
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import luma, luma8
 from srprof.quality.resize import Array, bicubic
@@ -157,8 +158,7 @@ class Upscaler:
 
     @cached_property
     def _model(self) -> nn.Module:
-        with user_errors(self._workload.name):
-            model = new_instance(self._workload, self.backend.where, run=0).model
+        model = new_instance(self._workload, self.backend.where, run=0).model
         if self._tile is None:
             return model
         from srprof.tiling.tiled import Tiled
@@ -213,7 +213,8 @@ class Upscaler:
         return tensor.to(self.backend.where, getattr(torch, self._workload.image_dtype))
 
     def _forward(self, image: Tensor) -> Tensor:
-        with user_errors(self._workload.name), torch.no_grad():
+        workload = self._workload
+        with user_errors(workload.name, workload.own), torch.no_grad():
             result: Tensor = self._model(image)
             return result
 
@@ -254,7 +255,7 @@ class Upscaler:
     def measured_on_cpu(self, lr: Array) -> int:
         """Bytes at the peak of one more pass, by PyTorch's CPU allocator."""
         image = self._input(lr)
-        tensors = [*self._model.parameters(), *self._model.buffers(), image]
+        tensors = [*weights(self._model), image]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
         resident = sum(storage.nbytes() for storage in storages.values())
         return resident + most_allocated(lambda: self._forward(image))

@@ -14,6 +14,7 @@ from typing import Any
 from srprof.codec import encode, made_of
 from srprof.compare.scoring import Standing
 from srprof.errors import InputError
+from srprof.failures import Failures
 from srprof.files import read_json
 from srprof.render.document import Document, Section
 from srprof.render.writers import render
@@ -34,15 +35,18 @@ class Report:
 
 
 def build(definition: Definition, command: str) -> Report:
-    """Say all that the report shows, as `make_record` does."""
-    record = make_record(definition, command)
-    if "ranking" not in definition.sections:
-        return Report(record, None)
-    from srprof.render.views.ranking import as_rows, section
+    """Say all that the report shows, as `make_record` does; raises if every model did."""
+    failures = Failures()
+    record = make_record(definition, command, failures)
+    failures.unless_any(record.models)
+    shown = None
+    if "ranking" in definition.sections:
+        from srprof.render.views.ranking import as_rows, section
 
-    standing = _standing(definition)
-    shown = section(standing, ranks=True)
-    return Report(replace(record, ranking=_ranking(shown, as_rows(standing))), shown)
+        standing = _standing(definition, failures)
+        shown = section(standing, ranks=True)
+        record = replace(record, ranking=_ranking(shown, as_rows(standing)))
+    return Report(replace(record, failed=failures.lines()), shown)
 
 
 def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
@@ -61,18 +65,20 @@ def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
     )
 
 
-def _standing(definition: Definition) -> Standing:
-    """The challenge's table of the report's models and references."""
+def _standing(definition: Definition, failures: Failures) -> Standing:
+    """The challenge's table of the report's models and references; raises if it has no model."""
     from srprof.compare import scoring
     from srprof.compare.entries import CHALLENGE, predicted, trace_model
     from srprof.compare.results import load_reference
     from srprof.cost.profiles import load_profile
 
     profile = load_profile(definition.profiles[0] if definition.profiles else "ntire2022")
-    own = [
-        replace(predicted(trace_model(m.spec, CHALLENGE), profile, "allocated"), name=m.name)
-        for m in definition.models
-    ]
+    own = []
+    for model in (model for model in definition.models if model.spec not in failures):
+        with failures.alone(model.spec):
+            entry = predicted(trace_model(model.spec, CHALLENGE), profile, "allocated")
+            own.append(replace(entry, name=model.name))
+    failures.unless_any(own)
     field = [entry for name in definition.references for entry in load_reference(name)]
     return scoring.standing([*own, *field], scoring.find("main"))
 
@@ -84,7 +90,7 @@ def _document(report: Report) -> Document:
     peaks = Section(f"Peak memory at {record.input}", table=tables.peaks(record))
     return Document(
         (
-            Section(record.title, (record.note,) if record.note else ()),
+            Section(record.title, (*([record.note] if record.note else []), *record.failed)),
             *ranking,
             *map(tables.comparison, record.shown_tables),
             *((peaks,) if "peaks" in record.sections else ()),

@@ -22,6 +22,7 @@ from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
 from srprof.cost.roofline import Estimate, NodeEstimate
+from srprof.failures import Failures
 from srprof.inputs import TensorSpec
 from srprof.paths import short_path
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
@@ -190,7 +191,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class ReportRecord:
-    """All that a report says; `files` are those of its folder."""
+    """All that a report says; `files` are those of its folder, `failed` says what is left out."""
 
     kind: str
     schema: int
@@ -206,6 +207,7 @@ class ReportRecord:
     figures: tuple[PaperFigure, ...]
     environment: Environment
     ranking: Annotated[Ranking | None, Key(sparse=True)] = None
+    failed: Annotated[tuple[str, ...], Key(sparse=True)] = ()
     files: Annotated[tuple[str, ...], Key(sparse=True)] = ()
 
     @property
@@ -220,10 +222,10 @@ def _analysis(spec: str, size: str) -> Analysis:
     return analyze(spec, size)
 
 
-def make_record(definition: Definition, command: str) -> ReportRecord:
+def make_record(definition: Definition, command: str, failures: Failures) -> ReportRecord:
     """Trace what a report names, and say all that it shows; raises as `analyze` does.
 
-    `command` is what the user ran.
+    `command` is what the user ran. A model that raises is left out, and noted in the failures.
     """
     _analysis.cache_clear()  # a file may have changed since an earlier report of this process
     profiles = [load_profile(name) for name in definition.profiles]
@@ -235,9 +237,13 @@ def make_record(definition: Definition, command: str) -> ReportRecord:
         schema=SCHEMA,
         devices=tuple(made_of(NamedDevice, profile) for profile in profiles),
         peaks=tuple(made_of(PeakColumn, peak) for peak in figures.peaks()),
-        models=tuple(_model(m, definition.input, profiles, detailed) for m in definition.models),
-        tables=tuple(_table(table, profiles) for table in definition.tables),
-        figures=tuple(_figure(figure, profiles) for figure in definition.figures),
+        models=_models(definition.models, definition.input, profiles, detailed, failures),
+        tables=tuple(_table(table, profiles, failures) for table in definition.tables),
+        figures=tuple(
+            figure
+            for figure in (_figure(each, profiles, failures) for each in definition.figures)
+            if figure.models
+        ),
         environment=Environment(
             command=command,
             python=platform.python_version(),
@@ -252,6 +258,21 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return __version__ if package == "srprof" else None
+
+
+def _models(
+    models: Iterable[Model],
+    size: str,
+    profiles: Iterable[Profile],
+    detailed: bool,
+    failures: Failures,
+) -> tuple[ShownModel, ...]:
+    """The models that run, as for `_model`."""
+    shown = []
+    for model in (model for model in models if model.spec not in failures):
+        with failures.alone(model.spec):
+            shown.append(_model(model, size, profiles, detailed))
+    return tuple(shown)
 
 
 def _model(
@@ -335,17 +356,27 @@ def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _table(table: TableDefinition, profiles: Sequence[Profile]) -> ComparedTable:
-    rows = []
-    for model in table.models:
-        for name, cells in _figures_of(model, table):
-            for measure in ("time_ms", "runtime_ms"):
-                if measure in table.measures and profiles:
-                    cell = cells.get(measure, FigureCell(None, None, None, ""))
-                    cells[measure] = _predicted(cell, model, table.input, profiles[0])
-            rows.append(ComparedRow(name, model.spec, cells))
+def _table(
+    table: TableDefinition, profiles: Sequence[Profile], failures: Failures
+) -> ComparedTable:
+    rows: list[ComparedRow] = []
+    for model in (model for model in table.models if model.spec not in failures):
+        with failures.alone(model.spec):
+            rows += list(_rows(model, table, profiles))
     device = profiles[0].title if profiles else None
     return made_of(ComparedTable, table, device=device, rows=tuple(rows))
+
+
+def _rows(
+    model: Model, table: TableDefinition, profiles: Sequence[Profile]
+) -> Iterator[ComparedRow]:
+    """A model's rows of a table, one for each scale."""
+    for name, cells in _figures_of(model, table):
+        for measure in ("time_ms", "runtime_ms"):
+            if measure in table.measures and profiles:
+                cell = cells.get(measure, FigureCell(None, None, None, ""))
+                cells[measure] = _predicted(cell, model, table.input, profiles[0])
+        yield ComparedRow(name, model.spec, cells)
 
 
 def _figures_of(
@@ -408,8 +439,10 @@ def _predicted(cell: FigureCell, model: Model, size: str, profile: Profile) -> F
     )
 
 
-def _figure(figure: FigureDefinition, profiles: Sequence[Profile]) -> PaperFigure:
+def _figure(
+    figure: FigureDefinition, profiles: Sequence[Profile], failures: Failures
+) -> PaperFigure:
     nodes = figure.kind == "memory"
     timed = () if nodes else profiles
-    models = tuple(_model(model, figure.input, timed, nodes) for model in figure.models)
+    models = _models(figure.models, figure.input, timed, nodes, failures)
     return made_of(PaperFigure, figure, models=models)

@@ -77,12 +77,12 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def main() -> None:
-    """The program: tasks on stdin, results on what was stdout; what a network prints is dropped."""
+    """The program: tasks on stdin, results on what was stdout; networks print to stderr."""
     import torch
 
     torch.set_num_threads(1)
-    with os.fdopen(os.dup(1), "wb") as results, open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
+    with os.fdopen(os.dup(1), "wb") as results:
+        os.dup2(2, 1)
         while True:
             try:
                 task: SweepPlan = pickle.load(sys.stdin.buffer)

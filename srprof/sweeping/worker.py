@@ -6,6 +6,8 @@ import os
 import threading
 from dataclasses import dataclass, replace
 
+from srprof.errors import user_raised
+from srprof.failures import failure
 from srprof.sweeping.grid import Configuration
 from srprof.sweeping.record import SweepPlan
 from srprof.words import one_line
@@ -52,16 +54,13 @@ def _compute(task: SweepPlan, configuration: Configuration) -> Result:
     import torch
 
     from srprof._version import __version__
-    from srprof.errors import SrprofError
 
     versions = (__version__, str(torch.__version__))
     try:
         return Result(configuration.key, _values(task, configuration), "", 0, versions)
-    except SrprofError as raised:
-        error, code = one_line(raised), raised.exit_code
-    except Exception as raised:  # the model's, wherever it came from: one row, not the sweep
-        error, code = f"{type(raised).__name__}: {one_line(raised)}", 3
-    return Result(configuration.key, {}, error, code, versions)
+    except user_raised() as raised:  # wherever it came from: one row, not the sweep
+        failed = failure(raised)
+    return Result(configuration.key, {}, one_line(failed), failed.exit_code, versions)
 
 
 def _values(task: SweepPlan, configuration: Configuration) -> dict[str, int | float]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from srprof.blame import blame
 from srprof.cost.complexity import complexity
 from srprof.dtypes import name_of
-from srprof.errors import SrprofError
+from srprof.errors import SrprofError, user_raised
+from srprof.networks import converted, named_parameters, put_in_mode
 from srprof.tiling.reach import STRIP, kernels_reach, reach
 from srprof.tiling.subject import Subject, find_subject
 from srprof.tiling.tiled import Tiled
@@ -79,7 +80,8 @@ def locality(
         InputError: it takes no image of any size that was tried, or cannot be copied.
     """
     with isolated([]), torch.no_grad():
-        copy = copy_model(module, "cpu").float().eval()
+        copy = converted(copy_model(module, "cpu"), torch.float32)
+        put_in_mode(copy, training=False)
         _give_data(copy, module)
         subject = find_subject(copy, channels)
         if not subject.rule.aligned:
@@ -89,7 +91,7 @@ def locality(
             return _found(subject, multiple)
         except SrprofError:
             raise
-        except Exception as error:  # squares it took
+        except user_raised() as error:  # squares it took
             refused = f"it refuses images of other proportions: {blame(error).describe(error)}"
             return Locality(False, reason=refused)
 
@@ -107,9 +109,9 @@ def _found(subject: Subject, multiple: int | None) -> Locality:
 
 def _give_data(copy: nn.Module, module: nn.Module) -> None:
     """Random weights, in the copy, for those that the network has on the meta device."""
-    named = dict(module.named_parameters())
+    named = dict(named_parameters(module))
     generator = torch.Generator().manual_seed(0)
-    for name, weight in copy.named_parameters():
+    for name, weight in named_parameters(copy):
         if named[name].is_meta:
             weight.normal_(std=0.1, generator=generator)
 
@@ -157,15 +159,15 @@ def _compare_on(
     computed, difference, equal = torch.float32, inf, False
     for dtype in (torch.float32, torch.float64):
         try:
-            model, image = subject.model.to(dtype), subject.image(*size, dtype)
+            model, image = converted(subject.model, dtype), subject.image(*size, dtype)
             whole: Tensor = model(image.clone())
             tiled: Tensor = Tiled(model, tile, halo, multiple)(image)
         except SrprofError:
             raise
-        except Exception:  # in float64 it mixes in tensors of its own
+        except user_raised():  # in float64 it mixes in tensors of its own
             break
         finally:
-            subject.model.to(torch.float32)
+            converted(subject.model, torch.float32)
         computed, difference = dtype, _difference(whole, tiled)
         equal = dtype is torch.float32 and torch.equal(whole, tiled)
         if equal:

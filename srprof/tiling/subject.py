@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from srprof.analysis import trace
 from srprof.blame import first_line
-from srprof.errors import InputError
+from srprof.errors import InputError, user_raised
+from srprof.networks import named_modules, parameters
 from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.workload import copy_model
@@ -36,9 +37,9 @@ class Subject:
 
 def find_subject(model: nn.Module, channels: int | None) -> Subject:
     """The network with what it takes, found on the meta device where that can run it."""
-    first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    first = next((m.in_channels for _, m in named_modules(model) if isinstance(m, nn.Conv2d)), 3)
     tried = [channels] if channels is not None else list(dict.fromkeys((3, 1, first)))
-    error: Exception | None = None
+    error: BaseException | None = None
     for run in (copy_model(model, "meta"), model):
         for count in tried:
             takes = _Takes(run, count)
@@ -59,13 +60,13 @@ class _Takes:
 
     model: nn.Module
     channels: int
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def __call__(self, side: int) -> bool:
-        device = next((p.device.type for p in self.model.parameters()), "cpu")
+        device = next((p.device.type for p in parameters(self.model)), "cpu")
         try:
             result = self.model(torch.zeros(1, self.channels, side, side, device=device))
-        except Exception as error:
+        except user_raised() as error:
             self.error = self.error or error
             return False
         if not isinstance(result, Tensor) or result.dim() != 4:

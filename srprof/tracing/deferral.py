@@ -24,6 +24,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof import ops
+from srprof.blame import message
 from srprof.meta_kernels import shortcut
 
 #: Elements from which on a tensor is worth it, and what an operand may have to be kept for later.
@@ -316,7 +317,7 @@ class Deferral:
 
     def at_fault(self, error: BaseException) -> bool:
         """Whether a run ended with an error because a call waited."""
-        return self.refused or _NO_VALUES.search(str(error)) is not None
+        return self.refused or _NO_VALUES.search(message(error)) is not None
 
     def _refuse(self, what: str) -> None:
         self.refused = True

@@ -23,6 +23,7 @@ from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
 from srprof.copying import untouched
+from srprof.errors import Stop, user_raised
 from srprof.memory.model import of_the_run
 from srprof.networks import named_modules
 from srprof.records import Reference, ReferenceKind, Trace
@@ -52,10 +53,6 @@ _ORDER = {kind: place for place, kind in enumerate(get_args(ReferenceKind))}
 Held = Mapping[int, tuple[tuple[Reference, int], ...]]
 
 
-class _Stop(BaseException):
-    """Ends the second run; not an Exception, so that a model's own handlers let it pass."""
-
-
 class _Inspector:
     """Watches the second run: notes the stack at births, and looks around at some nodes.
 
@@ -78,7 +75,7 @@ class _Inspector:
     def __call__(self, recorder: Recorder, model: nn.Module) -> None:
         index = len(recorder.nodes) - 1
         if recorder.nodes[index].op != self.trace.nodes[index].op:
-            raise _Stop
+            raise Stop
         if index in self.births:
             self.lines_at_birth[index] = {id(f): f.f_lineno for f in stack()}
         if index not in self.alive:
@@ -88,7 +85,7 @@ class _Inspector:
         if self._look(recorder, model):
             self.found[index] = self.references
         if index == self.last:
-            raise _Stop
+            raise Stop
 
     def _look(self, recorder: Recorder, model: nn.Module) -> bool:
         """Find what references the wanted storages.
@@ -266,7 +263,7 @@ def run_again(
         def on_node(recorder: Recorder) -> None:
             try:
                 watch(recorder, model)
-            except _Stop:
+            except Stop:
                 stopped.append(recorder)
                 raise
 
@@ -276,9 +273,9 @@ def run_again(
             warm_up(instance)
             with untouched(model), recording(recorder), within or nullcontext():
                 call_model(*instance)
-        except _Stop:
+        except Stop:
             pass
-        except Exception:  # TorchScript passes a stop on as an error of its own
+        except user_raised():  # TorchScript passes a stop on as an error of its own
             if not stopped:
                 return None
         finally:

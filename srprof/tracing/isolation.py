@@ -128,7 +128,7 @@ _UNREADABLE = object()
 def _read(setting: _Setting) -> Any:
     try:
         return setting.read()
-    except RuntimeError:
+    except (RuntimeError, OSError):  # of the current folder, that it has been deleted
         return _UNREADABLE
 
 
@@ -142,7 +142,10 @@ def _put_back(settings: list[_Setting], before: list[Any]) -> list[str]:
     }
     for setting, old in zip(settings, before, strict=True):
         if old is not _UNREADABLE and _read(setting) != old:  # others may have changed it back
-            setting.write(old)
+            try:
+                setting.write(old)
+            except OSError:  # a folder that has been deleted
+                changed.pop(setting.name, None)
     return [
         f"the model set {setting.name} to {changed[setting.name]}; srprof put it back"
         for setting in settings

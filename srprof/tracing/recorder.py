@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_map_only
 from srprof.blame import function_name, is_user_file
 from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
-from srprof.meta_kernels import shortcut
+from srprof.meta_kernels import OF_CUDNN, shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.tracing.autocast import emulation
@@ -46,6 +46,9 @@ _QUERY = "prim::device"
 
 #: The function around one that `torch.compile` compiles.
 _COMPILED = "compile_wrapper"
+
+#: Which mode on torch's stack makes tensors fake.
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -84,13 +87,17 @@ def _read_schema(func: Any) -> _Schema:
     )
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in nested lists, tuples, mappings and dataclass-like results, in order."""
+def tensors_in(value: Any, inside: frozenset[int] = frozenset()) -> Iterator[torch.Tensor]:
+    """The tensors in nested lists, tuples, mappings and dataclass-like results, in order.
+
+    `inside` are the containers around it, by identity, of which one may contain itself.
+    """
     if isinstance(value, torch.Tensor):
         yield value
-    else:
+    elif id(value) not in inside:
+        inside |= {id(value)}
         for part in value if isinstance(value, set) else parts_of(value):
-            yield from tensors_in(part)
+            yield from tensors_in(part, inside)
 
 
 class Recorder(TorchDispatchMode):
@@ -118,6 +125,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.device = device
+        self._fake = device == "cuda" and torch._C._get_dispatch_mode(_FAKE) is not None
         self.nodes: list[Node] = []
         self.externals: list[External] = []
         self.calls: list[ModuleCall] = []
@@ -248,10 +256,7 @@ class Recorder(TorchDispatchMode):
         arguments = (self._encode(args, inputs), self._encode(kwargs, inputs))
         try:
             with self._around():
-                if self.device == "meta":
-                    result = self._call_on_meta(func, schema, args, kwargs)
-                else:
-                    result = func(*args, **kwargs)
+                result = self._call(func, schema, args, kwargs)
         except Exception:
             self.failed_call = schema.op, tuple(i.shape for i in inputs)
             raise
@@ -332,6 +337,15 @@ class Recorder(TorchDispatchMode):
             return "to-host" if False in read else "host"
         return "to-device" if read == {True} and made else "device"
 
+    def _call(self, func: Any, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Make the call, as a GPU would where a device without data stands for one."""
+        if self.device == "meta":
+            return self._call_on_meta(func, schema, args, kwargs)
+        result = NotImplemented
+        if self._fake and func in OF_CUDNN:
+            result = shortcut(func, args, kwargs)
+        return func(*args, **kwargs) if result is NotImplemented else result
+
     def _call_on_meta(self, func: Any, schema: _Schema, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Make the call, with main-memory tensors (made without `device=`) brought to meta.
 
@@ -395,18 +409,26 @@ class Recorder(TorchDispatchMode):
             more = sum(s.nbytes for s in gone if i < s.death)
             self.nodes[i] = replace(self.nodes[i], live=self.nodes[i].live + more)
 
-    def references_in(self, result: Any) -> Any:
-        """The model's result as tuples and dicts, each tensor replaced by a reference."""
+    def references_in(self, result: Any, inside: frozenset[int] = frozenset()) -> Any:
+        """The model's result as tuples and dicts, each tensor replaced by a reference.
+
+        `inside` as for `tensors_in`; what contains itself stands there as None.
+        """
         if isinstance(result, torch.Tensor):
             return self._encode(result, [])
+        if isinstance(result, (bool, int, float, str)):
+            return result
+        if id(result) in inside:
+            return None
+        inside |= {id(result)}
         if isinstance(result, (list, tuple, set)):
-            return tuple(self.references_in(item) for item in result)
+            return tuple(self.references_in(item, inside) for item in result)
         if isinstance(result, Mapping):
-            return {str(key): self.references_in(item) for key, item in result.items()}
+            return {str(key): self.references_in(item, inside) for key, item in result.items()}
         if hasattr(result, "__dataclass_fields__"):
             names = result.__dataclass_fields__
-            return {name: self.references_in(getattr(result, name)) for name in names}
-        return result if isinstance(result, (bool, int, float, str)) else None
+            return {name: self.references_in(getattr(result, name), inside) for name in names}
+        return None
 
 
 def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:

@@ -19,14 +19,13 @@ from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.copying import untouched
 from srprof.dtypes import own_form
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.tracing.building import BuildRecorder, same_calls, with_construction
 from srprof.tracing.changes import fingerprint
-from srprof.tracing.deferral import NotDeferrableError
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
@@ -308,7 +307,7 @@ def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
 
 def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
     with building():
-        instance = workload.instance(device)
+        instance = _instance(workload, device)
     if workload.training:
         with untouched(instance.model):
             return _record_step(workload, device, instance)
@@ -336,6 +335,17 @@ def _with_second_call(
     return first, ledger
 
 
+def _instance(workload: Workload, device: str) -> Instance:
+    """A fresh instance, by the network's own code; raises as a call of it does."""
+    try:
+        return workload.instance(device)
+    except _FAILURES:
+        raise
+    except user_raised() as error:
+        nothing = Recorder(nn.Module(), DEVICE_TYPES[device])
+        raise explain(error, workload, device, nothing) from error
+
+
 def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     """One instance through all calls; `alone` is the first of them on a fresh one."""
     device, construction, before = alone.device, None, None
@@ -344,7 +354,7 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     if before is not None and device == "meta":
         model = calls[0].prepare(moved(built, device), device).model
     else:  # another device than that of the constructor's record
-        model, before = calls[0].instance(device).model, None
+        model, before = _instance(calls[0], device).model, None
     traces = []
     with untouched(model):
         for call in calls:
@@ -388,14 +398,14 @@ def _record_call(
         warm_up(instance)
         with recording(recorder):
             result = call_model(*instance)
-    except (Exception, SystemExit, NotDeferrableError) as error:
+        result_refs = recorder.references_in(result)
+        recorder.settle(result)
+    except user_raised() as error:
         if recorder.deferral is not None and recorder.deferral.at_fault(error):
             raise _WorksAtOnceError from error
         if isinstance(error, SrprofError):
             raise
         raise explain(error, workload, device, recorder) from error
-    result_refs = recorder.references_in(result)
-    recorder.settle(result)
     del result
     recorder.ledger.mark_caches()
     return _trace_of(workload, device, recorder, instance.model, result_refs), recorder.ledger
@@ -412,7 +422,7 @@ def _record_step(workload: Workload, device: str, instance: Instance) -> tuple[T
         step = trained.record(recorder)
     except SrprofError as error:
         raise type(error)(f"{workload.spec}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except user_raised() as error:
         raise explain(error, workload, device, recorder) from error
     recorder.settle(None)
     trace = _trace_of(workload, device, recorder, instance.model, None)
@@ -458,7 +468,7 @@ def _trace_of(
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
     """The error of a recorded run as the user should see it: where, in which op, what helps."""
-    message, where = first_line(error), blame(error)
+    message, where = first_line(error), blame(error, workload.own.network)
     at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     if device == "meta" and at_fault:
         return _NeedsDataError(where.describe(error, longest=120))

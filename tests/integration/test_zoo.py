@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import srprof
 from srprof import models, spec
 from srprof.errors import InputError
 from srprof.loading import load_factory
 from srprof.memory.model import memory_model
+from srprof.records import TensorInfo
 from srprof.registry import Network
 from tests.cpu_truth import live_bytes
 
@@ -180,6 +184,36 @@ def test_fake_cuda_agrees_with_meta(name: str):
     )
     assert cuda.eager.nbytes == meta.eager.nbytes
     assert cuda.planned.nbytes == meta.planned.nbytes
+
+
+FORMS = [
+    {"dtype": "float16"},
+    {"dtype": "bfloat16"},
+    {"channels_last": True},
+    {"dtype": "float16", "channels_last": True},
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("given", ["spec", "model", "tensor"])
+def test_fake_cuda_takes_every_dtype_and_layout(given: str, form: dict[str, Any]):
+    """It makes the calls that meta does, which stands for cuDNN, with the same results."""
+    model: Any = "imdn"
+    image: Any = (1, 3, 16, 16)
+    if given != "spec":
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1))
+    if given == "tensor":
+        image = torch.rand(image)
+    traces = [srprof.trace(model, image, trace_on=on, **form) for on in ("meta", "cuda-fake")]
+    meta, cuda = ([(n.op, n.overload, _forms(n.outputs)) for n in t.nodes] for t in traces)
+    assert cuda == meta
+    meta_inputs, cuda_inputs = (_forms(e.info for e in t.externals) for t in traces)
+    assert cuda_inputs == meta_inputs
+    assert len({memory_model(trace).eager.nbytes for trace in traces}) == 1
+
+
+def _forms(tensors: Iterable[TensorInfo]) -> list[tuple[object, ...]]:
+    return [(tensor.shape, tensor.dtype, tensor.strides) for tensor in tensors]
 
 
 @listed

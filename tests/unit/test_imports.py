@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version words errors paths output progress shown records codec rules files quantities blame",
-    "inputs call protocol registry spec",
+    "failures inputs call protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run
