@@ -490,7 +490,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             "not in place"
         )
     module = recorder.raised_in
-    if not (module or where.file) and (wrong := _WRONG_CALL.search(message)):
+    if not (module or blame(error).file) and (wrong := _WRONG_CALL.search(message)):
         return ModelError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
