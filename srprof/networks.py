@@ -19,15 +19,18 @@ from srprof.errors import user_raised
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Each module once, with its path, in the order of `nn.Module.named_modules`."""
-    yield from _walk(model, "", set())
-
-
-def _walk(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    seen.add(id(module))
-    yield path, module
-    for name, child in module._modules.items():
-        if child is not None and id(child) not in seen:
-            yield from _walk(child, f"{path}.{name}" if path else name, seen)
+    seen: set[int] = set()
+    ahead = [("", model)]
+    while ahead:
+        path, module = ahead.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield path, module
+        if module._modules:
+            prefix = f"{path}." if path else ""
+            children = [(prefix + name, child) for name, child in module._modules.items()]
+            ahead += [(name, child) for name, child in reversed(children) if child is not None]
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

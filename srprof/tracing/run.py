@@ -314,10 +314,12 @@ def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
     with untouched(instance.model):  # the next run finds no cache that this one filled
         before = fingerprint(instance.model)
         trace, ledger = _record_call(workload, device, instance)
-        if before != fingerprint(instance.model) or any(s.cached for s in trace.storages):
+        after = fingerprint(instance.model)
+        if before != after or any(s.cached for s in trace.storages):
             trace, ledger = _with_second_call(workload, instance, trace, ledger)
-    if before.shared != fingerprint(instance.model).shared:
-        workload.forget()  # else the next instance's first call would be none
+            after = fingerprint(instance.model)
+    if before.shared != after.shared and before.shared != fingerprint(instance.model).shared:
+        workload.forget()  # what could not be put back would make the next first call none
     return trace, ledger
 
 

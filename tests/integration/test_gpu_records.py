@@ -18,11 +18,13 @@ from torch import nn
 
 import srprof
 from srprof import registry
+from srprof.call import Call
 from srprof.cli import main
 from srprof.compare.validate import Validation, trace_of, validate
 from srprof.measuring.record import Measurement, load
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import tensor_core_workspaces
+from srprof.tracing.run import trace_call
 
 RECORDS = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "nvidia-h100"
 FILES = sorted(p for p in RECORDS.glob("*/*.json") if p.name != "workspace.json")
@@ -115,7 +117,7 @@ def test_peaks_after_a_history_are_the_gpus_to_the_byte(network: str):
 
 @cache
 def traced(network: str, size: tuple[int, int]):
-    return srprof.trace(network, (1, 3, *size))
+    return trace_call(Call(network, ((1, 3, *size),)), holders=False)
 
 
 def test_a_folder_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
