@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.blame import first_line, is_engine_file, is_user_file
@@ -158,6 +159,7 @@ class _Kept:
     def __init__(self) -> None:
         self._seen: set[int] = set()
         self._containers: list[tuple[Any, Any]] = []
+        self._own: set[int] = set()  # those of a function, put back only of tensors
         self._bindings: list[tuple[Any, str, Any]] = []  # of modules' globals and of classes
         self._tensors: list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = []
         self._caches: list[_lru_cache_wrapper[Any]] = []
@@ -194,6 +196,7 @@ class _Kept:
             self._keep_names(value.__globals__, set(_names(value.__code__)))
             defaults = *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()
             for own in (vars(value), *defaults, *_closed_over(value)):
+                self._own.add(id(own))
                 self._keep_value(own)
 
     def _keep_names(self, scope: dict[str, Any], names: set[str]) -> None:
@@ -251,6 +254,8 @@ class _Kept:
             elif vars(scope).get(name) is not value:
                 setattr(scope, name, value)
         for container, before in self._containers:
+            if id(container) in self._own and not _has_tensors(container):
+                continue  # through which somebody may look into a run
             if isinstance(container, (list, deque)):
                 if len(container) != len(before) or any(map(_is_other, container, before)):
                     container.clear()
@@ -270,6 +275,10 @@ def _closed_over(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # a variable that has no value yet
             yield cell.cell_contents
+
+
+def _has_tensors(container: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(container))
 
 
 def _is_ours(hook: Any) -> bool:
