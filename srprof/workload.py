@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 import re
 import sys
 import warnings
@@ -17,8 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import get_ident
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -286,7 +284,7 @@ def _running(
     did with the network, or went too deep, is the network's error.
     """
     try:
-        with _room_for_calls(), _not_ending(), environment():
+        with _room_for_calls(), environment():
             yield
     except (SrprofError, torch.cuda.OutOfMemoryError):
         raise
@@ -308,24 +306,6 @@ def _room_for_calls() -> Iterator[None]:
     finally:
         if sys.getrecursionlimit() == room:  # else the network has set it
             sys.setrecursionlimit(before)
-
-
-@contextmanager
-def _not_ending() -> Iterator[None]:
-    """`os._exit` raises as `sys.exit` does: it would end a gate with the network's own code."""
-    leave, here = os._exit, (os.getpid(), get_ident())
-
-    def refused(status: int) -> NoReturn:
-        if (os.getpid(), get_ident()) != here:  # a forked child, or a thread that watches over us
-            leave(status)
-        raise SystemExit(f"os._exit({status!r})")
-
-    os._exit = refused
-    try:
-        yield
-    finally:
-        if os._exit is refused:
-            os._exit = leave
 
 
 def compiled_parts(model: Any) -> frozenset[str]:

@@ -14,8 +14,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from srprof._version import __version__
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Whatever was raised, it is said in one line (`failures.failure`).
     """
-    with own_streams():
+    with own_streams(), _ended_by_nobody_else():
         try:
             return _run(argv)
         except KeyboardInterrupt:
@@ -121,6 +121,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
         except BaseException as error:
             return _say_why(error)
+
+
+@contextmanager
+def _ended_by_nobody_else() -> Iterator[None]:
+    """`os._exit` raises as `sys.exit` does: a network's would end a gate with its own code."""
+    leave, here = os._exit, (os.getpid(), threading.get_ident())
+
+    def refused(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) != here:  # a forked child, or one that watches us
+            leave(status)
+        raise SystemExit(f"os._exit({status!r})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _say_why(error: BaseException) -> int:

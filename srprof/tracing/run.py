@@ -470,7 +470,7 @@ def _trace_of(
 
 def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
     """The error of a recorded run as the user should see it: where, in which op, what helps."""
-    message, where = first_line(error), blame(error, workload.own.network)
+    message, where = first_line(error), blame(error)
     at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
     if device == "meta" and at_fault:
         return _NeedsDataError(where.describe(error, longest=120))
@@ -494,6 +494,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
     module = recorder.raised_in
     if not (module or blame(error).file) and (wrong := _WRONG_CALL.search(message)):
         return ModelError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
+    where = blame(error, workload.own.network)
     inside = f" (module {module})" if module else ""
     text = f"{workload.name} raised {where.describe(error)}{inside}"
     if recorder.failed_call is not None:
