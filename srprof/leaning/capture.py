@@ -255,7 +255,7 @@ class _DataByCalls(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        target = args[0] if args else None
+        target: Any = args[0] if args else None
         if self._bound:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self._now, (args, kwargs))
         if func == self._get:

@@ -3,7 +3,9 @@
 A line with `# here` is the one that a refusal names.
 """
 
+import copy
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -290,3 +292,25 @@ class FirstByBranches(Branches):
             self.kept = self.fused()
             return self.tail(self.a(x) + self.b(x))
         return self.tail(F.conv2d(x, *self.kept, padding=1))
+
+
+# -- what torch.export does not see ---------------------------------------------------------------
+
+
+class InAThread(Image):
+    def forward(self, x):
+        with ThreadPoolExecutor(1) as pool:
+            y = pool.submit(self.conv, x).result()
+        return F.relu(y) + 1  # here
+
+
+class OfACopy(Image):
+    def forward(self, x):
+        return F.relu(copy.deepcopy(self.conv)(x)) + 1  # here
+
+
+class UnderAutocast(Image):
+    def forward(self, x):
+        with torch.autocast("cuda", torch.float16):
+            y = self.conv(x)  # here
+        return F.relu(y) + 1

@@ -45,6 +45,9 @@ REFUSED = {
     keeps.FirstTensor: "keeps what it makes",
     keeps.AddsOnce: "its first call changes its weights",
     keeps.FirstByBranches: "keeps what it makes",
+    keeps.InAThread: "uses",
+    keeps.OfACopy: "reads a tensor's memory",
+    keeps.UnderAutocast: "a region of autocast",
 }
 
 
