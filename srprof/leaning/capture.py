@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import logging
 import operator
@@ -23,6 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.graph import _PyTreeCodeGen
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -80,6 +80,55 @@ def stand_in(value: Any, device: str | None = None) -> Any:
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=on)
 
 
+class _UserFrames:
+    """In the place of torch's traceback of a node: it would look up the text of every line."""
+
+    @staticmethod
+    def extract() -> type[_UserFrames]:
+        return _UserFrames
+
+    @staticmethod
+    def summary() -> StackSummary:
+        """The frames that are the user's, or run a module of torch's, the outermost first."""
+        frames, frame = list[FrameSummary](), sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "forward" or is_user_file(code.co_filename):
+                where = code.co_filename, frame.f_lineno, code.co_name
+                frames.append(FrameSummary(*where, lookup_line=False, line=""))
+            frame = frame.f_back
+        return StackSummary.from_list(frames[::-1])
+
+
+#: What compiles a graph to Python.
+_recompile = GraphModule.recompile
+
+
+def _compile_when_called(module: GraphModule) -> None:
+    """In the place of `GraphModule.recompile`: hardly any module of an export is ever called."""
+    if isinstance(module._graph._codegen, _PyTreeCodeGen):
+        found = module._graph._codegen.pytree_info
+        module._in_spec, module._out_spec = found.in_spec, found.out_spec
+
+    def forward(self: GraphModule, *args: Any, **kwargs: Any) -> Any:
+        _recompile(self)
+        return self(*args, **kwargs)
+
+    type(module).forward = forward  # each has a class of its own
+
+
+@contextmanager
+def _quickly() -> Iterator[None]:
+    """What makes an export of a large network quicker, and no different."""
+    unneeded = [
+        (torch.fx.proxy, "CapturedTraceback", _UserFrames),
+        (GraphModule, "recompile", _compile_when_called),
+    ]
+    with replaced(unneeded):
+        yield
+
+
+@_quickly()
 def capture(
     network: nn.Module,
     args: Sequence[Any],
@@ -159,43 +208,6 @@ def _as_attribute(module: nn.Module, buffer: str) -> None:
     attributes["register_buffer"] = register_buffer
 
 
-class _UserFrames:
-    """In the place of torch's traceback of a node: it would look up the text of every line."""
-
-    @staticmethod
-    def extract() -> type[_UserFrames]:
-        return _UserFrames
-
-    @staticmethod
-    def summary() -> StackSummary:
-        """The frames that are the user's, or run a module of torch's, the outermost first."""
-        frames, frame = list[FrameSummary](), sys._getframe(1)
-        while frame is not None:
-            code = frame.f_code
-            if code.co_name == "forward" or is_user_file(code.co_filename):
-                where = code.co_filename, frame.f_lineno, code.co_name
-                frames.append(FrameSummary(*where, lookup_line=False, line=""))
-            frame = frame.f_back
-        return StackSummary.from_list(frames[::-1])
-
-
-@contextmanager
-def _quickly() -> Iterator[None]:
-    """What makes an export a third quicker and no different: large graphs are many objects.
-
-    Python's collector rests, which finds nothing and looks at all of torch each time.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with replaced([(torch.fx.proxy, "CapturedTraceback", _UserFrames)]):
-            yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@_quickly()
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:
     shapes = None
     if any_size:

@@ -19,6 +19,7 @@ from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 from srprof.networks import mark, named_modules, named_parameters, parameters, weights
+from srprof.tracing.isolation import collector_resting
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -135,7 +136,7 @@ class Lean(nn.Module):
         if key in self._refused:
             return self._refused[key]
         try:
-            with _disable_current_modes(), torch.inference_mode(False):
+            with _disable_current_modes(), torch.inference_mode(False), collector_resting():
                 args, kwargs = pytree.tree_map(stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
                 plan = planner(self.network, captured, args, kwargs)(self.passes)

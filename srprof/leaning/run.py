@@ -20,6 +20,7 @@ from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
+from srprof.tracing.isolation import collector_resting
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload, copy_model, resolve
 
@@ -89,7 +90,7 @@ def savings(
     passes = LEVELS[level]
     before = after = analyze(run_trace(workload, constructor=False))  # what it left stays
     stages = [Stage("eager", _peaks(before))]
-    with workload.environment(), torch.random.fork_rng(devices=[]):
+    with workload.environment(), torch.random.fork_rng(devices=[]), collector_resting():
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
         tiling = tiles and _local(model, workload.name, tiles)

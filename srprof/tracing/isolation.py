@@ -205,6 +205,21 @@ def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
 
 
 @contextmanager
+def collector_resting() -> Iterator[None]:
+    """Python's garbage collector rests: a large graph is many objects, each of which is needed.
+
+    It would look at all of torch each time that there are some more, and find nothing.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
 def isolated(notes: list[str]) -> Iterator[None]:
     """Put everything back at the end, and add a line to `notes` for each setting that changed.
 

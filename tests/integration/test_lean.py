@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from itertools import product
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 import srprof
@@ -24,6 +26,7 @@ from srprof.leaning import capture
 from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
 from srprof.leaning.run import Savings, savings
+from srprof.leaning.source import _origin
 from srprof.memory.model import memory_model
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes
@@ -604,3 +607,31 @@ def test_a_network_that_keeps_values_is_left_without_those_of_export():
         for _ in range(3):
             image = torch.rand(1, 3, 8, 8)
             assert torch.equal(expected(image), lean(image))
+
+
+class WithAGraph(nn.Module):
+    """A part is a traced graph, which the network calls, and another that it makes as it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), nn.ReLU()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return copy.copy(self.part)(x) + self.part(x)
+
+
+def test_an_export_is_the_same_though_its_modules_are_not_compiled(monkeypatch):
+    network = WithAGraph().eval().requires_grad_(requires_grad=False)
+    image = torch.rand(1, 3, 16, 16)
+    plain = capture.capture.__wrapped__(network, (image,), {})
+    compiled: list[GraphModule] = []
+    recompile = capture._recompile
+    monkeypatch.setattr(capture, "_recompile", lambda m: (compiled.append(m), recompile(m)))
+    quick = capture.capture(network, (image,), {})
+    assert (str(quick.graph), quick.conditions) == (str(plain.graph), plain.conditions)
+    lines = ["\n".join(map(_origin, found.graph.nodes)) for found in (quick, plain)]
+    assert len({re.sub(r"key>\.\d+", "", line) for line in lines}) == 1
+    assert "test_lean.py" in lines[0]
+    assert len(compiled) <= 2  # the network's own graph, which it calls twice
+    assert torch.equal(srprof.lean(network, image)(image), network(image))
+    assert GraphModule.recompile is recompile
