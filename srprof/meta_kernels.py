@@ -157,7 +157,7 @@ def _like_operands(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
             return first.new_empty(first.shape, dtype=dtype)
         _require(min(first.shape) > 0)
         return first.new_empty_strided(first.shape, _strides(first.shape, tensors), dtype=dtype)
-    shape = []
+    shape: list[int] = []
     for sides in zip_longest(*(reversed(tensor.shape) for tensor in tensors), fillvalue=1):
         _require(len({*sides, 1}) <= 2 and 0 not in sides)
         shape.insert(0, max(sides))
@@ -328,7 +328,8 @@ def _index(table: Tensor, indices: list[Tensor | None]) -> Any:
     """Rows of a contiguous table by their numbers."""
     _require(_plain(table) and table.is_contiguous() and min(table.shape) > 0)
     rows = indices[0] if len(indices) == 1 else None
-    _require(rows is not None and rows.dtype is torch.int64 and rows.device == table.device)
+    if rows is None or rows.dtype is not torch.int64 or rows.device != table.device:
+        raise _NotPlainError
     _require(rows.is_contiguous() and rows.numel() > 0)
     return table.new_empty((*rows.shape, *table.shape[1:]))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import StringIO
 from time import thread_time
 from traceback import FrameSummary, StackSummary
-from types import MethodType
+from types import FrameType, MethodType
 from typing import Any
 
 import torch
@@ -90,7 +90,8 @@ class _UserFrames:
     @staticmethod
     def summary() -> StackSummary:
         """The frames that are the user's, or run a module of torch's, the outermost first."""
-        frames, frame = list[FrameSummary](), sys._getframe(1)
+        frames: list[FrameSummary] = []
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             code = frame.f_code
             if code.co_name == "forward" or is_user_file(code.co_filename):

@@ -83,8 +83,8 @@ class _Region:
     @classmethod
     def of(cls, block: _Block, tensor: Tensor) -> _Region:
         nbytes = tensor.untyped_storage().nbytes()
-        place = tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride())
-        return cls(block, nbytes, tensor.dtype, *place)
+        size, strides = tuple(tensor.shape), tuple(tensor.stride())
+        return cls(block, nbytes, tensor.dtype, int(tensor.storage_offset()), size, strides)
 
     def on(self, storage: torch.UntypedStorage, device: torch.device = _CPU) -> Tensor:
         """The tensor that shows the part in a storage."""
@@ -121,8 +121,8 @@ class Deferred(Tensor):
     _deferral: Deferral
 
     #: As the subclass's own, they are read without a call of torch.
-    device = property(lambda _: _CPU)  # type: ignore[assignment]
-    is_cpu, is_meta = True, False  # type: ignore[assignment]
+    device = property(lambda _: _CPU)
+    is_cpu, is_meta = True, False
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -137,7 +137,7 @@ class Deferred(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]  # torch types its own as no method
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """A call outside of the run that is recorded: with the values."""
@@ -183,8 +183,8 @@ class Deferred(Tensor):
     def tolist(self) -> Any:
         return self.filled().tolist()
 
-    def __repr__(self, **options: Any) -> str:
-        return self.filled().__repr__(**options)
+    def __repr__(self) -> str:  # type: ignore[override]  # torch's has an option of its own
+        return repr(self.filled())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         twin: Tensor = copy.deepcopy(self.filled(), memo)
@@ -279,8 +279,8 @@ class Deferral:
 
         answer = _mapped(Tensor, stand_in, result)
         if writes or any(made):
-            kept = _mapped(Tensor, _snapshot, (args, dict(kwargs)))
-            self._waiting.append(_Call(func, *kept, tuple(made)))
+            kept_args, kept_kwargs = _mapped(Tensor, _snapshot, (args, dict(kwargs)))
+            self._waiting.append(_Call(func, kept_args, kept_kwargs, tuple(made)))
             if any(isinstance(t, Deferred) and t._block.exposed for t in owners.values()):
                 self.fill()
         return answer
