@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from srprof.copying import is_users
+from srprof.errors import user_raised
 from srprof.networks import named_modules
 
 #: How many items of a container are looked at, by how many levels of them are left.
@@ -95,6 +96,7 @@ def _mark(value: Any, depth: int) -> Any:
 def _attributes(value: Any) -> Mapping[str, Any]:
     """Those of an object of a user's class; {} if it has slots, or code of its own that raises."""
     try:
-        return vars(value)
-    except Exception:
+        found: Mapping[str, Any] = vars(value)
+    except user_raised():
         return {}
+    return found
