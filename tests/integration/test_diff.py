@@ -140,7 +140,8 @@ def test_objects_that_are_not_there(file, code, damage, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     files = {"net.py": NET.replace("LET_GO", "pass"), "parts.py": PARTS, "picture.png": "a"}
     committed(files)
-    found = subprocess.run(["git", "rev-parse", f"HEAD:{file}"], capture_output=True, text=True)
+    command = ["git", "rev-parse", f"HEAD:{file}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     name = found.stdout.strip()
     stored = Path(".git/objects", name[:2], name[2:])
     stored.chmod(0o600)
