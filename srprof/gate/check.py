@@ -25,6 +25,7 @@ from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
+from srprof.timeout import limited
 from srprof.words import mib_size, signed_size
 
 UPDATE = "run `srprof check --update` and commit the baseline"
@@ -309,7 +310,8 @@ def observe_all(config: Config) -> list[AnalysisRecord | Result]:
     with working_in(str(config.folder)):
         for check in config.checks:
             try:
-                observed.append(observe(check.settings, traced))
+                with limited(check.name):
+                    observed.append(observe(check.settings, traced))
             except user_raised() as raised:
                 error = failure(raised)
                 file, line = (error.file, error.line) if isinstance(error, ModelError) else ("", 0)

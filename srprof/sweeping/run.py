@@ -24,6 +24,7 @@ from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
 from srprof.sweeping.record import Row, SweepPlan, frame
 from srprof.sweeping.worker import Result
+from srprof.timeout import limit
 
 if TYPE_CHECKING:
     import pandas
@@ -60,7 +61,7 @@ def make_plan(
         "definition of the network": _definition(parsed),
     }
     call = replace(call, inputs=())
-    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd())
+    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd(), limit())
 
 
 def _torch_version() -> str:

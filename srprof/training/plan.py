@@ -14,6 +14,7 @@ from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
 from srprof.temporary import alone_in
+from srprof.timeout import limited
 from srprof.training.analysis import analyze_training, training_spec
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, load_dataset
@@ -46,7 +47,8 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan
         raise InputError(f"model {config.model} does not take RGB; train one that does")
     granularity = 1 if config.device == "cpu" else 512
     shape = (config.batch, 3, config.patch, config.patch)
-    memory = analyze_training(config.model, shape, granularity=granularity)
+    with limited(config.model):
+        memory = analyze_training(config.model, shape, granularity=granularity)
     scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
     workload = replace(resolve(Call(training_spec(config.model), (shape,))), training=True)

@@ -21,6 +21,7 @@ from srprof.errors import InputError, SrprofError
 from srprof.output import say
 from srprof.progress import Progress, silent
 from srprof.temporary import clear
+from srprof.timeout import begin, limited
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training
@@ -70,7 +71,7 @@ def run(plan: TrainingPlan, progress: Progress = silent) -> TrainingResult:
         clear(folder)
         begun = _begin(plan, folder)
         try:
-            with _stops() as stop:
+            with _stops() as stop, limited(config.model):
                 return _go_on(plan, begun, stop, progress)
         except KeyboardInterrupt:
             if begun.undone() and begun.saved != begun.iteration:
@@ -227,6 +228,7 @@ def _go_on(plan: TrainingPlan, state: _Run, stop: _Stop, progress: Progress) -> 
     tell = _with_time_left(progress, config.iterations)
     facts = plan.data.training, plan.data.scale, config.patch, config.batch, config.seed
     for iteration in range(started, config.iterations):
+        begin()
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr_at(iteration)
         batch = batch_of(*facts, iteration)
