@@ -67,6 +67,12 @@ class ModelError(_PlacedError):
     exit_code = 3
 
 
+class MainMemoryError(SrprofError):
+    """Main memory ran out, for no line of the model's."""
+
+    exit_code = 3
+
+
 class InternalError(SrprofError):
     """A fault of srprof's own, which nobody has foreseen."""
 
@@ -80,13 +86,17 @@ class Stop(BaseException):
     """
 
 
+class TimedOut(BaseException):
+    """A network took longer than `--timeout` allows. Not an Exception, as `Stop` is none."""
+
+
 def user_raised() -> tuple[type[BaseException], ...]:
     """For `except`: whatever a network's own code may raise, and not only an Exception.
 
-    Ctrl-C and `Stop` are not its own: they pass. The type is asked for, not the exception, which
-    may lie about its class.
+    Ctrl-C, `Stop` and `TimedOut` are not its own: they pass. The type is asked for, not the
+    exception, which may lie about its class.
     """
-    passing = issubclass(type(sys.exc_info()[1]), (KeyboardInterrupt, Stop))
+    passing = issubclass(type(sys.exc_info()[1]), (KeyboardInterrupt, Stop, TimedOut))
     return () if passing else (BaseException,)
 
 

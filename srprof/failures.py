@@ -7,22 +7,27 @@ fails must leave the others' results standing.
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from traceback import walk_tb
 
-from srprof.blame import blame, first_line, function_name
+from srprof.blame import blame, first_line, function_name, message
 from srprof.errors import (
     DeviceMemoryError,
     InputError,
     InternalError,
+    MainMemoryError,
     ModelError,
     SrprofError,
+    TimedOut,
     user_raised,
 )
 from srprof.output import say
 from srprof.paths import current_folder, place
+from srprof.timeout import limited
+from srprof.words import mib_size
 
 #: The environment variable that has tracebacks shown.
 DEBUG = "SRPROF_DEBUG"
@@ -37,7 +42,25 @@ def model_error(doing: str, error: BaseException, network: type | None = None) -
     """
     where = blame(error, network)
     text = f"{doing} raised {where.describe(error)}"
+    if is_out_of_memory(error):
+        at = f" at {place(where.file, where.line)} in {where.function}" if where.file else ""
+        text = f"{doing}: {_out_of_memory(error, at)}"
     return ModelError(text, file=where.file, line=where.line)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether main memory ran out, as Python or torch's allocator for the CPU say it."""
+    kind = type(error)
+    return issubclass(kind, MemoryError) or (
+        issubclass(kind, RuntimeError) and "can't allocate memory" in message(error)
+    )
+
+
+def _out_of_memory(error: BaseException, at: str) -> str:
+    found = re.search(r"tried to allocate (\d+) bytes", message(error))
+    asked = f", {mib_size(int(found[1]))} were asked for at once" if found else ""
+    what = f"main memory ran out ({type(error).__name__}){at}{asked}"
+    return f"{what}; give a smaller input, or more memory"
 
 
 def failure(error: BaseException) -> SrprofError:
@@ -52,8 +75,12 @@ def failure(error: BaseException) -> SrprofError:
         return error
     if issubclass(type(error), FileNotFoundError) and not current_folder():
         return InputError(GONE)
+    if issubclass(type(error), TimedOut):  # behind the part that would have said what
+        return ModelError("the time of --timeout is over")
     if blame(error).file:
         return model_error("the network's code", error)
+    if is_out_of_memory(error):
+        return MainMemoryError(_out_of_memory(error, ""))
     frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
     at = ""
     if frames:
@@ -93,7 +120,8 @@ class Failures:
     def alone(self, name: str) -> Iterator[None]:
         """Keep what a network raises in here, and go on behind it; what is wrong input passes."""
         try:
-            yield
+            with limited(name):
+                yield
         except user_raised() as error:
             failed = failure(error)
             if wrong_input(failed):

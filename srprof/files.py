@@ -1,17 +1,19 @@
-"""Files that srprof reads: text, TOML and JSON. One line says what is wrong with one. No torch.
+"""Files that srprof reads: bytes, text, TOML and JSON. One line says what is wrong with one.
 
 `source` names a file in messages, "report my.toml", the path alone if "". `mend` ends the message
-of one that cannot be read.
+of one that cannot be read. No torch.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from srprof.codec import JsonObject, decode_record, decode_table, encode
 from srprof.errors import InputError
@@ -24,17 +26,48 @@ else:
 T = TypeVar("T")
 
 
-def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
-    """A file's text, in UTF-8; an InputError if it is none, or a pipe, which never ends."""
-    source, mend, file = source or str(path), mend and f"; {mend}", Path(path)
+def opened(path: str | Path, source: str = "", mend: str = "") -> BinaryIO:
+    """A file to read bytes from, at once; all that srprof reads for a user is opened here.
+
+    An InputError if there is none, or it is no regular file: a pipe or a device may never end.
+    """
+    source, mend = source or str(path), mend and f"; {mend}"
     try:
-        if not file.is_dir() and not stat.S_ISREG(file.stat().st_mode):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder the system says so
             raise InputError(f"{source} cannot be read: it is no regular file{mend}")
-        return file.read_text(encoding="utf-8-sig")
+        return open(path, "rb")
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}{mend}") from error
-    except ValueError as error:  # bytes that are no UTF-8, a path with a zero byte
-        raise InputError(f"{source} is no text in UTF-8{mend}") from error
+    except ValueError as error:  # a path with a zero byte
+        raise InputError(f"{source} cannot be read: that is no path{mend}") from error
+
+
+def check_file(path: str, mend: str) -> None:
+    """An InputError if there is no such file, or `opened` refuses it."""
+    if not os.path.exists(path):
+        raise InputError(f"there is no file {path!r}: {mend}")
+    opened(path).close()
+
+
+def read_bytes(path: str | Path, source: str = "", mend: str = "") -> bytes:
+    """What a file holds; raises as `opened` does, and if the system does not give it."""
+    with opened(path, source, mend) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            what = f"{source or path} cannot be read: {error.strerror}"
+            raise InputError(what + (mend and f"; {mend}")) from error
+
+
+def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
+    """A file's text, in UTF-8; raises as `read_bytes` does, and if it is none."""
+    data = io.BytesIO(read_bytes(path, source, mend))
+    try:
+        return io.TextIOWrapper(data, encoding="utf-8-sig").read()
+    except UnicodeDecodeError as error:
+        what = f"{source or path} is no text in UTF-8"
+        raise InputError(what + (mend and f"; {mend}")) from error
 
 
 def parse_toml(text: str, source: str = "the text") -> dict[str, object]:

@@ -26,7 +26,7 @@ from srprof.leaning.levels import LEVELS
 from srprof.memory.model import GRANULARITY
 from srprof.output import check_output, message_stream, say, to_terminal, width, write
 from srprof.progress import TerminalProgress
-from srprof.quantities import parse_aspect, parse_budget
+from srprof.quantities import parse_aspect, parse_budget, parse_duration
 from srprof.render.document import Document
 from srprof.render.figures import ENDINGS
 from srprof.render.writers import formats, render, suffixes
@@ -94,6 +94,7 @@ size = passing(parse_size)  # text: the channels of HxW are the network's
 tensor = passing(parse_input)  # text, for the same reason
 sides = argument(parse_sides)
 budget = argument(parse_budget)
+duration = argument(parse_duration)
 share = argument(parse_tolerance)
 aspect = argument(parse_aspect)
 profile = passing(_load_profile)
@@ -144,6 +145,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--warmup": {"metavar": "N", "type": count(0),
         "help": "passes before them (default 10 on cuda, 2 on cpu; none by the challenge's "
                 "protocol)"},
+    "--timeout": {"metavar": "TIME", "type": duration,
+        "help": "how long a network's code may take, 60s, before it fails with exit code 3; in "
+                "commands with several networks it is each one's, in a training each step's"},
     "--budget": {"metavar": "SIZE", "type": budget,
         "help": "memory that the peak may take: 4GiB, 512MiB, 800MB"},
     "--level": {"choices": tuple(LEVELS),
@@ -161,7 +165,15 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 # fmt: on
 
 #: What says a call, in the order in which the help has it.
-CALL = ("spec", "--input", "--weights", "--dtype", "--channels-last", "--trace-on")
+CALL = (
+    "spec",
+    "--input",
+    "--weights",
+    "--dtype",
+    "--channels-last",
+    "--trace-on",
+    "--timeout",
+)
 
 
 def add(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:

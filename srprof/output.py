@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from srprof.errors import InputError
+from srprof.temporary import temporary
 
 #: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
@@ -253,15 +253,17 @@ def _write_file(content: str | bytes, target: Path, option: str) -> None:
         with target.open("wb") as file:  # closed here: what it refuses when it is closed is said
             file.write(data)
         return
-    with replacing(target, option) as temporary:
-        temporary.write_bytes(data)
+    with replacing(target, option) as path:
+        path.write_bytes(data)
 
 
 def write_all(contents: Mapping[str, bytes], option: str) -> None:
     """Write several files, as `write` writes one: all of them, or none, with an InputError."""
+    from srprof.files import read_bytes  # only here: most commands read nothing
+
     for path in contents:
         check_output(path, option)
-    before = {path: Path(path).read_bytes() for path in contents if os.path.exists(path)}
+    before = {path: read_bytes(path) for path in contents if os.path.exists(path)}
     try:
         with ExitStack() as files:
             for path, content in contents.items():
@@ -280,21 +282,14 @@ def replacing(target: Path, option: str = "-o") -> Iterator[Path]:
     It gets the permissions of the file that it replaces; a link stays a link.
     """
     asked, target = target, Path(os.path.realpath(target))
-    temporary: Path | None = None
     try:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".srprof-")
-        temporary = Path(name)
-        os.close(descriptor)
-        yield temporary
-        temporary.chmod(mode)
-        os.replace(temporary, target)
-    except BaseException as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{option} {asked}: cannot be written: {error.strerror}") from error
-        raise
+        with temporary(target.parent) as path:
+            yield path
+            path.chmod(mode)
+            os.replace(path, target)
+    except OSError as error:
+        raise InputError(f"{option} {asked}: cannot be written: {error.strerror}") from error
 
 
 def _umask() -> int:

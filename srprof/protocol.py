@@ -13,7 +13,7 @@ from typing import Any
 
 from srprof.codec import DecodeError, decode
 from srprof.errors import InputError
-from srprof.files import parse_json, read_json, read_text
+from srprof.files import opened, parse_json, read_json, read_text
 from srprof.inputs import one_image, parse_sides, parse_size, with_image
 from srprof.rules import Count
 
@@ -47,7 +47,7 @@ def read_sizes(source: str | None, scale: int | None = None) -> tuple[Size, ...]
         return tuple((round(h * factor), round(w * factor)) for h, w in sizes)
     if os.path.isdir(source):
         found = _of_images(source)
-    elif os.path.isfile(source):
+    elif os.path.exists(source):
         found = _of_file(source)
     else:
         raise InputError(f"there is no file or folder {source!r}: check --sizes")
@@ -67,7 +67,7 @@ def _of_images(folder: str) -> tuple[Size, ...]:
     for path in sorted(Path(folder).iterdir()):
         if path.suffix.lower() in _IMAGES:
             try:
-                with Image.open(path) as image:
+                with opened(path) as file, Image.open(file) as image:
                     found.append((image.height, image.width))
             except OSError as error:
                 raise InputError(f"{path} cannot be read as an image; take it out") from error

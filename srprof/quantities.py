@@ -72,6 +72,14 @@ def parse_budget(value: str | int) -> int:
     return nbytes
 
 
+def parse_duration(text: str) -> float:
+    """Seconds: `60s`, `500ms`. An InputError if it is no time, or none."""
+    nanoseconds = parse_quantity(text, "time")
+    if not nanoseconds:
+        raise InputError(f"{text!r} is no time at all: give one, 60s")
+    return nanoseconds / UNITS["time"]["s"]
+
+
 def parse_aspect(text: str) -> tuple[int, int]:
     """`16:9` as width and height; an InputError if it is no ratio of two positive numbers."""
     match = _ASPECT.fullmatch(text.strip())

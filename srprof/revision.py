@@ -1,7 +1,9 @@
 """SPECs of a file as it was: `HEAD~1:net.py:Net(nf=48)` is read from git.
 
 The whole source tree of the revision is laid out in a temporary folder, so that what the file
-imports is of that revision too. The repository itself is only read.
+imports is of that revision too. Its objects are read as they are, and not from an archive, which
+leaves out and changes what `.gitattributes` names (`export-ignore`, `export-subst`). The repository
+itself is only read.
 """
 
 from __future__ import annotations
@@ -10,13 +12,12 @@ import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.paths import working_in
@@ -123,28 +124,70 @@ def main() -> None:
 
 
 def _git(*arguments: str, error: str) -> str:
+    """What git prints, without the end of its line; names of files may end in spaces and lines."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         raise InputError("git is not installed, and REVISION:file.py:Factory needs it") from None
     if done.returncode:
         raise InputError(f"{error}; write REVISION:file.py:Factory, as HEAD~1:net.py:Net")
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout.removesuffix(b"\n"))
+
+
+class _Blob(NamedTuple):
+    """A file of a commit: the name of its object, and its path from the repository's root."""
+
+    object: str
+    path: str
 
 
 def _extract(top: str, commit: str, root: str) -> None:
     """Write the commit's regular files, but for large ones, below `root`."""
-    archive = ["git", "-C", top, "archive", "--format=tar", commit]
-    with subprocess.Popen(archive, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-            for member in tar:
-                target = Path(os.path.normpath(os.path.join(root, member.name)))
-                wanted = member.isfile() and member.size <= _LARGEST
-                source = tar.extractfile(member) if wanted else None
-                if source is not None and Path(root) in target.parents:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(source.read())
+    damaged = f"the repository lacks folders of {commit[:12]}: `git fsck` names them"
+    listed = _git("-C", top, "ls-tree", "-r", "-z", "--full-tree", commit, error=damaged)
+    heads = (entry.partition("\t") for entry in listed.split("\0") if entry)
+    blobs = [_Blob(head.split()[2], path) for head, _, path in heads if head.startswith("100")]
+    sizes = _sizes(top, blobs)
+    for blob in blobs:
+        if blob.path.endswith(".py") and blob not in sizes:
+            raise _lacking(blob, commit)
+    wanted = [blob for blob, size in sizes.items() if size <= _LARGEST]
+    with _cat_file(top, "--batch", wanted) as answers:
+        for blob in wanted:
+            words = answers.readline().split()
+            if not words:  # git has found it damaged, and stopped
+                raise _lacking(blob, commit)
+            content = answers.read(int(words[2]))
+            answers.read(1)  # the end of the line behind it
+            target = Path(os.path.normpath(os.path.join(root, blob.path)))
+            if Path(root) in target.parents:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+
+
+def _lacking(blob: _Blob, commit: str) -> InputError:
+    what = f"the repository lacks the content of {blob.path!r} in {commit[:12]}, or it is damaged"
+    return InputError(f"{what}: get it with `git fetch --refetch`, or from another clone")
+
+
+def _sizes(top: str, blobs: Sequence[_Blob]) -> dict[_Blob, int]:
+    """Bytes of each blob, but for those that the repository has not got."""
+    with _cat_file(top, "--batch-check", blobs) as answers:
+        found = zip(blobs, (line.split() for line in answers), strict=False)
+        return {blob: int(words[2]) for blob, words in found if words[1] == b"blob"}
+
+
+@contextmanager
+def _cat_file(top: str, how: str, blobs: Sequence[_Blob]) -> Iterator[IO[bytes]]:
+    """Git's answers for each blob, in order."""
+    with tempfile.TemporaryFile() as asked:  # git would wait for us to read while we wait to write
+        asked.writelines(blob.object.encode() + b"\n" for blob in blobs)
+        asked.seek(0)
+        command = ["git", "-C", top, "cat-file", how]
+        pipes = {"stdin": asked, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, **pipes) as process:
+            assert process.stdout is not None
+            yield process.stdout
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 from srprof import registry
 from srprof.errors import InputError
+from srprof.files import check_file
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -61,8 +62,7 @@ class Spec:
 def parse(text: str) -> Spec:
     """Parse a SPEC without importing a model; an InputError if it is none, or names none."""
     if text.endswith(CHECKPOINTS):
-        if not os.path.isfile(text):
-            raise InputError(f"there is no file {text!r}: check the path of the checkpoint")
+        check_file(text, "check the path of the checkpoint")
         return Spec(text, checkpoint=text)
     location, call = _split(text)
     if not location and _ALMOST_NAME.fullmatch(call):
@@ -73,8 +73,7 @@ def parse(text: str) -> Spec:
             raise InputError(f"{text!r} names a file only: add the factory, {call}:Factory")
         return Spec(text, name, args, kwargs, network=registry.find(name))
     if location.endswith(".py") or os.sep in location:
-        if not os.path.isfile(location):
-            raise InputError(f"there is no file {location!r}: check the path before the colon")
+        check_file(location, "check the path before the colon")
     elif not all(part.isidentifier() for part in location.split(".")):
         raise InputError(f"{location!r} is neither a .py file nor a module: write file.py:Factory")
     return Spec(text, name, args, kwargs, location=location)

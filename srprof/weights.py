@@ -5,7 +5,6 @@ A `.pth` is read with `weights_only=True`. What people wrap a state dict in is t
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from srprof.errors import InputError
+from srprof.files import check_file
 from srprof.output import replacing
 
 #: Keys under which training scripts store the state dict, the averaged weights first.
@@ -34,8 +34,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
     An InputError if there is no such file, it is damaged, or holds no state dict.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"there is no file {path!r}: check the path of the checkpoint")
+    check_file(path, "check the path of the checkpoint")
     state = _read(path)
     for key in _WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -35,6 +35,7 @@ from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.paths import place
 from srprof.redirect import NO_GPU, without_gpu
+from srprof.timeout import begin
 from srprof.weights import load_weights
 
 #: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
@@ -224,6 +225,7 @@ def resolve(call: Call) -> Workload:
     Raises:
         InputError: the SPEC, an input or the dtype is none; nothing of the model was run.
     """
+    begin()  # of the network's time
     model, inputs, dtype, own = call.spec, call.inputs, call.dtype, Own()
     if dtype is not None and dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")

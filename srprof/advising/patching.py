@@ -8,13 +8,13 @@ import os
 import tokenize
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.advising.record import Advice
 from srprof.advising.rewrite import Construct
 from srprof.blame import is_installed
 from srprof.errors import InputError
+from srprof.files import read_bytes
 from srprof.loading import needed
 from srprof.output import write_all
 from srprof.paths import place, short_path
@@ -68,10 +68,7 @@ def patches(advice: Advice) -> list[Patch]:
 def _patch(file: str, edits: list[Edit], text: str) -> Patch:
     from srprof.advising.editing import UnplaceableError, edited
 
-    try:
-        before = Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{short_path(file)}: cannot be read: {error.strerror}") from error
+    before = read_bytes(file, short_path(file))
     if _decoded(before) != text:
         raise InputError(f"{short_path(file)} has changed since it was traced: advise again")
     try:

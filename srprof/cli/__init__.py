@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from srprof._version import __version__
@@ -23,6 +23,7 @@ from srprof.errors import InputError, InternalError
 from srprof.failures import GONE, failure
 from srprof.output import own_streams, say, write
 from srprof.paths import current_folder
+from srprof.timeout import limited, timeout
 from srprof.words import one_line
 
 #: Commands in the order in which the help lists them, with what it says of each; each is a module
@@ -50,6 +51,8 @@ COMMANDS = {
     "ablate": "train the variants of a study alike, and compare cost and PSNR",
 }
 
+#: Commands whose `--timeout` is each network's, or each step's.
+_OF_SEVERAL = {"check", "rank", "report", "sweep", "validate", "train", "ablate"}
 #: Seconds that threads may take to end behind a command.
 _PATIENCE = 2.0
 
@@ -163,8 +166,14 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     if not current_folder():
         raise InputError(GONE)
-    code: int = _module(args.command).run(args)
+    with timeout(getattr(args, "timeout", None)), _limited(args):
+        code: int = _module(args.command).run(args)
     return code
+
+
+def _limited(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """The limit of a command that runs one network; others have one for each of theirs."""
+    return nullcontext() if args.command in _OF_SEVERAL else limited(getattr(args, "spec", "it"))
 
 
 def entry() -> int:

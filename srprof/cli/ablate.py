@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from srprof.options import add_output, progress_line, show
+from srprof.options import add, add_output, progress_line, show
 
 DESCRIPTION = """\
 Train every variant of a study in the same way, and print one table: parameters, FLOPs, peak memory,
@@ -23,6 +23,7 @@ CPU, and NAME.toml is the paper's. A study is a TOML file:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="the TOML file")
+    add(parser, "--timeout")
     add_output(parser)
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from srprof.gate import formats
-from srprof.options import add_output, format_of, show
+from srprof.options import add, add_output, format_of, show
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="write a first configuration for this file's networks")
     parser.add_argument("--partial", action="store_true",
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning")
+    add(parser, "--timeout")
     add_output(parser, formats.FORMATS)
 
 

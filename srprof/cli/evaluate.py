@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", metavar="DIR", help="write the SR images there, as 8-bit PNG")
     add(parser, "--dtype")
     add(parser, "--device", default=None, help="cpu, cuda or cuda:N (default cuda if there is one)")
+    add(parser, "--timeout")
     add_output(parser)
 
 

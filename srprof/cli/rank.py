@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from srprof.figures import peak_names
-from srprof.options import add_output, add_profile, given, said, show, size
+from srprof.options import add, add_output, add_profile, given, said, show, size
 
 DESCRIPTION = """\
 Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", action="append", default=[],
         help="measured runtime and memory of a model, or its PSNR: what `srprof measure` or "
              "`srprof evaluate` wrote with --format json")
+    add(parser, "--timeout")
     add_output(parser)
 
 

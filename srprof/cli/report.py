@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from srprof.options import said
+from srprof.options import add, said
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="folder to write (default: REPORT, beside the file)"
     )
+    add(parser, "--timeout")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from srprof.options import add_output, format_of, progress_line, show
+from srprof.options import add, add_output, format_of, progress_line, show
 from srprof.render.document import Document
 
 DESCRIPTION = """\
@@ -24,6 +24,7 @@ held_out, crop, cache, log ("tensorboard"), log_every, validate_every, checkpoin
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="the TOML file")
+    add(parser, "--timeout")
     add_output(parser)
 
 

@@ -42,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also time N passes for the records")
     parser.add_argument("--save", metavar="DIR",
         help="keep the records there, and a table of the scratch found")
+    add(parser, "--timeout")
     add_output(parser)
 
 

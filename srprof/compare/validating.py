@@ -14,6 +14,7 @@ from srprof.measuring.record import Measurement, load
 from srprof.memory.workspace import WorkspaceTable
 from srprof.output import write
 from srprof.progress import Progress, silent
+from srprof.timeout import limited
 
 if TYPE_CHECKING:
     from srprof.call import Call
@@ -39,7 +40,9 @@ def validate_all(
                 errors.append(measurement)
                 continue
             try:
-                validations.append(validate(measurement, trace_of(measurement), tolerance))
+                with limited(measurement.spec):
+                    traced = trace_of(measurement)
+                validations.append(validate(measurement, traced, tolerance))
             except user_raised() as error:
                 errors.append(f"{measurement.spec}: {failure(error)}")
     except KeyboardInterrupt:
@@ -71,7 +74,8 @@ def measured(
     for call in calls:
         (size,) = call.inputs
         try:
-            measurement = measure(call, device=device, repeat=repeat, progress=progress)
+            with limited(f"{call.spec} at {size}"):
+                measurement = measure(call, device=device, repeat=repeat, progress=progress)
         except user_raised() as raised:
             error = failure(raised)
             if wrong_input(error):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 from srprof import figures
@@ -24,6 +25,7 @@ from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.config import Check, Config, Settings
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
+from srprof.timeout import limited
 from srprof.words import mib_size, signed_size
 
 UPDATE = "run `srprof check --update` and commit the baseline"
@@ -152,11 +154,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of a configuration, and entries of the baseline that no check has."""
+    """All checks of a configuration, and entries of the baseline that no check has.
+
+    `updated` says what became of the baseline, and `accepted` in what it differs from the one
+    before, a line for each difference.
+    """
 
     results: tuple[Result, ...]
     gone: tuple[str, ...] = ()
     updated: str = ""
+    accepted: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -212,7 +219,10 @@ def check(config: Config, partial: bool = False) -> Report:
 
 
 def update(config: Config) -> Report:
-    """Write the baseline anew, unless a model does not run; an InputError if there is none."""
+    """Write the baseline anew, unless a model does not run; an InputError if there is none.
+
+    The report says what is accepted by it: what is not as in the baseline before, old and new.
+    """
     if config.baseline is None:
         raise InputError(f"{config.file.name} says baseline = false: there is none to update")
     if not config.baseline.parent.is_dir():
@@ -228,9 +238,62 @@ def update(config: Config) -> Report:
         entries[check.name] = Entry(described(check.settings), metrics_of(seen), trace)
         results.append(judge(check, seen, None, {}))
         environment = versions(seen)
-    baselines.write(Baseline(environment, entries), config.baseline)
+    new = Baseline(environment, entries)
+    accepted = tuple(_accepted(_earlier(config.baseline), new))
+    baselines.write(new, config.baseline)
     updated = f"{config.baseline.name} has {len(entries)} entries now"
-    return Report(tuple(results), updated=updated)
+    return Report(tuple(results), updated=updated, accepted=accepted)
+
+
+def _earlier(path: Path) -> Baseline | str:
+    """The baseline before; "" if there is none, and why where it cannot be read."""
+    if not path.exists():
+        return ""
+    try:
+        return baselines.load(path)
+    except InputError as error:
+        return str(error).partition(";")[0]
+
+
+def _accepted(old: Baseline | str, new: Baseline) -> Iterator[str]:
+    """In what a baseline differs from the one before, a line for each."""
+    if isinstance(old, str):
+        if old:
+            yield f"what was there is not known: {old}"
+        return
+    yield from _values("", old.environment, new.environment)
+    for name in sorted({*old.entries, *new.entries}):
+        was, now = old.entries.get(name), new.entries.get(name)
+        if now is None:
+            yield f"{name}: no longer checked"
+        elif was is None:
+            yield f"{name}: new"
+        else:
+            yield from _values(f"{name}: ", was.settings, now.settings)
+            yield from _figures(f"{name}: ", was.metrics, now.metrics)
+
+
+def _values(head: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            yield f"{head}{key}: {_shown(old.get(key))} -> {_shown(new.get(key))}"
+
+
+def _figures(head: str, old: Mapping[str, int], new: Mapping[str, int]) -> Iterator[str]:
+    for name in (*new, *sorted(old.keys() - new)):
+        was, now = old.get(name), new.get(name)
+        if was != now:
+            figure = figures.known(name)
+            change = "" if was is None or now is None else f" ({_figure(name, now - was, True)})"
+            title = name if figure is None else figure.title
+            yield f"{head}{title}: {_figure(name, was)} -> {_figure(name, now)}{change}"
+
+
+def _figure(name: str, value: int | None, sign: bool = False) -> str:
+    figure = figures.known(name)
+    if value is None or figure is None:  # one of an older srprof
+        return "not known" if value is None else str(value)
+    return format_quantity(value, figure.kind, sign)
 
 
 def versions(record: AnalysisRecord) -> dict[str, str]:
@@ -247,7 +310,8 @@ def observe_all(config: Config) -> list[AnalysisRecord | Result]:
     with working_in(str(config.folder)):
         for check in config.checks:
             try:
-                observed.append(observe(check.settings, traced))
+                with limited(check.name):
+                    observed.append(observe(check.settings, traced))
             except user_raised() as raised:
                 error = failure(raised)
                 file, line = (error.file, error.line) if isinstance(error, ModelError) else ("", 0)

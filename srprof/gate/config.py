@@ -105,10 +105,10 @@ class Config:
 def find(start: Path) -> Path:
     """The nearest configuration in a folder or above it; an InputError if there is none."""
     for folder in (start, *start.parents):
-        if (folder / FILE).is_file():
+        if (folder / FILE).exists():
             return folder / FILE
         project = folder / PYPROJECT
-        if project.is_file() and _section(project) is not None:
+        if project.exists() and _section(project) is not None:
             return project
     what = f"there is no {FILE}, and no [tool.srprof] in a {PYPROJECT}, here or above"
     raise InputError(f"{what}: {_HOW}")

@@ -13,6 +13,7 @@ from srprof.failures import failure
 from srprof.files import read_text
 from srprof.output import write
 from srprof.paths import working_in
+from srprof.timeout import limited
 from srprof.words import one_line
 
 SIZE = "256x256"
@@ -48,7 +49,8 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
         for name in names:
             spec = f"{location}:{name}"
             try:
-                trace(spec, SIZE)
+                with limited(spec):
+                    trace(spec, SIZE)
             except user_raised() as error:
                 failed.append(f"# {spec} is left out: {_one_line(failure(error))}\n")
                 continue

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srprof.errors import InputError
+from srprof.files import opened, read_bytes
 from srprof.loading import needed
 from srprof.output import replacing
 
@@ -53,12 +54,12 @@ def read_image(path: str | Path) -> Picture:
     An InputError if it cannot be read, is too large to be honest, or Pillow is missing.
     """
     with _reading(path):
-        return _picture(Path(path).read_bytes(), str(path))
+        return _picture(read_bytes(path), str(path))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of an image, by the beginning of its file; raises as `read_image` does."""
-    with _reading(path), _pillow().open(path) as image:
+    with _reading(path), opened(path) as file, _pillow().open(file) as image:
         return image.height, image.width
 
 

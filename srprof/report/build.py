@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from srprof.render.writers import render
 from srprof.report import tables
 from srprof.report.definition import Definition
 from srprof.report.record import KIND, RankedCell, Ranking, ReportRecord, make_record
+from srprof.temporary import clear, replace_folder, temporary
 
 #: Files that every report has; figures come on top.
 PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
@@ -142,6 +141,7 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"-o {folder}: there is no folder {str(parent)!r}; make it first")
     if not os.access(parent, os.W_OK):
         raise InputError(f"-o {folder}: no permission to write in {str(parent)!r}")
+    clear(parent)
     if not (folder.exists() or folder.is_symlink()):
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -168,7 +168,7 @@ def _files_of(data: Path) -> set[str] | None:
 
 
 def write_report(report: Report, folder: Path) -> tuple[str, ...]:
-    """Write a report into a temporary folder beside its place, which it then takes.
+    """Write a report into a temporary folder beside its place, and put it there (`replace_folder`).
 
     Gives the names of the files; an InputError if it is in use, or the system refuses.
     """
@@ -187,30 +187,14 @@ def write_report(report: Report, folder: Path) -> tuple[str, ...]:
     }
     target = folder.absolute()
     try:
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".srprof-"))
-        try:
-            fresh = temporary / "report"
-            fresh.mkdir()  # with the permissions of any folder, which mkdtemp's does not have
+        with temporary(target.parent, is_folder=True) as place:
+            fresh = place / "report"
+            fresh.mkdir()  # with the permissions of any folder, which a temporary one has not
             for name, content in texts.items():
                 (fresh / name).write_text(content, encoding="utf-8")
             for name, drawing in figures.items():
                 save(drawing, fresh / name)
-            _replace(fresh, target, temporary / "earlier")
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            replace_folder(fresh, target)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be written: {error.strerror}") from error
     return tuple(names)
-
-
-def _replace(written: Path, target: Path, earlier: Path) -> None:
-    """Put a folder in its place; what was there comes back if that fails."""
-    if not target.exists():
-        os.rename(written, target)
-        return
-    os.rename(target, earlier)
-    try:
-        os.rename(written, target)
-    except OSError:
-        os.rename(earlier, target)
-        raise

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from srprof import figures
 from srprof.errors import InputError
+from srprof.files import read_text
 from srprof.inputs import TensorSpec, TextInput, call_inputs, parse_input
 from srprof.quantities import Kind
 from srprof.spec import Spec
@@ -273,8 +273,8 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
     try:
         found = None if module.endswith(".py") else importlib.util.find_spec(module)
         file = module if found is None else found.origin or ""
-        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    except (ImportError, OSError, SyntaxError, ValueError):
+        tree = ast.parse(read_text(file))
+    except (ImportError, InputError, SyntaxError, ValueError):
         return None
     factory = next((n for n in tree.body if getattr(n, "name", None) == name), None)
     if isinstance(factory, ast.ClassDef) and not factory.decorator_list:

@@ -8,7 +8,6 @@ is cut off.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any, Literal
 
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import InputError
-from srprof.files import parse_json
+from srprof.files import opened, parse_json
 from srprof.sweeping.record import Row
+from srprof.temporary import lock
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ class Journal:
         self.found = 0
         if path is None:
             return
+        if path.exists():
+            opened(path).close()
         try:
             self._file = path.open("a+b")
-            _lock(self._file, path)
+            if lock(self._file.fileno()) is False:
+                what = f"{path} is being written by another sweep"
+                raise InputError(f"{what}: wait for it, or give another -o")
             if restart:
                 self._file.truncate(0)
             self._read(path, encode(basis))
@@ -131,16 +135,3 @@ class Journal:
         self.close()
         if self.path is not None and self.path.exists() and not self.rows:
             self.path.unlink()
-
-
-def _lock(file: Any, path: Path) -> None:
-    """Refuse a journal that another program writes, where the system can tell."""
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        what = f"{path} is being written by another sweep"
-        raise InputError(f"{what}: wait for it, or give another -o") from None

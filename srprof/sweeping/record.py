@@ -26,7 +26,7 @@ class SweepPlan:
     Attributes:
         call: the SPEC without the grid's arguments, and the format; without inputs.
         profile: name or path of that for `latency_ms`. basis: what the rows depend on beside these.
-        folder: where relative paths begin.
+        folder: where relative paths begin. timeout: seconds that a configuration may take.
     """
 
     call: Call
@@ -36,6 +36,7 @@ class SweepPlan:
     profile: str | None
     basis: Mapping[str, object]
     folder: str
+    timeout: float | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

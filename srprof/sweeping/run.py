@@ -16,6 +16,7 @@ from srprof._version import __version__
 from srprof.call import Call
 from srprof.cost.profiles import renamed
 from srprof.errors import InputError, ModelError
+from srprof.files import read_bytes
 from srprof.inputs import RUN_DTYPES
 from srprof.progress import Progress, silent
 from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
@@ -23,6 +24,7 @@ from srprof.sweeping.journal import Journal
 from srprof.sweeping.pools import GoneError, pool
 from srprof.sweeping.record import Row, SweepPlan, frame
 from srprof.sweeping.worker import Result
+from srprof.timeout import limit
 
 if TYPE_CHECKING:
     import pandas
@@ -59,7 +61,7 @@ def make_plan(
         "definition of the network": _definition(parsed),
     }
     call = replace(call, inputs=())
-    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd())
+    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd(), limit())
 
 
 def _torch_version() -> str:
@@ -70,9 +72,9 @@ def _torch_version() -> str:
 
 
 def _digest(path: str) -> str:
-    """Of a file's content; "" if there is none."""
-    with suppress(OSError):
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    """Of a file's content; "" if there is none that can be read."""
+    with suppress(InputError):
+        return hashlib.sha256(read_bytes(path)).hexdigest()[:16]
     return ""
 
 

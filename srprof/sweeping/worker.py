@@ -10,6 +10,7 @@ from srprof.errors import user_raised
 from srprof.failures import failure
 from srprof.sweeping.grid import Configuration
 from srprof.sweeping.record import SweepPlan
+from srprof.timeout import limited, timeout
 from srprof.words import one_line
 
 
@@ -47,7 +48,8 @@ def compute(task: SweepPlan) -> list[Result]:
     """The results of a task, in its order."""
     if os.path.isdir(task.folder):
         os.chdir(task.folder)
-    return [_compute(task, configuration) for configuration in task.configurations]
+    with timeout(task.timeout):
+        return [_compute(task, configuration) for configuration in task.configurations]
 
 
 def _compute(task: SweepPlan, configuration: Configuration) -> Result:
@@ -57,7 +59,9 @@ def _compute(task: SweepPlan, configuration: Configuration) -> Result:
 
     versions = (__version__, str(torch.__version__))
     try:
-        return Result(configuration.key, _values(task, configuration), "", 0, versions)
+        with limited(configuration.spec):
+            values = _values(task, configuration)
+        return Result(configuration.key, values, "", 0, versions)
     except user_raised() as raised:  # wherever it came from: one row, not the sweep
         failed = failure(raised)
     return Result(configuration.key, {}, one_line(failed), failed.exit_code, versions)

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
-from srprof.copying import untouched
+from srprof.copying import is_users, untouched
 from srprof.errors import Stop, user_raised
 from srprof.memory.model import of_the_run
 from srprof.networks import named_modules
@@ -36,6 +36,8 @@ from srprof.workload import Workload
 _DEPTH = 4
 #: How many items of one container are searched.
 _ITEMS = 4096
+#: How many items are searched from one variable in all.
+_IN_ALL = 2**17
 
 #: Attributes that every module has: parameters, buffers, children, hooks.
 _MODULES_OWN = frozenset(vars(nn.Module()))
@@ -283,26 +285,44 @@ def run_again(
     return [node.op for node in recorder.nodes]
 
 
-def _reach(name: str, value: Any, depth: int = _DEPTH) -> Iterator[Any]:
-    """Tensors reached from a variable, each with the expression that names it."""
-    if isinstance(value, torch.Tensor):
+def _reach(
+    name: str, value: Any, depth: int = _DEPTH, left: Iterator[int] | None = None
+) -> Iterator[Any]:
+    """Tensors reached from a variable, each with the expression that names it.
+
+    `left` has one number for each item that may still be looked at.
+    """
+    if issubclass(type(value), torch.Tensor):
         yield name, value
         return
     if depth == 0 or isinstance(value, _LEAVES):
         return
-    parts: Iterable[tuple[object, Any]]
-    if isinstance(value, (list, tuple, deque)):
-        parts, step = enumerate(value), "[{}]"
-    elif isinstance(value, (set, frozenset)):
-        parts, step = (("...", item) for item in value), "{{{}}}"
-    elif isinstance(value, Mapping):
-        parts, step = list(zip(value, value.values(), strict=False)), "[{!r}]"
-    else:
-        attributes = getattr(value, "__dict__", None)
-        parts, step = list(attributes.items()) if isinstance(attributes, dict) else (), ".{}"
-    for key, item in islice(parts, _ITEMS):
+    left = iter(range(_IN_ALL)) if left is None else left
+    parts, step = _parts(value)
+    for (key, item), _ in zip(islice(parts, _ITEMS), left, strict=False):
         if not isinstance(item, _LEAVES):
-            yield from _reach(name + step.format(key), item, depth - 1)
+            yield from _reach(name + step.format(key), item, depth - 1, left)
+
+
+def _parts(value: Any) -> tuple[Iterable[tuple[object, Any]], str]:
+    """What a container or an object holds, by key, and how Python writes the step to it.
+
+    Without its own code, which may do anything, or never end: a class of the user's that is a
+    mapping, but no dict, is an object like others.
+    """
+    kind = type(value)
+    for plain in (list, tuple, deque):
+        if issubclass(kind, plain):
+            return enumerate(plain.__iter__(value)), "[{}]"
+    for plain in (set, frozenset):
+        if issubclass(kind, plain):
+            return (("...", item) for item in plain.__iter__(value)), "{{{}}}"
+    if issubclass(kind, dict):
+        return list(islice(dict.items(value), _ITEMS)), "[{!r}]"
+    if issubclass(kind, Mapping) and not is_users(kind):
+        return list(islice(zip(value, value.values(), strict=False), _ITEMS)), "[{!r}]"
+    attributes = getattr(value, "__dict__", None)
+    return list(attributes.items()) if isinstance(attributes, dict) else (), ".{}"
 
 
 @cache

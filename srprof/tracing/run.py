@@ -20,6 +20,7 @@ from srprof.codec import made_of
 from srprof.copying import untouched
 from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
+from srprof.failures import is_out_of_memory, model_error
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
@@ -479,6 +480,8 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
             f"the input is too large for {workload.name}: a feature map's size overflows what "
             f"torch can count ({message}); give a smaller --input"
         )
+    if is_out_of_memory(error):
+        return model_error(workload.name, error, workload.own.network)
     of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA in message.lower()
     if device == "cuda-fake" and (of_torch or at_fault):
         return ModelError(

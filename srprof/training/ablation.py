@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from srprof.analysis import analyze
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
+from srprof.timeout import limited
 from srprof.training.analysis import analyze_training
 from srprof.training.plan import scale_of
 from srprof.training.record import Ablation, Cost, Outcome
@@ -39,7 +40,8 @@ def ablate(study: Study, progress: Progress = silent) -> Ablation:
 def _cost(variant: Variant, size: str) -> Cost:
     config = variant.training
     analysis = analyze(config.model, size)
-    step = analyze_training(config.model, (1, 3, config.patch, config.patch))
+    with limited(config.model):
+        step = analyze_training(config.model, (1, 3, config.patch, config.patch))
     counts, peak = analysis.complexity, analysis.memory.eager.nbytes
     return Cost(counts.parameters, counts.flops_ntire, peak, scale_of(step))
 

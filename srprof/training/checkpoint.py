@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from srprof.errors import InputError
+from srprof.files import opened
 from srprof.output import replacing
 from srprof.weights import torch_bytes
 
@@ -76,8 +77,11 @@ def restore(
     """
     mend = "name another output, or delete it to begin anew"
     try:
-        state = State(**torch.load(path, map_location="cpu", weights_only=True))
+        with opened(path, mend=mend) as file:
+            state = State(**torch.load(file, map_location="cpu", weights_only=True))
         theirs = json.loads(state.identity)
+    except InputError:
+        raise
     except Exception as error:
         reason = f"is no checkpoint of srprof train, or damaged ({type(error).__name__})"
         raise InputError(f"{path} {reason}: {mend}") from error

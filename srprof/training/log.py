@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srprof.errors import InputError
+from srprof.files import read_bytes
 from srprof.loading import needed
 from srprof.output import replacing
 
@@ -66,9 +67,9 @@ class Log:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     """The whole rows of a log, in order; none if there is no log."""
-    if not path.is_file():
+    if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path).decode("utf-8", "replace")
     whole = text[: text.rfind("\n") + 1]  # a killed run may have left half a line
     rows = csv.DictReader(io.StringIO(whole))
     return [row for row in rows if (row.get("iteration") or "").isdecimal()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from srprof import spec
 from srprof.call import Call
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
+from srprof.temporary import alone_in
+from srprof.timeout import limited
 from srprof.training.analysis import analyze_training, training_spec
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, load_dataset
@@ -44,7 +47,8 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan
         raise InputError(f"model {config.model} does not take RGB; train one that does")
     granularity = 1 if config.device == "cpu" else 512
     shape = (config.batch, 3, config.patch, config.patch)
-    memory = analyze_training(config.model, shape, granularity=granularity)
+    with limited(config.model):
+        memory = analyze_training(config.model, shape, granularity=granularity)
     scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
     workload = replace(resolve(Call(training_spec(config.model), (shape,))), training=True)
@@ -67,6 +71,15 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"output {folder}: {there} is no folder; name another place")
     if not os.access(there, os.W_OK):
         raise InputError(f"output {folder}: no permission to write there; name another place")
+    if there == folder:
+        with alone_in_run(folder):
+            pass
+
+
+def alone_in_run(folder: Path) -> AbstractContextManager[None]:
+    """What refuses a run's folder in which another training runs, and holds it for this one."""
+    what = f"output {folder}: another training runs there"
+    return alone_in(folder, f"{what}; wait for it, or name another place")
 
 
 def scale_of(memory: TrainingAnalysis) -> int:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import copy
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srprof import registry, spec
 from srprof.errors import InputError, SrprofError
+from srprof.output import say
 from srprof.progress import Progress, silent
+from srprof.temporary import clear
+from srprof.timeout import begin, limited
 from srprof.tracing.step import adam, training_step
 from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig, read_training
 from srprof.training.data import batch_of
 from srprof.training.log import Log, LogRow
-from srprof.training.plan import TrainingPlan, prepare
+from srprof.training.plan import TrainingPlan, alone_in_run, prepare
 from srprof.training.record import Merged, Score, TrainingResult
 from srprof.training.validation import score_network, to_input
 from srprof.weights import write_state_dict
@@ -54,20 +61,45 @@ def train(config: TrainingConfig | str, progress: Progress = silent) -> Training
 def run(plan: TrainingPlan, progress: Progress = silent) -> TrainingResult:
     """Make the steps that are left, validate and merge."""
     config = plan.config
+    folder = _made(Path(config.output))
     devices = [config.device] if config.device != "cpu" else []
-    with plan.workload.environment(), torch.random.fork_rng(devices=devices):
-        begun = _begin(plan)
+    with (
+        alone_in_run(folder),
+        plan.workload.environment(),
+        torch.random.fork_rng(devices=devices),
+    ):
+        clear(folder)
+        begun = _begin(plan, folder)
         try:
-            return _go_on(plan, begun, progress)
+            with _stops() as stop, limited(config.model):
+                return _go_on(plan, begun, stop, progress)
         except KeyboardInterrupt:
+            if begun.undone() and begun.saved != begun.iteration:
+                _save(begun)
             raise StoppedError(_stopped(begun.path)) from None
         finally:
             begun.log.close()
 
 
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output {folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
 @dataclass
 class _Run:
-    """A run while it goes on; `losses` are those that are not in the log yet."""
+    """A run while it goes on.
+
+    Attributes:
+        losses: those that are not in the log yet.
+        saved: the iteration of its checkpoint; None if there is none yet.
+        before: what the step that is being made changes before the optimizer does: random states
+            and buffers as they were. None between two steps.
+        stepped: the optimizer has begun to change the weights.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -76,6 +108,68 @@ class _Run:
     iteration: int
     losses: list[Tensor | float]
     log: Log
+    saved: int | None
+    before: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
+    stepped: bool = False
+
+    def begin_step(self) -> None:
+        """Keep what is needed to undo a step that is interrupted."""
+        on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        self.before, self.stepped = (torch.get_rng_state(), on_gpus, buffers), False
+
+    def begins(self, phase: str) -> None:
+        """Told by the step which part of it begins."""
+        self.stepped = phase == "update"
+
+    def undone(self) -> bool:
+        """Whether the run stands between two steps, or has been put back there."""
+        if self.before is None or self.stepped:
+            return self.before is None
+        random, on_gpus, buffers = self.before
+        torch.set_rng_state(random)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+        with torch.no_grad():
+            for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+        return True
+
+
+def _save(state: _Run) -> None:
+    losses = [*map(float, state.losses)]
+    parts = state.model, state.optimizer, state.iteration, losses, state.identity
+    checkpoint.save(state.path, *parts)
+    state.saved = state.iteration
+
+
+class _Stop:
+    """What Ctrl-C asks for: `asked` to stop behind this step, or, the second time, at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        say("srprof: stopping behind this step, with a checkpoint; the next Ctrl-C stops at once")
+
+
+@contextmanager
+def _stops() -> Iterator[_Stop]:
+    """Have Ctrl-C, and SIGTERM, wait for the end of a step, unless the program has its own ways."""
+    stop, before = _Stop(), dict[int, Any]()
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in usual.items():
+            if signal.getsignal(number) == handler:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopped(path: Path) -> str:
@@ -104,15 +198,9 @@ def he_(model: nn.Module, gain: float = 1.0) -> None:
                 module.bias.zero_()
 
 
-def _begin(plan: TrainingPlan) -> _Run:
+def _begin(plan: TrainingPlan, folder: Path) -> _Run:
     """The run at its first step, or where its checkpoint left it."""
-    config, folder = plan.config, Path(plan.config.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"output {folder}: cannot be made: {error.strerror}") from error
-    for left in folder.glob(".srprof-*"):  # by a run that was killed while it wrote
-        left.unlink(missing_ok=True)
+    config = plan.config
     torch.manual_seed(config.seed)
     model = plan.workload.build("cpu")
     if config.init == "he":
@@ -122,28 +210,33 @@ def _begin(plan: TrainingPlan) -> _Run:
     optimizer = adam(trained, config.lr, config.betas, config.eps)
     identity = {**config.identity(), "images": plan.data.fingerprint}
     path = folder / checkpoint.NAME
-    iteration, losses = 0, list[float]()
+    iteration, losses, saved = 0, list[float](), None
     if path.exists():
         iteration, losses = checkpoint.restore(path, model, optimizer, identity)
+        saved = iteration
     log = Log(folder, iteration, config.log == "tensorboard")
-    return _Run(model, optimizer, path, identity, iteration, [*losses], log)
+    return _Run(model, optimizer, path, identity, iteration, [*losses], log, saved)
 
 
-def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResult:
+def _go_on(plan: TrainingPlan, state: _Run, stop: _Stop, progress: Progress) -> TrainingResult:
     config, started = plan.config, state.iteration
     if started > config.iterations:
         what = f"{state.path} has made {started} iterations already"
         mend = "raise it, or name another output"
         raise InputError(f"{what}, and iterations = {config.iterations}: {mend}")
     loss = score = None
-    say = _with_time_left(progress, config.iterations)
+    tell = _with_time_left(progress, config.iterations)
     facts = plan.data.training, plan.data.scale, config.patch, config.batch, config.seed
     for iteration in range(started, config.iterations):
+        begin()
         for group in state.optimizer.param_groups:
             group["lr"] = config.lr_at(iteration)
         batch = batch_of(*facts, iteration)
         image, target = (to_input(x, config.value_range, config.device) for x in batch)
-        step = training_step(Instance(state.model, (image,), {}), state.optimizer, (target,))
+        state.begin_step()
+        step = training_step(
+            Instance(state.model, (image,), {}), state.optimizer, (target,), state.begins
+        )
         state.losses.append(step)
         state.iteration = iteration + 1
         at_end = state.iteration == config.iterations
@@ -156,11 +249,12 @@ def _go_on(plan: TrainingPlan, state: _Run, progress: Progress) -> TrainingResul
             row = replace(row, validation_psnr=score.psnr, validation_l1=score.l1)
         if row != blank:
             state.log.add(row)
+        state.before = None
         if at_end or state.iteration % config.checkpoint_every == 0:
-            losses = [*map(float, state.losses)]
-            parts = state.model, state.optimizer, state.iteration, losses, state.identity
-            checkpoint.save(state.path, *parts)
-        say(state.iteration, loss)
+            _save(state)
+        tell(state.iteration, loss)
+        if stop.asked:
+            raise KeyboardInterrupt
     score = score or _score(plan, state.model)
     merged = _merge(plan, state.model, score)
     return TrainingResult(plan, started, loss, score, state.path, merged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 
+import torch
 from torch import nn
 
 
@@ -292,3 +294,68 @@ class Prints(Net):
         if self.raises:
             raise ValueError("behind the noise")
         return self.body(x)
+
+
+# -- what does not end, or is too large ---------------------------------------------------------
+
+
+class Unending(nn.Module):
+    """`kind`: how its forward does not end."""
+
+    def __init__(self, kind="loops", at="forward"):
+        super().__init__()
+        self.kind = kind
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+        if at == "init":
+            self.never_ends(None)
+
+    def forward(self, x):
+        return self.never_ends(x)
+
+    def never_ends(self, x):
+        if self.kind == "loops":
+            while True:
+                pass
+        if self.kind == "catches":
+            while True:
+                with suppress(Exception):
+                    self.loops_for(1000)
+        if self.kind == "sleeps":
+            time.sleep(1000)
+        if self.kind == "waits":
+            threading.Event().wait()
+        if self.kind == "torch":
+            while True:
+                x = self.body(x)
+        if self.kind == "catches all":
+            while True:
+                try:
+                    self.loops_for(10**9)
+                except BaseException:
+                    continue
+        if self.kind == "in C":
+            sum(itertools.repeat(1))
+
+    def loops_for(self, times):
+        for _ in range(times):
+            pass
+
+
+class Large(nn.Module):
+    """`kind`: how it asks for more memory than there is."""
+
+    def __init__(self, kind="torch", at="forward"):
+        super().__init__()
+        self.kind = kind
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+        if at == "init":
+            self.grow()
+
+    def forward(self, x):
+        self.grow()
+        return self.body(x)
+
+    def grow(self):
+        if self.kind == "torch":
+            return torch.zeros(2**50, dtype=torch.uint8, device="cpu")
+        return bytearray(2**60)

@@ -302,6 +302,29 @@ def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
 # -- bad input ------------------------------------------------------------------------------------
 
 
+def test_an_update_says_what_it_accepts(project, capsys):
+    """Old and new of whatever differs, before the file that had the old is gone."""
+    assert "accepted" not in run(capsys, "--update")[1]
+    Path("net.py").write_text(KEEPS)
+    with Path("srprof.toml").open("a") as file:
+        file.write('[[check]]\nname = "wide"\nmodel = "net.py:Net(nf=9)"\ninput = "64x64"\n')
+    code, text = run(capsys, "--update")
+    assert code == 0
+    assert re.search(
+        r"accepted: \S+ 64x64: eager peak: 0.35 MiB -> 0.47 MiB \(\+0.12 MiB\)\n", text
+    )
+    assert "accepted: wide: new\n" in text
+    Path("srprof.toml").write_text(CONFIG.replace("64x64", "32x32"))
+    accepted = checked(capsys, "--update")["accepted"]
+    assert any("inputs: 64x64 -> 32x32" in line for line in accepted)
+    assert "wide: no longer checked" in accepted
+    assert "accepted" not in checked(capsys)
+    Path("srprof-baseline.json").write_text("{")
+    code, text = run(capsys, "--update")
+    assert code == 0
+    assert "accepted: what was there is not known: the baseline srprof-baseline.json is not" in text
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -57,21 +57,29 @@ def compare(before: str, after: str, shape=SHAPE, shape_after=None) -> Diff:
     )
 
 
+@pytest.fixture(autouse=True)
+def nobodys_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+
+
+def committed(files: dict[str, str]) -> None:
+    """Have a repository here, with one more revision that has these files."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q", "."], check=True)
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "more"], check=True)
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two revisions: the first lets `early` go and its `conv` has 3x3 kernels."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    nets = tmp_path / "nets"
-    nets.mkdir()
-    subprocess.run([*git, "init", "-q", "."], check=True)
     for let_go, parts in (("del early", PARTS), ("pass", PARTS.replace("3, padding=1", "1"))):
-        (nets / "net.py").write_text(NET.replace("LET_GO", let_go))
-        (nets / "parts.py").write_text(parts)
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "-qm", let_go], check=True)
+        committed({"nets/net.py": NET.replace("LET_GO", let_go), "nets/parts.py": parts})
     return tmp_path
 
 
@@ -100,6 +108,48 @@ def test_paths_of_a_revision_are_from_here_or_from_the_root(repository, monkeypa
         assert main(["diff", spec, "net.py:Net", "--input", "64x64", "--format", "json"]) == 0
         data = json.loads(capsys.readouterr().out)
         assert data["complexity"]["params"]["difference"] == -3 * 8 * 8 * 8
+
+
+@pytest.mark.parametrize("folder", ["nets ", "nets\n", " nets", "\tnets", "n\u00e9ts"])
+def test_paths_with_blanks_at_their_ends(folder, tmp_path, monkeypatch, capsys):
+    """The repository's own, and one in it."""
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    committed({f"{folder}/net.py": NET.replace("LET_GO", "pass"), f"{folder}/parts.py": PARTS})
+    spec = f"HEAD:{folder}/net.py:Net"
+    assert main(["diff", spec, spec, "--input", "64x64", "--format", "json"]) == 0
+    monkeypatch.chdir(folder)
+    assert main(["diff", "HEAD:net.py:Net", "net.py:Net", "--input", "64x64"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_an_archive_leaves_out_or_changes(tmp_path, monkeypatch, capsys):
+    """`export-ignore` and `export-subst` are for releases."""
+    monkeypatch.chdir(tmp_path)
+    attributes = "parts.py export-ignore\nnet.py export-subst\n"
+    net = "WIDTH = len('$Format:%H$')\n" + NET.replace("LET_GO", "assert WIDTH == 11")
+    committed({"net.py": net, "parts.py": PARTS, ".gitattributes": attributes})
+    assert main(["diff", "HEAD:net.py:Net", "net.py:Net", "--input", "64x64"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
+@pytest.mark.parametrize("file, code", [("parts.py", 2), ("picture.png", 0)])
+def test_objects_that_are_not_there(file, code, damage, tmp_path, monkeypatch, capsys):
+    """Of the source it is an error that names the file; other files are not needed."""
+    monkeypatch.chdir(tmp_path)
+    files = {"net.py": NET.replace("LET_GO", "pass"), "parts.py": PARTS, "picture.png": "a"}
+    committed(files)
+    command = ["git", "rev-parse", f"HEAD:{file}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    name = found.stdout.strip()
+    stored = Path(".git/objects", name[:2], name[2:])
+    stored.chmod(0o600)
+    damage(stored)
+    assert main(["diff", "HEAD:net.py:Net", "net.py:Net", "--input", "64x64"]) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == (code > 0)
+    assert code == 0 or f"lacks the content of '{file}'" in error
 
 
 @pytest.mark.parametrize(

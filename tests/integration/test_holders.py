@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import UserDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -261,3 +263,69 @@ def test_a_block_input_is_held_by_its_call_as_well():
 
     (release,) = srprof.analyze(Blocks(), (1, 4, 32, 32)).releases
     assert (release.variable, release.elsewhere) == ("x", True)
+
+
+class Endless(Mapping):
+    """A mapping of mappings, all without an end; how it has none is said by `kind`."""
+
+    def __init__(self, kind, tensor):
+        self.kind, self.tensor = kind, tensor
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        while True:
+            if self.kind == "yields":
+                yield "key"
+
+    def __getitem__(self, key):
+        return self
+
+
+class EndlessDict(dict):
+    def items(self):
+        while True:
+            yield "key", self
+
+    __iter__ = keys = values = items
+
+
+class EndlessList(list):
+    def __iter__(self):
+        while True:
+            yield self
+
+
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda x: Endless("yields", x), "kept.tensor"),
+        (lambda x: Endless("loops", x), "kept.tensor"),
+        (lambda x: EndlessDict(key=x), "kept['key']"),
+        (lambda x: EndlessList([x]), "kept[0]"),
+        (lambda x: UserDict(key=x), "kept['key']"),
+    ],
+)
+def test_a_local_that_iterates_for_ever(make, named):
+    """It is looked into without its own code, and what it holds is found."""
+
+    class Keeping(Network):
+        def forward(self, x):
+            kept = make(self.conv(x))
+            return self.large(x) + 0 * len(type(kept).__name__)
+
+    (held,) = srprof.analyze(Keeping(), (1, 4, 32, 32)).held_at_peak
+    assert held.holder.variable == named
+
+
+def test_a_local_of_many_containers():
+    """The search has an end, though each container is small enough to be searched."""
+    inner = [[[0.5] * 4096] * 4096] * 4096
+
+    class Many(Network):
+        def forward(self, x):
+            kept = [inner, self.conv(x)]
+            return self.large(x) + 0 * len(kept)
+
+    assert len(srprof.analyze(Many(), (1, 4, 32, 32)).held_at_peak) == 1

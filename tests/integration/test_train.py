@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ from PIL import Image
 
 import srprof
 from srprof.cli import main
+from srprof.errors import InputError
 from srprof.training import checkpoint, run
-from srprof.training.config import TrainingConfig
+from srprof.training.config import TrainingConfig, read_training
+from srprof.training.plan import prepare
 from tests.shown import check_shown
 
 TINY = """\
@@ -119,7 +122,76 @@ def test_the_step_s_memory_is_said_before_it_begins(tmp_path, capsys, monkeypatc
         "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))", (2, 3, 8, 8), granularity=1
     )
     assert f"predicted peak of a step: {predicted.peak / 2**20:.2f} MiB" in captured.out
-    assert "stopped before the first checkpoint" in captured.err
+    assert "stopped; the same command goes on from" in captured.err
+
+
+# -- it is stopped --------------------------------------------------------------------------------
+
+
+def interrupted(config: str, monkeypatch: pytest.MonkeyPatch, what: str, at: int, raises: bool):
+    """Train until a function of the run is called for the nth time: then Ctrl-C, or its error."""
+    real, calls = getattr(run, what), itertools.count(1)
+
+    def call(*args: object) -> object:
+        if next(calls) == at:
+            if raises:
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, what, call)
+        assert main(["train", config]) == 130
+
+
+@pytest.mark.parametrize(
+    "what, raises",
+    [("batch_of", False), ("training_step", True), ("_score", True), ("_score", False)],
+)
+def test_a_run_that_is_stopped_before_its_first_checkpoint(
+    what, raises, tmp_path, monkeypatch, capsys
+):
+    """It writes one, from which it goes on bit for bit."""
+    more = "checkpoint_every = 100\nvalidate_every = 2\n"
+    short = "\n".join(TINY.splitlines()[:-2]) + "\n"
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    for folder in (stopped, whole):
+        text = short.format(output=folder, iterations=5) + more
+        folder.with_suffix(".toml").write_text(text)
+    at = 1 if what == "_score" else 3
+    interrupted(f"{stopped}.toml", monkeypatch, what, at, raises)
+    error = capsys.readouterr().err
+    there = stopped / checkpoint.NAME
+    assert error.count("\n") == (1 if raises else 2)
+    if raises and what == "_score":  # what was interrupted is not made, and cannot be undone
+        assert not there.exists()
+        return
+    assert f"goes on from {there}" in error
+    assert torch.load(there, weights_only=True)["iteration"] == (2 if raises or at == 1 else 3)
+    for folder in (stopped, whole):
+        assert main(["train", f"{folder}.toml"]) == 0
+    same(stopped, whole)
+    assert (stopped / "log.csv").read_text() == (whole / "log.csv").read_text()
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path, monkeypatch, capsys):
+    """Before any work, and without harm to the first."""
+    config, real, refused_by = write_config(tmp_path), run.training_step, []
+
+    def step(*args: object) -> object:
+        if not refused_by:
+            refused_by.append(None)
+            plan = prepared[0]
+            for second in (lambda: prepare(plan.config), lambda: run.run(plan)):
+                with pytest.raises(InputError, match=r"another training runs there; wait for it"):
+                    second()
+        return real(*args)
+
+    prepared = [prepare(read_training(config))]
+    monkeypatch.setattr(run, "training_step", step)
+    assert main(["train", config]) == 0
+    assert refused_by and main(["train", config]) == 0
 
 
 def test_json(tmp_path, capsys):

@@ -122,3 +122,21 @@ def test_wrong_input_ends_the_whole():
     with pytest.raises(InputError), failures.alone("net.py:A"):
         raise InputError("there is no such file")
     assert not failures.errors
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("", ""),
+        (
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 2097152 bytes.",
+            ", 2.00 MiB were asked for at once",
+        ),
+    ],
+)
+def test_memory_that_runs_out_in_no_line_of_the_network_s(asked: str, said: str):
+    error = failure(RuntimeError(asked) if asked else MemoryError())
+    assert error.exit_code == 3
+    name = "RuntimeError" if asked else "MemoryError"
+    text = f"main memory ran out ({name}){said}; give a smaller input, or more memory"
+    assert str(error) == text

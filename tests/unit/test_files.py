@@ -55,7 +55,7 @@ def test_what_cannot_be_read(tmp_path: Path):
     (tmp_path / "bytes").write_bytes(b"\x89PNG\xff")
     with pytest.raises(InputError, match=r"bytes is no text in UTF-8$"):
         read_text(tmp_path / "bytes")
-    with pytest.raises(InputError, match=r"is no text in UTF-8$"):
+    with pytest.raises(InputError, match=r"cannot be read: that is no path$"):
         read_text("zero\0byte")
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2] / "srprof"
 #: The floors, from the ground up. A part imports its own floor's earlier parts and those below it.
 FLOORS = (
     # leaves
-    "_version words errors paths output progress shown records codec rules files quantities blame",
-    "failures inputs call protocol registry spec",
+    "_version words errors paths temporary codec files output progress shown records rules",
+    "quantities blame watcher timeout failures inputs call protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run

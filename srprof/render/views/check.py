@@ -30,7 +30,7 @@ def document(report: Report, root: str = "") -> Document:
     every = tuple(_cells(*pair) for pair in rows)
     # a person wants to see what has a limit, or is not as it was
     shown = tuple(_cells(r, x) for r, x in rows if x.limit is not None or x.change or x.fails)
-    lines = (report.updated,) if report.updated else ()
+    lines = (*filter(None, (report.updated,)), *(f"accepted: {line}" for line in report.accepted))
     sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
     sections += [
         _section(r) for r in report.results if r.reasons or r.left_out or r.shrank or r.notes
@@ -48,6 +48,7 @@ def _data(report: Report, root: str) -> dict[str, object]:
         "checks": [_check(result, root) for result in report.results],
         "gone": list(report.gone),
         "updated": report.updated or None,
+        **({"accepted": list(report.accepted)} if report.accepted else {}),
     }
 
 

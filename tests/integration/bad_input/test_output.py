@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,14 @@ def test_output_to_a_pipe_leaves_the_pipe(folder: Path, argv: tuple[str, ...]):
             assert code == 2
     finally:
         os.close(reader)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_stdout_that_is_full(arguments: list[str]):
+    command = [sys.executable, "-m", "srprof", *arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    line = one_line(done.stderr)
+    assert line == "srprof: stdout: cannot be written: No space left on device"
