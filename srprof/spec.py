@@ -1,6 +1,7 @@
 """SPEC: what stands for a model on the command line, in the forms of `srprof analyze --help`.
 
-Arguments are Python literals; nothing on the command line is evaluated.
+Arguments are Python literals and never evaluated. The module that a SPEC names is imported, which
+runs it, and `factories` says what may be called there.
 """
 
 from __future__ import annotations
