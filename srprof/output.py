@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from srprof.errors import InputError
+from srprof.words import printable_lines
 
 #: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
@@ -185,8 +186,11 @@ def message_stream() -> TextIO | None:
 
 
 def say(text: str) -> None:
-    """Print a line, or several, for the user, on stderr; nobody may be there to read it."""
-    _print(f"{text}\n")
+    """Print a line, or several, for the user, on stderr; nobody may be there to read it.
+
+    Names and messages in it are a network's: none reaches a terminal with its control characters.
+    """
+    _print(f"{printable_lines(text)}\n")
 
 
 def _print(text: str) -> None:
