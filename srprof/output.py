@@ -34,6 +34,8 @@ def check_output(path: str | None, option: str = "-o") -> None:
     if path is None:
         return
     named, target = f"{option} {path}".lstrip(), Path(path)
+    if "\0" in path:
+        raise InputError(f"{named}: a file's name has no zero byte; choose another name")
     try:
         if not target.parent.is_dir():
             raise InputError(f"{named}: there is no folder {str(target.parent)!r}; make it first")

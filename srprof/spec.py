@@ -81,6 +81,14 @@ def parse(text: str) -> Spec:
     return Spec(text, name, args, kwargs, location=location)
 
 
+def refuse_unknown(text: str, where: str) -> None:
+    """An InputError as `parse` raises it, for a SPEC in a file; `where` names that and the key."""
+    try:
+        parse(text)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
 def _split(text: str) -> tuple[str, str]:
     """Location and call; a colon inside the arguments or after a drive letter is not the one."""
     file, ending, call = text.partition(".py:")

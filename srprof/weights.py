@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -57,7 +58,7 @@ def _read(path: str) -> Any:
     try:
         if path.endswith(".safetensors"):
             return _safetensors("load_file")(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -69,6 +70,13 @@ def _read(path: str) -> Any:
         raise InputError(f"{path} cannot be read: {damaged}") from error
     except Exception as error:
         raise InputError(f"{path} cannot be read ({type(error).__name__}): {damaged}") from error
+
+
+def load_tensors(path: str | Path) -> Any:
+    """What torch reads of a file without running anything; raises whatever torch does."""
+    with warnings.catch_warnings():  # what torch says of an odd file is not for the user
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _safetensors(function: str) -> Any:

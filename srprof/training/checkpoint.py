@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from srprof.errors import InputError
 from srprof.output import replacing
-from srprof.weights import torch_bytes
+from srprof.weights import load_tensors, torch_bytes
 
 NAME = "checkpoint.pth"
 
@@ -76,7 +76,7 @@ def restore(
     """
     mend = "name another output, or delete it to begin anew"
     try:
-        state = State(**torch.load(path, map_location="cpu", weights_only=True))
+        state = State(**load_tensors(path))
         theirs = json.loads(state.identity)
     except Exception as error:
         reason = f"is no checkpoint of srprof train, or damaged ({type(error).__name__})"

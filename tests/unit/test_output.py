@@ -177,3 +177,8 @@ def test_messages_order_no_terminal(capsys: pytest.CaptureFixture[str]):
     """Line by line: a message of several stays one."""
     say("a\x1b[2J\x9b1m\u202eb\r\nc\x00")
     assert capsys.readouterr().err == "a [2J 1m b \nc \n"
+
+
+def test_a_name_with_a_zero_byte():
+    with pytest.raises(InputError, match=r"-o a\x00b: a file's name has no zero byte"):
+        check_output("a\0b")
