@@ -84,7 +84,7 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
     axes = figure.add_subplot()
     by_input: dict[str, list[Row]] = {}
     for row in rows:
-        if not row["error"]:
+        if not row["error"] and all(row[axis.metric] is not None for axis in chosen):
             by_input.setdefault(row["input"], []).append(row)
     for number, (size, members) in enumerate(by_input.items()):
         best = _draw(axes, size, members, chosen, *_LOOKS[number % len(_LOOKS)])
