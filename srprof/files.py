@@ -79,6 +79,12 @@ def parse_toml(text: str, source: str = "the text") -> dict[str, object]:
         raise InputError(f"{source} is not valid TOML: {reason}") from error
 
 
+def quoted(text: str) -> str:
+    """A text as TOML and Python have it between double quotes."""
+    # JSON leaves the one control character that TOML does not take
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
 def parse_json(text: str | bytes, source: str = "the text", mend: str = "") -> Any:
     """What a JSON text says; an InputError if it is none, or has a key twice or NaN."""
     try:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from srprof import registry
 from srprof.errors import InputError, user_raised
+from srprof.factories import refuse_factory, refuse_module
 from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
@@ -175,7 +176,7 @@ def load_factory(spec: Spec) -> Callable[[], Any]:
     """Import what the SPEC names and bind its arguments; its `Environment` must be active.
 
     What the user's code raises while it is imported passes through. An InputError says which
-    module, factory or argument is missing, and what there is.
+    module, factory or argument is missing, and what there is, or what may not be called.
     """
     if spec.checkpoint:
         return lambda: _load_checkpoint(spec.checkpoint)
@@ -186,13 +187,12 @@ def load_factory(spec: Spec) -> Callable[[], Any]:
         factory = getattr(module, spec.factory, None)
         if factory is None:
             raise InputError(_missing_factory(spec, module))
+        refuse_factory(spec, factory, Environment(spec).folders)
     if isinstance(factory, nn.Module) and not (spec.args or spec.kwargs):
         return lambda: factory
-    if not callable(factory) or isinstance(factory, nn.Module):
-        raise InputError(
-            f"{spec.text!r}: {spec.factory} is a {type(factory).__name__}, which cannot be called "
-            "with these arguments to give a network; name a class or a function"
-        )
+    if isinstance(factory, nn.Module):
+        what = f"{spec.text!r}: {spec.factory} is a {type(factory).__name__} already"
+        raise InputError(f"{what}, and takes no arguments; leave them out")
     _check_arguments(spec, factory)
 
     def build() -> Any:
@@ -203,6 +203,7 @@ def load_factory(spec: Spec) -> Callable[[], Any]:
 
 
 def _import(spec: Spec) -> ModuleType:
+    refuse_module(spec)
     if not spec.location.endswith(".py"):
         try:
             return importlib.import_module(spec.location)

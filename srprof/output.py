@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from srprof.errors import InputError
 from srprof.temporary import temporary
+from srprof.words import printable_lines
 
 #: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
@@ -33,6 +34,8 @@ def check_output(path: str | None, option: str = "-o") -> None:
     if path is None:
         return
     named, target = f"{option} {path}".lstrip(), Path(path)
+    if "\0" in path:
+        raise InputError(f"{named}: a file's name has no zero byte; choose another name")
     try:
         if not target.parent.is_dir():
             raise InputError(f"{named}: there is no folder {str(target.parent)!r}; make it first")
@@ -185,8 +188,11 @@ def message_stream() -> TextIO | None:
 
 
 def say(text: str) -> None:
-    """Print a line, or several, for the user, on stderr; nobody may be there to read it."""
-    _print(f"{text}\n")
+    """Print a line, or several, for the user, on stderr; nobody may be there to read it.
+
+    Names and messages in it are a network's: none reaches a terminal with its control characters.
+    """
+    _print(f"{printable_lines(text)}\n")
 
 
 def _print(text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
+from srprof.words import one_line
+
 #: Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
@@ -26,7 +28,7 @@ class TerminalProgress:
         self._stream = stream if stream is not None and stream.isatty() else None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        self._write(f"{_ERASE}srprof: {what} {done}/{total}")
+        self._write(f"{_ERASE}srprof: {one_line(what)} {done}/{total}")
 
     def __enter__(self) -> TerminalProgress:
         return self

@@ -141,6 +141,6 @@ def each(word: str, *names: str) -> Note:
 _ENTRY = re.compile(r"\[(\d+)\]\.?(.*)", re.DOTALL)
 
 #: Text that says something; as many as one or more; as many as none or more.
-Filled = Annotated[str, rule("a text", str.strip)]
+Filled = Annotated[str, rule("a text", lambda text: text.strip() and "\0" not in text)]
 Count = Annotated[int, at_least(1)]
 Whole = Annotated[int, at_least(0)]

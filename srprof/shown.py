@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, ClassVar
 
+from srprof.words import one_line
+
 if TYPE_CHECKING:
     from srprof.render.document import Document
 
@@ -32,7 +34,7 @@ class Shown:
         return ": ".join((first.title, *first.lines[:1]))
 
     def __repr__(self) -> str:
-        said = self.headline()
+        said = one_line(self.headline())
         return f"<{type(self).__name__} of {said if len(said) < 200 else said[:197] + '...'}>"
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """SPEC: what stands for a model on the command line, in the forms of `srprof analyze --help`.
 
-Arguments are Python literals; nothing on the command line is evaluated.
+Arguments are Python literals and never evaluated. The module that a SPEC names is imported, which
+runs it, and `factories` says what may be called there.
 """
 
 from __future__ import annotations
@@ -77,6 +78,14 @@ def parse(text: str) -> Spec:
     elif not all(part.isidentifier() for part in location.split(".")):
         raise InputError(f"{location!r} is neither a .py file nor a module: write file.py:Factory")
     return Spec(text, name, args, kwargs, location=location)
+
+
+def refuse_unknown(text: str, where: str) -> None:
+    """An InputError as `parse` raises it, for a SPEC in a file; `where` names that and the key."""
+    try:
+        parse(text)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _split(text: str) -> tuple[str, str]:

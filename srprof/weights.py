@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from srprof.errors import InputError
-from srprof.files import check_file
+from srprof.files import check_file, opened
 from srprof.output import replacing
 
 #: Keys under which training scripts store the state dict, the averaged weights first.
@@ -56,7 +57,8 @@ def _read(path: str) -> Any:
     try:
         if path.endswith(".safetensors"):
             return _safetensors("load_file")(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with opened(path) as file:
+            return load_tensors(file)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -68,6 +70,13 @@ def _read(path: str) -> Any:
         raise InputError(f"{path} cannot be read: {damaged}") from error
     except Exception as error:
         raise InputError(f"{path} cannot be read ({type(error).__name__}): {damaged}") from error
+
+
+def load_tensors(file: BinaryIO) -> Any:
+    """What torch reads of a file without running anything; raises whatever torch does."""
+    with warnings.catch_warnings():  # what torch says of an odd file is not for the user
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _safetensors(function: str) -> Any:

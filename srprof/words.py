@@ -56,6 +56,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text))
 
 
+def printable_lines(text: object) -> str:
+    """The same, but for ends of lines: text of several lines."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
 def one_line(text: object) -> str:
     """The same with one space between words."""
     return " ".join(printable(text).split())

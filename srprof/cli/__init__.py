@@ -155,7 +155,11 @@ def _say_why(error: BaseException) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    first = next(iter(sys.argv[1:] if argv is None else argv), None)
+    argv = sys.argv[1:] if argv is None else argv
+    zero = next((text for text in argv if "\0" in text), None)
+    if zero is not None:  # Python's own functions of files raise whatever comes to their minds
+        raise InputError(f"{zero!r} has a zero byte, which no name has; leave it out")
+    first = next(iter(argv), None)
     parser = build_parser(first) if first in COMMANDS else build_parser()
     try:
         args = parser.parse_args(argv)

@@ -117,6 +117,8 @@ def _entries(
             if column is not None and value is not None:
                 # the product's last digits are the multiplication's, not the figure's
                 cells[metric] = Cell(round(value * COLUMNS[metric][column], 6), origin)
+        if any(entry.name == name.strip() for entry in entries):
+            raise InputError(f"{where}: two models are called {name.strip()!r}; leave one out")
         entries.append(Entry(name.strip(), cells, _ranked(row.get("ranked"), where), reference))
     return tuple(entries)
 

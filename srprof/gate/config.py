@@ -205,7 +205,10 @@ class _File:
     ] = ()
     baseline: Annotated[
         str | Literal[False],
-        rule("a file's name, or false for limits alone", lambda name: name != ""),
+        rule(
+            "a file's name, or false for limits alone",
+            lambda name: name is False or (name and "\0" not in name),
+        ),
     ] = BASELINE
     growth: _Growths = field(default_factory=lambda: dict.fromkeys(figures.names(), Growth()))
     metrics: _Metrics | None = None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from srprof.errors import InputError, user_raised
 from srprof.failures import failure
-from srprof.files import read_text
+from srprof.files import quoted, read_text
 from srprof.output import write
 from srprof.paths import working_in
 from srprof.timeout import limited
@@ -35,7 +34,8 @@ def write_first(file: str, config: str | None) -> str:
         raise InputError(f"{target} is there already: edit it, or take it away first")
     text, specs = first_config(file, str(target.parent))
     write(text, str(target))
-    return f"{target}: {', '.join(specs)}\nnow run `srprof check --update`, and commit both\n"
+    named = one_line(f"{target}: {', '.join(specs)}")
+    return f"{named}\nnow run `srprof check --update`, and commit both\n"
 
 
 def first_config(file: str, folder: str) -> tuple[str, list[str]]:
@@ -52,10 +52,10 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
                 with limited(spec):
                     trace(spec, SIZE)
             except user_raised() as error:
-                failed.append(f"# {spec} is left out: {_one_line(failure(error))}\n")
+                failed.append(f"# {one_line(spec)} is left out: {_short(failure(error))}\n")
                 continue
             specs.append(spec)
-            blocks.append(f'\n[[check]]\nmodel = {json.dumps(spec)}\ninput = "{SIZE}"\n')
+            blocks.append(f'\n[[check]]\nmodel = {quoted(spec)}\ninput = "{SIZE}"\n')
     if not specs:
         tried = f"; tried {', '.join(names)}" if names else ""
         what = "has no nn.Module, nor a function that returns one, that needs no arguments and"
@@ -64,7 +64,7 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
     return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), specs
 
 
-def _one_line(error: Exception) -> str:
+def _short(error: Exception) -> str:
     text = one_line(error)
     return text if len(text) < 160 else text[:157] + "..."
 

@@ -14,10 +14,12 @@ from torch import nn
 from srprof._version import __version__
 from srprof.blame import first_line
 from srprof.errors import InputError
+from srprof.files import quoted
 from srprof.leaning.capture import Kwargs, RefusedError, open_sizes, quiet_torch
 from srprof.leaning.module import Lean, share_contents
 from srprof.leaning.plan import Plan, capture_call, flatten, path, planner
 from srprof.output import write
+from srprof.words import one_line
 from srprof.workload import Workload
 
 
@@ -87,9 +89,10 @@ def _unnumbered(plan: Plan) -> list[str]:
 def source(lean: Lean, plan: Plan, spec: str) -> str:
     """The text of a Python module with one class, `Lean<network>`."""
     passes = ", ".join(lean.passes)
-    name = f"Lean{plan.name}"
+    name = "Lean" + re.sub(r"\W", "_", plan.name)
+    of = quoted(one_line(spec))[1:-1]
     return f'''\
-"""{spec}, made lean by srprof {__version__} ({lean.level}: {passes}).
+"""{of}, made lean by srprof {__version__} ({lean.level}: {passes}).
 
 Load the network's own state dict: {name}().load_state_dict(torch.load(...)).
 """
@@ -147,7 +150,7 @@ def _table(lean: Lean, *, parameters: bool) -> str:
     """A line for each entry of the state dict."""
     own = dict(lean.named_parameters(remove_duplicate=False))
     return "".join(
-        f'    "{name}": ({tuple(tensor.shape)}, {tensor.dtype}),\n'
+        f"    {quoted(name)}: ({tuple(tensor.shape)}, {tensor.dtype}),\n"
         for name, tensor in lean.state_dict().items()
         if (name in own) == parameters
     )
@@ -162,9 +165,11 @@ def _members(lean: Lean, plan: Plan) -> str:
     saved = lean.state_dict()
     for name, tensor in lean.named_buffers():
         if name not in saved:
-            lines.append(f'self.put("{name}", {_literal(tensor)})')
+            lines.append(f"self.put({quoted(name)}, {_literal(tensor)})")
             parent = _indexed(path(name).rpartition(".")[0])
-            lines.append(f'{parent}._non_persistent_buffers_set.add("{name.rpartition(".")[2]}")')
+            lines.append(
+                f"{parent}._non_persistent_buffers_set.add({quoted(name.rpartition('.')[2])})"
+            )
     for name, tensor in plan.constants.items():
         value = f"{_literal(tensor)}, persistent=False"
         lines.append(f'self.register_buffer("{_local(name)}", {value})')
@@ -174,7 +179,7 @@ def _members(lean: Lean, plan: Plan) -> str:
 def _lines(plan: Plan) -> str:
     text = "".join(f"        {_indexed(line)}\n" for line in plan.lines)
     for name in plan.constants:
-        text = text.replace(f'constants["{name}"]', f"self.{_local(name)}")
+        text = text.replace(f"constants[{quoted(name)}]", f"self.{_local(name)}")
     return text
 
 
@@ -187,7 +192,7 @@ def _indexed(text: str) -> str:
 
 
 def _local(name: str) -> str:
-    return "constant_" + name.replace(".", "_")
+    return "constant_" + re.sub(r"\W", "_", name)
 
 
 def _literal(tensor: torch.Tensor) -> str:

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from keyword import iskeyword
 from types import CodeType
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from srprof.files import quoted
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.liveness import liveness
 from srprof.leaning.passes import Rewrites, arrange
@@ -139,7 +141,7 @@ def planner(
         return operator.attrgetter(name)(network) if own is None else own
 
     def text(name: str) -> str:
-        return f'constants["{name}"]' if name in constants else path(name)
+        return f"constants[{quoted(name)}]" if name in constants else path(name)
 
     rewrites = Rewrites(captured.graph, lambda graph: liveness(graph, value, leaves))
 
@@ -170,5 +172,6 @@ def path(name: str) -> str:
     """The text for an attribute of `self`; modules in lists have numbers for names."""
     text = "self"
     for part in name.split("."):
-        text = f"{text}.{part}" if part.isidentifier() else f'getattr({text}, "{part}")'
+        plain = part.isidentifier() and not iskeyword(part)
+        text = f"{text}.{part}" if plain else f"getattr({text}, {quoted(part)})"
     return text

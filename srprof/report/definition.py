@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal
 from srprof.codec import Key
 from srprof.compare.published import MEASURES
 from srprof.compare.results import REFERENCES
+from srprof.cost.profiles import load_profile
 from srprof.errors import InputError
 from srprof.files import load_table
 from srprof.inputs import parse_input
 from srprof.rules import Filled, distinct, each, entries, known, passes, rule, short
+from srprof.spec import refuse_unknown
 
 #: Titles of what `sections` may name, in the order in which a report has them.
 TITLES = {
@@ -39,6 +41,7 @@ TIMED = frozenset({"roofline", "modules", "runtime-memory"})
 _NAME = re.compile(r"[-_]*[A-Za-z0-9][A-Za-z0-9_-]*")
 _Size = Annotated[str, passes(parse_input)]
 _Measures = tuple[Annotated[str, known(lambda: MEASURES)], ...]
+_Profiles = tuple[Annotated[str, passes(load_profile)], ...]
 _References = tuple[Annotated[str, known(lambda: REFERENCES)], ...]
 _Sections = tuple[Annotated[str, known(lambda: SECTIONS)], ...]
 
@@ -121,7 +124,7 @@ class Definition:
     models: _Models
     note: str = ""
     input: _Size = "256x256"
-    profiles: Annotated[tuple[str, ...], distinct("profiles"), Key(older="devices")] = ()
+    profiles: Annotated[_Profiles, distinct("profiles"), Key(older="devices")] = ()
     references: Annotated[_References, distinct("references")] = ()
     sections: Annotated[_Sections, distinct("sections")] = ()
     tables: Annotated[
@@ -145,4 +148,8 @@ class Definition:
 
 def read_definition(path: str) -> Definition:
     """Read and check a report's TOML file; an InputError says what is wrong in it."""
-    return load_table(Definition, path, f"report {path}")
+    source = f"report {path}"
+    definition = load_table(Definition, path, source)
+    for model in definition.models:
+        refuse_unknown(model.spec, f"{source}: models")
+    return definition

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.paths import place
-from srprof.render.figures import LOOKS, SETTINGS, annotate, new_figure, stack_bars
+from srprof.render.figures import LOOKS, SETTINGS, annotate, escaped, new_figure, stack_bars
 from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
@@ -101,12 +101,12 @@ def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Fi
 
 
 def text(name: str) -> str:
-    """A name as matplotlib shows it as it is: `$` would begin a formula.
+    """A name as it is shown.
 
-    Of a longer one, such as a SPEC with its path, the end is shown: axes would have no room.
+    Of a longer one, such as a SPEC with its path, the end: axes would have no room.
     """
     shown = name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
-    return shown.replace("$", r"\$")
+    return escaped(shown)
 
 
 def memory(models: Sequence[ShownModel], size: str, unit: str = "MiB") -> Figure:

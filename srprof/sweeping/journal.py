@@ -11,11 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from srprof import figures
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import InputError
 from srprof.files import opened, parse_json
+from srprof.rules import Whole, entries
+from srprof.sweeping.grid import unit
 from srprof.sweeping.record import Row
 from srprof.temporary import lock
 
@@ -28,12 +31,18 @@ class _Heading:
     basis: Mapping[str, object]
 
 
+def _cells() -> Mapping[str, object]:
+    """What the cells of a row are by their columns."""
+    kinds = {name: float if unit(name) == "ms" else int for name in figures.names()}
+    return {"error": str, "exit_code": Whole, **kinds}
+
+
 @dataclass(frozen=True)
 class _Entry:
     """Each other line."""
 
     configuration: str
-    row: Mapping[str, object]
+    row: Annotated[Mapping[str, object], entries(_cells)]
 
 
 class Journal:
@@ -85,13 +94,15 @@ class Journal:
         if not lines:
             self._append(_Heading(1, basis))
             return
+        number = 1
         try:
             before = decode(_Heading, parse_json(lines[0])).basis
-            entries = [decode(_Entry, parse_json(line)) for line in lines[1:]]
-        except (InputError, DecodeError):
-            what = f"{path} is no journal of a sweep"
-            raise InputError(f"{what}: remove it, or give another -o") from None
-        self.rows = {entry.configuration: entry.row for entry in entries}
+            for number, line in enumerate(lines[1:], 2):  # noqa: B007  (of the line that is wrong)
+                entry = decode(_Entry, parse_json(line))
+                self.rows[entry.configuration] = entry.row
+        except (InputError, DecodeError) as error:
+            what = f"{path} is no journal of a sweep (line {number}: {error})"
+            raise InputError(f"{what}: remove it, or give another -o") from error
         changed = [key for key in basis if before.get(key) != basis[key]]
         if changed:
             what = f"{path} has rows of a sweep with another {' and '.join(changed)}"

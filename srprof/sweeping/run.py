@@ -166,7 +166,7 @@ def rows_of(
                 on = "the same command goes on, with this cluster or without"
                 kept = f"they are kept in {journal.path}; {on}"
             raise InputError(f"the Dask cluster {what} ({error}): {kept}") from error
-    rows = [journal.rows[c.key] for c in plan.configurations]
+    rows = [{"error": "", "exit_code": 0, **journal.rows[c.key]} for c in plan.configurations]
     if all(row["error"] for row in rows):
         _all_failed(rows)
     pairs = zip(plan.configurations, rows, strict=True)

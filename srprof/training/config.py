@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from srprof.codec import encode
 from srprof.files import load_table
 from srprof.rules import Count, Filled, Whole, listed, positive, rule, short
+from srprof.spec import refuse_unknown
 
 #: The name of the images that scikit-image ships, where a folder may stand.
 BUNDLED = "skimage"
@@ -56,7 +57,7 @@ class TrainingConfig:
     validation: _Folders = ()
     held_out: Whole = 96
     crop: Whole = 0
-    cache: str = ""
+    cache: Annotated[str, rule("a folder", lambda name: "\0" not in name)] = ""
     iterations: Count = 3_000_000
     batch: Count = 64
     patch: Count = 64
@@ -89,4 +90,7 @@ _FREE = "output cache iterations device log log_every validate_every checkpoint_
 
 def read_training(path: str) -> TrainingConfig:
     """A run's TOML file, checked; an InputError says which key or value cannot be."""
-    return load_table(TrainingConfig, path, f"training configuration {path}")
+    source = f"training configuration {path}"
+    config = load_table(TrainingConfig, path, source)
+    refuse_unknown(config.model, f"{source}: model")
+    return config

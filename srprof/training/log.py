@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
     text = read_bytes(path).decode("utf-8", "replace")
     whole = text[: text.rfind("\n") + 1]  # a killed run may have left half a line
-    rows = csv.DictReader(io.StringIO(whole))
-    return [row for row in rows if (row.get("iteration") or "").isdecimal()]
+    rows = csv.DictReader(io.StringIO(whole.replace("\0", "")))
+    try:
+        ours = [{name: row.get(name) or "" for name in COLUMNS} for row in rows]
+    except csv.Error as error:
+        mend = "take it away, or name another output"
+        raise InputError(f"log {path} cannot be read: {error}; {mend}") from error
+    return [row for row in ours if re.fullmatch(r"[0-9]{1,18}", row["iteration"])]
 
 
 def _written(rows: list[Any]) -> str:

@@ -25,6 +25,7 @@ from srprof.errors import InputError
 from srprof.files import read_toml
 from srprof.inputs import parse_size
 from srprof.rules import Filled, each, passes, rule
+from srprof.spec import refuse_unknown
 from srprof.training.config import TrainingConfig
 
 #: What all variants have in common, so that they are compared on the same pixels.
@@ -76,7 +77,10 @@ class _File:
 def read_study(path: str) -> Study:
     """A study's TOML file, checked; an InputError says which key or value cannot be."""
     source = f"study {path}"
-    return parse_study(read_toml(path, source), source)
+    study = parse_study(read_toml(path, source), source)
+    for variant in study.variants:
+        refuse_unknown(variant.training.model, f"{source}: variant {variant.name!r}: model")
+    return study
 
 
 def parse_study(table: Mapping[str, object], where: str) -> Study:

@@ -440,7 +440,7 @@ def test_junit(closed, capsys):
         assert counts == [3, len(suite.findall("*/failure")), len(suite.findall("*/error"))]
     assert counts == [3, 2, 1]
     assert f"line {EARLY}, is now held" in suite.find("*/failure").text
-    assert cases[1].attrib["name"] == 'a <b> & "c" ?|, d_e_f'
+    assert cases[1].attrib["name"] == 'a <b> & "c"  |, d_e_f'
 
 
 def test_github(closed, capsys):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -13,9 +15,9 @@ from hypothesis import strategies as st
 from srprof import figures
 from srprof.errors import InputError
 from srprof.files import parse_toml
-from srprof.gate import config
+from srprof.gate import config, formats
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
-from srprof.gate.check import Row, depends, describe
+from srprof.gate.check import Report, Result, Row, depends, describe
 from srprof.gate.formats.github import command
 from srprof.gate.init import factories
 from srprof.quantities import (
@@ -228,7 +230,7 @@ def test_what_a_difference_leaves_out_are_metrics():
 
 def test_an_annotation_cannot_be_ended_by_a_name():
     text = command("error", "50%\n::error::x", file="a,b:c.py", title="t\r")
-    assert text == "::error file=a%2Cb%3Ac.py,title=t%0D::50%25%0A::error::x"
+    assert text == "::error file=a%2Cb%3Ac.py,title=t ::50%25%0A::error::x"
     assert "\n" not in text
 
 
@@ -267,3 +269,22 @@ def needs(n): return Net(n)
 def test_factories_of_a_file():
     assert factories(SOURCE, "net.py") == ["Child", "small", "typed"]
     assert factories(SOURCE.replace("Net(3)", "Child()"), "net.py") == ["Net", "small", "typed"]
+
+
+NASTY = "a\x1b[31m\x9b\u202e\ufffe::error::%0A]]>\r\n::warning::b"
+
+
+def test_reports_for_ci_servers_have_no_control_characters():
+    """Nor a command of their own, nor what XML has not."""
+    result = Result(NASTY, file=NASTY, line=3, problems=(NASTY,))
+    report = Report((result,))
+    for form in ("github", "gitlab", "junit"):
+        written = formats.render(report, form, "/")
+        assert all(sign.isprintable() or sign == "\n" for sign in written)
+        if form == "github":
+            assert written.count("\n") == written.count("::error file=") == 1
+            assert not re.search("^::(?!error file=)", written, re.MULTILINE)
+        elif form == "gitlab":
+            assert json.loads(written)[0]["description"].isprintable()
+        else:
+            ElementTree.fromstring(written)

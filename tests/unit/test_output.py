@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from srprof.errors import InputError
-from srprof.output import check_output, write
+from srprof.output import check_output, say, write
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -171,3 +171,14 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path):
 def test_a_device_that_is_full():
     with pytest.raises(InputError, match="-o /dev/full: cannot be written: No space left"):
         write("a report\n", "/dev/full")
+
+
+def test_messages_order_no_terminal(capsys: pytest.CaptureFixture[str]):
+    """Line by line: a message of several stays one."""
+    say("a\x1b[2J\x9b1m\u202eb\r\nc\x00")
+    assert capsys.readouterr().err == "a [2J 1m b \nc \n"
+
+
+def test_a_name_with_a_zero_byte():
+    with pytest.raises(InputError, match=r"-o a\x00b: a file's name has no zero byte"):
+        check_output("a\0b")

@@ -229,6 +229,11 @@ def test_units_and_unknown_cells(tmp_path: Path):
     }  # fmt: skip
 
 
+def test_two_rows_of_one_name_are_refused_with_the_file(tmp_path: Path):
+    with pytest.raises(InputError, match=r"results\.csv, row 2 \(x\): two models are called 'x'"):
+        results(tmp_path, f"{HEAD}\nx,1,2,3,4,5\nx ,2,2,3,4,5\n")
+
+
 def test_json_rows(tmp_path: Path):
     rows = json.loads(DATA.read_text())
     assert len(results(tmp_path, json.dumps(rows), ".json")) == 45

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from srprof.codec import decode_table
@@ -121,3 +123,19 @@ def test_no_file_and_no_toml(tmp_path):
     broken.write_bytes(b"\xff")
     with pytest.raises(InputError, match="is no text in UTF-8"):
         read_definition(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('models = ["nothing"]', r"report .*r\.toml: models: no network is called 'nothing'"),
+        ('models = ["missing.py:Net"]', r"report .*r\.toml: models: there is no file 'missing.py'"),
+        ('models = ["fmen_s"]\nprofiles = ["gtx"]', r"report .*r\.toml: profiles\[0\]: unknown"),
+    ],
+)
+def test_a_models_or_a_profiles_name_is_refused_with_its_key(
+    tmp_path: Path, table: str, message: str
+):
+    (tmp_path / "r.toml").write_text(f'title = "T"\n{table}\n')
+    with pytest.raises(InputError, match=message):
+        read_definition(str(tmp_path / "r.toml"))

@@ -221,6 +221,27 @@ def test_a_journal_that_is_none_or_in_use(tmp_path):
         Journal(other, BASIS)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"error": null}', "row.error is None, not text"),
+        ('{"error": "", "params": "many"}', "row.params is 'many', not a whole number"),
+        ('{"error": "", "params": 1.5}', "row.params is 1.5, not a whole number"),
+        ('{"error": "", "exit_code": -1}', "row.exit_code is -1"),
+        ('{"error": "", "eager": 1e400}', "row.eager is inf"),
+        ('{"error": "", "what": 1}', "unknown key row.what"),
+        ("[]", "row is .., not"),
+        ("[" * 9999, "not whole JSON"),
+    ],
+)
+def test_a_row_of_a_journal_that_cannot_be(tmp_path, row: str, message: str):
+    path = tmp_path / "j"
+    heading = json.dumps({"schema": 1, "basis": BASIS})
+    path.write_text(f'{heading}\n{{"configuration": "a", "row": {row}}}\n')
+    with pytest.raises(InputError, match=rf"j is no journal of a sweep \(line 2: .*{message}"):
+        Journal(path, BASIS)
+
+
 def test_a_journal_without_rows_leaves_no_file(tmp_path):
     with Journal(tmp_path / "j", BASIS):
         pass

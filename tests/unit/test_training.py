@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from math import inf, log10
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from torch import nn
 from srprof.codec import decode_table
 from srprof.errors import InputError
 from srprof.files import parse_toml
+from srprof.tracing.step import adam
+from srprof.training import checkpoint
 from srprof.training.config import TrainingConfig
 from srprof.training.data import Dataset, Pair, batch_of, load_dataset
 from srprof.training.log import Log, LogRow
@@ -241,3 +246,90 @@ def test_the_time_that_is_left(monkeypatch):
         ("training, 1 min left", 2, 10),
         ("training, loss 0.2500, 1 min left", 4, 10),
     ]
+
+
+# -- foreign checkpoints and logs ------------------------------------------------------------------
+
+FOREIGN = (None, True, 3, -1, 1.5, "", "x", "[]", "3", [], {}, [None], ["x"], {"x": None})
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a whole checkpoint of a small network holds."""
+    network = nn.Conv2d(1, 1, 1)
+    optimizer = adam(list(network.parameters()), 1e-3, (0.9, 0.999), 1e-8)
+    network(torch.ones(1, 1, 2, 2)).sum().backward()
+    optimizer.step()
+    file = tmp_path_factory.mktemp("whole") / checkpoint.NAME
+    checkpoint.save(file, network, optimizer, 1, [0.5], {"seed": 0})
+    return torch.load(file, weights_only=True)
+
+
+def restored(folder: Path, held: object) -> tuple[int, list[float]]:
+    network = nn.Conv2d(1, 1, 1)
+    optimizer = adam(list(network.parameters()), 1e-3, (0.9, 0.999), 1e-8)
+    torch.save(held, folder / checkpoint.NAME)
+    with torch.random.fork_rng(devices=[]):
+        found = checkpoint.restore(folder / checkpoint.NAME, network, optimizer, {"seed": 0})
+        network(torch.ones(1, 1, 2, 2)).sum().backward()
+        optimizer.step()
+    return found
+
+
+def test_a_whole_checkpoint(tmp_path: Path, state: dict[str, Any]):
+    assert restored(tmp_path, state) == (1, [0.5])
+
+
+@pytest.mark.parametrize("key", checkpoint.State.__dataclass_fields__)
+def test_a_foreign_checkpoint_is_refused_with_its_key(
+    tmp_path: Path, state: dict[str, Any], key: str
+):
+    """Or with what does not fit the network; it never goes on into a run that fails."""
+    for value in FOREIGN:
+        fits = {"iteration": value == 3 and value is not True, "random_cuda": value == []}
+        if fits.get(key) or (key == "losses" and value == []):
+            continue
+        with pytest.raises(InputError, match=rf"{checkpoint.NAME} .*: name another output"):
+            restored(tmp_path, {**state, key: value})
+    with pytest.raises(InputError, match=rf"damaged \({key} is missing\)"):
+        restored(tmp_path, {name: value for name, value in state.items() if name != key})
+
+
+def test_a_foreign_state_of_the_optimizer(tmp_path: Path, state: dict[str, Any]):
+    for where, key in (("state", "exp_avg"), ("state", "step"), ("param_groups", "betas")):
+        for value in (*FOREIGN, torch.zeros(7)):
+            held = copy.deepcopy(state)
+            held["optimizer"][where][0][key] = value
+            if key == "step" and isinstance(value, (int, float)) and value > 0:
+                continue  # as older releases of torch have it
+            with pytest.raises(InputError, match="does not fit the network"):
+                restored(tmp_path, held)
+
+
+LOGS = (
+    *(
+        "",
+        "\n",
+        "x\n1\n",
+        "iteration,lr,extra\n1,2,3\n",
+        "iteration\n1,2,3\n",
+        "iteration,lr\n\0\n",
+    ),
+    *(f"iteration,lr\n{'9' * 5000},1\n", "iteration,lr\n\u0663,1\n", "iteration,lr\n1\n-1\nx\n"),
+)
+
+
+@pytest.mark.parametrize("text", LOGS)
+def test_a_foreign_log_is_gone_on_with(tmp_path: Path, text: str):
+    (tmp_path / "log.csv").write_text(text, encoding="utf-8")
+    log = Log(tmp_path, 5, tensorboard=False)
+    log.add(LogRow(6, 0.1))
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0] == "iteration,lr,loss,validation_psnr,validation_l1"
+    assert lines[-1] == "6,0.1,,,"
+
+
+def test_a_log_that_is_no_csv(tmp_path: Path):
+    (tmp_path / "log.csv").write_text(f"iteration,lr\n{'a' * 200_000},1\n")
+    with pytest.raises(InputError, match=r"log .*log\.csv cannot be read"):
+        Log(tmp_path, 5, tensorboard=False)

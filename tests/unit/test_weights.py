@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,13 @@ def test_a_full_disk_leaves_the_file_before(name, tmp_path):
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_torch_says_nothing_of_an_odd_file(tmp_path: Path):
+    """A pickle that says to be of a protocol that torch does not know."""
+    file = tmp_path / "odd.pth"
+    torch.save({"a": torch.zeros(1)}, file, _use_new_zipfile_serialization=False)
+    file.write_bytes(file.read_bytes().replace(b"\x80\x02", b"\x80\x27"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_state_dict(str(file))["a"].shape == (1,)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from srprof import words
 from srprof.cli import main
 from srprof.errors import InputError
 from srprof.render import writers
@@ -231,11 +232,59 @@ def test_latex():
 def test_csv_has_raw_values_under_one_word_each():
     head, *rows = csv.reader(io.StringIO(render(DOCUMENT, "csv"), newline=""))
     assert head == ["what_where", "size_bytes", "moved", "of_it_all_some", "flops", "calls"]
-    assert [row[0] for row in rows] == [*NASTY, "first", "second", "last"]
+    texts = [words.printable(text) for text in NASTY]
+    texts[texts.index("=cmd|'/C calc'!A0")] = "'=cmd|'/C calc'!A0"
+    texts[texts.index("- **item** [x](y)")] = "'- **item** [x](y)"
+    assert [row[0] for row in rows] == [*texts, "first", "second", "last"]
     assert rows[0][1:] == [""] * 5
     assert rows[-3][1:] == [str(3 * 2**20), "-0.125", "0.5", "22280011776", "1234"]
     assert rows[-2][1:] == [str(2**21), "0.25", "", "-1000000000.0", "-7"]
     assert rows[-1][1:] == [str(-(2**20)), "-0.0001", "0", "0", "0"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\t=1", " =1", "\uff1d1"])
+def test_no_cell_is_a_formula(text: str):
+    """Nor a heading, which `--set` may have named."""
+    table = Table.of([{text: text}])
+    head, row = csv.reader(io.StringIO(render(Document((), main=table), "csv"), newline=""))
+    assert head == row == ["'" + text.replace("\t", " ")]
+
+
+def test_numbers_and_what_is_not_known_are_no_formulas():
+    table = Table.of([{"a": "-", "b": "+3.1%", "c": "-2.50", "d": -3, "e": "a=b"}])
+    assert render(Document((), main=table), "csv") == "a,b,c,d,e\n-,+3.1%,-2.50,-3,a=b\n"
+
+
+#: What colours or clears a terminal, turns the direction of text, or ends a line elsewhere.
+CONTROL = "a\x1b[2J\x07\x00\x7f\x9b31m\u202eb\u2066c\u200f\u2028d\ufeff"
+
+
+@pytest.mark.parametrize("form", [form for form in formats() if form != "json"])
+def test_no_control_character_is_left(form: str):
+    column = Column(CONTROL, key=CONTROL)
+    section = Section(
+        CONTROL, (CONTROL,), Table((column,), ((CONTROL,),)), (CONTROL,), (("a", CONTROL),)
+    )
+    written = render(Document((section,)), form)
+    if form == "rich":
+        written = re.sub(r"\x1b\[[\d;]*m", "", written)
+    assert "a" in written
+    assert all(sign.isprintable() or sign == "\n" for sign in written)
+
+
+@pytest.mark.parametrize(
+    "text", ["# a", "###### a", "> a", ">a", "- a", "+ a", "1. a", "2) a", "---", "==="]
+)
+def test_markdown_opens_no_block(text: str):
+    assert re.fullmatch(r"\d*\\.*", markdown.escaped(text))
+    assert markdown.escaped(text).replace("\\", "") == text
+
+
+def test_latex_takes_no_cell_for_an_argument():
+    for text in ("[2cm]", "*"):
+        assert f"    {{}}{text} " in render(
+            Document((Section("t", (), Table((Column("a"),), ((text,),))),)), "latex"
+        )
 
 
 def test_json_is_the_data():

@@ -1,6 +1,7 @@
 """GitHub's workflow commands: an annotation at the line that costs.
 
-Values are escaped as GitHub's own toolkit does, so that no name of a model ends a command.
+Values are escaped as GitHub's own toolkit does, so that no name of a model ends a command, or
+colours the log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from srprof.errors import InputError
 from srprof.gate.check import UPDATE, Report, Result
 from srprof.gate.formats import location
+from srprof.words import printable_lines
 
 
 def render(report: Report, root: str) -> str:
@@ -54,7 +56,7 @@ def command(name: str, message: str, **properties: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable_lines(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 
 from srprof.gate.check import Report, Result, describe
 from srprof.gate.formats import location
+from srprof.words import one_line
 
 
 def render(report: Report, root: str) -> str:
@@ -34,7 +35,7 @@ def _of(result: Result, root: str) -> list[dict[str, object]]:
 
 def _issue(name: str, what: str, text: str, file: str, line: int) -> dict[str, object]:
     return {
-        "description": f"{name}: {text}",
+        "description": one_line(f"{name}: {text}"),
         "check_name": f"srprof/{what}",
         "fingerprint": hashlib.sha256(f"{name}\n{what}".encode()).hexdigest(),
         "severity": "major",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from srprof.gate.check import Report, Result
 from srprof.gate.formats import location
-
-#: What XML 1.0 cannot hold, escaped or not.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from srprof.words import printable_lines
 
 
 def render(report: Report, root: str) -> str:
@@ -50,4 +47,5 @@ def _case(suite: ElementTree.Element, result: Result, root: str) -> None:
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("?", text)
+    """Text without what XML 1.0 cannot hold, escaped or not, and what a terminal should not see."""
+    return printable_lines(text)

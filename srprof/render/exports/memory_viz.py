@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 from srprof.memory.allocator import SegmentInfo
 from srprof.memory.simulation import Event
 from srprof.paths import short_path
+from srprof.words import printable
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -62,9 +63,10 @@ def _frames(event: Event, analysis: Analysis) -> list[Frame]:
     trace = analysis.construction if event.image is None else analysis.runs[event.image]
     assert trace is not None
     node = trace.nodes[event.node]
-    frames = [Frame(filename=node.module, line=node.index, name=f"aten::{node.op}")]
+    frames = [Frame(filename=printable(node.module), line=node.index, name=f"aten::{node.op}")]
     if node.file:
-        frames.append(Frame(filename=short_path(node.file), line=node.line, name=node.function))
+        file = printable(short_path(node.file))
+        frames.append(Frame(filename=file, line=node.line, name=printable(node.function)))
     return frames
 
 

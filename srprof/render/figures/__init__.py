@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.output import replacing
+from srprof.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,6 +62,11 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def escaped(name: str) -> str:
+    """A name as matplotlib shows it as it is: `$` would begin a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def annotate(

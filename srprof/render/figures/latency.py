@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from srprof.analysis import Analysis
 from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.inputs import ITEMSIZE
-from srprof.render.figures import LOOKS, annotate, new_figure, save, stack_bars
+from srprof.render.figures import LOOKS, annotate, escaped, new_figure, save, stack_bars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,8 @@ def _titled(height: float, analysis: Analysis, what: str) -> tuple[Figure, Axes]
     axes = figure.add_subplot()
     trace, estimate = analysis.trace, _predicted(analysis)
     axes.set_title(
-        f"{trace.name} at {trace.inputs_text}: {what}\n"
-        f"{1e3 * estimate.seconds:.2f} ms predicted on {estimate.profile.title}",
+        f"{escaped(trace.name)} at {trace.inputs_text}: {what}\n"
+        f"{1e3 * estimate.seconds:.2f} ms predicted on {escaped(estimate.profile.title)}",
         loc="left",
         fontsize=10,
     )
@@ -211,7 +211,7 @@ def modules(analysis: Analysis) -> Figure:
         {family for times in bars.values() for family in times},
         key=lambda family: -sum(times.get(family, 0.0) for times in bars.values()),
     )
-    names = [path or "(the model itself)" for path in bars]
+    names = [escaped(path) or "(the model itself)" for path in bars]
     times = [{family: 1e3 * s for family, s in parts.items()} for parts in bars.values()]
     ends = stack_bars(axes, names, times, families, 0.72)
     for row, total in enumerate(ends):

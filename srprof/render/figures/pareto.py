@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.errors import InputError
 from srprof.figures import find, peak_names
-from srprof.render.figures import annotate, new_figure
+from srprof.render.figures import annotate, escaped, new_figure
 from srprof.sweeping.grid import parse_metrics
 from srprof.sweeping.record import SweepPlan
 
@@ -84,14 +84,14 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
     axes = figure.add_subplot()
     by_input: dict[str, list[Row]] = {}
     for row in rows:
-        if not row["error"]:
+        if not row["error"] and all(row[axis.metric] is not None for axis in chosen):
             by_input.setdefault(row["input"], []).append(row)
     for number, (size, members) in enumerate(by_input.items()):
         best = _draw(axes, size, members, chosen, *_LOOKS[number % len(_LOOKS)])
         few = plan.arguments and len(by_input) * len(best) <= _MOST_NAMES
         for index, point in best.items() if few else ():
             text = ", ".join(f"{name}={members[index][name]!r}" for name in plan.arguments)
-            annotate(axes, text, point, 6, -9, fontsize=7)
+            annotate(axes, escaped(text), point, 6, -9, fontsize=7)
     for axis, way in zip(chosen, ("x", "y"), strict=True):
         title, unit = find(axis.metric).title, find(axis.metric).unit
         getattr(axes, f"set_{way}label")(f"{title} ({unit})" if unit else title)
@@ -100,7 +100,7 @@ def pareto(plan: SweepPlan, rows: Sequence[Row], chosen: tuple[Axis, Axis]) -> F
             _logarithmic(axes, way)
     count = sum(map(len, by_input.values()))
     better = " and ".join(f"{'more' if a.more else 'less'} {find(a.metric).title}" for a in chosen)
-    title = f"{plan.call.spec}: {count} configurations; joined: none other has {better}"
+    title = f"{escaped(plan.call.spec)}: {count} configurations; joined: none other has {better}"
     axes.set_title(title, loc="left", fontsize=10)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
     axes.margins(0.08)

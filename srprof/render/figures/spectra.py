@@ -9,7 +9,7 @@ import numpy as np
 
 from srprof.errors import InputError
 from srprof.quality.spectrum import ModuleSpectra, Spectra, Spectrum
-from srprof.render.figures import new_figure
+from srprof.render.figures import escaped, new_figure
 from srprof.render.views.spectrum import title
 from srprof.words import shape_text
 
@@ -35,8 +35,9 @@ def draw(spectra: Spectra) -> Figure:
             "fewer with --module"
         )
     figure = new_figure(_WIDTH, 1.3 + _ROW * count)
+    what = escaped(f"{spectra.spec} on {Path(spectra.image).name}")
     figure.suptitle(
-        f"{spectra.spec} on {Path(spectra.image).name}, {shape_text(spectra.shape)}: "
+        f"{what}, {shape_text(spectra.shape)}: "
         "mean feature maps, their power spectra (log), power by frequency",
         fontsize=10, x=0.01, ha="left",
     )  # fmt: skip
@@ -62,7 +63,7 @@ def _draw_row(item: ModuleSpectra, axes: Any) -> None:
         place.set_xticks([])
         place.set_yticks([])
         place.spines[:].set_visible(False)
-    axes[0].set_ylabel(title(item), fontsize=8)
+    axes[0].set_ylabel(escaped(title(item)), fontsize=8)
     _draw_densities(item, axes[4])
 
 

@@ -62,7 +62,9 @@ def _drawn(section: Section, table: Table) -> list[str]:
 
 
 def _row(cells: Iterable[Cell]) -> str:
-    return "    " + " & ".join(map(_cell, cells)) + r" \\"
+    row = " & ".join(map(_cell, cells))
+    guard = "{}" if row.startswith(("[", "*")) else ""  # arguments of the rule or row before
+    return f"    {guard}{row}" + r" \\"
 
 
 def _cell(cell: Cell) -> str:

@@ -15,7 +15,8 @@ _WRAP = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
 #: Names in backticks are code already, and stay.
 _CODE = re.compile(r"((?<!`)`[^`|\n]+`(?!`))")
 _SPECIAL = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;)")
-_LEADING = re.compile(r"^(\d*)([#>+.)-])(?=\s)")
+#: What begins a quotation, a heading, a list, a rule.
+_LEADING = re.compile(r"^(\d*)(>|#{1,6}(?=\s)|[+.)-](?=\s)|-{3,}$|={2,}$)")
 
 
 def escaped(text: str) -> str:

@@ -149,3 +149,9 @@ def test_python_gets_the_place_of_the_models_error(folder: Path):
     assert raised.value.file == str(folder / "net.py")
     assert raised.value.line == line_of(NETWORKS, "raise ValueError")
     assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_a_zero_byte_in_an_argument(refused: Refused):
+    """No shell gives one, but a program that calls `main` may."""
+    for argv in (("analyze", "net.py:N\0et"), ("merge", "a\0.pth"), ("list", "\0")):
+        assert "has a zero byte" in refused(*argv)
