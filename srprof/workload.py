@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import get_ident
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -37,6 +36,7 @@ from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.paths import place
 from srprof.redirect import NO_GPU, without_gpu
+from srprof.running import alone, replaced
 from srprof.weights import load_weights
 
 #: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
@@ -286,7 +286,7 @@ def _running(
     did with the network, or went too deep, is the network's error.
     """
     try:
-        with _room_for_calls(), _not_ending(), environment():
+        with alone(), _room_for_calls(), _not_ending(), environment():
             yield
     except (SrprofError, torch.cuda.OutOfMemoryError):
         raise
@@ -310,22 +310,16 @@ def _room_for_calls() -> Iterator[None]:
             sys.setrecursionlimit(before)
 
 
-@contextmanager
-def _not_ending() -> Iterator[None]:
+def _not_ending() -> AbstractContextManager[None]:
     """`os._exit` raises as `sys.exit` does: it would end a gate with the network's own code."""
-    leave, here = os._exit, (os.getpid(), get_ident())
+    leave, here = os._exit, os.getpid()
 
     def refused(status: int) -> NoReturn:
-        if (os.getpid(), get_ident()) != here:  # a forked child, or a thread that watches over us
+        if os.getpid() != here:  # a forked child
             leave(status)
         raise SystemExit(f"os._exit({status!r})")
 
-    os._exit = refused
-    try:
-        yield
-    finally:
-        if os._exit is refused:
-            os._exit = leave
+    return replaced([(os, "_exit", refused)])
 
 
 def compiled_parts(model: Any) -> frozenset[str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -33,8 +33,8 @@ from srprof.copying import copied_model, untouched
 from srprof.errors import InputError, user_raised
 from srprof.paths import place
 from srprof.redirect import Redirected
+from srprof.running import replaced
 from srprof.tracing.fast_path import fast_paths
-from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
@@ -183,14 +183,17 @@ class _UserFrames:
 def _quickly() -> Iterator[None]:
     """What makes an export a third quicker and no different: large graphs are many objects.
 
-    Python's collector rests, which finds nothing and looks at all of torch each time.
+    Python's collector rests, which finds nothing and looks at all of torch each time. What torch
+    keeps of the export's fake tensors for the next, whose sizes are others, is forgotten.
     """
-    collecting = gc.isenabled()
+    collecting, known = gc.isenabled(), set(FakeTensorMode.cache)
     gc.disable()
     try:
         with replaced([(torch.fx.proxy, "CapturedTraceback", _UserFrames)]):
             yield
     finally:
+        for key in FakeTensorMode.cache.keys() - known:
+            del FakeTensorMode.cache[key]
         if collecting:
             gc.enable()
 
