@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -183,19 +184,40 @@ class _UserFrames:
 def _quickly() -> Iterator[None]:
     """What makes an export a third quicker and no different: large graphs are many objects.
 
-    Python's collector rests, which finds nothing and looks at all of torch each time. What torch
-    keeps of the export's fake tensors for the next, whose sizes are others, is forgotten.
+    Python's collector rests, which finds nothing and looks at all of torch each time.
     """
-    collecting, known = gc.isenabled(), set(FakeTensorMode.cache)
+    collecting = gc.isenabled()
     gc.disable()
     try:
         with replaced([(torch.fx.proxy, "CapturedTraceback", _UserFrames)]):
             yield
     finally:
-        for key in FakeTensorMode.cache.keys() - known:
-            del FakeTensorMode.cache[key]
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def sizes_forgotten() -> Iterator[None]:
+    """Free at the end what torch keeps of exports with open sizes, for which nobody looks again.
+
+    A fake tensor's storage has a symbolic size, and that the environment which has the tensor: a
+    cycle through C++, which Python's collector does not see.
+    """
+    made: list[ShapeEnv] = []
+    init = ShapeEnv.__init__
+
+    def noted(environment: ShapeEnv, *args: Any, **kwargs: Any) -> None:
+        made.append(environment)
+        init(environment, *args, **kwargs)
+
+    try:
+        with replaced([(ShapeEnv, "__init__", noted)]):
+            yield
+    finally:
+        for environment in made:
+            vars(environment).clear()
+        for method in vars(ShapeEnv).values():
+            getattr(method, "cache_clear", lambda: None)()
 
 
 @_quickly()

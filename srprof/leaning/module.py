@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.leaning.capture import RefusedError, stand_in
+from srprof.leaning.capture import RefusedError, sizes_forgotten, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 from srprof.networks import mark, named_modules, named_parameters, parameters, weights
@@ -182,7 +182,7 @@ def for_plans(name: str) -> Iterator[None]:
     The caller's settings and random states are put back, with a warning for each setting.
     """
     notes: list[str] = []
-    with aside(), reserved(), kept(notes):
+    with aside(), reserved(), kept(notes), sizes_forgotten():
         yield
     for note in notes:
         warnings.warn(f"{name}: {note}", stacklevel=4)

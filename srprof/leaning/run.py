@@ -12,7 +12,7 @@ from torch import nn
 from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
 from srprof.copying import copied_model
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import RefusedError, sizes_forgotten
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean, for_plans
 from srprof.leaning.plan import capture_call, planner
@@ -90,7 +90,8 @@ def savings(
     passes = LEVELS[level]
     before = after = analyze(run_trace(workload, constructor=False))  # what it left stays
     stages = [Stage("eager", _peaks(before))]
-    with workload.environment(), torch.random.fork_rng(devices=[]):
+    forked = torch.random.fork_rng(devices=[])
+    with workload.environment(), forked, sizes_forgotten():
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
         tiling = tiles and _local(model, workload.name, tiles)

@@ -27,6 +27,7 @@ from torch.nn.modules import module as module_hooks
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 from torch.utils import _device, deterministic
 
+from srprof.blame import is_installed
 from srprof.running import surely
 from srprof.words import some
 
@@ -381,14 +382,22 @@ class _Filters:
             return False
         if self.filters is not other.filters and threading.active_count() > 1:
             return True  # one is of a `warnings.catch_warnings` of another thread
-        return self.content == other.content
+        one, another = ([f for f in its.content if not _is_librarys(f)] for its in (self, other))
+        return one == another
 
     __hash__ = None  # type: ignore[assignment]  # it is compared, and no key
 
     def put_back(self) -> None:
-        self.filters[:] = self.content  # type: ignore[index]  # a list
+        more = [f for f in warnings.filters if _is_librarys(f) and f not in self.content]
+        self.filters[:] = [*more, *self.content]  # type: ignore[index]  # a list
         warnings.filters = self.filters
         getattr(warnings, "_filters_mutated", lambda: None)()
+
+
+def _is_librarys(entry: Any) -> bool:
+    """Whether a filter is of a kind of warning that a library has, which added it when imported."""
+    home = getattr(sys.modules.get(entry[2].__module__), "__file__", None)
+    return home is not None and is_installed(home)
 
 
 def _write_root_logger(old: tuple[int, list[logging.Handler]]) -> None:
