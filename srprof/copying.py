@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from srprof.blame import first_line, is_engine_file, is_user_file
 from srprof.errors import InputError, user_raised
 from srprof.networks import named_modules
+from srprof.running import in_run, reserved
 
 #: How deep, and how many items of one container, are looked at for what a run could change.
 _DEPTH, _ITEMS = 3, 4096
@@ -43,16 +44,17 @@ def copied(value: Any, memo: dict[int, Any]) -> Any:
     """`copy.deepcopy`, with functions and all that they close over, and tensors with a history."""
     dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
     kinds = {FunctionType: _copy_function, torch.Tensor: _copy_tensor}
-    before = {kind: dispatch.get(kind) for kind in kinds}
-    dispatch.update(kinds)
-    try:
-        return copy.deepcopy(value, memo)
-    finally:
-        for kind, copier in before.items():
-            if copier is None:
-                dispatch.pop(kind, None)
-            else:
-                dispatch[kind] = copier
+    with reserved():
+        before = {kind: dispatch.get(kind) for kind in kinds}
+        dispatch.update(kinds)
+        try:
+            return copy.deepcopy(value, memo)
+        finally:
+            for kind, copier in before.items():
+                if copier is None:
+                    dispatch.pop(kind, None)
+                else:
+                    dispatch[kind] = copier
 
 
 def copied_model(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -84,7 +86,7 @@ def copied_or_kept(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
-    if tensor.is_leaf:
+    if tensor.is_leaf or not in_run():  # another thread's copy, made meanwhile
         twin: torch.Tensor = tensor.__deepcopy__(memo)
         return twin
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
@@ -92,7 +94,8 @@ def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
 
 def _copy_function(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
     own = function.__closure__ or function.__defaults__ or function.__kwdefaults__
-    if not (own or vars(function)) or not is_user_file(function.__code__.co_filename):
+    users = is_user_file(function.__code__.co_filename) and in_run()
+    if not (own or vars(function)) or not users:
         return function
     cells = tuple(memo.setdefault(id(cell), CellType()) for cell in function.__closure__ or ())
     twin = FunctionType(
@@ -142,15 +145,24 @@ def hooks_copied() -> Iterator[None]:
     tables = [getattr(hooks, f"_global_{name}") for name in _GLOBAL_HOOKS]
     before = [dict(table) for table in tables]
     memo: dict[int, Any] = {}
-    for table in tables:
-        users = {key: hook for key, hook in table.items() if not _is_ours(hook)}
-        table.update({key: copied_or_kept(hook, memo) for key, hook in users.items()})
     try:
+        for table in tables:
+            users = {key: hook for key, hook in table.items() if not _is_ours(hook)}
+            table.update({key: _of_the_run(hook, memo) for key, hook in users.items()})
         yield
     finally:
         for table, old in zip(tables, before, strict=True):
-            table.clear()
-            table.update(old)
+            table.update({key: hook for key, hook in old.items() if key in table})
+
+
+def _of_the_run(hook: Any, memo: dict[int, Any]) -> Any:
+    """A hook that is a copy for the threads of the run, and itself for all others."""
+    copy_of_it = copied_or_kept(hook, memo)
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return (copy_of_it if in_run() else hook)(*args, **kwargs)
+
+    return called
 
 
 class _Kept:

@@ -35,6 +35,7 @@ from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.paths import place
 from srprof.redirect import NO_GPU, without_gpu
+from srprof.running import alone
 from srprof.timeout import begin
 from srprof.weights import load_weights
 
@@ -286,7 +287,7 @@ def _running(
     did with the network, or went too deep, is the network's error.
     """
     try:
-        with _room_for_calls(), environment():
+        with alone(), _room_for_calls(), environment():
             yield
     except (SrprofError, torch.cuda.OutOfMemoryError):
         raise

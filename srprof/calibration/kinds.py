@@ -18,7 +18,7 @@ from srprof.calibration.benches import Bench, Operation, benches, roofs, tensor_
 from srprof.cost.fitting import Parameter
 from srprof.cost.profiles import Profile, parse_profile
 from srprof.measuring.record import Device as Hardware
-from srprof.tracing.isolation import replaced
+from srprof.running import replaced
 
 #: Floats of a vector register, by the widest instructions that torch uses: oneDNN's blocks.
 _VECTOR = {"AVX512": 16, "AVX2": 8}

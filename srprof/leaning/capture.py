@@ -22,6 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.graph import _PyTreeCodeGen
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
@@ -33,8 +34,8 @@ from srprof.copying import copied_model, untouched
 from srprof.errors import InputError, user_raised
 from srprof.paths import place
 from srprof.redirect import Redirected
+from srprof.running import replaced
 from srprof.tracing.fast_path import fast_paths
-from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import tensors_in
 
 Kwargs = dict[str, object]
@@ -207,6 +208,30 @@ def _as_attribute(module: nn.Module, buffer: str) -> None:
         attributes[name] = tensor
 
     attributes["register_buffer"] = register_buffer
+
+
+@contextmanager
+def sizes_forgotten() -> Iterator[None]:
+    """Free at the end what torch keeps of exports with open sizes, for which nobody looks again.
+
+    A fake tensor's storage has a symbolic size, and that the environment which has the tensor: a
+    cycle through C++, which Python's collector does not see.
+    """
+    made: list[ShapeEnv] = []
+    init = ShapeEnv.__init__
+
+    def noted(environment: ShapeEnv, *args: Any, **kwargs: Any) -> None:
+        made.append(environment)
+        init(environment, *args, **kwargs)
+
+    try:
+        with replaced([(ShapeEnv, "__init__", noted)]):
+            yield
+    finally:
+        for environment in made:
+            vars(environment).clear()
+        for method in vars(ShapeEnv).values():
+            getattr(method, "cache_clear", lambda: None)()
 
 
 def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size: bool) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Signature, signature
 from typing import Any
@@ -15,11 +16,12 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.leaning.capture import RefusedError, stand_in
+from srprof.leaning.capture import RefusedError, sizes_forgotten, stand_in
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 from srprof.networks import mark, named_modules, named_parameters, parameters, weights
-from srprof.tracing.isolation import collector_resting
+from srprof.running import aside, reserved
+from srprof.tracing.isolation import collector_resting, kept
 
 #: Plans that a module keeps; sizes for which the code takes different ways need one each.
 PLANS = 32
@@ -136,7 +138,8 @@ class Lean(nn.Module):
         if key in self._refused:
             return self._refused[key]
         try:
-            with _disable_current_modes(), torch.inference_mode(False), collector_resting():
+            name = type(self.network).__name__
+            with for_plans(name), _disable_current_modes(), torch.inference_mode(False):
                 args, kwargs = pytree.tree_map(stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
                 plan = planner(self.network, captured, args, kwargs)(self.passes)
@@ -170,6 +173,19 @@ class Lean(nn.Module):
 
     def extra_repr(self) -> str:
         return f"lean, {self.level}: {', '.join(self.passes)}"
+
+
+@contextmanager
+def for_plans(name: str) -> Iterator[None]:
+    """Run a network's code to make plans of it, which is no part of what anybody computes.
+
+    The caller's settings and random states are put back, with a warning for each setting.
+    """
+    notes: list[str] = []
+    with aside(), reserved(), kept(notes), sizes_forgotten(), collector_resting():
+        yield
+    for note in notes:
+        warnings.warn(f"{name}: {note}", stacklevel=4)
 
 
 def share_contents(network: nn.Module, other: nn.Module) -> None:

@@ -12,9 +12,9 @@ from torch import nn
 from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
 from srprof.copying import copied_model
-from srprof.leaning.capture import RefusedError
+from srprof.leaning.capture import RefusedError, sizes_forgotten
 from srprof.leaning.levels import LEVELS, check_level
-from srprof.leaning.module import Lean
+from srprof.leaning.module import Lean, for_plans
 from srprof.leaning.plan import capture_call, planner
 from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
@@ -37,7 +37,8 @@ def lean(
     """A module with the model's call, state dict and outputs, and a lower peak.
 
     The model is copied and stays as it is. If it cannot be lean in the example's call, there is a
-    warning with the reason, and the module runs the network as it is.
+    warning with the reason, and the module runs the network as it is. What the network's code
+    changes of the caller's settings is put back, and named in a warning.
 
     Args:
         model: an `nn.Module`, whose device and dtype stay what they are, or a SPEC string.
@@ -59,7 +60,7 @@ def lean(
     check_level(level)
     call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
-    with workload.environment():
+    with for_plans(workload.name), workload.environment():
         own = isinstance(model, str)
         built = workload.instance("cpu").model if own else copied_model(model, {})
         put_in_mode(built, training=False)
@@ -90,7 +91,8 @@ def savings(
     passes = LEVELS[level]
     before = after = analyze(run_trace(workload, constructor=False))  # what it left stays
     stages = [Stage("eager", _peaks(before))]
-    with workload.environment(), torch.random.fork_rng(devices=[]), collector_resting():
+    forked = torch.random.fork_rng(devices=[])
+    with workload.environment(), forked, sizes_forgotten(), collector_resting():
         torch.manual_seed(0)
         model, args, kwargs = workload.instance("cpu")
         tiling = tiles and _local(model, workload.name, tiles)

@@ -24,7 +24,8 @@ from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol, Timing
 from srprof.measuring.settings import now, read_versions
 from srprof.progress import Progress, silent
-from srprof.tracing.isolation import isolated, replaced
+from srprof.running import replaced
+from srprof.tracing.isolation import isolated
 from srprof.tracing.recorder import call_model
 from srprof.tracing.run import run_trace
 from srprof.words import shape_text

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from srprof.tracing.isolation import replaced
+from srprof.running import replaced
 
 NOTE = "torch.autocast for CUDA is emulated: its casts follow CUDA's lists"
 

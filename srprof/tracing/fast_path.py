@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules import activation
 from torch.overrides import _get_current_function_mode_stack
 
+from srprof.running import replaced
 from srprof.tracing.attention import FLASH_MULTIPLE, WIDTH_MULTIPLE, attention
-from srprof.tracing.isolation import replaced
 
 #: Modules of torch's that have a fast path.
 MODULES = (nn.MultiheadAttention, nn.TransformerEncoderLayer)

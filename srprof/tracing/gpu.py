@@ -9,7 +9,6 @@ whether it asks; if so the model is built and run again, with the meta device in
 from __future__ import annotations
 
 import linecache
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,8 +20,8 @@ import torch
 from srprof.blame import blame, is_user_file
 from srprof.paths import place
 from srprof.redirect import GPU, NO_GPU, Redirected, listening
+from srprof.running import asking_file, replaced
 from srprof.tracing.autocast import NOTE, Emulation
-from srprof.tracing.isolation import replaced
 from srprof.tracing.recorder import user_line
 from srprof.tracing.threads import carried
 
@@ -146,7 +145,7 @@ class StandIn:
         Most code asks for a device to hand it on. What it asks counts only in a file that speaks
         of CUDA.
         """
-        file = sys._getframe(2).f_code.co_filename
+        file = asking_file()
         if not is_user_file(file) or not tensor.is_meta:
             return False
         if name != "device" or self._speaks_of_cuda(file):
@@ -176,7 +175,7 @@ class StandIn:
         """A function that answers torch's own code as ever, and the model's as on a GPU."""
 
         def answered(*args: Any, **kwargs: Any) -> Any:
-            if not is_user_file(sys._getframe(1).f_code.co_filename):
+            if not is_user_file(asking_file()):
                 return ask(*args, **kwargs)
             self.asks(what)
             return answer if self.answering else ask(*args, **kwargs)

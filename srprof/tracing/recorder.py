@@ -32,6 +32,7 @@ from srprof.inputs import parts_of
 from srprof.meta_kernels import OF_CUDNN, shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
+from srprof.running import in_run, reserved
 from srprof.tracing.autocast import emulation
 from srprof.tracing.deferral import Deferral
 from srprof.tracing.ledger import Ledger
@@ -162,10 +163,8 @@ class Recorder(TorchDispatchMode):
         ident = get_ident()
         stack = self._module_stacks.get(ident)
         if stack is None:
-            starter = starter_of(ident)
-            if starter is None:
-                self.unseen.add("threads")
-            stack = self._module_stacks[ident] = [self._module_stacks.get(starter or 0, [""])[-1]]
+            starter = starter_of(ident) or 0
+            stack = self._module_stacks[ident] = [self._module_stacks.get(starter, [""])[-1]]
         return stack
 
     def enter_thread(self, ident: int) -> None:
@@ -373,6 +372,13 @@ class Recorder(TorchDispatchMode):
             )
         return func(*args, **kwargs)
 
+    def sees(self, module: nn.Module) -> bool:
+        """Whether a module runs for the network, and not in a thread of the caller's program."""
+        followed = in_run()
+        if not followed and id(module) in self._paths:
+            self.unseen.add("threads")
+        return followed
+
     def enter_module(self, module: nn.Module, _args: Any) -> None:
         """Hook: a module's `forward` is about to run."""
         self.module_stack.append(self._paths.get(id(module), self.module_stack[-1]))
@@ -464,9 +470,19 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
 
     `grad`: autograd records too, as outside `torch.no_grad`.
     """
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if recorder.sees(module):
+            recorder.enter_module(module, args)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if recorder.sees(module):
+            recorder.leave_module(module, args, output)
+
     with (
-        register_module_forward_pre_hook(recorder.enter_module),
-        register_module_forward_hook(recorder.leave_module, always_call=True),
+        reserved(),
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, always_call=True),
         torch.set_grad_enabled(grad),
         following(recorder),
         eager(),

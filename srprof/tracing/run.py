@@ -25,13 +25,14 @@ from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
 from srprof.records import Construction, ModuleCall, Program, Trace
+from srprof.running import replaced
 from srprof.tracing.building import BuildRecorder, same_calls, with_construction
 from srprof.tracing.changes import fingerprint
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
-from srprof.tracing.isolation import isolated, replaced
+from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance

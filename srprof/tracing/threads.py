@@ -8,7 +8,7 @@ waits until it has done what it can: so two runs make the same calls in the same
 
 from __future__ import annotations
 
-import threading
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import _worker
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import is_user_file
+from srprof.running import joined, replaced, reserved
 
 #: Seconds in which a thread must have made a call to be waited for any longer.
 _PATIENCE = 0.2
@@ -80,6 +81,7 @@ def _follow(starter: int) -> Iterator[None]:
     try:
         with ExitStack() as stack:
             if outer is None:
+                stack.enter_context(joined())
                 for condition in _conditions:
                     stack.enter_context(condition())
                 stack.enter_context(_HandedOn())  # type: ignore[no-untyped-call]  # torch's
@@ -105,7 +107,7 @@ def _start(thread: Thread) -> None:
     target = getattr(thread, "_target", None)
     code = getattr(getattr(target, "__func__", target), "__code__", None)
     if target is not _worker:  # whose tasks are followed one by one
-        thread._srprof_starter = get_ident()  # type: ignore[attr-defined]  # ours
+        _have_followed(thread, get_ident())
     _originals["start"](thread)
     if code is None or is_user_file(code.co_filename):  # a pool's thread waits for tasks
 
@@ -116,9 +118,20 @@ def _start(thread: Thread) -> None:
         _wait(ended)
 
 
-def _bootstrap(thread: Thread) -> None:
-    with _follow(getattr(thread, "_srprof_starter", get_ident())):
-        _originals["bootstrap"](thread)
+def _have_followed(thread: Any, starter: int) -> None:
+    """Have a thread work for its starter from its first line on, and report no end of a run."""
+    bootstrap, report = thread._bootstrap_inner, thread._invoke_excepthook
+
+    def followed() -> None:
+        del thread._bootstrap_inner  # it refers to the thread
+        with _follow(starter):
+            bootstrap()
+
+    def report_errors(thread: Thread) -> None:
+        if isinstance(sys.exc_info()[1], Exception):
+            report(thread)
+
+    thread._bootstrap_inner, thread._invoke_excepthook = followed, report_errors
 
 
 def _submit(pool: ThreadPoolExecutor, task: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -147,39 +160,27 @@ def _start_process(process: BaseProcess) -> None:
     _originals["process"](process)
 
 
-def _report(args: Any) -> None:
-    """Threads' errors are shown as ever, but for what only ends a run."""
-    if issubclass(args.exc_type, Exception):
-        _originals["report"](args)
-
-
 #: What is replaced while a run is followed, by our names.
 _originals: dict[str, Any] = {}
 _PATCHES = (
     ("start", Thread, "start", _start),
-    ("bootstrap", Thread, "_bootstrap_inner", _bootstrap),
     ("submit", ThreadPoolExecutor, "submit", _submit),
     ("process", BaseProcess, "start", _start_process),
-    ("report", threading, "excepthook", _report),
 )
 
 
 @contextmanager
 def following(run: Run) -> Iterator[None]:
     """Hand the run what is called in threads that start meanwhile."""
-    first = not _runs
-    if first:
-        for name, owner, attribute, new in _PATCHES:
-            _originals[name] = getattr(owner, attribute)
-            setattr(owner, attribute, new)
-    _runs.append(run)
-    try:
-        yield
-    finally:
-        _runs.remove(run)
-        if first:
-            for name, owner, attribute, _ in _PATCHES:
-                setattr(owner, attribute, _originals[name])
+    with reserved():
+        patches = () if _runs else _PATCHES
+        _originals.update({name: getattr(owner, its) for name, owner, its, _ in patches})
+        with replaced((owner, its, new) for _, owner, its, new in patches):
+            _runs.append(run)
+            try:
+                yield
+            finally:
+                _runs.remove(run)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ FLOORS = (
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run
-    "weights networks dtypes redirect factories loading copying meta_kernels workload tracing",
+    "running weights networks dtypes redirect factories loading copying",
+    "meta_kernels workload tracing",
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features
