@@ -80,6 +80,8 @@ CHECKS = '[[check]]\nmodel = "net.py:Net"\ninput = "16x16"\n'
 SIZE = ("--input", "16x16")
 #: What a calibration says of a machine on which it cannot time anything: no matter here.
 _BUSY = "too busy to calibrate"
+#: What `init` says once its file is there, which it leaves alone.
+_DONE = "is there already"
 #: Audit events of calls that touch files.
 TOUCHING = ("os.", "shutil.", "tempfile.", "fcntl.")
 
@@ -304,7 +306,7 @@ def kill(prepared: Prepared, by_time: bool, chance: random.Random) -> tuple[bool
         code = None
         code = _run(case.arguments, folder)
     said = (folder.parent / "said.txt").read_text()
-    if _BUSY in said:
+    if _BUSY in said or (_DONE in said and not found):
         shutil.rmtree(folder)
         return os.WIFSIGNALED(status), found
     if code != prepared.code:
@@ -338,7 +340,7 @@ def run(kills: int, names: list[str], seed: int) -> int:
             prepared[name] = prepare(name, Path(place))
             one = prepared[name]
             print(f"{name}: {one.seconds:.2f} s, {one.touches} calls that touch files", flush=True)
-        while killed.total() < kills:
+        while killed.total() < kills and not _stopped:
             name = min(names, key=tried.__getitem__)
             hit, found = kill(prepared[name], tried[name] % 2 == 1, chance)
             tried[name] += 1
@@ -353,8 +355,13 @@ def run(kills: int, names: list[str], seed: int) -> int:
     return harmed.total()
 
 
+#: Whether Ctrl-C has asked for the table of what was done until now.
+_stopped: list[object] = []
+
+
 def main() -> int:
     """Read the options."""
+    signal.signal(signal.SIGINT, lambda *_: _stopped.append(None))
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--only", action="append", choices=CASES, help="again for more")
