@@ -184,8 +184,9 @@ def _cat_file(top: str, how: str, blobs: Sequence[_Blob]) -> Iterator[IO[bytes]]
         asked.writelines(blob.object.encode() + b"\n" for blob in blobs)
         asked.seek(0)
         command = ["git", "-C", top, "cat-file", how]
-        pipes = {"stdin": asked, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, **pipes) as process:
+        with subprocess.Popen(
+            command, stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             assert process.stdout is not None
             yield process.stdout
 

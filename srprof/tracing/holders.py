@@ -314,9 +314,9 @@ def _parts(value: Any) -> tuple[Iterable[tuple[object, Any]], str]:
     for plain in (list, tuple, deque):
         if issubclass(kind, plain):
             return enumerate(plain.__iter__(value)), "[{}]"
-    for plain in (set, frozenset):
-        if issubclass(kind, plain):
-            return (("...", item) for item in plain.__iter__(value)), "{{{}}}"
+    for unordered in (set, frozenset):
+        if issubclass(kind, unordered):
+            return (("...", item) for item in unordered.__iter__(value)), "{{{}}}"
     if issubclass(kind, dict):
         return list(islice(dict.items(value), _ITEMS)), "[{!r}]"
     if issubclass(kind, Mapping) and not is_users(kind):

@@ -160,7 +160,10 @@ class _Stop:
 def _stops() -> Iterator[_Stop]:
     """Have Ctrl-C, and SIGTERM, wait for the end of a step, unless the program has its own ways."""
     stop, before = _Stop(), dict[int, Any]()
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
     if threading.current_thread() is threading.main_thread():
         for number, handler in usual.items():
             if signal.getsignal(number) == handler:

@@ -1,0 +1,58 @@
+"""Commands that are killed while they write: `benchmarks/kills.py`, a few times."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from srprof import output
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+@pytest.fixture(scope="module")
+def kills() -> Iterator[ModuleType]:
+    place = importlib.util.spec_from_file_location("kills", BENCHMARK)
+    assert place is not None and place.loader is not None
+    module = sys.modules[place.name] = importlib.util.module_from_spec(place)
+    threads = torch.get_num_threads()
+    place.loader.exec_module(module)
+    torch.set_num_threads(1)  # OpenMP's threads do not come along when a process forks
+    yield module
+    torch.set_num_threads(threads)
+    del sys.modules[place.name]
+
+
+def test_killed_commands_leave_nothing_half_written(kills, capsys):
+    assert kills.run(6, ["update", "init", "analyze"], seed=1) == 0, capsys.readouterr().out
+
+
+def test_it_would_be_seen(kills, capsys, monkeypatch):
+    """A file that is written in its place is found half-written."""
+
+    def write_in_place(content: str, target: Path, _option: str) -> None:
+        with target.open("w") as file:
+            for part in content[: len(content) // 2], content[len(content) // 2 :]:
+                file.write(part)
+                file.flush()
+                for _ in range(60):
+                    os.listdir()
+
+    monkeypatch.setattr(output, "_write_file", write_in_place)
+    assert kills.run(12, ["analyze"], seed=1) > 0
+    assert "half-written out.json" in capsys.readouterr().out
+
+
+def test_litter_would_be_seen(kills, capsys, monkeypatch):
+    monkeypatch.setattr("srprof.temporary.clear", lambda _folder: None)
+    assert kills.run(12, ["analyze"], seed=1) > 0
+    assert "litter: .srprof-tmp-" in capsys.readouterr().out
