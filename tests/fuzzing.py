@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 from srprof.cli import COMMANDS, build_parser, main
 
@@ -153,9 +154,6 @@ name = "a"
 model = "missing.py:Net"
 training = { batch = 1 }
 """
-JOURNAL = (
-    '{"schema": 1, "basis": {"srprof": "0"}}\n{"configuration": "{}", "row": {"input": "8x8"}}\n'
-)
 
 
 @dataclass(frozen=True)
@@ -260,7 +258,6 @@ class Folder:
             "report": REPORT.encode(),
             "training": TRAINING.encode(),
             "study": STUDY.encode(),
-            "journal": JOURNAL.encode(),
             "csv": CSV.encode(),
             "sizes": b"8x8\n9x9\n",
             "source": NETWORK.encode(),
@@ -301,6 +298,10 @@ class Folder:
             if tables
             else b'{"schema": 1, "kind": "srprof workspace", "device": "x", "rows": []}'
         )
+        Path("n.py").write_text(NETWORK)  # the journal knows the files beside the network's
+        with mock.patch("srprof.sweeping.journal.Journal.remove"):
+            assert main([*READERS["journal"][1][0]]) == 0
+        whole["journal"] = Path("s.csv.journal").read_bytes()
         torch.save({"body.weight": torch.zeros(2, 3, 3, 3)}, "w.pth")
         whole["checkpoint"] = Path("w.pth").read_bytes()
         header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'

@@ -12,8 +12,6 @@ from types import ModuleType
 import pytest
 import torch
 
-from srprof import output
-
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -34,22 +32,6 @@ def kills() -> Iterator[ModuleType]:
 
 def test_killed_commands_leave_nothing_half_written(kills, capsys):
     assert kills.run(6, ["update", "init", "analyze"], seed=1) == 0, capsys.readouterr().out
-
-
-def test_it_would_be_seen(kills, capsys, monkeypatch):
-    """A file that is written in its place is found half-written."""
-
-    def write_in_place(content: str, target: Path, _option: str) -> None:
-        with target.open("w") as file:
-            for part in content[: len(content) // 2], content[len(content) // 2 :]:
-                file.write(part)
-                file.flush()
-                for _ in range(60):
-                    os.listdir()
-
-    monkeypatch.setattr(output, "_write_file", write_in_place)
-    assert kills.run(12, ["analyze"], seed=1) > 0
-    assert "half-written out.json" in capsys.readouterr().out
 
 
 def test_litter_would_be_seen(kills, capsys, monkeypatch):
