@@ -4,8 +4,8 @@
     python benchmarks/concurrency.py memory --times 200
 
 `threads` analyses three networks in several threads beside one that trains, and compares each
-result with that of a quiet process. `memory` makes analyses, then lean networks, one after the other, and
-prints how much the process has grown after some to warm up.
+result with that of a quiet process. `memory` makes analyses, then lean networks, one after the
+other, and prints how much the process has grown after some to warm up.
 """
 
 from __future__ import annotations
