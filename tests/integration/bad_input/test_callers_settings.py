@@ -1,0 +1,108 @@
+"""Settings of the caller's, each in a row: put back after a run, and named in the user's words."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import pytest
+import torch
+from torch import nn
+
+import srprof
+from srprof.tracing.settings import read, settings
+
+SHAPE = (1, 3, 8, 8)
+
+#: What a network does, and what a note says of it.
+CHANGES = {
+    "torch.backends.mkldnn.enabled = False": "torch.backends.mkldnn.enabled to False",
+    "torch.autocast('cpu').__enter__()": 'torch.autocast("cpu") to True',
+    "torch.set_autocast_dtype('cpu', torch.float16)": 'dtype of torch.autocast("cpu")',
+    "torch.set_autocast_dtype('cuda', torch.bfloat16)": 'dtype of torch.autocast("cuda")',
+    "torch.backends.quantized.engine = 'onednn'": "torch.backends.quantized.engine to onednn",
+    "torch.set_warn_always(True)": "torch.set_warn_always to True",
+    "torch.utils.deterministic.fill_uninitialized_memory = False": "fill_uninitialized_memory",
+    "torch._C._set_multithreading_enabled(False)": "torch.autograd's multithreading to False",
+    "torch.set_printoptions(precision=9)": "torch.set_printoptions",
+    "nn.modules.module.register_module_forward_hook(print)": "the hooks of all modules",
+    "gc.freeze()": "gc.freeze()",
+    "gc.set_threshold(5)": "gc.set_threshold",
+    "warnings.filterwarnings('ignore')": "warnings.filterwarnings",
+    "logging.disable(logging.ERROR)": "logging.disable to 40",
+    "logging.basicConfig(level=3, force=True)": "logging.basicConfig",
+    "numpy.seterr(divide='raise')": "numpy.seterr (divide)",
+    "numpy.set_printoptions(precision=3)": "numpy.set_printoptions",
+    "os.umask(0o077)": "the umask to 077",
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)": "the handler of SIGINT",
+    "sys.excepthook = print": "sys.excepthook",
+    "threading.excepthook = print": "threading.excepthook",
+    "os.environ['OF_THE_NETWORK'] = '1'": "OF_THE_NETWORK in the environment",
+    "sys.argv.append('more')": "sys.argv",
+    "sys.path.append('/more')": "sys.path",
+    "sys.setswitchinterval(0.5)": "switch interval",
+    "torch.set_default_dtype(torch.float64)": "default dtype to torch.float64",
+    "torch.set_default_device('meta')": "default device to meta",
+}
+
+
+class Changes(nn.Module):
+    """Executes statements of a network's author."""
+
+    def __init__(self, *statements: str) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 3)
+        self.statements = statements
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.body(x)
+        names = "gc logging numpy os signal sys threading warnings torch".split()
+        scope = {name: __import__(name) for name in names} | {"nn": nn}
+        for statement in self.statements:
+            exec(statement, scope)
+        return y
+
+
+def values() -> dict[str, object]:
+    return {setting.name: read(setting) for setting in settings()}
+
+
+def changed(before: dict[str, object]) -> list[str]:
+    """Settings that are others than before."""
+    return [s.name for s in settings() if s.name in before and read(s) != before[s.name]]
+
+
+def test_each_setting_is_put_back_and_named():
+    before = values()
+    for statement, words in CHANGES.items():
+        if statement == "gc.freeze()" and gc.get_freeze_count():
+            continue  # nobody can tell what else was frozen
+        notes = srprof.trace(Changes(statement), SHAPE).notes
+        assert any(words in note and "put it back" in note for note in notes), (statement, notes)
+        assert not changed(before), statement
+
+
+def test_all_are_put_back_where_the_network_raises():
+    before = values()
+    with pytest.raises(srprof.ModelError, match="enough"):
+        srprof.trace(Changes(*CHANGES, "raise ValueError('enough')"), SHAPE)
+    with pytest.raises(KeyboardInterrupt):
+        srprof.trace(Changes(*CHANGES, "raise KeyboardInterrupt"), SHAPE)
+    assert not changed(before)
+
+
+def test_a_quiet_network_changes_none():
+    assert srprof.trace(Changes(), SHAPE).notes == ()
+
+
+def test_lean_moves_no_random_state_and_names_settings():
+    before = values()
+    network = Changes("torch.set_warn_always(True)", "torch.rand(3)")
+    torch.manual_seed(7), random.seed(7)
+    states = torch.get_rng_state(), random.getstate()
+    with pytest.warns(UserWarning, match="set_warn_always to True; srprof put it back"):
+        lean = srprof.lean(network, SHAPE)
+    assert isinstance(lean, nn.Module)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert not changed(before)
