@@ -57,7 +57,7 @@ def kept(notes: list[str]) -> Iterator[None]:
     finally:
         steps = [
             lambda: random.setstate(python_state),
-            lambda: numpy_state is None or numpy.random.set_state(numpy_state),
+            lambda: numpy is None or numpy.random.set_state(numpy_state),
             lambda: notes.extend(put_back(rows, before)),
         ]
         surely(steps)
