@@ -105,7 +105,7 @@ def _entries(
         raise InputError(
             f"--from {path} has no column {', '.join(missing)}; it has {', '.join(there) or 'none'}"
         )
-    entries = []
+    entries: list[Entry] = []
     for number, row in enumerate(rows, 1):
         name = row.get(name_column)
         if not isinstance(name, str) or not name.strip():
