@@ -329,6 +329,27 @@ def _of_numpy() -> Iterator[Setting]:
     )
 
 
+class _Frozen:
+    """Whether objects are out of the garbage collector's sight.
+
+    Python counts them one by one, hundreds of thousands in a program that has frozen itself, where
+    a network's own freezing cannot be told apart: once there are some, it is not asked again.
+    """
+
+    _known = False
+
+    @classmethod
+    def read(cls) -> bool:
+        cls._known = cls._known or gc.get_freeze_count() > 0
+        return cls._known
+
+    @classmethod
+    def put_back(cls, was: bool) -> None:
+        if not was:
+            gc.unfreeze()
+            cls._known = False
+
+
 def _of_python() -> Iterator[Setting]:
     yield Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Setting("Python's switch interval", sys.getswitchinterval, sys.setswitchinterval)
@@ -339,9 +360,9 @@ def _of_python() -> Iterator[Setting]:
     )
     yield Setting(
         "gc.freeze",
-        lambda: gc.get_freeze_count() > 0,
-        lambda was: None if was else gc.unfreeze(),
-        tell=lambda before, after: "called gc.freeze()" if after else "called gc.unfreeze()",
+        _Frozen.read,
+        _Frozen.put_back,
+        tell=lambda _before, _after: "called gc.freeze()",
     )
     yield Setting(
         "Python's warning filters",
