@@ -1,4 +1,4 @@
-"""What holds for every test: torch's threads, Hypothesis' profile, the collector, golden files.
+"""What holds for every test: torch's threads, Ctrl-C, Hypothesis' profile, the collector, golden files.
 
 One thread of torch in each process, set before torch is loaded: threads of several processes on
 the same cores wait for each other, and results of the tests that compare bits across processes
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from hypothesis import HealthCheck, settings
 from tests.golden_files import Golden
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+#: A shell that starts the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: No deadline, as a busy machine is no defect; the same examples on every machine. Other ones:
 #: `pytest --hypothesis-profile search`.
