@@ -1,4 +1,4 @@
-"""What holds for every test: torch's threads, Ctrl-C, Hypothesis' profile, the collector, golden files.
+"""What holds for every test: threads, Ctrl-C, Hypothesis' profile, the collector, golden files.
 
 One thread of torch in each process, set before torch is loaded: threads of several processes on
 the same cores wait for each other, and results of the tests that compare bits across processes
