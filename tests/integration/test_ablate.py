@@ -154,7 +154,7 @@ def test_the_table_in_every_format(tmp_path, capsys):
         ("lr = 1e-3", "crop = 3", "crop is the same for all variants"),
         ("batch = 2", 'batch = 2\nmodel = "fmen"', "model is not of training here"),
         ("fmen(scale=2", "fmen(scale=3", "the variants enlarge differently (FMEN x3, Baseline"),
-        ("fmen(", "fmenn(", "variant 'FMEN': no network is called 'fmenn'"),
+        ("fmen(", "fmenn(", "variant 'FMEN': model: no network is called 'fmenn'"),
         ('"skimage"', '"nowhere"', "variant 'FMEN': data nowhere: cannot be read"),
         ('input = "32x32"', 'input = "32x"', "is not a size"),
     ],
