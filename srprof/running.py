@@ -16,7 +16,7 @@ from threading import Lock, get_ident
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
-from srprof.blame import is_engine_file, is_user_file
+from srprof.blame import is_user_file
 from srprof.errors import ModelError
 from srprof.paths import place
 
@@ -120,9 +120,10 @@ def _within_a_run(frame: FrameType | None) -> ModelError:
 
 
 def asking_file() -> str:
-    """The file of the code that called a function of srprof's, which stands for one of torch's."""
+    """The file of the code that called a function of the caller's, which stands for torch's."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_engine_file(frame.f_code.co_filename):
+    between = {__file__, sys._getframe(1).f_code.co_filename}  # `for_the_run`, and the stand-in
+    while frame is not None and frame.f_code.co_filename in between:
         frame = frame.f_back
     return "" if frame is None else frame.f_code.co_filename
 
