@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.blame import first_line, is_engine_file, is_user_file
@@ -290,7 +289,21 @@ def _closed_over(function: FunctionType) -> Iterator[Any]:
 
 
 def _has_tensors(container: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(container))
+    """Whether a tensor is in it, or in one of the first containers inside, each looked at once."""
+    seen: set[int] = set()
+    ahead = [container]
+    while ahead and len(seen) < _ITEMS:
+        value = ahead.pop()
+        if isinstance(value, torch.Tensor):
+            return True
+        kind = next((kind for kind in (*_CONTAINERS, tuple) if isinstance(value, kind)), None)
+        if kind is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        # not by the methods of a user's class
+        items = dict.values(value) if kind is dict else kind.__iter__(value)
+        ahead += islice(items, _ITEMS)
+    return False
 
 
 def _is_ours(hook: Any) -> bool:
