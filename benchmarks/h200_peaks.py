@@ -23,7 +23,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -170,6 +170,22 @@ def alone(script: str, root: Path, only: object) -> Any:
         print(only, run.stderr.strip().splitlines()[-1])
         return None
     return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def repositories(page: str | None, predicted: Callable[[Path, int], Any]) -> Path | None:
+    """The folder that a script over one year's repository is given, as its page says.
+
+    None where it is asked of one network `--only`, as by `alone`: that is printed.
+    """
+    parser = argparse.ArgumentParser(description=(page or "").partition("\n")[0])
+    parser.add_argument("--repositories", type=Path, required=True, help="the repositories' folder")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="of this network, as JSON")
+    arguments = parser.parse_args()
+    root: Path = arguments.repositories.resolve()
+    if arguments.only is None:
+        return root
+    print(json.dumps(predicted(root, arguments.only)))
+    return None
 
 
 def main() -> None:

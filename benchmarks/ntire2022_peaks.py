@@ -11,11 +11,10 @@ kernels. A published figure should lie between requested and allocated: what ran
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
-from h200_peaks import alone, build
+from h200_peaks import alone, build, repositories
 
 import srprof
 from srprof.words import MIB
@@ -49,13 +48,8 @@ def predicted(root: Path, number: int) -> tuple[int, int, int]:
 
 def main() -> None:
     """Print a row for each network, and how many are between the two."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repositories", type=Path, required=True, help="the repositories' folder")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="of this network, as JSON")
-    arguments = parser.parse_args()
-    root = arguments.repositories.resolve()
-    if arguments.only is not None:
-        print(json.dumps(predicted(root, arguments.only)))
+    root = repositories(__doc__, predicted)
+    if root is None:
         return
     published = {row["team"]: row["memory_MiB"] for row in json.loads(RESULTS.read_text())["rows"]}
     between = [0, 0]

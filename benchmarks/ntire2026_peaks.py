@@ -13,12 +13,11 @@ what ran before moves it.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from h200_peaks import alone, build
+from h200_peaks import alone, build, repositories
 
 import srprof
 from srprof.paths import place
@@ -50,13 +49,8 @@ def predicted(root: Path, number: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print a row for each network, and how many are between the two."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repositories", type=Path, required=True, help="the repositories' folder")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="of this network, as JSON")
-    arguments = parser.parse_args()
-    root = arguments.repositories.resolve()
-    if arguments.only is not None:
-        print(json.dumps(predicted(root, arguments.only)))
+    root = repositories(__doc__, predicted)
+    if root is None:
         return
     results = json.loads((root / "ntire2026" / "results.json").read_text())
     print(f"{'team':24}{'published':>11}{'requested':>11}{'allocated':>11}{'constructor':>13}")

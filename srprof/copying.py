@@ -243,8 +243,7 @@ class _Kept:
             return
         self._seen.add(id(inside))
         self._containers.append((inside, copy.copy(inside)))
-        items = inside.values() if isinstance(inside, dict) else inside
-        for item in list(islice(items, _ITEMS)):
+        for item in list(islice(items_of(inside), _ITEMS)):
             self._keep(item, depth - 1)
 
     def _keep_tensor(self, tensor: torch.Tensor) -> None:
@@ -296,14 +295,23 @@ def _has_tensors(container: Any) -> bool:
         value = ahead.pop()
         if isinstance(value, torch.Tensor):
             return True
-        kind = next((kind for kind in (*_CONTAINERS, tuple) if isinstance(value, kind)), None)
-        if kind is None or id(value) in seen:
-            continue
-        seen.add(id(value))
-        # not by the methods of a user's class
-        items = dict.values(value) if kind is dict else kind.__iter__(value)
-        ahead += islice(items, _ITEMS)
+        if id(value) not in seen:
+            seen.add(id(value))
+            ahead += islice(items_of(value), _ITEMS)
     return False
+
+
+def items_of(container: Any) -> Iterator[Any]:
+    """What a list, tuple, deque, set or dict holds, of a dict the values; nothing else holds any.
+
+    Not by the methods of a user's class, which may do anything, or never end.
+    """
+    kind = type(container)
+    if issubclass(kind, dict):
+        yield from dict.values(container)
+    for plain in (list, tuple, deque, set, frozenset):
+        if issubclass(kind, plain):
+            yield from plain.__iter__(container)
 
 
 def _is_ours(hook: Any) -> bool:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from srprof.blame import function_name, is_engine_file, is_user_file
-from srprof.copying import is_users, untouched
+from srprof.copying import is_users, items_of, untouched
 from srprof.errors import Stop, user_raised
 from srprof.memory.model import of_the_run
 from srprof.networks import named_modules
@@ -311,12 +311,10 @@ def _parts(value: Any) -> tuple[Iterable[tuple[object, Any]], str]:
     mapping, but no dict, is an object like others.
     """
     kind = type(value)
-    for plain in (list, tuple, deque):
-        if issubclass(kind, plain):
-            return enumerate(plain.__iter__(value)), "[{}]"
-    for unordered in (set, frozenset):
-        if issubclass(kind, unordered):
-            return (("...", item) for item in unordered.__iter__(value)), "{{{}}}"
+    if issubclass(kind, (list, tuple, deque)):
+        return enumerate(items_of(value)), "[{}]"
+    if issubclass(kind, (set, frozenset)):
+        return (("...", item) for item in items_of(value)), "{{{}}}"
     if issubclass(kind, dict):
         return list(islice(dict.items(value), _ITEMS)), "[{!r}]"
     if issubclass(kind, Mapping) and not is_users(kind):
