@@ -289,16 +289,20 @@ def _run(arguments: tuple[str, ...], folder: Path) -> int:
     return code
 
 
-def kill(prepared: Prepared, by_time: bool, chance: random.Random) -> tuple[bool, list[str]]:
-    """Kill a command once; gives whether it was still running, and what is wrong."""
+def kill(
+    prepared: Prepared, *, touches: int | None = None, seconds: float = 0
+) -> tuple[bool, list[str]]:
+    """Kill a command once, at so many calls that touch files or else after so many seconds.
+
+    Gives whether it was still running, and what is wrong.
+    """
     case = prepared.case
     folder = prepared.folder.with_name("killed")
     shutil.copytree(prepared.folder, folder)
     before = content(folder)
-    touches = None if by_time else chance.randrange(max(prepared.touches, 1))
     child = forked(case.arguments, folder, touches)
-    if by_time:
-        time.sleep(chance.uniform(0, prepared.seconds))
+    if touches is None:
+        time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     found = wrong(case, folder, before)
@@ -318,7 +322,7 @@ def kill(prepared: Prepared, by_time: bool, chance: random.Random) -> tuple[bool
     return os.WIFSIGNALED(status), found
 
 
-def _load() -> None:
+def load() -> None:
     """Load what commands load, so that a fork has it and its time is its work."""
     warm_up()
     for name in COMMANDS:
@@ -333,7 +337,7 @@ def run(kills: int, names: list[str], seed: int) -> int:
     killed: Counter[str] = Counter()
     tried: Counter[str] = Counter()
     harmed: Counter[str] = Counter()
-    _load()
+    load()
     with tempfile.TemporaryDirectory() as place:
         prepared = {}
         for name in names:
@@ -342,7 +346,11 @@ def run(kills: int, names: list[str], seed: int) -> int:
             print(f"{name}: {one.seconds:.2f} s, {one.touches} calls that touch files", flush=True)
         while killed.total() < kills and not _stopped:
             name = min(names, key=tried.__getitem__)
-            hit, found = kill(prepared[name], tried[name] % 2 == 1, chance)
+            one = prepared[name]
+            if tried[name] % 2:
+                hit, found = kill(one, seconds=chance.uniform(0, one.seconds))
+            else:
+                hit, found = kill(one, touches=chance.randrange(max(one.touches, 1)))
             tried[name] += 1
             killed[name] += hit
             harmed[name] += bool(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def _read(path: Path, mend: str) -> tuple[State, JsonObject]:
     for key, holds in _HOLDS.items():
         if key not in found or not holds(found[key]):
             raise DecodeError(" is missing" if key not in found else " cannot be", key)
-    theirs = parse_json(found["identity"])
+    theirs = None
+    with suppress(InputError):
+        theirs = parse_json(found["identity"])
     if not isinstance(theirs, dict):
         raise DecodeError(" cannot be", "identity")
     return State(**found), theirs

@@ -117,7 +117,7 @@ REFUSED = {
     "torch:load": "torch's own",
     "torch.hub:load": "torch's own",
     "torch.jit:load": "torch's own",
-    "torch.utils.cpp_extension:load": "torch's own",
+    "torch.utils.model_zoo:load_url": "torch's own",
     "pip:main": "nothing of torch",
     "numpy:load": "nothing of torch",
     "srprof.output:write": "srprof's own",

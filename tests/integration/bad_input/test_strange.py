@@ -199,7 +199,7 @@ def test_a_report_of_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     models = [spec("Net"), spec("Faulty")]
     figure = f"[[figures]]\nname = 'one'\ntitle = 'One'\nmodels = {models}\ninput = '8x8'\n"
-    alone = figure.replace("one", "two").replace(f"{models}", f"{models[1:]}")
+    alone = figure.replace("'one'", "'two'").replace(f"{models}", f"{models[1:]}")
     table = f"[[tables]]\ntitle = 'T'\nmodels = {models}\nmeasures = ['params_M']\ninput = '8x8'\n"
     Path("r.toml").write_text(
         f"title = 'Two'\ninput = '8x8'\nmodels = {models}\n"
