@@ -6,17 +6,20 @@ of one that cannot be read. No torch.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import stat
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from srprof.codec import JsonObject, decode_record, decode_table, encode
 from srprof.errors import InputError
+from srprof.words import MIB
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +27,9 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+
+#: Bytes that a packed file may hold.
+_MOST_UNPACKED = 64 * MIB
 
 
 def opened(path: str | Path, source: str = "", mend: str = "") -> BinaryIO:
@@ -61,13 +67,30 @@ def read_bytes(path: str | Path, source: str = "", mend: str = "") -> bytes:
 
 
 def read_text(path: str | Path, source: str = "", mend: str = "") -> str:
-    """A file's text, in UTF-8; raises as `read_bytes` does, and if it is none."""
+    """A file's text, in UTF-8, unpacked if its name ends in `.gz`.
+
+    Raises as `read_bytes` does, and if it is none.
+    """
     data = io.BytesIO(read_bytes(path, source, mend))
+    if str(path).endswith(".gz"):
+        data = _unpacked(data, source or str(path), mend)
     try:
         return io.TextIOWrapper(data, encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         what = f"{source or path} is no text in UTF-8"
         raise InputError(what + (mend and f"; {mend}")) from error
+
+
+def _unpacked(data: io.BytesIO, source: str, mend: str) -> io.BytesIO:
+    try:
+        whole = gzip.GzipFile(fileobj=data).read(_MOST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        what = f"{source} is no whole gzip file ({error})"
+        raise InputError(what + (mend and f"; {mend}")) from error
+    if len(whole) > _MOST_UNPACKED:
+        what = f"{source} holds more than {_MOST_UNPACKED // MIB} MiB"
+        raise InputError(what + (mend and f"; {mend}"))
+    return io.BytesIO(whole)
 
 
 def parse_toml(text: str, source: str = "the text") -> dict[str, object]:

@@ -71,6 +71,7 @@ class Op:
         gathers: values that a resampling or pooling reads for all results, each as often as read.
         row: elements over which one result of a layer norm is computed.
         same_as: the op that it is where another library computes the same call.
+        variant: which of its kernels computes a call, where that is not told by shapes alone.
     """
 
     family: Family | Callable[[Node], Family] | None = None
@@ -83,6 +84,7 @@ class Op:
     gathers: Callable[[Node], int] | None = None
     row: Callable[[Node], int] | None = None
     same_as: str = ""
+    variant: Callable[[Node], str] | None = None
 
     def macs(self, node: Node) -> int | None:
         """Multiply-accumulates of a call; None where no rule gives them."""
@@ -266,17 +268,31 @@ add("prelu", Op(scratch="none"))
 
 # -- reductions and norms -----------------------------------------------------------------------
 
+
+def _along(node: Node, position: int = 1) -> str:
+    """Whether what is reduced lies together in memory, or across."""
+    dims = argument(node, position, None)
+    sides = len(node.inputs[0].shape) if node.inputs else 0
+    last = dims if isinstance(dims, int) else max((d % sides for d in dims or ()), default=-1)
+    return "together" if not sides or last % sides == sides - 1 else "across"
+
+
+_REDUCTION = partial(Op, "reduction")
+add("sum mean amax amin any all var var_mean std std_mean prod", _REDUCTION(variant=_along))
+add("linalg_vector_norm norm", _REDUCTION(variant=partial(_along, position=2)))
 add(
-    "sum mean amax amin max min argmax argmin any all std var var_mean std_mean norm "
-    "linalg_vector_norm prod cumsum cumprod cummax cummin logcumsumexp sort topk logsumexp median "
+    "max min argmax argmin cumsum cumprod cummax cummin logcumsumexp sort topk logsumexp median "
     "kthvalue mode aminmax",
-    Op("reduction"),
+    _REDUCTION(),
 )
+_NORM = partial(Op, "norm")
+add("softmax _softmax _safe_softmax _log_softmax", _NORM(variant=_along))
+_BATCH_NORM = _NORM(variant=lambda node: "training" if argument(node, 5, False) is True else "")
+add("native_batch_norm", _BATCH_NORM)
 add(
-    "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm "
-    "layer_norm native_group_norm softmax _softmax _safe_softmax _log_softmax "
-    "_weight_norm_interface renorm",
-    Op("norm"),
+    "_native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm layer_norm "
+    "native_group_norm _weight_norm_interface renorm",
+    _NORM(),
 )
 add("cudnn_batch_norm", Op("norm", same_as="native_batch_norm"))
 add("native_layer_norm", Op("norm", row=lambda node: prod(argument(node, 1, ()))))

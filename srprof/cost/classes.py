@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from srprof.ops import CONVOLUTIONS, Family, Product, row, transposed_and_groups
+from srprof.inputs import ITEMSIZE
+from srprof.ops import CONVOLUTIONS, Family, Product, argument, row, transposed_and_groups
 from srprof.records import Node, Storage, TensorInfo, Trace
 from srprof.words import shape_text
 
@@ -41,8 +42,10 @@ class NodeCost:
         copied: bytes of the input that the library first copies to make it contiguous.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
+        op: the ATen call. variant: which of its kernels computes it.
         taps, channels, channels_last: of a convolution, the kernel's area; channels of input and
             output; whether the input has them innermost in memory.
+        stride, dilation, transposed: of a convolution, too.
         gathered: values that a resampling or pooling reads, each as often as it is read.
         row: elements over which one result of a layer norm is computed, else 0.
     """
@@ -63,13 +66,37 @@ class NodeCost:
     taps: int = 1
     channels: tuple[int, int] = (0, 0)
     channels_last: bool = False
+    stride: int = 1
+    dilation: int = 1
+    transposed: bool = False
     gathered: int = 0
     row: int = 0
+    op: str = ""
+    variant: str = ""
 
     @property
     def read(self) -> int:
         """Bytes read."""
         return sum(nbytes for _, nbytes in self.reads)
+
+    @property
+    def pixels(self) -> int:
+        """Of a convolution, of all images: those that are computed; of a transposed one, read."""
+        size = ITEMSIZE.get(self.dtype, 4)
+        image, channels = (self.reads[0][1], 0) if self.transposed else (self.written, 1)
+        return image // (size * self.channels[channels])
+
+    @property
+    def groups(self) -> int:
+        """Of a convolution."""
+        return self.channels[0] if self.product is None else self.product.batch
+
+
+def bias_cost(dtype: str, nbytes: int) -> NodeCost:
+    """The pass over a convolution's result, of so many bytes, that adds its bias."""
+    return NodeCost(
+        0, "", "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,), op="bias"
+    )
 
 
 def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
@@ -101,6 +128,8 @@ def node_cost(node: Node, storages: Sequence[Storage]) -> NodeCost:
         strided=_strided(node, read) if family in {"elementwise", "movement"} else 0,
         gathered=0 if op.gathers is None else op.gathers(node),
         row=0 if op.row is None else op.row(node),
+        op=op.same_as or node.op,
+        variant="" if op.variant is None else op.variant(node),
     )
     return _convolution(node, cost) if family in CONVOLUTIONS else cost
 
@@ -146,6 +175,12 @@ def _strided(node: Node, read: Sequence[TensorInfo]) -> int:
     )
 
 
+def _largest(node: Node, position: int) -> int:
+    """The largest of a convolution's steps of one kind: 3, its strides; 5, its dilations."""
+    steps = argument(node, position, 1)
+    return steps if isinstance(steps, int) else max(steps, default=1)
+
+
 def _convolution(node: Node, cost: NodeCost) -> NodeCost:
     """A convolution's cost with what its kernel, channels and layout add."""
     info, weight = node.inputs[:2]
@@ -167,7 +202,10 @@ def _convolution(node: Node, cost: NodeCost) -> NodeCost:
         # PyTorch's own depthwise kernel adds the bias as it goes.
         bias=cost.written if len(node.inputs) > 2 and not depthwise else 0,
         product=None if depthwise else cost.product,
-        taps=1 if transposed else prod(kernel),
+        taps=prod(kernel),
         channels=channels,
+        stride=_largest(node, 3),
+        dilation=_largest(node, 5),
+        transposed=transposed,
         channels_last=channels[0] > 1 and _grain(info) == len(kernel),
     )

@@ -98,6 +98,8 @@ class Profile(Shown):
         held_out_error: mean relative error on networks that a fit did not see, None if not
             fitted. held_out_rms: root mean square of the same, for the uncertainty.
         fitted: the families that the fit saw.
+        table: measured operations that correct the estimate: one that comes with srprof by name, or
+            the path of a file that `srprof calibrate --table` wrote; "" for none.
         command: what made a fitted profile. source: where each figure comes from.
     """
 
@@ -120,6 +122,7 @@ class Profile(Shown):
     held_out_rms: Annotated[float | None, not_negative()] = None
     bias_pass: bool = True
     fitted: _Families = ()
+    table: str = ""
     command: str = ""
     note: str = ""
     peak: Annotated[Mapping[str, float], _each(MODES, _TFLOPS), rule(_PEAKS, bool)]
@@ -229,7 +232,9 @@ def load_profile(name: str) -> Profile:
     """
     if name.endswith(".toml"):
         source = f"device profile {Path(name)}"
-        return parse_profile(Path(name).stem, read_toml(name, source), source)
+        profile = parse_profile(Path(name).stem, read_toml(name, source), source)
+        beside = Path(name).parent / profile.table
+        return replace(profile, table=str(beside)) if beside.is_file() else profile
     if name not in profile_names():
         near = did_you_mean(name, profile_names(), count=3, cutoff=0.4)
         known = near or f"known: {', '.join(profile_names())}."

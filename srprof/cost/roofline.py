@@ -33,11 +33,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import sqrt
 from typing import Literal, TypeVar
 
-from srprof.cost.classes import TILES, NodeCost, node_costs
-from srprof.cost.profiles import TENSOR_MODES, Profile
+from srprof.cost.classes import TILES, NodeCost, bias_cost, node_costs
+from srprof.cost.measured import Table
+from srprof.cost.profiles import TENSOR_MODES, Profile, parse_profile
+from srprof.cost.tables import load_record, rows_of, table_path
 from srprof.inputs import ITEMSIZE
 from srprof.ops import FEWEST_IN_TENSOR_CORES, Product
 from srprof.records import Trace
@@ -77,6 +80,7 @@ class NodeEstimate:
         layout: the copies that bring a convolution's maps into the library's layout and back.
         overhead: of its kernel launches.
         host: what the host needs to launch it, on a device that it runs ahead of; else 0.
+        distance: to the nearest measured operation; None if the profile has none of its kind.
     """
 
     cost: NodeCost
@@ -86,6 +90,7 @@ class NodeEstimate:
     layout: float = 0.0
     overhead: float = 0.0
     host: float = 0.0
+    distance: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -224,6 +229,26 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view":
         return NodeEstimate(cost)
+    table = measured(profile.table)
+    compute, memory, layout, kernels = _modelled(cost, profile, 0 if table else cached)
+    match = None if table is None else table.match(cost, _mode(cost, profile))
+    ratio = 1.0
+    if match is not None:
+        ratio, kernels = match.ratio, match.kernels
+    parts = compute * ratio, memory * ratio, _bias(cost, profile), layout * ratio
+    biased = parts[2] > 0
+    distance = None if match is None else match.distance
+    if profile.gap is None:
+        overhead = (kernels + biased) * profile.launch
+        return NodeEstimate(cost, *parts, overhead, distance=distance)
+    host = (1 + 2 * biased + kernels) * profile.launch
+    return NodeEstimate(cost, *parts, (kernels + biased) * profile.gap, host, distance)
+
+
+def _modelled(
+    cost: NodeCost, profile: Profile, cached: int = 0
+) -> tuple[float, float, float, int]:
+    """Seconds of arithmetic, of traffic and of layout copies by the physical model, and kernels."""
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -235,17 +260,43 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather)
     compute, layout, copies = _compute(cost, profile)
-    kernels, bias = 1 + copies + (cost.copied > 0), 0.0
-    if biased := cost.bias > 0 and profile.bias_pass:
-        # a kernel of its own, which adds the bias in place, one element at a time
-        size = ITEMSIZE.get(cost.dtype, _WORD)
-        nbytes = cost.bias * max(size, _WORD) / size
-        bias = 2 * nbytes / (profile.bandwidth * profile.bandwidth_share["elementwise"])
-        kernels += 1
-    if profile.gap is None:
-        return NodeEstimate(cost, compute, memory, bias, layout, kernels * profile.launch)
-    host = (1 + biased + kernels) * profile.launch
-    return NodeEstimate(cost, compute, memory, bias, layout, kernels * profile.gap, host)
+    return compute, memory, layout, 1 + copies + (cost.copied > 0)
+
+
+def _bias(cost: NodeCost, profile: Profile) -> float:
+    """Seconds of a kernel that adds the bias in place, one element at a time; 0 if there is none."""
+    if not (cost.bias and profile.bias_pass):
+        return 0.0
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    seconds = 2 * cost.bias * max(size, _WORD) / size / profile.bandwidth
+    seconds /= profile.bandwidth_share["elementwise"]
+    table = measured(profile.table)
+    match = table and table.match(bias_cost(cost.dtype, cost.bias), cost.dtype)
+    return seconds * match.ratio if match else seconds
+
+
+def _mode(cost: NodeCost, profile: Profile) -> str:
+    """The fastest mode of arithmetic that a node may compute in."""
+    computes = bool(cost.flops) or cost.family in _PRODUCTS
+    return profile.modes(cost.dtype, cost.family)[-1] if computes else cost.dtype
+
+
+@cache
+def measured(name: str) -> Table | None:
+    """The table of measured operations that a profile names; None of ""."""
+    if not name:
+        return None
+    record = load_record(table_path(name))
+    base = parse_profile(name, record.profile, f"table {name}")
+    plain = replace(base, peak={k: v for k, v in base.peak.items() if k != "tf32"})
+
+    def model(cost: NodeCost, mode: str) -> float:
+        if cost.op == "bias":
+            return _bias(replace(cost, bias=cost.written), base)
+        compute, memory, layout, _ = _modelled(cost, plain if mode == "float32" else base)
+        return max(compute, memory) + layout
+
+    return Table(rows_of(record), model)
 
 
 def _strided(cost: NodeCost, profile: Profile) -> float:

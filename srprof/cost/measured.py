@@ -1,0 +1,177 @@
+"""Times of single operations that were measured on a device, and how a node is looked up in them.
+
+What decides the kernel names a group of rows: the operation, the mode of arithmetic and the layout.
+In it a row has a place, by channels on both sides and their alignment, kernel size, pixels or bytes.
+The physical model says how much longer a node takes than a row; the table says how far off the
+model is there. So a node's time is the model's, times the ratio of measured to modelled at its
+place. That is interpolated from the nearest rows (simple kriging: Matheron, "Principles of
+geostatistics", Economic Geology 1963), is exact at a row, and falls back to the median of the group
+far from all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, log, log2
+
+import numpy as np
+import numpy.typing as npt
+
+from srprof.cost.classes import NodeCost
+from srprof.inputs import ITEMSIZE
+from srprof.ops import CONVOLUTIONS
+
+Vector = npt.NDArray[np.float64]
+Group = tuple[str, ...]
+
+#: Rows that a node's ratio is taken from, at most.
+_NEAREST = 20
+#: How far a place may be from every row so that its time still counts as measured.
+NEAR = 0.5
+#: Distance of two places whose alignments differ, for each alignment.
+_ALIGNMENT = 0.7
+#: Factor between octaves and distance.
+_OCTAVE = 1 / 3
+#: Variance of a row about what its neighbours say of it, of the variance between far rows.
+_NUGGET = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measured operation.
+
+    Attributes:
+        cost: what it asks of the device, without a bias. mode: of arithmetic that was allowed.
+        kernels: that it launched. seconds: that they took together.
+    """
+
+    cost: NodeCost
+    mode: str
+    kernels: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a table says of a node.
+
+    Attributes:
+        ratio: of its time to what the physical model says. kernels: that it launches.
+        distance: of its place to the nearest row; 0 at a row.
+    """
+
+    ratio: float
+    kernels: int
+    distance: float
+
+
+class _Group:
+    """The rows of a group as arrays: places (n, k), alignments (n, m), log ratios and kernels (n,)."""
+
+    def __init__(self, rows: Sequence[Row], model: Callable[[NodeCost, str], float]) -> None:
+        places = [_place(row.cost) for row in rows]
+        self.places = np.array([place for place, _ in places])
+        self.alignments = np.array([alignment for _, alignment in places])
+        self.ratios = np.array([log(row.seconds / model(row.cost, row.mode)) for row in rows])
+        self.kernels = [row.kernels for row in rows]
+        self.median = float(np.median(self.ratios))
+
+    def match(self, place: Vector, alignment: Vector, left_out: Vector | None = None) -> Match:
+        """What the group's rows say of a place; without those `left_out` (n,), where that is true."""
+        far = _distance(place, alignment, self.places, self.alignments)
+        if left_out is not None:
+            far = np.where(left_out, np.inf, far)
+        nearest = np.argsort(far, kind="stable")[:_NEAREST]
+        nearest = nearest[np.isfinite(far[nearest])]
+        first = int(nearest[0])
+        if far[first] == 0:
+            return Match(exp(self.ratios[first]), self.kernels[first], 0.0)
+        places, alignments = self.places[nearest], self.alignments[nearest]
+        between = _distance(places[:, None], alignments[:, None], places[None], alignments[None])
+        covariance = np.exp(-between) + _NUGGET * np.eye(len(nearest))
+        weights = np.linalg.solve(covariance, np.exp(-far[nearest]))
+        ratio = self.median + float(weights @ (self.ratios[nearest] - self.median))
+        return Match(exp(ratio), self.kernels[first], float(far[first]))
+
+
+class Table:
+    """A device's measured operations, and its physical model: seconds of a cost in a mode."""
+
+    def __init__(self, rows: Iterable[Row], model: Callable[[NodeCost, str], float]) -> None:
+        self.rows = tuple(rows)
+        self._model = model
+        self._made: dict[Group, _Group] = {}
+        self._found: dict[tuple[object, ...], Match | None] = {}
+
+    def match(self, cost: NodeCost, mode: str) -> Match | None:
+        """What the rows say of a node that may compute in this mode; None if there are none."""
+        place, alignment = _place(cost)
+        for group in _groups(cost, mode):
+            if group in self._by_group:
+                key = group, place, alignment
+                if key not in self._found:
+                    self._found[key] = self.group(group).match(np.array(place), np.array(alignment))
+                return self._found[key]
+        return None
+
+    def group(self, name: Group) -> _Group:
+        """The rows of a group, as arrays."""
+        if name not in self._made:
+            self._made[name] = _Group(self._by_group[name], self._model)
+        return self._made[name]
+
+    @cached_property
+    def _by_group(self) -> Mapping[Group, list[Row]]:
+        by_group: dict[Group, list[Row]] = {}
+        for row in self.rows:
+            by_group.setdefault(group_of(row.cost, row.mode), []).append(row)
+        return by_group
+
+
+def group_of(cost: NodeCost, mode: str) -> Group:
+    """What decides the kernel: operation, mode, and a convolution's layout."""
+    if cost.family in CONVOLUTIONS:
+        kind = "transposed" if cost.transposed else cost.family
+        return kind, mode, "channels last" if cost.channels_last else ""
+    return cost.op.removesuffix("_"), cost.variant, mode
+
+
+def _groups(cost: NodeCost, mode: str) -> Iterable[Group]:
+    """The groups that a node may be looked up in, the likest first."""
+    modes = {"bfloat16": ("bfloat16", "float16")}.get(mode, (mode,))
+    for one in modes:
+        yield group_of(cost, one)
+
+
+def _place(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Where a node stands in its group: octaves of what its time follows, and its alignments."""
+    size = ITEMSIZE.get(cost.dtype, 4)
+    if cost.family in CONVOLUTIONS:
+        inner, outer = cost.channels
+        pixels = cost.pixels
+        shape = (inner, outer, pixels, cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups)
+        return tuple(map(log2, shape)), (
+            _alignment(inner * size),
+            _alignment(outer * size),
+            _alignment(pixels * size) if cost.family == "conv1x1" else 0,
+        )
+    if cost.product is not None:
+        ends = cost.product.columns * size, cost.product.depth * size
+        return tuple(log2(max(n, 1)) for n in cost.product), tuple(map(_alignment, ends))
+    read, written = max(cost.read, 1), max(cost.written, 1)
+    gathered = 0.5 * log2(max(cost.gathered, 1) / written)
+    across = 4.0 * (cost.strided > 0)
+    ratio = 4 * log2(read / written)
+    return (log2(read + written), ratio, across, log2(max(cost.row, 1)), gathered), ()
+
+
+def _alignment(nbytes: int) -> int:
+    """0 for a multiple of 32 bytes, 1 of 16, 2 of 8, else 3."""
+    return next((place for place, step in enumerate((32, 16, 8)) if nbytes % step == 0), 3)
+
+
+def _distance(place: Vector, alignment: Vector, places: Vector, alignments: Vector) -> Vector:
+    octaves: Vector = np.abs(place - places).sum(-1)
+    return _OCTAVE * octaves + _ALIGNMENT * (alignment != alignments).sum(-1)
