@@ -72,6 +72,7 @@ class Op:
         row: elements over which one result of a layer norm is computed.
         same_as: the op that it is where another library computes the same call.
         variant: which of its kernels computes a call, where that is not told by shapes alone.
+        waits: the program needs its result, or the size of that, before it goes on.
     """
 
     family: Family | Callable[[Node], Family] | None = None
@@ -85,6 +86,7 @@ class Op:
     row: Callable[[Node], int] | None = None
     same_as: str = ""
     variant: Callable[[Node], str] | None = None
+    waits: bool = False
 
     def macs(self, node: Node) -> int | None:
         """Multiply-accumulates of a call; None where no rule gives them."""
@@ -355,11 +357,13 @@ add(
     "reflection_pad1d replication_pad1d reflection_pad3d replication_pad3d channel_shuffle copy "
     "contiguous index index_select gather take scatter scatter_ scatter_add scatter_add_ "
     "index_add index_add_ index_put index_put_ index_copy_ slice_scatter select_scatter roll "
-    "flip rot90 repeat repeat_interleave im2col col2im tril triu tril_ triu_ masked_select "
+    "flip rot90 repeat repeat_interleave im2col col2im tril triu tril_ triu_ "
     "masked_fill masked_fill_ fill zero full_like new_zeros new_ones new_full arange linspace "
     "eye one_hot embedding rand randn rand_like randn_like",
     _MOVEMENT(),
 )
+
+add("masked_select", _MOVEMENT(waits=True))
 
 # -- what launches nothing ----------------------------------------------------------------------
 
@@ -383,9 +387,9 @@ add(
 
 add("bernoulli_ exponential_", Op(overwrites=True))
 add(
-    "_foreach_add_ _foreach_mul_ _local_scalar_dense item nonzero unique2 _unique2 bucketize "
-    "searchsorted equal isfinite complex glu native_dropout rrelu_with_noise bernoulli randint "
+    "_foreach_add_ _foreach_mul_ bucketize searchsorted isfinite complex glu native_dropout rrelu_with_noise bernoulli randint "
     "randperm meshgrid lift_fresh_copy",
     Op(),
 )
+add("_local_scalar_dense item nonzero unique2 _unique2 equal", Op(waits=True))
 add("_fft_r2c _fft_c2r _fft_c2c", Op(counted=False, scratch="cufft"))

@@ -13,7 +13,7 @@ from math import prod
 
 from srprof.inputs import ITEMSIZE
 from srprof.ops import CONVOLUTIONS, Family, Product, argument, row, transposed_and_groups
-from srprof.records import Node, Storage, TensorInfo, Trace
+from srprof.records import Node, Storage, TensorInfo, Trace, Where
 from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
@@ -42,6 +42,8 @@ class NodeCost:
         copied: bytes of the input that the library first copies to make it contiguous.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
+        on: where it works, as `Node` has it. waits: whether the host then waits for its result.
+        entered: modules that were called since the node before.
         op: the ATen call. variant: which of its kernels computes it.
         taps, channels, channels_last: of a convolution, the kernel's area; channels of input and
             output; whether the input has them innermost in memory.
@@ -73,6 +75,9 @@ class NodeCost:
     row: int = 0
     op: str = ""
     variant: str = ""
+    on: Where = "device"
+    waits: bool = False
+    entered: int = 0
 
     @property
     def read(self) -> int:
@@ -101,16 +106,30 @@ def bias_cost(dtype: str, nbytes: int) -> NodeCost:
 
 def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
     """The cost of every node of a trace, in order."""
-    return tuple(node_cost(node, trace.storages) for node in trace.nodes)
+    before = ("", *(node.module for node in trace.nodes))
+    return tuple(
+        node_cost(node, trace.storages, _entered(module, node.module))
+        for node, module in zip(trace.nodes, before, strict=False)
+    )
 
 
-def node_cost(node: Node, storages: Sequence[Storage]) -> NodeCost:
+def _entered(before: str, now: str) -> int:
+    """Modules on the way from one module's call to another's."""
+    if before == now:
+        return 0
+    parts, of_before = now.split("."), before.split(".")
+    same = (a == b for a, b in zip(parts, of_before, strict=False))
+    return len(parts) - next((n for n, alike in enumerate(same) if not alike), len(of_before))
+
+
+def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> NodeCost:
     """The cost of one node of a trace with these storages."""
     op, outputs = row(node.op), node.outputs or node.inputs
     dtype = outputs[0].dtype if outputs else ""
     family = "view" if node.is_view or not outputs else op.family_of(node)
+    where = {"on": node.on, "waits": op.waits, "entered": entered}
     if family == "view":
-        return NodeCost(node.index, node.module, "view", "view", dtype, 0, (), 0)
+        return NodeCost(node.index, node.module, "view", "view", dtype, 0, (), 0, **where)
     read = node.inputs[op.overwrites :]
     product = None if op.product is None else op.product(node)
     cost = NodeCost(
@@ -130,6 +149,7 @@ def node_cost(node: Node, storages: Sequence[Storage]) -> NodeCost:
         row=0 if op.row is None else op.row(node),
         op=op.same_as or node.op,
         variant="" if op.variant is None else op.variant(node),
+        **where,
     )
     return _convolution(node, cost) if family in CONVOLUTIONS else cost
 

@@ -11,7 +11,7 @@ far from all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, log, log2
@@ -26,6 +26,8 @@ from srprof.ops import CONVOLUTIONS
 Vector = npt.NDArray[np.float64]
 Group = tuple[str, ...]
 
+#: Families of which any operation's rows tell something of another.
+_ALIKE = frozenset({"elementwise", "reduction", "movement"})
 #: Rows that a node's ratio is taken from, at most.
 _NEAREST = 20
 #: How far a place may be from every row so that its time still counts as measured.
@@ -34,6 +36,8 @@ NEAR = 0.5
 _ALIGNMENT = 0.7
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
+#: Bytes of a pixel's channels that cuDNN fills up to, and of which its fastest kernels take multiples.
+_FILLED, _WHOLE = 16, 32
 #: Variance of a row about what its neighbours say of it, of the variance between far rows.
 _NUGGET = 1e-3
 
@@ -68,7 +72,7 @@ class Match:
 
 
 class _Group:
-    """The rows of a group as arrays: places (n, k), alignments (n, m), log ratios and kernels (n,)."""
+    """A group's rows as arrays: places (n, k), alignments (n, m), log ratios and kernels (n,)."""
 
     def __init__(self, rows: Sequence[Row], model: Callable[[NodeCost, str], float]) -> None:
         places = [_place(row.cost) for row in rows]
@@ -127,6 +131,8 @@ class Table:
         by_group: dict[Group, list[Row]] = {}
         for row in self.rows:
             by_group.setdefault(group_of(row.cost, row.mode), []).append(row)
+            if row.cost.family in _ALIKE and row.cost.op != "bias":
+                by_group.setdefault((row.cost.family, row.mode), []).append(row)
         return by_group
 
 
@@ -135,28 +141,24 @@ def group_of(cost: NodeCost, mode: str) -> Group:
     if cost.family in CONVOLUTIONS:
         kind = "transposed" if cost.transposed else cost.family
         return kind, mode, "channels last" if cost.channels_last else ""
+    if cost.family == "matmul" and "attention" not in cost.op:
+        return "product", mode
     return cost.op.removesuffix("_"), cost.variant, mode
 
 
-def _groups(cost: NodeCost, mode: str) -> Iterable[Group]:
-    """The groups that a node may be looked up in, the likest first."""
-    modes = {"bfloat16": ("bfloat16", "float16")}.get(mode, (mode,))
-    for one in modes:
+def _groups(cost: NodeCost, mode: str) -> Iterator[Group]:
+    """The groups that a node may be looked up in, the likest first: the last has its family."""
+    for one in {"bfloat16": ("bfloat16", "float16")}.get(mode, (mode,)):
         yield group_of(cost, one)
+        if cost.family in _ALIKE:
+            yield cost.family, one
 
 
 def _place(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Where a node stands in its group: octaves of what its time follows, and its alignments."""
     size = ITEMSIZE.get(cost.dtype, 4)
     if cost.family in CONVOLUTIONS:
-        inner, outer = cost.channels
-        pixels = cost.pixels
-        shape = (inner, outer, pixels, cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups)
-        return tuple(map(log2, shape)), (
-            _alignment(inner * size),
-            _alignment(outer * size),
-            _alignment(pixels * size) if cost.family == "conv1x1" else 0,
-        )
+        return _place_of_convolution(cost, size)
     if cost.product is not None:
         ends = cost.product.columns * size, cost.product.depth * size
         return tuple(log2(max(n, 1)) for n in cost.product), tuple(map(_alignment, ends))
@@ -165,6 +167,19 @@ def _place(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
     across = 4.0 * (cost.strided > 0)
     ratio = 4 * log2(read / written)
     return (log2(read + written), ratio, across, log2(max(cost.row, 1)), gathered), ()
+
+
+def _place_of_convolution(cost: NodeCost, size: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    inner, outer, pixels = *cost.channels, cost.pixels
+    other = cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups, pixels
+    if cost.family == "conv1x1" or cost.family == "depthwise":
+        ends = (inner * size, outer * size, pixels * size)
+        return tuple(map(log2, (inner, outer, *other))), tuple(map(_alignment, ends))
+    # cuDNN fills channels up to whole vectors, and computes with those
+    filled = [-(-n * size // _FILLED) * _FILLED for n in (inner, outer)]
+    whole = [int(n % _WHOLE == 0) for n in filled]
+    part = [int(n * size != nbytes) for n, nbytes in zip((inner, outer), filled, strict=True)]
+    return tuple(map(log2, (*filled, *other))), (*whole, *part)
 
 
 def _alignment(nbytes: int) -> int:

@@ -33,6 +33,9 @@ RELATIVE_KEYS = ("conv1x1", "grouped", "matmul")
 SHARE_KEYS = (*FAMILIES, "strided")
 #: Modes that tensor cores compute in.
 TENSOR_MODES = frozenset({"tf32", "float16", "bfloat16"})
+#: What the host needs for an ATen call, each kernel's launch, a view and a module's call; and the
+#: bytes a second that it works on and that it copies to and from the device.
+HOST_TIMES, HOST_RATES = ("op", "kernel", "view", "module"), ("cpu", "copy")
 SPREAD_KEYS = ("common", *FAMILIES, "strided", "launch")
 #: Tables of the packaged file that are no devices.
 _LAYERS = frozenset({"default", "tensor_cores"})
@@ -52,6 +55,11 @@ _TFLOPS = Annotated[float, positive("TFLOP/s", _TERA)]
 
 _Layout = entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
 _Tensor = entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
+_HOST_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(HOST_TIMES, Annotated[float, not_negative("us", 1e-6)]),
+    **dict.fromkeys(HOST_RATES, Annotated[float, positive("GB/s", 1e9)]),
+}
+_Host = entries(lambda: _HOST_KINDS)
 _Families = tuple[Annotated[str, known(lambda: FAMILIES)], ...]
 
 
@@ -94,6 +102,10 @@ class Profile(Shown):
         tensor: of tensor cores: `transpose`, share of the bandwidth reached by the copies of plain
             maps to channels innermost and back; `unaligned`, what is reached of a tile's share
             where a pixel's channels are no multiple of 32 bytes. Empty if there are none.
+        host: of the machine that the device is in, with a `gap`: seconds for each ATen call
+            (`op`) and `kernel` beyond it, both `launch` where they are left out, for a `view` and a
+            `module`'s call; bytes a second that its processor works on (`cpu`), and that are copied
+            between the two memories (`copy`).
         spread: relative standard deviation of a family's time, `common` for all together.
         held_out_error: mean relative error on networks that a fit did not see, None if not
             fitted. held_out_rms: root mean square of the same, for the uncertainty.
@@ -131,6 +143,7 @@ class Profile(Shown):
     bandwidth_share: Annotated[Mapping[str, float], _each(SHARE_KEYS, _COPIES)]
     layout: Annotated[Mapping[str, float], _Layout] = field(default_factory=dict)
     tensor: Annotated[Mapping[str, float], _Tensor] = field(default_factory=dict)
+    host: Annotated[Mapping[str, float], _Host] = field(default_factory=dict)
     spread: Annotated[Mapping[str, float], _each(SPREAD_KEYS, Annotated[float, not_negative()])]
     source: Mapping[str, str] = field(default_factory=dict)
 
@@ -295,17 +308,19 @@ def to_toml(profile: Profile, base: Profile | None = None, table: str = "") -> s
         was = of_base.get(key)
         if isinstance(value, dict):
             new = {k: v for k, v in value.items() if not was or was.get(k) != v}
-            entries = [f"{k} = {_entry(key, v)}" for k, v in new.items()]
+            entries = [f"{k} = {_entry(key, v, k)}" for k, v in new.items()]
             tables += ["", f"[{f'{table}.' if table else ''}{key}]", *entries] if entries else []
         elif key not in ("name", "title") and (value != was or key in _OF_A_FIT):
             lines += [f"{key} = {_entry(key, value)}"] if value not in (None, "", []) else []
     return "\n".join([*lines, *tables]) + "\n"
 
 
-def _entry(key: str, value: float | str | list[str]) -> str:
+def _entry(key: str, value: float | str | list[str], of: str = "") -> str:
+    """A value as TOML has it; `of` is its key in the table `key`."""
     if isinstance(value, (bool, str, list)):
         return json.dumps(value)  # JSON's strings and lists are TOML's too
-    return f"{value / _units().get(key, 1):.4g}"
+    units = _units()
+    return f"{value / units.get(f'{key}.{of}', units.get(key, 1)):.4g}"
 
 
 @cache
@@ -314,7 +329,9 @@ def _units() -> Mapping[str, float]:
     kinds = get_type_hints(Profile, include_extras=True)
     notes = {key: note for key, kind in kinds.items() for note in get_args(kind)}
     scales = {key: note.scale for key, note in notes.items() if isinstance(note, Note)}
-    return {"peak": _TERA, **{key: scale for key, scale in scales.items() if scale}}
+    of_host = {f"host.{key}": get_args(kind)[1].scale for key, kind in _HOST_KINDS.items()}
+    known = {"peak": _TERA, **of_host, **scales}
+    return {key: scale for key, scale in known.items() if scale}
 
 
 def _merged(table: Mapping[str, object]) -> dict[str, object]:

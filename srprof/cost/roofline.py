@@ -30,7 +30,7 @@ runtimes, those of networks made of them are underestimated, by up to three time
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -45,7 +45,7 @@ from srprof.inputs import ITEMSIZE
 from srprof.ops import FEWEST_IN_TENSOR_CORES, Product
 from srprof.records import Trace
 
-Bound = Literal["compute", "memory", "launch", "free"]
+Bound = Literal["compute", "memory", "launch", "host", "free"]
 
 Key = TypeVar("Key")
 
@@ -102,6 +102,8 @@ class NodeEstimate:
         """What most of `seconds` is; `bias` and `layout` are memory traffic too."""
         if self.cost.family == "view":
             return "free"
+        if self.cost.on != "device":
+            return "host"
         computes = self.compute > self.memory
         traffic = self.bias + self.layout + (0.0 if computes else self.memory)
         if traffic >= max(self.compute if computes else 0.0, self.overhead):
@@ -138,6 +140,8 @@ class Estimate:
         by_module: seconds by module path, each module with all that is inside it; "" is all.
         uncertainty: one standard deviation of `seconds`, in seconds; see `uncertainty`.
         uncertainty_from: how that was computed, in words.
+        device: seconds that the device needs by itself, as from a CUDA graph.
+        host: seconds that the host needs, on a device that it runs ahead of; else 0.
     """
 
     profile: Profile
@@ -148,6 +152,8 @@ class Estimate:
     by_module: Mapping[str, float]
     uncertainty: float
     uncertainty_from: str
+    device: float = 0.0
+    host: float = 0.0
 
     @property
     def overhead_share(self) -> float:
@@ -196,6 +202,8 @@ def estimate(trace: Trace, profile: Profile) -> Estimate:
 def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
     nodes = _estimated(costs, profile)
+    device = sum(node.seconds for node in nodes)
+    nodes = _waiting(nodes, profile)
     running = [node for node in nodes if node.bound != "free"]
     by_module: dict[str, float] = {"": 0.0}
     for node in running:
@@ -206,29 +214,63 @@ def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
         by_module[""] += node.seconds
     overhead = sum(node.overhead for node in nodes)
     by_class = _sums((node.cost.op_class, node.seconds) for node in running)
+    host = sum(node.host for node in nodes)
     sums = by_module[""], overhead, by_class, by_module
-    return Estimate(profile, tuple(nodes), *sums, *uncertainty(nodes, profile))
+    return Estimate(profile, tuple(nodes), *sums, *uncertainty(nodes, profile), device, host)
 
 
 def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
     """The seconds of `estimate_costs` alone, for who asks often."""
-    return sum(node.seconds for node in _estimated(costs, profile))
+    return sum(node.seconds for node in _waiting(_estimated(costs, profile), profile))
 
 
-def _estimated(costs: Sequence[NodeCost], profile: Profile) -> Sequence[NodeEstimate]:
-    """The nodes, each of which waits for its share of what the host does if that takes longer."""
-    nodes = [estimate_node(c, profile, _cached(costs, i, profile)) for i, c in enumerate(costs)]
-    host = sum(node.host for node in nodes)
-    wait = host - sum(node.seconds for node in nodes)
-    if wait <= 0:
+def _estimated(costs: Sequence[NodeCost], profile: Profile) -> list[NodeEstimate]:
+    """The nodes, each as if the device never waited."""
+    return [estimate_node(c, profile, _cached(costs, i, profile)) for i, c in enumerate(costs)]
+
+
+def _waiting(nodes: Sequence[NodeEstimate], profile: Profile) -> Sequence[NodeEstimate]:
+    """The nodes with what the device waits for the host, at those that the host is busy with.
+
+    The host launches ahead of the device, and catches up where it needs a result.
+    """
+    if profile.gap is None:
         return nodes
-    return [replace(n, overhead=n.overhead + wait * n.host / host) for n in nodes]
+    waits = [0.0] * len(nodes)
+    busy: deque[tuple[int, float]] = deque()  # what the host did since the device last waited
+    host = device = 0.0
+    for index, node in enumerate(nodes):
+        host += node.host
+        busy.append((index, host))
+        if node.seconds:
+            begins = max(host, device)
+            _share_out(waits, busy, device, begins)
+            device = begins + node.seconds
+        if node.cost.waits or node.cost.on == "to-host":
+            host = max(host, device)
+            busy.clear()
+    _share_out(waits, busy, device, host)
+    return [
+        replace(node, overhead=node.overhead + wait) if wait else node
+        for node, wait in zip(nodes, waits, strict=True)
+    ]
+
+
+def _share_out(
+    waits: list[float], busy: deque[tuple[int, float]], idle: float, until: float
+) -> None:
+    """Give the time in which the device was idle to the nodes that the host was busy with."""
+    while busy:
+        index, end = busy.popleft()
+        if end > idle:
+            waits[index] += min(end, until) - idle
+            idle = min(end, until)
 
 
 def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEstimate:
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
-    if cost.family == "view":
-        return NodeEstimate(cost)
+    if cost.family == "view" or cost.on != "device":
+        return _off_device(cost, profile)
     table = measured(profile.table)
     compute, memory, layout, kernels = _modelled(cost, profile, 0 if table else cached)
     match = None if table is None else table.match(cost, _mode(cost, profile))
@@ -241,8 +283,27 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch
         return NodeEstimate(cost, *parts, overhead, distance=distance)
-    host = (1 + 2 * biased + kernels) * profile.launch
+    host = _host(cost, profile, 1 + biased, kernels + biased)
     return NodeEstimate(cost, *parts, (kernels + biased) * profile.gap, host, distance)
+
+
+def _host(cost: NodeCost, profile: Profile, calls: int, kernels: int) -> float:
+    """Seconds that the host needs for a node's calls and kernels, and the modules on the way."""
+    op, kernel = (profile.host.get(name, profile.launch) for name in ("op", "kernel"))
+    return calls * op + kernels * kernel + cost.entered * profile.host.get("module", 0.0)
+
+
+def _off_device(cost: NodeCost, profile: Profile) -> NodeEstimate:
+    """A node that launches no kernel: a view, or work of the host's own."""
+    if cost.family == "view":
+        host = profile.host.get("view", 0.0) + cost.entered * profile.host.get("module", 0.0)
+        return NodeEstimate(cost, host=host)
+    op, rates = _host(cost, profile, 1, 0), profile.host
+    if cost.on == "host":
+        worked = (cost.read + cost.written) / rates["cpu"] if "cpu" in rates else 0.0
+        return NodeEstimate(cost, host=op + worked)
+    copied = cost.written / rates["copy"] if "copy" in rates else 0.0
+    return NodeEstimate(cost, memory=copied, host=op + copied * (cost.on == "to-device"))
 
 
 def _modelled(
