@@ -69,6 +69,7 @@ class Op:
         in_place: how an element-wise call is written so that it changes its input; None if it
             cannot be, or nobody has looked. commutative: its second input may be changed too.
         gathers: values that a resampling or pooling reads for all results, each as often as read.
+        serial: reads that a thread of a resampling or pooling does one after another.
         row: elements over which one result of a layer norm is computed.
         same_as: the op that it is where another library computes the same call.
         variant: which of its kernels computes a call, where that is not told by shapes alone.
@@ -83,6 +84,7 @@ class Op:
     in_place: InPlace | None = None
     commutative: bool = False
     gathers: Callable[[Node], int] | None = None
+    serial: Callable[[Node], int] | None = None
     row: Callable[[Node], int] | None = None
     same_as: str = ""
     variant: Callable[[Node], str] | None = None
@@ -323,6 +325,31 @@ def _whole(node: Node) -> int:
     return max(prod(node.shape), *(prod(info.shape) for info in node.inputs))
 
 
+def _adaptive(node: Node) -> int:
+    """PyTorch gives each map to a block or a few, and each thread so many results of it."""
+    *maps, height, width = node.inputs[0].shape
+    rows, columns = node.shape[-2:]
+    blocks = max(1, _LEAST_BLOCKS // max(1, prod(maps)))
+    results = -(-rows // (_BLOCK[0] * blocks)) * -(-columns // _BLOCK[1])
+    return results * _reads(-(-height // max(rows, 1)), -(-width // max(columns, 1)))
+
+
+def _window(node: Node) -> int:
+    """A thread makes one result."""
+    *sides, width = window(node)
+    return _reads(prod(sides), width)
+
+
+def _reads(rows: int, width: int) -> int:
+    """Reads of a window, one that misses the nearest cache counted as several that hit it."""
+    return rows * (width + _MISS * (1 + -(-width // _SECTOR)))
+
+
+#: Rows and columns of threads in a block of PyTorch's adaptive pooling, and its blocks at least.
+_BLOCK, _LEAST_BLOCKS = (8, 32), 16
+#: Values that are fetched together, and how many hits a miss takes as long as.
+_SECTOR, _MISS = 8, 5
+
 _RESAMPLE = partial(Op, "resample")
 add("upsample_nearest2d", _RESAMPLE(gathers=_each(1), scratch="none"))
 add("upsample_bilinear2d", _RESAMPLE(gathers=_each(4), scratch="none"))
@@ -333,11 +360,14 @@ add(
 )
 add("upsample_linear1d", _RESAMPLE(gathers=_each(2)))
 add("upsample_trilinear3d", _RESAMPLE(gathers=_each(8)))
-add("max_pool2d_with_indices avg_pool2d", _RESAMPLE(gathers=windows, scratch="none"))
+add(
+    "max_pool2d_with_indices avg_pool2d",
+    _RESAMPLE(gathers=windows, serial=_window, scratch="none"),
+)
+add("adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d", _RESAMPLE(gathers=_whole, serial=_adaptive))
 add("max_pool2d avg_pool1d max_pool3d_with_indices avg_pool3d", _RESAMPLE(gathers=windows))
 add(
-    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool3d "
-    "_adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "
+    "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "
     "max_unpool2d max_unpool3d grid_sampler_2d grid_sampler_3d _upsample_nearest_exact2d "
     "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _RESAMPLE(gathers=_whole),

@@ -20,7 +20,7 @@ from srprof.workload import resolve
 _Part = TypeVar("_Part", Convolutions, Operations)
 
 #: What `NodeCost` says of an operation that is no convolution, and its table has.
-_SAID = ("op", "variant", "family", "written", "strided", "gathered", "row")
+_SAID = ("op", "variant", "family", "written", "strided", "gathered", "serial", "row")
 _SAID_OF_A_CONVOLUTION = (
     *("channels_last", "transposed", "groups", "taps", "stride", "dilation", "pixels"),
 )

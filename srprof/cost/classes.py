@@ -49,6 +49,7 @@ class NodeCost:
             output; whether the input has them innermost in memory.
         stride, dilation, transposed: of a convolution, too.
         gathered: values that a resampling or pooling reads, each as often as it is read.
+        serial: reads that one thread of it does one after another.
         row: elements over which one result of a layer norm is computed, else 0.
     """
 
@@ -72,6 +73,7 @@ class NodeCost:
     dilation: int = 1
     transposed: bool = False
     gathered: int = 0
+    serial: int = 0
     row: int = 0
     op: str = ""
     variant: str = ""
@@ -146,6 +148,7 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         product=product,
         strided=_strided(node, read) if family in {"elementwise", "movement"} else 0,
         gathered=0 if op.gathers is None else op.gathers(node),
+        serial=0 if op.serial is None else op.serial(node),
         row=0 if op.row is None else op.row(node),
         op=op.same_as or node.op,
         variant="" if op.variant is None else op.variant(node),

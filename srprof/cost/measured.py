@@ -33,7 +33,7 @@ _NEAREST = 20
 #: How far a place may be from every row so that its time still counts as measured.
 NEAR = 0.5
 #: Distance of two places whose alignments differ, for each alignment.
-_ALIGNMENT = 0.7
+_ALIGNMENT = 0.35
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
 #: Bytes of a pixel's channels that cuDNN fills up to, and of which its fastest kernels take multiples.

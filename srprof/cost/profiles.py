@@ -89,6 +89,8 @@ class Profile(Shown):
             the device waits for each launch.
         wave: seconds that a wave of tiles takes beyond its arithmetic; None to leave them out.
         gather: values a second that resampling and pooling read; None to count bytes alone.
+        serial: seconds of one of the reads that a thread does one after another; None to leave
+            them out.
         bias_pass: a convolution's bias is added in a kernel of its own.
         compute: share of the peak reached by tiles of 32, 64 and 128 output channels (`tile_`
             outside tensor cores, `tensor_` in them) and by depthwise convolutions.
@@ -130,6 +132,7 @@ class Profile(Shown):
     gap: Annotated[float | None, not_negative("us", 1e-6)] = None
     wave: Annotated[float | None, not_negative("us", 1e-6)] = None
     gather: Annotated[float | None, positive("10^9/s", 1e9)] = None
+    serial: Annotated[float | None, not_negative("ns", 1e-9)] = None
     held_out_error: Annotated[float | None, not_negative()] = None
     held_out_rms: Annotated[float | None, not_negative()] = None
     bias_pass: bool = True
@@ -330,7 +333,7 @@ def _units() -> Mapping[str, float]:
     notes = {key: note for key, kind in kinds.items() for note in get_args(kind)}
     scales = {key: note.scale for key, note in notes.items() if isinstance(note, Note)}
     of_host = {f"host.{key}": get_args(kind)[1].scale for key, kind in _HOST_KINDS.items()}
-    known = {"peak": _TERA, **of_host, **scales}
+    known = {**scales, "peak": _TERA, **of_host}
     return {key: scale for key, scale in known.items() if scale}
 
 

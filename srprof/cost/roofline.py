@@ -52,6 +52,8 @@ Key = TypeVar("Key")
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
 _FEWEST_ROWS = 32
+#: Sides of the smallest tile of a matrix product.
+_SMALLEST = 16
 #: Families that a library with a layout of its own computes in it. oneDNN takes inputs of fewer
 #: channels as they are.
 _BLOCKED = frozenset({"conv", "grouped"})
@@ -319,7 +321,7 @@ def _modelled(
     if cached and profile.cache_bandwidth:
         memory += cached / (profile.cache_bandwidth * share)
     if profile.gather:
-        memory = max(memory, cost.gathered / profile.gather)
+        memory = max(memory, cost.gathered / profile.gather, cost.serial * (profile.serial or 0.0))
     compute, layout, copies = _compute(cost, profile)
     return compute, memory, layout, 1 + copies + (cost.copied > 0)
 
@@ -401,17 +403,19 @@ def _arithmetic(cost: NodeCost, profile: Profile, mode: str) -> float:
 
 
 def _tiled(cost: NodeCost, product: Product, profile: Profile, mode: str, tile: int) -> float:
-    """Seconds of a product in tiles of so many columns; infinite if a library takes none."""
+    """Seconds of a product in tiles of so many columns."""
     batch, rows, columns, depth = product
     kind = "tensor" if mode in TENSOR_MODES else "tile"
     speed = profile.peak[mode] * profile.relative.get(cost.family, 1.0)
     speed *= profile.compute[f"{kind}_{tile}"]
     if kind == "tensor" and profile.tensor and cost.family in _BLOCKED:
-        if columns % tile and tile > TILES[0]:
-            return float("inf")  # cuDNN leaves no part of a wide tile empty
         depth, share = _in_pieces(cost, depth, profile)
         speed *= share
     height = min(_ROWS, _up(rows, _FEWEST_ROWS))
+    if cost.family == "matmul" and min(rows, columns) == 1:
+        return cost.flops / speed  # with a vector, which has kernels of its own
+    if cost.family == "matmul" and max(rows, columns) <= _SMALLEST:
+        height = tile = _SMALLEST
     # Whole waves of one tile for each multiprocessor: the last may be nearly empty.
     waves = -(-batch * -(-rows // height) * -(-columns // tile) // profile.sms)
     work = 2.0 * waves * profile.sms * height * tile * depth

@@ -67,6 +67,7 @@ class Operations:
     written: _Bytes = ()
     strided: _Bytes = ()
     gathered: _Bytes = ()
+    serial: _Bytes = ()
     row: _Bytes = ()
     kernels: _Counts = ()
     us: _Micros = ()
@@ -215,6 +216,7 @@ def _operation(values: dict[str, Any]) -> NodeCost:
         strided=values["strided"],
         product=product if flops else None,
         gathered=values["gathered"],
+        serial=values["serial"],
         row=values["row"],
         op=values["op"],
         variant=values["variant"],
