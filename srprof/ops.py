@@ -10,7 +10,7 @@ matrix products and attention have them, and nothing else. An op whose MACs no r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -182,7 +182,21 @@ def _convolution_family(node: Node) -> Family:
     return "conv1x1" if prod(weight[2:]) == 1 else "conv"
 
 
-_CONVOLUTION = partial(Op, _convolution_family, _convolution)
+#: Sides of square kernels that PyTorch has depthwise convolutions of their own for.
+_OWN_SIDES = (1, 3, 5)
+
+
+def depthwise_variant(kernel: Sequence[int]) -> str:
+    """Whether a depthwise convolution goes through PyTorch's kernel for any shape."""
+    return "" if len(set(kernel)) == 1 and kernel[0] in _OWN_SIDES else "any shape"
+
+
+def _convolution_variant(node: Node) -> str:
+    depthwise = _convolution_family(node) == "depthwise"
+    return depthwise_variant(node.inputs[1].shape[2:]) if depthwise else ""
+
+
+_CONVOLUTION = partial(Op, _convolution_family, _convolution, variant=_convolution_variant)
 add("convolution", _CONVOLUTION(scratch="cudnn"))
 add("convolution_overrideable _convolution conv1d conv2d conv3d", _CONVOLUTION())
 

@@ -140,7 +140,7 @@ def group_of(cost: NodeCost, mode: str) -> Group:
     """What decides the kernel: operation, mode, and a convolution's layout."""
     if cost.family in CONVOLUTIONS:
         kind = "transposed" if cost.transposed else cost.family
-        return kind, mode, "channels last" if cost.channels_last else ""
+        return kind, cost.variant, mode, "channels last" if cost.channels_last else ""
     if cost.family == "matmul" and "attention" not in cost.op:
         return "product", mode
     return cost.op.removesuffix("_"), cost.variant, mode
@@ -149,7 +149,10 @@ def group_of(cost: NodeCost, mode: str) -> Group:
 def _groups(cost: NodeCost, mode: str) -> Iterator[Group]:
     """The groups that a node may be looked up in, the likest first: the last has its family."""
     for one in {"bfloat16": ("bfloat16", "float16")}.get(mode, (mode,)):
-        yield group_of(cost, one)
+        own = group_of(cost, one)
+        yield own
+        if cost.channels_last:
+            yield *own[:-1], ""
         if cost.family in _ALIKE:
             yield cost.family, one
 

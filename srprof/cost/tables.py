@@ -12,6 +12,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from math import isqrt
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from srprof.cost.profiles import Profile, to_toml
 from srprof.errors import InputError
 from srprof.files import RecordFile, parse_toml
 from srprof.inputs import ITEMSIZE
-from srprof.ops import Family, Product
+from srprof.ops import Family, Product, depthwise_variant
 from srprof.rules import Count, not_negative, positive
 
 _Counts = tuple[Count, ...]
@@ -198,6 +199,7 @@ def convolution(
         dilation=dilation,
         transposed=transposed,
         op="convolution",
+        variant=depthwise_variant([isqrt(taps)] * 2) if depthwise else "",
     )
 
 
