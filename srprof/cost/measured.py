@@ -5,8 +5,8 @@ In it a row has a place, by channels on both sides and their alignment, kernel s
 The physical model says how much longer a node takes than a row; the table says how far off the
 model is there. So a node's time is the model's, times the ratio of measured to modelled at its
 place. That is interpolated from the nearest rows (simple kriging: Matheron, "Principles of
-geostatistics", Economic Geology 1963), is exact at a row, and falls back to the median of the group
-far from all.
+geostatistics", Economic Geology 1963), is exact at a row, and falls back to the median of the group,
+or to the model where the group is small, far from all.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _ALIGNMENT = 0.35
 _OCTAVE = 1 / 3
 #: Bytes of a pixel's channels that cuDNN fills up to, and of which its fastest kernels take multiples.
 _FILLED, _WHOLE = 16, 32
+#: Rows that tell as much of what is far from them as the model does.
+_FEW = 20
 #: Variance of a row about what its neighbours say of it, of the variance between far rows.
 _NUGGET = 1e-3
 
@@ -80,7 +82,8 @@ class _Group:
         self.alignments = np.array([alignment for _, alignment in places])
         self.ratios = np.array([log(row.seconds / model(row.cost, row.mode)) for row in rows])
         self.kernels = [row.kernels for row in rows]
-        self.median = float(np.median(self.ratios))
+        # what is far from every row is as the model says, as far as the rows are few
+        self.far = float(np.median(self.ratios)) * len(rows) / (len(rows) + _FEW)
 
     def match(self, place: Vector, alignment: Vector, left_out: Vector | None = None) -> Match:
         """What the group's rows say of a place; without those `left_out` (n,), where that is true."""
@@ -96,7 +99,7 @@ class _Group:
         between = _distance(places[:, None], alignments[:, None], places[None], alignments[None])
         covariance = np.exp(-between) + _NUGGET * np.eye(len(nearest))
         weights = np.linalg.solve(covariance, np.exp(-far[nearest]))
-        ratio = self.median + float(weights @ (self.ratios[nearest] - self.median))
+        ratio = self.far + float(weights @ (self.ratios[nearest] - self.far))
         return Match(exp(ratio), self.kernels[first], float(far[first]))
 
 

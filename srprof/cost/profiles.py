@@ -166,6 +166,11 @@ class Profile(Shown):
         return (dtype,)
 
     @property
+    def figures(self) -> tuple[object, ...]:
+        """What tells a device from another as the physical model sees them."""
+        return self.bandwidth, self.sms, self.cache, *sorted(self.peak.items())
+
+    @property
     def in_tensor_cores(self) -> tuple[str, ...]:
         """Dtypes of convolutions that cuDNN computes in tensor cores, as torch sets it up."""
         if self.capability is None:

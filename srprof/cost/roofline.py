@@ -273,15 +273,11 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view" or cost.on != "device":
         return _off_device(cost, profile)
-    table = measured(profile.table)
-    compute, memory, layout, kernels = _modelled(cost, profile, 0 if table else cached)
-    match = None if table is None else table.match(cost, _mode(cost, profile))
-    ratio = 1.0
-    if match is not None:
-        ratio, kernels = match.ratio, match.kernels
-    parts = compute * ratio, memory * ratio, _bias(cost, profile), layout * ratio
-    biased = parts[2] > 0
-    distance = None if match is None else match.distance
+    compute, memory, layout, kernels, distance = _corrected(cost, profile, cached)
+    bias = 0.0
+    if biased := cost.bias > 0 and profile.bias_pass:
+        bias = _corrected(bias_cost(cost.dtype, cost.bias), profile)[1]
+    parts = compute, memory, bias, layout
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch
         return NodeEstimate(cost, *parts, overhead, distance=distance)
@@ -308,6 +304,29 @@ def _off_device(cost: NodeCost, profile: Profile) -> NodeEstimate:
     return NodeEstimate(cost, memory=copied, host=op + copied * (cost.on == "to-device"))
 
 
+def _corrected(
+    cost: NodeCost, profile: Profile, cached: int = 0
+) -> tuple[float, float, float, int, float | None]:
+    """What `_modelled` says, as far off as measured operations are, and the nearest's distance."""
+    found = measured(profile.table)
+    match = None if found is None else found.table.match(cost, _mode(cost, profile))
+    if found is None or match is None:
+        return *_modelled(cost, profile, cached), None
+    base, own = found.base, _modelled(cost, profile)
+    there = own if base.figures == profile.figures else _modelled(cost, base)
+    compute = own[0] * match.ratio
+    memory, layout = (t * match.ratio * base.sms / profile.sms for t in there[1:3])
+    if profile.bandwidth < base.bandwidth and cost.read + cost.written > profile.cache:
+        # what the other device's memory did not hold up, this one's may
+        shares = profile.bandwidth_share[cost.family], profile.tensor.get("transpose", 1.0)
+        most = profile.bandwidth_share["elementwise"]
+        memory, layout = (
+            max(carried, t * share / most)
+            for carried, t, share in zip((memory, layout), own[1:3], shares, strict=True)
+        )
+    return compute, memory, layout, match.kernels, match.distance
+
+
 def _modelled(
     cost: NodeCost, profile: Profile, cached: int = 0
 ) -> tuple[float, float, float, int]:
@@ -322,20 +341,11 @@ def _modelled(
         memory += cached / (profile.cache_bandwidth * share)
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather, cost.serial * (profile.serial or 0.0))
+    if cost.op == "bias":  # which PyTorch adds one element at a time
+        size = ITEMSIZE.get(cost.dtype, _WORD)
+        memory *= max(size, _WORD) / size
     compute, layout, copies = _compute(cost, profile)
     return compute, memory, layout, 1 + copies + (cost.copied > 0)
-
-
-def _bias(cost: NodeCost, profile: Profile) -> float:
-    """Seconds of a kernel that adds the bias in place, one element at a time; 0 if there is none."""
-    if not (cost.bias and profile.bias_pass):
-        return 0.0
-    size = ITEMSIZE.get(cost.dtype, _WORD)
-    seconds = 2 * cost.bias * max(size, _WORD) / size / profile.bandwidth
-    seconds /= profile.bandwidth_share["elementwise"]
-    table = measured(profile.table)
-    match = table and table.match(bias_cost(cost.dtype, cost.bias), cost.dtype)
-    return seconds * match.ratio if match else seconds
 
 
 def _mode(cost: NodeCost, profile: Profile) -> str:
@@ -344,9 +354,17 @@ def _mode(cost: NodeCost, profile: Profile) -> str:
     return profile.modes(cost.dtype, cost.family)[-1] if computes else cost.dtype
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The table that a profile names, and the device that it was measured on."""
+
+    table: Table
+    base: Profile
+
+
 @cache
-def measured(name: str) -> Table | None:
-    """The table of measured operations that a profile names; None of ""."""
+def measured(name: str) -> Measured | None:
+    """The measured operations that a profile names; None of ""."""
     if not name:
         return None
     record = load_record(table_path(name))
@@ -354,12 +372,10 @@ def measured(name: str) -> Table | None:
     plain = replace(base, peak={k: v for k, v in base.peak.items() if k != "tf32"})
 
     def model(cost: NodeCost, mode: str) -> float:
-        if cost.op == "bias":
-            return _bias(replace(cost, bias=cost.written), base)
         compute, memory, layout, _ = _modelled(cost, plain if mode == "float32" else base)
         return max(compute, memory) + layout
 
-    return Table(rows_of(record), model)
+    return Measured(Table(rows_of(record), model), base)
 
 
 def _strided(cost: NodeCost, profile: Profile) -> float:
