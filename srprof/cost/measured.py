@@ -12,9 +12,10 @@ or to the model where the group is small, far from all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import exp, log, log2
+from math import exp, hypot, log, log2, sqrt
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ _ALIKE = frozenset({"elementwise", "reduction", "movement"})
 _NEAREST = 20
 #: How far a place may be from every row so that its time still counts as measured.
 NEAR = 0.5
+#: Relative standard deviation of a kernel's time about that of the same one at another moment.
+REPEATED = 0.03
 #: Distance of two places whose alignments differ, for each alignment.
 _ALIGNMENT = 0.35
 #: Factor between octaves and distance.
@@ -66,11 +69,15 @@ class Match:
     Attributes:
         ratio: of its time to what the physical model says. kernels: that it launches.
         distance: of its place to the nearest row; 0 at a row.
+        spread: relative standard deviation of its time about what the rows say.
+        place: that nodes with the same rows share, so that they are off together.
     """
 
     ratio: float
     kernels: int
     distance: float
+    spread: float
+    place: tuple[object, ...] = ()
 
 
 class _Group:
@@ -84,6 +91,7 @@ class _Group:
         self.kernels = [row.kernels for row in rows]
         # what is far from every row is as the model says, as far as the rows are few
         self.far = float(np.median(self.ratios)) * len(rows) / (len(rows) + _FEW)
+        self.spread = float(np.sqrt(np.mean((self.ratios - self.far) ** 2)))
 
     def match(self, place: Vector, alignment: Vector, left_out: Vector | None = None) -> Match:
         """What the group's rows say of a place; without those `left_out` (n,), where that is true."""
@@ -94,13 +102,16 @@ class _Group:
         nearest = nearest[np.isfinite(far[nearest])]
         first = int(nearest[0])
         if far[first] == 0:
-            return Match(exp(self.ratios[first]), self.kernels[first], 0.0)
+            return Match(exp(self.ratios[first]), self.kernels[first], 0.0, REPEATED)
         places, alignments = self.places[nearest], self.alignments[nearest]
         between = _distance(places[:, None], alignments[:, None], places[None], alignments[None])
         covariance = np.exp(-between) + _NUGGET * np.eye(len(nearest))
-        weights = np.linalg.solve(covariance, np.exp(-far[nearest]))
+        near = np.exp(-far[nearest])
+        weights = np.linalg.solve(covariance, near)
+        unknown = max(0.0, 1.0 - float(weights @ near))
+        spread = hypot(REPEATED, self.spread * sqrt(unknown))
         ratio = self.far + float(weights @ (self.ratios[nearest] - self.far))
-        return Match(exp(ratio), self.kernels[first], float(far[first]))
+        return Match(exp(ratio), self.kernels[first], float(far[first]), spread)
 
 
 class Table:
@@ -110,7 +121,7 @@ class Table:
         self.rows = tuple(rows)
         self._model = model
         self._made: dict[Group, _Group] = {}
-        self._found: dict[tuple[object, ...], Match | None] = {}
+        self._found: dict[tuple[object, ...], Match] = {}
 
     def match(self, cost: NodeCost, mode: str) -> Match | None:
         """What the rows say of a node that may compute in this mode; None if there are none."""
@@ -119,7 +130,8 @@ class Table:
             if group in self._by_group:
                 key = group, place, alignment
                 if key not in self._found:
-                    self._found[key] = self.group(group).match(np.array(place), np.array(alignment))
+                    found = self.group(group).match(np.array(place), np.array(alignment))
+                    self._found[key] = replace(found, place=key)
                 return self._found[key]
         return None
 
@@ -128,6 +140,15 @@ class Table:
         if name not in self._made:
             self._made[name] = _Group(self._by_group[name], self._model)
         return self._made[name]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups' names, without those of families."""
+        return tuple({group_of(row.cost, row.mode): None for row in self.rows})
+
+    def rows_of(self, name: Group) -> Sequence[Row]:
+        """The rows of a group."""
+        return self._by_group[name]
 
     @cached_property
     def _by_group(self) -> Mapping[Group, list[Row]]:
@@ -196,3 +217,50 @@ def _alignment(nbytes: int) -> int:
 def _distance(place: Vector, alignment: Vector, places: Vector, alignments: Vector) -> Vector:
     octaves: Vector = np.abs(place - places).sum(-1)
     return _OCTAVE * octaves + _ALIGNMENT * (alignment != alignments).sum(-1)
+
+
+# -- how far off a table is ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Rows of one class that were predicted from the others.
+
+    Attributes:
+        name: of the class. rows: of it. median, ninth_decile: of |predicted / measured - 1|.
+    """
+
+    name: str
+    rows: int
+    median: float
+    ninth_decile: float
+
+
+def held_out(table: Table, by: Literal["width", "size"]) -> tuple[HeldOut, ...]:
+    """Errors by class, the last of all rows: of each width or size as if nobody had measured it.
+
+    A width is left out with every row that has it on either side.
+    """
+    errors: dict[str, list[float]] = {}
+    for name in table.groups:
+        group = table.group(name)
+        marks = np.array([_marks(row.cost, by) for row in table.rows_of(name)])
+        found = errors.setdefault(" ".join(filter(None, name)), [])
+        for mark in np.unique(marks):
+            out = (marks == mark).any(1)
+            for index in np.flatnonzero(out) if not out.all() else ():
+                match = group.match(group.places[index], group.alignments[index], out)
+                found.append(abs(match.ratio / exp(group.ratios[index]) - 1))
+    errors["all"] = [error for of_class in errors.values() for error in of_class]
+    return tuple(
+        HeldOut(name, len(found), float(np.median(found)), float(np.quantile(found, 0.9)))
+        for name, found in errors.items()
+        if found
+    )
+
+
+def _marks(cost: NodeCost, by: str) -> tuple[int, ...]:
+    """What is left out with a row: its widths, or its size."""
+    if cost.family in CONVOLUTIONS:
+        return cost.channels if by == "width" else (cost.pixels,)
+    return (cost.written,)

@@ -38,9 +38,9 @@ from math import sqrt
 from typing import Literal, TypeVar
 
 from srprof.cost.classes import TILES, NodeCost, bias_cost, node_costs
-from srprof.cost.measured import Table
+from srprof.cost.measured import Match, Table
 from srprof.cost.profiles import TENSOR_MODES, Profile, parse_profile
-from srprof.cost.tables import load_record, rows_of, table_path
+from srprof.cost.tables import TableRecord, load_record, rows_of, table_path
 from srprof.inputs import ITEMSIZE
 from srprof.ops import FEWEST_IN_TENSOR_CORES, Product
 from srprof.records import Trace
@@ -82,7 +82,7 @@ class NodeEstimate:
         layout: the copies that bring a convolution's maps into the library's layout and back.
         overhead: of its kernel launches.
         host: what the host needs to launch it, on a device that it runs ahead of; else 0.
-        distance: to the nearest measured operation; None if the profile has none of its kind.
+        match: what measured operations say of it; None if the profile has none of its kind.
     """
 
     cost: NodeCost
@@ -92,7 +92,12 @@ class NodeEstimate:
     layout: float = 0.0
     overhead: float = 0.0
     host: float = 0.0
-    distance: float | None = None
+    match: Match | None = None
+
+    @property
+    def distance(self) -> float | None:
+        """To the nearest measured operation; None if the profile has none of its kind."""
+        return None if self.match is None else self.match.distance
 
     @property
     def seconds(self) -> float:
@@ -273,16 +278,16 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     """Predict one node; `cached` bytes of what it reads come from the last-level cache."""
     if cost.family == "view" or cost.on != "device":
         return _off_device(cost, profile)
-    compute, memory, layout, kernels, distance = _corrected(cost, profile, cached)
+    compute, memory, layout, kernels, match = _corrected(cost, profile, cached)
     bias = 0.0
     if biased := cost.bias > 0 and profile.bias_pass:
         bias = _corrected(bias_cost(cost.dtype, cost.bias), profile)[1]
     parts = compute, memory, bias, layout
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch
-        return NodeEstimate(cost, *parts, overhead, distance=distance)
+        return NodeEstimate(cost, *parts, overhead, match=match)
     host = _host(cost, profile, 1 + biased, kernels + biased)
-    return NodeEstimate(cost, *parts, (kernels + biased) * profile.gap, host, distance)
+    return NodeEstimate(cost, *parts, (kernels + biased) * profile.gap, host, match)
 
 
 def _host(cost: NodeCost, profile: Profile, calls: int, kernels: int) -> float:
@@ -306,7 +311,7 @@ def _off_device(cost: NodeCost, profile: Profile) -> NodeEstimate:
 
 def _corrected(
     cost: NodeCost, profile: Profile, cached: int = 0
-) -> tuple[float, float, float, int, float | None]:
+) -> tuple[float, float, float, int, Match | None]:
     """What `_modelled` says, as far off as measured operations are, and the nearest's distance."""
     found = measured(profile.table)
     match = None if found is None else found.table.match(cost, _mode(cost, profile))
@@ -324,7 +329,7 @@ def _corrected(
             max(carried, t * share / most)
             for carried, t, share in zip((memory, layout), own[1:3], shares, strict=True)
         )
-    return compute, memory, layout, match.kernels, match.distance
+    return compute, memory, layout, match.kernels, match
 
 
 def _modelled(
@@ -356,26 +361,29 @@ def _mode(cost: NodeCost, profile: Profile) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """The table that a profile names, and the device that it was measured on."""
+    """The table that a profile names, the device that it was measured on, and that in words."""
 
     table: Table
     base: Profile
+    text: str
 
 
 @cache
 def measured(name: str) -> Measured | None:
     """The measured operations that a profile names; None of ""."""
-    if not name:
-        return None
-    record = load_record(table_path(name))
-    base = parse_profile(name, record.profile, f"table {name}")
+    return read_table(load_record(table_path(name)), f"table {name}") if name else None
+
+
+def read_table(record: TableRecord, source: str = "the table") -> Measured:
+    """A table by its record; an InputError if the figures in it are none of a profile."""
+    base = parse_profile(source, record.profile, source)
     plain = replace(base, peak={k: v for k, v in base.peak.items() if k != "tf32"})
 
     def model(cost: NodeCost, mode: str) -> float:
         compute, memory, layout, _ = _modelled(cost, plain if mode == "float32" else base)
         return max(compute, memory) + layout
 
-    return Measured(Table(rows_of(record), model), base)
+    return Measured(Table(rows_of(record), model), base, f"{record.device}, torch {record.torch}")
 
 
 def _strided(cost: NodeCost, profile: Profile) -> float:
@@ -522,13 +530,22 @@ def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float,
     of each family for itself.
     """
     by_family: dict[str, float] = defaultdict(float)
+    by_place: dict[tuple[object, ...], float] = defaultdict(float)
     launches = 0.0
     for node in nodes:
         work = node.seconds - node.overhead
+        launches += node.overhead
+        if node.match is not None:  # those of one place are off together
+            by_place[node.match.place] += work * node.match.spread
+            continue
         strided = min(_strided(node.cost, profile), work)
         by_family["strided"] += strided
         by_family[node.cost.family] += work - strided
-        launches += node.overhead
+    if by_place:
+        seconds, host = (sum(times) for times in zip(*((n.seconds, n.host) for n in nodes)))
+        # a slower host holds up a device that it did not
+        waits = max(launches, (host - seconds) / profile.spread["launch"] + host)
+        return _of_rows(by_place, by_family, seconds - launches, waits, profile)
     seen = [family for family in by_family if family in profile.fitted]
     unseen = {f: t for f, t in by_family.items() if f not in profile.fitted and t > 0}
     spread = profile.spread
@@ -545,3 +562,26 @@ def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float,
     variance += (profile.held_out_rms * (sum(by_family[f] for f in seen) + launches)) ** 2
     words = f"root mean square of the fit's held-out errors ({100 * profile.held_out_rms:.1f} %)"
     return sqrt(variance), words + (assumed if unseen else "")
+
+
+def _of_rows(
+    by_place: Mapping[tuple[object, ...], float],
+    by_family: Mapping[str, float],
+    working: float,
+    waiting: float,
+    profile: Profile,
+) -> tuple[float, str]:
+    """The same where nodes have measured operations near them: standard deviations by place."""
+    spread = profile.spread
+    variance = sum(deviation**2 for deviation in by_place.values())
+    others = {family: time for family, time in by_family.items() if time > 0}
+    variance += sum((spread[family] * time) ** 2 for family, time in others.items())
+    variance += (spread["common"] * working) ** 2
+    variance += (spread["launch"] * waiting) ** 2
+    found = measured(profile.table)
+    assert found is not None
+    words = f"how far operations measured on an {found.text}, are off what others say of them"
+    if found.base.figures != profile.figures:
+        words += "; carried to this device by the two datasheets"
+    assumed = f"; assumed spread for {', '.join(sorted(others))}" if others else ""
+    return sqrt(variance), words + assumed
