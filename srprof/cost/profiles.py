@@ -88,6 +88,7 @@ class Profile(Shown):
         gap: seconds from one kernel to the next while the host is ahead of the device; None if
             the device waits for each launch.
         wave: seconds that a wave of tiles takes beyond its arithmetic; None to leave them out.
+        start: seconds that a kernel takes before it works and after; None to leave them out.
         gather: values a second that resampling and pooling read; None to count bytes alone.
         serial: seconds of one of the reads that a thread does one after another; None to leave
             them out.
@@ -103,7 +104,8 @@ class Profile(Shown):
             is not computed in blocks. Empty if there is none.
         tensor: of tensor cores: `transpose`, share of the bandwidth reached by the copies of plain
             maps to channels innermost and back; `unaligned`, what is reached of a tile's share
-            where a pixel's channels are no multiple of 32 bytes. Empty if there are none.
+            where a pixel's channels are no multiple of 32 bytes, or the maps of a 1x1 convolution
+            none of 16. Empty if there are none.
         host: of the machine that the device is in, with a `gap`: seconds for each ATen call
             (`op`) and `kernel` beyond it, both `launch` where they are left out, for a `view` and a
             `module`'s call; bytes a second that its processor works on (`cpu`), and that are copied
@@ -131,6 +133,7 @@ class Profile(Shown):
     launch: Annotated[float, not_negative("us", 1e-6)]
     gap: Annotated[float | None, not_negative("us", 1e-6)] = None
     wave: Annotated[float | None, not_negative("us", 1e-6)] = None
+    start: Annotated[float | None, not_negative("us", 1e-6)] = None
     gather: Annotated[float | None, positive("10^9/s", 1e9)] = None
     serial: Annotated[float | None, not_negative("ns", 1e-9)] = None
     held_out_error: Annotated[float | None, not_negative()] = None

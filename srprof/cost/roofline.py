@@ -350,7 +350,16 @@ def _modelled(
         size = ITEMSIZE.get(cost.dtype, _WORD)
         memory *= max(size, _WORD) / size
     compute, layout, copies = _compute(cost, profile)
-    return compute, memory, layout, 1 + copies + (cost.copied > 0)
+    if _is_unaligned(cost, profile):
+        compute, memory = (t / profile.tensor["unaligned"] for t in (compute, memory))
+    start = profile.start or 0.0
+    return compute + start, memory + start, layout + start * copies, 1 + copies + (cost.copied > 0)
+
+
+def _is_unaligned(cost: NodeCost, profile: Profile) -> bool:
+    """Whether the rows of a 1x1 convolution's product, its maps, begin at odd addresses."""
+    plain = cost.family == "conv1x1" and not cost.channels_last
+    return bool(profile.tensor) and plain and cost.pixels * ITEMSIZE.get(cost.dtype, 4) % 16 > 0
 
 
 def _mode(cost: NodeCost, profile: Profile) -> str:
