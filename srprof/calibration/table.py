@@ -6,8 +6,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from srprof.calibration.operations import Line, grid
 from srprof.calibration.tabulate import tabulate
@@ -49,6 +52,7 @@ def tabulated(
     """A table of measured lines, read against a profile's figures."""
     convolutions, operations = tabulate(lines)
     said = {name: about.get(name, "") for name in _ABOUT}
+    said["device"] = said["device"] or profile.title
     record = TableRecord(
         **said,
         command=command,
@@ -103,6 +107,26 @@ def _is_kernel(kernel: Any) -> bool:
         and isinstance(kernel[1], (int, float))
         and 0 < kernel[1] < 1e9
     )
+
+
+def measure_here(
+    device: str, profile: Profile, journal: Path, budget: float, progress: Progress = silent
+) -> Tabulated:
+    """Measure the grid's operations on this machine's GPU, for so many seconds at most.
+
+    Raises as `measure` does, and an InputError if there is no such GPU.
+    """
+    from srprof.calibration.timing import time_lines
+    from srprof.measuring.cuda import CudaBackend
+
+    backend = CudaBackend(device, None)
+    hardware, command = backend.device(), f"srprof calibrate --device {device} --table"
+    versions = {"torch": torch.__version__, "cudnn": str(torch.backends.cudnn.version())}
+    about = {"device": hardware.name, **versions, "driver": hardware.driver or ""}
+    with backend.active():
+        timed = partial(time_lines, device=backend.where)
+        lines = measure(timed, about, journal, budget, backend.state, progress)
+    return tabulated(lines, about, profile, command)
 
 
 def measure(

@@ -392,7 +392,8 @@ def read_table(record: TableRecord, source: str = "the table") -> Measured:
         compute, memory, layout, _ = _modelled(cost, plain if mode == "float32" else base)
         return max(compute, memory) + layout
 
-    return Measured(Table(rows_of(record), model), base, f"{record.device}, torch {record.torch}")
+    text = record.device + (record.torch and f" with torch {record.torch}")
+    return Measured(Table(rows_of(record), model), base, text)
 
 
 def _strided(cost: NodeCost, profile: Profile) -> float:
@@ -589,8 +590,8 @@ def _of_rows(
     variance += (spread["launch"] * waiting) ** 2
     found = measured(profile.table)
     assert found is not None
-    words = f"how far operations measured on an {found.text}, are off what others say of them"
+    words = f"how far measured operations ({found.text}) are off what others say of them"
     if found.base.figures != profile.figures:
-        words += "; carried to this device by the two datasheets"
+        words += "; carried to this device by both datasheets"
     assumed = f"; assumed spread for {', '.join(sorted(others))}" if others else ""
     return sqrt(variance), words + assumed

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from srprof.calibration.record import Calibration, Timed, errors
+from srprof.calibration.table import Tabulated
 from srprof.codec import pick
 from srprof.cost.fitting import spearman
 from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.views.tabulated import section
 
 
-def document(calibration: Calibration, path: str | None = None) -> Document:
+def document(
+    calibration: Calibration, path: str | None = None, table: Tabulated | None = None
+) -> Document:
     """Roofs, errors by group and the fitted figures; CSV has the benches, times in seconds.
 
-    `path` is that of the profile, if it was written.
+    `path` is that of the profile, if it was written; a `table` of operations goes with it.
     """
     sections = (_roofs(calibration, path), _groups(calibration), _figures(calibration))
+    sections += (section(table),) if table is not None else ()
     benches = Table.of(_benches(calibration))
     return Document(sections, lambda: _data(calibration, path), main=benches)
 
