@@ -347,6 +347,10 @@ def _decode_tuple(kind: Any, value: Any, strict: bool) -> Any:
         raise mismatch(value, "a list")
     kinds = typing.get_args(kind)
     if kinds[-1] is ...:
+        if kinds[0] in _PLAIN and {kinds[0]}.issuperset(map(type, value)):
+            _, fits = _PLAIN[kinds[0]]  # long columns are read at once
+            if all(map(fits, value)):
+                return tuple(value)
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
         raise DecodeError(f" has {len(value)} entries, not {len(kinds)}")

@@ -358,8 +358,10 @@ def _modelled(
 
 def _is_unaligned(cost: NodeCost, profile: Profile) -> bool:
     """Whether the rows of a 1x1 convolution's product, its maps, begin at odd addresses."""
-    plain = cost.family == "conv1x1" and not cost.channels_last
-    return bool(profile.tensor) and plain and cost.pixels * ITEMSIZE.get(cost.dtype, 4) % 16 > 0
+    if cost.family != "conv1x1" or cost.channels_last or not profile.tensor:
+        return False
+    row = 0 if cost.product is None else cost.product.rows * ITEMSIZE.get(cost.dtype, _WORD)
+    return row % _FILLED > 0
 
 
 def _mode(cost: NodeCost, profile: Profile) -> str:

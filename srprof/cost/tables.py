@@ -24,11 +24,15 @@ from srprof.errors import InputError
 from srprof.files import RecordFile, parse_toml
 from srprof.inputs import ITEMSIZE
 from srprof.ops import Family, Product, depthwise_variant
-from srprof.rules import Count, not_negative, positive
+from srprof.rules import rule
 
-_Counts = tuple[Count, ...]
-_Bytes = tuple[Annotated[int, not_negative()], ...]
-_Micros = tuple[Annotated[float, positive()], ...]
+_Counts = Annotated[
+    tuple[int, ...], rule("whole numbers of at least 1", lambda c: min(c, default=1) >= 1)
+]
+_Bytes = Annotated[
+    tuple[int, ...], rule("whole numbers of at least 0", lambda c: min(c, default=0) >= 0)
+]
+_Micros = Annotated[tuple[float, ...], rule("positive numbers", lambda c: min(c, default=1) > 0)]
 
 #: Dtypes of modes that are none.
 _DTYPES = {"tf32": "float32"}

@@ -101,8 +101,9 @@ def test_families_in_the_same_tiles_may_reach_less():
 def test_tensor_cores_have_shares_of_their_own():
     device = plain_device(
         peak={"float32": 1.0, "tf32": 8.0},
-        compute={"tensor_32": 0.25, "tile_32": 0.5},
+        compute={"tensor_32": 0.25, "tensor_64": 0.25, "tensor_128": 0.25, "tile_32": 0.5},
         wave=0,
+        start=0,
     )
     product = Product(1, 1280, 16, 1024)
     node = cost("conv", product=product, channels_last=True)

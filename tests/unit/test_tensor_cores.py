@@ -24,7 +24,8 @@ TABLE = {
     },
     "relative": {"grouped": 1.0},
     "tensor": {"transpose": 0.5, "unaligned": 0.5},
-    **{"gap": 0, "wave": 0, "launch": 0, "gather": 1e6},
+    **{"gap": 0, "wave": 0, "launch": 0, "gather": 1e6, "start": 0, "serial": 0},
+    "host": {"view": 0, "module": 0},
 }
 
 
@@ -113,10 +114,29 @@ def test_where_the_copies_cost_more_than_they_gain_they_are_not_made():
     assert compute(64, 64, device=slow) == pytest.approx(2 * 1280 * 64 * 576 / 0.1e12)
 
 
-def test_only_whole_tiles_of_64_are_taken():
+def test_a_tile_that_is_partly_empty_costs_what_a_whole_one_does():
     assert compute(64, 64) == pytest.approx(2 * 1280 * 64 * 576 / 4e12)
-    assert compute(64, 48) == pytest.approx(2 * 1280 * 64 * 576 / 2e12)
-    assert compute(64, 48) == pytest.approx(2 * compute(64, 32))
+    assert compute(64, 48) == pytest.approx(compute(64, 64))
+    assert compute(64, 65) == pytest.approx(compute(64, 96))
+
+
+def test_maps_of_a_pointwise_convolution_that_begin_at_odd_addresses():
+    whole = estimate_node(convolution(64, 64, taps=1, family="conv1x1", pixels=1280), GPU)
+    odd = estimate_node(convolution(64, 64, taps=1, family="conv1x1", pixels=1279), GPU)
+    assert odd.compute == pytest.approx(whole.compute / 0.5)  # `unaligned`
+
+
+def test_a_kernel_takes_a_while_before_it_works():
+    device = gpu(start=2)
+    added = estimate_node(convolution(64, 64), device).seconds
+    added -= estimate_node(convolution(64, 64), GPU).seconds
+    assert added == pytest.approx(5 * 2 * US)  # the convolution and four copies
+
+
+def test_a_pooling_waits_for_what_each_thread_reads():
+    device = gpu(serial=50)
+    node = cost("resample", read=4, written=4, serial=1000)
+    assert estimate_node(node, device).memory == pytest.approx(1000 * 50e-9)
 
 
 def test_channels_are_taken_in_pieces():
@@ -174,11 +194,11 @@ def test_a_device_waits_for_its_host_or_the_host_for_the_device():
     """Five operations of a kernel each: the host needs 2 x 3 us for each."""
     device = gpu(launch=3, gap=1)
     small, large = (estimate_costs([cost(read=n)] * 5, device) for n in (100_000, 1_000_000))
-    assert small.seconds == pytest.approx(30 * US)  # the device needs 5 x (1 + 1) us
-    assert small.overhead == pytest.approx(25 * US)
+    assert small.seconds == pytest.approx(32 * US)  # the last begins at 30, and takes 1 + 1 us
+    assert small.overhead == pytest.approx(27 * US)
     assert {node.bound for node in small.nodes} == {"launch"}
-    assert large.seconds == pytest.approx(55 * US)  # 5 x (10 + 1)
-    assert large.overhead == pytest.approx(5 * US)
+    assert large.seconds == pytest.approx(61 * US)  # 5 x (10 + 1), after the first launch
+    assert large.overhead == pytest.approx(11 * US)
     assert {node.bound for node in large.nodes} == {"memory"}
 
 
@@ -190,6 +210,37 @@ def test_each_node_waits_for_its_own_launches():
     assert [round(node.seconds / US, 2) for node in found.nodes] == [6, 0, 12]
     assert sum(node.seconds for node in found.nodes) == pytest.approx(found.seconds)
     assert found.by_module[""] == found.seconds
+
+
+def test_what_the_host_does_holds_up_the_device_where_it_waits_for_it():
+    """The host launches ahead, 6 us a node, until it reads a result."""
+    device = gpu(launch=3, gap=0)
+    big = cost(read=2_000_000)  # 20 us
+    reads = cost("other", on="to-host", written=0)
+    found = estimate_costs([big, big, reads, big], device)
+    # the copy ends at 6 + 40 us, and the last is launched 6 us later
+    assert found.seconds == pytest.approx((6 + 40 + 6 + 20) * US)
+    assert found.device == pytest.approx(60 * US)
+    ahead = estimate_costs([big, big, big], device)
+    assert ahead.seconds == pytest.approx((6 + 60) * US)
+
+
+def test_work_in_main_memory_is_the_hosts():
+    device = gpu(launch=1, host={"cpu": 10, "copy": 10, "view": 0, "module": 0})
+    made = cost("movement", read=50_000, written=50_000, on="host")
+    copied = cost("movement", read=50_000, written=50_000, on="to-device")
+    found = estimate_costs([made, copied], device)
+    worked, moved = (node.seconds / US for node in found.nodes)
+    assert found.nodes[0].bound == "host"
+    assert worked == pytest.approx(1 + 10)  # 100,000 bytes at 10 GB/s
+    assert moved == pytest.approx(1 + 2 * 5)  # the host waits for the copy, and then the device
+    assert found.seconds * 1e6 == pytest.approx(worked + moved)
+
+
+def test_views_and_modules_take_the_host_a_while():
+    device = gpu(launch=1, host={"view": 2, "module": 5})
+    found = estimate_costs([cost("view", entered=3), cost(read=4)], device)
+    assert found.host == pytest.approx((2 + 3 * 5 + 2) * US)
 
 
 def test_without_a_gap_each_launch_is_added():
