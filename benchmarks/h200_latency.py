@@ -3,10 +3,10 @@
     python benchmarks/h200_latency.py                       # the zoo's eight of them
     python benchmarks/h200_latency.py --repositories DIR    # all 74
 
-DIR is as `benchmarks/h200_peaks.py` takes it. What was measured (`records/nvidia-h200/times.json`):
-the shortest of some passes between two CUDA events, float32 with TF32 as torch has it, and float16,
-on a virtual machine whose host took up to 1.6 times as long for the same network a minute later. The
-profile is `h200`: its table has single operations, and none of these networks.
+DIR is as `benchmarks/h200_peaks.py` takes it. What was measured is the shortest of some passes
+between two CUDA events (`records/nvidia-h200/times.json`): float32 with TF32 as torch has it, and
+float16, on a virtual machine whose host took up to 1.6 times as long for the same network a minute
+later. The profile is `h200`: its table has single operations, and none of these networks.
 """
 
 from __future__ import annotations

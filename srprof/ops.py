@@ -378,7 +378,10 @@ add(
     "max_pool2d_with_indices avg_pool2d",
     _RESAMPLE(gathers=windows, serial=_window, scratch="none"),
 )
-add("adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d", _RESAMPLE(gathers=_whole, serial=_adaptive))
+add(
+    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d",
+    _RESAMPLE(gathers=_whole, serial=_adaptive),
+)
 add("max_pool2d avg_pool1d max_pool3d_with_indices avg_pool3d", _RESAMPLE(gathers=windows))
 add(
     "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "

@@ -1,8 +1,8 @@
 """The operations that a table of measured ones has, as super-resolution networks use them.
 
 An operation is named and sized by a mapping, a line of the raw file: `op`, `dtype`, and for a
-convolution `cin`, `cout`, `k`, `h`, `w`, `groups`, `stride`, `dilation`, `channels_last` and `tf32`,
-for others `c`, `h`, `w` and what they take besides.
+convolution `cin`, `cout`, `k`, `h`, `w`, `groups`, `stride`, `dilation`, `channels_last` and
+`tf32`, for others `c`, `h`, `w` and what they take besides.
 """
 
 from __future__ import annotations

@@ -110,7 +110,10 @@ def _host(args: argparse.Namespace) -> int:
 
     base = load_profile(args.profile)
     found = host_times(args.device)
-    source = {**base.source, "host": f"Measured here: srprof calibrate --host --device {args.device}"}
+    source = {
+        **base.source,
+        "host": f"Measured here: srprof calibrate --host --device {args.device}",
+    }
     profile = replace(base, host={**base.host, **found}, source=source, name=args.written)
     write(to_toml(profile), args.written)
     show(args, host_document(profile, found, args.written))

@@ -134,10 +134,13 @@ def load_record(path: str | Path) -> TableRecord:
     record = TABLE_FILE.load(path)
     for name, part in (("convolutions", record.convolutions), ("operations", record.operations)):
         lengths = {field.name: len(getattr(part, field.name)) for field in fields(part)}
-        if len(set(lengths.values())) > 1:
-            short = min(lengths, key=lambda key: lengths[key])
-            what = f"{path} is damaged: {name}.{short} is shorter than the other columns"
-            raise InputError(f"{what}; take another copy of it, or measure again")
+        usual = max(lengths.values(), key=list(lengths.values()).count)
+        for column, length in lengths.items():
+            if length != usual:
+                what = (
+                    f"{path} is damaged: {name}.{column} has another length than the other columns"
+                )
+                raise InputError(f"{what}; take another copy of it, or measure again")
     return record
 
 

@@ -1,0 +1,228 @@
+"""Measured operations: how a node is looked up among rows, and carried to another device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+
+import pytest
+
+from srprof.cost.classes import bias_cost
+from srprof.cost.measured import NEAR, REPEATED, Row, Table, held_out
+from srprof.cost.profiles import load_profile
+from srprof.cost.roofline import estimate_costs, estimate_node, measured
+from srprof.cost.tables import (
+    TABLE_FILE,
+    Convolutions,
+    Operations,
+    TableRecord,
+    convolution,
+    figures_of,
+    load_record,
+    table_bytes,
+)
+from srprof.errors import InputError
+from tests.made_up_costs import cost
+
+H200 = load_profile("h200")
+
+
+def dense(inner: int, outer: int, mode: str = "tf32", pixels: int = 2**16, **other):
+    plain = {"channels_last": False, "transposed": False, "groups": 1, "stride": 1, "dilation": 1}
+    return convolution(
+        **{"mode": mode, "inner": inner, "outer": outer, "taps": 9, "pixels": pixels, **plain}
+        | other
+    )
+
+
+def bytes_moved(node, mode):
+    """A model: a byte takes a nanosecond."""
+    return 1e-9 * (node.read + node.written)
+
+
+def row(node, ratio: float, mode: str = "tf32", kernels: int = 5) -> Row:
+    return Row(node, mode, kernels, ratio * bytes_moved(node, mode))
+
+
+# -- looking up ------------------------------------------------------------------------------------
+
+
+def test_a_row_is_found_as_it_was_measured():
+    table = Table([row(dense(48, 48), 2.0), row(dense(64, 64), 3.0, kernels=4)], bytes_moved)
+    found = table.match(dense(64, 64), "tf32")
+    assert (found.ratio, found.kernels, found.distance) == (pytest.approx(3.0), 4, 0.0)
+    assert found.spread == REPEATED
+
+
+def test_between_rows_it_is_between_them_and_less_certain():
+    table = Table([row(dense(n, n), 2.0) for n in (32, 64, 128)], bytes_moved)
+    table = Table([*table.rows, row(dense(256, 256), 4.0)], bytes_moved)
+    near, far = table.match(dense(96, 96), "tf32"), table.match(dense(192, 192), "tf32")
+    assert 1.5 < near.ratio < far.ratio < 4.0
+    assert 0 < near.distance < NEAR
+    assert far.spread > REPEATED
+
+
+def test_far_from_few_rows_the_model_is_believed():
+    table = Table([row(dense(16, 16), 8.0)], bytes_moved)
+    distant = table.match(dense(256, 256, pixels=2**24), "tf32")
+    assert abs(log(distant.ratio)) < 0.2 * log(8.0)
+    assert distant.spread > 0.5 * log(8.0)
+
+
+def test_of_two_rows_the_one_of_like_alignment_tells_more():
+    """36 channels of 4 bytes are whole vectors of 16 bytes and not of 32, as 44 are."""
+    table = Table([row(dense(44, 44), 2.0), row(dense(40, 40), 1.0)] * 20, bytes_moved)
+    alike, other = (table.match(dense(n, n), "tf32").ratio for n in (36, 48))
+    assert alike > 1.4 > other
+
+
+def test_channels_count_as_what_they_are_filled_up_to():
+    table = Table([row(dense(48, 48), 2.0)], bytes_moved)
+    assert table.match(dense(46, 46), "tf32").distance < table.match(dense(44, 44), "tf32").distance
+
+
+def test_what_has_no_row_of_its_own_is_told_by_what_is_like_it():
+    half = dense(64, 64, "float16")
+    relu = cost("elementwise", 4096, 4096, op="relu")
+    table = Table([row(half, 2.0, "float16"), row(relu, 3.0, "float32")], bytes_moved)
+    bfloat = replace(half, dtype="bfloat16")
+    assert table.match(bfloat, "bfloat16").ratio == pytest.approx(2.0)
+    inside = replace(half, channels_last=True)
+    assert table.match(inside, "float16").ratio == pytest.approx(2.0)
+    assert table.match(replace(relu, op="elu_"), "float32").ratio == pytest.approx(3.0)
+    assert table.match(replace(relu, op="mean", family="reduction"), "float32") is None
+    assert table.match(dense(64, 64, "float32"), "float32") is None
+
+
+def test_in_place_and_out_of_place_are_the_same_operation():
+    table = Table([row(cost("elementwise", 4096, 4096, op="relu"), 3.0, "float32")], bytes_moved)
+    assert table.match(cost("elementwise", 4096, 4096, op="relu_"), "float32").distance == 0
+
+
+def test_the_errors_of_a_table_that_follows_its_model_are_nothing():
+    sizes = [(n, p) for n in (16, 32, 64) for p in (2**14, 2**16)]
+    rows = [row(dense(n, n, pixels=p), 1.0) for n, p in sizes]
+    for by in ("width", "size"):
+        every = held_out(Table(rows, bytes_moved), by)[-1]
+        assert (every.name, every.rows) == ("all", 6)
+        assert every.median == pytest.approx(0, abs=1e-9)
+
+
+def test_a_row_that_is_off_shows_when_it_is_held_out():
+    rows = [row(dense(n, n), 5.0 if n == 64 else 1.0) for n in (16, 32, 64, 128)]
+    errors = held_out(Table(rows, bytes_moved), "width")[0]
+    assert errors.ninth_decile > 0.5
+
+
+# -- the packaged table ----------------------------------------------------------------------------
+
+
+def test_an_estimate_gives_a_measured_row_back():
+    """The 3x3 convolution of 64 channels at 510x510 that took 223 us on an H200, its bias in it."""
+    node = dense(64, 64, pixels=510 * 510)
+    biased = replace(node, bias=node.written)
+    without, found = estimate_node(node, H200), estimate_node(biased, H200)
+    assert without.distance == 0
+    work = found.seconds - found.overhead
+    assert work == pytest.approx(223e-6, rel=0.02)
+    assert 45e-6 < found.bias < 55e-6
+    assert found.overhead == pytest.approx(6 * H200.gap)  # five kernels, and the bias's
+
+
+def test_depthwise_convolutions_of_other_shapes_have_a_kernel_of_their_own():
+    square = dense(64, 64, groups=64, pixels=510 * 510)
+    oblong = replace(square, variant="any shape", taps=3)
+    assert estimate_node(oblong, H200).distance > 0
+
+
+def test_a_node_that_no_row_is_like_says_so():
+    unknown = cost("other", 1000, 1000, op="made_up")
+    assert estimate_node(unknown, H200).distance is None
+
+
+def test_another_device_moves_bytes_no_faster_than_its_memory():
+    node = cost("elementwise", 2**28, 2**28, op="add")
+    slow = replace(H200, bandwidth=H200.bandwidth / 10)
+    here, there = (estimate_node(node, device).memory for device in (H200, slow))
+    attainable = slow.bandwidth * slow.bandwidth_share["elementwise"]
+    assert there == pytest.approx(2**29 / attainable, rel=0.01)
+    assert there > 5 * here
+
+
+def test_another_device_computes_as_much_slower_as_its_peak_says():
+    node = dense(64, 64, pixels=510 * 510)
+    peak = {mode: flops / 2 for mode, flops in H200.peak.items()}
+    here, there = (estimate_node(node, d).compute for d in (H200, replace(H200, peak=peak)))
+    assert there == pytest.approx(2 * here, rel=0.1)
+
+
+def test_nodes_of_one_place_are_off_together():
+    """So a hundred of the same are as uncertain as one, and a hundred different ones less."""
+    device = replace(H200, spread={**H200.spread, "common": 0.0, "launch": 1e-9})
+    same = estimate_costs([dense(44, 56, pixels=300_000)] * 100, device)
+    widths = [(n, m) for n in range(33, 43) for m in range(33, 43)]
+    others = estimate_costs([dense(n, m, pixels=300_000) for n, m in widths], device)
+    assert same.uncertainty / same.seconds > 2 * others.uncertainty / others.seconds
+    assert "measured operations (NVIDIA H200" in same.uncertainty_from
+
+
+def test_a_bias_is_a_row_of_its_own():
+    found = measured("h200").table.match(bias_cost("float32", 48 * 260100 * 4), "float32")
+    assert found is not None and found.distance == 0
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def record(**changes) -> TableRecord:
+    columns = Convolutions(
+        **{"mode": ("tf32",), "channels_last": (False,), "transposed": (False,), "inner": (8,)},
+        **{"outer": (8,), "groups": (1,), "taps": (9,), "stride": (1,), "dilation": (1,)},
+        **{"pixels": (4096,), "kernels": (2,), "us": (7.5,)},
+    )
+    about = {"device": "GPU", "torch": "2", "cudnn": "9", "driver": "1", "command": "here"}
+    return replace(
+        TableRecord(
+            **about, profile=figures_of(H200), convolutions=columns, operations=Operations()
+        ),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_is_read_as_it_was_written(tmp_path, packed):
+    path = tmp_path / f"table.json{'.gz' * packed}"
+    path.write_bytes(table_bytes(record(), packed))
+    assert load_record(path) == record()
+
+
+def test_a_cut_table(tmp_path):
+    path = tmp_path / "table.json.gz"
+    path.write_bytes(table_bytes(record(), packed=True)[:-20])
+    with pytest.raises(InputError, match=r"table.json.gz is no whole gzip file .*measure again"):
+        load_record(path)
+
+
+@pytest.mark.parametrize(
+    "column, value, words",
+    [
+        ("us", (0.0,), "convolutions.us is .*positive numbers"),
+        ("inner", (-3,), "convolutions.inner is .*at least 1"),
+        ("us", (7.5, 8.0), "another length than the other columns"),
+    ],
+)
+def test_an_edited_table(tmp_path, column, value, words):
+    path = tmp_path / "table.json"
+    columns = replace(record().convolutions, **{column: value})
+    path.write_bytes(table_bytes(record(convolutions=columns), packed=False))
+    with pytest.raises(InputError, match=words):
+        load_record(path)
+
+
+def test_a_later_srprofs_table(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text('{"kind": "srprof operations", "schema": 99}')
+    with pytest.raises(InputError, match="has schema 99"):
+        load_record(path)
+    assert TABLE_FILE.schema == 1
