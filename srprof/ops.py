@@ -384,9 +384,9 @@ add(
 )
 add("max_pool2d avg_pool1d max_pool3d_with_indices avg_pool3d", _RESAMPLE(gathers=windows))
 add(
-    "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "
-    "max_unpool2d max_unpool3d grid_sampler_2d grid_sampler_3d _upsample_nearest_exact2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+    "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d "
+    "fractional_max_pool3d max_unpool2d max_unpool3d grid_sampler_2d grid_sampler_3d "
+    "_upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _RESAMPLE(gathers=_whole),
 )
 
@@ -434,8 +434,8 @@ add(
 
 add("bernoulli_ exponential_", Op(overwrites=True))
 add(
-    "_foreach_add_ _foreach_mul_ bucketize searchsorted isfinite complex glu native_dropout rrelu_with_noise bernoulli randint "
-    "randperm meshgrid lift_fresh_copy",
+    "_foreach_add_ _foreach_mul_ bucketize searchsorted isfinite complex glu native_dropout "
+    "rrelu_with_noise bernoulli randint randperm meshgrid lift_fresh_copy",
     Op(),
 )
 add("_local_scalar_dense item nonzero unique2 _unique2 equal", Op(waits=True))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from srprof.calibration.operations import Line, grid
+from srprof.calibration.operations import Line, grid, operation
 from srprof.calibration.tabulate import tabulate
 from srprof.cost.measured import HeldOut, held_out
 from srprof.cost.profiles import Profile
@@ -50,6 +50,8 @@ def tabulated(
     lines: Sequence[Line], about: dict[str, str], profile: Profile, command: str
 ) -> Tabulated:
     """A table of measured lines, read against a profile's figures."""
+    if not any(line.get("kernels") for line in lines):
+        raise InputError(f"there is no measured operation; {_MEND}")
     convolutions, operations = tabulate(lines)
     said = {name: about.get(name, "") for name in _ABOUT}
     said["device"] = said["device"] or profile.title
@@ -80,8 +82,6 @@ def read_lines(path: str | Path) -> tuple[list[Line], dict[str, str]]:
             continue
         _check(line, f"{path}, line {number}")
         lines.append(line)
-    if not lines:
-        raise InputError(f"{path} has no measured operation; {_MEND}")
     return lines, about
 
 
@@ -95,6 +95,10 @@ def _check(line: Any, where: str) -> None:
     for name in sizes:
         if type(line.get(name)) is not int or line[name] < 1:
             raise InputError(f"{where}, has no whole number {name}; {_MEND}")
+    try:
+        operation(line)
+    except KeyError as error:
+        raise InputError(f"{where}, has an operation {error} that is not known; {_MEND}") from error
     kernels = line.get("kernels", [])
     if not isinstance(kernels, list) or not all(_is_kernel(kernel) for kernel in kernels):
         raise InputError(f"{where}: kernels must be pairs of a name and microseconds; {_MEND}")

@@ -128,5 +128,5 @@ def _write(table: Tabulated, profile: Profile, written: str) -> None:
     from srprof.cost.tables import table_bytes
 
     beside = Path(written).with_suffix(".operations.json.gz")
-    write(table_bytes(table.record, packed=True), beside)
+    write(table_bytes(table.record, packed=True), str(beside))
     write(to_toml(replace(profile, table=beside.name)), written)

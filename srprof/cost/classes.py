@@ -129,9 +129,9 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
     op, outputs = row(node.op), node.outputs or node.inputs
     dtype = outputs[0].dtype if outputs else ""
     family = "view" if node.is_view or not outputs else op.family_of(node)
-    where = {"on": node.on, "waits": op.waits, "entered": entered}
     if family == "view":
-        return NodeCost(node.index, node.module, "view", "view", dtype, 0, (), 0, **where)
+        view = NodeCost(node.index, node.module, "view", "view", dtype, 0, (), 0)
+        return replace(view, on=node.on, waits=op.waits, entered=entered)
     read = node.inputs[op.overwrites :]
     product = None if op.product is None else op.product(node)
     cost = NodeCost(
@@ -152,7 +152,9 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         row=0 if op.row is None else op.row(node),
         op=op.same_as or node.op,
         variant="" if op.variant is None else op.variant(node),
-        **where,
+        on=node.on,
+        waits=op.waits,
+        entered=entered,
     )
     return _convolution(node, cost) if family in CONVOLUTIONS else cost
 

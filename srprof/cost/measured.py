@@ -1,12 +1,12 @@
 """Times of single operations that were measured on a device, and how a node is looked up in them.
 
-What decides the kernel names a group of rows: the operation, the mode of arithmetic and the layout.
-In it a row has a place, by channels on both sides and their alignment, kernel size, pixels or bytes.
-The physical model says how much longer a node takes than a row; the table says how far off the
-model is there. So a node's time is the model's, times the ratio of measured to modelled at its
-place. That is interpolated from the nearest rows (simple kriging: Matheron, "Principles of
-geostatistics", Economic Geology 1963), is exact at a row, and falls back to the median of the group,
-or to the model where the group is small, far from all.
+What decides the kernel names a group of rows: operation, mode of arithmetic and layout. In it a row
+has a place, by channels on both sides and their alignment, kernel size, pixels or bytes. The
+physical model says how much longer a node takes than a row; the table says how far off the model
+is there. So a node's time is the model's, times the ratio of measured to modelled at its place.
+That is interpolated from the nearest rows (simple kriging: Matheron, "Principles of geostatistics",
+Economic Geology 1963), is exact at a row, and far from all falls back to the median of the group,
+or to the model where the group is small.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ REPEATED = 0.03
 _ALIGNMENT = 0.35
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
-#: Bytes of a pixel's channels that cuDNN fills up to, and of which its fastest kernels take multiples.
+#: Bytes of a pixel's channels that cuDNN fills up to, and a multiple of which its fastest kernels
+#: take.
 _FILLED, _WHOLE = 16, 32
 #: Rows that tell as much of what is far from them as the model does.
 _FEW = 20
@@ -94,7 +95,7 @@ class _Group:
         self.spread = float(np.sqrt(np.mean((self.ratios - self.far) ** 2)))
 
     def match(self, place: Vector, alignment: Vector, left_out: Vector | None = None) -> Match:
-        """What the group's rows say of a place; without those `left_out` (n,), where that is true."""
+        """What the rows say of a place; without those where `left_out` (n,) is true."""
         far = _distance(place, alignment, self.places, self.alignments)
         if left_out is not None:
             far = np.where(left_out, np.inf, far)
@@ -199,7 +200,7 @@ def _place(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
 def _place_of_convolution(cost: NodeCost, size: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
     inner, outer, pixels = *cost.channels, cost.pixels
     other = cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups, pixels
-    if cost.family == "conv1x1" or cost.family == "depthwise":
+    if cost.family in {"conv1x1", "depthwise"}:
         ends = (inner * size, outer * size, pixels * size)
         return tuple(map(log2, (inner, outer, *other))), tuple(map(_alignment, ends))
     # cuDNN fills channels up to whole vectors, and computes with those
@@ -216,7 +217,8 @@ def _alignment(nbytes: int) -> int:
 
 def _distance(place: Vector, alignment: Vector, places: Vector, alignments: Vector) -> Vector:
     octaves: Vector = np.abs(place - places).sum(-1)
-    return _OCTAVE * octaves + _ALIGNMENT * (alignment != alignments).sum(-1)
+    distance: Vector = _OCTAVE * octaves + _ALIGNMENT * (alignment != alignments).sum(-1)
+    return distance
 
 
 # -- how far off a table is ------------------------------------------------------------------------

@@ -208,9 +208,9 @@ def estimate(trace: Trace, profile: Profile) -> Estimate:
 
 def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
-    nodes = _estimated(costs, profile)
-    device = sum(node.seconds for node in nodes)
-    nodes = _waiting(nodes, profile)
+    ahead = _estimated(costs, profile)
+    device = sum(node.seconds for node in ahead)
+    nodes = _waiting(ahead, profile)
     running = [node for node in nodes if node.bound != "free"]
     by_module: dict[str, float] = {"": 0.0}
     for node in running:
@@ -552,7 +552,7 @@ def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float,
         by_family["strided"] += strided
         by_family[node.cost.family] += work - strided
     if by_place:
-        seconds, host = (sum(times) for times in zip(*((n.seconds, n.host) for n in nodes)))
+        seconds, host = sum(node.seconds for node in nodes), sum(node.host for node in nodes)
         # a slower host holds up a device that it did not
         waits = max(launches, (host - seconds) / profile.spread["launch"] + host)
         return _of_rows(by_place, by_family, seconds - launches, waits, profile)

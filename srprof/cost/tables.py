@@ -137,9 +137,7 @@ def load_record(path: str | Path) -> TableRecord:
         usual = max(lengths.values(), key=list(lengths.values()).count)
         for column, length in lengths.items():
             if length != usual:
-                what = (
-                    f"{path} is damaged: {name}.{column} has another length than the other columns"
-                )
+                what = f"{path} is damaged: {name}.{column} has another length than the others"
                 raise InputError(f"{what}; take another copy of it, or measure again")
     return record
 

@@ -1,4 +1,4 @@
-"""`srprof calibrate --table`, `--from` and `--host`: measured operations, and a machine's own times."""
+"""`srprof calibrate --table`, `--from` and `--host`."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_journal_of_another_gpu_is_refused(tmp_path):
     journal = tmp_path / "gpu_operations.jsonl"
     measure(fake, ABOUT, journal, 1e-9, lambda: None)
     journal.write_text(journal.read_text() + json.dumps(timed(CONV, 1.0, 2.0)) + "\n")
-    with pytest.raises(InputError, match="measured on other things .torch '2.9'.: delete it"):
+    with pytest.raises(InputError, match=r"measured on other things \(torch '2.9'\): delete it"):
         measure(fake, {**ABOUT, "torch": "2.10"}, journal, 60.0, lambda: None)
 
 

@@ -209,7 +209,7 @@ def test_a_cut_table(tmp_path):
     [
         ("us", (0.0,), "convolutions.us is .*positive numbers"),
         ("inner", (-3,), "convolutions.inner is .*at least 1"),
-        ("us", (7.5, 8.0), "another length than the other columns"),
+        ("us", (7.5, 8.0), "another length than the others"),
     ],
 )
 def test_an_edited_table(tmp_path, column, value, words):

@@ -17,8 +17,8 @@ def document(
 
     `path` is that of the profile, if it was written; a `table` of operations goes with it.
     """
-    sections = (_roofs(calibration, path), _groups(calibration), _figures(calibration))
-    sections += (section(table),) if table is not None else ()
+    own = _roofs(calibration, path), _groups(calibration), _figures(calibration)
+    sections = own if table is None else (*own, section(table))
     benches = Table.of(_benches(calibration))
     return Document(sections, lambda: _data(calibration, path), main=benches)
 

@@ -1,4 +1,4 @@
-"""A table of measured operations: where it is from, and how far off it is; a machine's own times."""
+"""A table of measured operations and how far off it is; a machine's own times."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def section(table: Tabulated, path: str | None = None) -> Section:
         for name, version in pick(record, "torch cudnn driver").items()
         if version
     )
-    lines = (f"{rows:,} rows{where and f' ({where})'}",)
-    if path:
-        lines = (f"written to {path}; predict with srprof analyze SPEC --profile {path}", *lines)
+    written = f"written to {path}; predict with srprof analyze SPEC --profile {path}"
+    lines = (*((written,) if path else ()), f"{rows:,} rows{where and f' ({where})'}")
     after = (
         "held out: rows that were predicted from the others, of each width, and of each size, as "
         "if nobody had measured it; 90 %: so many are off by no more",
