@@ -77,7 +77,7 @@ def test_two_hundred_iterations_of_fmen_s(tmp_path):
     result = srprof.train(
         TrainingConfig(
             model="fmen_s(scale=2)", output=str(tmp_path), data=("skimage",),
-            crop=160, held_out=48, iterations=200, batch=4, patch=12, log_every=20,
+            crop=96, held_out=32, iterations=200, batch=2, patch=12, log_every=20,
         )
     )  # fmt: skip
     with (tmp_path / "log.csv").open() as file:
