@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srprof.analysis import Analysis, analyze
+from srprof.call import call_of
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
+from srprof.tracing.run import trace_call
 from srprof.training.plan import memory_of_step, prepare, scale_of
 from srprof.training.record import Ablation, Cost, Outcome, TrainingAnalysis
 from srprof.training.run import run
@@ -22,7 +24,8 @@ def ablate(study: Study, progress: Progress = silent) -> Ablation:
     costs, steps = [], []
     for variant in study.variants:
         with _naming(variant):
-            analysis = analyze(variant.training.model, study.input)
+            call = call_of(variant.training.model, (study.input,))
+            analysis = analyze(trace_call(call, holders=False))
             steps.append(memory_of_step(variant.training))
             costs.append(_cost(analysis, steps[-1]))
     if len({cost.scale for cost in costs}) > 1:
