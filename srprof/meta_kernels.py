@@ -267,15 +267,34 @@ _MOST_IMAGES, _MOST_ELEMENTS = 65535, 2**31 - 1
 def _batch_norm(image: Tensor, *options: Any) -> Any:
     """Batch norm as cuDNN's: outside of training it saves no statistics, as on the CPU.
 
-    torch's own CUDA kernels, which float16 and bfloat16 get, save two for each channel, and so
-    does its kernel for meta tensors.
+    torch's own CUDA kernels, which float16 and bfloat16 get, save two for each channel then too,
+    and so does its kernel for meta tensors.
     """
     *weights_and_statistics, training, _momentum, _epsilon = options
-    _require(not training and all(map(_plain, (image, *weights_and_statistics))))
+    _require(all(map(_plain, (image, *weights_and_statistics))))
     _require(image.dtype in (torch.float32, torch.float64) and image.dim() >= 3)
     _require(image.is_contiguous() or (image.dim() == 4 and _suggests_channels_last(image)))
     _require(image.shape[0] <= _MOST_IMAGES and image.numel() < _MOST_ELEMENTS)
-    return _elementwise(image), image.new_empty(0), image.new_empty(0)
+    saved = image.shape[1] if training else 0
+    _require(all(tensor.shape == image.shape[1:2] for tensor in weights_and_statistics))
+    return _elementwise(image), image.new_empty(saved), image.new_empty(saved)
+
+
+def _batch_norm_backward(gradient: Tensor, image: Tensor, weight: Tensor, *options: Any) -> Any:
+    """Gradients of a batch norm that trains: of a contiguous image, and of the two weights."""
+    *statistics, training, _epsilon, wanted = options
+    _require(training and all(wanted) and all(map(_plain, (weight, *statistics))))
+    _require(_plain(image) and image.is_contiguous() and image.dtype is torch.float32)
+    _require(_agree((gradient,), image) and _plain(gradient) and gradient.is_contiguous())
+    _require(min(image.shape) > 0 and weight.dtype is torch.float32)
+    return image.new_empty(image.shape), *(weight.new_empty(image.shape[1]) for _ in range(2))
+
+
+def _gradient(gradient: Tensor, value: Tensor, *_: Any) -> Any:
+    """The gradient of an element-wise call, where its two operands lie alike in memory."""
+    _require(_plain(value) and gradient.stride() == value.stride())
+    _require(gradient.shape == value.shape)
+    return _elementwise(gradient, value)
 
 
 def _upsample(image: Tensor, size: Any, *_: Any) -> Any:
@@ -381,7 +400,9 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     **_each("std var", "correction", _reduced),
     _aten.mean.dim: _reduced,
     **_each("add_ sub_ mul_ div_", "Tensor", _in_first),
-    **_each("relu_ leaky_relu_ silu_ sigmoid_ clamp_", "default", _in_first),
+    **_each("relu_ leaky_relu_ silu_ sigmoid_ clamp_ addcmul_ addcdiv_", "default", _in_first),
+    _aten.lerp_.Scalar: _in_first,
+    **_each("leaky_relu_backward sigmoid_backward", "default", _gradient),
     **_each("upsample_bilinear2d upsample_bicubic2d", "vec", _upsample),
     **_each("upsample_bilinear2d upsample_bicubic2d", "default", _upsample),
     _aten.sum.dim_IntList: _reduced,
@@ -395,6 +416,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     _aten.native_layer_norm.default: _layer_norm,
     _aten.convolution.default: _convolution,
     _aten.native_batch_norm.default: _batch_norm,
+    _aten.native_batch_norm_backward.default: _batch_norm_backward,
     _aten.pixel_shuffle.default: _pixel_shuffle,
     _aten.max_pool2d_with_indices.default: _max_pool2d,
     _aten.cat.default: _cat,

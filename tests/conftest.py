@@ -48,16 +48,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 #: How many modules were loaded when objects were last put out of the garbage collector's sight.
 _frozen_with = pytest.StashKey[int]()
+#: So many objects of earlier tests may be looked through in each collection: a millisecond or two.
+_IN_SIGHT = 20_000
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Put what is loaded out of the garbage collector's sight, again where it has grown by much.
 
     Measuring collects garbage in each run, and would look through all of torch, sympy and the
-    tests themselves: a quarter of a second, thousands of times.
+    tests themselves: a quarter of a second, thousands of times. So would it through the traces
+    that earlier tests keep for later ones.
     """
     loaded, stash = len(sys.modules), item.config.stash
-    if loaded > stash.get(_frozen_with, 0) + 50:
+    grown = loaded > stash.get(_frozen_with, 0) + 50
+    if grown or len(gc.get_objects(generation=2)) > _IN_SIGHT:
         gc.collect()
         gc.freeze()
         stash[_frozen_with] = loaded

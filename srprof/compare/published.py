@@ -113,6 +113,9 @@ _MEMORY = _measure(
     "memory",
 )
 
+#: Figures of ours that this process has computed: by network, variant, input, measure and count.
+_computed: dict[tuple[object, ...], float] = {}
+
 #: Published figures by the names that registry entries give them.
 MEASURES: Mapping[str, Measure] = {
     "params_M": _PARAMS,
@@ -140,23 +143,27 @@ def compare(network: Network, scale: int, known: Iterable[Analysis] = ()) -> lis
     """
     analyses = {(_key({"scale": scale}), _size(analysis)): analysis for analysis in known}
 
-    def value_of(measure: Measure, convention: Convention) -> float | None:
+    def value_of(convention: Convention) -> float | None:
+        measure = MEASURES[convention.measure]
         if not measure.counts:
             return None
         variant = {"scale": scale, **convention.arguments}
         size = convention.size or (measure.size(scale) if measure.size else None)
         size = size or next((s for key, s in analyses if key == _key(variant)), COUNTED_AT)
         key = (_key(variant), size)
-        if key not in analyses:
-            shape = (1, convention.channels or network.channels, *size)
-            analyses[key] = _analyze(network, variant, shape)
-        return measure.counts[convention.count](analyses[key]) / measure.factor
+        shape = (1, convention.channels or network.channels, *size)
+        figure = (network.factory, key, shape, convention.measure, convention.count)
+        if figure not in _computed:
+            if key not in analyses:
+                analyses[key] = _analyze(network, variant, shape)
+            _computed[figure] = measure.counts[convention.count](analyses[key]) / measure.factor
+        return _computed[figure]
 
     comparisons = []
     for name, published in network.published.get(scale, {}).items():
         measure, agrees = MEASURES[name], None
         convention = network.convention(name, scale) or Convention(name, "")
-        ours = value_of(measure, convention)
+        ours = value_of(convention)
         if ours is not None:
             digits = printed(ours, measure.decimals, convention.truncated)
             agrees = digits == printed(published, measure.decimals)

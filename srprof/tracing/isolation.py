@@ -75,5 +75,7 @@ def _resting() -> Iterator[None]:
     finally:
         if collecting:
             if len(sys.modules) != known:
-                gc.collect()  # what those imports left behind; now, not in the caller's next lines
+                # what those imports left behind; now, not in the caller's next lines. All of it is
+                # young, as the collector rested; to look at old objects too takes half a second
+                gc.collect(1)
             gc.enable()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srprof.errors import ModelError
+from srprof.meta_kernels import Shortcuts
 from srprof.networks import named_parameters, parameters
 from srprof.records import TrainingStep
 from srprof.tracing.recorder import Recorder, call_model, recording, tensors_in
@@ -171,7 +172,8 @@ class TrainedInstance:
             raise ModelError("what the network returns does not depend on a parameter to train")
         self._targets = tuple(torch.zeros_like(output, requires_grad=False) for output in outputs)
         del outputs
-        self._step()
+        with Shortcuts():  # type: ignore[no-untyped-call]  # torch's own has no types
+            self._step()
 
     def _step(self, begins: Callable[[str], object] = lambda _phase: None) -> None:
         training_step(self._instance, self._optimizer, self._targets, begins)

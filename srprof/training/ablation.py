@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from srprof.analysis import analyze
+from srprof.analysis import Analysis, analyze
+from srprof.call import call_of
 from srprof.errors import InputError, SrprofError
 from srprof.progress import Progress, silent
-from srprof.timeout import limited
-from srprof.training.analysis import analyze_training
-from srprof.training.plan import scale_of
-from srprof.training.record import Ablation, Cost, Outcome
-from srprof.training.run import train
+from srprof.tracing.run import trace_call
+from srprof.training.plan import memory_of_step, prepare, scale_of
+from srprof.training.record import Ablation, Cost, Outcome, TrainingAnalysis
+from srprof.training.run import run
 from srprof.training.study import Study, Variant
 
 
@@ -21,27 +21,27 @@ def ablate(study: Study, progress: Progress = silent) -> Ablation:
 
     Raises as `train` does, with the variant's name; an InputError if the scales differ.
     """
-    costs = []
+    costs, steps = [], []
     for variant in study.variants:
         with _naming(variant):
-            costs.append(_cost(variant, study.input))
+            call = call_of(variant.training.model, (study.input,))
+            analysis = analyze(trace_call(call, holders=False))
+            steps.append(memory_of_step(variant.training))
+            costs.append(_cost(analysis, steps[-1]))
     if len({cost.scale for cost in costs}) > 1:
         named = zip(study.variants, costs, strict=True)
         listed = ", ".join(f"{variant.name} x{cost.scale}" for variant, cost in named)
         raise InputError(f"the variants enlarge differently ({listed}): give all one scale")
     outcomes = []
-    for number, (variant, cost) in enumerate(zip(study.variants, costs, strict=True), start=1):
+    known = zip(study.variants, costs, steps, strict=True)
+    for number, (variant, cost, step) in enumerate(known, start=1):
         with _naming(variant):
             say = _prefixed(progress, f"{number}/{len(costs)} {variant.name}: ")
-            outcomes.append(Outcome(variant, cost, train(variant.training, say)))
+            outcomes.append(Outcome(variant, cost, run(prepare(variant.training, say, step), say)))
     return Ablation(study, tuple(outcomes))
 
 
-def _cost(variant: Variant, size: str) -> Cost:
-    config = variant.training
-    analysis = analyze(config.model, size)
-    with limited(config.model):
-        step = analyze_training(config.model, (1, 3, config.patch, config.patch))
+def _cost(analysis: Analysis, step: TrainingAnalysis) -> Cost:
     counts, peak = analysis.complexity, analysis.memory.eager.nbytes
     return Cost(counts.parameters, counts.flops_ntire, peak, scale_of(step))
 

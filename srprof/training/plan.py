@@ -34,8 +34,13 @@ class TrainingPlan:
     bicubic: Score
 
 
-def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan:
+def prepare(
+    config: TrainingConfig, progress: Progress = silent, memory: TrainingAnalysis | None = None
+) -> TrainingPlan:
     """Check everything that can be checked before the first step, and predict its memory.
+
+    Args:
+        memory: that of the step, where it is known.
 
     Raises:
         InputError: the model, the images, the device or the folder cannot be.
@@ -45,14 +50,27 @@ def prepare(config: TrainingConfig, progress: Progress = silent) -> TrainingPlan
     _check_folder(Path(config.output).absolute())
     if spec.parse(config.model).channels != 3:
         raise InputError(f"model {config.model} does not take RGB; train one that does")
-    granularity = 1 if config.device == "cpu" else 512
-    shape = (config.batch, 3, config.patch, config.patch)
-    with limited(config.model):
-        memory = analyze_training(config.model, shape, granularity=granularity)
+    memory = memory or memory_of_step(config)
     scale = scale_of(memory)
     data = load_dataset(config, scale, progress)
-    workload = replace(resolve(Call(training_spec(config.model), (shape,))), training=True)
+    call = Call(training_spec(config.model), (_shape(config),))
+    workload = replace(resolve(call), training=True)
     return TrainingPlan(config, workload, data, memory, score_bicubic(data.validation, scale))
+
+
+def memory_of_step(config: TrainingConfig) -> TrainingAnalysis:
+    """What a step of a run takes, on its device.
+
+    Raises:
+        InputError, ModelError: as `analyze_training`.
+    """
+    granularity = 1 if config.device == "cpu" else 512
+    with limited(config.model):
+        return analyze_training(config.model, _shape(config), granularity=granularity)
+
+
+def _shape(config: TrainingConfig) -> tuple[int, int, int, int]:
+    return config.batch, 3, config.patch, config.patch
 
 
 def _check_device(device: str) -> None:

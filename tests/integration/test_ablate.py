@@ -95,7 +95,7 @@ def test_the_full_studies_are_the_paper_s():
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 def test_every_variant_of_the_paper_s_studies_trains(path, tmp_path):
     """A few steps each, of the committed studies."""
-    study = small(path, tmp_path, iterations=30, batch=2, crop=128, held_out=48, log_every=5)
+    study = small(path, tmp_path, iterations=30, batch=2, crop=96, held_out=32, log_every=5)
     found = ablate(study)
     for outcome in found.outcomes:
         log = Path(outcome.variant.training.output, "log.csv").read_text()
@@ -105,9 +105,9 @@ def test_every_variant_of_the_paper_s_studies_trains(path, tmp_path):
 
 
 def test_one_variant_falls_below_bicubic(tmp_path):
-    """EDSR-baseline with RB of the tiny studies, for less than half as long as there."""
+    """EDSR-baseline with RB of the tiny studies, for less than a third as long as there."""
     path = ROOT / "reports/ablation/blocks_tiny.toml"
-    study = small(path, tmp_path, iterations=1200, halve_every=400)
+    study = small(path, tmp_path, iterations=900, halve_every=300)
     found = ablate(Study(study.title, study.note, study.input, study.variants[:1]))
     (outcome,) = found.outcomes
     assert outcome.below_bicubic and outcome.result.score.l1 < found.bicubic.l1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,16 @@ from torch import nn
 
 import srprof
 from srprof import registry
-from srprof.call import Call
 from srprof.cli import main
 from srprof.compare.validate import Validation, trace_of, validate
 from srprof.measuring.record import Measurement, load
 from srprof.memory.simulation import simulate
 from srprof.memory.workspace import tensor_core_workspaces
-from srprof.tracing.run import trace_call
+from tests.traced import TEST_IMAGES, traced
 
 RECORDS = Path(__file__).resolve().parents[2] / "benchmarks" / "records" / "nvidia-h100"
 FILES = sorted(p for p in RECORDS.glob("*/*.json") if p.name != "workspace.json")
 HISTORY = json.loads((RECORDS / "history.json").read_text())
-SIZES = json.loads(
-    (Path(srprof.__file__).parent / "data" / "div2k_test_lr_sizes.json").read_text()
-)["hw"]
 LARGEST = (510, 510)
 
 #: Where cuDNN picks another algorithm than the rule's, so that a peak by rule is beyond 1 %.
@@ -109,15 +104,10 @@ def test_peaks_after_a_history_are_the_gpus_to_the_byte(network: str):
         if row["network"] != network:
             continue
         known = tensor_core_workspaces().at_least if row["tf32"] else None
-        history = [tuple(size) for size in SIZES] if row["images"] > 1 else []
+        history = TEST_IMAGES if row["images"] > 1 else []
         run = simulate([traced(network, size) for size in [*history, LARGEST]], workspace=known)
         assert run.peak_allocated == row["allocated"]
         assert run.peak_reserved == row["reserved"]
-
-
-@cache
-def traced(network: str, size: tuple[int, int]):
-    return trace_call(Call(network, ((1, 3, *size),)), holders=False)
 
 
 def test_a_folder_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

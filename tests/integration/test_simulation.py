@@ -1,15 +1,12 @@
 """The zoo through the allocator: the memory that Table 4 of the paper publishes.
 
 The figures of the challenge are `max_memory_allocated` after all 100 validation images, whose
-sizes and order are not public; 510x510 is the largest there can be. `golden/
-div2k_test_lr_sizes.json` has the sizes of the test images, in order.
+sizes and order are not public; 510x510 is the largest there can be.
 """
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,14 +14,10 @@ from torch import nn
 
 import srprof
 from srprof import models
-from srprof.call import Call
 from srprof.memory.model import memory_model
 from srprof.memory.simulation import loading_order, simulate
-from srprof.tracing.run import trace_call
+from tests.traced import TEST_IMAGES, traced
 
-TEST_IMAGES = json.loads(
-    (Path(srprof.__file__).parent / "data" / "div2k_test_lr_sizes.json").read_text()
-)["hw"]
 LARGEST = (510, 510)
 MIB = 2**20
 
@@ -41,12 +34,6 @@ PUBLISHED = {
 }
 
 zoo = pytest.mark.parametrize("name", sorted(PUBLISHED))
-
-
-@cache
-def traced(name: str, size: tuple[int, int]):
-    """Without the run that finds variables, which the allocator does not know."""
-    return trace_call(Call(name, ((1, 3, *size),)), holders=False)
 
 
 @cache
@@ -81,9 +68,8 @@ def test_published_memory_of_a_fresh_program(name: str):
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"imdn", "fmen_s"}))
 def test_published_memory_to_the_digit_after_the_test_images(name: str):
     """All whose peak is not in a convolution, which would add cuDNN's workspace."""
-    sizes = [tuple(size) for size in TEST_IMAGES]
-    simulation = simulate([traced(name, size) for size in [*sizes, LARGEST]])
-    assert simulation.peak_image == len(sizes)
+    simulation = simulate([traced(name, size) for size in [*TEST_IMAGES, LARGEST]])
+    assert simulation.peak_image == len(TEST_IMAGES)
     assert round(simulation.peak_allocated / MIB, 2) == PUBLISHED[name]
     node = traced(name, LARGEST).nodes[simulation.peak_node]
     assert node.op != "convolution"

@@ -45,6 +45,17 @@ def calls(image):
                 yield func, (rows.new_zeros(5), left, weight.t()), {}
             yield func, (rows.new_zeros(rows.shape[0], 5), rows, weight.t()), {}
             yield func, (rows.new_zeros(1), rows, weight.t().contiguous()), {"beta": 2}
+        elif name.startswith(("aten.addc", "aten.lerp")):
+            last = (0.5,) if "lerp" in name else (image.clone(),)
+            yield func, (image, image.clone(), *last), {}
+            yield func, (image, image[:1], *last), {}
+            yield func, (image[:1], image, *last), {}
+            yield func, (image, image.transpose(1, -1).contiguous().transpose(1, -1), *last), {}
+        elif name.endswith("_backward.default") and "norm" not in name:
+            rest = (0.1, False) if "leaky" in name else ()
+            for gradient in (image.clone(), image[:1], image.transpose(-1, -2).contiguous()):
+                yield func, (gradient, image, *rest), {}
+                yield func, (image, gradient, *rest), {}
         elif name.startswith(("aten.add", "aten.sub", "aten.mul", "aten.div")):
             yield func, (image, image.clone()), {}
             yield func, (image, image[:1]), {}
@@ -106,6 +117,11 @@ def calls(image):
                     for formatted in (kernel, kernel.to(memory_format=torch.channels_last)):
                         rest = ([stride] * 2, [size // 2] * 2, [1, 1], transposed, [0, 0], groups)
                         yield func, (image, formatted, None, *rest), {}
+        elif name.startswith("aten.native_batch_norm_backward"):
+            weights = [image.new_ones(channels) for _ in range(5)]
+            for gradient in (image.clone(), image.new_zeros(image.shape), image[:1]):
+                for wanted in ([True] * 3, [True, False, True]):
+                    yield func, (gradient, image, *weights, True, 1e-5, wanted), {}
         elif name.startswith("aten.native_batch_norm"):
             weights = [image.new_ones(channels) for _ in range(4)]
             yield func, (image, *weights, False, 0.1, 1e-5), {}

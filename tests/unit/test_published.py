@@ -72,11 +72,14 @@ def test_an_analysis_at_hand_is_used(monkeypatch: pytest.MonkeyPatch):
     from srprof.compare import published
 
     asked = []
+    monkeypatch.setattr(published, "_computed", {})
     analyze = published._analyze
     monkeypatch.setattr(published, "_analyze", lambda *a: asked.append(a[2]) or analyze(*a))
     network = registry.find("fmen_s")
     compare(network, 4, [srprof.analyze("fmen_s", "256x256")])
     assert asked == [(1, 3, 510, 510)]
+    compare(network, 4)
+    assert asked == [(1, 3, 510, 510)], "what is known is not computed again"
 
 
 def test_a_wrong_figure_is_seen():
