@@ -57,16 +57,22 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def reserved() -> Iterator[None]:
-    """Change what all runs of the process change; for a thread of a run, as a part of that."""
+    """Change what all runs of the process change; for a thread of a run, as a part of that.
+
+    A process that the network forks ends here at the latest.
+    """
     ident = get_ident()
     if ident in _depths:
         yield
         return
+    process = os.getpid()
     with _lock:
         _depths[ident], _ = _of_the_user()
         try:
             yield
         finally:
+            if os.getpid() != process:  # forked by the network: else all would be done twice
+                os._exit(0 if sys.exc_info()[0] is None else ModelError.exit_code)
             surely([_take_back, _depths.clear])
 
 

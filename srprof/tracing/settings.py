@@ -7,6 +7,7 @@ named, because the network will do the same to its user's program.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import locale
 import logging
@@ -28,6 +29,7 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_m
 from torch.utils import _device, deterministic
 
 from srprof.blame import is_installed
+from srprof.errors import user_raised
 from srprof.running import surely
 from srprof.words import some
 
@@ -84,7 +86,7 @@ def put_back(rows: list[Setting], before: list[Any]) -> list[str]:
     changed = {
         setting.name: setting.told(old, value)
         for setting, old, value in zip(rows, before, after, strict=True)
-        if value is not _UNREADABLE and value != old
+        if value is not _UNREADABLE and not _equal(value, old)
     }
     surely(
         partial(_restore, setting, old, changed)
@@ -98,8 +100,16 @@ def put_back(rows: list[Setting], before: list[Any]) -> list[str]:
     ]
 
 
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal; a network's own comparison may raise, and says nothing then."""
+    try:
+        return bool(one == other)
+    except user_raised():
+        return one is other
+
+
 def _restore(setting: Setting, old: Any, changed: dict[str, str]) -> None:
-    if read(setting) == old:  # others may have changed it back
+    if _equal(read(setting), old):  # others may have changed it back
         return
     try:
         setting.write(old)
@@ -382,6 +392,12 @@ def _of_python() -> Iterator[Setting]:
         for name in names:
             full = f"{module.__name__}.{name}"
             yield _attribute(module, name, full)._replace(tell=_changed(full))
+    yield Setting(
+        "builtins",
+        _read_builtins,
+        vars(builtins).update,
+        tell=lambda before, after: f"replaced {_differing(before, after)} in builtins",
+    )
     for name in ("argv", "path"):
         yield Setting(
             f"sys.{name}",
@@ -389,6 +405,14 @@ def _of_python() -> Iterator[Setting]:
             partial(_write_list, name),
             tell=_changed(f"sys.{name}"),
         )
+
+
+def _read_builtins() -> dict[str, Any]:
+    """Those that Python has; what else is put there is in nobody's way."""
+    return {name: vars(builtins).get(name) for name in _BUILTINS}
+
+
+_BUILTINS = [name for name in vars(builtins) if name != "_"]  # where Python shows a last result
 
 
 class _Filters:
@@ -427,13 +451,15 @@ def _write_root_logger(old: tuple[int, list[logging.Handler]]) -> None:
     logging.root.setLevel(level)
 
 
-def _read_list(name: str) -> tuple[list[str], list[str]]:
-    return getattr(sys, name), list(getattr(sys, name))
+def _read_list(name: str) -> tuple[Any, list[str]]:
+    its = getattr(sys, name, None)  # a network may have put anything there
+    return its, list(its) if isinstance(its, list) else []
 
 
-def _write_list(name: str, old: tuple[list[str], list[str]]) -> None:
+def _write_list(name: str, old: tuple[Any, list[str]]) -> None:
     its, content = old
-    its[:] = content
+    if isinstance(its, list):
+        its[:] = content
     setattr(sys, name, its)
 
 
@@ -459,6 +485,32 @@ def _of_the_process() -> Iterator[Setting]:
         _write_handlers,
         tell=lambda before, after: f"changed the handler of {_differing(before, after)}",
     )
+    if resource is not None:
+        yield Setting(
+            "limits of the process (resource.setrlimit)",
+            _read_limits,
+            _write_limits,
+            tell=lambda before, after: f"changed the limit {_differing(before, after)}",
+        )
+
+
+def _read_limits() -> dict[str, tuple[int, int]]:
+    assert resource is not None
+    return {name: resource.getrlimit(getattr(resource, name)) for name in _LIMITS}
+
+
+def _write_limits(old: Mapping[str, tuple[int, int]]) -> None:
+    assert resource is not None
+    for name, now in _read_limits().items():
+        if now != old[name]:
+            resource.setrlimit(getattr(resource, name), old[name])
+
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
+_LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

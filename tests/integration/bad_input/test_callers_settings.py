@@ -57,6 +57,9 @@ CHANGES = {
     "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False": "allow_bf16",
     "sys.unraisablehook = print": "sys.unraisablehook",
     "sys.displayhook = print": "sys.displayhook",
+    "builtins.print = len": "replaced print in builtins",
+    "resource.setrlimit(n := resource.RLIMIT_NOFILE, (300, resource.getrlimit(n)[1]))": "RLIMIT_NOFILE",
+    "sys.excepthook = type('Odd', (), {'__eq__': lambda *_: 1 / 0})()": "sys.excepthook",
     "locale.setlocale(locale.LC_ALL, 'C.UTF-8')": "the locale to",
 }
 
@@ -71,7 +74,8 @@ class Changes(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.body(x)
-        names = "gc locale logging numpy os signal sys threading warnings torch".split()
+        names = "builtins gc locale logging numpy os resource signal sys threading warnings"
+        names = [*names.split(), "torch"]
         scope = {name: __import__(name) for name in names} | {"nn": nn}
         for statement in self.statements:
             exec(statement, scope)
