@@ -58,7 +58,7 @@ CHANGES = {
     "sys.unraisablehook = print": "sys.unraisablehook",
     "sys.displayhook = print": "sys.displayhook",
     "builtins.print = len": "replaced print in builtins",
-    "resource.setrlimit(n := resource.RLIMIT_NOFILE, (300, resource.getrlimit(n)[1]))": "RLIMIT_NOFILE",
+    "n = resource.RLIMIT_NOFILE; resource.setrlimit(n, (300, resource.getrlimit(n)[1]))": "NOFILE",
     "sys.excepthook = type('Odd', (), {'__eq__': lambda *_: 1 / 0})()": "sys.excepthook",
     "locale.setlocale(locale.LC_ALL, 'C.UTF-8')": "the locale to",
 }
