@@ -123,7 +123,7 @@ def _rows(text: str) -> None:
 
 
 _FORMATS = {
-    "text": _plain, "rich": _plain, "markdown": _plain, "latex": _plain, "json": json.loads,
+    "text": _plain, "markdown": _plain, "latex": _plain, "json": json.loads,
     "perfetto": json.loads, "gitlab": json.loads, "benchmark": json.loads, "csv": _rows,
     "junit": ElementTree.fromstring,
 }  # fmt: skip

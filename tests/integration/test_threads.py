@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import srprof
 from srprof.cli import main
-from srprof.running import in_run, replaced
+from srprof.running import in_run, replaced, reserved, surely
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 3, 8, 8)
@@ -204,3 +204,47 @@ def test_ctrl_c_while_patches_are_taken_back_is_raised_after_all_are():
         assert Patched.first == "new"
     assert (Patched.first, Patched.second) == ("own", "own")
     assert not in_run()
+
+
+def test_a_patch_ends_with_its_own_part_of_the_run():
+    class Patched:
+        name = "own"
+
+    with reserved():
+        with replaced([(Patched, "name", "new")]):
+            assert Patched.name == "new"
+        assert Patched.name == "own"
+
+
+def test_other_threads_find_functions_and_properties_as_they_were():
+    class Patched:
+        value = property(lambda _: "own")
+
+        def call(self) -> str:
+            return "own"
+
+    def look() -> None:
+        found.append((Patched().value, Patched().call()))
+
+    found: list[tuple[str, str]] = []
+    new = [(Patched, "value", property(lambda _: "new")), (Patched, "call", lambda _: "new")]
+    with replaced(new):
+        look()
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert found == [("new", "new"), ("own", "own")]
+
+
+def test_ctrl_c_ends_no_step_that_puts_something_back():
+    done: list[int] = []
+    interrupts = iter([True, False, True])
+
+    def step(number: int) -> None:
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+        done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        surely([lambda: step(1), lambda: step(2), lambda: step(3)])
+    assert done == [1, 2, 3]
