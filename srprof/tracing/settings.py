@@ -12,6 +12,7 @@ import gc
 import locale
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -59,6 +60,7 @@ class Setting(NamedTuple):
 def settings() -> list[Setting]:
     """All of them, in the order in which they are put back."""
     return [
+        *_of_signals(),  # whose handlers may raise wherever the rest is put back
         *_of_torch(),
         *_of_autocast(),
         *_precisions(),
@@ -463,6 +465,22 @@ def _write_list(name: str, old: tuple[Any, list[str]]) -> None:
     setattr(sys, name, its)
 
 
+def _of_signals() -> Iterator[Setting]:
+    # timers first: their signals end the process where they have no handler
+    yield Setting(
+        "timers of signals",
+        _read_timers,
+        _write_timers,
+        tell=lambda before, after: f"changed the timer {_differing(before, after)}",
+    )
+    yield Setting(
+        "signal handlers",
+        _read_handlers,
+        _write_handlers,
+        tell=lambda before, after: f"changed the handler of {_differing(before, after)}",
+    )
+
+
 def _of_the_process() -> Iterator[Setting]:
     yield Setting("the current folder", os.getcwd, os.chdir)
     yield Setting(
@@ -478,12 +496,6 @@ def _of_the_process() -> Iterator[Setting]:
         "the locale",
         partial(locale.setlocale, locale.LC_ALL),
         partial(locale.setlocale, locale.LC_ALL),
-    )
-    yield Setting(
-        "signal handlers",
-        _read_handlers,
-        _write_handlers,
-        tell=lambda before, after: f"changed the handler of {_differing(before, after)}",
     )
     if resource is not None:
         yield Setting(
@@ -537,6 +549,22 @@ def _read_umask() -> int:
     old = os.umask(0o077)  # nobody can only read it; files of other threads stay private meanwhile
     os.umask(old)
     return old
+
+
+def _read_timers() -> dict[str, tuple[bool, float]]:
+    """By name, whether a timer runs, and the seconds between its rings."""
+    timers = {name: signal.getitimer(getattr(signal, name)) for name in _TIMERS}
+    return {name: (left > 0, interval) for name, (left, interval) in timers.items()}
+
+
+def _write_timers(old: Mapping[str, tuple[bool, float]]) -> None:
+    for name, now in _read_timers().items():
+        runs, interval = old[name]
+        if now != old[name] and not (runs and not interval):  # how much of one ring was left?
+            signal.setitimer(getattr(signal, name), interval, interval)
+
+
+_TIMERS = [name for name in dir(signal) if re.fullmatch("ITIMER_(REAL|VIRTUAL|PROF)", name)]
 
 
 def _read_handlers() -> dict[str, Any]:

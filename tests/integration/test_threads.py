@@ -248,3 +248,17 @@ def test_ctrl_c_ends_no_step_that_puts_something_back():
     with pytest.raises(KeyboardInterrupt):
         surely([lambda: step(1), lambda: step(2), lambda: step(3)])
     assert done == [1, 2, 3]
+
+
+def test_what_a_step_raises_ends_no_other():
+    done: list[int] = []
+    raises = {1: iter([True]), 2: iter([True] * 9)}
+
+    def step(number: int) -> None:
+        if next(raises.get(number, iter(())), False):
+            raise ValueError(number)
+        done.append(number)
+
+    with pytest.raises(ValueError, match="1"):
+        surely([lambda: step(1), lambda: step(2), lambda: step(3)])
+    assert done == [1, 3]

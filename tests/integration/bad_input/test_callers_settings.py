@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
+import signal
+from contextlib import suppress
 
 import pytest
 import torch
@@ -35,6 +37,8 @@ CHANGES = {
     "numpy.set_printoptions(precision=3)": "numpy.set_printoptions",
     "os.umask(0o077)": "the umask to 077",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)": "the handler of SIGINT",
+    "signal.setitimer(signal.ITIMER_VIRTUAL, 99, 9)": "ITIMER_VIRTUAL",
+    "signal.signal(signal.SIGALRM, print); signal.alarm(99)": "ITIMER_REAL",
     "sys.excepthook = print": "sys.excepthook",
     "threading.excepthook = print": "threading.excepthook",
     "os.environ['OF_THE_NETWORK'] = '1'": "OF_THE_NETWORK in the environment",
@@ -137,3 +141,17 @@ def test_what_the_caller_froze_stays_frozen():
     frozen = gc.get_freeze_count()
     assert srprof.trace(Changes("gc.freeze()"), SHAPE).notes == ()
     assert gc.get_freeze_count() >= frozen
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal timers")
+def test_a_timer_of_the_network_that_rings_while_all_is_put_back():
+    rings = (
+        "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)",
+        "signal.setitimer(signal.ITIMER_REAL, 0.02, 0.004)",
+        "sys.argv.append('more')",
+    )
+    before = values()
+    for _ in range(5):
+        with suppress(srprof.ModelError, ZeroDivisionError):
+            srprof.trace(Changes(*rings), SHAPE)
+        assert not changed(before)
