@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import gc
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -262,3 +264,21 @@ def test_what_a_step_raises_ends_no_other():
     with pytest.raises(ValueError, match="1"):
         surely([lambda: step(1), lambda: step(2), lambda: step(3)])
     assert done == [1, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_the_caller_forks_beside_a_run():
+    """It has torch as it was, and may have a run of its own."""
+    before, codes = torch.cuda.is_available, []
+
+    def work() -> None:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits for a lock of no thread's
+            with reserved():
+                os._exit(0 if torch.cuda.is_available is before else 1)
+        codes.append(os.waitpid(child, 0)[1])
+
+    with beside(work):
+        srprof.trace(Waits(), SHAPE)
+    assert codes == [0]
