@@ -393,6 +393,8 @@ def test_init(tmp_path, monkeypatch, capsys):
         assert code == 2
         assert message in said
     assert run(capsys, "--init", "nowhere.py")[0] == 2
+    code, said = run(capsys, "--init", "net.py", "--format", "json")
+    assert code == 2 and "leave --format out" in said
     assert not Path("srprof.toml").exists()
 
 
