@@ -483,6 +483,7 @@ def _of_signals() -> Iterator[Setting]:
 
 def _of_the_process() -> Iterator[Setting]:
     yield Setting("the current folder", os.getcwd, os.chdir)
+    yield _attribute(os, "environ", "os.environ")._replace(tell=_changed("os.environ"))
     yield Setting(
         "the environment",
         _read_environment,
@@ -535,14 +536,18 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 _OF_TORCH = {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
 
 
+#: A network may put something else in its place.
+_ENVIRONMENT = os.environ
+
+
 def _read_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _OF_TORCH}
+    return {name: value for name, value in _ENVIRONMENT.items() if name not in _OF_TORCH}
 
 
 def _write_environment(old: Mapping[str, str]) -> None:
     for name in _read_environment().keys() - old.keys():
-        del os.environ[name]
-    os.environ.update(old)
+        del _ENVIRONMENT[name]
+    _ENVIRONMENT.update(old)
 
 
 def _read_umask() -> int:

@@ -42,6 +42,7 @@ CHANGES = {
     "sys.excepthook = print": "sys.excepthook",
     "threading.excepthook = print": "threading.excepthook",
     "os.environ['OF_THE_NETWORK'] = '1'": "OF_THE_NETWORK in the environment",
+    "os.environ = None": "os.environ",
     "sys.argv.append('more')": "sys.argv",
     "sys.path.append('/more')": "sys.path",
     "sys.setswitchinterval(0.5)": "switch interval",
