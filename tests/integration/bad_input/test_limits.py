@@ -41,6 +41,7 @@ def as_before():
         ("loops", "init"),
         ("loops", "forward"),
         ("catches", "forward"),
+        ("catches one", "forward"),
         ("sleeps", "forward"),
         ("waits", "init"),
         ("torch", "forward"),
