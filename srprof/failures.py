@@ -35,8 +35,13 @@ DEBUG = "SRPROF_DEBUG"
 #: What is said where even torch cannot be loaded.
 GONE = "the current folder has been deleted: go to one that is there"
 
-#: What a system has too little of, whatever is asked of it, and what to do.
+#: What a system refuses, whatever was asked of it, and what to do.
 _REFUSED = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend the links of that path",
+    errno.ENOTDIR: "choose a path whose folders are folders",
+    errno.EACCES: "choose a place where you may do that",
+    errno.EPERM: "choose a place where you may do that",
     errno.EMFILE: "let a process open more files (ulimit -n)",
     errno.ENFILE: "close what has many files open",
     errno.ENOSPC: "free space on that disk, or set TMPDIR to another",

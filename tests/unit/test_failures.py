@@ -39,7 +39,9 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("srprof.cli.list.run", scope["run"])
 
 
-@pytest.mark.parametrize("refused", [errno.EMFILE, errno.ENOSPC, errno.EFBIG])
+@pytest.mark.parametrize(
+    "refused", [errno.EMFILE, errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG, errno.EACCES]
+)
 def test_what_the_system_refuses_is_no_fault(
     refused: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
