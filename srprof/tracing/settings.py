@@ -411,7 +411,7 @@ def _of_python() -> Iterator[Setting]:
 
 def _read_builtins() -> dict[str, Any]:
     """Those that Python has; what else is put there is in nobody's way."""
-    return {name: vars(builtins).get(name) for name in _BUILTINS}
+    return dict(zip(_BUILTINS, map(vars(builtins).get, _BUILTINS), strict=True))
 
 
 _BUILTINS = [name for name in vars(builtins) if name != "_"]  # where Python shows a last result
