@@ -137,7 +137,7 @@ class Case:
 
 CASES: Mapping[str, Case] = {
     "analyze": Case(("analyze", "net.py:Net", *SIZE, "-o", "out.json")),
-    "diff": Case(("diff", "net.py:Net", "fsrcnn", *SIZE, "-o", "out.json")),
+    "diff": Case(("diff", "net.py:Net", "net.py:Net(nf=2)", *SIZE, "-o", "out.json")),
     "rank": Case(("rank", "net.py:Net", *SIZE, "-o", "out.csv")),
     "fit": Case(("fit", "net.py:Net", "--budget", "1MiB", "-o", "out.json")),
     "lean": Case(("lean", "net.py:Net", *SIZE, "-o", "out.json")),

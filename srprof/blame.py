@@ -57,6 +57,12 @@ def is_installed(filename: str) -> bool:
     return filename.startswith(_STDLIB) or any(part in filename for part in _PACKAGES)
 
 
+def module_name(cls: type) -> str:
+    """Where a class says that it was defined; "" if it says that in no text."""
+    name = cls.__module__
+    return name if isinstance(name, str) else ""
+
+
 def function_name(code: CodeType) -> str:
     """`RFDB.forward` where Python knows the class (3.11 and later), else `forward`."""
     qualified: str = getattr(code, "co_qualname", code.co_name)

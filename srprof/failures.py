@@ -6,6 +6,7 @@ fails must leave the others' results standing.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import traceback
@@ -33,6 +34,22 @@ from srprof.words import mib_size
 DEBUG = "SRPROF_DEBUG"
 #: What is said where even torch cannot be loaded.
 GONE = "the current folder has been deleted: go to one that is there"
+
+#: What a system refuses, whatever was asked of it, and what to do.
+_REFUSED = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend the links of that path",
+    errno.ENOTDIR: "choose a path whose folders are folders",
+    errno.EACCES: "choose a place where you may do that",
+    errno.EPERM: "choose a place where you may do that",
+    errno.EMFILE: "let a process open more files (ulimit -n)",
+    errno.ENFILE: "close what has many files open",
+    errno.ENOSPC: "free space on that disk, or set TMPDIR to another",
+    errno.EDQUOT: "free space on that disk, or set TMPDIR to another",
+    errno.EFBIG: "let files be larger (ulimit -f)",
+    errno.EROFS: "choose a place that can be written",
+    errno.EIO: "look at that disk",
+}
 
 
 def model_error(doing: str, error: BaseException, network: type | None = None) -> ModelError:
@@ -81,6 +98,10 @@ def failure(error: BaseException) -> SrprofError:
         return model_error("the network's code", error)
     if is_out_of_memory(error):
         return MainMemoryError(_out_of_memory(error, ""))
+    if issubclass(type(error), OSError) and (refused := getattr(error, "errno", None)) in _REFUSED:
+        file = getattr(error, "filename", None)
+        at = f" ({file})" if isinstance(file, str) else ""
+        return InputError(f"the system refuses: {os.strerror(refused)}{at}; {_REFUSED[refused]}")
     frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
     at = ""
     if frames:

@@ -6,6 +6,7 @@ of one that cannot be read. No torch.
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import json
@@ -91,6 +92,17 @@ def _unpacked(data: io.BytesIO, source: str, mend: str) -> io.BytesIO:
         what = f"{source} holds more than {_MOST_UNPACKED // MIB} MiB"
         raise InputError(what + (mend and f"; {mend}"))
     return io.BytesIO(whole)
+
+
+def parse_python(text: str, file: str = "<unknown>", mode: str = "exec") -> Any:
+    """The syntax tree of Python's source; a SyntaxError, whatever Python raises where it is none.
+
+    Zero bytes, and nesting that is too deep for it, it says in three other ways.
+    """
+    try:
+        return ast.parse(text, file, mode)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "it is nested too deeply") from error
 
 
 def parse_toml(text: str, source: str = "the text") -> dict[str, object]:

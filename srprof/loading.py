@@ -89,8 +89,8 @@ class Environment:
         if not self.folders:
             yield
             return
-        path = list(sys.path)
-        sys.path[:0] = self.folders
+        its, path = sys.path, list(sys.path)  # a network may put anything else there
+        its[:0] = self.folders
         importlib.invalidate_caches()
         tops = {name.partition(".")[0] for name in sys.modules}
         in_the_way = {top for top in tops if self._stands_in_the_way(top)}
@@ -103,7 +103,8 @@ class Environment:
         finally:
             self._modules.update(self._taken_out(known))
             sys.modules.update(aside)
-            sys.path[:] = path
+            its[:] = path
+            sys.path = its
             self._known = set()
 
     def forget(self) -> None:

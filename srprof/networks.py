@@ -27,10 +27,15 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         yield path, module
-        if module._modules:
-            prefix = f"{path}." if path else ""
-            children = [(prefix + name, child) for name, child in module._modules.items()]
-            ahead += [(name, child) for name, child in reversed(children) if child is not None]
+        prefix = f"{path}." if path else ""
+        ahead += [(f"{prefix}{name}", child) for name, child in reversed(_children(module))]
+
+
+def _children(module: nn.Module) -> list[tuple[Any, nn.Module]]:
+    """The modules that a module has registered: torch takes anything for a name, and for one."""
+    registered = module._modules
+    named = list(registered.items()) if registered else []
+    return [(name, child) for name, child in named if isinstance(child, nn.Module)]
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -61,9 +66,9 @@ def paths(
     """
     inside |= {id(model)}
     for named in (model._parameters, model._buffers):
-        yield from (prefix + name for name, tensor in named.items() if tensor is not None)
-    for name, child in model._modules.items():
-        if child is not None and id(child) not in inside:
+        yield from (f"{prefix}{name}" for name, tensor in named.items() if tensor is not None)
+    for name, child in _children(model):
+        if id(child) not in inside:
             yield from paths(child, f"{prefix}{name}.", inside)
 
 

@@ -29,6 +29,8 @@ _depths: dict[int, int] = {}
 _NONE = -1
 #: Owner, attribute and old value of each patch, in the order of patching.
 _patched: list[tuple[Any, str, Any]] = []
+#: How often something is tried that puts back what a run changed.
+_TRIES = 3
 #: Stands for an attribute that a class has from its bases.
 _INHERITED = object()
 
@@ -57,16 +59,22 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def reserved() -> Iterator[None]:
-    """Change what all runs of the process change; for a thread of a run, as a part of that."""
+    """Change what all runs of the process change; for a thread of a run, as a part of that.
+
+    A process that the network forks ends here at the latest.
+    """
     ident = get_ident()
     if ident in _depths:
         yield
         return
+    process = os.getpid()
     with _lock:
         _depths[ident], _ = _of_the_user()
         try:
             yield
         finally:
+            if os.getpid() != process:  # forked by the network: else all would be done twice
+                os._exit(0 if sys.exc_info()[0] is None else ModelError.exit_code)
             surely([_take_back, _depths.clear])
 
 
@@ -177,20 +185,29 @@ def _take_back(first: int = 0) -> None:
 
 
 def surely(steps: Iterable[Callable[[], object]]) -> None:
-    """Do all, in order; Ctrl-C ends none of them, and is raised at the end.
+    """Do all, in order, whatever one raises, which is raised at the end; Ctrl-C before all else.
 
-    A step that Ctrl-C came into is done again.
+    A step that Ctrl-C came into is done again, and one that raised is tried again: a handler of a
+    signal, the network's or that of a time limit, may have raised in it.
     """
-    left, interrupt = deque(steps), None
+    left, tries = deque(steps), 0
+    raised: BaseException | None = None
     while left:
         try:
             while left:
                 left[0]()
                 left.popleft()
+                tries = 0
         except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+            raised = error
+        except BaseException as error:
+            raised = raised or error
+            tries += 1
+            if tries == _TRIES:
+                left.popleft()
+                tries = 0
+    if raised is not None:
+        raise raised
 
 
 def _after_fork() -> None:

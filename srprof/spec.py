@@ -16,7 +16,7 @@ from typing import Any
 
 from srprof import registry
 from srprof.errors import InputError
-from srprof.files import check_file
+from srprof.files import check_file, parse_python
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -102,8 +102,8 @@ def _parse_call(call: str, text: str) -> tuple[str, tuple[Any, ...], tuple[tuple
     if call.endswith(".py") or os.sep in call.split("(", 1)[0]:
         return call, (), ()
     try:
-        tree = ast.parse(call.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+        tree = parse_python(call.strip(), mode="eval").body
+    except SyntaxError:
         tree = None
     if isinstance(tree, ast.Name):
         return tree.id, (), ()
@@ -125,6 +125,13 @@ def _literal(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        what = f"{text!r}: the argument {ast.unparse(node)!r} is not a literal"
+        what = f"{text!r}: the argument {_code(node)!r} is not a literal"
         taken = "numbers, strings, True, False, None and lists, tuples and dicts of them"
         raise InputError(f"{what}; only {taken} are read") from None
+
+
+def _code(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "..."

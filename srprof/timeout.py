@@ -26,6 +26,7 @@ from srprof.blame import blame, is_user_file
 from srprof.errors import InputError, ModelError, TimedOut
 from srprof.output import message_stream
 from srprof.paths import place
+from srprof.words import one_line
 
 #: Seconds after which a network that caught the signal gets it again.
 _AGAIN = 2.0
@@ -60,7 +61,7 @@ class _Timer:
         """Give what runs now its whole time."""
         self._waited = 0.0
         signal.setitimer(signal.ITIMER_REAL, self.seconds, _AGAIN)
-        self._tell(" ".join(self.running[-1].split()))
+        self._tell(one_line(self.running[-1]))
 
     def stop(self) -> None:
         """Nothing is limited until the next `begin`."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple
 
+from srprof.files import parse_python
+
 #: First line, first column, last line, last column, as Python's compiler has them.
 Place = tuple[int, int, int, int]
 
@@ -184,8 +186,8 @@ def _blocks(nodes: Sequence[ast.stmt]) -> Iterator[tuple[Statement, ...]]:
 def read_functions(text: str) -> dict[int, Function]:
     """The functions of a file by the line that Python calls their first; {} if it is no Python."""
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+        tree = parse_python(text)
+    except SyntaxError:
         return {}
     lines = tuple(text.split("\n"))  # no other character ends a line for Python
     return {

@@ -19,10 +19,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any, NoReturn
 
 from srprof._version import __version__
-from srprof.errors import InputError, InternalError
+from srprof.errors import InputError, InternalError, ModelError
 from srprof.failures import GONE, failure
 from srprof.output import own_streams, say, write
-from srprof.paths import current_folder
+from srprof.paths import current_folder, place
 from srprof.timeout import limited, timeout
 from srprof.words import one_line
 
@@ -128,13 +128,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_nobody_else() -> Iterator[None]:
-    """`os._exit` raises as `sys.exit` does: a network's would end a gate with its own code."""
-    leave, here = os._exit, (os.getpid(), threading.get_ident())
+    """`os._exit` raises as `sys.exit` does: a network's would end a gate with its own code.
+
+    Another thread, which may be one that watches this process, does end it: with a line, and never
+    as if all had gone well.
+    """
+    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
 
     def refused(status: int) -> NoReturn:
-        if (os.getpid(), threading.get_ident()) != here:  # a forked child, or one that watches us
-            leave(status)
-        raise SystemExit(f"os._exit({status!r})")
+        if os.getpid() == process:
+            if threading.get_ident() == thread:
+                raise SystemExit(f"os._exit({status!r})")
+            caller = sys._getframe(1)
+            file, line = caller.f_code.co_filename, caller.f_lineno
+            say(f"srprof: a thread ended the process at {place(file, line)}: os._exit({status!r})")
+            leave(status or ModelError.exit_code)
+        leave(status)  # a forked child's
 
     os._exit = refused
     try:

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from srprof.errors import InputError
 from srprof.gate import formats
 from srprof.options import add, add_output, format_of, show
 from srprof.output import write
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from srprof.render.writers import render
 
     if args.init is not None:
+        if args.format is not None:
+            raise InputError("--init has no result but the file it writes: leave --format out")
         done = write_first(args.init, args.config)
         write(done, args.output)
         return 0

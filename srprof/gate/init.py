@@ -9,7 +9,7 @@ from pathlib import Path
 
 from srprof.errors import InputError, user_raised
 from srprof.failures import failure
-from srprof.files import quoted, read_text
+from srprof.files import parse_python, quoted, read_text
 from srprof.output import write
 from srprof.paths import working_in
 from srprof.timeout import limited
@@ -76,8 +76,8 @@ def factories(source: str, file: str) -> list[str]:
     function of the list gives is not listed again. An InputError if the source is no Python.
     """
     try:
-        body = ast.parse(source, file).body
-    except (SyntaxError, ValueError) as error:
+        body = parse_python(source, file).body
+    except SyntaxError as error:
         raise InputError(f"--init {file}: is no Python: {error}") from error
     modules: dict[str, bool] = {}
     bases: dict[str, ast.ClassDef] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 from srprof import figures
 from srprof.errors import InputError
-from srprof.files import read_text
+from srprof.files import parse_python, read_text
 from srprof.inputs import TensorSpec, TextInput, call_inputs, parse_input
 from srprof.quantities import Kind
 from srprof.spec import Spec
@@ -273,7 +273,7 @@ def _taken(spec: Spec) -> tuple[str, ...] | None:
     try:
         found = None if module.endswith(".py") else importlib.util.find_spec(module)
         file = module if found is None else found.origin or ""
-        tree = ast.parse(read_text(file))
+        tree = parse_python(read_text(file))
     except (ImportError, InputError, SyntaxError, ValueError):
         return None
     factory = next((n for n in tree.body if getattr(n, "name", None) == name), None)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules import activation
 from torch.overrides import _get_current_function_mode_stack
 
+from srprof.blame import module_name
 from srprof.running import replaced
 from srprof.tracing.attention import FLASH_MULTIPLE, WIDTH_MULTIPLE, attention
 
@@ -54,7 +55,7 @@ def fast_paths() -> AbstractContextManager[None]:
 def _has_own_function(values: Iterable[Any]) -> bool:
     """Whether one has a `__torch_function__` of its own, or a mode of the caller's is active."""
     modes = _get_current_function_mode_stack()
-    if not all(type(mode).__module__.startswith(_NOT_THE_CALLERS) for mode in modes):
+    if not all(module_name(type(mode)).startswith(_NOT_THE_CALLERS) for mode in modes):
         return True
     kinds = {type(value) for value in values} - {Tensor}
     functions = (getattr(kind, "__torch_function__", _DISABLED) for kind in kinds)

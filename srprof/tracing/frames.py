@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from srprof.blame import function_name, is_user_file
+from srprof.blame import function_name, is_user_file, module_name
 from srprof.networks import named_modules
 from srprof.records import Frame, Trace
 from srprof.tracing.holders import run_again
@@ -122,7 +122,7 @@ def activations(model: nn.Module) -> dict[str, tuple[type, str, str]]:
         if getattr(module, "inplace", None) is not False:
             continue
         owner, inner = path.rpartition(".")[0], path.rpartition(".")[2]
-        while owner and type(modules[owner]).__module__.startswith("torch.nn."):
+        while owner and module_name(type(modules[owner])).startswith("torch.nn."):
             owner, _, last = owner.rpartition(".")
             inner = f"{last}.{inner}"
         switchable[path] = (type(modules[owner]), inner, type(module).__name__)

@@ -36,6 +36,8 @@ from srprof.workload import Workload
 _DEPTH = 4
 #: How many items of one container are searched.
 _ITEMS = 4096
+#: Up to how many things Python's own search for what refers to them is the fastest.
+_FEW = 16
 #: How many items are searched from one variable in all.
 _IN_ALL = 2**17
 
@@ -171,16 +173,18 @@ class _Inspector:
     def _look_everywhere(self, recorder: Recorder, missing: set[int]) -> None:
         """Ask the garbage collector who refers to the tensors that no frame or module names."""
         tensors = [
-            (candidate, "", storage)
+            candidate
             for candidate in gc.get_objects()
             if issubclass(type(candidate), torch.Tensor)
-            and (storage := recorder.ledger.index_of(candidate)) in missing
-            and storage is not None
+            and recorder.ledger.index_of(candidate) in missing
         ]
-        roots = _roots(tensors)
+        storages = [
+            storage for t in tensors if (storage := recorder.ledger.index_of(t)) is not None
+        ]
+        roots = _roots(tensors, storages)
         for storage in missing:
             reference = roots.get(storage)
-            if reference is None and any(storage == known for _, _, known in tensors):
+            if reference is None and storage in storages:
                 name = "(a temporary or a reference cycle)"
                 if torch.is_grad_enabled():
                     name = "(a temporary, a reference cycle or a graph of autograd)"
@@ -395,32 +399,58 @@ def _may_lead(value: Any) -> bool:
     return any(map(_may_lead, value)) if immutable else not isinstance(value, _LEAVES)
 
 
-def _roots(level: list[tuple[Any, str, int]]) -> dict[int, Reference]:
-    """The nearest global, class or closure that leads to tensors, each given with its storage."""
+def _roots(things: list[Any], storages: list[int]) -> dict[int, Reference]:
+    """The nearest global, class or closure that leads to tensors, each given with its storage.
+
+    Nothing here may refer to what is searched for but the one list of it: it would be found.
+    """
     globals_of = {
         id(vars(m)): m.__name__ for m in list(sys.modules.values()) if isinstance(m, ModuleType)
     }
     roots: dict[int, Reference] = {}
     seen: set[int] = set()
+    # by the id of a thing, how each storage that it leads to is written behind its name
+    paths: dict[int, dict[int, str]] = defaultdict(dict)
+    for thing, storage in zip(things, storages, strict=True):
+        paths[id(thing)][storage] = ""
     for _ in range(_DEPTH):
-        targets: dict[int, list[tuple[str, int]]] = defaultdict(list)
-        for thing, path, storage in level:
-            targets[id(thing)].append((path, storage))
-        things = [thing for thing, _, _ in level]
-        following: list[tuple[Any, str, int]] = []
-        for referrer in gc.get_referrers(*things) if things else ():
-            if id(referrer) in seen or referrer is things or isinstance(referrer, FrameType):
+        following: list[Any] = []
+        reached: dict[int, dict[int, str]] = defaultdict(dict)
+        for referrer in _referrers(things) if things else ():
+            own = referrer is things or referrer is following
+            if own or id(referrer) in seen or isinstance(referrer, FrameType):
                 continue
             seen.add(id(referrer))
             for child, step in _contents(referrer, globals_of):
-                for path, storage in targets.get(id(child), ()):
+                for storage, path in paths.get(id(child), {}).items():
+                    if storage in roots:
+                        continue
                     if root := _root(referrer, step + path, globals_of):
-                        roots.setdefault(storage, root)
+                        roots[storage] = root
                     else:
-                        following.append((referrer, step + path, storage))
-        level = [item for item in following if item[2] not in roots]
-        del things
+                        reached[id(referrer)].setdefault(storage, step + path)
+            if id(referrer) in reached:
+                following.append(referrer)
+        paths = {
+            holder: left
+            for holder, its in reached.items()
+            if (left := {storage: path for storage, path in its.items() if storage not in roots})
+        }
+        things = [thing for thing in following if id(thing) in paths]
+        del following
     return roots
+
+
+def _referrers(things: list[Any]) -> list[Any]:
+    """What refers to one of them; Python's own search compares each reference with each thing."""
+    if len(things) <= _FEW:
+        return gc.get_referrers(*things)
+    wanted = set(map(id, things))
+    return [
+        holder
+        for holder in gc.get_objects()
+        if not wanted.isdisjoint(map(id, gc.get_referents(holder)))
+    ]
 
 
 def _contents(holder: Any, globals_of: Mapping[int, str]) -> Iterator[tuple[Any, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from srprof.blame import module_name
 from srprof.cost.complexity import COUNTED
 
 _COUNTED = {name: getattr(nn, name) for name in COUNTED}
@@ -26,7 +27,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return f"{module_name(cls)}.{cls.__qualname__}"
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:

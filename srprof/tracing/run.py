@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from srprof.blame import blame, first_line
+from srprof.blame import blame, first_line, module_name
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.copying import untouched
@@ -483,7 +483,7 @@ def explain(error: BaseException, workload: Workload, device: str, recorder: Rec
         )
     if is_out_of_memory(error):
         return model_error(workload.name, error, workload.own.network)
-    of_torch = type(error).__module__.startswith("torch.") or _NO_CUDA in message.lower()
+    of_torch = module_name(type(error)).startswith("torch.") or _NO_CUDA in message.lower()
     if device == "cuda-fake" and (of_torch or at_fault):
         return ModelError(
             f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "

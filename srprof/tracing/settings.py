@@ -7,10 +7,12 @@ named, because the network will do the same to its user's program.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import locale
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,6 +30,7 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_m
 from torch.utils import _device, deterministic
 
 from srprof.blame import is_installed
+from srprof.errors import user_raised
 from srprof.running import surely
 from srprof.words import some
 
@@ -57,6 +60,7 @@ class Setting(NamedTuple):
 def settings() -> list[Setting]:
     """All of them, in the order in which they are put back."""
     return [
+        *_of_signals(),  # whose handlers may raise wherever the rest is put back
         *_of_torch(),
         *_of_autocast(),
         *_precisions(),
@@ -84,7 +88,7 @@ def put_back(rows: list[Setting], before: list[Any]) -> list[str]:
     changed = {
         setting.name: setting.told(old, value)
         for setting, old, value in zip(rows, before, after, strict=True)
-        if value is not _UNREADABLE and value != old
+        if value is not _UNREADABLE and not _equal(value, old)
     }
     surely(
         partial(_restore, setting, old, changed)
@@ -98,8 +102,16 @@ def put_back(rows: list[Setting], before: list[Any]) -> list[str]:
     ]
 
 
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal; a network's own comparison may raise, and says nothing then."""
+    try:
+        return bool(one == other)
+    except user_raised():
+        return one is other
+
+
 def _restore(setting: Setting, old: Any, changed: dict[str, str]) -> None:
-    if read(setting) == old:  # others may have changed it back
+    if _equal(read(setting), old):  # others may have changed it back
         return
     try:
         setting.write(old)
@@ -382,6 +394,12 @@ def _of_python() -> Iterator[Setting]:
         for name in names:
             full = f"{module.__name__}.{name}"
             yield _attribute(module, name, full)._replace(tell=_changed(full))
+    yield Setting(
+        "builtins",
+        _read_builtins,
+        vars(builtins).update,
+        tell=lambda before, after: f"replaced {_differing(before, after)} in builtins",
+    )
     for name in ("argv", "path"):
         yield Setting(
             f"sys.{name}",
@@ -389,6 +407,14 @@ def _of_python() -> Iterator[Setting]:
             partial(_write_list, name),
             tell=_changed(f"sys.{name}"),
         )
+
+
+def _read_builtins() -> dict[str, Any]:
+    """Those that Python has; what else is put there is in nobody's way."""
+    return dict(zip(_BUILTINS, map(vars(builtins).get, _BUILTINS), strict=True))
+
+
+_BUILTINS = [name for name in vars(builtins) if name != "_"]  # where Python shows a last result
 
 
 class _Filters:
@@ -427,18 +453,37 @@ def _write_root_logger(old: tuple[int, list[logging.Handler]]) -> None:
     logging.root.setLevel(level)
 
 
-def _read_list(name: str) -> tuple[list[str], list[str]]:
-    return getattr(sys, name), list(getattr(sys, name))
+def _read_list(name: str) -> tuple[Any, list[str]]:
+    its = getattr(sys, name, None)  # a network may have put anything there
+    return its, list(its) if isinstance(its, list) else []
 
 
-def _write_list(name: str, old: tuple[list[str], list[str]]) -> None:
+def _write_list(name: str, old: tuple[Any, list[str]]) -> None:
     its, content = old
-    its[:] = content
+    if isinstance(its, list):
+        its[:] = content
     setattr(sys, name, its)
+
+
+def _of_signals() -> Iterator[Setting]:
+    # timers first: their signals end the process where they have no handler
+    yield Setting(
+        "timers of signals",
+        _read_timers,
+        _write_timers,
+        tell=lambda before, after: f"changed the timer {_differing(before, after)}",
+    )
+    yield Setting(
+        "signal handlers",
+        _read_handlers,
+        _write_handlers,
+        tell=lambda before, after: f"changed the handler of {_differing(before, after)}",
+    )
 
 
 def _of_the_process() -> Iterator[Setting]:
     yield Setting("the current folder", os.getcwd, os.chdir)
+    yield _attribute(os, "environ", "os.environ")._replace(tell=_changed("os.environ"))
     yield Setting(
         "the environment",
         _read_environment,
@@ -453,12 +498,32 @@ def _of_the_process() -> Iterator[Setting]:
         partial(locale.setlocale, locale.LC_ALL),
         partial(locale.setlocale, locale.LC_ALL),
     )
-    yield Setting(
-        "signal handlers",
-        _read_handlers,
-        _write_handlers,
-        tell=lambda before, after: f"changed the handler of {_differing(before, after)}",
-    )
+    if resource is not None:
+        yield Setting(
+            "limits of the process (resource.setrlimit)",
+            _read_limits,
+            _write_limits,
+            tell=lambda before, after: f"changed the limit {_differing(before, after)}",
+        )
+
+
+def _read_limits() -> dict[str, tuple[int, int]]:
+    assert resource is not None
+    return {name: resource.getrlimit(getattr(resource, name)) for name in _LIMITS}
+
+
+def _write_limits(old: Mapping[str, tuple[int, int]]) -> None:
+    assert resource is not None
+    for name, now in _read_limits().items():
+        if now != old[name]:
+            resource.setrlimit(getattr(resource, name), old[name])
+
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
+_LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -471,20 +536,40 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 _OF_TORCH = {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
 
 
+#: A network may put something else in its place.
+_ENVIRONMENT = os.environ
+
+
 def _read_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _OF_TORCH}
+    return {name: value for name, value in _ENVIRONMENT.items() if name not in _OF_TORCH}
 
 
 def _write_environment(old: Mapping[str, str]) -> None:
     for name in _read_environment().keys() - old.keys():
-        del os.environ[name]
-    os.environ.update(old)
+        del _ENVIRONMENT[name]
+    _ENVIRONMENT.update(old)
 
 
 def _read_umask() -> int:
     old = os.umask(0o077)  # nobody can only read it; files of other threads stay private meanwhile
     os.umask(old)
     return old
+
+
+def _read_timers() -> dict[str, tuple[bool, float]]:
+    """By name, whether a timer runs, and the seconds between its rings."""
+    timers = {name: signal.getitimer(getattr(signal, name)) for name in _TIMERS}
+    return {name: (left > 0, interval) for name, (left, interval) in timers.items()}
+
+
+def _write_timers(old: Mapping[str, tuple[bool, float]]) -> None:
+    for name, now in _read_timers().items():
+        runs, interval = old[name]
+        if now != old[name] and not (runs and not interval):  # how much of one ring was left?
+            signal.setitimer(getattr(signal, name), interval, interval)
+
+
+_TIMERS = [name for name in dir(signal) if re.fullmatch("ITIMER_(REAL|VIRTUAL|PROF)", name)]
 
 
 def _read_handlers() -> dict[str, Any]:

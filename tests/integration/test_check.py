@@ -385,12 +385,16 @@ def test_init(tmp_path, monkeypatch, capsys):
     assert run(capsys)[0] == 0
     assert "is there already" in run(capsys, "--init", "net.py")[1]
     Path("srprof.toml").unlink()
-    for text, message in (("x = 1", "has no nn.Module"), ("def", "is no Python")):
+    deep = ("x = " + "+".join(["1"] * 100_000), "x = " + "-" * 100_000 + "1", "x\0")
+    wrong = {"x = 1": "has no nn.Module", **dict.fromkeys(("def", *deep), "is no Python")}
+    for text, message in wrong.items():
         Path("other.py").write_text(text)
         code, said = run(capsys, "--init", "other.py")
         assert code == 2
         assert message in said
     assert run(capsys, "--init", "nowhere.py")[0] == 2
+    code, said = run(capsys, "--init", "net.py", "--format", "json")
+    assert code == 2 and "leave --format out" in said
     assert not Path("srprof.toml").exists()
 
 

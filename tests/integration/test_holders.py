@@ -13,7 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import srprof
+from srprof.tracing import holders as holders_module
 from srprof.words import MIB
+
+#: What a network of these keeps in the module.
+KEPT: dict[str, list[torch.Tensor]] = {}
 
 
 def line_of(file: str, text: str) -> int:
@@ -329,3 +333,30 @@ def test_a_local_of_many_containers():
             return self.large(x) + 0 * len(kept)
 
     assert len(srprof.analyze(Many(), (1, 4, 32, 32)).held_at_peak) == 1
+
+
+def test_many_tensors_without_a_name(monkeypatch: pytest.MonkeyPatch):
+    """Each round of the search looks for each thing once: what it notes down is not found anew."""
+    searched: list[int] = []
+    search = holders_module._referrers
+
+    def counted(things):
+        searched.append(len(things))
+        return search(things)
+
+    monkeypatch.setattr(holders_module, "_referrers", counted)
+
+    class Many(Network):
+        def forward(self, x):
+            return [self.conv(x).relu() for _ in range(40)]
+
+    class Kept(Network):
+        def forward(self, x):
+            self.large(KEPT.setdefault("all", [self.conv(x) for _ in range(40)])[0])
+            return x.relu()
+
+    KEPT.clear()
+    for network in (Many(), Kept()):
+        assert srprof.trace(network, (1, 4, 32, 32)).references
+    assert searched
+    assert max(searched) <= 100

@@ -182,6 +182,36 @@ def test_an_earlier_report_is_replaced_and_nothing_else(folder, tmp_path, capsys
     assert "two.png" not in left
 
 
+def test_an_earlier_report_stays_until_the_new_one_takes_its_place(folder, tmp_path, monkeypatch):
+    """That is all that is done to it: `replace_folder` has it there at every moment."""
+
+    def interrupted(fresh: Path, target: Path):
+        assert sorted(p.name for p in fresh.iterdir()) == ["data.json", "index.html", *rest]
+        raise KeyboardInterrupt
+
+    rest = ["memory.png", "memory.svg", "table.md", "table.tex"]
+    monkeypatch.setattr("srprof.report.build.replace_folder", interrupted)
+    shutil.copytree(folder, tmp_path / "again")
+    (tmp_path / "again.toml").write_text(
+        'title = "t"\nmodels = ["fsrcnn"]\ninput = "1x1x8x8"\nsections = ["memory"]\n'
+    )
+    assert main(["report", str(tmp_path / "again.toml")]) == 130
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "again.toml"]
+    for file in folder.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_report_that_was_killed_between_two_renames_is_put_back_first(folder, tmp_path, capsys):
+    left = tmp_path / ".srprof-tmp-abcdefgh" / "earlier" / "again"
+    shutil.copytree(folder, left)
+    (left / "notes.txt").write_text("mine")
+    (tmp_path / "again.toml").write_text('title = "t"\nmodels = ["fsrcnn"]\n')
+    assert main(["report", str(tmp_path / "again.toml")]) == 2
+    assert "'notes.txt'" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "again.toml"]
+    assert (tmp_path / "again" / DATA).read_bytes() == (folder / DATA).read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["folder", "file", "no parent", "broken data"])
 def test_a_place_in_use_is_refused_before_any_work(kind, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("srprof.report.build.build", lambda *_: pytest.fail("work was done"))

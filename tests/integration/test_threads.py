@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import gc
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import srprof
 from srprof.cli import main
-from srprof.running import in_run, replaced
+from srprof.running import in_run, replaced, reserved, surely
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 3, 8, 8)
@@ -204,3 +206,79 @@ def test_ctrl_c_while_patches_are_taken_back_is_raised_after_all_are():
         assert Patched.first == "new"
     assert (Patched.first, Patched.second) == ("own", "own")
     assert not in_run()
+
+
+def test_a_patch_ends_with_its_own_part_of_the_run():
+    class Patched:
+        name = "own"
+
+    with reserved():
+        with replaced([(Patched, "name", "new")]):
+            assert Patched.name == "new"
+        assert Patched.name == "own"
+
+
+def test_other_threads_find_functions_and_properties_as_they_were():
+    class Patched:
+        value = property(lambda _: "own")
+
+        def call(self) -> str:
+            return "own"
+
+    def look() -> None:
+        found.append((Patched().value, Patched().call()))
+
+    found: list[tuple[str, str]] = []
+    new = [(Patched, "value", property(lambda _: "new")), (Patched, "call", lambda _: "new")]
+    with replaced(new):
+        look()
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert found == [("new", "new"), ("own", "own")]
+
+
+def test_ctrl_c_ends_no_step_that_puts_something_back():
+    done: list[int] = []
+    interrupts = iter([True, False, True])
+
+    def step(number: int) -> None:
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+        done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        surely([lambda: step(1), lambda: step(2), lambda: step(3)])
+    assert done == [1, 2, 3]
+
+
+def test_what_a_step_raises_ends_no_other():
+    done: list[int] = []
+    raises = {1: iter([True]), 2: iter([True] * 9)}
+
+    def step(number: int) -> None:
+        if next(raises.get(number, iter(())), False):
+            raise ValueError(number)
+        done.append(number)
+
+    with pytest.raises(ValueError, match="1"):
+        surely([lambda: step(1), lambda: step(2), lambda: step(3)])
+    assert done == [1, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_the_caller_forks_beside_a_run():
+    """It has torch as it was, and may have a run of its own."""
+    before, codes = torch.cuda.is_available, []
+
+    def work() -> None:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits for a lock of no thread's
+            with reserved():
+                os._exit(0 if torch.cuda.is_available is before else 1)
+        codes.append(os.waitpid(child, 0)[1])
+
+    with beside(work):
+        srprof.trace(Waits(), SHAPE)
+    assert codes == [0]

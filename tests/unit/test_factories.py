@@ -155,6 +155,19 @@ def test_a_standard_library_elsewhere(folder: Path):
     assert isinstance(load("site.py:function"), nn.Module)
 
 
+def test_a_package_that_is_installed_below_the_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A virtual environment in the current folder makes its packages none of the user's own."""
+    packages = folder / "venv" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "tool_of_theirs.py").write_text("def run(line): open(line, 'w')\n")
+    monkeypatch.syspath_prepend(str(packages))
+    with pytest.raises(InputError, match="nothing of torch"):
+        load("tool_of_theirs:run('ran')")
+    assert not (folder / "ran").exists()
+
+
 @pytest.mark.parametrize(
     "text", ["net.py:os.system('x')", "net:os.system('x')", "net.py:Net().make()", "net.py:f[0]()"]
 )

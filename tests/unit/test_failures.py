@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from srprof.cli import main
@@ -34,6 +37,21 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     scope: dict[str, object] = {}
     exec(code, scope)
     monkeypatch.setattr("srprof.cli.list.run", scope["run"])
+
+
+@pytest.mark.parametrize(
+    "refused", [errno.EMFILE, errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG, errno.EACCES]
+)
+def test_what_the_system_refuses_is_no_fault(
+    refused: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    code = f"def run(args):\n    raise OSError({refused}, 'no', 'a\\x1b.json')\n"
+    scope: dict[str, object] = {}
+    exec(compile(code, f"{srprof_folder()}/cli/list.py", "exec"), scope)
+    monkeypatch.setattr("srprof.cli.list.run", scope["run"])
+    assert main(["list"]) == 2
+    line = one_line(capsys.readouterr().err)
+    assert line.startswith(f"srprof: the system refuses: {os.strerror(refused)} (a .json); ")
 
 
 def srprof_folder() -> str:

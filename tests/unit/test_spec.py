@@ -138,6 +138,8 @@ def test_parse_of_any_call_gives_a_spec_or_an_input_error(call: str):
         ("gone/net:Net", "no file 'gone/net'"),
         ("gone.pth", "no file 'gone.pth'"),
         ("a-b:Net", "neither a .py file nor a module"),
+        (f"os:Net({'-' * 800}width)", "is not a literal"),
+        (f"os:Net({'-' * 100_000}1)", "is not a model"),
         ("os:Net(nf=width)", "'width' is not a literal"),
         ("os:Net(f(1))", r"'f\(1\)' is not a literal"),
         ("os:Net(**{'a': 1})", r"\*\*"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import random
+import signal
+from contextlib import suppress
 
 import pytest
 import torch
 from torch import nn
 
 import srprof
-from srprof.tracing.settings import read, settings
+from srprof.tracing.settings import _Frozen, read, settings
 
 SHAPE = (1, 3, 8, 8)
 
@@ -35,14 +37,35 @@ CHANGES = {
     "numpy.set_printoptions(precision=3)": "numpy.set_printoptions",
     "os.umask(0o077)": "the umask to 077",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)": "the handler of SIGINT",
+    "signal.setitimer(signal.ITIMER_VIRTUAL, 99, 9)": "ITIMER_VIRTUAL",
+    "signal.signal(signal.SIGALRM, print); signal.alarm(99)": "ITIMER_REAL",
     "sys.excepthook = print": "sys.excepthook",
     "threading.excepthook = print": "threading.excepthook",
     "os.environ['OF_THE_NETWORK'] = '1'": "OF_THE_NETWORK in the environment",
+    "os.environ = None": "os.environ",
     "sys.argv.append('more')": "sys.argv",
     "sys.path.append('/more')": "sys.path",
     "sys.setswitchinterval(0.5)": "switch interval",
     "torch.set_default_dtype(torch.float64)": "default dtype to torch.float64",
     "torch.set_default_device('meta')": "default device to meta",
+    "torch.set_autocast_enabled('cuda', True)": 'torch.autocast("cuda") to True',
+    "torch.set_autocast_cache_enabled(False)": "torch.autocast's cache to False",
+    "torch.backends.cuda.enable_flash_sdp(False)": "enable_flash_sdp to False",
+    "torch.backends.cuda.enable_math_sdp(False)": "enable_math_sdp to False",
+    "torch.backends.mha.set_fastpath_enabled(False)": "set_fastpath_enabled to False",
+    "torch.__future__.set_swap_module_params_on_conversion(True)": "set_swap_module_params",
+    "torch.__future__.set_overwrite_module_params_on_conversion(True)": "set_overwrite_module",
+    "torch.backends.opt_einsum.strategy = 'greedy'": "opt_einsum.strategy to greedy",
+    "torch.backends.mkldnn.deterministic = True": "torch.backends.mkldnn.deterministic to True",
+    "torch.backends.cudnn.benchmark_limit = 3": "cudnn.benchmark_limit to 3",
+    "torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False": "allow_fp16",
+    "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False": "allow_bf16",
+    "sys.unraisablehook = print": "sys.unraisablehook",
+    "sys.displayhook = print": "sys.displayhook",
+    "builtins.print = len": "replaced print in builtins",
+    "n = resource.RLIMIT_NOFILE; resource.setrlimit(n, (300, resource.getrlimit(n)[1]))": "NOFILE",
+    "sys.excepthook = type('Odd', (), {'__eq__': lambda *_: 1 / 0})()": "sys.excepthook",
+    "locale.setlocale(locale.LC_ALL, 'C.UTF-8')": "the locale to",
 }
 
 
@@ -56,11 +79,18 @@ class Changes(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.body(x)
-        names = "gc logging numpy os signal sys threading warnings torch".split()
+        names = "builtins gc locale logging numpy os resource signal sys threading warnings"
+        names = [*names.split(), "torch"]
         scope = {name: __import__(name) for name in names} | {"nn": nn}
         for statement in self.statements:
             exec(statement, scope)
         return y
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_frozen(all_in_sight: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a network freezes cannot be told apart, and is not asked for."""
+    monkeypatch.setattr(_Frozen, "_known", False)
 
 
 def values() -> dict[str, object]:
@@ -75,8 +105,6 @@ def changed(before: dict[str, object]) -> list[str]:
 def test_each_setting_is_put_back_and_named():
     before = values()
     for statement, words in CHANGES.items():
-        if statement == "gc.freeze()" and gc.get_freeze_count():
-            continue  # nobody can tell what else was frozen
         notes = srprof.trace(Changes(statement), SHAPE).notes
         assert any(words in note and "put it back" in note for note in notes), (statement, notes)
         assert not changed(before), statement
@@ -84,6 +112,7 @@ def test_each_setting_is_put_back_and_named():
 
 def test_all_are_put_back_where_the_network_raises():
     before = values()
+    assert before["gc.freeze"] is False
     with pytest.raises(srprof.ModelError, match="enough"):
         srprof.trace(Changes(*CHANGES, "raise ValueError('enough')"), SHAPE)
     with pytest.raises(KeyboardInterrupt):
@@ -106,3 +135,24 @@ def test_lean_moves_no_random_state_and_names_settings():
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert not changed(before)
+
+
+def test_what_the_caller_froze_stays_frozen():
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    assert srprof.trace(Changes("gc.freeze()"), SHAPE).notes == ()
+    assert gc.get_freeze_count() >= frozen
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal timers")
+def test_a_timer_of_the_network_that_rings_while_all_is_put_back():
+    rings = (
+        "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)",
+        "signal.setitimer(signal.ITIMER_REAL, 0.02, 0.004)",
+        "sys.argv.append('more')",
+    )
+    before = values()
+    for _ in range(5):
+        with suppress(srprof.ModelError, ZeroDivisionError):
+            srprof.trace(Changes(*rings), SHAPE)
+        assert not changed(before)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzzing import READERS, Folder
+from tests.fuzzing.arguments import GOOD
+from tests.fuzzing.case import Case, Outcome
+from tests.fuzzing.folder import READERS, Folder
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,10 @@ def test_every_command_ends_with_a_line_and_its_code(
         assert not outcome.wrong, f"{case.argv}\n{outcome.said}"
 
     one()
+
+
+def test_what_is_spoilt_is_good(whole: Folder):
+    """Else the cases would end before what they are to try."""
+    for argv in GOOD:
+        outcome = Case("arguments", argv, whole.files).run()
+        assert outcome == Outcome(2 if argv[0] == "calibrate" else 0, outcome.said, ""), argv

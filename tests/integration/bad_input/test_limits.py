@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from srprof import timeout
 from srprof.cli import main
 from tests.cases import strange
 from tests.refusals import one_line
@@ -40,6 +41,7 @@ def as_before():
         ("loops", "init"),
         ("loops", "forward"),
         ("catches", "forward"),
+        ("catches one", "forward"),
         ("sleeps", "forward"),
         ("waits", "init"),
         ("torch", "forward"),
@@ -67,6 +69,15 @@ def test_what_hears_of_no_signal(kind):
     assert done.returncode == 3, done.stderr
     assert "did not end within 0.8 s (--timeout)" in one_line(done.stderr)
     assert done.stdout == ""
+
+
+def test_the_watcher_is_told_what_a_terminal_takes(monkeypatch):
+    told: list[str] = []
+    with timeout.timeout(60), timeout.limited("net\x1b[2J\udcff.py\n:Net"):
+        monkeypatch.setattr(timeout._timer, "_tell", told.append)
+        timeout.begin()
+        monkeypatch.undo()
+    assert told == ["net [2J .py :Net"]
 
 
 def test_the_others_results_stand(tmp_path, monkeypatch, capsys):

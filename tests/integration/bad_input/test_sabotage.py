@@ -1,0 +1,88 @@
+"""Networks that fork, end threads' process, and break what Python and torch keep of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from srprof.cli import main
+from tests.bad_input import command
+from tests.refusals import one_line
+
+NETWORK = """\
+import os, sys, threading, time
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        {}
+        return self.body(x)
+"""
+ANALYZE = ("analyze", "net.py:Net", "--input", "8x8", "--format", "json")
+
+
+@pytest.fixture
+def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes a network that does something in `forward`, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *steps: Path("net.py").write_text(NETWORK.format("\n        ".join(steps)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("child", ["pass", "sys.exit(5)", "raise ValueError", "os._exit(0)"])
+def test_a_forked_process_says_nothing(does, child: str):
+    """It ends where the network's code ends: each result and each line is there once."""
+    does("if os.fork() == 0:", f"    {child}")
+    process = command(*ANALYZE, cwd=Path.cwd())
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(json.loads(process.stdout)["nodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    "thread",
+    ["target=lambda: os._exit(0)", "target=os._exit, args=(0,)", "target=os._exit, args=(2,)"],
+)
+def test_a_thread_that_ends_the_process(does, thread: str):
+    """No gate opens by it."""
+    does(f"threading.Thread({thread}).start()", "time.sleep(9)")
+    process = command(*ANALYZE, cwd=Path.cwd())
+    assert process.returncode == (2 if "2" in thread else 3)
+    assert "a thread ended the process at " in one_line(process.stderr)
+    assert process.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "self._modules[3] = nn.ReLU(); x = self._modules[3](x)",
+        "self._modules['three'] = 3",
+        "self._modules[None] = None",
+        "nn.ReLU.__module__ = 3; self.relu = nn.ReLU(); x = self.relu(x)",
+        "sys.argv = None",
+        "sys.path = None",
+    ],
+)
+def test_what_torch_runs(does, step: str, capsys: pytest.CaptureFixture[str], monkeypatch):
+    from torch import nn
+
+    monkeypatch.setattr(nn.ReLU, "__module__", nn.ReLU.__module__)
+    its, argv = sys.path, sys.argv
+    does(step)
+    assert main(ANALYZE) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and json.loads(captured.out)["nodes"]
+    assert sys.path is its and sys.argv is argv
+
+
+def test_an_error_of_a_class_of_no_module(does, capsys: pytest.CaptureFixture[str]):
+    does("raise type('Odd', (Exception,), {'__module__': 3})('enough')")
+    assert main(ANALYZE) == 3
+    assert "Odd at net.py:10 in Net.forward: enough" in one_line(capsys.readouterr().err)
