@@ -275,20 +275,21 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
 
 
 def _run_once(workload: Workload, device: str) -> Trace:
-    """One recorded run; a second where the first had modules imported on the way.
+    """One recorded run; a second where the calls of the first had modules imported on the way.
 
     An import can leave frames in a reference cycle, so that locals outlive their functions.
     """
-    known = len(sys.modules)
-    trace = _record(workload, device)
-    return trace if len(sys.modules) == known else _record(workload, device)
+    trace, imported = _record(workload, device)
+    return _record(workload, device)[0] if imported else trace
 
 
-def _record(workload: Workload, device: str) -> Trace:
+def _record(workload: Workload, device: str) -> tuple[Trace, bool]:
+    """A recorded run, and whether its calls had modules imported."""
     with standing_in(device):
-        trace, ledger = _deferred(workload, partial(_record_instance, workload, device))
+        record = partial(_record_instance, workload, device)
+        trace, ledger, imported = _deferred(workload, record)
         ledger.forget()
-        return replace(trace, builds_on_device=built_there())
+        return replace(trace, builds_on_device=built_there()), imported
 
 
 def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
@@ -307,12 +308,13 @@ def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
         torch.set_rng_state(state)
 
 
-def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
+def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger, bool]:
     with building():
         instance = _instance(workload, device)
+    known = len(sys.modules)  # what the network's own file imports is no part of its calls
     if workload.training:
         with untouched(instance.model):
-            return _record_step(workload, device, instance)
+            return *_record_step(workload, device, instance), len(sys.modules) != known
     with untouched(instance.model):  # the next run finds no cache that this one filled
         before = fingerprint(instance.model)
         trace, ledger = _record_call(workload, device, instance)
@@ -320,9 +322,10 @@ def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
         if before != after or any(s.cached for s in trace.storages):
             trace, ledger = _with_second_call(workload, instance, trace, ledger)
             after = fingerprint(instance.model)
+    imported = len(sys.modules) != known
     if before.shared != after.shared and before.shared != fingerprint(instance.model).shared:
         workload.forget()  # what could not be put back would make the next first call none
-    return trace, ledger
+    return trace, ledger, imported
 
 
 def _with_second_call(
