@@ -58,7 +58,7 @@ class Redirected(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         if func is torch.device:  # it is no tensor yet, and may be compared
             return func(*args, **kwargs)
         if func is torch.Tensor.cuda:
@@ -66,9 +66,13 @@ class Redirected(TorchFunctionMode):
             return self._moved(*args, **kwargs)
         if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
             args = (args[0], torch.device("cuda"), *args[2:])
-        if _is_index(kwargs.get("device")):
-            kwargs["device"] = torch.device("cuda")
-        return func(*map(self._there, args), **{k: self._there(v) for k, v in kwargs.items()})
+        if kwargs and _is_index(kwargs.get("device")):
+            kwargs = {**kwargs, "device": torch.device("cuda")}
+        for value in (*args, *kwargs.values()):  # there are many calls, and hardly any has one
+            if isinstance(value, (torch.device, str)):
+                kwargs = {name: self._there(value) for name, value in kwargs.items()}
+                return func(*map(self._there, args), **kwargs)
+        return func(*args, **kwargs)
 
     def _there(self, value: Any) -> Any:
         device = isinstance(value, torch.device) and value.type == "cuda"

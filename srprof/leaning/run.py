@@ -105,7 +105,7 @@ def savings(
     for plan, chosen in zip(plans, choices, strict=True):
         module = Lean(model, level, chosen)
         module.plans = [plan]
-        after = _analyzed(workload, module)
+        after = _analyzed(workload, module, holders=chosen == passes)
         stages.append(Stage(chosen[-1], _peaks(after)))
     if tiles is None or tiling is None:
         return Savings(tuple(stages), before, after, module)
@@ -113,9 +113,10 @@ def savings(
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
 
 
-def _analyzed(workload: Workload, module: nn.Module) -> Analysis:
+def _analyzed(workload: Workload, module: nn.Module, holders: bool = True) -> Analysis:
     """The analysis of another module in the workload's call."""
-    return analyze(run_trace(replace(workload, build=lambda device: copy_model(module, device))))
+    of_module = replace(workload, build=lambda device: copy_model(module, device))
+    return analyze(run_trace(of_module, holders=holders))
 
 
 def _local(network: nn.Module, name: str, tiles: tuple[int, int]) -> Locality:

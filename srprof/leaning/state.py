@@ -40,10 +40,12 @@ class Calls(NamedTuple):
 
     Attributes:
         alike: it makes the same each time, and not others the first time.
+        modules: how many modules the first one calls.
         makes: buffers that its first call makes anew, and the others do not.
     """
 
     alike: bool
+    modules: int
     makes: frozenset[str] = frozenset()
 
 
@@ -84,7 +86,8 @@ def look_at_calls(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Ca
         raise RefusedError(str(error) if known else blame(error).describe(error)) from error
     if reason is not None:
         raise RefusedError(reason)
-    return Calls(alike, frozenset() if alike else frozenset(_buffers_of(first, second)))
+    makes = () if alike else _buffers_of(first, second)
+    return Calls(alike, len(first.calls), frozenset(makes))
 
 
 def reason_of_state(first: Trace, second: Trace, third: Trace) -> str | None:
