@@ -155,6 +155,12 @@ def _comparison(first: Any, second: Any) -> Any:
     return _like_operands(tensors, torch.bool)
 
 
+def _complex(real: Tensor, imaginary: Tensor) -> Any:
+    """Complex values of their two parts."""
+    _require(real.dtype in _COMPLEX)
+    return _like_operands((real, imaginary), _COMPLEX[real.dtype])
+
+
 def _like_operands(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """An element-wise result of plain tensors of one dtype."""
     first = tensors[0]
@@ -417,6 +423,7 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     _aten.addmm.default: _addmm,
     **_each("mm bmm", "default", _product),
     _aten._softmax.default: _softmax,
+    _aten.complex.default: _complex,
     _aten._fft_r2c.default: _fft_r2c,
     _aten._fft_c2r.default: _fft_c2r,
     _aten.roll.default: _roll,

@@ -75,6 +75,11 @@ def calls(image):
             yield func, (image, -1, False), {}
             yield func, (image, 1, True), {}
             yield func, (image, 4, False), {}
+        elif name.startswith("aten.complex"):
+            yield func, (image, image), {}
+            yield func, (image, image[:1]), {}
+            yield func, (image.mT, image.mT.contiguous()), {}
+            yield func, (image, image.to(torch.float64)), {}
         elif name.startswith("aten._fft"):
             for dims in ([2, 3], [3], [1, 2, 3], [3, 2], [0, 1], [-2, -1]):
                 if "r2c" in name:
