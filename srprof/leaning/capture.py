@@ -16,6 +16,7 @@ from time import thread_time
 from traceback import FrameSummary, StackSummary
 from types import FrameType, MethodType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -34,7 +35,7 @@ from srprof.blame import blame, is_user_file, message
 from srprof.copying import copied_model, untouched
 from srprof.errors import InputError, user_raised
 from srprof.paths import place
-from srprof.redirect import Redirected
+from srprof.redirect import elsewhere
 from srprof.running import replaced
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
@@ -135,7 +136,32 @@ def _quickly() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _without_disabled_regions() -> Iterator[None]:
+    """Regions that only switch autocast off, which it is already where a plan runs, do nothing."""
+    region = torch.amp.autocast_mode.autocast
+    make, enter, leave = region.__init__, region.__enter__, region.__exit__
+    disabled: WeakSet[Any] = WeakSet()
+
+    def made(self: Any, device_type: str, dtype: Any = None, enabled: bool = True,
+             cache_enabled: bool | None = None) -> None:  # fmt: skip
+        make(self, device_type, dtype, enabled, cache_enabled)
+        if not enabled:
+            disabled.add(self)
+
+    def entered(self: Any) -> Any:
+        return self if self in disabled else enter(self)
+
+    def left(self: Any, *error: Any) -> Any:
+        return False if self in disabled else leave(self, *error)
+
+    patches = {"__init__": made, "__enter__": entered, "__exit__": left}
+    with replaced([(region, name, patch) for name, patch in patches.items()]):
+        yield
+
+
 @_quickly()
+@_without_disabled_regions()
 def capture(
     network: nn.Module,
     args: Sequence[Any],
@@ -159,7 +185,7 @@ def capture(
     call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
     # fake tensors can be on a GPU that is not there
-    no_gpu = nullcontext() if torch.cuda.is_available() else Redirected("cpu")
+    no_gpu = nullcontext() if torch.cuda.is_available() else elsewhere("cpu")
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
