@@ -164,8 +164,6 @@ def test_it_waits_for_no_gpu():
 @pytest.mark.parametrize(
     "network", ["InAList", "AsAConvolution", "Running", "Cached", "InEval", "Waits"]
 )
-    "network", ["InAList", "AsAConvolution", "Running", "Cached", "InEval", "Waits"]
-)
 def test_from_the_command_line(network: str, run: Command):
     found = run("lean", f"{FILE}:{network}", "--input", "1x3x16x16")
     assert found["identical"]
