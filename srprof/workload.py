@@ -141,8 +141,12 @@ class Workload:
         self.own.network = type(model)
         model = self._switched(model, device)
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
-        if self.channels_last:
+        if self.channels_last and all(weight.dim() != 5 for weight in weights(model)):
             return converted(model, dtype=dtype, memory_format=torch.channels_last)
+        if self.channels_last:  # torch's own move takes no weights of 3-d convolutions
+            for weight in weights(model):
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         if dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
             return converted(model, dtype=dtype)
         return model
