@@ -27,10 +27,11 @@ from srprof.leaning.comparison import compare
 from srprof.networks import named_modules
 from srprof.ops import row
 from srprof.paths import place
+from srprof.placing import copy_model
 from srprof.records import Node, TensorRef, Trace
 from srprof.redirect import without_gpu
 from srprof.tracing.run import run_program
-from srprof.workload import Own, Workload, copy_model
+from srprof.workload import Own, Workload
 
 _CALL_ONCE = "call it once before it is made lean"
 
