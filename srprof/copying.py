@@ -130,7 +130,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
             kept.keep_class(type(module))
             for value in list(vars(module).values()):
                 for item in value.values() if isinstance(value, dict) else (value,):
-                    kept.keep_code(item)
+                    if isinstance(item, _CODE):
+                        kept.keep_code(item)
     try:
         yield
     finally:

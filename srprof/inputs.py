@@ -367,28 +367,48 @@ def parts_of(value: Any) -> Iterator[Any]:
         yield from (getattr(value, name) for name in _attributes(value))
 
 
-def one_image(arguments: Any, doing: str, mend: str) -> TensorSpec:
-    """The one image of a call's arguments (or video: any rank above 3), wherever it is in them.
+def first_image(arguments: Any, doing: str, mend: str) -> TensorSpec:
+    """The first image of a call's arguments (or video: any rank above 3), wherever it is in them.
 
-    An InputError if there is none or more than one, with what is being done and what to do.
+    An InputError if there is none, with what is being done and what to do.
     """
-    images = list(_images(arguments))
-    if len(images) != 1:
-        raise InputError(f"{doing}, and this call takes {len(images)}: {mend}")
-    return images[0]
+    for image in images_of(arguments):
+        return image
+    raise InputError(f"{doing}, and this call takes none: {mend}")
 
 
-def _images(value: Any) -> Iterator[TensorSpec]:
-    if isinstance(value, TensorSpec):
-        if len(value.shape) > 3:
-            yield value
+def images_of(arguments: Any) -> Iterator[TensorSpec]:
+    """All images of a call's arguments, in their order."""
+    if isinstance(arguments, TensorSpec):
+        if len(arguments.shape) > 3:
+            yield arguments
     else:
-        for part in parts_of(value):
-            yield from _images(part)
+        for part in parts_of(arguments):
+            yield from images_of(part)
 
 
-def with_image(arguments: Any, image: TensorSpec, shape: tuple[int, ...]) -> Any:
-    """The arguments with another shape of their image."""
-    if arguments is image:
-        return replace(image, shape=shape)
-    return with_parts(arguments, lambda _, part: with_image(part, image, shape))
+def with_images(arguments: Any, first: TensorSpec, shape: tuple[int, ...]) -> Any:
+    """The arguments with another shape of their first image; others keep their proportion to it.
+
+    An InputError where a batch or a side of another would be no whole number.
+    """
+    if isinstance(arguments, TensorSpec):
+        if len(arguments.shape) <= 3:
+            return arguments
+        return replace(arguments, shape=_in_proportion(arguments.shape, first.shape, shape))
+    return with_parts(arguments, lambda _, part: with_images(part, first, shape))
+
+
+def _in_proportion(
+    own: tuple[int, ...], before: tuple[int, ...], now: tuple[int, ...]
+) -> tuple[int, ...]:
+    """An image's shape where that of another one changes in its batch, height and width."""
+    found = list(own)
+    for axis in (0, -2, -1):
+        found[axis], rest = divmod(own[axis] * now[axis], before[axis])
+        if rest:
+            raise InputError(
+                f"an input of {shape_text(own)} beside one of {shape_text(before)} has no whole "
+                f"number of pixels beside one of {shape_text(now)}"
+            )
+    return tuple(found)

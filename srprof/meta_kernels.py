@@ -11,7 +11,7 @@ torch's own for meta does not: a convolution's format, and the statistics that a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from operator import ge
 from typing import Any
 
@@ -35,6 +35,10 @@ def _require(holds: object) -> None:
 def _plain(tensor: Any) -> bool:
     without_data = isinstance(tensor, Tensor) and tensor.device.type in ("meta", "cuda")
     return without_data and tensor.dtype.is_floating_point
+
+
+#: The dtypes of spectra.
+_COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def _is_nchw(tensor: Any) -> bool:
@@ -86,12 +90,15 @@ def _reduced(
     dtype: object = None,
     correction: object = None,
 ) -> Any:
-    """Reduction of a contiguous tensor along some dimensions."""
+    """Reduction along some dimensions; those that are left lie in memory in their order."""
     _require(dtype is None and dims)
-    _require(_plain(tensor) and tensor.is_contiguous() and min(tensor.shape) > 0)
+    _require(_plain(tensor) and tensor.dim() and min(tensor.shape) > 0)
     _require(all(-tensor.dim() <= dim < tensor.dim() for dim in dims))
     gone = {dim % tensor.dim() for dim in dims}
     _require(len(gone) == len(dims))
+    steps = zip(tensor.stride(), tensor.shape, strict=True)
+    left = [step for i, (step, side) in enumerate(steps) if side > 1 and i not in gone]
+    _require(all(outer > inner > 0 for outer, inner in pairwise(left)))
     if keepdim:
         return tensor.new_empty([1 if i in gone else n for i, n in enumerate(tensor.shape)])
     return tensor.new_empty([n for i, n in enumerate(tensor.shape) if i not in gone])
@@ -146,6 +153,12 @@ def _comparison(first: Any, second: Any) -> Any:
     """Element-wise, and the result is true or false."""
     tensors = [operand for operand in (first, second) if isinstance(operand, Tensor)]
     return _like_operands(tensors, torch.bool)
+
+
+def _complex(real: Tensor, imaginary: Tensor) -> Any:
+    """Complex values of their two parts."""
+    _require(real.dtype in _COMPLEX)
+    return _like_operands((real, imaginary), _COMPLEX[real.dtype])
 
 
 def _like_operands(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -335,6 +348,28 @@ def _pixel_shuffle(image: Tensor, factor: int) -> Any:
     return image.new_empty((batch, channels // factor**2, height * factor, width * factor))
 
 
+def _fft_r2c(tensor: Tensor, dims: list[int], _norm: int, onesided: bool) -> Any:
+    """The half of the spectrum of real values, along the last dimensions of a contiguous tensor."""
+    _require(_plain(tensor) and tensor.is_contiguous() and min(tensor.shape) > 0)
+    _require(tensor.dtype in _COMPLEX and onesided and _are_last(dims, tensor))
+    *sides, last = tensor.shape
+    return tensor.new_empty((*sides, last // 2 + 1), dtype=_COMPLEX[tensor.dtype])
+
+
+def _fft_c2r(tensor: Tensor, dims: list[int], _norm: int, last: int) -> Any:
+    """Real values of the half of a spectrum, along the last dimensions of a contiguous tensor."""
+    _require(tensor.dtype.is_complex and tensor.device.type == "meta" and tensor.is_contiguous())
+    _require(min(tensor.shape) > 0 and last > 0 and tensor.shape[-1] == last // 2 + 1)
+    _require(_are_last(dims, tensor))
+    return tensor.new_empty((*tensor.shape[:-1], last), dtype=tensor.dtype.to_real())
+
+
+def _are_last(dims: Sequence[int], tensor: Tensor) -> bool:
+    """Whether these are a tensor's last dimensions in their order, no more than cuFFT takes."""
+    first = tensor.dim() - len(dims)
+    return 1 <= len(dims) <= 3 and first >= 1 and list(dims) == [*range(first, tensor.dim())]
+
+
 def _roll(tensor: Tensor, shifts: list[int], dims: list[int] = []) -> Any:  # noqa: B006
     """A contiguous tensor, turned along some dimensions."""
     _require(_plain(tensor) and tensor.is_contiguous() and min(tensor.shape) > 0)
@@ -409,6 +444,9 @@ SHORTCUTS: dict[Any, _Shortcut] = {
     _aten.addmm.default: _addmm,
     **_each("mm bmm", "default", _product),
     _aten._softmax.default: _softmax,
+    _aten.complex.default: _complex,
+    _aten._fft_r2c.default: _fft_r2c,
+    _aten._fft_c2r.default: _fft_c2r,
     _aten.roll.default: _roll,
     _aten.index.Tensor: _index,
     _aten.eye.default: _eye,

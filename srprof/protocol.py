@@ -14,7 +14,7 @@ from typing import Any
 from srprof.codec import DecodeError, decode
 from srprof.errors import InputError
 from srprof.files import opened, parse_json, read_json, read_text
-from srprof.inputs import one_image, parse_sides, parse_size, with_image
+from srprof.inputs import first_image, parse_sides, parse_size, with_images
 from srprof.rules import Count
 
 #: What `--protocol` takes: one cold image, or a list of images before it, as the challenge runs.
@@ -106,12 +106,12 @@ def _of_json(path: str, text: str) -> tuple[Size, ...]:
 
 
 def resized(args: Sequence[Any], kwargs: Mapping[str, Any], size: Size) -> dict[str, Any]:
-    """A call's `args` and `kwargs` with their one image at another size.
+    """A call's `args` and `kwargs` with their first image at another size.
 
-    An InputError if it is not one.
+    An InputError if it takes none, or another one could not keep its proportion to it.
     """
     doing, mend = "--protocol ntire runs images of many sizes", "analyze it with --protocol single"
-    image = one_image((args, kwargs), doing, mend)
+    image = first_image((args, kwargs), doing, mend)
     shape = (*image.shape[:-2], *size)
-    at_size = with_image((tuple(args), dict(kwargs)), image, shape)
+    at_size = with_images((tuple(args), dict(kwargs)), image, shape)
     return dict(zip(("args", "kwargs"), at_size, strict=True))

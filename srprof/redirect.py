@@ -12,11 +12,12 @@ from torch.overrides import TorchFunctionMode
 
 from srprof.blame import message
 from srprof.errors import user_raised
+from srprof.running import replaced
 
 #: What a tensor on the GPU says that its device is, while another device stands in for it.
 GPU = torch.device("cuda", 0)
 #: What torch says when it cannot give a GPU.
-NO_GPU = re.compile(r"cuda|accelerator device", re.IGNORECASE)
+NO_GPU = re.compile(r"cuda|accelerator device|dummy base class", re.IGNORECASE)
 
 _CUDA = re.compile(r"cuda(:\d+)?")
 
@@ -58,7 +59,7 @@ class Redirected(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         if func is torch.device:  # it is no tensor yet, and may be compared
             return func(*args, **kwargs)
         if func is torch.Tensor.cuda:
@@ -66,9 +67,13 @@ class Redirected(TorchFunctionMode):
             return self._moved(*args, **kwargs)
         if func is torch.Tensor.to and len(args) > 1 and _is_index(args[1]):
             args = (args[0], torch.device("cuda"), *args[2:])
-        if _is_index(kwargs.get("device")):
-            kwargs["device"] = torch.device("cuda")
-        return func(*map(self._there, args), **{k: self._there(v) for k, v in kwargs.items()})
+        if kwargs and _is_index(kwargs.get("device")):
+            kwargs = {**kwargs, "device": torch.device("cuda")}
+        for value in (*args, *kwargs.values()):  # there are many calls, and hardly any has one
+            if isinstance(value, (torch.device, str)):
+                kwargs = {name: self._there(value) for name, value in kwargs.items()}
+                return func(*map(self._there, args), **kwargs)
+        return func(*args, **kwargs)
 
     def _there(self, value: Any) -> Any:
         device = isinstance(value, torch.device) and value.type == "cuda"
@@ -89,6 +94,35 @@ class Redirected(TorchFunctionMode):
         return tensor.to(self._device, non_blocking=non_blocking, memory_format=memory_format)
 
 
+class Event:
+    """What stands for a `torch.cuda.Event`: no time passes."""
+
+    def record(self, stream: Any = None) -> None:
+        """Nothing happens."""
+
+    wait = record
+
+    def synchronize(self) -> None:
+        """Nothing is to be waited for."""
+
+    def query(self) -> bool:
+        """It is over."""
+        return True
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds."""
+        return 0.0
+
+
+@contextmanager
+def elsewhere(device: str) -> Iterator[None]:
+    """Calls that name a GPU are made on another device, and nothing is waited for or timed."""
+    cuda, event = torch.cuda, Event()
+    waiting = [(cuda, "synchronize", lambda *_: None), (cuda, "Event", lambda *_, **__: event)]
+    with replaced(waiting), Redirected(device):
+        yield
+
+
 def without_gpu(
     function: Callable[[], _T], failing: re.Pattern[str] = NO_GPU, device: str = "cpu"
 ) -> _T:
@@ -102,7 +136,7 @@ def without_gpu(
         if torch.cuda.is_available() or not failing.search(message(error)):
             raise
         refused(error)
-        with Redirected(device):
+        with elsewhere(device):
             return function()
 
 

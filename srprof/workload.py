@@ -6,12 +6,10 @@ is never moved, switched, hooked or otherwise touched.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 import sys
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -23,9 +21,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from srprof import spec as specs
-from srprof.blame import blame, first_line, home, raised_in_torch
+from srprof.blame import blame, home, raised_in_torch
 from srprof.call import Call
-from srprof.copying import copied_model, untouched
+from srprof.copying import untouched
 from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.failures import model_error
@@ -34,6 +32,7 @@ from srprof.loading import Environment, load_factory
 from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.paths import place
+from srprof.placing import NotOnMetaError, copy_model, moved
 from srprof.redirect import NO_GPU, without_gpu
 from srprof.running import alone
 from srprof.timeout import begin
@@ -43,10 +42,6 @@ from srprof.weights import load_weights
 _CALLS = 3000
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
 _NO_DEVICE = re.compile(NO_GPU.pattern + r"|no data|\bmeta\b", re.IGNORECASE)
-
-
-class NotOnMetaError(Exception):
-    """A model that cannot be put on the meta device; it must run on the CPU."""
 
 
 @dataclass
@@ -141,8 +136,12 @@ class Workload:
         self.own.network = type(model)
         model = self._switched(model, device)
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
-        if self.channels_last:
+        if self.channels_last and all(weight.dim() != 5 for weight in weights(model)):
             return converted(model, dtype=dtype, memory_format=torch.channels_last)
+        if self.channels_last:  # torch's own move takes no weights of 3-d convolutions
+            for weight in weights(model):
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         if dtype and any(t.is_floating_point() and t.dtype != dtype for t in weights(model)):
             return converted(model, dtype=dtype)
         return model
@@ -460,73 +459,3 @@ def user_errors(doing: str, own: Own | None = None) -> Iterator[None]:
         raise
     except user_raised() as error:
         raise model_error(doing, error, None if own is None else own.network) from error
-
-
-def copy_model(model: nn.Module, device: str) -> nn.Module:
-    """A deep copy on the device, made without touching the original or doubling its weights.
-
-    On "meta" no data is copied, and tensors share storages as before. For any other device the
-    copy is made in main memory and then moved, as a model that is built there would be.
-    """
-    first = "meta" if device == "meta" else "cpu"
-    memo: dict[int, Any] = {}
-    storages: dict[int, torch.UntypedStorage] = {}
-    for _, module in named_modules(model):
-        for holder in (module._parameters, module._buffers, vars(module)):
-            for value in holder.values():
-                if isinstance(value, torch.Tensor) and id(value) not in memo:
-                    memo[id(value)] = _twin(value, first, storages)
-                elif type(value) in (dict, OrderedDict) and not value:
-                    memo[id(value)] = copy.copy(value)  # most of a module is hooks that it has not
-    twin = copied_model(model, memo)
-    return moved(twin, device)
-
-
-def moved(model: nn.Module, device: str) -> nn.Module:
-    """The model on the device.
-
-    Raises:
-        NotOnMetaError: it cannot be moved there; TorchScript keeps tensors that are no weights.
-    """
-    if device == "meta" and any(
-        isinstance(m, torch.jit.ScriptModule) for _, m in named_modules(model)
-    ):
-        raise NotOnMetaError(f"{type(model).__name__} has TorchScript, which cannot be moved there")
-    if all(tensor.device.type == device for tensor in weights(model)):
-        return model
-    try:
-        return converted(model, device)
-    except user_raised() as error:
-        if device != "meta":
-            raise
-        raise NotOnMetaError(
-            f"{type(model).__name__} cannot be moved there: {first_line(error)}"
-        ) from error
-
-
-def _twin(
-    tensor: torch.Tensor, device: str, storages: dict[int, torch.UntypedStorage]
-) -> torch.Tensor:
-    """The tensor's copy on the device, with views of one storage still views of one storage.
-
-    `storages` has the copies made so far by the original storage's address.
-    """
-    if is_lazy(tensor):  # it has no shape before the first call
-        make: Callable[..., torch.Tensor] = type(tensor)
-        return make(requires_grad=tensor.requires_grad, device=device, dtype=tensor.dtype)
-    source = tensor.detach()
-    if source.layout is not torch.strided:
-        return tensor
-    storage = source.untyped_storage()
-    copied = storages.get(storage._cdata)
-    has_data = device == "cpu" and source.device.type != "meta"
-    if copied is None:
-        whole = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
-        copied = storages[storage._cdata] = whole.untyped_storage()
-        if has_data:
-            copied.copy_(storage)
-    twin = torch.empty(0, dtype=source.dtype, device=device)
-    twin.set_(copied, source.storage_offset(), source.size(), source.stride())
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
-    return twin

@@ -18,7 +18,7 @@ Ctrl-C keeps what was measured until then, marked incomplete. With --repeat 0 it
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    add_call(parser, "--weights", "--trace-on")
+    add_call(parser, "--trace-on")
     add(parser, "--device")
     # fmt: off
     parser.add_argument("--protocol", choices=("ntire", "strict"), default="strict",

@@ -14,7 +14,7 @@ srprof measure has memory too, and a record.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    add_call(parser, "--weights", "--trace-on")
+    add_call(parser, "--trace-on")
     add(parser, "--device", "--profile", "--repeat", "--warmup", "--threads")
     add_output(parser)
 

@@ -16,12 +16,14 @@ from time import thread_time
 from traceback import FrameSummary, StackSummary
 from types import FrameType, MethodType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.graph import _PyTreeCodeGen
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -33,7 +35,7 @@ from srprof.blame import blame, is_user_file, message
 from srprof.copying import copied_model, untouched
 from srprof.errors import InputError, user_raised
 from srprof.paths import place
-from srprof.redirect import Redirected
+from srprof.redirect import elsewhere
 from srprof.running import replaced
 from srprof.tracing.fast_path import fast_paths
 from srprof.tracing.recorder import tensors_in
@@ -43,6 +45,8 @@ Kwargs = dict[str, object]
 #: For so long a graph for all sizes is tried; expressions of windowed networks grow without end.
 #: After that the graph is of the one size, and each further size takes one of its own.
 SYMBOLIC_SECONDS = 15.0
+#: After so long it is given up too where at its pace it would take twice that time.
+_PACE_SECONDS = 3.0
 
 #: Nodes that check what `Captured.conditions` checks already.
 _CHECKS = ("aten._assert_scalar", "aten.sym_constrain_range", "aten._assert_tensor_metadata")
@@ -125,12 +129,39 @@ def _quickly() -> Iterator[None]:
     unneeded = [
         (torch.fx.proxy, "CapturedTraceback", _UserFrames),
         (GraphModule, "recompile", _compile_when_called),
+        # shapes and strides once more, by comparisons of symbols, beside those of `meta["val"]`
+        (proxy_tensor, "_extract_tensor_metadata", lambda _: None),
     ]
     with replaced(unneeded):
         yield
 
 
+@contextmanager
+def _without_disabled_regions() -> Iterator[None]:
+    """Regions that only switch autocast off, which it is already where a plan runs, do nothing."""
+    region = torch.amp.autocast_mode.autocast
+    make, enter, leave = region.__init__, region.__enter__, region.__exit__
+    disabled: WeakSet[Any] = WeakSet()
+
+    def made(self: Any, device_type: str, dtype: Any = None, enabled: bool = True,
+             cache_enabled: bool | None = None) -> None:  # fmt: skip
+        make(self, device_type, dtype, enabled, cache_enabled)
+        if not enabled:
+            disabled.add(self)
+
+    def entered(self: Any) -> Any:
+        return self if self in disabled else enter(self)
+
+    def left(self: Any, *error: Any) -> Any:
+        return False if self in disabled else leave(self, *error)
+
+    patches = {"__init__": made, "__enter__": entered, "__exit__": left}
+    with replaced([(region, name, patch) for name, patch in patches.items()]):
+        yield
+
+
 @_quickly()
+@_without_disabled_regions()
 def capture(
     network: nn.Module,
     args: Sequence[Any],
@@ -138,12 +169,14 @@ def capture(
     *,
     any_size: bool = True,
     made: Collection[str] = (),
+    modules: int = 0,
 ) -> Captured:
     """A graph of this call of the network, which must be in evaluation mode.
 
     Args:
         any_size: let each size of each tensor vary where the code lets it; sizes of 1 never do.
         made: buffers that the call makes; `torch.export` would have it write into those before.
+        modules: how many modules it calls, 0 if that is not known.
 
     Raises:
         RefusedError: the call cannot be exported, or not be kept as a graph; with the reason.
@@ -152,12 +185,14 @@ def capture(
     call: tuple[tuple[Any, ...], Kwargs] = (tuple(args), dict(kwargs))
     call = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, call)
     # fake tensors can be on a GPU that is not there
-    no_gpu = nullcontext() if torch.cuda.is_available() else Redirected("cpu")
+    no_gpu = nullcontext() if torch.cuda.is_available() else elsewhere("cpu")
     try:
         # its copy has the same tensors; what its code keeps on itself is lost
         weights = {id(weight): weight for weight in networks.weights(network)}
         with untouched(network), no_gpu:
-            exported = _export(_plain(copied_model(network, weights), made), *call, any_size)
+            limit = _deadline(SYMBOLIC_SECONDS, modules) if any_size else nullcontext()
+            with limit:
+                exported = _export(_plain(copied_model(network, weights), made), *call, any_size)
         with warnings.catch_warnings():  # of constants that have a history
             warnings.simplefilter("ignore")
             module = exported.module(check_guards=False)
@@ -239,11 +274,10 @@ def _export(network: nn.Module, args: tuple[Any, ...], kwargs: Kwargs, any_size:
     if any_size:
         by_name = inspect.signature(network.forward).bind(*args, **kwargs).arguments
         shapes = {name: pytree.tree_map(open_sizes, value) for name, value in by_name.items()}
-    limit = _deadline(SYMBOLIC_SECONDS) if any_size else nullcontext()
     quiet = warnings.catch_warnings()
     # torch says less of tensors that it does not know than the graph that it makes with them
     unknown = torch._export.config.patch(error_on_lifted_constant_tensors=False)
-    with quiet, torch.no_grad(), quiet_torch(), limit, fast_paths(), unknown, _DataByCalls(network):
+    with quiet, torch.no_grad(), quiet_torch(), fast_paths(), unknown, _DataByCalls(network):
         warnings.simplefilter("ignore")
         exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
     unseen = [name for name, value in exported.constants.items() if isinstance(value, FakeTensor)]
@@ -321,12 +355,15 @@ def open_sizes(value: Any) -> dict[int, Any] | None:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raise in the first module that is called when the time is over."""
-    end = thread_time() + seconds
+def _deadline(seconds: float, modules: int) -> Iterator[None]:
+    """Raise in a module that is called when the time is over, or will be before it is done."""
+    called: list[float] = []
 
     def check(_module: nn.Module, _args: Any) -> None:
-        if thread_time() > end:
+        called.append(thread_time())
+        spent = called[-1] - called[0]  # not what is imported and made before the first
+        ahead = spent * modules / len(called)
+        if spent > seconds or (spent > _PACE_SECONDS and ahead > 2 * seconds):
             raise TimeoutError("its sizes take too long to follow as expressions")
 
     hook = register_module_forward_pre_hook(check)

@@ -116,10 +116,10 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Cap
         RefusedError: the network's behaviour cannot be kept; says why.
     """
     leaves, call = flatten(args, kwargs)
-    alike, made = look_at_calls(network, args, kwargs)
+    alike, modules, made = look_at_calls(network, args, kwargs)
     for any_size in (True, False):
         try:
-            captured = capture(network, args, kwargs, any_size=any_size, made=made)
+            captured = capture(network, args, kwargs, any_size=any_size, made=made, modules=modules)
         except RefusedError as refusal:
             reason = refusal
             continue

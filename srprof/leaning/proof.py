@@ -12,14 +12,15 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from srprof.copying import copied_model
-from srprof.errors import user_raised
-from srprof.inputs import Keywords, TensorSpec
+from srprof.errors import InputError, user_raised
+from srprof.inputs import Keywords, images_of
 from srprof.leaning.comparison import Comparison, Size, compare, natural
 from srprof.leaning.module import Lean
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.run import measure
 from srprof.measuring.statistics import Summary, summarize
 from srprof.progress import Progress, silent
+from srprof.protocol import resized
 from srprof.redirect import without_gpu
 from srprof.workload import Workload, user_errors
 
@@ -120,29 +121,15 @@ def at_size(workload: Workload, size: Size) -> Workload | None:
 
     None if it takes no image, or a further one would have a side that is no whole number.
     """
-    images = [value.shape[-2:] for value in workload.args if _is_image(value)]
-    if not images:
+    try:
+        return replace(workload, **resized(workload.args, workload.kwargs, size))
+    except InputError:
         return None
-    first = images[0]
-    if any(side * new % old for i in images for side, new, old in zip(i, size, first, strict=True)):
-        return None
-
-    def changed(value: Any) -> Any:
-        if not _is_image(value):
-            return value
-        sides = zip(value.shape[-2:], size, first, strict=True)
-        shape = (*value.shape[:2], *(side * new // old for side, new, old in sides))
-        return replace(value, shape=shape)
-
-    return replace(workload, args=tuple(map(changed, workload.args)))
-
-
-def _is_image(value: Any) -> bool:
-    return isinstance(value, TensorSpec) and len(value.shape) == 4
 
 
 def _size(workload: Workload) -> Size | None:
-    return next((v.shape[-2:] for v in workload.args if _is_image(v)), None)
+    images = images_of((workload.args, workload.kwargs))
+    return next((image.shape[-2:] for image in images), None)  # type: ignore[return-value]  # two sides
 
 
 def _outputs(workload: Workload, lean: Lean, sizes: Sequence[Size], progress: Progress) -> Proof:

@@ -18,11 +18,12 @@ from srprof.leaning.module import Lean, for_plans
 from srprof.leaning.plan import capture_call, planner
 from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
+from srprof.placing import copy_model
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.isolation import collector_resting
 from srprof.tracing.run import run_trace
-from srprof.workload import Workload, copy_model, resolve
+from srprof.workload import Workload, resolve
 
 
 def lean(

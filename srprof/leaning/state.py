@@ -27,10 +27,11 @@ from srprof.leaning.comparison import compare
 from srprof.networks import named_modules
 from srprof.ops import row
 from srprof.paths import place
+from srprof.placing import copy_model
 from srprof.records import Node, TensorRef, Trace
 from srprof.redirect import without_gpu
 from srprof.tracing.run import run_program
-from srprof.workload import Own, Workload, copy_model
+from srprof.workload import Own, Workload
 
 _CALL_ONCE = "call it once before it is made lean"
 
@@ -40,10 +41,12 @@ class Calls(NamedTuple):
 
     Attributes:
         alike: it makes the same each time, and not others the first time.
+        modules: how many modules the first one calls.
         makes: buffers that its first call makes anew, and the others do not.
     """
 
     alike: bool
+    modules: int
     makes: frozenset[str] = frozenset()
 
 
@@ -84,7 +87,8 @@ def look_at_calls(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Ca
         raise RefusedError(str(error) if known else blame(error).describe(error)) from error
     if reason is not None:
         raise RefusedError(reason)
-    return Calls(alike, frozenset() if alike else frozenset(_buffers_of(first, second)))
+    makes = () if alike else _buffers_of(first, second)
+    return Calls(alike, len(first.calls), frozenset(makes))
 
 
 def reason_of_state(first: Trace, second: Trace, third: Trace) -> str | None:

@@ -17,8 +17,8 @@ from srprof.measuring.backend import Draft
 from srprof.measuring.record import Bytes, NodeFacts, fingerprint
 from srprof.paths import place
 from srprof.records import RESIDENT_ROLES, Node
+from srprof.tracing.explaining import explain
 from srprof.tracing.recorder import Recorder, call_model, recording
-from srprof.tracing.run import explain
 from srprof.words import shape_text
 from srprof.workload import Instance, Workload, user_errors
 

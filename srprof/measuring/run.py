@@ -49,6 +49,7 @@ def measure(
     model: Any,
     *inputs: Any,
     device: str = "cuda",
+    weights: str | None = None,
     dtype: str | None = None,
     channels_last: bool = False,
     protocol: Protocol = "strict",
@@ -65,7 +66,7 @@ def measure(
     Python's garbage collector rests meanwhile.
 
     Args:
-        model, inputs, dtype, channels_last: as for `srprof.trace`.
+        model, inputs, weights, dtype, channels_last: as for `srprof.trace`.
         device: "cuda", "cuda:1" or "cpu".
         protocol: how latency is taken: "ntire" as the challenge's script does (cudnn.benchmark
             off, no warm-up, the mean), "strict" after a warm-up, by the median. By then the model
@@ -85,7 +86,7 @@ def measure(
         Interrupted: Ctrl-C, once something was measured; its `partial` is the measurement until
             then, marked `complete=False`.
     """
-    workload = resolve(call_of(model, inputs, dtype=dtype, channels_last=channels_last))
+    workload = resolve(call_of(model, inputs, weights, dtype, channels_last))
     backend, passes = _prepared(device, threads, protocol, repeat, warmup, flush_l2)
     try:
         return run_measurement(workload, backend, passes, progress)

@@ -136,15 +136,16 @@ def referenced(trace: Trace, granularity: int = GRANULARITY) -> list[int]:
     """`Parts.eager` of each node by itself, which takes a tenth of the time of all parts."""
     net, count = 0, len(trace.nodes)
     changes = [0] * (count + 1)
-    for storage in trace.storages:
+    for storage in trace.storages:  # by the hundred thousand while advice is looked for
         if storage.host:
             continue
-        size, birth, death = rounded(storage.nbytes, granularity), storage.birth, storage.death
+        size = -(-storage.nbytes // granularity) * granularity
         if storage.role in RESIDENT_ROLES:
             net += size
-        else:
-            changes[max(birth, 0)] += size
-            changes[min(max(death, birth + 1), count)] -= size
+            continue
+        birth, death = storage.birth, storage.death
+        changes[birth if birth > 0 else 0] += size
+        changes[count if death > count else death if death > birth else birth + 1] -= size
     return [net + level for level in accumulate(changes[:count])]
 
 

@@ -359,6 +359,10 @@ class Runner:
                 peak, peak_node = self.allocator.peak_allocated, place
                 libraries = self.kept | scratch
             allocated.append(self.allocator.allocated)
+            if node.emptied is not None:
+                gone = set(schedule.deaths[place + 1]).intersection(node.emptied)
+                self._free(sorted(gone), blocks)
+                self.allocator.release_cached()
         self.node = None
         return ImageUsage(self.allocator.peaks, peak_node, tuple(allocated), libraries)
 

@@ -113,6 +113,9 @@ class Node:
         live: bytes referenced by the program when it ended, without the resident ones.
         on: where it works: on the device of the model's tensors, in main memory beside it ("host"),
             or it copies between the two.
+        emptied: of a node behind which the code has the allocator give its cache back
+            (`torch.cuda.empty_cache`), the storages that were let go between the two; None of
+            others.
     """
 
     index: int
@@ -129,6 +132,7 @@ class Node:
     arguments: tuple[tuple[Any, ...], Mapping[str, Any]]
     live: int
     on: Where = "device"
+    emptied: tuple[int, ...] | None = None
 
     @property
     def inplace(self) -> bool:

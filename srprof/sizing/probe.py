@@ -13,7 +13,7 @@ from torch import nn
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import PeakFigure
-from srprof.inputs import TensorSpec, check_shape, one_image, with_image
+from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_images
 from srprof.progress import Progress, silent
 from srprof.records import TensorRef, Trace
 from srprof.sizing.record import SizedCall
@@ -31,7 +31,8 @@ class Probe:
     """What calls of a network take, by the image's shape.
 
     Attributes:
-        workload: with the image at any size; its other inputs stay as they are.
+        workload: with the image at any size; further images keep their proportion to it, other
+            inputs stay as they are.
         peak: that is asked for.
         analyzed: the analysis of a trace, with what the user says of allocator and profile.
         profile: its title, "" if there is none.
@@ -56,19 +57,28 @@ class Probe:
 
     @property
     def image(self) -> TensorSpec:
-        """The call's one image.
+        """The call's first image.
 
         Raises:
-            InputError: it takes none, or several.
+            InputError: it takes none.
         """
         call = self.workload.args, self.workload.kwargs
-        return one_image(call, "fit changes the size of one image", "give one --input")
+        return first_image(call, "fit changes the size of an image", "give --input NxCxHxW")
+
+    @property
+    def several(self) -> bool:
+        """Whether the call takes further images."""
+        return len([*images_of((self.workload.args, self.workload.kwargs))]) > 1
 
     def call(self, shape: Shape) -> Workload:
-        """The workload with an image of this shape."""
+        """The workload with its first image of this shape, and others in their proportion to it.
+
+        Raises:
+            InputError: torch cannot count so large a tensor, or another image is none of that size.
+        """
         image = self.image
         check_shape(shape, image.dtype)
-        args, kwargs = with_image((self.workload.args, self.workload.kwargs), image, shape)
+        args, kwargs = with_images((self.workload.args, self.workload.kwargs), image, shape)
         return replace(self.workload, args=args, kwargs=kwargs)
 
     def analysis(self, shape: Shape) -> Analysis:

@@ -179,6 +179,8 @@ class Search:
             return Image(whole, True)
         if len(whole.shape) != 4:
             return Image(whole, False, reason=f"{shape_text(whole.shape)} is not cut into tiles")
+        if self.probe.several:
+            return Image(whole, False, reason="a call of several images is not cut into tiles")
         with isolated([]), self.probe.workload.environment():
             # from runs of a real instance on the CPU
             local = locality(self.probe.workload.build("cpu"), self.probe.image.shape[1])

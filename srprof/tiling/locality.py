@@ -20,12 +20,12 @@ from srprof.cost.complexity import complexity
 from srprof.dtypes import name_of
 from srprof.errors import SrprofError, user_raised
 from srprof.networks import converted, named_parameters, put_in_mode
+from srprof.placing import copy_model
 from srprof.tiling.reach import STRIP, kernels_reach, reach
 from srprof.tiling.subject import Subject, find_subject
 from srprof.tiling.tiled import Tiled
 from srprof.tracing.isolation import isolated
 from srprof.words import shape_text
-from srprof.workload import copy_model
 
 #: Tiles may have to start at multiples of what the network's sizes are multiples of, times these.
 _ALIGNMENTS = (1, 2, 4, 8, 16)

@@ -11,9 +11,9 @@ from srprof.analysis import trace
 from srprof.blame import first_line
 from srprof.errors import InputError, user_raised
 from srprof.networks import named_modules, parameters
+from srprof.placing import copy_model
 from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule, size_rule
-from srprof.workload import copy_model
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 
 from srprof.blame import blame, is_user_file
 from srprof.paths import place
-from srprof.redirect import GPU, NO_GPU, Redirected, listening
+from srprof.redirect import GPU, NO_GPU, Event, Redirected, listening
 from srprof.running import asking_file, replaced
 from srprof.tracing.autocast import NOTE, Emulation
 from srprof.tracing.recorder import user_line
@@ -111,7 +111,7 @@ class StandIn:
             (cuda, "current_device", self._answer("the device", cuda.current_device, 0)),
             (cuda, "set_device", self._answer("a device", cuda.set_device, None)),
             (cuda, "synchronize", self._answer("to synchronise", cuda.synchronize, None)),
-            (cuda, "Event", self._answer("an event", cuda.Event, _Event())),
+            (cuda, "Event", self._answer("an event", cuda.Event, Event())),
             *(
                 (cuda, name, self._answer(_COUNTERS, getattr(cuda, name), answer))
                 for name, answer in _COUNTER_ANSWERS.items()
@@ -181,26 +181,6 @@ class StandIn:
             return answer if self.answering else ask(*args, **kwargs)
 
         return answered
-
-
-class _Event:
-    """What stands for a `torch.cuda.Event`: no time passes."""
-
-    def record(self, stream: Any = None) -> None:
-        """Nothing happens."""
-
-    wait = record
-
-    def synchronize(self) -> None:
-        """Nothing is to be waited for."""
-
-    def query(self) -> bool:
-        """It is over."""
-        return True
-
-    def elapsed_time(self, end: Any) -> float:
-        """Milliseconds."""
-        return 0.0
 
 
 def _telling(tell: Callable[..., None], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from itertools import chain, islice
+from itertools import islice
 from operator import is_
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, get_args
@@ -46,6 +46,7 @@ _MODULES_OWN = frozenset(vars(nn.Module()))
 
 #: Where a module keeps what it has registered.
 _KEPT_BY_NAME = ("_parameters", "_buffers", "_modules")
+_NOTHING: Mapping[str, Any] = {}
 
 #: What no search goes into; modules are searched by themselves.
 _LEAVES = (str, bytes, int, float, type(None), type, ModuleType, torch.dtype, nn.Module)
@@ -374,9 +375,9 @@ class _Attributes:
         self.kind = type(module).__name__
 
     def _bound(self) -> list[Any]:
-        attributes = vars(self._module)
-        kept = (attributes.get(name, {}).values() for name in _KEPT_BY_NAME)
-        return [*attributes.values(), *chain.from_iterable(kept)]
+        own = vars(self._module)
+        parameters, buffers, modules = (own.get(name, _NOTHING) for name in _KEPT_BY_NAME)
+        return [*own.values(), *parameters.values(), *buffers.values(), *modules.values()]
 
     def has_changed(self) -> bool:
         """Whether an attribute is bound to something else, or there are others."""

@@ -32,7 +32,7 @@ from srprof.inputs import parts_of
 from srprof.meta_kernels import OF_CUDNN, shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
 from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
-from srprof.running import in_run, reserved
+from srprof.running import in_run, replaced, reserved
 from srprof.tracing.autocast import emulation
 from srprof.tracing.deferral import Deferral
 from srprof.tracing.ledger import Ledger
@@ -292,6 +292,13 @@ class Recorder(TorchDispatchMode):
             self._on_node(self)
         return result
 
+    def empty_cache(self) -> None:
+        """Note that the code has the allocator give its cache back; this machine's keeps it."""
+        if self.nodes:
+            now = self.ledger.clock
+            gone = tuple(i for i, life in enumerate(self.ledger.lifetimes) if life.death == now)
+            self.nodes[-1] = replace(self.nodes[-1], emptied=gone)
+
     def _encode(self, value: Any, inputs: list[TensorInfo]) -> Any:
         """Arguments with each tensor replaced by a reference, and `inputs` filled in order."""
         if isinstance(value, torch.Tensor):
@@ -486,6 +493,7 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
         torch.set_grad_enabled(grad),
         following(recorder),
         eager(),
+        replaced([(torch.cuda, "empty_cache", recorder.empty_cache)]),
         recorder,
     ):
         yield recorder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +13,20 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from srprof.blame import blame, first_line, module_name
 from srprof.call import TRACE_ON, Call
 from srprof.codec import made_of
 from srprof.copying import untouched
 from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
-from srprof.failures import is_out_of_memory, model_error
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
 from srprof.networks import parameters
+from srprof.placing import NotOnMetaError, moved
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.running import replaced
 from srprof.tracing.building import BuildRecorder, same_calls, with_construction
 from srprof.tracing.changes import fingerprint
+from srprof.tracing.explaining import NeedsDataError, explain
 from srprof.tracing.fast_path import ENCODER_LAYER
 from srprof.tracing.fused import attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
@@ -38,39 +37,22 @@ from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recordin
 from srprof.tracing.step import TrainedInstance
 from srprof.tracing.threads import carried
 from srprof.tracing.unseen import compiled_note, unseen_calls, unseen_parts, warm_up
-from srprof.words import mib_size, shape_text, size_text
-from srprof.workload import Instance, NotOnMetaError, Workload, compiled_parts, moved, resolve
+from srprof.words import mib_size, size_text
+from srprof.workload import Instance, Workload, compiled_parts, resolve
 
 _T = TypeVar("_T")
 
-#: What torch says when the meta device, and not the model, is at fault.
-_META_AT_FAULT = re.compile(
-    r"\bmeta\b|data-dependent|no data!|no fake impl|set_data.*incompatible", re.IGNORECASE
-)
-_NO_CUDA = "not linked with support for cuda"
-_OVERWRITTEN = "gradient computation has been modified by an inplace operation"
 #: Lines of work in main memory that have a note each.
 _WORK_NOTES = 5
 #: Of a network that runs on the CPU, which finds nothing of what its constructor put on the GPU.
 _NOT_FOUND = "what the constructor leaves on the GPU is not counted in the calls"
-#: What helps against some of torch's errors.
-_HINTS = {
-    r"too small|greater than actual input|less than the corresponding": "; give a larger --input",
-    r"not compiled with CUDA|No CUDA GPUs|NVIDIA driver|support for cuda|ATen_cuda"
-    r"|requires CUDA support|accelerator device": "; the network asks for a GPU by itself: take "
-    "device=x.device instead of .cuda()",
-}
-
-
-class _NeedsDataError(Exception):
-    """The run needs the values of tensors, which the meta device has not."""
 
 
 class _WorksAtOnceError(Exception):
     """Work in main memory could not be put off; the run is to be made again with all values."""
 
 
-_FAILURES = (SrprofError, _NeedsDataError, NotOnMetaError)
+_FAILURES = (SrprofError, NeedsDataError, NotOnMetaError)
 
 
 def trace_call(call: Call, holders: bool = True) -> Trace:
@@ -218,7 +200,7 @@ def _run_where_possible(workload: Workload, trace_on: str, gpu: StandIn | None) 
         return _run_once(workload, trace_on)
     try:
         return _run_on_meta(workload, gpu)
-    except (_NeedsDataError, NotOnMetaError) as reason:
+    except (NeedsDataError, NotOnMetaError) as reason:
         if trace_on == "meta":
             raise ModelError(
                 f"{workload.spec}: the meta device cannot run it ({reason}); use --trace-on cpu"
@@ -275,20 +257,21 @@ def _other_calls_on_meta(workload: Workload, cpu: Trace) -> list[str]:
 
 
 def _run_once(workload: Workload, device: str) -> Trace:
-    """One recorded run; a second where the first had modules imported on the way.
+    """One recorded run; a second where the calls of the first had modules imported on the way.
 
     An import can leave frames in a reference cycle, so that locals outlive their functions.
     """
-    known = len(sys.modules)
-    trace = _record(workload, device)
-    return trace if len(sys.modules) == known else _record(workload, device)
+    trace, imported = _record(workload, device)
+    return _record(workload, device)[0] if imported else trace
 
 
-def _record(workload: Workload, device: str) -> Trace:
+def _record(workload: Workload, device: str) -> tuple[Trace, bool]:
+    """A recorded run, and whether its calls had modules imported."""
     with standing_in(device):
-        trace, ledger = _deferred(workload, partial(_record_instance, workload, device))
+        record = partial(_record_instance, workload, device)
+        trace, ledger, imported = _deferred(workload, record)
         ledger.forget()
-        return replace(trace, builds_on_device=built_there())
+        return replace(trace, builds_on_device=built_there()), imported
 
 
 def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
@@ -307,12 +290,13 @@ def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
         torch.set_rng_state(state)
 
 
-def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
+def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger, bool]:
     with building():
         instance = _instance(workload, device)
+    known = len(sys.modules)  # what the network's own file imports is no part of its calls
     if workload.training:
         with untouched(instance.model):
-            return _record_step(workload, device, instance)
+            return *_record_step(workload, device, instance), len(sys.modules) != known
     with untouched(instance.model):  # the next run finds no cache that this one filled
         before = fingerprint(instance.model)
         trace, ledger = _record_call(workload, device, instance)
@@ -320,9 +304,10 @@ def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger]:
         if before != after or any(s.cached for s in trace.storages):
             trace, ledger = _with_second_call(workload, instance, trace, ledger)
             after = fingerprint(instance.model)
+    imported = len(sys.modules) != known
     if before.shared != after.shared and before.shared != fingerprint(instance.model).shared:
         workload.forget()  # what could not be put back would make the next first call none
-    return trace, ledger
+    return trace, ledger, imported
 
 
 def _with_second_call(
@@ -468,60 +453,6 @@ def _trace_of(
         size = size_text(sum(work.bytes for work in rest))
         notes.append(f"on the CPU, in {len(rest)} more places: {size}")
     return replace(trace, notes=tuple(notes))
-
-
-def explain(error: BaseException, workload: Workload, device: str, recorder: Recorder) -> Exception:
-    """The error of a recorded run as the user should see it: where, in which op, what helps."""
-    message, where = first_line(error), blame(error)
-    at_fault = isinstance(error, NotImplementedError) or _META_AT_FAULT.search(message)
-    if device == "meta" and at_fault:
-        return _NeedsDataError(where.describe(error, longest=120))
-    if "overflow" in message.lower():
-        return InputError(
-            f"the input is too large for {workload.name}: a feature map's size overflows what "
-            f"torch can count ({message}); give a smaller --input"
-        )
-    if is_out_of_memory(error):
-        return model_error(workload.name, error, workload.own.network)
-    of_torch = module_name(type(error)).startswith("torch.") or _NO_CUDA in message.lower()
-    if device == "cuda-fake" and (of_torch or at_fault):
-        return ModelError(
-            f"{workload.spec}: torch's fake tensors cannot run it ({type(error).__name__}: "
-            f"{message}); use --trace-on meta or cpu"
-        )
-    if _OVERWRITTEN in message:
-        return ModelError(
-            f"{workload.spec} cannot be trained as it is: an in-place op overwrites what backward "
-            "needs; take the network's training form (form='train' in the zoo), or the op that is "
-            "not in place"
-        )
-    module = recorder.raised_in
-    if not (module or blame(error).file) and (wrong := _WRONG_CALL.search(message)):
-        return ModelError(f"{workload.name}: {wrong[0]}; {_how_to_give(wrong[0])}")
-    where = blame(error, workload.own.network)
-    inside = f" (module {module})" if module else ""
-    text = f"{workload.name} raised {where.describe(error)}{inside}"
-    if recorder.failed_call is not None:
-        op, shapes = recorder.failed_call
-        text += f", in {op} of {', '.join(shape_text(s) or 'a scalar' for s in shapes)}"
-        if op == "convolution" and not recorder.nodes and shapes[0][1:2] != shapes[1][1:2]:
-            text += f"; the network takes {shapes[1][1]} channels: --input 1x{shapes[1][1]}xHxW"
-    text += next((hint for error, hint in _HINTS.items() if re.search(error, message)), "")
-    return ModelError(text, file=where.file, line=where.line, module=module)
-
-
-#: What Python says of a call that does not go with a function's arguments.
-_WRONG_CALL = re.compile(r"forward\(\) (missing|takes|got) .*")
-
-
-def _how_to_give(wrong: str) -> str:
-    """How the arguments are given that Python misses, or does not know."""
-    names = re.findall(r"'(\w+)'", wrong)
-    if " missing " in wrong and names:
-        said = " ".join(f"--input {name}=SHAPE" for name in names)
-        here = ", ".join(f"{name!r}: ..." for name in names)
-        return f"give {said}, or SHAPE:int64 for another dtype; from Python {{{here}}}"
-    return "give one --input for each argument, NAME=SHAPE for a keyword"
 
 
 def _with_references(workload: Workload, trace: Trace) -> Trace:

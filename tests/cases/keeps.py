@@ -314,3 +314,25 @@ class UnderAutocast(Image):
         with torch.autocast("cuda", torch.float16):
             y = self.conv(x)  # here
         return F.relu(y) + 1
+
+
+class AutocastOff(Image):
+    """FFTs and norms are often kept out of autocast so, whoever may have switched it on."""
+
+    def forward(self, x):
+        with torch.autocast("cuda", enabled=False):
+            y = self.conv(x.float())
+        return F.relu(y) + 1
+
+
+class Waits(Image):
+    """Times itself, which takes a GPU."""
+
+    def forward(self, x):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        y = self.conv(x)
+        end.record()
+        torch.cuda.synchronize()
+        self.took = start.elapsed_time(end)
+        return F.relu(y) + 1

@@ -9,8 +9,9 @@ import copy
 import inspect
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ CACHED = [
     *(keeps.OfTheLastSize, keeps.BySize, keeps.AsABuffer, keeps.ByDefault, keeps.Cached),
     keeps.Remembered,
 ]
-OTHERS = [keeps.InEval, keeps.InTrain, keeps.LooksBack, keeps.Running]
+OTHERS = [keeps.InEval, keeps.InTrain, keeps.LooksBack, keeps.Running, keeps.AutocastOff]
 REFUSED = {
     keeps.MeanOfTheFirst: "keeps for later calls what it makes of its input",
     keeps.TheImageBefore: "keeps an input, which the next call uses",
@@ -65,7 +66,7 @@ def build(network: type[nn.Module]) -> nn.Module:
     return network()
 
 
-def same(network: nn.Module, lean: nn.Module, *shapes: tuple[int, ...]) -> bool:
+def same(network: Callable[..., Any], lean: nn.Module, *shapes: tuple[int, ...]) -> bool:
     """Whether calls in a row give the same bits, without falling back."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -152,7 +153,17 @@ def test_fused_by_its_own_method_it_is_lean():
     assert same(model, lean, SHAPE)
 
 
-@pytest.mark.parametrize("network", ["InAList", "AsAConvolution", "Running", "Cached", "InEval"])
+@pytest.mark.filterwarnings("error:.*cannot be lean")
+def test_it_waits_for_no_gpu():
+    """On a machine without one it does not run, and its lean form does."""
+    model = build(keeps.Waits).eval()
+    lean = srprof.lean(model, SHAPE)
+    assert same(lambda image: nn.functional.relu(model.conv(image)) + 1, lean, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "network", ["InAList", "AsAConvolution", "Running", "Cached", "InEval", "Waits"]
+)
 def test_from_the_command_line(network: str, run: Command):
     found = run("lean", f"{FILE}:{network}", "--input", "1x3x16x16")
     assert found["identical"]

@@ -111,6 +111,16 @@ class Broken(nn.Module):
 class Two(nn.Module):
     def forward(self, x, y):
         return x + y
+
+
+class Reference(nn.Module):
+    def forward(self, x, reference):
+        return x + nn.functional.avg_pool2d(reference, 2)
+
+
+class Mask(nn.Module):
+    def forward(self, x, small):
+        return x * nn.functional.interpolate(small, x.shape[-2:])
 """
 
 
@@ -246,8 +256,28 @@ def test_a_module_and_its_other_input(folder):
 
     assert found.shape == srprof.fit(SHALLOW, 10**7, memory="planned").shape
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    with pytest.raises(InputError, match="this call takes 2"):
-        srprof.fit("nets.py:Two", "1GiB", "64x64", "64x64")
+
+
+@pytest.mark.parametrize(
+    "inputs", [("64x64", "128x128"), ({"x": "64x64", "reference": "128x128"},)]
+)
+def test_further_images_keep_their_proportion_to_the_first(inputs, folder):
+    """By hand: image, reference, its pooled copy and the result: 3 + 12 + 3 + 3 numbers a pixel."""
+    found = srprof.fit("nets.py:Reference", 84 * 96**2, *inputs, memory="eager")
+    assert found.shape == (1, 3, 96, 96)
+    batch = srprof.fit("nets.py:Reference", 84 * 64**2 * 5, *inputs, memory="eager", batch=True)
+    assert batch.shape == (5, 3, 64, 64)
+    image = srprof.fit("nets.py:Reference", "1MiB", *inputs, image=(300, 300)).image
+    assert image.reason == "a call of several images is not cut into tiles"
+
+
+def test_sizes_at_which_another_image_would_have_half_a_pixel(folder):
+    found = srprof.fit("nets.py:Mask", "1MiB", "64x64", "1x1x32x32", memory="eager")
+    assert found.shape[-1] % 2 == 0 and found.following.shape[-1] == found.shape[-1] + 2
+    with pytest.raises(InputError, match="does not take 33 pixels, but 2, 4, 6"):
+        srprof.fit("nets.py:Mask", "1MiB", "64x64", "1x1x32x32", image=(33, 33))
+    with pytest.raises(InputError, match="this call takes none"):
+        srprof.fit("nets.py:Two", "1MiB", (64,), (64,))
 
 
 # -- one image -------------------------------------------------------------------------------

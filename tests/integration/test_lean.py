@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import cache
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -579,6 +579,17 @@ def test_a_network_whose_sizes_take_too_long_to_follow(monkeypatch):
     assert "x.size(2) == 16" in lean.plans[0].conditions
     assert compare(small(), lean, (1, 3, 16, 16), (1, 3, 33, 7), (1, 3, 16, 16)) == 0
     assert len(lean.plans) == 2
+
+
+@pytest.mark.parametrize("layers, any_size", [(10, True), (40, False)])
+def test_sizes_are_followed_as_long_as_it_will_be_done_in_time(layers, any_size, monkeypatch):
+    """Here a second for each module, of the 15 that there are; 40 modules would take twice that."""
+    clock = count(0.0)
+    monkeypatch.setattr(capture, "thread_time", lambda: next(clock))
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(layers))).eval()
+    lean = srprof.lean(network, (1, 3, 16, 16))
+    assert ("input.size(2) == 16" not in lean.plans[0].conditions) == any_size
+    assert next(clock) < 15
 
 
 def test_in_tiles_with_progress():

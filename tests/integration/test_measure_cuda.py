@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import srprof
-from srprof import registry, workload
+from srprof import placing, registry, workload
 from srprof.call import Call
 from srprof.cli import main
 from srprof.compare.validate import validate
@@ -208,9 +208,9 @@ def test_out_of_memory_in_a_later_run(fake: FakeCuda):
 def test_a_copy_for_a_gpu_has_the_callers_weights(monkeypatch: pytest.MonkeyPatch):
     """Made in main memory, and moved from there."""
     moves = []
-    monkeypatch.setattr(workload, "moved", lambda model, device: moves.append(device) or model)
+    monkeypatch.setattr(placing, "moved", lambda model, device: moves.append(device) or model)
     model = nn.Conv2d(3, 4, 3)
-    copy = workload.copy_model(model, "cuda")
+    copy = placing.copy_model(model, "cuda")
     assert moves == ["cuda"]
     assert torch.equal(copy.weight, model.weight) and copy.weight is not model.weight
 

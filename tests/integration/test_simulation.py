@@ -134,3 +134,32 @@ def test_the_zoo_is_loaded_as_module_to_does(name: str):
 def test_an_odd_network_is_loaded_as_module_to_does():
     model = Odd()
     assert loaded(srprof.trace(model, (1, 3, 8, 8))) == moved(model)
+
+
+class Empties(nn.Module):
+    """Has a map of 12 MiB, lets it go, and makes one of 24."""
+
+    def __init__(self, empty: bool) -> None:
+        super().__init__()
+        self.empty = empty
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x + 1
+        gain = y.mean()
+        del y
+        if self.empty:
+            torch.cuda.empty_cache()
+        return torch.cat([x, x], 1) * gain
+
+
+def test_a_network_that_empties_the_cache(monkeypatch):
+    """What was let go before is the device's again; the cache of this machine's GPU stays."""
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("it was called"))
+    keeps, empties = (srprof.trace(Empties(e), (1, 3, 1024, 1024)) for e in (False, True))
+    assert [node.emptied for node in keeps.nodes] == [None] * 4
+    (gone,) = (node.emptied for node in empties.nodes if node.emptied is not None)
+    assert gone == empties.nodes[0].created
+    found = [simulate([trace]).peak_reserved for trace in (keeps, empties)]
+    # the small pool, the image, the map, and the two results; the last takes no other's place
+    assert found == [(2 + 12 + 12 + 24 + 24) * MIB, (2 + 12 + 24 + 24) * MIB]
+    assert simulate([keeps]).peak_allocated == simulate([empties]).peak_allocated

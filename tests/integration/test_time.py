@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 import srprof
 from srprof.cli import main
@@ -161,3 +162,31 @@ def test_no_two_profiles_are_of_one_name():
     assert len({device.title for device in found}) == len(found)
     record = next((ROOT / "benchmarks/records/nvidia-h100/published").glob("imdn_*.json"))
     assert profile_of(json.loads(record.read_text())["device"]["name"]) == "h100"
+
+
+GATE = """\
+import torch
+from torch import nn
+
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        if self.gain.item() == 0:
+            raise ValueError("it was not trained")
+        return x * self.gain
+"""
+
+
+@pytest.mark.parametrize("command", ["time", "measure"])
+def test_a_checkpoint_s_weights_run(command, clock, tmp_path, capsys):
+    (tmp_path / "gate.py").write_text(GATE, encoding="utf-8")
+    torch.save({"gain": torch.ones(1)}, tmp_path / "gate.pth")
+    how = ("gate.py:Gate", "--input", "8x8", "--device", "cpu", "--repeat", "2")
+    assert main([command, *how]) == 3
+    assert "it was not trained" in capsys.readouterr().err
+    assert main([command, *how, "--weights", "gate.pth"]) == 0
+    assert "Gate" in capsys.readouterr().out

@@ -19,7 +19,7 @@ FLOORS = (
     "ops memory cost figures",
     # where a network is loaded and run
     "running weights networks dtypes redirect factories loading copying",
-    "meta_kernels workload tracing",
+    "placing meta_kernels workload tracing",
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features

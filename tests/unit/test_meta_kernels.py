@@ -70,7 +70,7 @@ def calls(image):
             yield func, (image, image.new_zeros((), dtype=torch.float64)), {}
             yield func, (image, image.new_zeros(5)), {}
         elif name.startswith(("aten.mean", "aten.sum", "aten.am", "aten.std", "aten.var")):
-            for dims in ([-1, 2], [1], [0, 1], [-1, -1], []):
+            for dims in ([-1, 2], [1], [0, 1], [-1, -1], [0, 1, 2], []):
                 yield func, (image, dims), {"keepdim": True}
                 yield func, (image, dims), {}
         elif name.startswith("aten.mm"):
@@ -86,6 +86,20 @@ def calls(image):
             yield func, (image, -1, False), {}
             yield func, (image, 1, True), {}
             yield func, (image, 4, False), {}
+        elif name.startswith("aten.complex"):
+            yield func, (image, image), {}
+            yield func, (image, image[:1]), {}
+            yield func, (image.mT, image.mT.contiguous()), {}
+            yield func, (image, image.to(torch.float64)), {}
+        elif name.startswith("aten._fft"):
+            for dims in ([2, 3], [3], [1, 2, 3], [3, 2], [0, 1], [-2, -1]):
+                if "r2c" in name:
+                    yield func, (image, dims, 0, True), {}
+                    yield func, (image, dims, 0, False), {}
+                else:
+                    for last in (30, 2 * image.shape[-1] - 1):
+                        yield func, (image.to(torch.complex64), dims, 2, last), {}
+                        yield func, (image, dims, 2, last), {}
         elif name.startswith("aten.roll"):
             yield func, (image, [1, -2], [1, -1]), {}
             yield func, (image, [1]), {}

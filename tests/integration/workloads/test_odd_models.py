@@ -233,6 +233,26 @@ def test_channels_last_reaches_the_convolution():
     assert model.body.weight.is_contiguous()
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_channels_last_leaves_3d_convolutions_as_they_are(device: str):
+    """`Module.to` refuses a network with weights of five dimensions."""
+
+    class Video(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frames, self.image = nn.Conv3d(3, 4, 3), nn.Conv2d(4, 3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.image(self.frames(x).mean(2))
+
+    model = Video()
+    traced = srprof.trace(model, (1, 3, 5, 8, 8), channels_last=True, trace_on=device)
+    first, _, last = traced.nodes
+    assert first.inputs[1].strides == (81, 27, 9, 3, 1) and first.outputs[0].strides[1] == 108
+    assert last.inputs[1].strides == (36, 1, 12, 4) and last.outputs[0].strides[1:] == (1, 12, 3)
+    assert model.image.weight.is_contiguous()
+
+
 @pytest.mark.parametrize("network", ["fmen_s", "e_rfdn"])
 def test_batch_takes_its_multiple(network: str):
     one, four = (srprof.analyze(network, (n, 3, 32, 32), granularity=1) for n in (1, 4))
