@@ -11,7 +11,7 @@ from srprof.calibration.benches import Bench
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import estimate_costs
+from srprof.cost.roofline import total_seconds
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
 
@@ -63,7 +63,7 @@ class FakeStopwatch:
             device = self._device
             if bench.group == "peak tf32":  # a setting of torch's, of which the trace knows nothing
                 device = replace(device, peak={"float32": device.peak["tf32"]})
-            self._seconds[bench.name] = estimate_costs(bench_costs(bench), device).seconds
+            self._seconds[bench.name] = total_seconds(bench_costs(bench), device)
         factor = max(0.5, 1 + self._noise * self._random.gauss(0, 1))
         if self.taken < self._busy and self._random.random() < self._interference:
             factor *= 3

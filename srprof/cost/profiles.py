@@ -54,7 +54,7 @@ _CAPABILITY = rule("a compute capability, such as [9, 0]", lambda pair: pair[0] 
 _TFLOPS = Annotated[float, positive("TFLOP/s", _TERA)]
 
 _Layout = entries(lambda: {"block": _CHANNELS, "compute": _SHARE, "bandwidth": _COPIES}, whole=True)
-_Tensor = entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE})
+_Tensor = entries(lambda: {"transpose": _COPIES, "unaligned": _SHARE, "odd": _SHARE})
 _HOST_KINDS: Mapping[str, Any] = {
     **dict.fromkeys(HOST_TIMES, Annotated[float, not_negative("us", 1e-6)]),
     **dict.fromkeys(HOST_RATES, Annotated[float, positive("GB/s", 1e9)]),
@@ -104,8 +104,8 @@ class Profile(Shown):
             is not computed in blocks. Empty if there is none.
         tensor: of tensor cores: `transpose`, share of the bandwidth reached by the copies of plain
             maps to channels innermost and back; `unaligned`, what is reached of a tile's share
-            where a pixel's channels are no multiple of 32 bytes, or the maps of a 1x1 convolution
-            none of 16. Empty if there are none.
+            where a pixel's channels are no multiple of 32 bytes; `odd`, what 1x1 convolutions reach
+            whose maps are no multiple of 16 bytes. Empty if there are none.
         host: of the machine that the device is in, with a `gap`: seconds for each ATen call
             (`op`) and `kernel` beyond it, both `launch` where they are left out, for a `view` and a
             `module`'s call; bytes a second that its processor works on (`cpu`), and that are copied

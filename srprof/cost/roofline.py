@@ -227,8 +227,9 @@ def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
 
 
 def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
-    """The seconds of `estimate_costs` alone, for who asks often."""
-    return sum(node.seconds for node in _waiting(_estimated(costs, profile), profile))
+    """The seconds of one of many such calls in a row, as benches are timed."""
+    nodes = _estimated(costs, profile)
+    return max(sum(node.seconds for node in nodes), sum(node.host for node in nodes))
 
 
 def _estimated(costs: Sequence[NodeCost], profile: Profile) -> list[NodeEstimate]:
@@ -317,8 +318,8 @@ def _corrected(
     match = None if found is None else found.table.match(cost, _mode(cost, profile))
     if found is None or match is None:
         return *_modelled(cost, profile, cached), None
-    base, own = found.base, _modelled(cost, profile)
-    there = own if base.figures == profile.figures else _modelled(cost, base)
+    base, own = found.base, _modelled(cost, profile, measured=True)
+    there = own if base.figures == profile.figures else _modelled(cost, base, measured=True)
     compute = own[0] * match.ratio
     memory, layout = (t * match.ratio * base.sms / profile.sms for t in there[1:3])
     if profile.bandwidth < base.bandwidth and cost.read + cost.written > profile.cache:
@@ -332,8 +333,13 @@ def _corrected(
     return compute, memory, layout, match.kernels, match
 
 
-def _modelled(cost: NodeCost, profile: Profile, cached: int = 0) -> tuple[float, float, float, int]:
-    """Seconds of arithmetic, of traffic and of layout copies by the physical model, and kernels."""
+def _modelled(
+    cost: NodeCost, profile: Profile, cached: int = 0, measured: bool = False
+) -> tuple[float, float, float, int]:
+    """Seconds of arithmetic, of traffic and of layout copies by the physical model, and kernels.
+
+    With `measured` operations at hand, which kernel cuDNN takes is left to them.
+    """
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
@@ -347,14 +353,14 @@ def _modelled(cost: NodeCost, profile: Profile, cached: int = 0) -> tuple[float,
     if cost.op == "bias":  # which PyTorch adds one element at a time
         size = ITEMSIZE.get(cost.dtype, _WORD)
         memory *= max(size, _WORD) / size
-    compute, layout, copies = _compute(cost, profile)
-    if _is_unaligned(cost, profile):
-        compute, memory = (t / profile.tensor["unaligned"] for t in (compute, memory))
+    compute, layout, copies = _compute(cost, profile, measured)
+    if _begins_odd(cost, profile):
+        compute, memory = (t / profile.tensor["odd"] for t in (compute, memory))
     start = profile.start or 0.0
     return compute + start, memory + start, layout + start * copies, 1 + copies + (cost.copied > 0)
 
 
-def _is_unaligned(cost: NodeCost, profile: Profile) -> bool:
+def _begins_odd(cost: NodeCost, profile: Profile) -> bool:
     """Whether the rows of a 1x1 convolution's product, its maps, begin at odd addresses."""
     if cost.family != "conv1x1" or cost.channels_last or not profile.tensor:
         return False
@@ -389,7 +395,8 @@ def read_table(record: TableRecord, source: str = "the table") -> Measured:
     plain = replace(base, peak={k: v for k, v in base.peak.items() if k != "tf32"})
 
     def model(cost: NodeCost, mode: str) -> float:
-        compute, memory, layout, _ = _modelled(cost, plain if mode == "float32" else base)
+        device = plain if mode == "float32" else base
+        compute, memory, layout, _ = _modelled(cost, device, measured=True)
         return max(compute, memory) + layout
 
     text = record.device + (record.torch and f" with torch {record.torch}")
@@ -401,14 +408,14 @@ def _strided(cost: NodeCost, profile: Profile) -> float:
     return cost.strided / (profile.bandwidth * profile.bandwidth_share["strided"])
 
 
-def _compute(cost: NodeCost, profile: Profile) -> tuple[float, float, int]:
+def _compute(cost: NodeCost, profile: Profile, measured: bool) -> tuple[float, float, int]:
     """Seconds of arithmetic, seconds of the copies that its layout needs, and their kernels.
 
     Of the tiles and modes, the fastest with its copies is taken.
     """
     ways = []
     for mode in _modes(cost, profile):
-        compute = _arithmetic(cost, profile, mode)
+        compute = _arithmetic(cost, profile, mode, measured)
         layout, kernels = _layout(cost, profile, mode)
         ways.append((compute + layout + kernels * (profile.gap or 0.0), compute, layout, kernels))
     return min(ways)[1:] if ways else (0.0, 0.0, 0)
@@ -426,14 +433,21 @@ def _modes(cost: NodeCost, profile: Profile) -> tuple[str, ...]:
     return modes
 
 
-def _arithmetic(cost: NodeCost, profile: Profile, mode: str) -> float:
+def _arithmetic(cost: NodeCost, profile: Profile, mode: str, measured: bool) -> float:
     """Seconds in this mode, in the fastest tile."""
     product = cost.product
     if product is None:
         return cost.flops / (profile.peak[mode] * profile.compute["depthwise"])
     if profile.layout:
         return _blocked(cost, product, profile)
-    return min(_tiled(cost, product, profile, mode, tile) for tile in TILES)
+    tiles = [tile for tile in TILES if measured or _takes(cost, product, profile, mode, tile)]
+    return min(_tiled(cost, product, profile, mode, tile) for tile in tiles)
+
+
+def _takes(cost: NodeCost, product: Product, profile: Profile, mode: str, tile: int) -> bool:
+    """Whether cuDNN takes a tile: in tensor cores, it leaves no part of a wide one empty."""
+    in_tensor_cores = mode in TENSOR_MODES and profile.tensor and cost.family in _BLOCKED
+    return not in_tensor_cores or tile == TILES[0] or product.columns % tile == 0
 
 
 def _tiled(cost: NodeCost, product: Product, profile: Profile, mode: str, tile: int) -> float:
