@@ -114,10 +114,10 @@ def test_where_the_copies_cost_more_than_they_gain_they_are_not_made():
     assert compute(64, 64, device=slow) == pytest.approx(2 * 1280 * 64 * 576 / 0.1e12)
 
 
-def test_a_tile_that_is_partly_empty_costs_what_a_whole_one_does():
+def test_only_whole_tiles_of_64_are_taken():
     assert compute(64, 64) == pytest.approx(2 * 1280 * 64 * 576 / 4e12)
-    assert compute(64, 48) == pytest.approx(compute(64, 64))
-    assert compute(64, 65) == pytest.approx(compute(64, 96))
+    assert compute(64, 48) == pytest.approx(2 * 1280 * 64 * 576 / 2e12)
+    assert compute(64, 48) == pytest.approx(2 * compute(64, 32))
 
 
 def test_maps_of_a_pointwise_convolution_that_begin_at_odd_addresses():

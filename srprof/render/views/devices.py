@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import starmap
 
-from srprof.cost.profiles import Profile
+from srprof.cost.profiles import HOST_RATES, Profile
 from srprof.render.document import Cell, Column, Document, Section, Table
 
 #: How a profile without figures gets them.
@@ -77,7 +77,8 @@ def _in(unit: str, factor: float, value: float | None, digits: int = 4) -> Cell 
 
 def _quality(profile: Profile) -> str:
     if profile.held_out_error is None:
-        return "datasheet, assumed efficiencies"
+        table = profile.table and ", corrected by measured operations"
+        return f"datasheet, assumed efficiencies{table}"
     return f"fitted; held-out error {profile.held_out_error:.1%}"
 
 
@@ -108,8 +109,16 @@ def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
         ("launch", "overhead of a launch", _in("us", 1e-6, profile.launch, 3)),
         ("gap", "between two kernels", _in("us", 1e-6, profile.gap, 3)),
         ("wave", "latency of a wave", _in("us", 1e-6, profile.wave, 3)),
+        ("start", "a kernel's beginning and end", _in("us", 1e-6, profile.start, 3)),
         ("gather", "values gathered", _in("x 10^9/s", 1e9, profile.gather)),
+        ("serial", "a read that waits for another", _in("ns", 1e-9, profile.serial, 3)),
+        *(("host", f"host, {name}", _of_host(name, value)) for name, value in profile.host.items()),
+        ("table", "measured operations", Cell(profile.table) if profile.table else None),
     ]
+
+
+def _of_host(name: str, value: float) -> Cell | None:
+    return _in("GB/s", 1e9, value) if name in HOST_RATES else _in("us", 1e-6, value, 3)
 
 
 def _efficiencies(profile: Profile) -> Section:
