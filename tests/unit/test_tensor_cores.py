@@ -253,7 +253,12 @@ def test_without_a_gap_each_launch_is_added():
 
 def test_a_profile_with_tensor_cores_has_their_defaults():
     h100, old = load_profile("h100"), load_profile("gtx1080ti")
-    assert h100.gap and h100.wave and h100.gather and set(h100.tensor) == {"transpose", "unaligned", "odd"}
+    assert (
+        h100.gap
+        and h100.wave
+        and h100.gather
+        and set(h100.tensor) == {"transpose", "unaligned", "odd"}
+    )
     assert (old.gap, old.wave, old.gather, old.tensor) == (None, None, None, {})
     own = {"title": "t", "base": "gtx1080ti", "peak": {"float16": 20}, "wave": 7}
     mine = parse_profile("mine", own, "mine")
