@@ -176,7 +176,7 @@ def _plain(args: argparse.Namespace) -> None:
 
 
 def _calibrate(args: argparse.Namespace) -> None:
-    """A profile, with a table of operations; `records` has ten networks' times to hold it against."""
+    """A profile, with a table of operations; `records` has networks' times to hold it against."""
     quick = ["--quick"] if args.quick else []
     table = ["--table", "--time", "70s"] if args.device != "cpu" else []
     made = str(args.out / "calibrated.toml")
