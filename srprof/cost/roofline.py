@@ -427,15 +427,25 @@ def _modes(cost: NodeCost, profile: Profile) -> tuple[str, ...]:
         return ()
     outside = cost.product is None or profile.layout
     modes = profile.modes(cost.dtype, "matmul" if outside else cost.family)
-    narrow = cost.product and cost.product.depth < FEWEST_IN_TENSOR_CORES * cost.taps
+    product = _computed(cost, profile)
+    narrow = product and product.depth < FEWEST_IN_TENSOR_CORES * cost.taps
     if profile.tensor and (outside or (narrow and cost.family in _BLOCKED)):
         return ("float32" if modes[0] in TENSOR_MODES and "float32" in profile.peak else modes[0],)
     return modes
 
 
+def _computed(cost: NodeCost, profile: Profile) -> Product | None:
+    """The product that is computed: with tensor cores, cuDNN computes groups as if they were one."""
+    product = cost.product
+    if product is None or not profile.tensor or cost.family != "grouped" or cost.transposed:
+        return product
+    groups, rows, columns, depth = product
+    return Product(1, rows, groups * columns, groups * depth)
+
+
 def _arithmetic(cost: NodeCost, profile: Profile, mode: str, measured: bool) -> float:
     """Seconds in this mode, in the fastest tile."""
-    product = cost.product
+    product = _computed(cost, profile)
     if product is None:
         return cost.flops / (profile.peak[mode] * profile.compute["depthwise"])
     if profile.layout:
