@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,52 @@ def test_names_of_files_that_are_no_text(tmp_path: Path, monkeypatch: pytest.Mon
         ("advise", spec, *size, "--diff"),
     ):
         assert main(argv) in (0, 1), capsys.readouterr().err
+
+
+NAMES = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        odd = "=cmd", "\\x1b[2J\\u202e\\ud800", "</script>", "$\\\\input{x}$|`", ""
+        for name in ("\\n::error::x\\n", *odd):
+            self._modules[name] = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        kept = [x]
+        for module in self._modules.values():
+            kept.append(module(kept[-1]))
+        return kept[-1].relu()
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(("check", "--format", form) for form in ("junit", "github", "gitlab", "benchmark")),
+        ("check", "--update"),
+        *((*ANALYZE[:-1], form) for form in ("json", "csv", "html", "perfetto", "latex")),
+        ("report", "r.toml"),
+        ("sweep", "net.py:Net", "--input", "8x8", "--jobs", "1", "-o", "s.csv"),
+        ("advise", "net.py:Net", "--input", "8x8"),
+    ],
+)
+def test_names_of_modules_that_are_no_text(argv, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NAMES)
+    Path("r.toml").write_text('title = "T"\nmodels = ["net.py:Net"]\ninput = "8x8"\n')
+    checks = '[[check]]\nmodel = "net.py:Net"\ninput = "8x8"\n'
+    alone = "baseline = false\n" + checks + 'eager = "1B"\n'
+    Path("srprof.toml").write_text(checks if "--update" in argv else alone)
+    assert main(argv) in (0, 1)
+    captured = capsys.readouterr()
+    assert captured.err.replace("\n", "").isprintable() and "fault" not in captured.err
+    assert not {"\x1b", "\u202e", "\ud800"} & set(captured.out)
+
+
+def test_what_is_no_text_goes_to_no_stream_of_text(does, capsys: pytest.CaptureFixture[str]):
+    does("pass")
+    with redirect_stdout(io.StringIO()):
+        assert main([*ANALYZE[:-1], "memory-viz"]) == 2
+    assert "give -o FILE" in one_line(capsys.readouterr().err)
