@@ -134,6 +134,8 @@ def encode(value: Any) -> Any:
     kind = type(value)
     if kind in _SAME:  # most values: the nodes of a network have thousands
         return value
+    if kind is str:
+        return _whole_text(value)
     if isinstance(value, (tuple, list)):
         return [item if type(item) in _SAME else encode(item) for item in value]
     if dataclasses.is_dataclass(kind):
@@ -144,7 +146,7 @@ def encode(value: Any) -> Any:
             if not field.sparse or item != field.default
         }
     if isinstance(value, Mapping):
-        return {key: encode(item) for key, item in value.items()}
+        return {encode(key): encode(item) for key, item in value.items()}
     return value
 
 
@@ -217,6 +219,11 @@ def _decode_plain(kind: Any, value: Any) -> Any:
     return value
 
 
+def _whole_text(text: str) -> str:
+    """Text that a file takes: the name of a file may have bytes that are none."""
+    return text if _is_whole(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _is_whole(text: str) -> bool:
     """JSON may hold half a character, which no file and no terminal takes."""
     try:
@@ -233,7 +240,7 @@ _PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda _: True),
 }
 #: Types of values that JSON has too.
-_SAME = frozenset({*_PLAIN, NoneType})
+_SAME = frozenset({*_PLAIN, NoneType}) - {str}
 
 
 def _decode_object(kind: Any, value: Any, strict: bool, /, **given: Any) -> Any:

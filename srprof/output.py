@@ -239,7 +239,7 @@ def _write_stdout(content: str | bytes) -> None:
     stream = _streams().result
     if stream is None:
         raise InputError("stdout is closed: give -o FILE")
-    if isinstance(content, bytes) and stream.isatty():
+    if isinstance(content, bytes) and (stream.isatty() or not hasattr(stream, "buffer")):
         raise InputError("this format is no text: give -o FILE, or pipe it to a program")
     try:
         if isinstance(content, bytes):

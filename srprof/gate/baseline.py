@@ -135,7 +135,7 @@ def excerpt(record: AnalysisRecord, root: str) -> Excerpt:
 
 def digest(text: str) -> str:
     """Four hexadecimal digits of a step: enough to align two runs by."""
-    return f"{crc32(text.encode()) & 0xFFFF:04x}"
+    return f"{crc32(text.encode('utf-8', 'backslashreplace')) & 0xFFFF:04x}"
 
 
 def step(node: NodeRecord) -> str:

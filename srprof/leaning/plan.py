@@ -22,6 +22,7 @@ from srprof.leaning.liveness import liveness
 from srprof.leaning.passes import Rewrites, arrange
 from srprof.leaning.source import body, name_of
 from srprof.leaning.state import look_at_calls
+from srprof.words import one_line
 
 _numbers = count()
 
@@ -75,7 +76,7 @@ class Plan:
 
     def _compile(self) -> tuple[Callable[..., Any], CodeType]:
         if self._compiled is None:
-            file = f"<lean {self.name} {next(_numbers)}>"
+            file = f"<lean {one_line(self.name)} {next(_numbers)}>"
             source = self.source
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
             names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from srprof.blame import is_user_file
 from srprof.leaning.capture import RefusedError
 from srprof.leaning.liveness import GraphCall
+from srprof.words import one_line
 
 _INFIX = {
     operator.add: "+",
@@ -71,7 +72,7 @@ class _Writer:
         for node, in_place in order:
             if (came := _origin(node)) != origin and came:
                 origin = came
-                yield f"# {origin}"
+                yield f"# {one_line(origin)}"  # a module's name may have ends of lines
             call = in_place or GraphCall(node.target, node.args, node.kwargs)
             text = self._call(call)
             yield f"{name_of(node)} = {text}" if node.users else text

@@ -191,7 +191,7 @@ def write_report(report: Report, folder: Path) -> tuple[str, ...]:
             fresh = place / "report"
             fresh.mkdir()  # with the permissions of any folder, which a temporary one has not
             for name, content in texts.items():
-                (fresh / name).write_text(content, encoding="utf-8")
+                (fresh / name).write_text(content, encoding="utf-8", errors="backslashreplace")
             for name, drawing in figures.items():
                 save(drawing, fresh / name)
             replace_folder(fresh, target)

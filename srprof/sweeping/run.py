@@ -86,7 +86,7 @@ def _definition(spec: specs.Spec) -> str:
         return ""
     beside = sorted(Path(spec.location).resolve().parent.glob("*.py"))
     content = "".join(f"{path.name} {_digest(str(path))}\n" for path in beside)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def sweep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -167,7 +168,7 @@ def _store(folder: str) -> _Store:
     def stored(path: Path, what: str, make: Callable[[], Pixels]) -> Pixels:
         status = path.stat()
         key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {what}"
-        file = place / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+        file = place / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
         if not file.exists():
             with replacing(file, "cache") as temporary, temporary.open("wb") as out:
                 np.save(out, make())

@@ -34,10 +34,11 @@ def _of(result: Result, root: str) -> list[dict[str, object]]:
 
 
 def _issue(name: str, what: str, text: str, file: str, line: int) -> dict[str, object]:
+    identity = f"{name}\n{what}".encode("utf-8", "backslashreplace")
     return {
         "description": one_line(f"{name}: {text}"),
         "check_name": f"srprof/{what}",
-        "fingerprint": hashlib.sha256(f"{name}\n{what}".encode()).hexdigest(),
+        "fingerprint": hashlib.sha256(identity).hexdigest(),
         "severity": "major",
         "location": {"path": file or "srprof-baseline.json", "lines": {"begin": line or 1}},
     }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import signal
-from contextlib import suppress
 
 import pytest
 import torch
 from torch import nn
 
 import srprof
-from srprof.tracing.settings import _Frozen, read, settings
+from srprof.tracing import isolation
+from srprof.tracing.settings import Setting, _Frozen, read, settings
 
 SHAPE = (1, 3, 8, 8)
 
@@ -144,15 +145,21 @@ def test_what_the_caller_froze_stays_frozen():
     assert gc.get_freeze_count() >= frozen
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal timers")
-def test_a_timer_of_the_network_that_rings_while_all_is_put_back():
-    rings = (
-        "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)",
-        "signal.setitimer(signal.ITIMER_REAL, 0.02, 0.004)",
-        "sys.argv.append('more')",
-    )
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs signals")
+def test_a_handler_of_the_network_that_raises_while_all_is_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    rings, reads = iter([True]), itertools.count()
+
+    def ring(_: object) -> None:
+        if next(rings, False):
+            signal.raise_signal(signal.SIGUSR1)
+
+    first = Setting("of a test", lambda: next(reads), ring)
+    monkeypatch.setattr(isolation, "settings", lambda: [first, *settings()])
     before = values()
-    for _ in range(5):
-        with suppress(srprof.ModelError, ZeroDivisionError):
-            srprof.trace(Changes(*rings), SHAPE)
-        assert not changed(before)
+    network = Changes("signal.signal(signal.SIGUSR1, lambda *_: 1 / 0)", "sys.argv.append('more')")
+    with pytest.raises(ZeroDivisionError):
+        srprof.trace(network, SHAPE)
+    assert next(rings, None) is None
+    assert not changed(before)
