@@ -1,8 +1,8 @@
 """How long a process waited for a processor that another program had.
 
 Linux counts it for each thread: the second figure of `schedstat`, in nanoseconds (kernel
-documentation, scheduler/sched-stats). A thread that sleeps, or waits for a lock or for a GPU, is not
-counted. Only the standard library here.
+documentation, scheduler/sched-stats). A thread that sleeps, or waits for a lock or for a GPU, is
+not counted. Only the standard library here.
 """
 
 from __future__ import annotations
