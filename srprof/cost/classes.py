@@ -88,6 +88,11 @@ class NodeCost:
         return sum(nbytes for _, nbytes in self.reads)
 
     @property
+    def drains(self) -> bool:
+        """Whether the host waits at it until the device has done all that was launched."""
+        return self.waits or self.on == "to-host"
+
+    @property
     def pixels(self) -> int:
         """Of a convolution, of all images: those that are computed; of a transposed one, read."""
         size = ITEMSIZE.get(self.dtype, 4)
