@@ -232,5 +232,5 @@ def _waiting(found: Estimate) -> Iterator[Avoidable]:
             changes[place] = replace(node.cost, waits=False)
     left = [node for place, node in enumerate(found.nodes) if changes.get(place, node)]
     whole, device = seconds_with(found, changes), sum(node.seconds - node.wait for node in left)
-    waiting = sum(node.wait > 0 for node in left)
-    yield Avoidable(kind=kind, nodes=waiting, seconds=whole - device, of=whole)
+    launched = sum(node.bound != "free" for node in left)
+    yield Avoidable(kind=kind, nodes=launched, seconds=whole - device, of=whole)
