@@ -75,26 +75,26 @@ def _saved(found: Estimate, changes: Mapping[int, NodeCost | None]) -> float:
 
 def _widths(found: Estimate) -> Iterator[Avoidable]:
     """Channels that would be faster as more, with what wider maps cost their other nodes."""
-    alike = Alike(found.profile)
-    dense = [node for node in found.nodes if node.cost.family in _DENSE]
-    for width in sorted({n for node in dense for n in node.cost.channels if n > _IMAGE}):
-        having = [node for node in dense if width in node.cost.channels]
-        if _seconds(having) <= LEAST * found.seconds:
+    kinds: dict[object, list[NodeEstimate]] = {}
+    for node in found.nodes:
+        if node.cost.family in _DENSE:
+            kinds.setdefault(found.alike.key(node.cost), []).append(node)
+    widths = {n for nodes in kinds.values() for n in nodes[0].cost.channels if n > _IMAGE}
+    least = LEAST * found.seconds
+    for width in sorted(widths):
+        having = [nodes for nodes in kinds.values() if width in nodes[0].cost.channels]
+        if sum(map(_seconds, having)) <= least:
             continue
-        gains = {to: _gains(having, width, to, alike) for to in _wider(width)}
+        gains = {to: _gains(having, width, to, found.alike) for to in _wider(width)}
         to = max(gains, key=lambda to: sum(gains[to]), default=0)
-        if not to or sum(gains[to]) <= LEAST * found.seconds:
+        if not to or sum(gains[to]) <= least:
             continue
-        faster = [node for node, gain in zip(having, gains[to], strict=True) if gain > 0]
+        faster = [
+            n for nodes, gain in zip(having, gains[to], strict=True) if gain > 0 for n in nodes
+        ]
         saved = _saved(found, _widened([node.cost for node in found.nodes], width, to))
-        yield Avoidable(
-            kind="width",
-            nodes=len(faster),
-            seconds=saved,
-            of=_seconds(faster),
-            width=width,
-            instead=to,
-        )
+        sums = {"nodes": len(faster), "seconds": saved, "of": _seconds(faster)}
+        yield Avoidable(kind="width", width=width, instead=to, **sums)
 
 
 def _wider(width: int) -> tuple[int, ...]:
@@ -103,11 +103,16 @@ def _wider(width: int) -> tuple[int, ...]:
     return tuple(sorted(n for n in above if width < n < 2 * width))
 
 
-def _gains(nodes: Sequence[NodeEstimate], width: int, to: int, alike: Alike) -> list[float]:
-    """What each convolution alone gains with `to` channels in the place of `width`."""
-    return [
-        alike(node.cost).seconds - alike(_refilled(node.cost, width, to)).seconds for node in nodes
-    ]
+def _gains(
+    kinds: Sequence[Sequence[NodeEstimate]], width: int, to: int, alike: Alike
+) -> list[float]:
+    """What convolutions that are alike gain together with `to` channels in the place of `width`."""
+    gains = []
+    for nodes in kinds:
+        cost = nodes[0].cost
+        gain = alike(cost).seconds - alike(_refilled(cost, width, to)).seconds
+        gains.append(len(nodes) * gain)
+    return gains
 
 
 def _refilled(cost: NodeCost, width: int, to: int) -> NodeCost:

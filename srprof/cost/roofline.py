@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from math import sqrt
 from operator import attrgetter
 from typing import Literal, TypeVar
@@ -161,6 +161,11 @@ class Estimate:
     device: float = 0.0
     host: float = 0.0
 
+    @cached_property
+    def alike(self) -> Alike:
+        """Predicts other nodes on the same device."""
+        return Alike(self.profile)
+
     @property
     def graph(self) -> float | None:
         """What a CUDA graph of it takes; None without a host, and of what a graph cannot hold."""
@@ -249,8 +254,7 @@ def seconds_with(found: Estimate, changes: Mapping[int, NodeCost | None]) -> flo
 
     None is a node that is not there.
     """
-    profile, steps = found.profile, []
-    alike = Alike(profile)
+    profile, alike, steps = found.profile, found.alike, []
     costs = [changes.get(place) or node.cost for place, node in enumerate(found.nodes)]
     for place, node in enumerate(found.nodes):
         if place not in changes:
@@ -322,10 +326,14 @@ class Alike:
 
     def __call__(self, cost: NodeCost, cached: int = 0) -> NodeEstimate:
         """As `estimate_node`, but for `cost`, which is that of the first that was alike."""
-        key = self._asked(cost), tuple(nbytes for _, nbytes in cost.reads), cached
+        key = self.key(cost), cached
         if key not in self._known:
             self._known[key] = estimate_node(cost, self._profile, cached)
         return self._known[key]
+
+    def key(self, cost: NodeCost) -> tuple[object, ...]:
+        """What nodes have in common that ask for the same."""
+        return self._asked(cost), tuple(nbytes for _, nbytes in cost.reads)
 
 
 def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEstimate:

@@ -135,6 +135,13 @@ def test_what_could_be_saved_in_words(fmen_s):
     )
 
 
+def test_the_page_has_what_the_command_prints(fmen_s, golden):
+    lines = [line for line in shown(fmen_s).splitlines() if line.startswith("device ")]
+    example = "\n".join([*lines, "", "Could be saved, each by itself", *saved(shown(fmen_s))])
+    fences = ("<!-- saved: begin -->\n```\n", "```\n<!-- saved: end -->")
+    golden(f"{example}\n", ROOT / "docs" / "latency.md", fences)
+
+
 def test_what_could_be_saved_as_json(fmen_s):
     """Each is what the whole estimate is without it: here, without the biases."""
     latency = json.loads(shown(fmen_s, "json"))["latency"]
