@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from srprof.cost.classes import NodeCost
 from srprof.cost.roofline import Alike, Estimate, NodeEstimate, seconds_with
@@ -93,8 +93,14 @@ def _widths(found: Estimate) -> Iterator[Avoidable]:
             n for nodes, gain in zip(having, gains[to], strict=True) if gain > 0 for n in nodes
         ]
         saved = _saved(found, _widened([node.cost for node in found.nodes], width, to))
-        sums = {"nodes": len(faster), "seconds": saved, "of": _seconds(faster)}
-        yield Avoidable(kind="width", width=width, instead=to, **sums)
+        yield Avoidable(
+            kind="width",
+            nodes=len(faster),
+            seconds=saved,
+            of=_seconds(faster),
+            width=width,
+            instead=to,
+        )
 
 
 def _wider(width: int) -> tuple[int, ...]:
@@ -124,9 +130,10 @@ def _refilled(cost: NodeCost, width: int, to: int) -> NodeCost:
     if product is not None:
         columns, depth = round(product.columns * outer), round(product.depth * inner)
         product = product._replace(columns=columns, depth=depth)
+    before, after = cost.channels
     return replace(
         cost,
-        channels=tuple(to if n == width else n for n in cost.channels),
+        channels=(to if before == width else before, to if after == width else after),
         product=product,
         flops=round(cost.flops * inner * outer),
         reads=tuple((storage, round(n * factor)) for (storage, n), factor in reads),
@@ -162,7 +169,9 @@ def _widened(costs: Sequence[NodeCost], width: int, to: int) -> dict[int, NodeCo
 
 def _enlarged(cost: NodeCost, maps: set[int], factor: float, same: bool) -> NodeCost:
     """A node that reads wider maps, and makes one too if its result is of the same size."""
-    larger = {name: round(getattr(cost, name) * factor) for name in ("strided", "copied")}
+    larger: dict[str, Any] = {
+        name: round(getattr(cost, name) * factor) for name in ("strided", "copied")
+    }
     if same:
         larger |= {name: round(getattr(cost, name) * factor) for name in ("written", "flops")}
     if cost.family == "depthwise":

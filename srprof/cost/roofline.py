@@ -254,7 +254,8 @@ def seconds_with(found: Estimate, changes: Mapping[int, NodeCost | None]) -> flo
 
     None is a node that is not there.
     """
-    profile, alike, steps = found.profile, found.alike, []
+    profile, alike = found.profile, found.alike
+    steps: list[tuple[float, float, bool]] = []
     costs = [changes.get(place) or node.cost for place, node in enumerate(found.nodes)]
     for place, node in enumerate(found.nodes):
         if place not in changes:

@@ -332,7 +332,8 @@ def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> Devi
     slopes = {"memory": estimate.profile.bandwidth}
     if estimate.profile.cache_bandwidth is not None:
         slopes["cache"] = estimate.profile.cache_bandwidth
-    return replace(
+    return made_of(
+        DeviceTimes,
         times,
         peaks=roofs(estimate),
         bandwidths=slopes,
