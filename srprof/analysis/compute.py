@@ -11,9 +11,10 @@ from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import record
 from srprof.codec import made_of
+from srprof.cost.avoidable import avoidable
 from srprof.inputs import TensorSpec
 from srprof.memory.construction import left_by, passes_at
-from srprof.memory.host import host_work
+from srprof.memory.host import host_calls, host_work
 from srprof.memory.model import MemoryModel, alive_at, last_needed, part_of, rounded
 from srprof.memory.release import HeldStorage, Release
 from srprof.records import Node, Trace
@@ -93,7 +94,7 @@ def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
         complexity=_complexity(analysis),
         unseen=analysis.trace.unseen,
         memory=_memory(analysis),
-        latency=None if analysis.latency is None else latency_record(analysis.latency),
+        latency=None if analysis.latency is None else _latency(analysis.latency, analysis.trace),
         main_memory=host_work(analysis.trace),
         nodes=tuple(node_records(analysis)),
     )
@@ -224,8 +225,28 @@ def _let_go(cls: type[R], held: HeldStorage | Release) -> R:
     return made_of(cls, held, held.holder, bytes=held.nbytes)
 
 
+def _latency(estimate: Estimate, trace: Trace) -> record.LatencyRecord:
+    return replace(latency_record(estimate), avoidable=avoidable_records(estimate, trace))
+
+
+def avoidable_records(estimate: Estimate, trace: Trace) -> tuple[record.AvoidableRecord, ...]:
+    """What the time of a trace is spent on that it need not, the largest first."""
+    return tuple(
+        made_of(record.AvoidableRecord, cost, ms=1e3 * cost.seconds, of_ms=1e3 * cost.of)
+        for cost in avoidable(estimate, host_calls(trace))
+    )
+
+
+def bounds_ms(estimate: Estimate) -> dict[str, float | None]:
+    """What the device, its host and a CUDA graph need, as `LatencyRecord` has them."""
+    host = None if estimate.profile.gap is None else estimate.host
+    found = {"device_ms": estimate.device, "host_ms": host, "graph_ms": estimate.graph}
+    return {name: None if seconds is None else 1e3 * seconds for name, seconds in found.items()}
+
+
 def latency_record(estimate: Estimate) -> record.LatencyRecord:
-    """What a record has of an estimate."""
+    """What a record has of an estimate, without what could be avoided."""
+    unmeasured = estimate.unmeasured
     return made_of(
         record.LatencyRecord,
         estimate,
@@ -239,6 +260,12 @@ def latency_record(estimate: Estimate) -> record.LatencyRecord:
             made_of(record.ClassRecord, c, ms=1e3 * c.seconds) for c in estimate.classes
         ),
         by_module=_milliseconds(estimate.by_module),
+        **bounds_ms(estimate),
+        unmeasured_ms=None
+        if unmeasured is None
+        else 1e3 * sum(n.seconds - n.wait for n in unmeasured),
+        unmeasured_nodes=None if unmeasured is None else len(unmeasured),
+        avoidable=(),
     )
 
 

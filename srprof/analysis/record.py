@@ -248,8 +248,29 @@ class ClassRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AvoidableRecord:
+    """What a call's time is spent on that it need not; see `srprof.cost.avoidable.Avoidable`."""
+
+    kind: str
+    nodes: int
+    ms: float
+    of_ms: float
+    width: Annotated[int, Key(sparse=True)] = 0
+    instead: Annotated[int, Key(sparse=True)] = 0
+    work: Annotated[HostWork | None, Key(sparse=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRecord:
-    """The latency that is predicted for a device; see `srprof.cost.roofline.Estimate`."""
+    """The latency that is predicted for a device; see `srprof.cost.roofline.Estimate`.
+
+    Attributes:
+        device_ms: that the device needs by itself. host_ms: that its host does, None on a device
+            that waits for each launch. graph_ms: of a CUDA graph, None where none can hold it.
+        unmeasured_ms, unmeasured_nodes: of the nodes that no measured operation is near; None
+            of a profile without measured operations.
+        avoidable: costs, the largest first, each by itself.
+    """
 
     device: str
     title: str
@@ -262,6 +283,12 @@ class LatencyRecord:
     by_bound: Mapping[str, float]
     by_class: tuple[ClassRecord, ...]
     by_module: Mapping[str, float]
+    device_ms: float | None = None
+    host_ms: float | None = None
+    graph_ms: float | None = None
+    unmeasured_ms: float | None = None
+    unmeasured_nodes: int | None = None
+    avoidable: tuple[AvoidableRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="make the table from measured operations (.jsonl, .jsonl.gz), for --profile")
     ways.add_argument("--host", action="store_true",
         help="measure what this machine's processor needs, for --profile")
-    add(parser, "--profile", help="the profile that --from and --host start from")
+    add(parser, "--profile")
     parser.add_argument("--time", metavar="TIME", type=duration, default=90.0,
         help="for --table: how long to measure, 90s unless given")
     add(parser, "--threads")

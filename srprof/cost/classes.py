@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import prod
 
 from srprof.inputs import ITEMSIZE
@@ -87,6 +88,11 @@ class NodeCost:
         return sum(nbytes for _, nbytes in self.reads)
 
     @property
+    def drains(self) -> bool:
+        """Whether the host waits at it until the device has done all that was launched."""
+        return self.waits or self.on == "to-host"
+
+    @property
     def pixels(self) -> int:
         """Of a convolution, of all images: those that are computed; of a transposed one, read."""
         size = ITEMSIZE.get(self.dtype, 4)
@@ -117,11 +123,9 @@ def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
 
 def _entered(before: str, now: str) -> int:
     """Modules on the way from one module's call to another's."""
-    if before == now:
-        return 0
-    parts, of_before = now.split("."), before.split(".")
-    same = (a == b for a, b in zip(parts, of_before, strict=False))
-    return len(parts) - next((n for n, alike in enumerate(same) if not alike), len(of_before))
+    parts, of_before = (list(filter(None, path.split("."))) for path in (now, before))
+    pairs = zip(parts, of_before, strict=False)
+    return len(parts) - len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
 def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> NodeCost:

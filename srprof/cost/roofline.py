@@ -32,13 +32,14 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from math import sqrt
+from operator import attrgetter
 from typing import Literal, TypeVar
 
 from srprof.cost.classes import TILES, NodeCost, bias_cost, node_costs
-from srprof.cost.measured import Match, Table
+from srprof.cost.measured import NEAR, Match, Table
 from srprof.cost.profiles import TENSOR_MODES, Profile, parse_profile
 from srprof.cost.tables import TableRecord, load_record, rows_of, table_path
 from srprof.inputs import ITEMSIZE
@@ -66,6 +67,8 @@ _FILLED = 16
 _ALIGNED = 32
 #: Bytes of an element as PyTorch's kernels that take one at a time see it: a half is no faster.
 _WORD = 4
+#: What a node's cost says of its place in a network.
+_OF_PLACE = frozenset({"index", "module", "reads", "writes"})
 #: Threads that PyTorch's layer norm gives to each row, so a shorter row leaves some idle.
 _NORM_THREADS = 256
 
@@ -80,7 +83,7 @@ class NodeEstimate:
         memory: its reads and writes at the speed of its class.
         bias: the pass over the output that adds a convolution's bias.
         layout: the copies that bring a convolution's maps into the library's layout and back.
-        overhead: of its kernel launches.
+        overhead: of its kernel launches, with `wait`: what the device then waits for the host.
         host: what the host needs to launch it, on a device that it runs ahead of; else 0.
         match: what measured operations say of it; None if the profile has none of its kind.
     """
@@ -93,6 +96,7 @@ class NodeEstimate:
     overhead: float = 0.0
     host: float = 0.0
     match: Match | None = None
+    wait: float = 0.0
 
     @property
     def distance(self) -> float | None:
@@ -161,6 +165,25 @@ class Estimate:
     uncertainty_from: str
     device: float = 0.0
     host: float = 0.0
+
+    @cached_property
+    def alike(self) -> Alike:
+        """Predicts other nodes on the same device."""
+        return Alike(self.profile)
+
+    @property
+    def graph(self) -> float | None:
+        """What a CUDA graph of it takes; None without a host, and of what a graph cannot hold."""
+        held = all(n.cost.on == "device" and not n.cost.drains for n in self.nodes)
+        return self.device if held and self.profile.gap is not None else None
+
+    @property
+    def unmeasured(self) -> tuple[NodeEstimate, ...] | None:
+        """Nodes of the device that no measured operation is near; None without a table."""
+        if not self.profile.table:
+            return None
+        on_device = (n for n in self.nodes if n.bound not in ("free", "host"))
+        return tuple(n for n in on_device if n.distance is None or n.distance > NEAR)
 
     @property
     def overhead_share(self) -> float:
@@ -232,36 +255,60 @@ def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
     return max(sum(node.seconds for node in nodes), sum(node.host for node in nodes))
 
 
+def seconds_with(found: Estimate, changes: Mapping[int, NodeCost | None]) -> float:
+    """The seconds of a call in which some nodes are otherwise, by their place.
+
+    None is a node that is not there.
+    """
+    profile, alike = found.profile, found.alike
+    steps: list[tuple[float, float, bool]] = []
+    costs = [changes.get(place) or node.cost for place, node in enumerate(found.nodes)]
+    for place, node in enumerate(found.nodes):
+        if place not in changes:
+            steps.append((node.seconds - node.wait, node.host, node.cost.drains))
+        elif changes[place] is not None:
+            new = alike(costs[place], _cached(costs, place, profile))
+            steps.append((new.seconds, new.host, costs[place].drains))
+    return sum(seconds for seconds, _, _ in steps) + sum(_waits(steps, profile))
+
+
 def _estimated(costs: Sequence[NodeCost], profile: Profile) -> list[NodeEstimate]:
     """The nodes, each as if the device never waited."""
-    return [estimate_node(c, profile, _cached(costs, i, profile)) for i, c in enumerate(costs)]
+    alike = Alike(profile)
+    return [replace(alike(c, _cached(costs, i, profile)), cost=c) for i, c in enumerate(costs)]
 
 
 def _waiting(nodes: Sequence[NodeEstimate], profile: Profile) -> Sequence[NodeEstimate]:
-    """The nodes with what the device waits for the host, at those that the host is busy with.
+    """The nodes with what the device waits for the host, at those that the host is busy with."""
+    steps = [(node.seconds, node.host, node.cost.drains) for node in nodes]
+    return [
+        replace(node, overhead=node.overhead + wait, wait=wait) if wait else node
+        for node, wait in zip(nodes, _waits(steps, profile), strict=True)
+    ]
+
+
+def _waits(steps: Sequence[tuple[float, float, bool]], profile: Profile) -> list[float]:
+    """What the device waits at each node: of its seconds, its host's, and whether that then waits.
 
     The host launches ahead of the device, and catches up where it needs a result.
     """
+    waits = [0.0] * len(steps)
     if profile.gap is None:
-        return nodes
-    waits = [0.0] * len(nodes)
+        return waits
     busy: deque[tuple[int, float]] = deque()  # what the host did since the device last waited
     host = device = 0.0
-    for index, node in enumerate(nodes):
-        host += node.host
+    for index, (seconds, launching, drains) in enumerate(steps):
+        host += launching
         busy.append((index, host))
-        if node.seconds:
+        if seconds:
             begins = max(host, device)
             _share_out(waits, busy, device, begins)
-            device = begins + node.seconds
-        if node.cost.waits or node.cost.on == "to-host":
+            device = begins + seconds
+        if drains:
             host = max(host, device)
             busy.clear()
     _share_out(waits, busy, device, host)
-    return [
-        replace(node, overhead=node.overhead + wait) if wait else node
-        for node, wait in zip(nodes, waits, strict=True)
-    ]
+    return waits
 
 
 def _share_out(
@@ -273,6 +320,27 @@ def _share_out(
         if end > idle:
             waits[index] += min(end, until) - idle
             idle = min(end, until)
+
+
+class Alike:
+    """Predicts nodes on a profile; of those that ask for the same, one."""
+
+    _asked = attrgetter(*(f.name for f in fields(NodeCost) if f.name not in _OF_PLACE))
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._known: dict[tuple[object, ...], NodeEstimate] = {}
+
+    def __call__(self, cost: NodeCost, cached: int = 0) -> NodeEstimate:
+        """As `estimate_node`, but for `cost`, which is that of the first that was alike."""
+        key = self.key(cost), cached
+        if key not in self._known:
+            self._known[key] = estimate_node(cost, self._profile, cached)
+        return self._known[key]
+
+    def key(self, cost: NodeCost) -> tuple[object, ...]:
+        """What nodes have in common that ask for the same."""
+        return self._asked(cost), tuple(nbytes for _, nbytes in cost.reads)
 
 
 def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEstimate:
@@ -307,7 +375,9 @@ def _off_device(cost: NodeCost, profile: Profile) -> NodeEstimate:
         worked = (cost.read + cost.written) / rates["cpu"] if "cpu" in rates else 0.0
         return NodeEstimate(cost, host=op + worked)
     copied = cost.written / rates["copy"] if "copy" in rates else 0.0
-    return NodeEstimate(cost, memory=copied, host=op + copied * (cost.on == "to-device"))
+    if cost.on == "to-device":  # of memory that is not pinned, by the host
+        return NodeEstimate(cost, host=op + copied)
+    return NodeEstimate(cost, memory=copied, host=op)
 
 
 def _corrected(
@@ -435,7 +505,7 @@ def _modes(cost: NodeCost, profile: Profile) -> tuple[str, ...]:
 
 
 def _computed(cost: NodeCost, profile: Profile) -> Product | None:
-    """The product that is computed: with tensor cores, cuDNN computes groups as if they were one."""
+    """The product that is computed: for tensor cores, cuDNN takes groups as if they were one."""
     product = cost.product
     if product is None or not profile.tensor or cost.family != "grouped" or cost.transposed:
         return product

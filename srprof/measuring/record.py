@@ -17,7 +17,7 @@ from srprof.cost.roofline import Estimate
 from srprof.errors import InputError
 from srprof.files import RecordFile
 from srprof.inputs import TensorSpec
-from srprof.measuring.statistics import Summary, summarize
+from srprof.measuring.statistics import DOUBTS, Summary, summarize
 from srprof.records import External, Node, Trace
 from srprof.shown import Shown
 from srprof.words import mib_size
@@ -32,6 +32,10 @@ PROTOCOLS: dict[Protocol, str] = {
     "ntire": "as the challenge's script: cudnn.benchmark off, no warm-up, the mean",
     "strict": "after a warm-up, the median",
 }
+
+
+#: Share of the passes' time spent waiting for a processor above which the machine is busy.
+BUSY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,8 @@ class Latency:
         samples_ms: in the order in which they were taken.
         before, after: the GPU when the samples began and when they ended; energy_j: what it took
             in between, pauses included.
+        waited: share of that time in which this process waited for a processor that another
+            program had; None where the system does not say.
     """
 
     protocol: Protocol
@@ -224,11 +230,23 @@ class Latency:
     before: DeviceState | None = None
     after: DeviceState | None = None
     energy_j: float | None = None
+    waited: float | None = None
 
     @property
     def summary(self) -> Summary:
         """Statistics of the samples, in ms."""
         return summarize(self.samples_ms)
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """Why the samples may not be what they seem, and what helps; those of `DOUBTS` too."""
+        found = {name: DOUBTS[name] for name in self.summary.doubts}
+        if self.waited is not None and self.waited > BUSY:
+            found["busy machine"] = (
+                f"for {self.waited:.0%} of the time the passes waited for a processor that another "
+                "program had: close other programs, or give fewer --threads than there are cores"
+            )
+        return found
 
     @property
     def value_ms(self) -> float:

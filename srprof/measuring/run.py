@@ -17,6 +17,7 @@ from srprof.cost.roofline import estimate
 from srprof.errors import DeviceMemoryError, InputError, Interrupted
 from srprof.inputs import TensorSpec
 from srprof.measuring.backend import Backend, Draft
+from srprof.measuring.contention import Contention
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
@@ -214,16 +215,18 @@ def _measure_latency(
     """Time passes of an instance into the draft; interrupted, those that there are."""
     samples: list[float] = []
     before, energy = backend.state(), backend.energy_j()
+    contention = Contention()
     try:
         with user_errors(workload.name, workload.own), torch.no_grad():
             for done in range(passes.warmup):
                 progress("warm-up", done, passes.warmup)
                 call_model(*instance)
+            contention = Contention()
             for done in range(passes.repeat):
                 progress("latency", done, passes.repeat)
                 samples.append(backend.time_ms(lambda: call_model(*instance)))
     finally:
-        spent = backend.energy_j()
+        spent, waited = backend.energy_j(), contention.share()
         if samples:
             draft.latency = Latency(
                 protocol=passes.protocol,
@@ -235,6 +238,7 @@ def _measure_latency(
                 before=before,
                 after=backend.state(),
                 energy_j=None if energy is None or spent is None else spent - energy,
+                waited=waited,
             )
 
 

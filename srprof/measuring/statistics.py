@@ -1,21 +1,23 @@
 """What a set of timings says, and how far it can be trusted.
 
 The habit is that of `torch.utils.benchmark`: raw samples are kept, a summary names its own
-doubts, and no more digits are shown than the samples support. Only the standard library here.
+doubts, and no more digits are shown than the samples support. All that a summary says is written
+to one decimal place, so that a median lies within its quartiles when both are read. Only the
+standard library here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, comb, floor, inf, isfinite, log10
+from dataclasses import dataclass, replace
+from math import comb, floor, isfinite, log10
 
 #: Share of the median above which the interquartile range is too wide to compare two models by.
 WIDE_SPREAD = 0.1
 #: With fewer samples no pair of them encloses the median with 95 % certainty: 1 - 2 / 2^5 = 0.94.
 FEWEST = 6
-#: Timers are good for no more.
-MOST_FIGURES = 6
+#: Timers are good for no more; figures where nobody knows how many there are.
+MOST_FIGURES, USUAL_FIGURES = 6, 3
 
 #: The doubts that a summary may name, and what helps.
 DOUBTS = {
@@ -33,8 +35,8 @@ class Summary:
         median, mean: of all samples. q1, q3: the quartiles, interpolated linearly.
         interval: lowest and highest value that the median may have with 95 % certainty, whatever
             the distribution: two of the samples, by their rank. None with too few of them.
-        figures: significant figures of the median that the interval supports, at least 1; None
-            where there is no interval.
+        figures: significant figures of the median that are written; None where there is no
+            interval that supports them.
         doubts: keys of `DOUBTS`.
     """
 
@@ -52,6 +54,20 @@ class Summary:
         """The interquartile range."""
         return self.q3 - self.q1
 
+    @property
+    def place(self) -> int:
+        """The decimal place to which all of these are written: 0 for ones, -1 for tenths.
+
+        That of the first figure of the interval's width. Of each of them a figure is left.
+        """
+        lowest = min(self.q1, self.mean, self.median, *(self.interval or ()))
+        return last_place(self.median, self.interval, lowest)
+
+    def written(self, value: float) -> str:
+        """One of these in plain digits, to the same place as the others: none passes another."""
+        decimals = -self.place
+        return f"{round(value, decimals):.{max(decimals, 0)}f}"
+
 
 def summarize(samples: Sequence[float]) -> Summary:
     """The summary of one sample or more; a ValueError if one is no positive number."""
@@ -61,16 +77,18 @@ def summarize(samples: Sequence[float]) -> Summary:
     median, q1, q3 = (quantile(ordered, share) for share in (0.5, 0.25, 0.75))
     interval = median_interval(ordered)
     doubts = {"few samples": interval is None, "wide spread": q3 - q1 > WIDE_SPREAD * median}
-    return Summary(
+    summary = Summary(
         count=len(ordered),
         median=median,
         mean=sum(ordered) / len(ordered),
         q1=q1,
         q3=q3,
         interval=interval,
-        figures=None if interval is None else significant_figures(median, interval),
+        figures=None,
         doubts=tuple(doubt for doubt, holds in doubts.items() if holds),
     )
+    figures = _place(median) - summary.place + 1
+    return summary if interval is None else replace(summary, figures=figures)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -98,17 +116,21 @@ def median_interval(ordered: Sequence[float]) -> tuple[float, float] | None:
     return (ordered[rank - 1], ordered[n - rank]) if rank else None
 
 
-def significant_figures(value: float, interval: tuple[float, float]) -> int:
-    """Figures of the value whose last one the interval leaves certain to within one unit."""
-    width = interval[1] - interval[0]
-    last = ceil(log10(width) - 1e-9) if width > 0 else -inf
-    figures = floor(log10(value)) + 1 - last
-    return int(min(max(figures, 1), MOST_FIGURES))
+def last_place(value: float, interval: tuple[float, float] | None, lowest: float) -> int:
+    """The decimal place of a value's last figure: of the first of its interval's width.
+
+    So rounding moves it by less than it is in doubt. No coarser than the first figure of the
+    `lowest` that is written beside it, no finer than a timer.
+    """
+    first = _place(value)
+    place = first + 1 - USUAL_FIGURES
+    if interval is not None:
+        place = first + 1 - MOST_FIGURES
+        if (width := interval[1] - interval[0]) > 0:
+            place = max(place, _place(width))
+    return min(place, _place(lowest))
 
 
-def written(value: float, figures: int | None) -> str:
-    """A positive value in plain digits, no more significant ones than are known; 3 if unknown."""
-    known = 3 if figures is None else figures
-    rounded = float(f"{value:.{known - 1}e}")  # 9.99 to two figures is 10, not 10.0
-    decimals = known - 1 - floor(log10(rounded))
-    return f"{rounded:.{max(decimals, 0)}f}"
+def _place(value: float) -> int:
+    """The decimal place of a positive value's first figure."""
+    return floor(log10(value) + 1e-9)  # 12.4 - 12.3 is a tenth

@@ -66,6 +66,11 @@ _COPIED: Mapping[Where, str] = {"to-device": "to", "to-host": "from"}
 
 def host_work(trace: Trace) -> tuple[HostWork, ...]:
     """All of a trace's work in main memory, the most bytes first; none of a trace on the CPU."""
+    return tuple(work for work, _ in host_calls(trace))
+
+
+def host_calls(trace: Trace) -> tuple[tuple[HostWork, frozenset[int]], ...]:
+    """The same, each with the indices of its calls: those that make it, their views, its copies."""
     away = [node for node in trace.nodes if node.on != "device"]
     makers: dict[int, list[Node]] = defaultdict(list)
     for node in away:
@@ -85,9 +90,25 @@ def host_work(trace: Trace) -> tuple[HostWork, ...]:
         alone = node.index not in used and node.created and node.shape  # a scalar costs nothing
         if node.on == "host" and alone:
             rest[node.function, node.file].append(node)
-    found = [_copied(trace, key, group) for key, group in groups.items()]
-    found += [_left(trace, nodes) for nodes in rest.values()]
-    return tuple(sorted((work for work in found if work.bytes), key=lambda work: -work.bytes))
+    found = [
+        (_copied(trace, key, group), [node for copy, chain in group for node in (*chain, copy)])
+        for key, group in groups.items()
+    ]
+    found += [(_left(trace, nodes), nodes) for nodes in rest.values()]
+    found.sort(key=lambda pair: -pair[0].bytes)
+    return tuple((work, _with_views(away, calls)) for work, calls in found if work.bytes)
+
+
+def _with_views(away: Iterable[Node], calls: Iterable[Node]) -> frozenset[int]:
+    """Indices of calls, and of others in main memory that look at what they make there alone."""
+    calls = tuple(calls)
+    made = {storage for node in calls if node.on != "to-device" for storage in node.created}
+    views = (
+        node
+        for node in away
+        if node.on == "host" and node.inputs and {i.storage for i in node.inputs} <= made
+    )
+    return frozenset(node.index for node in (*calls, *views))
 
 
 def _chain(copy: Node, makers: Mapping[int, list[Node]]) -> list[Node]:

@@ -553,14 +553,26 @@
     return Number(box.value);
   };
 
+  /** What bounds a model's time and what could be saved, in the words of the record's view. */
+  const showSpent = (spent) => {
+    const box = byId("spent");
+    if (!box || !spent) return;
+    byId("bounds").textContent = spent.bounds.join("; ");
+    byId("bounds").hidden = !spent.bounds.length;
+    box.querySelector("ul").replaceChildren(...spent.avoidable.map((text) => element("li", text)));
+    box.hidden = !spent.avoidable.length;
+  };
+
   const showModel = () => {
-    const model = record.models[chosen("choose-model", 0)];
-    const device = model.devices[chosen("choose-device", 0)];
+    const [i, j] = [chosen("choose-model", 0), chosen("choose-device", 0)];
+    const model = record.models[i];
+    const device = model.devices[j];
     for (const place of document.querySelectorAll(".model-name")) place.textContent = model.name;
     if (byId("plot-memory")) memoryPlot("plot-memory", model, device);
     if (byId("plot-held")) heldPlot(model);
     if (byId("plot-roofline") && device) rooflinePlot(model, device);
     if (byId("plot-modules") && device) modulesPlot(model, device);
+    showSpent(record.spent[i][j]);
     nodesTable(model, device);
   };
 

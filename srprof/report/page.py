@@ -19,7 +19,7 @@ from srprof.report.figures import peak_looks
 
 if TYPE_CHECKING:
     from srprof.report.build import Report
-    from srprof.report.record import ReportRecord, ShownModel
+    from srprof.report.record import DeviceTimes, ReportRecord, ShownModel
 
 _HERE = Path(__file__).parent
 
@@ -66,6 +66,7 @@ def page(report: Report) -> str:
             name: {"color": color, "pattern": hatch[:1]}
             for name, (color, hatch) in peak_looks(record).items()
         },
+        "spent": [[_spent(times) for times in model.devices] for model in record.models],
     }
     return template("report.html").render(
         record=record,
@@ -83,6 +84,14 @@ def page(report: Report) -> str:
         plotly=Markup(_plotly()),
         **{name: Markup((_HERE / f"page.{name}").read_text("utf-8")) for name in ("css", "js")},
     )
+
+
+def _spent(times: DeviceTimes) -> dict[str, tuple[str, ...]]:
+    """What bounds a model on a device, and what could be saved, in words."""
+    from srprof.render.views.latency import avoidable_lines, bounds
+
+    bound = tuple(bounds(times.device_ms, times.host_ms, times.graph_ms))
+    return {"bounds": bound, "avoidable": avoidable_lines(times.avoidable)}
 
 
 def script_json(value: object) -> str:

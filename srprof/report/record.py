@@ -17,7 +17,8 @@ from typing import Annotated, Any
 from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
-from srprof.analysis.record import ComplexityRecord, NodeRecord, ReleaseRecord
+from srprof.analysis.compute import avoidable_records, bounds_ms
+from srprof.analysis.record import AvoidableRecord, ComplexityRecord, NodeRecord, ReleaseRecord
 from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
@@ -79,7 +80,8 @@ class DeviceTimes:
     """A model's predicted latency on a device; by node and by module where nodes are shown.
 
     `peaks` are the roofs in operations per second by what limits them, `bandwidths` in bytes, and
-    `modules` has ms by module and family of operations.
+    `modules` has ms by module and family of operations; `device_ms`, `host_ms`, `graph_ms` and
+    `avoidable` are as in `srprof.analysis.record.LatencyRecord`.
     """
 
     device: str
@@ -90,6 +92,10 @@ class DeviceTimes:
     bandwidths: Annotated[Mapping[str, float] | None, Key(sparse=True)] = None
     modules: Annotated[Mapping[str, Mapping[str, float]] | None, Key(sparse=True)] = None
     nodes: Annotated[Rows | None, Key(sparse=True)] = None
+    device_ms: Annotated[float | None, Key(sparse=True)] = None
+    host_ms: Annotated[float | None, Key(sparse=True)] = None
+    graph_ms: Annotated[float | None, Key(sparse=True)] = None
+    avoidable: Annotated[tuple[AvoidableRecord, ...], Key(sparse=True)] = ()
 
 
 @dataclass(frozen=True)
@@ -326,7 +332,8 @@ def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> Devi
     slopes = {"memory": estimate.profile.bandwidth}
     if estimate.profile.cache_bandwidth is not None:
         slopes["cache"] = estimate.profile.cache_bandwidth
-    return replace(
+    return made_of(
+        DeviceTimes,
         times,
         peaks=roofs(estimate),
         bandwidths=slopes,
@@ -335,7 +342,17 @@ def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> Devi
             for path, by_family in module_times(analysis).items()
         },
         nodes=Rows(TIME_COLUMNS, tuple(map(_time_row, estimate.nodes))),
+        **{name: value and _digits(value) for name, value in bounds_ms(estimate).items()},
+        avoidable=tuple(map(_shown, avoidable_records(estimate, analysis.trace))),
     )
+
+
+def _shown(cost: AvoidableRecord) -> AvoidableRecord:
+    """A cost in as many digits as a report has, and with short paths."""
+    work = cost.work and replace(
+        cost.work, file=short_path(cost.work.file), made_in=short_path(cost.work.made_in)
+    )
+    return replace(cost, ms=_digits(cost.ms), of_ms=_digits(cost.of_ms), work=work)
 
 
 def _time_row(node: NodeEstimate) -> Row:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ import pytest
 import srprof
 from srprof.cli import main
 from srprof.cost.profiles import load_profile, needs_calibration, profile_names
+from srprof.cost.roofline import estimate_costs
 from srprof.errors import InputError
 from srprof.ops import FAMILIES
 from srprof.render.figures import KINDS as FIGURES
@@ -31,6 +33,7 @@ CASES = {
     "analyze_fmen_s_gtx1080ti_modules.md": ("fmen_s", "markdown", {"view": "modules", "top": 8}),
 }
 
+MASKS = ROOT / "tests" / "cases" / "masks.py"
 OWN = """\
 title = "My card"
 bandwidth = 300
@@ -75,7 +78,8 @@ def test_json_is_the_contract(e_rfdn):
     assert latency["device"] == "gtx1080ti"
     assert set(latency) == {
         "device", "title", "predicted_ms", "uncertainty_ms", "uncertainty_from", "held_out_error",
-        "overhead_ms", "overhead_share", "by_bound", "by_class", "by_module",
+        "overhead_ms", "overhead_share", "by_bound", "by_class", "by_module", "device_ms",
+        "host_ms", "graph_ms", "unmeasured_ms", "unmeasured_nodes", "avoidable",
     }  # fmt: skip
     assert set(latency["by_class"][0]) == {
         "class", "nodes", "ms", "share", "bound", "bound_share"
@@ -100,6 +104,93 @@ def test_json_sums(e_rfdn):
         assert sum(n["predicted_us"] for n in members) == pytest.approx(1e3 * found["ms"])
         bound = sum(n["predicted_us"] for n in members if n["bound"] == found["bound"])
         assert bound == pytest.approx(1e3 * found["ms"] * found["bound_share"])
+
+
+# -- what could be saved --------------------------------------------------------------------------
+
+
+def saved(text: str) -> list[str]:
+    """The lines of that section of a text."""
+    return text.partition("\nCould be saved, each by itself\n")[2].partition("\n\n")[0].splitlines()
+
+
+@pytest.fixture(scope="module")
+def fmen_s():
+    return srprof.analyze("fmen_s", "510x510", profile="h200")
+
+
+def test_what_could_be_saved_in_words(fmen_s):
+    """FMEN-S has 50 channels throughout, which an H200 computes slower than 64."""
+    text = shown(fmen_s)
+    lines = saved(text)
+    costs = fmen_s.record.latency.avoidable
+    assert 0 < len(lines) <= 3 and len(lines) <= len(costs)
+    (wide,) = (line for line in lines if "channels" in line and "would:" in line)
+    width = next(cost for cost in costs if cost.kind == "width")
+    counted = f"{width.nodes} convolutions have 50 channels, which cost more than 64 would: "
+    assert wide == f"{counted}{width.ms:.2f} of {width.of_ms:.2f} ms"
+    device, host = fmen_s.latency.device, fmen_s.latency.host
+    assert (
+        f"\ndevice {1e3 * device:.2f} ms, host {1e3 * host:.2f} ms: bound by the device\n" in text
+    )
+
+
+def test_the_page_has_what_the_command_prints(fmen_s, golden):
+    lines = [line for line in shown(fmen_s).splitlines() if line.startswith("device ")]
+    example = "\n".join([*lines, "", "Could be saved, each by itself", *saved(shown(fmen_s))])
+    fences = ("<!-- saved: begin -->\n```\n", "```\n<!-- saved: end -->")
+    golden(f"{example}\n", ROOT / "docs" / "latency.md", fences)
+
+
+def test_what_could_be_saved_as_json(fmen_s):
+    """Each is what the whole estimate is without it: here, without the biases."""
+    latency = json.loads(shown(fmen_s, "json"))["latency"]
+    found = fmen_s.latency
+    assert latency["device_ms"] == latency["graph_ms"] == 1e3 * found.device
+    assert latency["host_ms"] == 1e3 * found.host
+    costs = {cost["kind"]: cost for cost in latency["avoidable"]}
+    without = [replace(node.cost, bias=0) for node in found.nodes]
+    less = estimate_costs(without, found.profile).seconds
+    assert costs["bias"]["ms"] == pytest.approx(1e3 * (found.seconds - less))
+    assert costs["bias"]["nodes"] == sum(node.cost.bias > 0 for node in found.nodes)
+    assert [c["ms"] for c in latency["avoidable"]] == sorted(
+        (c["ms"] for c in latency["avoidable"]), reverse=True
+    )
+    assert srprof.analyze(fmen_s.trace).to_dict()["latency"] is None
+
+
+def test_the_rest_of_a_network_that_works_on_the_cpu_has_its_line():
+    """Its masks are made in main memory: most of the time, of which no graph holds anything."""
+    analysis = srprof.analyze(f"{MASKS}:Swin", "256x256", profile="h200")
+    text, latency = shown(analysis), analysis.record.latency
+    (work,) = analysis.record.main_memory
+    cost = latency.avoidable[0]
+    assert (cost.kind, cost.work) == ("cpu", work)
+    assert cost.ms > 0.9 * latency.predicted_ms and latency.graph_ms is None
+    assert saved(text)[0] == f"{work.text}: {cost.ms:.2f} ms; {work.mend}"
+    assert re.search(r"\ndevice \d+.\d+ ms, host \d+.\d+ ms: bound by the host\n", text)
+
+
+def test_a_small_image_waits_for_the_host(fmen_s):
+    found = srprof.analyze(fmen_s.trace.spec, "64x64", profile="h200")
+    device, text = f"{1e3 * found.latency.device:.2f}", shown(found)
+    assert f": bound by the host; with CUDA graphs {device}\n" in text
+    assert saved(text)[0].startswith("waiting for the host: ")
+    assert saved(text)[0].endswith(f"; with CUDA graphs {device} ms")
+
+
+def test_how_much_no_measured_operation_is_near(fmen_s):
+    """At 17x23 nearly all: the smallest of the table are larger."""
+    record = srprof.analyze("fmen_s", "17x23", profile="h200").record
+    latency = record.latency
+    assert 0 < latency.unmeasured_nodes <= len(record.nodes)
+    assert f"are of {latency.unmeasured_nodes} nodes that no measured operation is near" in shown(
+        srprof.analyze("fmen_s", "17x23", profile="h200")
+    )
+    of_all = fmen_s.record.latency
+    assert of_all.unmeasured_ms < 0.05 * of_all.predicted_ms
+    plain = srprof.analyze(fmen_s.trace, profile="gtx1080ti").record.latency
+    assert plain.unmeasured_ms is plain.unmeasured_nodes is None
 
 
 def test_without_a_device_nothing_is_predicted(e_rfdn):

@@ -208,6 +208,22 @@ def test_another_model_and_device(page, report):
     assert not page.locator("#plot-held").is_visible()
 
 
+def test_what_could_be_saved_is_said_of_the_chosen_model_and_device(page, report):
+    """As the record has it of each; a device that waits for each launch has no line of bounds."""
+    for i, model in enumerate(record(report)["models"][:2]):
+        page.select_option("#choose-model", index=i)
+        for j, times in enumerate(model["devices"]):
+            page.select_option("#choose-device", index=j)
+            lines = page.locator("#spent li").all_text_contents()
+            costs = times["avoidable"][:3]
+            assert len(lines) == len(costs) > 0
+            for line, cost in zip(lines, costs, strict=True):
+                assert f"{cost['ms']:.2f}" in line or f"{cost['ms']:.3f}" in line
+            assert page.locator("#bounds").is_visible() == ("host_ms" in times)
+            if "host_ms" in times:
+                assert f"host {times['host_ms']:.2f} ms" in page.locator("#bounds").text_content()
+
+
 def test_names_from_models_are_text(page):
     page.select_option("#choose-model", label=EVIL)
     for name in ("plot-memory", "plot-modules", "plot-bubbles-0", "plot-peaks"):

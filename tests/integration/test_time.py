@@ -12,7 +12,7 @@ import torch
 import srprof
 from srprof.cli import main
 from srprof.cost.profiles import load_profile, needs_calibration, profile_names, profile_of
-from srprof.measuring import cpu, run
+from srprof.measuring import contention, cpu, run
 from srprof.measuring.record import Device, Flags, Latency, Timing
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +104,18 @@ def test_without_a_profile_it_says_how_to_make_one(clock, capsys):
     assert "measured" in text and "predicted" not in text.replace("no prediction", "")
     assert "srprof calibrate --device cpu -o cpu.toml" in text
     assert "--profile cpu.toml" in text
+
+
+def test_a_busy_machine_is_said(clock, capsys, monkeypatch):
+    """In text and JSON; a quiet one is not."""
+    waited = iter([0.4, 0.4, 0.001])
+    monkeypatch.setattr(contention.Contention, "share", lambda self: next(waited))
+    assert main(list(TIME)) == 0
+    assert "busy machine: for 40% of the time the passes waited" in capsys.readouterr().out
+    clock[:] = clock * 2
+    assert main([*TIME, "--repeat", "4", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)["measured"]
+    assert data["waited"] == 0.4 and "busy machine" in data["doubts"]
 
 
 def test_a_wide_spread_is_said(clock, capsys, monkeypatch):

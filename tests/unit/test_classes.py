@@ -149,6 +149,14 @@ def test_views_and_allocations_are_free():
         assert (found.family, found.read, found.written) == ("view", 0, 0)
 
 
+def test_modules_that_were_called_since_the_node_before():
+    """Going back to a caller calls none."""
+    paths = ("head", "head", "body.0.conv", "body.0", "body.1.conv", "body", "", "tail")
+    relu = [tensor(0, 4)], [tensor(1, 4)]
+    trace = trace_of([node("relu", *relu, module=path) for path in paths], [16, 16])
+    assert [c.entered for c in node_costs(trace)] == [1, 0, 3, 0, 2, 0, 0, 1]
+
+
 def test_in_place_reads_once_and_writes_once():
     x = tensor(0, 4, 4)
     relu = cost_of("relu_", [x], [x], written=(0,))

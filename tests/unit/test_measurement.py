@@ -6,7 +6,9 @@ import io
 import json
 import random
 import statistics
+import sys
 from dataclasses import replace
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 import srprof
 from srprof.errors import InputError
 from srprof.inputs import TensorSpec
+from srprof.measuring import contention
+from srprof.measuring.contention import Contention
 from srprof.measuring.metering import first_difference, levels
 from srprof.measuring.nvml import throttles
 from srprof.measuring.record import (
@@ -40,11 +44,10 @@ from srprof.measuring.record import (
 from srprof.measuring.run import largest_image, largest_that_fits
 from srprof.measuring.statistics import (
     DOUBTS,
+    last_place,
     median_interval,
     quantile,
-    significant_figures,
     summarize,
-    written,
 )
 from srprof.progress import TerminalProgress
 
@@ -117,9 +120,9 @@ def test_a_summary_in_exact_numbers():
     assert summary.interval is not None
     found = (summary.median, summary.mean, summary.q1, summary.q3, *summary.interval)
     assert [f"{value:.6f}" for value in found] == OF_THE_SEED
-    assert summary.figures == 2
+    assert summary.figures == 3  # 0.22 wide
     assert summary.doubts == ()
-    assert written(summary.median, summary.figures) == "12"
+    assert summary.written(summary.median) == "12.0"
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=40))
@@ -165,34 +168,108 @@ def test_the_interval_holds_the_median_as_often_as_it_says():
 
 
 @pytest.mark.parametrize(
-    "value, interval, figures",
+    "value, interval, lowest, place",
     [
-        (12.34, (12.3, 12.4), 3),  # 12.3, give or take half a unit of its last digit
-        (12.34, (12.29, 12.40), 2),
-        (12.34, (11.0, 14.0), 1),
-        (12.34, (1.0, 90.0), 1),
-        (987.0, (986.0, 987.0), 3),
-        (0.00123, (0.00123, 0.00123), 6),
-        (5.0, (4.999999999, 5.000000001), 6),
+        (12.34, (12.3, 12.4), 12.3, -1),  # a tenth wide
+        (12.34, (12.29, 12.40), 12.29, -1),
+        (12.34, (11.0, 14.0), 11.0, 0),
+        (14.2, (11.0, 26.0), 11.0, 1),
+        (14.2, (9.0, 26.0), 9.0, 0),  # 9 would be 10 to tens, and 4 none
+        (12.34, (1.0, 90.0), 0.5, -1),
+        (987.0, (986.0, 987.0), 986.0, 0),
+        (0.00123, (0.00123, 0.00123), 0.00123, -8),  # six figures
+        (5.0, (4.999999999, 5.000000001), 4.999999999, -5),
+        (7.5, None, 7.5, -2),
+        (1234.5, None, 1000.0, 1),
     ],
 )
-def test_significant_figures(value: float, interval: tuple[float, float], figures: int):
-    assert significant_figures(value, interval) == figures
+def test_the_last_place(
+    value: float, interval: tuple[float, float] | None, lowest: float, place: int
+):
+    assert last_place(value, interval, lowest) == place
 
 
 @pytest.mark.parametrize(
-    "value, figures, text",
-    [(12.345, 3, "12.3"), (1234.5, 2, "1200"), (0.012345, 2, "0.012"), (9.99, 2, "10"),
-     (12.345, None, "12.3"), (0.5, 1, "0.5"), (3.0, 4, "3.000")],
-)  # fmt: skip
-def test_a_value_is_written_with_its_figures(value: float, figures: int | None, text: str):
-    assert written(value, figures) == text
+    "samples, written",
+    [
+        ([9.7, 10.3], ["9.8", "10.0", "10.2"]),  # three figures of 10.0 are tenths
+        ([12000.0, 16000.0], ["13000", "14000", "15000"]),
+        ([0.5], ["0.500", "0.500", "0.500"]),
+        ([7.5, 9.0, 11.9, 14.2, 24.0, 24.0, 26.0], ["10", "14", "24"]),  # was "10", from 11.9 on
+        ([8000.0, 12000.0, 14200.0, 24000.0, 24000.0, 26000.0], ["13000", "19000", "24000"]),
+    ],
+)
+def test_quartiles_and_median_are_written_to_one_place(samples: list[float], written: list[str]):
+    found = summarize(samples)
+    assert [found.written(value) for value in (found.q1, found.median, found.q3)] == written
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60))
+def test_what_is_written_is_as_true_as_what_was_measured(samples: list[float]):
+    """Read again, the median is within its quartiles and its interval, and none of them is zero."""
+    found = summarize(samples)
+    low, high = found.interval or (found.median, found.median)
+    read = [float(found.written(value)) for value in (found.q1, found.median, found.q3, low, high)]
+    q1, median, q3, low, high = read
+    assert q1 <= median <= q3
+    assert low <= median <= high
+    assert min(*read, float(found.written(found.mean))) > 0
+    if found.interval and found.interval[0] < found.interval[1]:
+        width = found.interval[1] - found.interval[0]
+        finest = 10 ** floor(log10(found.median) - 5)  # of a timer
+        assert abs(median - found.median) <= max(width, finest) / 2 * 1.001
+
+
+@given(st.lists(st.floats(10, 1e5), min_size=6, max_size=60), st.floats(1e-3, 1e3))
+def test_figures_are_those_of_what_is_written(samples: list[float], unit: float):
+    found = summarize([unit * sample for sample in samples])
+    assert found.figures is not None
+    rounded = float(f"{found.median:.{found.figures - 1}e}")
+    assert float(found.written(found.median)) == pytest.approx(rounded)
 
 
 def test_a_wide_spread_is_named():
     assert summarize([10.0] * 6 + [12.0] * 6).doubts == ("wide spread",)
     assert summarize([10.0] * 6 + [10.9] * 6).doubts == ()
     assert set(summarize([1.0, 9.0]).doubts) == set(DOUBTS)
+
+
+def test_a_busy_machine_is_named():
+    """By how long the passes waited, whatever their times look like."""
+    quiet, busy = latency((1.0,) * 6, waited=0.01), latency((1.0,) * 6, waited=0.34)
+    assert quiet.doubts == latency((1.0,) * 6, waited=None).doubts == {}
+    assert list(busy.doubts) == ["busy machine"]
+    assert "for 34% of the time" in busy.doubts["busy machine"]
+    wide = latency((1.0, 2.0) * 6, waited=0.2)
+    assert list(wide.doubts) == ["wide spread", "busy machine"]
+    shown = str(measurement(latency=busy))
+    assert "busy machine: for 34% of the time" in shown
+    assert from_json(measurement(latency=busy).to_json()).latency == busy
+
+
+def test_the_thread_that_waited_most_counts():
+    """Two seconds went by, in which one thread waited for 0.5 s and another, new, for 1 s."""
+    waits = iter([{"1": 3.0, "2": 9.0}, {"1": 3.5, "3": 1.0}])
+    assert Contention(lambda: next(waits), iter([10.0, 12.0]).__next__).share() == 0.5
+
+
+def test_a_system_that_does_not_count_waits():
+    assert Contention(dict, iter([10.0, 12.0]).__next__).share() is None
+
+
+def test_waits_are_read_for_each_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of a thread that has ended, or that the kernel says nothing of, nothing is known."""
+    for thread, text in {"7": "43881220 154448364 28\n", "8": "0\n", "9": ""}.items():
+        (tmp_path / thread).mkdir()
+        (tmp_path / thread / "schedstat").write_text(text)
+    monkeypatch.setattr(contention, "_TASKS", tmp_path)
+    assert contention.waits() == {"7": pytest.approx(0.154448364)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts them")
+def test_this_system_says_how_long_it_waited():
+    share = Contention().share()
+    assert contention.waits() and share is not None and 0 <= share <= 1
 
 
 def test_quantile_of_two():

@@ -40,6 +40,7 @@ DIFFERENT = {
     ("--format", "check"): "formats of CI servers",
     ("--format", "sweep"): "Parquet",
     ("-o", "calibrate"): "the profile that it makes",
+    ("--from", "calibrate"): "measured operations, and not what was analyzed before",
     ("-o", "merge"): "the checkpoint that it makes",
     ("-o", "report"): "a folder",
 }

@@ -60,16 +60,16 @@ def document(record: AnalysisRecord, view: View = "summary", top: int | None = N
 
 def _sections(record: AnalysisRecord, view: View, rows: int | None) -> tuple[Section | None, ...]:
     """Those of a view in their order; None for what this analysis has not."""
-    head, predicted = _headline(record), latency.overview(record)
+    head, predicted = _headline(record), (latency.overview(record), latency.avoidable(record))
     if view == "nodes":
-        return head, predicted, _all_nodes(record, rows)
+        return head, *predicted, _all_nodes(record, rows)
     if view == "modules":
-        return head, predicted, _modules(record, rows)
+        return head, *predicted, _modules(record, rows)
     if view == "peak":
         return head, _breakdown(record), _live(record, rows), _held(record, rows)
     memory = (_breakdown(record), _nodes(record, rows), _held(record, rows))
     slowest = latency.slowest(record, rows)
-    return head, *memory, predicted, slowest, _complexity(record), _published(record)
+    return head, *memory, *predicted, slowest, _complexity(record), _published(record)
 
 
 # -- the peaks ------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from srprof.measuring.record import (
     NodeFacts,
     workspace_by_op,
 )
-from srprof.measuring.statistics import DOUBTS, written
 from srprof.paths import place
 from srprof.render.document import Column, Document, Section, Table, notes
 from srprof.render.views import SHAPED
@@ -91,27 +90,26 @@ def _workspace(measurement: Measurement) -> Section:
 
 
 def _latency(latency: Latency) -> Section:
-    summary = latency.summary
-    figures = summary.figures
+    summary, written = latency.summary, latency.summary.written
     columns = (Column("ms"), Column("value"))
     interval = summary.interval
     rows = [
-        ("mean", written(summary.mean, figures)),
-        ("median", written(summary.median, figures)),
-        ("quartiles", f"{written(summary.q1, 3)} to {written(summary.q3, 3)}"),
-        ("95 % of the median", interval and " to ".join(written(v, 4) for v in interval)),
+        ("mean", written(summary.mean)),
+        ("median", written(summary.median)),
+        ("quartiles", f"{written(summary.q1)} to {written(summary.q3)}"),
+        ("95 % of the median", interval and " to ".join(map(written, interval))),
     ]
     lines = [
         f"protocol {latency.protocol}: {PROTOCOLS[latency.protocol]}",
         f"{summary.count} passes after {latency.warmup} of warm-up, by {latency.clock}"
         + (", L2 flushed before each" if latency.flushed_l2 else ""),
     ]
-    after = [f"{name}: {DOUBTS[name]}" for name in summary.doubts]
+    after = [f"{name}: {words}" for name, words in latency.doubts.items()]
     states = (("before", latency.before), ("after", latency.after))
     after += [f"GPU {when}: {_state(state)}" for when, state in states if state is not None]
     if latency.energy_j is not None:
         after.append(f"energy: {latency.energy_j:.1f} J in all passes, pauses included")
-    title = f"Latency: {written(latency.value_ms, figures)} ms"
+    title = f"Latency: {written(latency.value_ms)} ms"
     return Section(title, tuple(lines), Table(columns, tuple(rows)), tuple(after))
 
 

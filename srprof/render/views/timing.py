@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from srprof.codec import encode, pick
 from srprof.measuring.record import Timing
-from srprof.measuring.statistics import DOUBTS, written
 from srprof.render.document import Column, Document, Section, Table
 
 
@@ -27,10 +26,10 @@ def _section(timing: Timing) -> Section:
     latency, summary = timing.latency, timing.latency.summary
     count = latency.flags.threads
     threads = f", {count} thread{'s' if count > 1 else ''}" if timing.device.kind == "cpu" else ""
-    spread = f"quartiles {written(summary.q1, 3)} to {written(summary.q3, 3)}"
+    spread = f"quartiles {summary.written(summary.q1)} to {summary.written(summary.q3)}"
     how = f"the median; {spread} (spread {summary.iqr / summary.median:.1%})"
-    rows = [("measured", written(summary.median, summary.figures), how)]
-    after = [f"{name}: {DOUBTS[name]}" for name in summary.doubts]
+    rows = [("measured", summary.written(summary.median), how)]
+    after = [f"{name}: {words}" for name, words in latency.doubts.items()]
     predicted, difference = timing.predicted, timing.difference
     if predicted is not None and difference is not None:
         doubt = f"give or take {1e3 * predicted.uncertainty:.3g}: {predicted.uncertainty_from}"
@@ -58,8 +57,8 @@ def _data(timing: Timing) -> dict[str, object]:
         "measured": {
             "median_ms": latency.summary.median,
             "iqr_ms": latency.summary.iqr,
-            "doubts": list(latency.summary.doubts),
-            **pick(latency, "warmup clock flags samples_ms"),
+            "doubts": list(latency.doubts),
+            **pick(latency, "warmup clock flags samples_ms waited"),
         },
         "predicted": predicted
         and {
