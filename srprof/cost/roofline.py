@@ -315,6 +315,10 @@ def _corrected(
     base, own = found.base, _modelled(cost, profile)
     there = own if base.figures == profile.figures else _modelled(cost, base)
     compute = own[0] * match.ratio
+    if profile.bandwidth * base.sms >= base.bandwidth * profile.sms:
+        # each multiprocessor has the bandwidth that it had there, or more: it holds up as well
+        memory, layout = (t * match.ratio for t in own[1:3])
+        return compute, memory, layout, match.kernels, match.distance
     memory, layout = (t * match.ratio * base.sms / profile.sms for t in there[1:3])
     if profile.bandwidth < base.bandwidth and cost.read + cost.written > profile.cache:
         # what the other device's memory did not hold up, this one's may
