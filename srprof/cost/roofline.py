@@ -331,9 +331,7 @@ def _corrected(
     return compute, memory, layout, match.kernels, match.distance
 
 
-def _modelled(
-    cost: NodeCost, profile: Profile, cached: int = 0
-) -> tuple[float, float, float, int]:
+def _modelled(cost: NodeCost, profile: Profile, cached: int = 0) -> tuple[float, float, float, int]:
     """Seconds of arithmetic, of traffic and of layout copies by the physical model, and kernels."""
     share = profile.bandwidth_share[cost.family]
     if cost.row:
