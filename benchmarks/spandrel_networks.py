@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from spandrel_zoo import import_spandrel  # type: ignore[import-not-found]  # noqa: E402
+from spandrel_zoo import ENTRIES, import_spandrel  # type: ignore[import-not-found]
 
 INPUT = (1, 3, 480, 640)
 SCALE = "4"
@@ -37,8 +37,24 @@ NETWORKS: Mapping[tuple[str, str], tuple[str, str, Mapping[str, Any]]] = {
     ("compact", ""): ("Compact", "Compact", {}),
     ("ultracompact", ""): ("Compact", "Compact", {"num_conv": 8}),
     ("superultracompact", ""): ("Compact", "Compact", {"num_feat": 24, "num_conv": 8}),
+    ("craft", ""): ("CRAFT", "CRAFT", {}),
+    ("dctlsa", ""): ("DCTLSA", "DCTLSA", {}),
+    ("ditn_real", ""): ("DITN", "DITN", {}),
+    ("drct", ""): (
+        *("DRCT", "DRCT"),
+        {"depths": (6,) * 6, "num_heads": (6,) * 6, "upscale": 4, "upsampler": "pixelshuffle"},
+    ),
     ("esrgan", "use_pixel_unshuffle=False"): ("ESRGAN", "ESRGAN", {}),
     ("esrgan_lite", ""): ("ESRGAN", "ESRGAN", {"num_filters": 32, "num_blocks": 12}),
+    ("grl_t", ""): ("GRL", "GRL", next(e.hyper for e in ENTRIES if e.architecture == "GRL")),
+    ("hat_s", ""): (
+        *("HAT", "HAT"),
+        {
+            **{"embed_dim": 144, "depths": (6,) * 6, "num_heads": (6,) * 6, "window_size": 16},
+            **{"compress_ratio": 24, "squeeze_factor": 24, "mlp_ratio": 2, "upscale": 4},
+        },
+    ),
+    ("moesr2", ""): ("MoESR", "MoESR", {}),
     ("mosr", ""): ("MoSR", "MoSR", {}),
     ("mosr_t", ""): ("MoSR", "MoSR", {"n_block": 5, "dim": 48}),
     ("omnisr", ""): ("OmniSR", "OmniSR", {"block_num": 1, "res_num": 5}),
@@ -54,6 +70,10 @@ NETWORKS: Mapping[tuple[str, str], tuple[str, str, Mapping[str, Any]]] = {
     },
     ("safmn", ""): ("SAFMN", "SAFMN", {"dim": 36}),
     ("safmn_l", ""): ("SAFMN", "SAFMN", {"dim": 128, "n_blocks": 16}),
+    ("seemore_t", ""): (
+        *("SeemoRe", "SeemoRe"),
+        {"num_experts": 3, "embedding_dim": 36, "lr_space": "exp"},
+    ),
     ("span", ""): ("SPAN", "SPAN", {**_SPAN, "feature_channels": 52}),
     ("span_s", ""): ("SPAN", "SPAN", {**_SPAN, "feature_channels": 48}),
     ("swinir_s", ""): ("SwinIR", "SwinIR", _SWIN),

@@ -227,8 +227,15 @@ def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
 
 
 def _estimated(costs: Sequence[NodeCost], profile: Profile) -> list[NodeEstimate]:
-    """The nodes, each as if the device never waited."""
-    return [estimate_node(c, profile, _cached(costs, i, profile)) for i, c in enumerate(costs)]
+    """The nodes, each as if the device never waited; one that comes again is estimated once."""
+    made: dict[tuple[int, int], NodeEstimate] = {}
+    nodes = []
+    for index, cost in enumerate(costs):
+        cached = _cached(costs, index, profile)
+        if (id(cost), cached) not in made:
+            made[id(cost), cached] = estimate_node(cost, profile, cached)
+        nodes.append(made[id(cost), cached])
+    return nodes
 
 
 def _waiting(nodes: Sequence[NodeEstimate], profile: Profile) -> Sequence[NodeEstimate]:
@@ -277,6 +284,8 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     bias = 0.0
     if biased := cost.bias > 0 and profile.bias_pass:
         bias = _corrected(bias_cost(cost.dtype, cost.bias), profile)[1]
+        if profile.cache_bandwidth and cost.bias <= profile.cache:
+            bias *= profile.bandwidth / profile.cache_bandwidth  # the result is still there
     parts = compute, memory, bias, layout
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch
