@@ -28,6 +28,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,11 +72,30 @@ class Run:
 # -- the record ------------------------------------------------------------------------------------
 
 
-def bare(cost: NodeCost) -> NodeCost:
-    """A cost without what tells one node of a network from another that costs the same."""
-    first, *others = cost.reads or ((0, 0),)
-    reads = ((0, first[1]), (1, sum(nbytes for _, nbytes in others)))
-    return replace(cost, index=0, module="", reads=reads, writes=())
+def bare(costs: Sequence[NodeCost]) -> list[NodeCost]:
+    """Costs without what tells one node from another that costs the same.
+
+    Storages are numbered anew for each node, but those that the node before it wrote keep their
+    numbers: that is all that an estimate asks of them.
+    """
+    found = []
+    written: dict[int, int] = {}
+    for cost in costs:
+        numbers = {s: written[s] for s in _storages(cost) if s in written}
+        free = (n for n in count() if n not in written.values())
+        for storage in _storages(cost):
+            if storage not in numbers:
+                numbers[storage] = next(free)
+        reads = tuple((numbers[storage], nbytes) for storage, nbytes in cost.reads)
+        writes = tuple(numbers[storage] for storage in cost.writes)
+        found.append(replace(cost, index=0, module="", reads=reads, writes=writes))
+        if cost.family != "view":
+            written = {storage: numbers[storage] for storage in cost.writes}
+    return found
+
+
+def _storages(cost: NodeCost) -> list[int]:
+    return [*(storage for storage, _ in cost.reads), *cost.writes]
 
 
 def write(sets: Mapping[str, Sequence[Run]]) -> None:
@@ -86,7 +106,7 @@ def write(sets: Mapping[str, Sequence[Run]]) -> None:
             {
                 "name": run.name,
                 "ms": run.ms,
-                "nodes": [numbers.setdefault(bare(cost), len(numbers)) for cost in run.costs],
+                "nodes": [numbers.setdefault(cost, len(numbers)) for cost in bare(run.costs)],
             }
             for run in of_set
         ]
@@ -105,6 +125,7 @@ def _written(cost: NodeCost) -> dict[str, Any]:
 
 def _read(values: dict[str, Any]) -> NodeCost:
     values["reads"] = tuple(map(tuple, values["reads"]))
+    values["writes"] = tuple(values.get("writes", ()))
     if "channels" in values:
         values["channels"] = tuple(values["channels"])
     if "product" in values:
@@ -195,13 +216,6 @@ def tables() -> tuple[str, ...]:
 
 _COMPUTE = Parameter("compute", prior=1.0, spread=0.2, lower=0.4, upper=2.0)
 _LAUNCH = Parameter("launch", prior=6.5e-6, spread=0.5, lower=1e-6, upper=3e-5)
-#: A GeForce's tensor cores are an eighth as fast for each multiprocessor as an H100's, whose shares
-#: the profiles have, so what feeds them holds them up less.
-_TENSOR = tuple(
-    Parameter(f"compute.tensor_{tile}", prior=share, spread=0.5, lower=0.1, upper=1.1)
-    for tile, share in ((32, 0.29), (64, 0.53), (128, 0.65))
-)
-#: Maps of 480x640 stay in its cache of 72 MB in part.
 _BANDWIDTH = Parameter("bandwidth_share", prior=1.0, spread=0.2, lower=0.5, upper=2.0)
 #: Masks of windows are made on the CPU.
 _HOST = (
@@ -211,17 +225,21 @@ _HOST = (
 #: By profile, its set, what is fitted, and in how many parts networks are left out.
 FITS: Mapping[str, tuple[str, tuple[Parameter, ...], int]] = {
     "rtx_a6000": ("ntire2026", (_COMPUTE, _LAUNCH), 13),
-    "rtx4090": ("rtx4090", (*_TENSOR, _BANDWIDTH, *_HOST), 7),
+    "rtx4090": ("rtx4090", (_COMPUTE, _BANDWIDTH, *_HOST), 7),
 }
 #: An unfitted profile with tensor cores: a fit starts from its assumed figures.
 _ASSUMED = "rtx3090"
+#: But a GeForce's of Ada are an eighth as fast for each multiprocessor as the H100's that those
+#: figures are of, so that what feeds them does not hold them up: any tile reaches the most.
+_FED = {"rtx4090": dict.fromkeys(("tensor_32", "tensor_64", "tensor_128"), 0.85)}
 
 
 def plain(name: str) -> Profile:
     """A card by its datasheet, with assumed figures where a fit has others."""
     assumed = load_profile(_ASSUMED)
-    keys = ("compute", "bandwidth_share", "launch", "host")
-    return replace(load_profile(name), **{key: getattr(assumed, key) for key in keys})
+    figures = {key: getattr(assumed, key) for key in ("bandwidth_share", "launch", "host")}
+    compute = {**assumed.compute, **_FED.get(name, {})}
+    return replace(load_profile(name), **figures, compute=compute)
 
 
 def fitted(profile: str) -> Fit:
@@ -312,7 +330,7 @@ def main() -> None:
         year, number = arguments.only.split()
         network = build(arguments.repositories.resolve() / f"ntire{year}", int(number))
         costs = _costs(Call(network, ((1, 3, *SIZE),)))
-        print(json.dumps([_written(bare(cost)) for cost in costs]))
+        print(json.dumps([_written(cost) for cost in bare(costs)]))
     elif arguments.record:
         root, data = arguments.repositories.resolve(), arguments.data.resolve()
         of_challenges = {"ntire2022": [*of_2022(root)], "ntire2026": [*of_2026(root, data)]}

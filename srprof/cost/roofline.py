@@ -509,7 +509,7 @@ def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
 def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     """Bytes that a node finds in the cache: what the kernel just before it wrote.
 
-    Nothing unless all that either reads and the earlier wrote fits in the cache.
+    Nothing unless all that the two read and the earlier wrote, each storage once, fits in it.
     """
     if profile.cache_bandwidth is None:
         return 0
@@ -519,9 +519,17 @@ def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     if earlier < 0:
         return 0
     before, cost = costs[earlier], costs[index]
-    if cost.strided or before.read + before.written + cost.read > profile.cache:
+    touched = before.written
+    if not (before.bias and profile.bias_pass):  # or else its last kernel touched the result alone
+        touched += _beside(before.reads, before.writes)
+    if cost.strided or touched + _beside(cost.reads, before.writes) > profile.cache:
         return 0
     return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
+
+
+def _beside(reads: Iterable[tuple[int, int]], writes: Sequence[int]) -> int:
+    """Bytes that are read of storages that are not written."""
+    return sum(nbytes for storage, nbytes in reads if storage not in writes)
 
 
 def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float, str]:
