@@ -304,12 +304,24 @@ add(
     _REDUCTION(),
 )
 _NORM = partial(Op, "norm")
+
+
+def _grouped(node: Node) -> int:
+    """PyTorch gives each group to one block, each thread of which divides for every value."""
+    images, groups = node.inputs[0].shape[0], argument(node, 6, 1)
+    return _DIVISION * prod(node.shape) // max(1, images * groups * _GROUP_THREADS)
+
+
+#: Threads of a block of PyTorch's group norm, and reads of a pooling that one of its steps takes as
+#: long as: 200 to 390 ns (NVIDIA H200).
+_GROUP_THREADS, _DIVISION = 512, 10
+add("native_group_norm", _NORM(serial=_grouped))
 add("softmax _softmax _safe_softmax _log_softmax", _NORM(variant=_along))
 _BATCH_NORM = _NORM(variant=lambda node: "training" if argument(node, 5, False) is True else "")
 add("native_batch_norm", _BATCH_NORM)
 add(
     "_native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm layer_norm "
-    "native_group_norm _weight_norm_interface renorm",
+    "_weight_norm_interface renorm",
     _NORM(),
 )
 add("cudnn_batch_norm", Op("norm", same_as="native_batch_norm"))

@@ -55,6 +55,18 @@ def tabulate(lines: Iterable[Line]) -> tuple[Convolutions, Operations]:
     return _columns(Convolutions, convolutions), _columns(Operations, operations)
 
 
+def columns(rows: Iterable[tuple[NodeCost, Sequence[float]]]) -> tuple[Convolutions, Operations]:
+    """The columns of operations by their costs, each with the microseconds of its kernels."""
+    convolutions: dict[str, list[Any]] = defaultdict(list)
+    operations: dict[str, list[Any]] = defaultdict(list)
+    for cost, taken in rows:
+        if cost.family in CONVOLUTIONS:
+            _append(convolutions, _row(cost, taken))
+        else:
+            _add(operations, cost, taken)
+    return _columns(Convolutions, convolutions), _columns(Operations, operations)
+
+
 def _add_convolution(
     columns: dict[str, list[Any]], line: Line, taken: Sequence[float]
 ) -> tuple[int, float]:

@@ -87,13 +87,14 @@ def fit(
     profile: Profile,
     parameters: Sequence[Parameter],
     noise: float = 0.04,
-    folds: int | None = None,
+    folds: int | Sequence[int] | None = None,
 ) -> Fit:
     """Fit figures of a profile to measured runs, with predictions of runs that were left out.
 
     Args:
         samples: at least two, of positive times.
-        folds: how many fits each leave out a share of the samples; None leaves out one at a time.
+        folds: how many fits each leave out a share of the samples, or the number of the fit that
+            leaves out each; None leaves out one at a time.
         noise: relative standard deviation of a measured time, which the priors weigh against.
 
     Raises:
@@ -108,12 +109,14 @@ def fit(
     fitted = profile.with_values(values)
     measured = tuple(sample.seconds for sample in samples)
     left_out = [0.0] * len(samples)
-    folds = min(folds or len(samples), len(samples))
-    for fold in range(folds):
-        others = [sample for index, sample in enumerate(samples) if index % folds != fold]
+    if folds is None or isinstance(folds, int):
+        folds = [index % (folds or len(samples)) for index in range(len(samples))]
+    for fold in sorted(set(folds)):
+        others = [s for s, left in zip(samples, folds, strict=True) if left != fold]
         without = profile.with_values(_solve(others, profile, parameters, noise))
-        for index in range(fold, len(samples), folds):
-            left_out[index] = total_seconds(samples[index].costs, without)
+        for index, sample in enumerate(samples):
+            if folds[index] == fold:
+                left_out[index] = total_seconds(sample.costs, without)
     fitted = replace(
         fitted,
         held_out_error=mean_error(left_out, measured),

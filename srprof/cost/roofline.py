@@ -351,6 +351,8 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
     bias = 0.0
     if biased := cost.bias > 0 and profile.bias_pass:
         bias = _corrected(bias_cost(cost.dtype, cost.bias), profile)[1]
+        if profile.cache_bandwidth and cost.bias <= profile.cache:
+            bias *= profile.bandwidth / profile.cache_bandwidth  # the result is still there
     parts = compute, memory, bias, layout
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch
@@ -391,6 +393,10 @@ def _corrected(
     base, own = found.base, _modelled(cost, profile, measured=True)
     there = own if base.figures == profile.figures else _modelled(cost, base, measured=True)
     compute = own[0] * match.ratio
+    if profile.bandwidth * base.sms >= base.bandwidth * profile.sms:
+        # each multiprocessor has the bandwidth that it had there, or more: it holds up as well
+        memory, layout = (t * match.ratio for t in own[1:3])
+        return compute, memory, layout, match.kernels, match
     memory, layout = (t * match.ratio * base.sms / profile.sms for t in there[1:3])
     if profile.bandwidth < base.bandwidth and cost.read + cost.written > profile.cache:
         # what the other device's memory did not hold up, this one's may
@@ -610,7 +616,7 @@ def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
 def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     """Bytes that a node finds in the cache: what the kernel just before it wrote.
 
-    Nothing unless all that either reads and the earlier wrote fits in the cache.
+    Nothing unless all that the two read and the earlier wrote, each storage once, fits in it.
     """
     if profile.cache_bandwidth is None:
         return 0
@@ -620,9 +626,17 @@ def _cached(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
     if earlier < 0:
         return 0
     before, cost = costs[earlier], costs[index]
-    if cost.strided or before.read + before.written + cost.read > profile.cache:
+    touched = before.written
+    if not (before.bias and profile.bias_pass):  # or else its last kernel touched the result alone
+        touched += _beside(before.reads, before.writes)
+    if cost.strided or touched + _beside(cost.reads, before.writes) > profile.cache:
         return 0
     return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
+
+
+def _beside(reads: Iterable[tuple[int, int]], writes: Sequence[int]) -> int:
+    """Bytes that are read of storages that are not written."""
+    return sum(nbytes for storage, nbytes in reads if storage not in writes)
 
 
 def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float, str]:
