@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import starmap
 
-from srprof.cost.profiles import Profile
+from srprof.cost.profiles import HOST_RATES, HOST_TIMES, Profile
 from srprof.render.document import Cell, Column, Document, Section, Table
 
 #: How a profile without figures gets them.
@@ -109,6 +109,17 @@ def _figures(profile: Profile) -> list[tuple[str, str, Cell | None]]:
         ("gap", "between two kernels", _in("us", 1e-6, profile.gap, 3)),
         ("wave", "latency of a wave", _in("us", 1e-6, profile.wave, 3)),
         ("gather", "values gathered", _in("x 10^9/s", 1e9, profile.gather)),
+        ("serial", "a read after another", _in("ns", 1e-9, profile.serial, 3)),
+        *(
+            ("host", f"host, {name}", _in("us", 1e-6, value, 3))
+            for name, value in profile.host.items()
+            if name in HOST_TIMES
+        ),
+        *(
+            ("host", f"host, {name}", _in("GB/s", 1e9, value, 3))
+            for name, value in profile.host.items()
+            if name in HOST_RATES
+        ),
     ]
 
 
@@ -123,6 +134,6 @@ def _efficiencies(profile: Profile) -> Section:
     }
     columns = (Column("class"), Column("figure"), Column("value", "share"))
     rows = tuple((name, what, v) for what, table in tables.values() for name, v in table.items())
-    keys = (*tables, "bias_pass")
+    keys = (*tables, "bias_pass", "table")
     after = tuple(f"{key}: {profile.source[key]}" for key in keys if key in profile.source)
     return Section("Efficiencies", (), Table(columns, rows), after)
