@@ -1,6 +1,9 @@
 """Make the tables of measured operations that come with srprof, from what was measured.
 
     python benchmarks/operation_tables.py ../shared/data
+    python benchmarks/operation_tables.py --errors
+
+The second prints how far off each table's rows are by the others of it, by group.
 
 The folder has `h200_ops.jsonl.gz`, single operations on an NVIDIA H200 (torch 2.11, cuDNN 9.19):
 each row is what CUPTI has of one call's kernels, beside what the operation asks of a device. And
@@ -25,12 +28,23 @@ from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from srprof.calibration.tabulate import columns, tabulate
 from srprof.cost.classes import NodeCost
+from srprof.cost.measured import Row, group_of, place_of
 from srprof.cost.profiles import load_profile
-from srprof.cost.tables import TableRecord, convolution, figures_of, table_bytes
+from srprof.cost.roofline import measured
+from srprof.cost.tables import (
+    TableRecord,
+    convolution,
+    figures_of,
+    packaged_tables,
+    table_bytes,
+)
 from srprof.ops import Family, Product
 
 DATA = Path(__file__).parents[1] / "srprof" / "data"
@@ -38,7 +52,7 @@ COMMAND = "python benchmarks/operation_tables.py"
 WHERE = {"torch": "2.11.0+cu130", "cudnn": "91900", "driver": "580.159"}
 OF_NEUSIGHT = {"torch": "2.1", "cudnn": "8.9", "driver": "not published"}
 
-#: A GPU's names in NeuSight's files, by profile. Its A100 of the convolutions has other memory.
+#: A GPU's names in NeuSight's files, by profile.
 OLDER = {
     "tesla_p4": ("Tesla P4",),
     "tesla_p100": ("Tesla P100-PCIE-16GB",),
@@ -46,6 +60,9 @@ OLDER = {
     "v100": ("Tesla V100-PCIE-32GB",),
     "a100": ("NVIDIA A100-PCIE-40GB", "NVIDIA A100 80GB PCIe"),
 }
+#: What tells a card that was measured from its profile's: here the slower memory, which all but the
+#: convolutions had; these are bound by arithmetic.
+OF_CARD = {"a100": {"bandwidth": 1555e9, "memory": 40 * 2.0**30}}
 #: The share of the time of a call of nothing that passes before a call's first kernel: what lines
 #: through the additions and the activations of over 60 MB have as their beginning, 0.41 to 0.67 of
 #: the shortest call's time on the five GPUs.
@@ -56,6 +73,8 @@ _FLOORS = 4
 _WIDEST = 256
 #: Of each other operation, rows that are kept for a GPU, spread evenly over its times.
 _KEPT = 250
+#: Rows of a group whose errors are told, and of it that are left out in turn.
+_FEWEST, _TRIED = 100, 120
 
 
 def lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -85,7 +104,7 @@ def older(folder: Path, name: str) -> TableRecord:
         device=OLDER[name][0],
         **OF_NEUSIGHT,
         command=COMMAND,
-        profile=figures_of(load_profile(name)),
+        profile=figures_of(replace(load_profile(name), **OF_CARD.get(name, {}))),
         convolutions=convolutions,
         operations=operations,
     )
@@ -168,11 +187,39 @@ _COSTS: Mapping[str, Callable[[Mapping[str, int]], NodeCost]] = {
 }
 
 
+def errors(name: str) -> Iterator[str]:
+    """Of each group of a table's rows, the errors of some of them, each by the others."""
+    found = measured(name)
+    assert found is not None
+    by_group: dict[tuple[str, ...], list[Row]] = {}
+    for row in found.table.rows:
+        by_group.setdefault(group_of(row.cost, row.mode), []).append(row)
+    for key, rows in by_group.items():
+        if len(rows) < _FEWEST:
+            continue
+        off = []
+        for index in range(0, len(rows), max(1, len(rows) // _TRIED)):
+            place, alignment = map(np.array, place_of(rows[index].cost))
+            left_out = np.arange(len(rows)) == index
+            match = found.table.group(key).match(place, alignment, left_out)
+            seconds = match.ratio * found.table.model(rows[index].cost, rows[index].mode)
+            off.append(abs(seconds / rows[index].seconds - 1))
+        off.sort()
+        ninth = off[9 * len(off) // 10]
+        yield f"{' '.join(key)}: {len(rows)} rows, median {median(off):.1%}, 90 % {ninth:.0%}"
+
+
 def main() -> None:
     """Write the packaged tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="of what was measured")
-    folder = parser.parse_args().folder
+    parser.add_argument("folder", type=Path, nargs="?", help="of what was measured")
+    parser.add_argument("--errors", action="store_true", help="of the tables, rows left out")
+    arguments = parser.parse_args()
+    if arguments.errors:
+        for name in packaged_tables():
+            print(f"{name}:", *errors(name), sep="\n    ")
+        return
+    folder = arguments.folder
     records = {"h200": h200(folder), **{name: older(folder, name) for name in OLDER}}
     for name, record in records.items():
         path = DATA / f"{name}_operations.json.gz"

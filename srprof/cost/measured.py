@@ -85,7 +85,7 @@ class _Group:
     """A group's rows as arrays: places (n, k), alignments (n, m), log ratios and kernels (n,)."""
 
     def __init__(self, rows: Sequence[Row], model: Callable[[NodeCost, str], float]) -> None:
-        places = [_place(row.cost) for row in rows]
+        places = [place_of(row.cost) for row in rows]
         self.places = np.array([place for place, _ in places])
         self.alignments = np.array([alignment for _, alignment in places])
         self.ratios = np.array([log(row.seconds / model(row.cost, row.mode)) for row in rows])
@@ -120,13 +120,13 @@ class Table:
 
     def __init__(self, rows: Iterable[Row], model: Callable[[NodeCost, str], float]) -> None:
         self.rows = tuple(rows)
-        self._model = model
+        self.model = model
         self._made: dict[Group, _Group] = {}
         self._found: dict[tuple[object, ...], Match] = {}
 
     def match(self, cost: NodeCost, mode: str) -> Match | None:
         """What the rows say of a node that may compute in this mode; None if there are none."""
-        place, alignment = _place(cost)
+        place, alignment = place_of(cost)
         for group in _groups(cost, mode):
             if group in self._by_group:
                 key = group, place, alignment
@@ -139,7 +139,7 @@ class Table:
     def group(self, name: Group) -> _Group:
         """The rows of a group, as arrays."""
         if name not in self._made:
-            self._made[name] = _Group(self._by_group[name], self._model)
+            self._made[name] = _Group(self._by_group[name], self.model)
         return self._made[name]
 
     @property
@@ -182,7 +182,7 @@ def _groups(cost: NodeCost, mode: str) -> Iterator[Group]:
             yield cost.family, one
 
 
-def _place(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def place_of(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Where a node stands in its group: octaves of what its time follows, and its alignments."""
     size = ITEMSIZE.get(cost.dtype, 4)
     if cost.family in CONVOLUTIONS:

@@ -22,10 +22,14 @@ network takes the longer of what the device needs and what the host needs to lau
 On a CPU, oneDNN computes convolutions in blocks of channels, as many as fit in a vector register,
 and copies their maps into that layout and back; 1x1 convolutions of one image are plain products.
 
-What it cannot see: algorithms other than implicit GEMM (Winograd, FFT), which of its kernels a
-library picks where several would do, and what a library's version does badly. Linear layers on
-permuted maps, attention on windows and depthwise convolutions rest on assumed shares: of published
-runtimes, those of networks made of them are underestimated, by up to three times.
+A table of measured operations corrects it where the profile has one, also by what the model cannot
+see: Winograd's kernels, and which of its kernels a library picks. One of another device is carried:
+arithmetic by the physical model's ratio; traffic by the bandwidth where this device has as much for
+each multiprocessor as that one, else by multiprocessors, but no faster than its memory.
+
+What it cannot see without a table: those two, and what a library's version does badly. Linear
+layers on permuted maps and attention on windows rest on assumed shares: of published runtimes, two
+networks made of them are underestimated, by up to 2.4 times.
 """
 
 from __future__ import annotations

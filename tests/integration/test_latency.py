@@ -430,7 +430,14 @@ def test_devices_of_one_s_own_and_unknown_ones(own, capsys):
 
 @pytest.mark.parametrize(
     "script, imported",
-    [("latency_tables", ("fit_ntire2022",)), ("h100_latency", ("latency_tables", "fit_ntire2022"))],
+    [
+        ("latency_tables", ("fit_ntire2022",)),
+        ("h100_latency", ("latency_tables", "fit_ntire2022")),
+        (
+            "published_runtimes",
+            ("latency_tables", "fit_ntire2022", "h200_peaks", "ntire2022_peaks"),
+        ),
+    ],
 )
 def test_the_tables_of_the_page_are_what_the_command_prints(
     script, imported, golden, monkeypatch
