@@ -309,7 +309,8 @@ _NORM = partial(Op, "norm")
 def _grouped(node: Node) -> int:
     """PyTorch gives each group to one block, each thread of which divides for every value."""
     images, groups = node.inputs[0].shape[0], argument(node, 6, 1)
-    return _DIVISION * prod(node.shape) // max(1, images * groups * _GROUP_THREADS)
+    reads: int = _DIVISION * prod(node.shape) // max(1, images * groups * _GROUP_THREADS)
+    return reads
 
 
 #: Threads of a block of PyTorch's group norm, and reads of a pooling that one of its steps takes as

@@ -63,7 +63,7 @@ class FakeStopwatch:
             device = self._device
             if bench.group == "peak tf32":  # a setting of torch's, of which the trace knows nothing
                 device = replace(device, peak={"float32": device.peak["tf32"]})
-            self._seconds[bench.name] = total_seconds(bench_costs(bench), device)
+            self._seconds[bench.name] = total_seconds(bench_costs(bench), device, in_a_row=True)
         factor = max(0.5, 1 + self._noise * self._random.gauss(0, 1))
         if self.taken < self._busy and self._random.random() < self._interference:
             factor *= 3

@@ -122,7 +122,7 @@ def run_calibration(
     for timed in roofs:
         speeds.setdefault(timed.group, {})[timed.name] = timed.work / timed.seconds
     base = chosen.base(name, speeds)
-    samples = [Sample(timed.name, timed.costs, timed.seconds) for timed in benches]
+    samples = [Sample(timed.name, timed.costs, timed.seconds, in_a_row=True) for timed in benches]
     fitted = fit(samples, base, chosen.parameters, noise=_NOISE, folds=_FOLDS)
     profile = replace(
         fitted.profile,

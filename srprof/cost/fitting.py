@@ -31,11 +31,15 @@ _SWEEPS = 500
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured run: what its nodes ask of the device, and the seconds that it took."""
+    """A measured run: what its nodes ask of the device, and the seconds that it took.
+
+    A bench is one of many calls `in_a_row`, so that its host launches while the device works.
+    """
 
     name: str
     costs: tuple[NodeCost, ...]
     seconds: float
+    in_a_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def fit(
         without = profile.with_values(_solve(others, profile, parameters, noise))
         for index, sample in enumerate(samples):
             if folds[index] == fold:
-                left_out[index] = total_seconds(sample.costs, without)
+                left_out[index] = _predict([sample], without)[0]
     fitted = replace(
         fitted,
         held_out_error=mean_error(left_out, measured),
@@ -206,7 +210,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _predict(samples: Sequence[Sample], profile: Profile) -> list[float]:
-    return [total_seconds(sample.costs, profile) for sample in samples]
+    return [total_seconds(s.costs, profile, in_a_row=s.in_a_row) for s in samples]
 
 
 def _seen(samples: Sequence[Sample], profile: Profile) -> tuple[str, ...]:

@@ -253,9 +253,11 @@ def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
     return Estimate(profile, tuple(nodes), *sums, *uncertainty(nodes, profile), device, host)
 
 
-def total_seconds(costs: Sequence[NodeCost], profile: Profile) -> float:
-    """The seconds of one of many such calls in a row, as benches are timed."""
+def total_seconds(costs: Sequence[NodeCost], profile: Profile, *, in_a_row: bool = False) -> float:
+    """The seconds of `estimate_costs` alone, or of one of many calls in a row."""
     nodes = _estimated(costs, profile)
+    if not in_a_row:
+        return sum(node.seconds for node in _waiting(nodes, profile))
     return max(sum(node.seconds for node in nodes), sum(node.host for node in nodes))
 
 

@@ -139,7 +139,7 @@ def _quickly() -> Iterator[None]:
 @contextmanager
 def _without_disabled_regions() -> Iterator[None]:
     """Regions that only switch autocast off, which it is already where a plan runs, do nothing."""
-    region = torch.amp.autocast_mode.autocast
+    region: Any = torch.amp.autocast_mode.autocast
     make, enter, leave = region.__init__, region.__enter__, region.__exit__
     disabled: WeakSet[Any] = WeakSet()
 

@@ -259,7 +259,7 @@ def test_a_profile_with_tensor_cores_has_their_defaults():
         and h100.gather
         and set(h100.tensor) == {"transpose", "unaligned", "odd"}
     )
-    assert (old.gap, old.wave, old.gather, old.tensor) == (None, None, None, {})
+    assert (old.wave, old.start, old.tensor) == (None, None, {})
     own = {"title": "t", "base": "gtx1080ti", "peak": {"float16": 20}, "wave": 7}
     mine = parse_profile("mine", own, "mine")
     assert mine.tensor == h100.tensor
