@@ -659,7 +659,8 @@ def uncertainty(nodes: Sequence[NodeEstimate], profile: Profile) -> tuple[float,
     for node in nodes:
         work = node.seconds - node.overhead
         launches += node.overhead
-        if node.match is not None:  # those of one place are off together
+        if node.match is not None and profile.held_out_rms is None:
+            # those of one place are off together
             by_place[node.match.place] += work * node.match.spread
             continue
         strided = min(_strided(node.cost, profile), work)

