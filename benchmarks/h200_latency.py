@@ -11,18 +11,15 @@ later. The profile is `h200`: its table has single operations, and none of these
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from h200_peaks import OF_ZOO, alone, build, traces
+from h200_peaks import Traces, of_both_years
 
 from srprof.cost.fitting import spearman
 from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import estimate
-from srprof.records import Trace
 
 RECORD = Path(__file__).parent / "records" / "nvidia-h200" / "times.json"
 RUNS = {
@@ -36,7 +33,7 @@ RUNS = {
 _NINETY = 1.645
 
 
-def predicted(made: dict[tuple[str, tuple[int, int]], Trace]) -> dict[str, tuple[float, float]]:
+def predicted(made: Traces) -> dict[str, tuple[float, float]]:
     """Milliseconds and their standard deviation, of each run that the network does."""
     profile = load_profile("h200")
     found = {}
@@ -47,14 +44,13 @@ def predicted(made: dict[tuple[str, tuple[int, int]], Trace]) -> dict[str, tuple
     return found
 
 
-def rows(root: Path | None) -> dict[str, list[tuple[str, float, float, float]]]:
+def rows() -> dict[str, list[tuple[str, float, float, float]]]:
     """By run: networks, what was measured, predicted, and the standard deviation, in ms."""
     found: dict[str, list[tuple[str, float, float, float]]] = {name: [] for name in RUNS}
-    for key, measured in json.loads(RECORD.read_text(encoding="utf-8"))["ms"].items():
-        if root is None and key not in OF_ZOO:
-            continue
-        times: Any = alone(__file__, root, key) if root else predicted(traces(OF_ZOO[key]))
-        for name, (ms, deviation) in (times or {}).items():
+    record = json.loads(RECORD.read_text(encoding="utf-8"))["ms"]
+    for key, times in of_both_years(__file__, __doc__, record, predicted):
+        measured = record[key]
+        for name, (ms, deviation) in times.items():
             if name in measured:
                 found[name].append((measured["name"], measured[name], ms, deviation))
     return found
@@ -74,16 +70,7 @@ def summary(pairs: list[tuple[str, float, float, float]]) -> str:
 
 def main() -> None:
     """Print each network's errors, and a summary of each run."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repositories", type=Path, help="the folder of the public repositories")
-    parser.add_argument("--only", metavar="'YEAR ID'", help="this network's times, as JSON")
-    arguments = parser.parse_args()
-    root = arguments.repositories and arguments.repositories.resolve()
-    if arguments.only:
-        year, number = arguments.only.split()
-        print(json.dumps(predicted(traces(build(root / f"ntire{year}", int(number))))))
-        return
-    for name, pairs in rows(root).items():
+    for name, pairs in rows().items():
         for network, measured, ms, _ in sorted(pairs, key=lambda pair: pair[2] / pair[1]):
             print(f"{name}  {network:24} {measured:8.2f} {ms:8.2f} {ms / measured - 1:+.1%}")
         print(f"{name}  {summary(pairs)}\n", flush=True)

@@ -23,7 +23,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +56,10 @@ LARGE, MIDDLE, SMALL = SIZES
 _WARM = 3
 
 
+#: A network's traces by dtype and size.
+Traces = Mapping[tuple[str, tuple[int, int]], Trace]
+
+
 def traces(model: Any) -> dict[tuple[str, tuple[int, int]], Trace]:
     """A network's traces by dtype and size; without those of a dtype that it does not run in."""
     made: dict[tuple[str, tuple[int, int]], Trace] = {}
@@ -69,7 +73,7 @@ def traces(model: Any) -> dict[tuple[str, tuple[int, int]], Trace]:
     return made
 
 
-def peaks(made: Mapping[tuple[str, tuple[int, int]], Trace]) -> dict[str, int]:
+def peaks(made: Traces) -> dict[str, int]:
     """Bytes of `max_memory_allocated` by condition, of the program above."""
     profile = load_profile("h200")
     scratch = tensor_core_workspaces(profile.in_tensor_cores).at_least
@@ -188,24 +192,37 @@ def repositories(page: str | None, predicted: Callable[[Path, int], Any]) -> Pat
     return None
 
 
-def main() -> None:
-    """Print each network's errors, and how many peaks are how near."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def of_both_years(
+    script: str, page: str | None, keys: Iterable[str], predicted: Callable[[Traces], Any]
+) -> Iterator[tuple[str, Any]]:
+    """What is `predicted` of each network of 2022 and 2024, by challenge and id, as a page says.
+
+    Without the repositories' folder, of the zoo's. A network that is asked for `--only`, as by
+    `alone`, is printed, and the process ends.
+    """
+    parser = argparse.ArgumentParser(description=(page or "").partition("\n")[0])
     parser.add_argument("--repositories", type=Path, help="the folder of the public repositories")
-    parser.add_argument("--only", metavar="'YEAR ID'", help="this network's peaks, as JSON")
+    parser.add_argument("--only", metavar="'YEAR ID'", help="of this network, as JSON")
     arguments = parser.parse_args()
     root = arguments.repositories and arguments.repositories.resolve()
     if arguments.only:
         year, number = arguments.only.split()
-        print(json.dumps(peaks(traces(build(root / f"ntire{year}", int(number))))))
-        return
-    errors: list[float] = []
-    for key, row in json.loads(RECORD.read_text())["peaks"].items():
+        print(json.dumps(predicted(traces(build(root / f"ntire{year}", int(number))))))
+        raise SystemExit
+    for key in keys:
         if root is None and key not in OF_ZOO:
             continue
-        found = alone(__file__, root, key) if root else peaks(traces(OF_ZOO[key]))
-        if found is None:
-            continue
+        found = alone(script, root, key) if root else predicted(traces(OF_ZOO[key]))
+        if found is not None:
+            yield key, found
+
+
+def main() -> None:
+    """Print each network's errors, and how many peaks are how near."""
+    errors: list[float] = []
+    measured = json.loads(RECORD.read_text())["peaks"]
+    for key, found in of_both_years(__file__, __doc__, measured, peaks):
+        row = measured[key]
         of_row = {name: found[name] / row[name] - 1 for name in found if name in row}
         errors += of_row.values()
         listed = "  ".join(f"{name} {error:+.3%}" for name, error in of_row.items())

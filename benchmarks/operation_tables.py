@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -33,9 +32,10 @@ from typing import Any
 
 import numpy as np
 
-from srprof.calibration.tabulate import columns, tabulate
+from srprof.calibration.table import read_lines
+from srprof.calibration.tabulate import columns, row_of, tabulate
 from srprof.cost.classes import NodeCost
-from srprof.cost.measured import Row, group_of, place_of
+from srprof.cost.measured import Row, place_of
 from srprof.cost.profiles import load_profile
 from srprof.cost.roofline import measured
 from srprof.cost.tables import (
@@ -77,15 +77,9 @@ _KEPT = 250
 _FEWEST, _TRIED = 100, 120
 
 
-def lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The operations of a file of JSON lines."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
-
-
 def h200(folder: Path) -> TableRecord:
     """The table of an H200."""
-    convolutions, operations = tabulate(lines(folder / "h200_ops.jsonl.gz"))
+    convolutions, operations = tabulate(read_lines(folder / "h200_ops.jsonl.gz")[0])
     return TableRecord(
         device="NVIDIA H200",
         **WHERE,
@@ -110,8 +104,8 @@ def older(folder: Path, name: str) -> TableRecord:
     )
 
 
-def _rows(folder: Path, op: str, names: tuple[str, ...]) -> list[tuple[NodeCost, list[float]]]:
-    """The rows of an operation on a GPU: its cost, and the microseconds of its kernels."""
+def _rows(folder: Path, op: str, names: tuple[str, ...]) -> list[Row]:
+    """The rows of an operation on a GPU."""
     with gzip.open(folder / f"neusight_{op}.csv.gz", "rt", encoding="utf-8") as file:
         read = [row for row in csv.DictReader(file) if row["device"] in names]
     floor = min(float(row["us"]) for row in read)
@@ -120,7 +114,7 @@ def _rows(folder: Path, op: str, names: tuple[str, ...]) -> list[tuple[NodeCost,
         us = float(row["us"])
         sizes = {key: int(n) for key, n in row.items() if key not in {"device", "us", "kernel"}}
         if us >= _FLOORS * floor and (op != "conv" or _is_narrow(sizes)):
-            kept.append((_COSTS[op](sizes), [round(us - _BEFORE * floor, 1)]))
+            kept.append(row_of(_COSTS[op](sizes), [round(us - _BEFORE * floor, 1)]))
     step = 1 if op == "conv" else max(1, len(kept) // _KEPT)
     return kept[::step]
 
@@ -191,10 +185,8 @@ def errors(name: str) -> Iterator[str]:
     """Of each group of a table's rows, the errors of some of them, each by the others."""
     found = measured(name)
     assert found is not None
-    by_group: dict[tuple[str, ...], list[Row]] = {}
-    for row in found.table.rows:
-        by_group.setdefault(group_of(row.cost, row.mode), []).append(row)
-    for key, rows in by_group.items():
+    for key in found.table.groups:
+        rows = found.table.rows_of(key)
         if len(rows) < _FEWEST:
             continue
         off = []

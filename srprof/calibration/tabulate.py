@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from srprof.calibration.operations import Line, bench
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, bias_cost, node_costs
+from srprof.cost.measured import Row
 from srprof.cost.tables import Convolutions, Operations, convolution
-from srprof.inputs import ITEMSIZE
 from srprof.ops import CONVOLUTIONS
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
@@ -20,7 +20,7 @@ from srprof.workload import resolve
 _Part = TypeVar("_Part", Convolutions, Operations)
 
 #: What `NodeCost` says of an operation that is no convolution, and its table has.
-_SAID = ("op", "variant", "family", "written", "strided", "gathered", "serial", "row")
+_SAID = ("op", "variant", "family", "read", "written", "strided", "gathered", "serial", "row")
 _SAID_OF_A_CONVOLUTION = (
     *("channels_last", "transposed", "groups", "taps", "stride", "dilation", "pixels"),
 )
@@ -33,51 +33,54 @@ def tabulate(lines: Iterable[Line]) -> tuple[Convolutions, Operations]:
     the name or number and the microseconds of each that one call launched, in order. A kernel that
     adds a bias is a row of its own.
     """
+    return columns(_rows(lines))
+
+
+def columns(rows: Iterable[Row]) -> tuple[Convolutions, Operations]:
+    """The columns of a table of these rows; `srprof.cost.tables.rows_of` gives them back."""
     convolutions: dict[str, list[Any]] = defaultdict(list)
     operations: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        is_one = row.cost.family in CONVOLUTIONS
+        into, said = (convolutions, _convolution) if is_one else (operations, _operation)
+        timed = {"mode": row.mode, "kernels": row.kernels, "us": round(1e6 * row.seconds, 2)}
+        for name, value in {**said(row.cost), **timed}.items():
+            into[name].append(value)
+    return _columns(Convolutions, convolutions), _columns(Operations, operations)
+
+
+def row_of(cost: NodeCost, taken: Sequence[float], mode: str = "") -> Row:
+    """A row of the microseconds of its kernels; `mode` is its dtype where that is left out."""
+    return Row(cost, mode or cost.dtype, len(taken), 1e-6 * round(sum(taken), 2))
+
+
+def _rows(lines: Iterable[Line]) -> Iterator[Row]:
+    """The rows of lines, the biases last: one for each size of what they are added to."""
     biases: dict[tuple[str, int], list[float]] = defaultdict(list)
     for line in lines:
         taken = [us for _, us in line.get("kernels", ())]
         if not taken:
             continue
         if line["op"] == "conv2d":
-            nbytes, us = _add_convolution(convolutions, line, taken)
-            if us:
-                biases[line["dtype"], nbytes].append(us)
+            row, added = _of_convolution(line, taken)
+            yield row
+            if added:
+                biases[line["dtype"], row.cost.written].append(added)
         else:
-            for cost, kernels in _by_node(_costs(line), taken):
-                if cost.family in CONVOLUTIONS:
-                    _append(convolutions, _row(cost, kernels))
-                else:
-                    _add(operations, cost, kernels)
+            yield from (row_of(cost, kernels) for cost, kernels in _by_node(_costs(line), taken))
     for (dtype, nbytes), times in sorted(biases.items()):
-        _add(operations, bias_cost(dtype, nbytes), [round(median(times), 2)])
-    return _columns(Convolutions, convolutions), _columns(Operations, operations)
+        yield row_of(bias_cost(dtype, nbytes), [median(times)])
 
 
-def columns(rows: Iterable[tuple[NodeCost, Sequence[float]]]) -> tuple[Convolutions, Operations]:
-    """The columns of operations by their costs, each with the microseconds of its kernels."""
-    convolutions: dict[str, list[Any]] = defaultdict(list)
-    operations: dict[str, list[Any]] = defaultdict(list)
-    for cost, taken in rows:
-        if cost.family in CONVOLUTIONS:
-            _append(convolutions, _row(cost, taken))
-        else:
-            _add(operations, cost, taken)
-    return _columns(Convolutions, convolutions), _columns(Operations, operations)
-
-
-def _add_convolution(
-    columns: dict[str, list[Any]], line: Line, taken: Sequence[float]
-) -> tuple[int, float]:
-    """Add one; gives the bytes of its result, and the microseconds of adding a bias, if alone."""
+def _of_convolution(line: Line, taken: Sequence[float]) -> tuple[Row, float]:
+    """A convolution's row, and the microseconds of adding its bias, where a kernel does that."""
     pixels = ((line["h"] - 1) // line["stride"] + 1) * ((line["w"] - 1) // line["stride"] + 1)
     depthwise = line["groups"] == line["cin"] > 1
     # torch's own depthwise kernels add the bias as they go
     *kernels, added = taken if len(taken) > 1 and not depthwise else [*taken, 0.0]
-    tensor = line["dtype"] == "float32" and line["tf32"]
+    mode = "tf32" if line["dtype"] == "float32" and line["tf32"] else line["dtype"]
     cost = convolution(
-        mode="tf32" if tensor else line["dtype"],
+        mode=mode,
         channels_last=line["channels_last"],
         transposed=False,
         inner=line["cin"],
@@ -88,16 +91,7 @@ def _add_convolution(
         dilation=line["dilation"],
         pixels=pixels,
     )
-    _append(columns, _row(cost, kernels, "tf32" if tensor else line["dtype"]))
-    return pixels * line["cout"] * ITEMSIZE[line["dtype"]], added
-
-
-def _row(cost: NodeCost, kernels: Sequence[float], mode: str = "") -> dict[str, Any]:
-    """A convolution as the table has it."""
-    said = {name: getattr(cost, name) for name in _SAID_OF_A_CONVOLUTION}
-    inner, outer = cost.channels
-    taken = {"kernels": len(kernels), "us": round(sum(kernels), 2)}
-    return {**said, "inner": inner, "outer": outer, "mode": mode or cost.dtype, **taken}
+    return row_of(cost, kernels, mode), added
 
 
 def _costs(line: Line) -> list[NodeCost]:
@@ -118,17 +112,17 @@ def _by_node(
         yield from ((cost, [us]) for cost, us in zip(costs, taken, strict=True))
 
 
-def _add(columns: dict[str, list[Any]], cost: NodeCost, taken: Sequence[float]) -> None:
-    product = cost.product or (0, 0, 0, 0)
-    sizes = dict(zip(("batch", "rows", "columns", "depth"), product, strict=True))
+def _convolution(cost: NodeCost) -> dict[str, Any]:
+    """A convolution as the table has it."""
+    said = {name: getattr(cost, name) for name in _SAID_OF_A_CONVOLUTION}
+    return said | dict(zip(("inner", "outer"), cost.channels, strict=True))
+
+
+def _operation(cost: NodeCost) -> dict[str, Any]:
+    """Another operation as the table has it."""
     said = {name: getattr(cost, name) for name in _SAID}
-    timed = {"kernels": len(taken), "us": round(sum(taken), 2)}
-    _append(columns, {**said, **sizes, "mode": cost.dtype, "read": cost.read, **timed})
-
-
-def _append(columns: dict[str, list[Any]], row: Mapping[str, Any]) -> None:
-    for name, value in row.items():
-        columns[name].append(value)
+    product = cost.product or (0, 0, 0, 0)
+    return said | dict(zip(("batch", "rows", "columns", "depth"), product, strict=True))
 
 
 def _columns(kind: type[_Part], columns: Mapping[str, list[Any]]) -> _Part:

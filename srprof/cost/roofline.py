@@ -397,12 +397,12 @@ def _corrected(
     if found is None or match is None:
         return *_modelled(cost, profile, cached), None
     base, own = found.base, _modelled(cost, profile, measured=True)
-    there = own if base.figures == profile.figures else _modelled(cost, base, measured=True)
     compute = own[0] * match.ratio
     if profile.bandwidth * base.sms >= base.bandwidth * profile.sms:
         # each multiprocessor has the bandwidth that it had there, or more: it holds up as well
         memory, layout = (t * match.ratio for t in own[1:3])
         return compute, memory, layout, match.kernels, match
+    there = _modelled(cost, base, measured=True)
     memory, layout = (t * match.ratio * base.sms / profile.sms for t in there[1:3])
     if profile.bandwidth < base.bandwidth and cost.read + cost.written > profile.cache:
         # what the other device's memory did not hold up, this one's may
