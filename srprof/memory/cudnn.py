@@ -48,7 +48,8 @@ class CopiesTable:
 
     Attributes:
         source: the device and versions.
-        copies: by `dtype kernel pixels` and what was done, pairs of input and output channels.
+        copies: by `dtype kernel pixels`, followed by ` last` where maps had their channels
+            innermost, and what was done, pairs of input and output channels.
             What was done is a letter for the input and one for the output: `-` it was read where
             it was, `c` it was copied, `f` it was copied with its channels filled up.
     """
@@ -76,8 +77,9 @@ def copied_for_tensor_cores(node: Node) -> int | None:
         return 0 if prod(image.shape) <= _MOST_ELEMENTS else _copies(node, "ff")
     pixels = node.shape[0] * prod(node.shape[2:])
     kernel = round(prod(weight.shape[2:]) ** 0.5)
-    done = copies_made(image.dtype, kernel, weight.shape[1], weight.shape[0], pixels)
-    return _copies(node, done)
+    widths, last = (weight.shape[1], weight.shape[0]), _is_last(image) or _is_last(weight)
+    done = copies_made(image.dtype, kernel, *widths, pixels, last)
+    return _made_whole(image, last) + _copies(node, done)
 
 
 def transformed_filters(node: Node) -> int | None:
@@ -99,10 +101,15 @@ def transformed_filters(node: Node) -> int | None:
 
 
 @cache
-def copies_made(dtype: str, kernel: int, inputs: int, outputs: int, pixels: int) -> str:
-    """What cuDNN copies, in the letters of `CopiesTable`, as for the nearest one measured."""
+def copies_made(
+    dtype: str, kernel: int, inputs: int, outputs: int, pixels: int, last: bool = False
+) -> str:
+    """What cuDNN copies, in the letters of `CopiesTable`, as for the nearest one measured.
+
+    `last`: the maps have their channels innermost.
+    """
     dtype = "float32" if dtype == "float32" else "float16"
-    table = _table()[dtype]
+    table = _table()[dtype, last]
     nearest = min(table, key=lambda side: abs(side - kernel))
     multiple = FILLED[dtype][1]
 
@@ -125,13 +132,13 @@ def copies_made(dtype: str, kernel: int, inputs: int, outputs: int, pixels: int)
 
 
 @cache
-def _table() -> Mapping[str, Mapping[int, list[tuple[int, int, int, str]]]]:
-    """By dtype and kernel: input channels, output channels, pixels, and what was copied."""
-    rows: dict[str, dict[int, list[tuple[int, int, int, str]]]] = {}
+def _table() -> Mapping[tuple[str, bool], Mapping[int, list[tuple[int, int, int, str]]]]:
+    """By dtype, layout and kernel: input and output channels, pixels, and what was copied."""
+    rows: dict[tuple[str, bool], dict[int, list[tuple[int, int, int, str]]]] = {}
     table = decode(CopiesTable, read_json(TABLE))
     for key, entries in table.copies.items():
-        dtype, kernel, pixels = key.split()
-        found = rows.setdefault(dtype, {}).setdefault(int(kernel), [])
+        dtype, kernel, pixels, *last = key.split()
+        found = rows.setdefault((dtype, bool(last)), {}).setdefault(int(kernel), [])
         for done, pairs in entries.items():
             for pair in pairs.split():
                 inputs, outputs = map(int, pair.split("-"))
@@ -180,13 +187,28 @@ def _copies(node: Node, done: str) -> int:
 
 
 def _copy(maps: TensorInfo, done: str) -> int:
-    """Bytes of these maps in NHWC; 0 if they are just so already, or are read where they are."""
+    """Bytes of these maps in NHWC; 0 if they are read where they are."""
     size, multiple = FILLED[maps.dtype]
     batch, channels, *sides = maps.shape
-    ready = channels % multiple == 0 and maps.strides[1:2] == (1,)
-    if done == "-" or channels == 1 or ready:
+    if done == "-" or channels == 1:
         return 0
     return size * batch * (_filled(channels, multiple) if done == "f" else channels) * prod(sides)
+
+
+def _is_last(maps: TensorInfo) -> bool:
+    """Whether they have their channels innermost."""
+    return maps.shape[1] > 1 and maps.strides[1:2] == (1,)
+
+
+def _made_whole(image: TensorInfo, last: bool) -> int:
+    """Bytes of the copy that PyTorch makes of maps that do not lie whole in a layout's order."""
+    order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
+    expected = 1
+    for axis in reversed(order):
+        if image.shape[axis] > 1 and image.strides[axis] != expected:
+            return image.nbytes
+        expected *= image.shape[axis]
+    return 0
 
 
 def _copy_of_weights(weight: TensorInfo, done: str) -> int:

@@ -40,9 +40,6 @@ EXCEPTIONS = {
     ("fsrcnn", "256x256", "float16"),
     ("fsrcnn", "510x510", "float16"),
     ("idn", "256x256", "float16"),
-    # six channels in half precision
-    ("rainbow", "256x256", "float16"),
-    ("rainbow", "256x256", "bfloat16"),
 }
 
 
