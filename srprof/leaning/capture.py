@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from time import thread_time
 from traceback import FrameSummary, StackSummary
@@ -68,6 +68,7 @@ class Captured:
             which all are true.
         result: how the tensors lie in the result's containers.
         fresh: it holds only until the network itself is called, which changes it.
+        known: fake values of calls that passes add.
     """
 
     graph: Graph
@@ -75,6 +76,7 @@ class Captured:
     conditions: tuple[str, ...]
     result: pytree.TreeSpec
     fresh: bool = False
+    known: dict[Any, Any] = field(default_factory=dict)
 
 
 def stand_in(value: Any, device: str | None = None) -> Any:

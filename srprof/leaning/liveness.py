@@ -66,6 +66,16 @@ def liveness(graph: Graph, attribute: Callable[[str], torch.Tensor], call: list[
     return _Reader(graph, attribute, call).read()
 
 
+def results(
+    graph: Graph, attribute: Callable[[str], torch.Tensor], call: list[Any]
+) -> list[torch.Tensor]:
+    """What a graph gives for this call, as meta tensors; arguments as of `liveness`."""
+    reader = _Reader(graph, attribute, call)
+    reader.read()
+    output: Any = graph.output_node().args[0]
+    return [reader.values[node] for node in output]
+
+
 class _Reader:
     def __init__(
         self, graph: Graph, attribute: Callable[[str], torch.Tensor], call: list[Any]
@@ -143,7 +153,7 @@ class _Reader:
             raise RefusedError(reason) from error
         created = self._put(node, result)
         for argument in arguments:
-            if _may_share(node, argument):
+            if may_share(node, argument):
                 self.storages[node] |= self.storages[argument]
         read = frozenset().union(*(self.storages[argument] for argument in arguments))
         changed = (a for nodes, info in _by_schema(node) if info.is_write for a in nodes)
@@ -156,7 +166,7 @@ class _Reader:
             self.writer[storage] = number
         for storage in read | self.storages[node]:
             self.readers.setdefault(storage, []).append(number)
-        if _is_random(node):
+        if is_random(node):
             needs |= self.chain
             self.chain = {number}
         in_place = dict(self._overwritable(node, created))
@@ -213,7 +223,7 @@ def _shape(node: FxNode) -> list[str]:
     return [str(size) for size in node.meta["val"].shape]
 
 
-def _may_share(node: FxNode, argument: FxNode) -> bool:
+def may_share(node: FxNode, argument: FxNode) -> bool:
     """Whether the node's value may be, or lie in, the argument's."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return True  # an element of a list
@@ -234,7 +244,7 @@ def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
             yield nodes, argument.alias_info
 
 
-def _is_random(node: FxNode) -> bool:
+def is_random(node: FxNode) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     seeded = torch.Tag.nondeterministic_seeded in node.target.tags

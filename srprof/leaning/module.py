@@ -155,9 +155,7 @@ class Lean(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not type it
         if self._weights() != before:
             self.plans, self._refused = [], {}
-        for plan in self.plans:
-            for key, value in plan.constants.items():  # no parameters: their dtypes stay
-                plan.constants[key] = value.to(fn(value).device)
+        self.plans = [plan.moved(fn) for plan in self.plans]  # constants keep their dtypes
         return self
 
     def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:

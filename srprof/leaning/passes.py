@@ -58,6 +58,12 @@ class Rewrites:
         return self._split[key]
 
 
+def with_folded(graph: Graph) -> Graph:
+    """The graph with its batch norms folded, if there is one."""
+    copied = _copy(graph)
+    return copied if fold_batch_norm(copied) else graph
+
+
 def arrange(rewrites: Rewrites, passes: tuple[str, ...]) -> Arranged:
     """The graph after these passes; none of them leaves the peak higher than it was."""
     best = _ordered(rewrites.whole, passes)

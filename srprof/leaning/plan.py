@@ -5,21 +5,24 @@ from __future__ import annotations
 import linecache
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, repeat
 from keyword import iskeyword
 from types import CodeType
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.fx import Graph
 from torch.utils import _pytree as pytree
 
 from srprof.files import quoted
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
-from srprof.leaning.liveness import liveness
-from srprof.leaning.passes import Rewrites, arrange
+from srprof.leaning.forming import Form, formed
+from srprof.leaning.hoisting import KEPT, Hoisted, hoisted
+from srprof.leaning.liveness import liveness, results
+from srprof.leaning.passes import Rewrites, arrange, with_folded
 from srprof.leaning.source import body, name_of
 from srprof.leaning.state import look_at_calls
 from srprof.words import one_line
@@ -28,6 +31,21 @@ _numbers = count()
 
 #: What conditions on sizes may name beside the inputs.
 _FUNCTIONS = {one.__name__: one for one in (max, min, math, abs, int, round, torch)}
+
+
+class _Compiled(NamedTuple):
+    """A plan's functions, and its conditions as one expression."""
+
+    forward: Callable[..., Any]
+    first: Any
+    condition: CodeType
+
+
+def _state(of: Callable[[nn.Module], Any], network: nn.Module) -> tuple[int, int]:
+    """What changes when somebody writes into a tensor of the network's, or puts another there."""
+    tensor = of(network)
+    version = 0 if tensor.is_inference() else tensor._version
+    return tensor.untyped_storage()._cdata, version
 
 
 @dataclass
@@ -42,6 +60,10 @@ class Plan:
         kinds: dtype and memory layout of each input.
         call: how tensors lie in the call's arguments, in words.
         fresh: as `Captured.fresh`.
+        first: the body of what prepares the values that calls of a size have in common; the
+            function's body has them as `kept`.
+        weights: paths of the network's tensors that these values are made of.
+        sized: they depend on sizes; those of one size are kept at a time.
     """
 
     name: str
@@ -52,7 +74,11 @@ class Plan:
     kinds: tuple[Any, ...]
     call: str
     fresh: bool = False
-    _compiled: tuple[Callable[..., Any], CodeType] | None = field(default=None, repr=False)
+    first: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    sized: bool = False
+    _compiled: _Compiled | None = field(default=None, repr=False)
+    _kept: tuple[object, Any] | None = field(default=None, repr=False)
 
     def holds(self, leaves: Sequence[Any], call: str) -> bool:
         """Whether the plan computes what the network would for this call."""
@@ -60,21 +86,46 @@ class Plan:
             return False
         names = dict(zip(self.inputs, leaves, strict=True), **_FUNCTIONS)
         try:
-            return bool(eval(self._compile()[1], {"__builtins__": {}}, names))
+            return bool(eval(self._compile().condition, {"__builtins__": {}}, names))
         except (NameError, TypeError, ZeroDivisionError):
             return False
 
     def run(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
         """The network's result."""
-        return self._compile()[0](network, *leaves)
+        kept = self.keep(network, leaves)
+        return self._compile().forward(network, *leaves, *kept)
+
+    def keep(self, network: nn.Module, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """What calls like this have in common, made if it is not there, as an argument more."""
+        if not self.first:
+            return ()
+        of = map(_state, map(operator.attrgetter, self.weights), repeat(network))
+        sizes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        key = tuple(of), self.sized and sizes, [getattr(leaf, "device", None) for leaf in leaves]
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # so that never two sizes' are there
+            with torch.no_grad():
+                self._kept = key, self._compile().first(network, *leaves)
+        return (self._kept[1],)
+
+    def moved(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> Plan:
+        """The plan for weights that were converted to another device."""
+        constants = {n: value.to(convert(value).device) for n, value in self.constants.items()}
+        return replace(self, constants=constants, _compiled=None, _kept=None)
 
     @property
     def source(self) -> str:
-        """The function as text."""
-        head = f"def forward({', '.join(('self', *self.inputs))}):"
-        return "\n".join([head, *(f"    {line}" for line in self.lines), ""])
+        """The function as text, after what prepares what it keeps."""
+        inputs = ("self", *self.inputs)
+        functions = [("forward", (*inputs, "kept") if self.first else inputs, self.lines)]
+        if self.first:
+            functions.insert(0, ("prepare", inputs, self.first))
+        return "\n".join(
+            "\n".join([f"def {name}({', '.join(taken)}):", *(f"    {line}" for line in lines), ""])
+            for name, taken, lines in functions
+        )
 
-    def _compile(self) -> tuple[Callable[..., Any], CodeType]:
+    def _compile(self) -> _Compiled:
         if self._compiled is None:
             file = f"<lean {one_line(self.name)} {next(_numbers)}>"
             source = self.source
@@ -83,12 +134,13 @@ class Plan:
             names |= {"torch": torch, "operator": operator, "math": math}
             exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"
-            forward = cast(Callable[..., Any], names["forward"])
-            self._compiled = forward, compile(condition, file, "eval")
+            self._compiled = _Compiled(
+                names["forward"], names.get("prepare"), compile(condition, file, "eval")
+            )
         return self._compiled
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_compiled": None}
+        return {**self.__dict__, "_compiled": None, "_kept": None}
 
 
 def flatten(args: Sequence[Any], kwargs: Kwargs) -> tuple[list[Any], str]:
@@ -131,27 +183,63 @@ def capture_call(network: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> Cap
 
 
 def planner(
-    network: nn.Module, captured: Captured, args: Sequence[Any], kwargs: Kwargs
+    network: nn.Module,
+    captured: Captured,
+    args: Sequence[Any],
+    kwargs: Kwargs,
+    form: Form | None = None,
 ) -> Callable[[tuple[str, ...]], Plan]:
-    """What makes a plan by given passes, for the lowest peak in this call."""
+    """What makes a plan by given passes, for the lowest peak in this call.
+
+    In a form for a device, batch norms are folded before it.
+    """
     leaves, call = flatten(args, kwargs)
+    if form is not None:
+        captured = replace(captured, graph=with_folded(captured.graph))
+        made = formed(captured.graph, form, captured.known)
+        constants = {**captured.constants, **made.constants}
+        captured = replace(captured, graph=made.graph, constants=constants)
+    apart = hoisted(captured.graph) if form and form.constants else Hoisted(captured.graph)
     constants = captured.constants
 
     def value(name: str) -> torch.Tensor:
+        if name.startswith(KEPT):
+            return kept[int(name.removeprefix(KEPT))]
         own: torch.Tensor | None = constants.get(name)
         return operator.attrgetter(name)(network) if own is None else own
 
     def text(name: str) -> str:
+        if name.startswith(KEPT):
+            return f"kept[{name.removeprefix(KEPT)}]"
         return f"constants[{quoted(name)}]" if name in constants else path(name)
 
-    rewrites = Rewrites(captured.graph, lambda graph: liveness(graph, value, leaves))
+    kept = [] if apart.first is None else results(apart.first, value, leaves)
+    first = () if apart.first is None else _prepares(apart.first, text)
+    rewrites = Rewrites(apart.graph, lambda graph: liveness(graph, value, leaves))
 
     def plan(passes: tuple[str, ...]) -> Plan:
         graph, order, _ = arrange(rewrites, passes)
         lines = body(graph, order, text, captured.result)
-        return _plan(captured, lines, leaves, call, type(network).__name__)
+        made = _plan(captured, lines, leaves, call, type(network).__name__)
+        return replace(made, first=first, weights=_weights(apart, constants), sized=apart.sized)
 
     return plan
+
+
+def _prepares(graph: Graph, text: Callable[[str], str]) -> tuple[str, ...]:
+    """The lines that make what is kept, each value released after its last use."""
+    order = [(node, None) for node in graph.nodes if node.op == "call_function"]
+    count = len(graph.output_node().args[0])  # type: ignore[arg-type]  # a list, as hoisting made it
+    _, spec = pytree.tree_flatten(tuple(range(count)))
+    return tuple(body(graph, order, text, spec))
+
+
+def _weights(apart: Hoisted, constants: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """The network's tensors that what is kept is made of."""
+    if apart.first is None:
+        return ()
+    names = (str(node.target) for node in apart.first.find_nodes(op="get_attr"))
+    return tuple(name for name in names if name not in constants)
 
 
 def _plan(

@@ -14,10 +14,9 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 
-aten = torch.ops.aten
+from srprof.leaning.graphs import ORIGIN, argument_of
 
-#: What says where a node comes from, and is handed on to those that replace it.
-_ORIGIN = ("nn_module_stack", "stack_trace")
+aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _joined(fusion: Fusion, summands: int, known: Known) -> list[FxNode]:
 
 def _split(parts: list[FxNode], convolution: FxNode, known: Known) -> None:
     first, *others = parts
-    weight, bias = convolution.args[1], _argument(convolution, "bias")
+    weight, bias = convolution.args[1], argument_of(convolution, "bias")
     outputs, inputs = _sizes(weight)[:2]
     stop = int(_sizes(first)[1])
     following = _after(first)  # so that no size keeps it alive
@@ -131,7 +130,7 @@ def _foldable(node: Any) -> bool:
 def _fold(convolution: FxNode, norm: FxNode) -> None:
     gamma, beta, mean, variance = norm.args[1:5]
     epsilon = norm.args[7]
-    weight, bias = convolution.args[1], _argument(convolution, "bias")
+    weight, bias = convolution.args[1], argument_of(convolution, "bias")
     with _inserting(norm, before=norm, known={}) as add:
         scale = add(aten.rsqrt.default, add(aten.add.Tensor, variance, epsilon))
         if gamma is not None:
@@ -170,20 +169,8 @@ def _is_pointwise(node: FxNode, source: FxNode) -> bool:
         return False
     if not isinstance(node.args[1], FxNode) or _sizes(node.args[1])[2:] != [1, 1]:
         return False
-    stride, padding, groups = (_argument(node, n) for n in ("stride", "padding", "groups"))
+    stride, padding, groups = (argument_of(node, n) for n in ("stride", "padding", "groups"))
     return set(stride) == {1} and set(padding) == {0} and groups == 1
-
-
-def _argument(node: FxNode, name: str) -> Any:
-    """An argument of a call by its name in the operator's schema, or its default."""
-    schema = node.target._schema  # type: ignore[union-attr]  # an overload, not a string
-    for position, argument in enumerate(schema.arguments):
-        if argument.name == name:
-            if position < len(node.args):
-                return node.args[position]
-            value = node.kwargs.get(name, argument.default_value)
-            return [value] if isinstance(value, int) and "int[" in str(argument.type) else value
-    raise LookupError(name)
 
 
 def _sizes(node: Any) -> list[Any]:
@@ -216,7 +203,7 @@ def _inserting(origin: FxNode, before: FxNode, known: Known) -> Iterator[Callabl
             with mode, enable_python_dispatcher(), torch.no_grad():
                 known[key] = values, target(*values)
         node.meta["val"] = known[key][1]
-        node.meta.update({key: origin.meta[key] for key in _ORIGIN if key in origin.meta})
+        node.meta.update({key: origin.meta[key] for key in ORIGIN if key in origin.meta})
         return node
 
     with graph.inserting_before(before):

@@ -1,0 +1,171 @@
+"""A convolution's bias and the element-wise calls after it as one call (pass `steps`).
+
+The call writes into the convolution's result. On a GPU `torch.compile` makes one kernel of it; where
+that is not to be had, each part of it is a call in place, with the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch.fx import Graph
+from torch.fx import Node as FxNode
+from torch.fx.node import map_aggregate, map_arg
+
+from srprof.leaning.graphs import Copying, Known, argument_of
+
+aten = torch.ops.aten
+
+_LIBRARY = torch.library.Library("srprof", "FRAGMENT")
+_LIBRARY.define("step_(Tensor(a!) x, Tensor[] others, str code) -> Tensor(a!)")
+
+
+@cache
+def _function(code: str, compiled: bool) -> Callable[..., Any]:
+    """The calls of a step, of the result so far as `x` and of `others`."""
+    names: dict[str, Any] = {"aten": torch.ops.aten, "inf": float("inf")}
+    lines = "".join(f"    {line}\n" for line in code.split("; "))
+    exec(f"def step(x, others):\n{lines}", names)
+    return torch.compile(names["step"], dynamic=True) if compiled else names["step"]
+
+
+@cache
+def _compiles() -> bool:
+    """Whether there is what `torch.compile` needs for a GPU's kernels."""
+    return torch.utils._triton.has_triton()  # type: ignore[no-untyped-call]  # not torch's types
+
+
+def _step(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+    _function(code, x.is_cuda and _compiles())(x, others)
+    return x
+
+
+def _meta(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+    return x
+
+
+_LIBRARY.impl("step_", _step, "CompositeExplicitAutograd")
+_LIBRARY.impl("step_", _meta, "Meta")
+
+
+def gathered(graph: Graph, known: Known) -> Graph:
+    """The graph, without calls in place, with its steps."""
+    return _Steps(graph, known).run()
+
+
+class _Steps(Copying):
+    def __init__(self, old: Graph, known: Known) -> None:
+        super().__init__(old, known)
+        self._chains: dict[FxNode, tuple[FxNode, list[FxNode]]] = {}  # by their last call
+        self._inside: set[FxNode] = set()
+        places = {node: number for number, node in enumerate(old.nodes)}
+        for node in old.nodes:
+            chain = _chain(node, places)
+            biased = bool(chain) and argument_of(node, "bias") is not None
+            if len(chain) + biased > 1:
+                self._chains[chain[-1]] = node, chain
+                self._inside |= {node, *chain}
+
+    def call(self, node: FxNode) -> FxNode:
+        if node in self._chains:
+            return self._step(*self._chains[node])
+        if node in self._inside:
+            return None  # type: ignore[return-value]  # nothing but the chain reads it
+        return super().call(node)
+
+    def _step(self, convolution: FxNode, chain: list[FxNode]) -> FxNode:
+        args: list[Any] = [self.made[a] for a in convolution.args[:2]]  # type: ignore[index]
+        names = ("stride", "padding", "dilation", "groups")
+        image = self.add(
+            convolution.target, *args, None, *(argument_of(convolution, n) for n in names)
+        )
+        others: list[FxNode] = []
+        lines = []
+        bias = argument_of(convolution, "bias")
+        if bias is not None:
+            others.append(self.add(aten.view.default, self.made[bias], [-1, 1, 1]))
+            lines.append("aten.add_.Tensor(x, others[0])")
+        before = convolution
+        for call in chain:
+            lines.append(self._line(call, before, others))
+            before = call
+        target = torch.ops.srprof.step_.default
+        return self.add(target, image, others, "; ".join(lines))
+
+    def _line(self, call: FxNode, running: FxNode, others: list[FxNode]) -> str:
+        """One call of a step, in place."""
+        args = list(call.args)
+        if args[0] is not running:
+            args[0], args[1] = args[1], args[0]
+
+        def name(value: Any) -> Any:
+            if value is running:
+                return _Name("x")
+            if isinstance(value, FxNode):
+                made = self.made[value]
+                if made not in others:
+                    others.append(made)
+                return _Name(f"others[{others.index(made)}]")
+            return value
+
+        named = map_aggregate((tuple(args), dict(call.kwargs)), name)
+        texts = [repr(value) for value in named[0]]
+        texts += [f"{key}={value!r}" for key, value in named[1].items()]
+        return f"{_in_place(call)}({', '.join(texts)})"
+
+
+class _Name(str):
+    """Text that is no string in what is written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _chain(node: FxNode, places: dict[FxNode, int]) -> list[FxNode]:
+    """The element-wise calls after a convolution that can be written into its result."""
+    chain: list[FxNode] = []
+    if node.target not in (aten.conv2d.default, aten.conv2d.padding):
+        return chain
+    running = node
+    while len(running.users) == 1:
+        (call,) = running.users
+        if not _joins(call, running):
+            break
+        chain.append(call)
+        running = call
+    return chain
+
+
+def _joins(call: FxNode, running: FxNode) -> bool:
+    """Whether a call changes the result so far, which it reads once, and makes no other shape."""
+    if not call.args or _in_place(call) is None or call.all_input_nodes.count(running) != 1:
+        return False
+    reads = [a for a in call.args if a is running]
+    first = call.args[0] is running
+    swapped = (
+        len(call.args) > 1
+        and call.args[1] is running
+        and isinstance(call.args[0], FxNode)
+        and call.target in (aten.add.Tensor, aten.mul.Tensor)
+        and not call.kwargs
+        and len(call.args) == 2
+    )
+    before, after = running.meta["val"], call.meta["val"]
+    same = before.shape == after.shape and before.dtype == after.dtype
+    tensors = all(isinstance(a.meta["val"], torch.Tensor) for a in call.all_input_nodes)
+    return len(reads) == 1 and (first or swapped) and same and tensors
+
+
+def _in_place(call: FxNode) -> str | None:
+    """`aten.relu_.default` for a call of `aten.relu.default`; None if there is none."""
+    target = call.target
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return None
+    if torch.Tag.pointwise not in target.tags:
+        return None
+    packet = getattr(aten, f"{target._opname}_", None)
+    changed = getattr(packet, target._overloadname, None) if packet is not None else None
+    return None if changed is None else str(changed)
