@@ -110,8 +110,8 @@ OPS: dict[str, Op] = {}
 
 
 def row(op: str) -> Op:
-    """What is known of an op."""
-    return OPS.get(op, UNKNOWN)
+    """What is known of an op; of one that writes into its argument, as of the one that does not."""
+    return OPS.get(op) or OPS.get(op.removesuffix("_"), UNKNOWN)
 
 
 def add(names: str, facts: Op) -> None:

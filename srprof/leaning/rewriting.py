@@ -82,23 +82,50 @@ def _split(parts: list[FxNode], convolution: FxNode, known: Known) -> None:
     weight, bias = convolution.args[1], argument_of(convolution, "bias")
     outputs, inputs = _sizes(weight)[:2]
     stop = int(_sizes(first)[1])
+    last = _lies_last(first)
     following = _after(first)  # so that no size keeps it alive
     with _inserting(convolution, before=following, known=known) as add:
         batch, height, width = (add(aten.sym_size.int, first, axis) for axis in (0, 2, 3))
     with _inserting(convolution, before=convolution, known=known) as add:
         matrix = add(aten.view.default, weight, [1, outputs, inputs])
-        columns = add(aten.slice.Tensor, weight, 1, 0, stop)
-        image = add(aten.conv2d.default, first, columns, bias)
-        sums = add(aten.flatten.using_ints, image, 2)
-        for part in others:
-            start, stop = stop, stop + int(_sizes(part)[1])
+
+        def factors(part: FxNode, start: int, stop: int) -> tuple[FxNode, FxNode]:
             columns = add(aten.slice.Tensor, matrix, 2, start, stop)
             columns = add(aten.expand.default, columns, [batch, -1, -1])
-            pixels = add(aten.flatten.using_ints, part, 2)
-            sums = add(aten.baddbmm_.default, sums, columns, pixels)
-        result = add(aten.view.default, sums, [batch, outputs, height, width])
+            pixels = _pixels(add, part, last)
+            if not last:
+                return columns, pixels
+            return pixels, add(aten.transpose.int, columns, 1, 2)
+
+        if not last:
+            columns = add(aten.slice.Tensor, weight, 1, 0, stop)
+            sums = _pixels(add, add(aten.conv2d.default, first, columns, bias), last)
+        elif bias is None:  # a convolution of some channels of more would copy them
+            sums = add(aten.bmm.default, *factors(first, 0, stop))
+        else:
+            sums = add(aten.baddbmm.default, bias, *factors(first, 0, stop))
+        for part in others:
+            start, stop = stop, stop + int(_sizes(part)[1])
+            sums = add(aten.baddbmm_.default, sums, *factors(part, start, stop))
+        if last:
+            rows = add(aten.view.default, sums, [batch, height, width, outputs])
+            result = add(aten.permute.default, rows, [0, 3, 1, 2])
+        else:
+            result = add(aten.view.default, sums, [batch, outputs, height, width])
     convolution.replace_all_uses_with(result)
     _erase(convolution)
+
+
+def _lies_last(node: FxNode) -> bool:
+    """Whether a map has its channels innermost, all of those in memory or some."""
+    return bool(node.meta["val"].stride()[1] == 1 and _sizes(node)[1] > 1)
+
+
+def _pixels(add: Callable[..., FxNode], image: FxNode, last: bool) -> FxNode:
+    """A map as matrices, without a copy: a column of each pixel's channels, or a row."""
+    if not last:
+        return add(aten.flatten.using_ints, image, 2)
+    return add(aten.flatten.using_ints, add(aten.permute.default, image, [0, 2, 3, 1]), 1, 2)
 
 
 def fold_batch_norm(graph: Graph) -> int:

@@ -92,7 +92,10 @@ def test_a_split_fusion_computes_the_same(bias, readers, summands, shape, layout
     split_fusion(found, summands)
     assert difference(network, changed, x) < 1e-12
     assert ops(changed).count("aten.cat.default") == 3 - summands  # one for all readers
-    assert ops(changed).count("aten.conv2d.default") == 3 + readers
+    last = layout is torch.channels_last  # no convolution copies some channels of more
+    assert ops(changed).count("aten.conv2d.default") == 3 + readers * (not last)
+    first = "aten.baddbmm.default" if bias else "aten.bmm.default"
+    assert ops(changed).count(first) == readers * last
     assert ops(changed).count("aten.baddbmm_.default") == readers * (summands - 1)
     for size in ((shape[0], 4, 5, 7), (shape[0], 4, 16, 4)):
         other = torch.randn(size, dtype=torch.float64).contiguous(memory_format=layout)
