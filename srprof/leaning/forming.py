@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch.fx import Graph
 
 from srprof.leaning.filling import Filled, Widths, filled
@@ -13,6 +12,10 @@ from srprof.leaning.functional import functional
 from srprof.leaning.graphs import Known, without_dead
 from srprof.leaning.layout import channels_last
 from srprof.leaning.steps import gathered
+
+
+#: Passes that give a form, in order, each the name of what it sets.
+FORMING = ("constants", "layout", "widths", "biases", "steps")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,18 @@ class Form:
     @property
     def filled(self) -> bool:
         """Whether any channels are filled, or parts of them read as a whole."""
-        wider = any(total > count for count, total in self.widths.items())
-        return wider or (self.whole and self.layout)
+        return self.has("widths") or (self.whole and self.layout)
+
+    def has(self, name: str) -> bool:
+        """Whether a pass does anything in it."""
+        if name == "widths":
+            return any(total > count for count, total in self.widths.items())
+        return bool(getattr(self, name)) and (name != "biases" or self.has("widths"))
+
+    def wider(self, width: int, total: int) -> Form:
+        """The same with so many channels in the place of a width."""
+        widths = dict(sorted({**self.widths, width: total}.items()))
+        return replace(self, widths=widths)
 
 
 def formed(graph: Graph, form: Form, known: Known) -> Filled:
@@ -52,9 +65,12 @@ def formed(graph: Graph, form: Form, known: Known) -> Filled:
             return Filled(graph, ended=("a call that writes into what is read again",))
         result = Filled(plain)
     if form.filled:
-        value = 1.0 if form.biases else 0.0
         widths = Widths(
-            form.widths, value=value, biases=form.biases, whole=form.whole, compact=form.compact
+            form.widths,
+            value=1.0 if form.biases else 0.0,
+            biases=form.biases,
+            whole=form.whole and form.layout,
+            compact=form.compact,
         )
         result = filled(result.graph, widths, known)
     made = result.graph
@@ -65,8 +81,3 @@ def formed(graph: Graph, form: Form, known: Known) -> Filled:
     if made is not graph:
         made = without_dead(made)
     return Filled(made, result.constants, result.ended)
-
-
-def concrete(graph: Graph) -> bool:
-    """Whether a graph has any value of a tensor's."""
-    return any(isinstance(node.meta.get("val"), torch.Tensor) for node in graph.nodes)

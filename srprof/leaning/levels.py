@@ -15,6 +15,11 @@ MEANING = {
     "release": "a value is dropped after its last use",
     "fold-bn": "batch norms become part of the convolutions before them",
     "split-fusion": "a concatenation before a 1x1 convolution becomes a sum of partial ones",
+    "constants": "what weights and sizes alone decide is made once and kept",
+    "layout": "maps have their channels innermost, from the first convolution to the last",
+    "widths": "channels are filled up to what the device's kernels want",
+    "biases": "biases are among the weights of filled channels, and no calls of their own",
+    "steps": "the bias and element-wise calls after a convolution are one call",
     "in-place": "an element-wise call writes into an argument that is needed no longer",
     "schedule": "independent calls in the order with the lowest peak",
 }

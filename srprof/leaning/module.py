@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from inspect import Signature, signature
 from typing import Any
 
@@ -16,7 +15,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from srprof.leaning.backends import Backend
 from srprof.leaning.capture import RefusedError, sizes_forgotten, stand_in
+from srprof.leaning.forming import Form
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 from srprof.networks import mark, named_modules, named_parameters, parameters, weights
@@ -40,11 +41,18 @@ class Lean(nn.Module):
     Attributes:
         level: "exact", every bit as it was, or "equivalent", up to rounding.
         passes: the passes that the plans are made by, in order.
+        form: what plans are given for a device; None without one.
+        backend: what plans are run through.
         plans: those made so far; the text of each is its `source`.
     """
 
     def __init__(
-        self, network: nn.Module, level: str = "exact", passes: tuple[str, ...] | None = None
+        self,
+        network: nn.Module,
+        level: str = "exact",
+        passes: tuple[str, ...] | None = None,
+        form: Form | None = None,
+        backend: Backend = "eager",
     ) -> None:
         """Take over the network's own containers; give a copy of what is to stay as it is."""
         super().__init__()
@@ -54,6 +62,8 @@ class Lean(nn.Module):
         self._network = (network,)  # in a tuple, as it is no submodule: it has the same names
         self.level = level
         self.passes = LEVELS[level] if passes is None else passes
+        self.form = form
+        self.backend: Backend = backend
         self.plans: list[Plan] = []
         self._warned: set[str] = set()
         self._refused: dict[Any, str] = {}
@@ -69,14 +79,25 @@ class Lean(nn.Module):
         return signature(self.network.forward)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self._in_a_graph(*args, **kwargs)
         leaves, call = flatten(args, kwargs)
         plan = self._plan(leaves, call, args, kwargs)
         if isinstance(plan, Plan):
-            return plan.run(self, leaves)
+            return plan.run(self, leaves, self.backend)
         if plan not in self._warned:
             self._warned.add(plan)
             warnings.warn(f"not lean in this call: {plan}", stacklevel=2)
         self.plans = [made for made in self.plans if not made.fresh]
+        return self.network(*args, **kwargs)
+
+    def _in_a_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """The call for Dynamo: a plan that was made before, or the network."""
+        leaves = pytree.tree_leaves((args, kwargs))
+        if not self.training and not torch.is_grad_enabled():
+            for plan in self.plans:
+                if plan.fits(leaves):
+                    return plan.run_in_a_graph(self, leaves)
         return self.network(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
@@ -85,9 +106,15 @@ class Lean(nn.Module):
         Raises:
             RefusedError: the network cannot be lean in this call; says why.
         """
-        plan = self._plan(*flatten(args, kwargs), args, kwargs)
+        leaves, call = flatten(args, kwargs)
+        plan = self._plan(leaves, call, args, kwargs)
         if not isinstance(plan, Plan):
             raise RefusedError(plan)
+        plan.keep(self, leaves)
+
+    def keep(self, leaves: list[Any]) -> None:
+        """Make what the first plan keeps for calls of these sizes, if it is not there."""
+        self.plans[0].keep(self, leaves)
 
     def fused_in_eval(self) -> bool:
         """Whether plans have tensors that the network's own `eval()` may have made of weights."""
@@ -100,6 +127,7 @@ class Lean(nn.Module):
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         result = super().load_state_dict(*args, **kwargs)
+        self.plans = [plan.moved(lambda weight: weight) for plan in self.plans]
         if self.fused_in_eval():
             warnings.warn(
                 "weights that the network's eval() made before stay as they were: load the state "
@@ -142,7 +170,7 @@ class Lean(nn.Module):
             with for_plans(name), _disable_current_modes(), torch.inference_mode(False):
                 args, kwargs = pytree.tree_map(stand_in, (args, kwargs))
                 captured = capture_call(self.network, args, kwargs)
-                plan = planner(self.network, captured, args, kwargs)(self.passes)
+                plan = planner(self.network, captured, args, kwargs, self.form)(self.passes)
         except RefusedError as refusal:
             self._refused[key] = str(refusal)
             return str(refusal)
@@ -162,12 +190,14 @@ class Lean(nn.Module):
         return [(tensor.dtype, tensor.stride()) for tensor in weights(self)]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lean:
-        copied = Lean(copy.deepcopy(self.network, memo), self.level, self.passes)
-        copied.plans = [replace(plan, constants=dict(plan.constants)) for plan in self.plans]
+        network = copy.deepcopy(self.network, memo)
+        copied = Lean(network, self.level, self.passes, self.form, self.backend)
+        copied.plans = [plan.moved(lambda weight: weight) for plan in self.plans]
         return copied
 
     def __reduce__(self) -> Any:
-        return Lean, (self.network, self.level, self.passes), {"plans": self.plans}
+        made = self.network, self.level, self.passes, self.form, self.backend
+        return Lean, made, {"plans": self.plans}
 
     def extra_repr(self) -> str:
         return f"lean, {self.level}: {', '.join(self.passes)}"

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, repeat
 from keyword import iskeyword
-from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch.fx import Graph
 from torch.utils import _pytree as pytree
 
 from srprof.files import quoted
+from srprof.leaning.backends import THROUGH, Backend
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.forming import Form, formed
 from srprof.leaning.hoisting import KEPT, Hoisted, hoisted
@@ -25,6 +25,7 @@ from srprof.leaning.liveness import liveness, results
 from srprof.leaning.passes import Rewrites, arrange, with_folded
 from srprof.leaning.source import body, name_of
 from srprof.leaning.state import look_at_calls
+from srprof.leaning.steps import codes, learn, step
 from srprof.words import one_line
 
 _numbers = count()
@@ -34,11 +35,11 @@ _FUNCTIONS = {one.__name__: one for one in (max, min, math, abs, int, round, tor
 
 
 class _Compiled(NamedTuple):
-    """A plan's functions, and its conditions as one expression."""
+    """A plan's functions, `through` each backend, and its conditions as one of the call's tensors."""
 
-    forward: Callable[..., Any]
+    through: dict[str, Callable[..., Any]]
     first: Any
-    condition: CodeType
+    condition: Callable[..., Any]
 
 
 def _state(of: Callable[[nn.Module], Any], network: nn.Module) -> tuple[int, int]:
@@ -64,6 +65,7 @@ class Plan:
             function's body has them as `kept`.
         weights: paths of the network's tensors that these values are made of.
         sized: they depend on sizes; those of one size are kept at a time.
+        steps: the codes of its steps.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Plan:
     first: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     sized: bool = False
+    steps: tuple[str, ...] = ()
     _compiled: _Compiled | None = field(default=None, repr=False)
     _kept: tuple[object, Any] | None = field(default=None, repr=False)
 
@@ -84,16 +87,34 @@ class Plan:
         """Whether the plan computes what the network would for this call."""
         if call != self.call or kinds(leaves) != self.kinds:
             return False
-        names = dict(zip(self.inputs, leaves, strict=True), **_FUNCTIONS)
         try:
-            return bool(eval(self._compile().condition, {"__builtins__": {}}, names))
+            return bool(self._compile().condition(*leaves))
         except (NameError, TypeError, ZeroDivisionError):
             return False
 
-    def run(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
+    def fits(self, leaves: Sequence[torch.Tensor]) -> bool:
+        """Whether it holds for tensors that lie as these do; as Dynamo can follow it."""
+        if len(leaves) != len(self.inputs):
+            return False
+        dtypes = [kind[0] if isinstance(kind, tuple) else None for kind in self.kinds]
+        alike = [leaf.dtype for leaf in leaves] == dtypes
+        return alike and bool(self._compile().condition(*leaves))
+
+    def run(self, network: nn.Module, leaves: Sequence[Any], backend: Backend = "eager") -> Any:
         """The network's result."""
         kept = self.keep(network, leaves)
-        return self._compile().forward(network, *leaves, *kept)
+        through = self._compile().through
+        if backend not in through:
+            through[backend] = THROUGH[backend](through["eager"])
+        return through[backend](network, *leaves, *kept)
+
+    def run_in_a_graph(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
+        """The same for Dynamo, which cannot follow how it is found out what is still kept."""
+        made = self._compile()
+        if not self.first:
+            return made.through["eager"](network, *leaves)
+        kept = made.first(network, *leaves) if self._kept is None else self._kept[1]
+        return made.through["eager"](network, *leaves, kept)
 
     def keep(self, network: nn.Module, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """What calls like this have in common, made if it is not there, as an argument more."""
@@ -131,12 +152,15 @@ class Plan:
             source = self.source
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
             names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}
-            names |= {"torch": torch, "operator": operator, "math": math}
+            names |= {"torch": torch, "operator": operator, "math": math, "step": step}
+            for code in self.steps:
+                learn(code)
             exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"
-            self._compiled = _Compiled(
-                names["forward"], names.get("prepare"), compile(condition, file, "eval")
-            )
+            asked: dict[str, Any] = {"__builtins__": {}, **_FUNCTIONS}
+            exec(f"def holds({', '.join(self.inputs)}):\n    return {condition}", asked)
+            forward = {"eager": names["forward"]}
+            self._compiled = _Compiled(forward, names.get("prepare"), asked["holds"])
         return self._compiled
 
     def __getstate__(self) -> dict[str, object]:
@@ -221,7 +245,13 @@ def planner(
         graph, order, _ = arrange(rewrites, passes)
         lines = body(graph, order, text, captured.result)
         made = _plan(captured, lines, leaves, call, type(network).__name__)
-        return replace(made, first=first, weights=_weights(apart, constants), sized=apart.sized)
+        return replace(
+            made,
+            first=first,
+            weights=_weights(apart, constants),
+            sized=apart.sized,
+            steps=codes(graph),
+        )
 
     return plan
 

@@ -21,10 +21,12 @@ class Stage:
     Attributes:
         name: of the pass; "eager" is the network as it is.
         peaks: bytes by kind of peak, as `memory.peak` of `analyze --format json`.
+        seconds: predicted for the profile's device; None without one.
     """
 
     name: str
     peaks: Mapping[str, int]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +38,8 @@ class Savings(Shown):
         before, after: analyses of the first and the last.
         lean: the network made so, on the CPU; without tiles.
         tiling: what is known of the network's halo, if it was to run in tiles.
+        objective: what was to be least on the profile's device.
+        ended: calls before which filled channels had to end, as they mix or count them.
     """
 
     stages: tuple[Stage, ...]
@@ -43,5 +47,7 @@ class Savings(Shown):
     after: Analysis
     lean: Lean
     tiling: Locality | None = None
+    objective: str = "both"
+    ended: tuple[str, ...] = ()
 
     view = "lean"

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from srprof.analysis import Analysis, analyze
+from srprof.analysis import Analysis
+from srprof.analysis.run import analyze
 from srprof.call import call_of
 from srprof.copying import copied_model
-from srprof.leaning.capture import RefusedError, sizes_forgotten
+from srprof.cost.profiles import Profile, read_profile
+from srprof.leaning.backends import Backend, check_backend
+from srprof.leaning.capture import Kwargs, RefusedError, sizes_forgotten
+from srprof.leaning.choosing import Choice, Objective, Trials, check_objective, choose, without
+from srprof.leaning.forming import FORMING, Form
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean, for_plans
-from srprof.leaning.plan import capture_call, planner
+from srprof.leaning.plan import capture_call
 from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
-from srprof.placing import copy_model
+from srprof.running import aside
 from srprof.tiling.locality import Locality, locality
 from srprof.tiling.tiled import Tiled, TileProgress
 from srprof.tracing.isolation import collector_resting
@@ -29,11 +35,14 @@ from srprof.workload import Workload, resolve
 def lean(
     model: Any,
     *example: Any,
-    level: str = "exact",
+    level: str | None = None,
     weights: str | None = None,
     dtype: str | None = None,
     tiles: tuple[int, int] | None = None,
     progress: TileProgress | None = None,
+    profile: str | Profile | None = None,
+    objective: Objective = "both",
+    backend: Backend = "eager",
 ) -> nn.Module:
     """A module with the model's call, state dict and outputs, and a lower peak.
 
@@ -46,31 +55,46 @@ def lean(
         example: the inputs for which memory is to be lowest, as for `srprof.trace`. Other sizes
             work too.
         level: "exact", every bit of the result stays, or "equivalent", up to rounding (relative
-            error of some 1e-7 in float32), for a lower peak where the network has fusions.
+            error of some 1e-7 in float32), for a lower peak where the network has fusions. With a
+            profile "equivalent" is the default, else "exact".
         weights: a checkpoint for the network that a SPEC names.
         dtype: of parameters and inputs; the model's own by default.
         tiles: run larger images in tiles of this LR height and width, halo included. The halo is
             the network's own, and proved; a network that is not local is refused.
         progress: called after each tile, with how many are done and of how many.
+        profile: of the device that it is to be fast on, as for `srprof.analyze`: at level
+            "equivalent" it is given the widths, the layout and the calls that this wants, where
+            what is predicted of the whole says that they pay.
+        objective: what is to be least there, "memory", "time", or "both", their product.
+        backend: what runs the plans: "eager", each call by itself; "inductor", compiled by
+            `torch.compile`; "cudagraph", captured on the GPU for each size.
 
     Raises:
-        InputError: the SPEC, the level or the example is wrong, or tiles are asked of a network
-            that is not local.
+        InputError: the SPEC, the level, the profile, the objective or the example is wrong, a
+            backend is missing, or tiles are asked of a network that is not local.
         ModelError: building the model raised.
     """
+    device_profile = read_profile(profile)
+    level = level or default_level(device_profile)
     check_level(level)
+    check_objective(objective)
+    check_backend(backend)
     call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
     with for_plans(workload.name), workload.environment():
         own = isinstance(model, str)
         built = workload.instance("cpu").model if own else copied_model(model, {})
         put_in_mode(built, training=False)
-        module = Lean(frozen(built), level)
+        module = Lean(frozen(built), level, backend=backend)
         tiling = tiles and _local(module.network, workload.name, tiles)
         device = next((str(p.device) for p in parameters(module)), "cpu")
         args, kwargs = workload.arguments(device)
+        module.eval()
+        if device_profile is not None:
+            chosen = _chosen(workload, module.network, level, device_profile, objective)
+            module.passes, module.form = chosen.passes, chosen.form
         try:
-            module.eval().prepare(*args, **kwargs)
+            module.prepare(*args, **kwargs)
         except RefusedError as refusal:
             warnings.warn(f"{workload.name} cannot be lean: {refusal}", stacklevel=2)
     module.train(mode=not own and model.training)
@@ -79,45 +103,101 @@ def lean(
     return Tiled(module, tiles, tiling.halo, tiling.multiple, progress)
 
 
+def default_level(profile: Profile | None) -> str:
+    """That of a network that is asked for with a profile, or without one."""
+    return "exact" if profile is None else "equivalent"
+
+
 def savings(
-    workload: Workload, level: str = "exact", tiles: tuple[int, int] | None = None
+    workload: Workload,
+    level: str = "exact",
+    tiles: tuple[int, int] | None = None,
+    *,
+    profile: Profile | None = None,
+    objective: Objective = "both",
+    backend: Backend = "eager",
 ) -> Savings:
     """What each pass of a level saves, and running in tiles of this LR height and width.
+
+    With a profile, which passes for that device pay is found out, and time is predicted too.
 
     Raises:
         RefusedError: the network cannot be lean, or not run in tiles; says why.
         InputError, ModelError: as `srprof.analyze`.
     """
     check_level(level)
-    passes = LEVELS[level]
-    before = after = analyze(run_trace(workload, constructor=False))  # what it left stays
-    stages = [Stage("eager", _peaks(before))]
+    check_objective(objective)
+    check_backend(backend)
+    before = after = _before(workload, profile)
+    stages = [_stage("eager", before)]
     forked = torch.random.fork_rng(devices=[])
-    with workload.environment(), forked, sizes_forgotten(), collector_resting():
-        torch.manual_seed(0)
-        model, args, kwargs = workload.instance("cpu")
-        tiling = tiles and _local(model, workload.name, tiles)
-        choices = [passes[: count + 1] for count in range(len(passes))]
-        try:
-            captured = capture_call(frozen(model), args, kwargs)
-            plans = [*map(planner(model, captured, args, kwargs), choices)]
-        except RefusedError as refusal:
-            raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
-    for plan, chosen in zip(plans, choices, strict=True):
-        module = Lean(model, level, chosen)
-        module.plans = [plan]
-        after = _analyzed(workload, module, holders=chosen == passes)
-        stages.append(Stage(chosen[-1], _peaks(after)))
+    with forked, sizes_forgotten(), collector_resting():
+        with workload.environment():
+            torch.manual_seed(0)
+            model, args, kwargs = workload.instance("cpu")
+            tiling = tiles and _local(model, workload.name, tiles)
+            trials = _trials(workload, frozen(model), args, kwargs, before)
+        chosen = _choice(trials, level, objective)
+        for count in range(1, len(chosen.passes) + 1):
+            passes = chosen.passes[:count]
+            form = without(chosen.form, passes) if profile is not None else None
+            module = trials.module(form, passes, level)
+            after = trials.analysis(module, holders=count == len(chosen.passes))
+            stages.append(_stage(passes[-1], after))
+    module.backend = backend
+    made = Savings(tuple(stages), before, after, module, objective=objective, ended=chosen.ended)
     if tiles is None or tiling is None:
-        return Savings(tuple(stages), before, after, module)
-    after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
-    return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
+        return made
+    after = trials.analysis(Tiled(module, tiles, tiling.halo, tiling.multiple))
+    stages.append(_stage("tiles", after))
+    return replace(made, stages=tuple(stages), after=after, tiling=tiling)
 
 
-def _analyzed(workload: Workload, module: nn.Module, holders: bool = True) -> Analysis:
-    """The analysis of another module in the workload's call; `holders` as for `run_trace`."""
-    called = replace(workload, build=lambda device: copy_model(module, device))
-    return analyze(run_trace(called, holders=holders))
+def _before(workload: Workload, profile: Profile | None) -> Analysis:
+    """The network as it is; what its constructor left stays."""
+    trace = run_trace(workload, constructor=False)
+    return analyze(trace) if profile is None else analyze(trace, profile=profile)
+
+
+def _trials(
+    workload: Workload, model: nn.Module, args: Sequence[Any], kwargs: Kwargs, before: Analysis
+) -> Trials:
+    try:
+        captured = capture_call(model, args, kwargs)
+    except RefusedError as refusal:
+        raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
+    return Trials(workload, model, captured, args, kwargs, before)
+
+
+def _choice(trials: Trials, level: str, objective: Objective) -> Choice:
+    """What is done at a level; for a device what pays there."""
+    passes = LEVELS[level]
+    if trials.before.profile is None:
+        return Choice(Form(), passes)
+    if level == "exact":  # what is made once is the same to the bit
+        return Choice(Form(constants=True), (*passes, FORMING[0]))
+    return choose(trials, passes, objective)
+
+
+def _chosen(
+    workload: Workload, network: nn.Module, level: str, profile: Profile, objective: Objective
+) -> Choice:
+    """The choice for a network of the caller's; the level's passes where it cannot be lean."""
+    with aside(), sizes_forgotten():
+        before = _before(workload, profile)
+        with workload.environment():
+            model = copied_model(network, {})
+            args, kwargs = workload.arguments("cpu")
+            try:
+                trials = _trials(workload, model, args, kwargs, before)
+            except RefusedError:
+                return Choice(Form(), LEVELS[level])
+        return _choice(trials, level, objective)
+
+
+def _stage(name: str, analysis: Analysis) -> Stage:
+    latency = analysis.latency
+    return Stage(name, _peaks(analysis), None if latency is None else latency.seconds)
 
 
 def _local(network: nn.Module, name: str, tiles: tuple[int, int]) -> Locality:

@@ -34,7 +34,7 @@ _INFIX = {
 _PLAIN = (bool, int, float, str, torch.dtype, torch.layout, torch.memory_format)
 
 #: Names that the text uses, which no value may take.
-_RESERVED = frozenset("self aten torch operator math device".split())
+_RESERVED = frozenset("self aten torch operator math device kept step".split())
 
 
 def body(
@@ -150,6 +150,8 @@ def name_of(node: FxNode) -> str:
 def _function(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         name = str(target)
+        if target.namespace == "srprof":
+            return "step"
         return name if name.startswith("aten.") else f"torch.ops.{name}"
     return f"{target.__module__.removeprefix('_')}.{target.__name__}"
 

@@ -23,32 +23,56 @@ _LIBRARY = torch.library.Library("srprof", "FRAGMENT")
 _LIBRARY.define("step_(Tensor(a!) x, Tensor[] others, str code) -> Tensor(a!)")
 
 
-@cache
-def _function(code: str, compiled: bool) -> Callable[..., Any]:
-    """The calls of a step, of the result so far as `x` and of `others`."""
-    names: dict[str, Any] = {"aten": torch.ops.aten, "inf": float("inf")}
-    lines = "".join(f"    {line}\n" for line in code.split("; "))
-    exec(f"def step(x, others):\n{lines}", names)
-    return torch.compile(names["step"], dynamic=True) if compiled else names["step"]
+#: The functions of steps, by their code.
+_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {}
+_COMPILED: dict[str, Callable[..., torch.Tensor]] = {}
+
+
+def learn(code: str) -> None:
+    """Make the function of a step: its calls, of the result so far as `x` and of `others`."""
+    if code not in _FUNCTIONS:
+        names: dict[str, Any] = {"aten": torch.ops.aten, "inf": float("inf")}
+        lines = "".join(f"    {line}\n" for line in [*code.split("; "), "return x"])
+        exec(f"def step(x, others):\n{lines}", names)
+        _FUNCTIONS[code] = names["step"]
+
+
+def step(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+    """A step, written into `x`; for `torch.compile` its calls, which it makes one of itself."""
+    if torch.compiler.is_compiling():
+        return _FUNCTIONS[code](x, others)
+    made: torch.Tensor = torch.ops.srprof.step_.default(x, others, code)
+    return made
 
 
 @cache
 def _compiles() -> bool:
     """Whether there is what `torch.compile` needs for a GPU's kernels."""
-    return torch.utils._triton.has_triton()  # type: ignore[no-untyped-call]  # not torch's types
+    return torch.utils._triton.has_triton()
 
 
-def _step(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
-    _function(code, x.is_cuda and _compiles())(x, others)
-    return x
+def _run(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+    learn(code)
+    if not x.is_cuda or not _compiles():
+        return _FUNCTIONS[code](x, others)
+    if code not in _COMPILED:
+        _COMPILED[code] = torch.compile(_FUNCTIONS[code], dynamic=True)
+    return _COMPILED[code](x, others)
 
 
 def _meta(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
     return x
 
 
-_LIBRARY.impl("step_", _step, "CompositeExplicitAutograd")
+_LIBRARY.impl("step_", _run, "CompositeExplicitAutograd")
 _LIBRARY.impl("step_", _meta, "Meta")
+
+
+def codes(graph: Graph) -> tuple[str, ...]:
+    """Those of a graph's steps, each once."""
+    target = torch.ops.srprof.step_.default
+    nodes = graph.find_nodes(op="call_function", target=target)
+    return tuple(dict.fromkeys(str(node.args[2]) for node in nodes))
 
 
 def gathered(graph: Graph, known: Known) -> Graph:
