@@ -6,29 +6,49 @@ import argparse
 import os
 
 from srprof.errors import InputError
-from srprof.options import add, add_call, add_output, ending, progress_line, read_call, show, sides
+from srprof.options import (
+    add,
+    add_call,
+    add_output,
+    add_profile,
+    ending,
+    progress_line,
+    read_call,
+    show,
+    sides,
+)
 
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
 their last use, element-wise calls write in place, independent calls are put in the order with
 the lowest peak; with --level equivalent, concatenations before 1x1 convolutions are split too.
-The peak is lowest at --input, and other sizes work as well.
+The peak is lowest at --input, and other sizes work as well. With --profile the network is given the
+form that pays on that device, by what is predicted of the whole, at level equivalent.
 
   srprof lean e_rfdn --input 510x510                    peaks after each pass, and the proof
   srprof lean e_rfdn --level equivalent --verify        outputs, allocator and time compared
+  srprof lean e_rfdn --profile h200 --dtype float16     milliseconds too, and what pays there
   srprof lean net.py:Net --weights net.pth --emit lean.pt2
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_call(parser, "--trace-on")
-    add(parser, "--level", default="exact")
+    add(parser, "--level", default=None)
+    add_profile(parser)
     # fmt: off
     parser.add_argument("--tiles", metavar="HxW", type=sides,
         help="run in overlapping tiles of this LR size, halo included; only for networks that are "
              "local")
+    parser.add_argument("--objective", metavar="WHAT", default="both",
+        choices=("memory", "time", "both"),
+        help="with --profile: memory, time, or both (default), what is to be least there")
+    parser.add_argument("--backend", metavar="WHAT", default="eager",
+        choices=("eager", "inductor", "cudagraph"),
+        help="what runs the plans: eager (default), inductor (torch.compile), cudagraph (on a GPU)")
     parser.add_argument("--verify", action="store_true",
-        help="compare outputs at more sizes, and the CPU allocator's peaks and the times too")
+        help="compare outputs at more sizes, and the CPU allocator's peaks and the times too; on a "
+             "GPU, if there is one, what was predicted for it")
     parser.add_argument("--emit", metavar="FILE", type=ending(".pt2", ".py"),
         help="write it: .pt2 (torch.export) or .py (readable, for torch)")
     add_output(parser)
@@ -40,16 +60,22 @@ def run(args: argparse.Namespace) -> int:
         _check_emit(args)
     call = read_call(args)
 
+    from srprof.cost.profiles import read_profile
+    from srprof.leaning.backends import check_backend
     from srprof.leaning.emit import emit
     from srprof.leaning.proof import prove
-    from srprof.leaning.run import savings
+    from srprof.leaning.run import default_level, savings
     from srprof.render.views.lean import document
     from srprof.workload import resolve
 
+    check_backend(args.backend)
+    profile = read_profile(args.profile)
+    level = args.level or default_level(profile)
     workload = resolve(call)
     with progress_line() as progress:
         progress("rewriting", 0, 1)
-        saved = savings(workload, args.level, args.tiles)
+        how = {"profile": profile, "objective": args.objective, "backend": args.backend}
+        saved = savings(workload, level, args.tiles, **how)
         proof = prove(workload, saved.lean, full=args.verify, progress=progress)
     emitted = args.emit if proof.holds else None
     if emitted is not None:

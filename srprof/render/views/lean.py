@@ -9,7 +9,7 @@ from srprof.codec import encode, pick
 from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
-from srprof.leaning.record import Savings
+from srprof.leaning.record import Savings, Stage
 from srprof.render.document import Column, Document, Section, Table
 from srprof.words import mib_size, shape_text, tensors_text
 
@@ -36,12 +36,14 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[st
         "model": pick(record.model, "spec name"),
         "inputs": [pick(tensor, "shape dtype") for tensor in record.inputs],
         "level": savings.lean.level,
-        "before": stages[0].peaks,
-        "after": stages[-1].peaks,
+        **_device_data(savings),
+        "before": _stage_data(stages[0]),
+        "after": _stage_data(stages[-1]),
         "passes": [
             {
                 "name": stage.name,
                 "peak": stage.peaks,
+                **_latency(stage),
                 "saves": earlier.peaks["eager"] - stage.peaks["eager"],
             }
             for earlier, stage in pairwise(stages)
@@ -50,6 +52,28 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[st
         "emitted": emitted,
         **tiles,
     }
+
+
+def _device_data(savings: Savings) -> dict[str, object]:
+    """What the network was made for, if it was made for a device."""
+    profile, form = savings.before.profile, savings.lean.form
+    if profile is None:
+        return {}
+    return {
+        "profile": profile.name,
+        "objective": savings.objective,
+        "backend": savings.lean.backend,
+        "widths": {} if form is None else {str(n): up for n, up in form.widths.items() if up > n},
+        "ended": list(savings.ended),
+    }
+
+
+def _stage_data(stage: Stage) -> dict[str, object]:
+    return {**stage.peaks, **_latency(stage)}
+
+
+def _latency(stage: Stage) -> dict[str, float]:
+    return {} if stage.seconds is None else {"latency_ms": stage.seconds * 1e3}
 
 
 def _proof_data(proof: Proof) -> dict[str, object]:
@@ -70,22 +94,67 @@ def _proof_data(proof: Proof) -> dict[str, object]:
 
 def _peaks(savings: Savings) -> Section:
     record, stages = savings.before.record, savings.stages
+    profile = savings.before.profile
+    times = () if profile is None else (Column("ms", "time"),)
     columns = (
         Column("pass"),
         *(Column(f"{kind} MiB", "mib") for kind in stages[0].peaks),
         Column("saves MiB", "mib"),
+        *times,
         Column("what it does"),
     )
-    eager = [stage.peaks["eager"] for stage in stages]
-    saved = (None, *(before - after for before, after in pairwise(eager)))
+    kind = "eager" if profile is None else "allocated"
+    peaks = [stage.peaks[kind] for stage in stages]
+    saved = (None, *(before - after for before, after in pairwise(peaks)))
     rows = tuple(
-        (stage.name, *stage.peaks.values(), saves, _MEANING[stage.name])
+        (
+            stage.name,
+            *stage.peaks.values(),
+            saves,
+            *(_milliseconds(stage) for _ in times),
+            _MEANING[stage.name],
+        )
         for stage, saves in zip(stages, saved, strict=True)
     )
-    share = 1 - eager[-1] / eager[0] if eager[0] else 0.0
-    line = f"eager peak {mib_size(eager[0])}, lean {mib_size(eager[-1])}, {share:.0%} less"
+    share = 1 - peaks[-1] / peaks[0] if peaks[0] else 0.0
+    line = f"{kind} peak {mib_size(peaks[0])}, lean {mib_size(peaks[-1])}, {share:.0%} less"
     title = f"{record.model.name} at {tensors_text(record.inputs)}, level {savings.lean.level}"
-    return Section(title, (line,), Table(columns, rows), _tiles(savings))
+    notes = (*_tiles(savings), *_on_device(savings))
+    return Section(title, (line, *_predicted(savings)), Table(columns, rows), notes)
+
+
+def _milliseconds(stage: Stage) -> float | None:
+    return None if stage.seconds is None else stage.seconds * 1e3
+
+
+def _predicted(savings: Savings) -> tuple[str, ...]:
+    """Time before and after, in a line."""
+    profile, first, last = savings.before.profile, savings.stages[0], savings.stages[-1]
+    if profile is None or not first.seconds or last.seconds is None:
+        return ()
+    times = f"{first.seconds * 1e3:.2f} ms, lean {last.seconds * 1e3:.2f}"
+    share = last.seconds / first.seconds
+    return (f"on {profile.name} {times}, {share:.2f} of the time, as predicted",)
+
+
+def _on_device(savings: Savings) -> tuple[str, ...]:
+    """What was done for the device, and what is not known of it."""
+    profile, form = savings.before.profile, savings.lean.form
+    if profile is None or form is None:
+        return ()
+    notes = []
+    wider = [f"{n} as {total}" for n, total in form.widths.items() if total > n]
+    if wider:
+        notes.append(f"Channels filled up: {', '.join(wider)}.")
+    if savings.ended:
+        notes.append(f"They end before {'; '.join(savings.ended)}, which takes the network's own.")
+    if not profile.table:
+        notes.append(f"{profile.name} has no measured widths: which ones pay is the model's guess.")
+    if savings.lean.backend != "eager":
+        notes.append(
+            f"The times are of eager calls: what {savings.lean.backend} adds is not known."
+        )
+    return tuple(notes)
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:
