@@ -52,7 +52,8 @@ class Plan:
     kinds: tuple[Any, ...]
     call: str
     fresh: bool = False
-    _compiled: tuple[Callable[..., Any], CodeType] | None = field(default=None, repr=False)
+    _code: list[CodeType] = field(default_factory=list, repr=False)  # its copies' too
+    _forward: Callable[..., Any] | None = field(default=None, init=False, repr=False)
 
     def holds(self, leaves: Sequence[Any], call: str) -> bool:
         """Whether the plan computes what the network would for this call."""
@@ -60,13 +61,18 @@ class Plan:
             return False
         names = dict(zip(self.inputs, leaves, strict=True), **_FUNCTIONS)
         try:
-            return bool(eval(self._compile()[1], {"__builtins__": {}}, names))
+            return bool(eval(self._compiled()[1], {"__builtins__": {}}, names))
         except (NameError, TypeError, ZeroDivisionError):
             return False
 
     def run(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
         """The network's result."""
-        return self._compile()[0](network, *leaves)
+        if self._forward is None:
+            names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}
+            names |= {"torch": torch, "operator": operator, "math": math}
+            exec(self._compiled()[0], names)
+            self._forward = cast(Callable[..., Any], names["forward"])
+        return self._forward(network, *leaves)
 
     @property
     def source(self) -> str:
@@ -74,21 +80,18 @@ class Plan:
         head = f"def forward({', '.join(('self', *self.inputs))}):"
         return "\n".join([head, *(f"    {line}" for line in self.lines), ""])
 
-    def _compile(self) -> tuple[Callable[..., Any], CodeType]:
-        if self._compiled is None:
+    def _compiled(self) -> list[CodeType]:
+        """What defines the function, and the conditions."""
+        if not self._code:
             file = f"<lean {one_line(self.name)} {next(_numbers)}>"
             source = self.source
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-            names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}
-            names |= {"torch": torch, "operator": operator, "math": math}
-            exec(compile(source, file, "exec"), names)
             condition = " and ".join(f"({text})" for text in self.conditions) or "True"
-            forward = cast(Callable[..., Any], names["forward"])
-            self._compiled = forward, compile(condition, file, "eval")
-        return self._compiled
+            self._code += compile(source, file, "exec"), compile(condition, file, "eval")
+        return self._code
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_compiled": None}
+        return {**self.__dict__, "_code": [], "_forward": None}
 
 
 def flatten(args: Sequence[Any], kwargs: Kwargs) -> tuple[list[Any], str]:

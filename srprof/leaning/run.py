@@ -15,7 +15,7 @@ from srprof.copying import copied_model
 from srprof.leaning.capture import RefusedError, sizes_forgotten
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean, for_plans
-from srprof.leaning.plan import capture_call, planner
+from srprof.leaning.plan import Plan, capture_call, planner
 from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
 from srprof.placing import copy_model
@@ -103,15 +103,24 @@ def savings(
             plans = [*map(planner(model, captured, args, kwargs), choices)]
         except RefusedError as refusal:
             raise RefusedError(f"{workload.name} cannot be lean: {refusal}") from refusal
+    module = _with_plan(model, level, passes, plans[-1])
+    after = _analyzed(workload, module)
+    known = {plans[-1].lines: after}  # a pass that changes nothing gives the same lines
     for plan, chosen in zip(plans, choices, strict=True):
-        module = Lean(model, level, chosen)
-        module.plans = [plan]
-        after = _analyzed(workload, module, holders=chosen == passes)
-        stages.append(Stage(chosen[-1], _peaks(after)))
+        if plan.lines not in known:
+            made = _with_plan(model, level, chosen, plan)
+            known[plan.lines] = _analyzed(workload, made, holders=False)
+        stages.append(Stage(chosen[-1], _peaks(known[plan.lines])))
     if tiles is None or tiling is None:
         return Savings(tuple(stages), before, after, module)
     after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
+
+
+def _with_plan(model: nn.Module, level: str, passes: tuple[str, ...], plan: Plan) -> Lean:
+    module = Lean(model, level, passes)
+    module.plans = [plan]
+    return module
 
 
 def _analyzed(workload: Workload, module: nn.Module, holders: bool = True) -> Analysis:
