@@ -42,6 +42,8 @@ class Plan:
         kinds: dtype and memory layout of each input.
         call: how tensors lie in the call's arguments, in words.
         fresh: as `Captured.fresh`.
+        least: bytes of inputs and values below which no order of its calls has its peak, for the
+            call that it was made for; None if its order is not meant to be the best.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Plan:
     kinds: tuple[Any, ...]
     call: str
     fresh: bool = False
+    least: int | None = None
     _code: list[CodeType] = field(default_factory=list, repr=False)  # its copies' too
     _forward: Callable[..., Any] | None = field(default=None, init=False, repr=False)
 
@@ -150,9 +153,10 @@ def planner(
     rewrites = Rewrites(captured.graph, lambda graph: liveness(graph, value, leaves))
 
     def plan(passes: tuple[str, ...]) -> Plan:
-        graph, order, _ = arrange(rewrites, passes)
-        lines = body(graph, order, text, captured.result)
-        return _plan(captured, lines, leaves, call, type(network).__name__)
+        arranged = arrange(rewrites, passes)
+        lines = body(arranged.graph, [*arranged.order], text, captured.result)
+        made = _plan(captured, lines, leaves, call, type(network).__name__)
+        return replace(made, least=arranged.least)
 
     return plan
 

@@ -36,6 +36,8 @@ class Savings(Shown):
         before, after: analyses of the first and the last.
         lean: the network made so, on the CPU; without tiles.
         tiling: what is known of the network's halo, if it was to run in tiles.
+        bound: bytes below which no order of the lean network's calls, with what they may overwrite,
+            has its eager peak; None in tiles.
     """
 
     stages: tuple[Stage, ...]
@@ -43,5 +45,11 @@ class Savings(Shown):
     after: Analysis
     lean: Lean
     tiling: Locality | None = None
+    bound: int | None = None
 
     view = "lean"
+
+    @property
+    def gap(self) -> float | None:
+        """By what share of the bound the lean peak lies above it."""
+        return self.bound and self.stages[-1].peaks["eager"] / self.bound - 1

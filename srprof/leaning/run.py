@@ -112,7 +112,9 @@ def savings(
             known[plan.lines] = _analyzed(workload, made, holders=False)
         stages.append(Stage(chosen[-1], _peaks(known[plan.lines])))
     if tiles is None or tiling is None:
-        return Savings(tuple(stages), before, after, module)
+        least = plans[-1].least
+        bound = None if least is None else after.memory.net + least
+        return Savings(tuple(stages), before, after, module, bound=bound)
     after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
 

@@ -38,6 +38,7 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[st
         "level": savings.lean.level,
         "before": stages[0].peaks,
         "after": stages[-1].peaks,
+        **pick(savings, "bound gap"),
         "passes": [
             {
                 "name": stage.name,
@@ -83,9 +84,20 @@ def _peaks(savings: Savings) -> Section:
         for stage, saves in zip(stages, saved, strict=True)
     )
     share = 1 - eager[-1] / eager[0] if eager[0] else 0.0
-    line = f"eager peak {mib_size(eager[0])}, lean {mib_size(eager[-1])}, {share:.0%} less"
+    lines = [f"eager peak {mib_size(eager[0])}, lean {mib_size(eager[-1])}, {share:.0%} less"]
+    lines += _bound(savings)
     title = f"{record.model.name} at {tensors_text(record.inputs)}, level {savings.lean.level}"
-    return Section(title, (line,), Table(columns, rows), _tiles(savings))
+    return Section(title, tuple(lines), Table(columns, rows), _tiles(savings))
+
+
+def _bound(savings: Savings) -> list[str]:
+    """What no order of the same calls is below."""
+    bound, gap = savings.bound, savings.gap
+    if bound is None or gap is None:
+        return []
+    if gap == 0:
+        return ["no order of its calls is lower"]
+    return [f"no order of its calls is below {mib_size(bound)}, which it is {gap:.1%} above"]
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:
