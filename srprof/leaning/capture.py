@@ -18,12 +18,15 @@ from types import FrameType, MethodType
 from typing import Any
 from weakref import WeakSet
 
+import sympy
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export import _unlift
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
-from torch.fx.experimental import proxy_tensor
+from torch.fx.experimental import proxy_tensor, symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.graph import _PyTreeCodeGen
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -125,10 +128,66 @@ def _compile_when_called(module: GraphModule) -> None:
     type(module).forward = forward  # each has a class of its own
 
 
+#: What the functions below stand in the place of.
+_memory_format, _assign = fake_tensor.suggest_memory_format, _unlift._assign_attr
+_is_number = sympy.Expr.is_number
+_from_tensor = FakeTensorMode.from_tensor
+_unbacked = symbolic_shapes._free_unbacked_symbols_with_path
+
+
+def _memory_format_of_numbers(tensor: torch.Tensor) -> torch.memory_format:
+    """In the place of what compares symbols for an answer that is dropped where sizes are open."""
+    open_sizes = tensor._has_symbolic_sizes_strides
+    return torch.contiguous_format if open_sizes else _memory_format(tensor)
+
+
+def _from_plain_tensor(mode: FakeTensorMode, tensor: torch.Tensor, **how: Any) -> FakeTensor:
+    """In the place of what asks every mode for each of the eighty things it reads of a weight."""
+    plain = type(tensor) in (torch.Tensor, nn.Parameter)
+    with torch._C.DisableTorchFunction() if plain else nullcontext():
+        return _from_tensor(mode, tensor, **how)
+
+
+def _unbacked_where_any(value: Any, path: Any, *args: Any, **how: Any) -> Any:
+    """In the place of what looks through each value for which of no symbols it has."""
+    return _unbacked(value, path, *args, **how) if args or how.get("pending") else {}
+
+
+def _assign_at_path(value: Any, module: nn.Module, target: str, *kind: Any, **how: Any) -> None:
+    """In the place of what looks through all siblings on the way for further calls of a module."""
+    *parents, name = target.split(".")
+    for parent in parents:
+        if not hasattr(module, parent):
+            setattr(module, parent, nn.Module())
+        module = getattr(module, parent)
+    _assign(value, module, name, *kind, **how)
+
+
+def _whether_numbers() -> property:
+    """In the place of what asks each part of an expression whether it is a number, every time."""
+    known: dict[int, tuple[sympy.Expr, bool]] = {}  # by identity, for which it must be kept
+
+    def is_number(expression: sympy.Expr) -> bool:
+        found = known.get(id(expression))
+        if found is None:
+            found = known[id(expression)] = expression, _is_number.__get__(expression)
+        return found[1]
+
+    return property(is_number)
+
+
 @contextmanager
 def _quickly() -> Iterator[None]:
-    """What makes an export of a large network quicker, and no different."""
+    """What makes an export of a large network quicker, and no different.
+
+    Of its conditions some fall away: those of comparisons whose outcome nothing depends on.
+    """
     unneeded = [
+        (fake_tensor, "suggest_memory_format", _memory_format_of_numbers),
+        (FakeTensorMode, "from_tensor", _from_plain_tensor),
+        (symbolic_shapes, "_free_unbacked_symbols_with_path", _unbacked_where_any),
+        (_unlift, "_assign_attr", _assign_at_path),
+        (sympy.Expr, "is_number", _whether_numbers()),
         (torch.fx.proxy, "CapturedTraceback", _UserFrames),
         (GraphModule, "recompile", _compile_when_called),
         # shapes and strides once more, by comparisons of symbols, beside those of `meta["val"]`

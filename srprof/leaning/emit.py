@@ -70,7 +70,7 @@ def _any_batch(workload: Workload, lean: Lean, args: Sequence[Any], kwargs: Kwar
     batched = planner(network, two_images, args, kwargs)(lean.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
     batched = replace(
-        batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _compiled=None
+        batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _code=[]
     )
     same_constants = two_images.constants.keys() == plan.constants.keys()
     return batched if same_constants and batched.holds(*flatten(args, kwargs)) else plan

@@ -13,7 +13,6 @@ from srprof.leaning.graphs import Known, without_dead
 from srprof.leaning.layout import channels_last
 from srprof.leaning.steps import gathered
 
-
 #: Passes that give a form, in order, each the name of what it sets.
 FORMING = ("constants", "layout", "widths", "biases", "steps")
 

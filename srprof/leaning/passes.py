@@ -7,7 +7,7 @@ result is written, and which of two independent calls comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,15 +16,38 @@ from torch.fx import Node as FxNode
 
 from srprof.leaning.liveness import GraphCall, Liveness
 from srprof.leaning.rewriting import Known, fold_batch_norm, fusions, split_fusion
-from srprof.leaning.schedule import best_order
+from srprof.leaning.schedule import best_order, proved
 
 
 class Arranged(NamedTuple):
-    """A graph, its calls in order, how those that write into an argument do, the peak in bytes."""
+    """A graph whose calls have an order.
 
-    graph: Graph
-    order: tuple[tuple[FxNode, GraphCall | None], ...]
+    Attributes:
+        steps: the calls in order, by their numbers in `liveness`; peak: bytes in this order.
+        in_place: calls write into arguments where they can.
+        least: bytes that the peak of no other order of the calls is below; None if that is not
+            asked, as the order is not to be the best.
+    """
+
+    liveness: Liveness
+    steps: tuple[int, ...]
     peak: int
+    in_place: bool
+    least: int | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """Of the calls, in the order in which they were found."""
+        return self.liveness.graph
+
+    @property
+    def order(self) -> Iterator[tuple[FxNode, GraphCall | None]]:
+        """The calls in order, with how each writes into an argument, if it does."""
+        moves = self.liveness.program.replay(self.steps, in_place=self.in_place)
+        for number, move in zip(self.steps, moves, strict=True):
+            ways = self.liveness.in_place[number]
+            call = None if move.overwritten is None else ways[move.overwritten]
+            yield self.liveness.nodes[number], call
 
 
 class Rewrites:
@@ -71,7 +94,9 @@ def arrange(rewrites: Rewrites, passes: tuple[str, ...]) -> Arranged:
         folded = _ordered(rewrites.folded, passes)
         if folded.peak <= best.peak:  # the folded weights take room while a convolution runs
             best = folded
-    return _split_where_it_saves(rewrites, best, passes) if "split-fusion" in passes else best
+    if "split-fusion" in passes:
+        best = _split_where_it_saves(rewrites, best, passes)
+    return _proved(best) if {"in-place", "schedule"} <= {*passes} else best
 
 
 def _split_where_it_saves(rewrites: Rewrites, whole: Arranged, passes: tuple[str, ...]) -> Arranged:
@@ -99,12 +124,14 @@ def _ordered(liveness: Liveness, passes: tuple[str, ...]) -> Arranged:
     program, in_place = liveness.program, "in-place" in passes
     given: tuple[int, ...] = tuple(range(len(program.steps)))
     order = best_order(program) if "schedule" in passes else given
-    calls = []
-    for number, move in zip(order, program.replay(order, in_place=in_place), strict=True):
-        ways = liveness.in_place[number]
-        call = None if move.overwritten is None else ways[move.overwritten]
-        calls.append((liveness.nodes[number], call))
-    return Arranged(liveness.graph, tuple(calls), program.peak(order, in_place=in_place))
+    return Arranged(liveness, order, program.peak(order, in_place=in_place), in_place)
+
+
+def _proved(arranged: Arranged) -> Arranged:
+    """With an order that is lower, if a longer search finds one, and what none is below."""
+    program = arranged.liveness.program
+    steps, least = proved(program, arranged.steps)
+    return arranged._replace(steps=steps, peak=program.peak(steps), least=least)
 
 
 def _copy(graph: Graph) -> Graph:

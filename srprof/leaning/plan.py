@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, repeat
 from keyword import iskeyword
+from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from srprof.leaning.passes import Rewrites, arrange, with_folded
 from srprof.leaning.source import body, name_of
 from srprof.leaning.state import look_at_calls
 from srprof.leaning.steps import codes, learn, step
+from srprof.memory.model import rounded
 from srprof.words import one_line
 
 _numbers = count()
@@ -34,7 +36,7 @@ _numbers = count()
 _FUNCTIONS = {one.__name__: one for one in (max, min, math, abs, int, round, torch)}
 
 
-class _Compiled(NamedTuple):
+class _Made(NamedTuple):
     """A plan's functions, `through` each backend, and its conditions as one of the call's tensors."""
 
     through: dict[str, Callable[..., Any]]
@@ -66,6 +68,8 @@ class Plan:
         weights: paths of the network's tensors that these values are made of.
         sized: they depend on sizes; those of one size are kept at a time.
         steps: the codes of its steps.
+        least: bytes of inputs and values below which no order of its calls has its peak, for the
+            call that it was made for; None if its order is not meant to be the best.
     """
 
     name: str
@@ -80,8 +84,10 @@ class Plan:
     weights: tuple[str, ...] = ()
     sized: bool = False
     steps: tuple[str, ...] = ()
-    _compiled: _Compiled | None = field(default=None, repr=False)
-    _kept: tuple[object, Any] | None = field(default=None, repr=False)
+    least: int | None = None
+    _code: list[CodeType] = field(default_factory=list, repr=False)  # its copies' too
+    _made: _Made | None = field(default=None, init=False, repr=False)
+    _kept: tuple[object, Any] | None = field(default=None, init=False, repr=False)
 
     def holds(self, leaves: Sequence[Any], call: str) -> bool:
         """Whether the plan computes what the network would for this call."""
@@ -132,7 +138,7 @@ class Plan:
     def moved(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> Plan:
         """The plan for weights that were converted to another device."""
         constants = {n: value.to(convert(value).device) for n, value in self.constants.items()}
-        return replace(self, constants=constants, _compiled=None, _kept=None)
+        return replace(self, constants=constants)
 
     @property
     def source(self) -> str:
@@ -146,25 +152,29 @@ class Plan:
             for name, taken, lines in functions
         )
 
-    def _compile(self) -> _Compiled:
-        if self._compiled is None:
-            file = f"<lean {one_line(self.name)} {next(_numbers)}>"
-            source = self.source
-            linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    def _compile(self) -> _Made:
+        """The functions; their code is compiled once for all copies."""
+        if self._made is None:
+            if not self._code:
+                file = f"<lean {one_line(self.name)} {next(_numbers)}>"
+                source = self.source
+                linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+                condition = " and ".join(f"({text})" for text in self.conditions) or "True"
+                holds = f"def holds({', '.join(self.inputs)}):\n    return {condition}"
+                self._code += compile(source, file, "exec"), compile(holds, file, "exec")
             names: dict[str, Any] = {"aten": torch.ops.aten, "constants": self.constants}
             names |= {"torch": torch, "operator": operator, "math": math, "step": step}
             for code in self.steps:
                 learn(code)
-            exec(compile(source, file, "exec"), names)
-            condition = " and ".join(f"({text})" for text in self.conditions) or "True"
             asked: dict[str, Any] = {"__builtins__": {}, **_FUNCTIONS}
-            exec(f"def holds({', '.join(self.inputs)}):\n    return {condition}", asked)
+            for code_of, where in zip(self._code, (names, asked), strict=True):
+                exec(code_of, where)
             forward = {"eager": names["forward"]}
-            self._compiled = _Compiled(forward, names.get("prepare"), asked["holds"])
-        return self._compiled
+            self._made = _Made(forward, names.get("prepare"), asked["holds"])
+        return self._made
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_compiled": None, "_kept": None}
+        return {**self.__dict__, "_code": [], "_made": None, "_kept": None}
 
 
 def flatten(args: Sequence[Any], kwargs: Kwargs) -> tuple[list[Any], str]:
@@ -242,15 +252,17 @@ def planner(
     rewrites = Rewrites(apart.graph, lambda graph: liveness(graph, value, leaves))
 
     def plan(passes: tuple[str, ...]) -> Plan:
-        graph, order, _ = arrange(rewrites, passes)
-        lines = body(graph, order, text, captured.result)
+        arranged = arrange(rewrites, passes)
+        lines = body(arranged.graph, [*arranged.order], text, captured.result)
         made = _plan(captured, lines, leaves, call, type(network).__name__)
+        least = arranged.least
         return replace(
             made,
             first=first,
             weights=_weights(apart, constants),
             sized=apart.sized,
-            steps=codes(graph),
+            steps=codes(arranged.graph),
+            least=None if least is None else least + sum(rounded(t.nbytes) for t in kept),
         )
 
     return plan

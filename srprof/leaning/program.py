@@ -148,6 +148,11 @@ class Program:
             for step in self.steps
         )
 
+    @cached_property
+    def overwritable(self) -> tuple[tuple[int, ...], ...]:
+        """For each step the possible users of each storage that it could overwrite, as bits."""
+        return tuple(tuple(users for users, _ in outline.overwrites) for outline in self._outline)
+
     def move(self, number: int, done: int, live: int, *, in_place: bool = True) -> Move:
         """Execute a step after those that are done, with so many bytes live."""
         outline = self._outline[number]
@@ -174,3 +179,11 @@ class Program:
         order = range(len(self.steps)) if order is None else order
         moves = self.replay(order, in_place=in_place)
         return max((move.peak for move in moves), default=self.start)
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The numbers in a set that is an integer's bits, from the lowest."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

@@ -40,6 +40,8 @@ class Savings(Shown):
         tiling: what is known of the network's halo, if it was to run in tiles.
         objective: what was to be least on the profile's device.
         ended: calls before which filled channels had to end, as they mix or count them.
+        bound: bytes below which no order of the lean network's calls, with what they may overwrite,
+            has its eager peak; None in tiles.
     """
 
     stages: tuple[Stage, ...]
@@ -49,5 +51,11 @@ class Savings(Shown):
     tiling: Locality | None = None
     objective: str = "both"
     ended: tuple[str, ...] = ()
+    bound: int | None = None
 
     view = "lean"
+
+    @property
+    def gap(self) -> float | None:
+        """By what share of the bound the lean peak lies above it."""
+        return self.bound and self.stages[-1].peaks["eager"] / self.bound - 1

@@ -138,19 +138,39 @@ def savings(
             tiling = tiles and _local(model, workload.name, tiles)
             trials = _trials(workload, frozen(model), args, kwargs, before)
         chosen = _choice(trials, level, objective)
-        for count in range(1, len(chosen.passes) + 1):
-            passes = chosen.passes[:count]
+        prefixes = [chosen.passes[:count] for count in range(1, len(chosen.passes) + 1)]
+        modules = []
+        for passes in prefixes:
             form = without(chosen.form, passes) if profile is not None else None
-            module = trials.module(form, passes, level)
-            after = trials.analysis(module, holders=count == len(chosen.passes))
-            stages.append(_stage(passes[-1], after))
+            modules.append(trials.module(form, passes, level))
+        module = modules[-1]
+        after = trials.analysis(module)
+        known = {_lines(module): after}  # a pass that changes nothing gives the same lines
+        for made in modules:
+            if _lines(made) not in known:
+                known[_lines(made)] = trials.analysis(made, holders=False)
+            stages.append(_stage(made.passes[-1], known[_lines(made)]))
     module.backend = backend
-    made = Savings(tuple(stages), before, after, module, objective=objective, ended=chosen.ended)
+    least = module.plans[0].least
+    found = Savings(
+        tuple(stages),
+        before,
+        after,
+        module,
+        objective=objective,
+        ended=chosen.ended,
+        bound=None if least is None else after.memory.net + least,
+    )
     if tiles is None or tiling is None:
-        return made
+        return found
     after = trials.analysis(Tiled(module, tiles, tiling.halo, tiling.multiple))
     stages.append(_stage("tiles", after))
-    return replace(made, stages=tuple(stages), after=after, tiling=tiling)
+    return replace(found, stages=tuple(stages), after=after, tiling=tiling, bound=None)
+
+
+def _lines(module: Lean) -> tuple[tuple[str, ...], ...]:
+    plan = module.plans[0]
+    return plan.first, plan.lines
 
 
 def _before(workload: Workload, profile: Profile | None) -> Analysis:

@@ -20,10 +20,11 @@ from math import inf
 from operator import or_
 from typing import Any, NamedTuple
 
-from srprof.leaning.program import Move, Program
+from srprof.leaning.bound import lower_bound
+from srprof.leaning.program import Move, Program, bits
 
-#: States that the exact search may reach.
-STATES = 3_000
+#: States that the exact search may reach, and where an order is to be proved lowest.
+STATES, PROVING_STATES = 3_000, 30_000
 
 #: States that the beam search keeps at each depth.
 BEAM = 16
@@ -51,12 +52,26 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     """
     given = tuple(range(len(program.steps)))
     limit = program.peak(given)
-    if limit <= program.least:
+    if limit <= lower_bound(program, given):
         return given
     best = _exact(program, limit, states)
     if best is None:
         best = _beam(program, beam)
     return best if best and program.peak(best) < limit else given
+
+
+def proved(
+    program: Program, order: tuple[int, ...], states: int = PROVING_STATES
+) -> tuple[tuple[int, ...], int]:
+    """The order, or a better one that a longer search finds; bytes that no order's peak is below.
+
+    These are its peak where that is the lowest, and is proved to be.
+    """
+    peak, least = program.peak(order), lower_bound(program, order)
+    if least < peak and (best := _exact(program, peak, states)) is not None:
+        order = best or order
+        least = program.peak(order)
+    return order, least
 
 
 def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
@@ -156,10 +171,10 @@ class _Place:
         unknown = self.unknown
         for gain in [gain for gain in self.by_gain if not gain.holds(self.state)]:
             unknown |= self.by_gain.pop(gain)
-        for number in _bits(unknown):
+        for number in bits(unknown):
             outlook = self.outlooks[number] = _outlook(program, self.state, number)
             self.by_gain[outlook.gain] = self.by_gain.get(outlook.gain, 0) | 1 << number
-            for step in _bits(outlook.around):
+            for step in bits(outlook.around):
                 nearby[step] |= 1 << number
         self.unknown = 0
 
@@ -173,9 +188,9 @@ class _Place:
         """What is known in the state after a step, of what is known here."""
         taken, new = self.outlooks[number], _settle(program, _take(program, self.state, number))
         outlooks, by_gain = self.outlooks.copy(), self.by_gain.copy()
-        close = reduce(or_, (nearby[step] for step in _bits(taken.around)), 0)
+        close = reduce(or_, (nearby[step] for step in bits(taken.around)), 0)
         unknown = new.ready & ~self.state.ready
-        for step in _bits(self.state.ready & (close | ~new.ready)):
+        for step in bits(self.state.ready & (close | ~new.ready)):
             known = outlooks[step]
             still = new.ready >> step & 1
             if still and not known.around & taken.around:
@@ -218,7 +233,7 @@ def _best_first(ways: Mapping[tuple[int, int], Mapping[int, int]]) -> Iterator[t
     """Places and steps by peak and live bytes, then in their order."""
     for key in sorted(ways):
         for index, steps in ways[key].items():
-            for number in _bits(steps):
+            for number in bits(steps):
                 yield index, number
 
 
@@ -228,7 +243,7 @@ def _first(program: Program) -> _State:
 
 
 def _following(program: Program, state: _State) -> Iterator[_State]:
-    for number in _bits(state.ready):
+    for number in bits(state.ready):
         yield _settle(program, _take(program, state, number))
 
 
@@ -263,13 +278,6 @@ def _settle(program: Program, state: _State, log: list[tuple[int, Move]] | None 
             # a step can have become costless only if it shares a storage, or was not ready
             waiting |= state.ready & (program.neighbours[number] | ~before)
     return state
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
 
 
 def _unwind(state: _State) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.fx import Graph
 from torch.fx import Node as FxNode
-from torch.fx.node import map_aggregate, map_arg
+from torch.fx.node import map_aggregate
 
 from srprof.leaning.graphs import Copying, Known, argument_of
 

@@ -293,11 +293,10 @@ def _deferred(workload: Workload, record: Callable[[], _T]) -> _T:
 def _record_instance(workload: Workload, device: str) -> tuple[Trace, Ledger, bool]:
     with building():
         instance = _instance(workload, device)
-    known = len(sys.modules)  # what the network's own file imports is no part of its calls
-    if workload.training:
-        with untouched(instance.model):
-            return *_record_step(workload, device, instance), len(sys.modules) != known
     with untouched(instance.model):  # the next run finds no cache that this one filled
+        known = len(sys.modules)  # what the network's file imports, and we, is no part of its calls
+        if workload.training:
+            return *_record_step(workload, device, instance), len(sys.modules) != known
         before = fingerprint(instance.model)
         trace, ledger = _record_call(workload, device, instance)
         after = fingerprint(instance.model)

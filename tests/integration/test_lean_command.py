@@ -157,6 +157,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
         "in-place",
         "schedule",
     ]
+    assert "\nno order of its calls is lower\n" in out
     assert "every output is the same to the bit: random and natural images of 48x48" in out
 
 
@@ -172,6 +173,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["level"] == "equivalent"
     assert found["before"] == before
     assert found["after"] == after
+    assert (found["bound"], found["gap"]) == (after["eager"], 0)
     assert passes == ["release", "fold-bn", "split-fusion", "in-place", "schedule"]
     assert sum(entry["saves"] for entry in found["passes"]) == before["eager"] - after["eager"]
     assert 0 < found["max_relative_error"] <= found["tolerance"] == 1e-5
@@ -208,6 +210,7 @@ def test_tiles(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["passes"][-1]["name"] == "tiles"
     assert found["passes"][-1]["saves"] > 0
     assert found["tiles"]["halo"] == 34
+    assert found["bound"] is found["gap"] is None
 
 
 # -- unusual networks ---------------------------------------------------------------------------

@@ -149,3 +149,33 @@ def test_output_is_the_same_in_each_process(tmp_path: Path):
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(outputs) == 1
+
+
+TELLS = """
+from torch import nn
+
+class Tells(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 3, 3))
+
+    def forward(self, x):
+        print("called")
+        return super().forward(x)
+"""
+
+ONE_TRACE = """
+from srprof.call import call_of
+from srprof.tracing.run import trace_call
+
+trace_call(call_of("tells.py:Tells", ((1, 3, 8, 8),)), holders=False)
+"""
+
+
+def test_a_network_that_imports_nothing_is_called_once(tmp_path: Path):
+    """Where a call imports something there is a second; what srprof's own code imports is none."""
+    (tmp_path / "tells.py").write_text(TELLS)
+    process = subprocess.run(
+        [sys.executable, "-c", ONE_TRACE],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert process.stdout.split() == ["called"]

@@ -39,6 +39,7 @@ def _data(savings: Savings, proof: Proof | None, emitted: str | None) -> dict[st
         **_device_data(savings),
         "before": _stage_data(stages[0]),
         "after": _stage_data(stages[-1]),
+        **pick(savings, "bound gap"),
         "passes": [
             {
                 "name": stage.name,
@@ -120,7 +121,9 @@ def _peaks(savings: Savings) -> Section:
     line = f"{kind} peak {mib_size(peaks[0])}, lean {mib_size(peaks[-1])}, {share:.0%} less"
     title = f"{record.model.name} at {tensors_text(record.inputs)}, level {savings.lean.level}"
     notes = (*_tiles(savings), *_on_device(savings))
-    return Section(title, (line, *_predicted(savings)), Table(columns, rows), notes)
+    return Section(
+        title, (line, *_predicted(savings), *_bound(savings)), Table(columns, rows), notes
+    )
 
 
 def _milliseconds(stage: Stage) -> float | None:
@@ -155,6 +158,16 @@ def _on_device(savings: Savings) -> tuple[str, ...]:
             f"The times are of eager calls: what {savings.lean.backend} adds is not known."
         )
     return tuple(notes)
+
+
+def _bound(savings: Savings) -> list[str]:
+    """What no order of the same calls is below."""
+    bound, gap = savings.bound, savings.gap
+    if bound is None or gap is None:
+        return []
+    if gap == 0:
+        return ["no order of its calls is lower"]
+    return [f"no order of its calls is below {mib_size(bound)}, which it is {gap:.1%} above"]
 
 
 def _tiles(savings: Savings) -> tuple[str, ...]:

@@ -1,0 +1,96 @@
+"""Bytes below which no order of a program's steps has its peak.
+
+Whatever the order, when a step runs its ancestors are done, and neither it nor its descendants are.
+Of the sets of steps that may be done then, with each of them all that it needs, the one with the
+fewest bytes live is a minimum cut: a storage is cut where the step that makes it is done and one
+that touches it is not (the closure problem of Picard 1976). With what the step itself makes that is
+what it needs in any order, and the largest of these is a bound for all orders.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+
+from srprof.leaning.flow import Pipes
+from srprof.leaning.program import Program, bits
+
+
+def lower_bound(program: Program, order: tuple[int, ...]) -> int:
+    """Bytes below which no order's peak is, by the cuts; at most the given order's peak."""
+    cuts, best = Cuts(program), program.least
+    moves = zip(order, program.replay(order), strict=True)
+    for reached, number in sorted((-move.peak, number) for number, move in moves):
+        if -reached <= best:  # no step can need more than it does in an order
+            break
+        best = max(best, cuts.at(number))
+    return best
+
+
+class Cuts:
+    """What each step of a program needs in any order, by minimum cuts."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.before = _ancestors(program)
+        self.after = _descendants(program)
+        self.makers = {made: n for n, step in enumerate(program.steps) for made in step.creates}
+        self.large = sum(program.sizes) + 1
+
+    def at(self, number: int) -> int:
+        """Bytes that there are at the least while a step runs."""
+        program, step = self.program, self.program.steps[number]
+        least = self._live(number, self.before[number])
+        least += sum(program.sizes[storage] for storage in step.creates)
+        for users in program.overwritable[number]:  # where it writes into one, these are done
+            done = users & ~(1 << number)
+            done = reduce(or_, map(self.before.__getitem__, bits(done)), done)
+            if not done & (self.after[number] | 1 << number):
+                least = min(least, self._live(number, done | self.before[number]))
+        return least
+
+    def _live(self, number: int, done: int) -> int:
+        """The fewest bytes live with these steps done, and the step and what follows it not."""
+        program, pipes, always = self.program, Pipes(), 0
+        later = self.after[number] | 1 << number
+        source, sink, first = -1, -2, len(program.steps)  # storages are numbered after the steps
+        for storage, size in enumerate(program.sizes):
+            maker = self.makers.get(storage)
+            if not size or (maker is None and storage not in program.given):
+                continue
+            start = source if maker is None or done >> maker & 1 else maker
+            if start != source and later >> start & 1:
+                continue
+            users = program.users[storage]
+            waiting = users & ~done
+            if storage in program.pinned or not users or waiting & later:
+                if start == source:
+                    always += size
+                else:
+                    pipes.add(start, sink, size)
+            elif waiting:
+                pipes.add(start, first + storage, size)
+                for user in bits(waiting):
+                    pipes.add(first + storage, user, self.large)
+        between = (1 << len(program.steps)) - 1 & ~(done | later)
+        for step in bits(between):
+            for need in bits(program.needs[step] & between):
+                pipes.add(step, need, self.large)
+        return always + pipes.flow(source, sink)
+
+
+def _ancestors(program: Program) -> list[int]:
+    """For each step all that must come before it, as bits."""
+    before: list[int] = []
+    for needs in program.needs:
+        before.append(reduce(or_, map(before.__getitem__, bits(needs)), needs))
+    return before
+
+
+def _descendants(program: Program) -> list[int]:
+    """For each step all that must come after it, as bits."""
+    after = [0] * len(program.steps)
+    for number in reversed(range(len(after))):
+        for follower in program.followers[number]:
+            after[number] |= after[follower] | 1 << follower
+    return after
