@@ -35,9 +35,9 @@ import numpy as np
 from srprof.calibration.table import read_lines
 from srprof.calibration.tabulate import columns, row_of, tabulate
 from srprof.cost.classes import NodeCost
+from srprof.cost.correction import measured
 from srprof.cost.measured import Row, place_of
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import measured
 from srprof.cost.tables import (
     TableRecord,
     convolution,

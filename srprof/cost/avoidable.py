@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from srprof.cost.classes import NodeCost
-from srprof.cost.roofline import Alike, Estimate, NodeEstimate, seconds_with
+from srprof.cost.estimate import Estimate, seconds_with
+from srprof.cost.node import Alike, NodeEstimate
 from srprof.memory.host import HostWork
 from srprof.ops import CONVOLUTIONS
 

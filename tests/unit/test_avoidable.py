@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from srprof.analysis.record import AvoidableRecord
 from srprof.cost.avoidable import LEAST, Avoidable, avoidable
 from srprof.cost.classes import NodeCost
+from srprof.cost.estimate import estimate_costs, seconds_with
+from srprof.cost.node import Alike, estimate_node
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import Alike, estimate_costs, estimate_node, seconds_with
 from srprof.memory.host import HostWork
 from srprof.ops import Product
 from srprof.render.views.latency import MOST, avoidable_lines, bounds

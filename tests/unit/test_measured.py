@@ -8,9 +8,11 @@ from math import log
 import pytest
 
 from srprof.cost.classes import bias_cost
+from srprof.cost.correction import measured
+from srprof.cost.estimate import estimate_costs
 from srprof.cost.measured import NEAR, REPEATED, Row, Table, held_out
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate_costs, estimate_node, measured
 from srprof.cost.tables import (
     TABLE_FILE,
     Convolutions,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
+from srprof.cost.estimate import estimate, estimate_costs
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.ops import FAMILIES, Product
 from tests.made_up_costs import cost, plain_device

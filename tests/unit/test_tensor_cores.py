@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 import srprof
+from srprof.cost.estimate import estimate, estimate_costs
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile, parse_profile, to_toml
-from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.ops import Product
