@@ -7,7 +7,7 @@ class, and a device profile has an efficiency for each. Pure functions of the tr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from math import prod
@@ -19,6 +19,9 @@ from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
 TILES = (32, 64, 128)
+#: What PyTorch's iterator over elements computes: families, and copies.
+_ITERATED = frozenset({"elementwise"})
+_COPIES = frozenset({"clone", "_to_copy", "copy_"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ class NodeCost:
         writes: the storages that it writes.
         strided: bytes of the reads that run across the grain: the tensor's fastest dimension
             is not the one that the kernel's threads follow, as in a transposing copy.
-        copied: bytes of the input that the library first copies to make it contiguous.
+        single: whether its kernel takes one element at a time, since its operands are not all dense
+            maps of one layout: one is broadcast, a slice, or the other way round.
+        copied: bytes of the input that PyTorch first copies, in a kernel of its own, to make it
+            contiguous. across: whether that copy runs across the grain.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
         on: where it works, as `Node` has it. waits: whether the host then waits for its result.
@@ -64,7 +70,9 @@ class NodeCost:
     written: int
     writes: tuple[int, ...] = ()
     strided: int = 0
+    single: bool = False
     copied: int = 0
+    across: bool = False
     bias: int = 0
     product: Product | None = None
     taps: int = 1
@@ -107,9 +115,16 @@ class NodeCost:
 
 def bias_cost(dtype: str, nbytes: int) -> NodeCost:
     """The pass over a convolution's result, of so many bytes, that adds its bias."""
-    return NodeCost(
-        0, "", "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,), op="bias"
-    )
+    kind = "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,)
+    return NodeCost(0, "", *kind, single=True, op="bias")
+
+
+def copy_cost(dtype: str, nbytes: int, across: bool) -> NodeCost:
+    """The copy of so many bytes that makes a convolution's input contiguous."""
+    if not across:
+        return bias_cost(dtype, nbytes)  # element by element too, and the same traffic
+    kind = "movement", "movement", dtype, 0, ((0, nbytes),), nbytes, (1,)
+    return NodeCost(0, "", *kind, strided=nbytes, single=True, op="clone")
 
 
 def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
@@ -151,6 +166,7 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         writes=node.created or node.written,
         product=product,
         strided=_strided(node, read) if family in {"elementwise", "movement"} else 0,
+        single=_is_single(read, outputs[0]) if family in _ITERATED or node.op in _COPIES else False,
         gathered=0 if op.gathers is None else op.gathers(node),
         serial=0 if op.serial is None else op.serial(node),
         row=0 if op.row is None else op.row(node),
@@ -180,14 +196,35 @@ def _grain(info: TensorInfo) -> int:
     return min(strides, default=(0, 0))[1]
 
 
-def _is_contiguous(info: TensorInfo) -> bool:
-    """Whether the elements lie in memory in order, the last dimension fastest."""
+def _is_contiguous(info: TensorInfo, innermost: int = -1) -> bool:
+    """Whether the elements lie in memory in order, the last dimension fastest, or another."""
+    dimensions = [*zip(info.shape, info.strides, strict=False)]
+    if dimensions:
+        dimensions.append(dimensions.pop(innermost))
     expected = 1
-    for size, stride in zip(reversed(info.shape), reversed(info.strides), strict=False):
+    for size, stride in reversed(dimensions):
         if size > 1 and stride != expected:
             return False
         expected *= size
     return True
+
+
+def _is_single(read: Sequence[TensorInfo], result: TensorInfo) -> bool:
+    """Whether these operands and this result are not all dense maps of one layout."""
+    laid = _laid_out(result)
+    same = (_laid_out(info) == laid for info in read if info.shape)  # a number is no map
+    return not (prod(size for size, _ in laid) == _extent(laid) and all(same))
+
+
+def _laid_out(info: TensorInfo) -> tuple[tuple[int, int], ...]:
+    """The sizes above 1 with their strides."""
+    sizes = zip(info.shape, info.strides, strict=False)
+    return tuple((size, stride) for size, stride in sizes if size > 1)
+
+
+def _extent(laid: Iterable[tuple[int, int]]) -> int:
+    """Elements from the first to the last in memory."""
+    return 1 + sum((size - 1) * stride for size, stride in laid)
 
 
 def _strided(node: Node, read: Sequence[TensorInfo]) -> int:
@@ -220,21 +257,26 @@ def _convolution(node: Node, cost: NodeCost) -> NodeCost:
     if cost.family == "conv":
         tile = next((str(t) for t in TILES if channels[1] <= t), "wide")
         op_class = f"conv{shape_text(kernel)}/{tile}"
-    # cuDNN takes channels-last inputs as they are; PyTorch's own depthwise kernel does not.
-    along = _grain(info) == 0
-    copied = 0 if _is_contiguous(info) or not (depthwise or along) else info.nbytes
+    # cuDNN takes maps with channels innermost, and PyTorch gives it dense ones: of a slice, a copy.
+    along = _grain(info)
+    channels_last = channels[0] > 1 and along == len(kernel)
+    dense = _is_contiguous(info, -len(kernel) - 1 if channels_last else -1)
     return replace(
         cost,
         op_class=op_class,
-        strided=0 if along else copied,
-        copied=copied,
-        # PyTorch's own depthwise kernel adds the bias as it goes.
-        bias=cost.written if len(node.inputs) > 2 and not depthwise else 0,
+        copied=0 if dense else info.nbytes,
+        across=not dense and along > 0 and not channels_last,
+        bias=cost.written if len(node.inputs) > 2 and _adds_bias(depthwise, channels_last) else 0,
         product=None if depthwise else cost.product,
         taps=prod(kernel),
         channels=channels,
         stride=_largest(node, 3),
         dilation=_largest(node, 5),
         transposed=transposed,
-        channels_last=channels[0] > 1 and _grain(info) == len(kernel),
+        channels_last=channels_last,
     )
+
+
+def _adds_bias(depthwise: bool, channels_last: bool) -> bool:
+    """Whether a bias is a kernel of its own: PyTorch's depthwise kernel, of plain maps, adds it."""
+    return channels_last or not depthwise

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Literal
 
-from srprof.cost.classes import NodeCost, bias_cost
+from srprof.cost.classes import NodeCost, bias_cost, copy_cost
 from srprof.cost.correction import corrected
 from srprof.cost.measured import Match
 from srprof.cost.profiles import Profile
@@ -26,7 +26,8 @@ class NodeEstimate:
         compute: its arithmetic at the speed of its class.
         memory: its reads and writes at the speed of its class.
         bias: the pass over the output that adds a convolution's bias.
-        layout: the copies that bring a convolution's maps into the library's layout and back.
+        layout: the copies that make a convolution's input contiguous, and that bring its maps into
+            the library's layout and back.
         overhead: of its kernel launches, with `wait`: what the device then waits for the host.
         host: what the host needs to launch it, on a device that it runs ahead of; else 0.
         match: what measured operations say of it; None if the profile has none of its kind.
@@ -97,6 +98,11 @@ def estimate_node(cost: NodeCost, profile: Profile, cached: int = 0) -> NodeEsti
         bias = corrected(bias_cost(cost.dtype, cost.bias), profile)[1]
         if profile.cache_bandwidth and cost.bias <= profile.cache:
             bias *= profile.bandwidth / profile.cache_bandwidth  # the result is still there
+    if cost.copied:
+        _, copying, _, copies, _ = corrected(
+            copy_cost(cost.dtype, cost.copied, cost.across), profile
+        )
+        layout, kernels = layout + copying, kernels + copies
     parts = compute, memory, bias, layout
     if profile.gap is None:
         overhead = (kernels + biased) * profile.launch

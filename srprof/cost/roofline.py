@@ -34,7 +34,7 @@ from collections.abc import Iterable, Sequence
 from srprof.cost.classes import TILES, NodeCost
 from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
-from srprof.ops import FEWEST_IN_TENSOR_CORES, Product
+from srprof.ops import FEWEST_IN_TENSOR_CORES, VECTOR, Product
 
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
@@ -46,10 +46,9 @@ _SMALLEST = 16
 _BLOCKED = frozenset({"conv", "grouped"})
 _PRODUCTS = frozenset({*_BLOCKED, "depthwise", "conv1x1", "matmul"})
 _FEWEST_CHANNELS = 4
-#: Bytes of a pixel's channels, of maps with the channels innermost: handled at once; filled up to
-#: with zeros; and a multiple of which is fetched at full speed.
+#: Bytes of a pixel's channels, of maps with the channels innermost: handled at once, and a multiple
+#: of which is fetched at full speed.
 _PIECE = 64
-_FILLED = 16
 _ALIGNED = 32
 #: Bytes of an element as PyTorch's kernels that take one at a time see it: a half is no faster.
 _WORD = 4
@@ -67,21 +66,21 @@ def modelled(
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
-    plain = cost.read - cost.strided - cached + cost.written + 2 * cost.copied
+    plain = cost.read - cost.strided - cached + cost.written
     memory = plain / (profile.bandwidth * share)
     memory += strided_seconds(cost, profile)
     if cached and profile.cache_bandwidth:
         memory += cached / (profile.cache_bandwidth * share)
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather, cost.serial * (profile.serial or 0.0))
-    if cost.op == "bias":  # which PyTorch adds one element at a time
+    if cost.single and not profile.layout:
         size = ITEMSIZE.get(cost.dtype, _WORD)
         memory *= max(size, _WORD) / size
     compute, layout, copies = _compute(cost, profile, measured)
     if _begins_odd(cost, profile):
         compute, memory = (t / profile.tensor["odd"] for t in (compute, memory))
     start = profile.start or 0.0
-    return compute + start, memory + start, layout + start * copies, 1 + copies + (cost.copied > 0)
+    return compute + start, memory + start, layout + start * copies, 1 + copies
 
 
 def _begins_odd(cost: NodeCost, profile: Profile) -> bool:
@@ -89,7 +88,7 @@ def _begins_odd(cost: NodeCost, profile: Profile) -> bool:
     if cost.family != "conv1x1" or cost.channels_last or not profile.tensor:
         return False
     row = 0 if cost.product is None else cost.product.rows * ITEMSIZE.get(cost.dtype, _WORD)
-    return row % _FILLED > 0
+    return row % VECTOR > 0
 
 
 def mode_of(cost: NodeCost, profile: Profile) -> str:
@@ -124,6 +123,7 @@ def _modes(cost: NodeCost, profile: Profile) -> tuple[str, ...]:
     modes = profile.modes(cost.dtype, "matmul" if outside else cost.family)
     product = _computed(cost, profile)
     narrow = product and product.depth < FEWEST_IN_TENSOR_CORES * cost.taps
+    narrow = narrow and not cost.channels_last  # those are filled up
     if profile.tensor and (outside or (narrow and cost.family in _BLOCKED)):
         return ("float32" if modes[0] in TENSOR_MODES and "float32" in profile.peak else modes[0],)
     return modes
@@ -179,7 +179,7 @@ def _in_pieces(cost: NodeCost, depth: int, profile: Profile) -> tuple[int, float
     """A product's depth with its channels in whole pieces, and the share of the speed reached."""
     size = ITEMSIZE.get(cost.dtype, _WORD)
     nbytes = depth // cost.taps * size
-    aligned = _up(nbytes, _FILLED) % _ALIGNED == 0
+    aligned = _up(nbytes, VECTOR) % _ALIGNED == 0
     return cost.taps * _up(nbytes, _PIECE) // size, 1.0 if aligned else profile.tensor["unaligned"]
 
 
@@ -206,7 +206,7 @@ def _blocked(cost: NodeCost, product: Product, profile: Profile) -> float:
 def _layout(cost: NodeCost, profile: Profile, mode: str) -> tuple[float, int]:
     """Seconds of copying a convolution's maps into the library's layout and back, and kernels."""
     if profile.tensor and mode in TENSOR_MODES and cost.family in _BLOCKED:
-        return (0.0, 0) if cost.channels_last else _transposed(cost, profile)
+        return _padded(cost, profile) if cost.channels_last else _transposed(cost, profile)
     if not profile.layout or cost.family not in {*_BLOCKED, "depthwise"}:
         return 0.0, 0
     image = cost.reads[0][1]
@@ -214,6 +214,26 @@ def _layout(cost: NodeCost, profile: Profile, mode: str) -> tuple[float, int]:
         image = 0  # an image's three channels are taken as they are
     seconds = 2 * (image + cost.written) / (profile.bandwidth * profile.layout["bandwidth"])
     return seconds, 0
+
+
+def _padded(cost: NodeCost, profile: Profile) -> tuple[float, int]:
+    """Seconds and kernels of filling up the channels of maps with channels innermost, and back.
+
+    What the image is copied to is set to zero first.
+    """
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    inner, outer = (size * channels for channels in cost.channels)
+    image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
+    seconds, kernels = 0.0, 0
+    speed = profile.bandwidth * profile.tensor["transpose"]
+    if inner % VECTOR:
+        filled = _up(inner, VECTOR)
+        seconds += image * ((inner + filled) / speed + filled / profile.bandwidth)
+        kernels += 2
+    if outer % VECTOR:
+        seconds += result * (outer + _up(outer, VECTOR)) / speed
+        kernels += 1
+    return seconds, kernels
 
 
 def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
@@ -227,9 +247,9 @@ def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
     image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
     nbytes = 2 * (image * _up(inner, _PIECE) + result * _up(outer, _PIECE))
     seconds = nbytes / (profile.bandwidth * profile.tensor["transpose"])
-    if inner % _FILLED == 0:
+    if inner % VECTOR == 0:
         return seconds, 4
-    return seconds + image * _up(inner, _FILLED) / profile.bandwidth, 6
+    return seconds + image * _up(inner, VECTOR) / profile.bandwidth, 6
 
 
 def found_in_cache(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
@@ -248,7 +268,7 @@ def found_in_cache(costs: Sequence[NodeCost], index: int, profile: Profile) -> i
     touched = before.written
     if not (before.bias and profile.bias_pass):  # or else its last kernel touched the result alone
         touched += _beside(before.reads, before.writes)
-    if cost.strided or touched + _beside(cost.reads, before.writes) > profile.cache:
+    if cost.strided or cost.copied or touched + _beside(cost.reads, before.writes) > profile.cache:
         return 0
     return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
 
