@@ -254,5 +254,5 @@ def _waiting(found: Estimate) -> Iterator[Avoidable]:
             changes[place] = replace(node.cost, waits=False)
     left = [node for place, node in enumerate(found.nodes) if changes.get(place, node)]
     whole, device = seconds_with(found, changes), sum(node.seconds - node.wait for node in left)
-    launched = sum(node.bound != "free" for node in left)
+    launched = sum(node.cost.family != "view" for node in left)
     yield Avoidable(kind=kind, nodes=launched, seconds=whole - device, of=whole)

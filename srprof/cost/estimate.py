@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from srprof.cost.classes import NodeCost, node_costs
@@ -53,6 +52,7 @@ class Estimate:
         by_module: seconds by module path, each module with all that is inside it; "" is all.
         uncertainty: one standard deviation of `seconds`, in seconds; see `uncertainty`.
         uncertainty_from: how that was computed, in words.
+        alike: predicts other nodes on the same device.
         device: seconds that the device needs by itself, as from a CUDA graph.
         host: seconds that the host needs, on a device that it runs ahead of; else 0.
     """
@@ -65,13 +65,9 @@ class Estimate:
     by_module: Mapping[str, float]
     uncertainty: float
     uncertainty_from: str
+    alike: Alike = field(repr=False, compare=False)
     device: float = 0.0
     host: float = 0.0
-
-    @cached_property
-    def alike(self) -> Alike:
-        """Predicts other nodes on the same device."""
-        return Alike(self.profile)
 
     @property
     def graph(self) -> float | None:
@@ -99,14 +95,18 @@ class Estimate:
     @property
     def by_bound(self) -> Mapping[Bound, float]:
         """Seconds of the nodes that each resource bounds, longest first."""
-        return _sums((node.bound, node.seconds) for node in self.nodes if node.bound != "free")
+        bounds = ((node.bound, node.seconds) for node in self.nodes)
+        return _sums((bound, seconds) for bound, seconds in bounds if bound != "free")
 
     @property
     def classes(self) -> tuple[ClassTotal, ...]:
         """The operation classes with what bounds them, longest first."""
         totals = []
+        by_class: dict[str, list[NodeEstimate]] = defaultdict(list)
+        for node in self.nodes:
+            by_class[node.cost.op_class].append(node)
         for op_class, seconds in self.by_class.items():
-            members = [node for node in self.nodes if node.cost.op_class == op_class]
+            members = by_class[op_class]
             bounds = _sums((node.bound, node.seconds) for node in members)
             bound, most = next(iter(bounds.items()))
             shares = self.share(seconds), bound, _share(most, seconds)
@@ -133,27 +133,29 @@ def estimate(trace: Trace, profile: Profile) -> Estimate:
 
 def estimate_costs(costs: Sequence[NodeCost], profile: Profile) -> Estimate:
     """Predict the latency of these nodes, in order; a storage may be read from the cache."""
-    ahead = _estimated(costs, profile)
+    alike = Alike(profile)
+    ahead = _estimated(costs, alike)
     device = sum(node.seconds for node in ahead)
     nodes = waiting(ahead, profile)
-    running = [node for node in nodes if node.bound != "free"]
+    running = [node for node in nodes if node.cost.family != "view"]
     by_module: dict[str, float] = {"": 0.0}
     for node in running:
-        path = node.cost.module
+        path, seconds = node.cost.module, node.seconds
         while path:
-            by_module[path] = by_module.get(path, 0.0) + node.seconds
+            by_module[path] = by_module.get(path, 0.0) + seconds
             path = path.rpartition(".")[0]
-        by_module[""] += node.seconds
+        by_module[""] += seconds
     overhead = sum(node.overhead for node in nodes)
     by_class = _sums((node.cost.op_class, node.seconds) for node in running)
     host = sum(node.host for node in nodes)
     sums = by_module[""], overhead, by_class, by_module
-    return Estimate(profile, tuple(nodes), *sums, *uncertainty(nodes, profile), device, host)
+    doubt = uncertainty(nodes, profile)
+    return Estimate(profile, tuple(nodes), *sums, *doubt, alike, device, host)
 
 
 def total_seconds(costs: Sequence[NodeCost], profile: Profile, *, in_a_row: bool = False) -> float:
     """The seconds of `estimate_costs` alone, or of one of many calls in a row."""
-    nodes = _estimated(costs, profile)
+    nodes = _estimated(costs, Alike(profile))
     if not in_a_row:
         return sum(node.seconds for node in waiting(nodes, profile))
     return max(sum(node.seconds for node in nodes), sum(node.host for node in nodes))
@@ -176,9 +178,6 @@ def seconds_with(found: Estimate, changes: Mapping[int, NodeCost | None]) -> flo
     return sum(seconds for seconds, _, _ in steps) + sum(waits(steps, profile))
 
 
-def _estimated(costs: Sequence[NodeCost], profile: Profile) -> list[NodeEstimate]:
+def _estimated(costs: Sequence[NodeCost], alike: Alike) -> list[NodeEstimate]:
     """The nodes, each as if the device never waited."""
-    alike = Alike(profile)
-    return [
-        replace(alike(c, found_in_cache(costs, i, profile)), cost=c) for i, c in enumerate(costs)
-    ]
+    return [alike(c, found_in_cache(costs, i, alike.profile)).of(c) for i, c in enumerate(costs)]

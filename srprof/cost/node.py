@@ -48,6 +48,11 @@ class NodeEstimate:
         """To the nearest measured operation; None if the profile has none of its kind."""
         return None if self.match is None else self.match.distance
 
+    def of(self, cost: NodeCost) -> NodeEstimate:
+        """The same for a node that asks for the same."""
+        parts = self.compute, self.memory, self.bias, self.layout
+        return NodeEstimate(cost, *parts, self.overhead, self.host, self.match, self.wait)
+
     @property
     def seconds(self) -> float:
         """The longer of `compute` and `memory`, plus `bias`, `layout` and `overhead`."""
@@ -73,14 +78,14 @@ class Alike:
     _asked = attrgetter(*(f.name for f in fields(NodeCost) if f.name not in _OF_PLACE))
 
     def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+        self.profile = profile
         self._known: dict[tuple[object, ...], NodeEstimate] = {}
 
     def __call__(self, cost: NodeCost, cached: int = 0) -> NodeEstimate:
         """As `estimate_node`, but for `cost`, which is that of the first that was alike."""
         key = self.key(cost), cached
         if key not in self._known:
-            self._known[key] = estimate_node(cost, self._profile, cached)
+            self._known[key] = estimate_node(cost, self.profile, cached)
         return self._known[key]
 
     def key(self, cost: NodeCost) -> tuple[object, ...]:
