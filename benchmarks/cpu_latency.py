@@ -21,9 +21,9 @@ import torch
 
 from srprof.calibration.run import calibrate
 from srprof.call import Call
+from srprof.cost.estimate import estimate
 from srprof.cost.fitting import spearman
 from srprof.cost.profiles import Profile, load_profile
-from srprof.cost.roofline import estimate
 from srprof.errors import BusyError
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.heap import keep_freed_memory

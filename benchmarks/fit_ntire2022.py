@@ -20,9 +20,9 @@ from dataclasses import replace
 
 from srprof import trace
 from srprof.cost.classes import node_costs
+from srprof.cost.estimate import estimate, estimate_costs
 from srprof.cost.fitting import Fit, Parameter, Sample, fit, mean_error, rms_error, spearman
 from srprof.cost.profiles import Profile, load_profile, to_toml
-from srprof.cost.roofline import estimate, estimate_costs
 from srprof.models import ZOO
 
 NETWORKS = ("imdn", "e_rfdn", "rlfn", "neesr", "repafdn", "megsr", "rainbow", "fmen_s")

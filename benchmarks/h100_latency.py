@@ -29,9 +29,9 @@ from srprof import trace
 from srprof.calibration.benches import Bench
 from srprof.calibration.kinds import plan
 from srprof.calibration.run import run_calibration
+from srprof.cost.estimate import estimate
 from srprof.cost.fitting import mean_error, spearman
 from srprof.cost.profiles import load_profile, to_toml
-from srprof.cost.roofline import estimate
 from srprof.measuring.record import Device as Hardware
 from srprof.measuring.statistics import summarize
 

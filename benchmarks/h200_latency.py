@@ -17,9 +17,9 @@ from statistics import median
 
 from h200_peaks import Traces, of_both_years
 
+from srprof.cost.estimate import estimate
 from srprof.cost.fitting import spearman
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate
 
 RECORD = Path(__file__).parent / "records" / "nvidia-h200" / "times.json"
 RUNS = {

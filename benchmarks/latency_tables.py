@@ -15,9 +15,9 @@ from fit_ntire2022 import NETWORKS, NOT_FITTED, SIZE
 from tabulate import tabulate
 
 from srprof import trace
+from srprof.cost.estimate import estimate
 from srprof.cost.fitting import mean_error, spearman
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate
 from srprof.models import ZOO
 from srprof.records import Trace
 

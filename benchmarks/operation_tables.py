@@ -6,7 +6,8 @@
 The second prints how far off each table's rows are by the others of it, by group.
 
 The folder has `h200_ops.jsonl.gz`, single operations on an NVIDIA H200 (torch 2.11, cuDNN 9.19):
-each row is what CUPTI has of one call's kernels, beside what the operation asks of a device. And
+each row is what CUPTI has of one call's kernels, beside what the operation asks of a device; and
+`h200_kernel_names.json.gz`, the kernels' names by number. And
 `neusight_*.csv.gz`, on five older GPUs (torch 2.1, cuDNN 8.9, float32 without TF32), which the
 authors of NeuSight published (Lee, Phanishayee, Mahajan, ASPLOS 2025): 3x3 convolutions without a
 bias, by whichever algorithm cuDNN found the fastest (`cudnn.benchmark` was on, as it is not by
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -35,9 +37,9 @@ import numpy as np
 from srprof.calibration.table import read_lines
 from srprof.calibration.tabulate import columns, row_of, tabulate
 from srprof.cost.classes import NodeCost
+from srprof.cost.correction import measured
 from srprof.cost.measured import Row, place_of
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import measured
 from srprof.cost.tables import (
     TableRecord,
     convolution,
@@ -79,7 +81,13 @@ _FEWEST, _TRIED = 100, 120
 
 def h200(folder: Path) -> TableRecord:
     """The table of an H200."""
-    convolutions, operations = tabulate(read_lines(folder / "h200_ops.jsonl.gz")[0])
+    with gzip.open(folder / "h200_kernel_names.json.gz", "rt", encoding="utf-8") as file:
+        names = {int(number): name for number, name in json.load(file).items()}
+    lines, _ = read_lines(folder / "h200_ops.jsonl.gz")
+    named = [
+        {**line, "kernels": [(names[n], us) for n, us in line.get("kernels", ())]} for line in lines
+    ]
+    convolutions, operations = tabulate(named)
     return TableRecord(
         device="NVIDIA H200",
         **WHERE,
@@ -191,9 +199,9 @@ def errors(name: str) -> Iterator[str]:
             continue
         off = []
         for index in range(0, len(rows), max(1, len(rows) // _TRIED)):
-            place, alignment = map(np.array, place_of(rows[index].cost))
-            left_out = np.arange(len(rows)) == index
-            match = found.table.group(key).match(place, alignment, left_out)
+            group = found.table.group(key)
+            left_out = np.arange(len(group.costs)) == index
+            match = group.match(place_of(rows[index].cost), left_out)
             seconds = match.ratio * found.table.model(rows[index].cost, rows[index].mode)
             off.append(abs(seconds / rows[index].seconds - 1))
         off.sort()

@@ -40,9 +40,9 @@ from ntire2022_peaks import NUMBERS, RESULTS
 
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
+from srprof.cost.estimate import total_seconds
 from srprof.cost.fitting import Fit, Parameter, Sample, fit, spearman
 from srprof.cost.profiles import Profile, load_profile, to_toml
-from srprof.cost.roofline import total_seconds
 from srprof.ops import Product
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve

@@ -30,6 +30,8 @@ FAMILIES: tuple[Family, ...] = tuple(f for f in get_args(Family) if f != "view")
 CONVOLUTIONS = FAMILIES[:4]
 #: Input channels below which cuDNN leaves a convolution to the other cores.
 FEWEST_IN_TENSOR_CORES = 16
+#: Bytes of a pixel's channels that cuDNN's kernels in tensor cores take at once, and fill up to.
+VECTOR = 16
 
 #: Scratch that a CUDA kernel takes: none beside inputs and outputs; a workspace of cuBLAS's, and
 #: one of cuBLASLt's where a bias is added in the same kernel, which are taken at the first such

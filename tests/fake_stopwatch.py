@@ -10,8 +10,8 @@ from random import Random
 from srprof.calibration.benches import Bench
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
+from srprof.cost.estimate import total_seconds
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import total_seconds
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
 

@@ -21,7 +21,7 @@ from srprof.records import Node, Trace
 
 if TYPE_CHECKING:
     from srprof.analysis.run import Analysis
-    from srprof.cost.roofline import Estimate
+    from srprof.cost.estimate import Estimate
 
 H = TypeVar("H", bound=record.Heading)
 R = TypeVar("R", record.HeldRecord, record.ReleaseRecord)

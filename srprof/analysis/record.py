@@ -262,7 +262,7 @@ class AvoidableRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRecord:
-    """The latency that is predicted for a device; see `srprof.cost.roofline.Estimate`.
+    """The latency that is predicted for a device; see `srprof.cost.estimate.Estimate`.
 
     Attributes:
         device_ms: that the device needs by itself. host_ms: that its host does, None on a device

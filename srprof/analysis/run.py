@@ -14,8 +14,8 @@ from srprof.analysis.record import AnalysisRecord, LiveRecord, feature_map_bytes
 from srprof.call import call_of
 from srprof.codec import JsonObject, encode, pick
 from srprof.cost.complexity import Complexity, complexity
+from srprof.cost.estimate import Estimate, estimate
 from srprof.cost.profiles import Profile, read_profile
-from srprof.cost.roofline import Estimate, estimate
 from srprof.errors import InputError, ModelError
 from srprof.memory.model import GRANULARITY, MemoryModel, Peak, memory_model
 from srprof.memory.release import HeldStorage, Release, held_at_peak, releases

@@ -14,9 +14,9 @@ import torch
 
 from srprof.calibration.operations import Line, grid, operation
 from srprof.calibration.tabulate import tabulate
+from srprof.cost.correction import read_table
 from srprof.cost.measured import HeldOut, held_out
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import read_table
 from srprof.cost.tables import TableRecord, figures_of
 from srprof.errors import BusyError, InputError
 from srprof.files import parse_json, read_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from statistics import median
 from typing import Any, TypeVar
 
@@ -13,14 +13,32 @@ from srprof.call import Call
 from srprof.cost.classes import NodeCost, bias_cost, node_costs
 from srprof.cost.measured import Row
 from srprof.cost.tables import Convolutions, Operations, convolution
-from srprof.ops import CONVOLUTIONS
+from srprof.inputs import ITEMSIZE
+from srprof.ops import CONVOLUTIONS, VECTOR
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
+
+#: Parts of the names of kernels that copy plain maps into channels-last ones, and back, and of what
+#: sets memory to zero.
+_INTO = ("nchwToNhwc", "tensorTransform")
+_BACK = ("nhwcToNchw", "nchwAddPadding")
+_ZEROING = "Memset"
 
 _Part = TypeVar("_Part", Convolutions, Operations)
 
 #: What `NodeCost` says of an operation that is no convolution, and its table has.
-_SAID = ("op", "variant", "family", "read", "written", "strided", "gathered", "serial", "row")
+_SAID = (
+    "op",
+    "variant",
+    "family",
+    "read",
+    "written",
+    "strided",
+    "gathered",
+    "serial",
+    "row",
+    "single",
+)
 _SAID_OF_A_CONVOLUTION = (
     *("channels_last", "transposed", "groups", "taps", "stride", "dilation", "pixels"),
 )
@@ -44,6 +62,8 @@ def columns(rows: Iterable[Row]) -> tuple[Convolutions, Operations]:
         is_one = row.cost.family in CONVOLUTIONS
         into, said = (convolutions, _convolution) if is_one else (operations, _operation)
         timed = {"mode": row.mode, "kernels": row.kernels, "us": round(1e6 * row.seconds, 2)}
+        if is_one:
+            timed["uncopied"] = round(1e6 * row.uncopied, 2)
         for name, value in {**said(row.cost), **timed}.items():
             into[name].append(value)
     return _columns(Convolutions, convolutions), _columns(Operations, operations)
@@ -76,8 +96,9 @@ def _of_convolution(line: Line, taken: Sequence[float]) -> tuple[Row, float]:
     """A convolution's row, and the microseconds of adding its bias, where a kernel does that."""
     pixels = ((line["h"] - 1) // line["stride"] + 1) * ((line["w"] - 1) // line["stride"] + 1)
     depthwise = line["groups"] == line["cin"] > 1
-    # torch's own depthwise kernels add the bias as they go
-    *kernels, added = taken if len(taken) > 1 and not depthwise else [*taken, 0.0]
+    # torch's own depthwise kernels, of plain maps, add the bias as they go
+    adds = len(taken) > 1 and (line["channels_last"] or not depthwise)
+    *kernels, added = taken if adds else [*taken, 0.0]
     mode = "tf32" if line["dtype"] == "float32" and line["tf32"] else line["dtype"]
     cost = convolution(
         mode=mode,
@@ -91,7 +112,32 @@ def _of_convolution(line: Line, taken: Sequence[float]) -> tuple[Row, float]:
         dilation=line["dilation"],
         pixels=pixels,
     )
-    return row_of(cost, kernels, mode), added
+    row = row_of(cost, kernels, mode)
+    if not line["channels_last"] and cost.family == "conv":
+        row = replace(row, uncopied=1e-6 * round(_uncopied(line, len(kernels)), 2))
+    return row, added
+
+
+def _uncopied(line: Line, kernels: int) -> float:
+    """Microseconds of a convolution of plain maps that one of channels-last maps needs too.
+
+    cuDNN copies the image, the filters and the result, what is to be filled up after a kernel that
+    sets it to zero. Channels that are no whole vectors are filled up in channels-last maps too. 0
+    where nothing is copied: its kernel is not the one that channels-last maps have.
+    """
+    names = [str(name) for name, _ in line["kernels"][:kernels]]
+    taken = [us for _, us in line["kernels"][:kernels]]
+    into = [place for place, name in enumerate(names) if any(part in name for part in _INTO)]
+    if not into:
+        return 0.0
+    zeroed = {n: taken[n - 1] for n in into if n and _ZEROING in names[n - 1]}
+    image, *filters = (taken[n] + zeroed.get(n, 0.0) for n in into)
+    back = sum(
+        us for us, name in zip(taken, names, strict=True) if any(part in name for part in _BACK)
+    )
+    whole = (n * ITEMSIZE[line["dtype"]] % VECTOR == 0 for n in (line["cin"], line["cout"]))
+    copies = sum(us for us, left_out in zip((image, back), whole, strict=True) if left_out)
+    return sum(taken) - copies - sum(filters)
 
 
 def _costs(line: Line) -> list[NodeCost]:

@@ -89,7 +89,7 @@ def predicted(model: Model, profile: Profile, memory: str) -> Entry:
     Raises:
         InputError: there is no such peak, or the profile has no peak for the network's dtype.
     """
-    from srprof.cost.roofline import estimate
+    from srprof.cost.estimate import estimate
 
     peak, run = find_peak(memory), model.run_for("counts")
     counted = Origin(

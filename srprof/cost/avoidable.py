@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from srprof.cost.classes import NodeCost
-from srprof.cost.roofline import Alike, Estimate, NodeEstimate, seconds_with
+from srprof.cost.estimate import Estimate, seconds_with
+from srprof.cost.node import Alike, NodeEstimate
 from srprof.memory.host import HostWork
 from srprof.ops import CONVOLUTIONS
 
@@ -140,7 +141,6 @@ def _refilled(cost: NodeCost, width: int, to: int) -> NodeCost:
         written=round(cost.written * outer),
         bias=round(cost.bias * outer),
         copied=round(cost.copied * inner),
-        strided=round(cost.strided * inner),
     )
 
 
@@ -196,20 +196,28 @@ def _copies(found: Estimate) -> Iterator[Avoidable]:
     copying = [node for node in found.nodes if node.layout and not node.cost.channels_last]
     if not copying:
         return
-    innermost = {
-        place: _innermost(node.cost)
-        for place, node in enumerate(found.nodes)
-        if node.cost.family in CONVOLUTIONS and node.cost.channels[0] > 1
-    }
+    innermost: dict[int, NodeCost] = {}
+    sizes: dict[int, int] = {}
+    for place, node in enumerate(found.nodes):
+        if node.cost.family in CONVOLUTIONS and node.cost.channels[0] > 1:
+            innermost[place] = _innermost(node.cost, sizes)
+        for storage in node.cost.writes:
+            sizes[storage] = max(sizes.get(storage, 0), node.cost.written)
     copies = sum(node.layout for node in copying)
     saved = _saved(found, innermost)
     yield Avoidable(kind="layout", nodes=len(copying), seconds=saved, of=copies)
 
 
-def _innermost(cost: NodeCost) -> NodeCost:
-    """A convolution of a map with channels innermost, which PyTorch's depthwise kernel copies."""
-    copied = cost.reads[0][1] if cost.family == "depthwise" else 0
-    return replace(cost, channels_last=True, copied=copied, strided=copied)
+def _innermost(cost: NodeCost, sizes: Mapping[int, int]) -> NodeCost:
+    """A convolution of a map with channels innermost; `sizes` are bytes of maps, by storage.
+
+    Some channels of a larger map are then copied first, and PyTorch's depthwise kernel, which adds
+    a bias as it goes, gives way to cuDNN's.
+    """
+    storage, nbytes = cost.reads[0]
+    copied = nbytes if nbytes < sizes.get(storage, 0) else 0
+    bias = cost.written if cost.family == "depthwise" and len(cost.reads) > 2 else cost.bias
+    return replace(cost, channels_last=True, copied=copied, across=False, bias=bias)
 
 
 # -- the host -------------------------------------------------------------------------------------
@@ -246,5 +254,5 @@ def _waiting(found: Estimate) -> Iterator[Avoidable]:
             changes[place] = replace(node.cost, waits=False)
     left = [node for place, node in enumerate(found.nodes) if changes.get(place, node)]
     whole, device = seconds_with(found, changes), sum(node.seconds - node.wait for node in left)
-    launched = sum(node.bound != "free" for node in left)
+    launched = sum(node.cost.family != "view" for node in left)
     yield Avoidable(kind=kind, nodes=launched, seconds=whole - device, of=whole)

@@ -6,11 +6,11 @@ class, and a device profile has an efficiency for each. Pure functions of the tr
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from math import prod
+from typing import Any
 
 from srprof.inputs import ITEMSIZE
 from srprof.ops import CONVOLUTIONS, Family, Product, argument, row, transposed_and_groups
@@ -19,6 +19,9 @@ from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
 TILES = (32, 64, 128)
+#: What PyTorch's iterator over elements computes: families, and copies.
+_ITERATED = frozenset({"elementwise"})
+_COPIES = frozenset({"clone", "_to_copy", "copy_"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ class NodeCost:
         writes: the storages that it writes.
         strided: bytes of the reads that run across the grain: the tensor's fastest dimension
             is not the one that the kernel's threads follow, as in a transposing copy.
-        copied: bytes of the input that the library first copies to make it contiguous.
+        single: whether its kernel takes one element at a time, since its operands are not all dense
+            maps of one layout: one is broadcast, a slice, or the other way round.
+        copied: bytes of the input that PyTorch first copies, in a kernel of its own, to make it
+            contiguous. across: whether that copy runs across the grain.
         bias: bytes of the output if a bias is added to it, else 0.
         product: where there is one; None for depthwise convolutions.
         on: where it works, as `Node` has it. waits: whether the host then waits for its result.
@@ -64,7 +70,9 @@ class NodeCost:
     written: int
     writes: tuple[int, ...] = ()
     strided: int = 0
+    single: bool = False
     copied: int = 0
+    across: bool = False
     bias: int = 0
     product: Product | None = None
     taps: int = 1
@@ -107,9 +115,16 @@ class NodeCost:
 
 def bias_cost(dtype: str, nbytes: int) -> NodeCost:
     """The pass over a convolution's result, of so many bytes, that adds its bias."""
-    return NodeCost(
-        0, "", "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,), op="bias"
-    )
+    kind = "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,)
+    return NodeCost(0, "", *kind, single=True, op="bias")
+
+
+def copy_cost(dtype: str, nbytes: int, across: bool) -> NodeCost:
+    """The copy of so many bytes that makes a convolution's input contiguous."""
+    if not across:
+        return bias_cost(dtype, nbytes)  # element by element too, and the same traffic
+    kind = "movement", "movement", dtype, 0, ((0, nbytes),), nbytes, (1,)
+    return NodeCost(0, "", *kind, strided=nbytes, single=True, op="clone")
 
 
 def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
@@ -123,7 +138,11 @@ def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
 
 def _entered(before: str, now: str) -> int:
     """Modules on the way from one module's call to another's."""
-    parts, of_before = (list(filter(None, path.split("."))) for path in (now, before))
+    if not now or now == before:
+        return 0
+    if now.startswith(f"{before}." if before else ""):
+        return now.count(".", len(before)) + (not before)
+    parts, of_before = now.split("."), before.split(".")
     pairs = zip(parts, of_before, strict=False)
     return len(parts) - len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
@@ -138,66 +157,97 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         return replace(view, on=node.on, waits=op.waits, entered=entered)
     read = node.inputs[op.overwrites :]
     product = None if op.product is None else op.product(node)
-    cost = NodeCost(
+    written = sum(o.nbytes for o in node.outputs) or sum(i.nbytes for i in node.inputs)
+    about: dict[str, Any] = {
+        "op_class": family,
+        "product": product,
+        "gathered": 0 if op.gathers is None else op.gathers(node),
+        "serial": 0 if op.serial is None else op.serial(node),
+        "row": 0 if op.row is None else op.row(node),
+    }
+    if family in {"elementwise", "movement"}:
+        about["strided"] = _strided(node, read)
+    if family in _ITERATED or node.op in _COPIES:
+        about["single"] = _is_single(read, outputs[0])
+    if family in CONVOLUTIONS:
+        about |= _convolution(node, family, written)
+    return NodeCost(
         index=node.index,
         module=node.module,
-        op_class=family,
         family=family,
         dtype=dtype,
         flops=0 if product is None else 2 * prod(product),
         reads=_reads(read, storages),
         # Ops like `_foreach_add_` change their operands and return nothing.
-        written=sum(o.nbytes for o in node.outputs) or sum(i.nbytes for i in node.inputs),
+        written=written,
         writes=node.created or node.written,
-        product=product,
-        strided=_strided(node, read) if family in {"elementwise", "movement"} else 0,
-        gathered=0 if op.gathers is None else op.gathers(node),
-        serial=0 if op.serial is None else op.serial(node),
-        row=0 if op.row is None else op.row(node),
         op=op.same_as or node.op,
         variant="" if op.variant is None else op.variant(node),
         on=node.on,
         waits=op.waits,
         entered=entered,
+        **about,
     )
-    return _convolution(node, cost) if family in CONVOLUTIONS else cost
 
 
 def _reads(
     inputs: Sequence[TensorInfo], storages: Sequence[Storage]
 ) -> tuple[tuple[int, int], ...]:
     """Bytes read by storage: distinct tensors once each, at most what the storage holds."""
-    total: dict[int, int] = defaultdict(int)
-    for info in dict.fromkeys(inputs):
-        total[info.storage] += info.nbytes
-    return tuple((index, min(n, storages[index].nbytes)) for index, n in total.items())
+    total: dict[int, int] = {}
+    for info in dict.fromkeys(inputs) if len(inputs) > 1 else inputs:
+        total[info.storage] = total.get(info.storage, 0) + info.nbytes
+    return tuple([(index, min(n, storages[index].nbytes)) for index, n in total.items()])
 
 
 def _grain(info: TensorInfo) -> int:
     """The fastest dimension of a tensor, counted from the last; 0 where strides are not known."""
+    if info.strides[-1:] == (1,) and info.shape[-1] > 1:
+        return 0
     places = enumerate(zip(reversed(info.shape), reversed(info.strides), strict=False))
     strides = [(stride, place) for place, (size, stride) in places if size > 1 and stride > 0]
     return min(strides, default=(0, 0))[1]
 
 
-def _is_contiguous(info: TensorInfo) -> bool:
-    """Whether the elements lie in memory in order, the last dimension fastest."""
+def _is_contiguous(info: TensorInfo, innermost: int = -1) -> bool:
+    """Whether the elements lie in memory in order, the last dimension fastest, or another."""
+    dimensions = [*zip(info.shape, info.strides, strict=False)]
+    if dimensions:
+        dimensions.append(dimensions.pop(innermost))
     expected = 1
-    for size, stride in zip(reversed(info.shape), reversed(info.strides), strict=False):
+    for size, stride in reversed(dimensions):
         if size > 1 and stride != expected:
             return False
         expected *= size
     return True
 
 
+def _is_single(read: Sequence[TensorInfo], result: TensorInfo) -> bool:
+    """Whether these operands and this result are not all dense maps of one layout."""
+    laid, same = _laid_out(result), (result.shape, result.strides)
+    if prod(size for size, _ in laid) != 1 + sum((size - 1) * stride for size, stride in laid):
+        return True
+    # a number is no map
+    maps = (info for info in read if info.shape and (info.shape, info.strides) != same)
+    return any(_laid_out(info) != laid for info in maps)
+
+
+def _laid_out(info: TensorInfo) -> tuple[tuple[int, int], ...]:
+    """The sizes above 1 with their strides."""
+    sizes = zip(info.shape, info.strides, strict=False)
+    return tuple((size, stride) for size, stride in sizes if size > 1)
+
+
 def _strided(node: Node, read: Sequence[TensorInfo]) -> int:
     """Bytes that an element-wise op or a copy reads across the grain of what it writes."""
     if not node.outputs or not node.shape:
         return 0
-    follows = _grain(node.outputs[0])
+    result = node.outputs[0]
+    others = [info for info in read if info.strides != result.strides]
+    follows = _grain(result) if others else 0
     return sum(
         info.nbytes
-        for info in read
+        for info in others
         if len(info.shape) == len(node.shape)
         and info.shape[-1 - follows] > 1
         and _grain(info) != follows
@@ -210,31 +260,36 @@ def _largest(node: Node, position: int) -> int:
     return steps if isinstance(steps, int) else max(steps, default=1)
 
 
-def _convolution(node: Node, cost: NodeCost) -> NodeCost:
-    """A convolution's cost with what its kernel, channels and layout add."""
+def _convolution(node: Node, family: Family, written: int) -> dict[str, Any]:
+    """What a convolution's kernel, channels and layout add to its cost."""
     info, weight = node.inputs[:2]
     kernel = weight.shape[2:]
     channels = info.shape[-len(kernel) - 1], node.shape[-len(kernel) - 1]
     transposed, _ = transposed_and_groups(node)
-    op_class, depthwise = cost.op_class, cost.family == "depthwise"
-    if cost.family == "conv":
+    about: dict[str, Any] = {}
+    if family == "conv":
         tile = next((str(t) for t in TILES if channels[1] <= t), "wide")
-        op_class = f"conv{shape_text(kernel)}/{tile}"
-    # cuDNN takes channels-last inputs as they are; PyTorch's own depthwise kernel does not.
-    along = _grain(info) == 0
-    copied = 0 if _is_contiguous(info) or not (depthwise or along) else info.nbytes
-    return replace(
-        cost,
-        op_class=op_class,
-        strided=0 if along else copied,
-        copied=copied,
-        # PyTorch's own depthwise kernel adds the bias as it goes.
-        bias=cost.written if len(node.inputs) > 2 and not depthwise else 0,
-        product=None if depthwise else cost.product,
-        taps=prod(kernel),
-        channels=channels,
-        stride=_largest(node, 3),
-        dilation=_largest(node, 5),
-        transposed=transposed,
-        channels_last=channels[0] > 1 and _grain(info) == len(kernel),
-    )
+        about["op_class"] = f"conv{shape_text(kernel)}/{tile}"
+    if family == "depthwise":
+        about["product"] = None
+    # cuDNN takes maps with channels innermost, and PyTorch gives it dense ones: of a slice, a copy.
+    along = _grain(info)
+    channels_last = channels[0] > 1 and along == len(kernel)
+    dense = _is_contiguous(info, -len(kernel) - 1 if channels_last else -1)
+    biased = len(node.inputs) > 2 and _adds_bias(family, channels_last)
+    return about | {
+        "copied": 0 if dense else info.nbytes,
+        "across": not dense and along > 0 and not channels_last,
+        "bias": written if biased else 0,
+        "taps": prod(kernel),
+        "channels": channels,
+        "stride": _largest(node, 3),
+        "dilation": _largest(node, 5),
+        "transposed": transposed,
+        "channels_last": channels_last,
+    }
+
+
+def _adds_bias(family: Family, channels_last: bool) -> bool:
+    """Whether a bias is a kernel of its own: PyTorch's depthwise kernel, of plain maps, adds it."""
+    return channels_last or family != "depthwise"

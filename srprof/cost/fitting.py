@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srprof.cost.classes import NodeCost
+from srprof.cost.estimate import estimate_costs, total_seconds
 from srprof.cost.profiles import Profile
-from srprof.cost.roofline import estimate_costs, total_seconds
 from srprof.errors import InputError
 from srprof.ops import FAMILIES
 

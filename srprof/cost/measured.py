@@ -7,6 +7,10 @@ is there. So a node's time is the model's, times the ratio of measured to modell
 That is interpolated from the nearest rows (simple kriging: Matheron, "Principles of geostatistics",
 Economic Geology 1963), is exact at a row, and far from all falls back to the median of the group,
 or to the model where the group is small.
+
+Few convolutions are measured in channels-last maps. Those of plain maps tell of them too, without
+the copies around the kernel: as *hints* they stand a little apart from the rows, by as much as they
+are off where both were measured.
 """
 
 from __future__ import annotations
@@ -21,11 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from srprof.cost.classes import NodeCost
+from srprof.cost.profiles import TENSOR_MODES
 from srprof.inputs import ITEMSIZE
-from srprof.ops import CONVOLUTIONS
+from srprof.ops import CONVOLUTIONS, VECTOR
 
 Vector = npt.NDArray[np.float64]
 Group = tuple[str, ...]
+Place = tuple[tuple[float, ...], tuple[int, ...]]
 
 #: Families of which any operation's rows tell something of another.
 _ALIKE = frozenset({"elementwise", "reduction", "movement"})
@@ -39,11 +45,14 @@ REPEATED = 0.03
 _ALIGNMENT = 0.35
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
-#: Bytes of a pixel's channels that cuDNN fills up to, and a multiple of which its fastest kernels
-#: take.
-_FILLED, _WHOLE = 16, 32
+#: A multiple of bytes of a pixel's channels that cuDNN's fastest kernels take.
+_WHOLE = 32
 #: Rows that tell as much of what is far from them as the model does.
 _FEW = 20
+#: Pairs of a row and a hint of the same place that tell how far apart they stand, or else how far.
+_PAIRS, _APART = 8, 0.35
+#: The least that is left of a correlation.
+_LEAST = 0.1
 #: Variance of a row about what its neighbours say of it, of the variance between far rows.
 _NUGGET = 1e-3
 
@@ -55,12 +64,15 @@ class Row:
     Attributes:
         cost: what it asks of the device, without a bias. mode: of arithmetic that was allowed.
         kernels: that it launched. seconds: that they took together.
+        uncopied: of those of a convolution of plain maps in tensor cores, what one of channels-last
+            maps needs too; 0 if that is not known.
     """
 
     cost: NodeCost
     mode: str
     kernels: int
     seconds: float
+    uncopied: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +93,65 @@ class Match:
     place: tuple[object, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    """What a row of plain maps says of channels-last ones: the ratio of their time to the model."""
+
+    cost: NodeCost
+    kernels: int
+    ratio: float
+
+
 class _Group:
-    """A group's rows as arrays: places (n, k), alignments (n, m), log ratios and kernels (n,)."""
+    """A group's rows, then its hints, as arrays.
 
-    def __init__(self, rows: Sequence[Row], model: Callable[[NodeCost, str], float]) -> None:
-        places = [place_of(row.cost) for row in rows]
-        self.places = np.array([place for place, _ in places])
-        self.alignments = np.array([alignment for _, alignment in places])
-        self.ratios = np.array([log(row.seconds / model(row.cost, row.mode)) for row in rows])
-        self.kernels = [row.kernels for row in rows]
+    Places (n, k), the last of which tells hints from rows, alignments (n, m), log ratios (n,).
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        model: Callable[[NodeCost, str], float],
+        hints: Sequence[_Hint] = (),
+    ) -> None:
+        self.rows = len(rows)
+        self.costs = [*(row.cost for row in rows), *(hint.cost for hint in hints)]
+        self.kernels = [*(row.kernels for row in rows), *(hint.kernels for hint in hints)]
+        measured = [row.seconds / model(row.cost, row.mode) for row in rows]
+        self.ratios = np.log([*measured, *(hint.ratio for hint in hints)])
         # what is far from every row is as the model says, as far as the rows are few
-        self.far = float(np.median(self.ratios)) * len(rows) / (len(rows) + _FEW)
+        whole = len(self.ratios)
+        self.far = float(np.median(self.ratios)) * whole / (whole + _FEW)
         self.spread = float(np.sqrt(np.mean((self.ratios - self.far) ** 2)))
+        places = [place_of(cost) for cost in self.costs]
+        self.alignments = np.array([alignment for _, alignment in places])
+        apart = np.zeros((whole, 1))
+        apart[self.rows :] = self._apart(places) / _OCTAVE
+        self.places = np.hstack([np.array([place for place, _ in places]), apart])
 
-    def match(self, place: Vector, alignment: Vector, left_out: Vector | None = None) -> Match:
+    def _apart(self, places: Sequence[Place]) -> float:
+        """The distance of hints from rows: that at which rows differ as much from each other."""
+        hinted = dict(zip(places[self.rows :], self.ratios[self.rows :], strict=True))
+        pairs = zip(places[: self.rows], self.ratios, strict=False)
+        off = [ratio - hinted[place] for place, ratio in pairs if place in hinted]
+        if len(off) < _PAIRS or not self.spread:
+            return _APART
+        correlated = 1.0 - float(np.mean(np.square(off))) / (2 * self.spread**2)
+        return -log(max(correlated, _LEAST))
+
+    def match(self, place: Place, left_out: Vector | None = None) -> Match:
         """What the rows say of a place; without those where `left_out` (n,) is true."""
-        far = _distance(place, alignment, self.places, self.alignments)
+        here, alignment = np.array([*place[0], 0.0]), np.array(place[1])
+        far = _distance(here, alignment, self.places, self.alignments)
         if left_out is not None:
             far = np.where(left_out, np.inf, far)
         nearest = np.argsort(far, kind="stable")[:_NEAREST]
         nearest = nearest[np.isfinite(far[nearest])]
         first = int(nearest[0])
+        # a hint's kernels are those of plain maps
+        kernels = self.kernels[next((int(n) for n in nearest if n < self.rows), first)]
         if far[first] == 0:
-            return Match(exp(self.ratios[first]), self.kernels[first], 0.0, REPEATED)
+            return Match(exp(self.ratios[first]), kernels, 0.0, REPEATED)
         places, alignments = self.places[nearest], self.alignments[nearest]
         between = _distance(places[:, None], alignments[:, None], places[None], alignments[None])
         covariance = np.exp(-between) + _NUGGET * np.eye(len(nearest))
@@ -112,7 +160,7 @@ class _Group:
         unknown = max(0.0, 1.0 - float(weights @ near))
         spread = hypot(REPEATED, self.spread * sqrt(unknown))
         ratio = self.far + float(weights @ (self.ratios[nearest] - self.far))
-        return Match(exp(ratio), self.kernels[first], float(far[first]), spread)
+        return Match(exp(ratio), kernels, float(far[first]), spread)
 
 
 class Table:
@@ -126,21 +174,42 @@ class Table:
 
     def match(self, cost: NodeCost, mode: str) -> Match | None:
         """What the rows say of a node that may compute in this mode; None if there are none."""
-        place, alignment = place_of(cost)
+        place = place_of(cost)
         for group in _groups(cost, mode):
-            if group in self._by_group:
-                key = group, place, alignment
+            if group in self._by_group or group in self._hints:
+                key = group, *place
                 if key not in self._found:
-                    found = self.group(group).match(np.array(place), np.array(alignment))
-                    self._found[key] = replace(found, place=key)
+                    self._found[key] = replace(self.group(group).match(place), place=key)
                 return self._found[key]
         return None
 
     def group(self, name: Group) -> _Group:
         """The rows of a group, as arrays."""
         if name not in self._made:
-            self._made[name] = _Group(self._by_group[name], self.model)
+            hints = [self._hint(row) for row in self._hints.get(name, ())]
+            self._made[name] = _Group(self._by_group.get(name, ()), self.model, hints)
         return self._made[name]
+
+    def _hint(self, row: Row) -> _Hint:
+        """What a row of plain maps says of channels-last ones; 1x1 convolutions copy neither."""
+        cost = replace(row.cost, channels_last=True)
+        if cost.family == "conv1x1":
+            ratio = row.seconds / self.model(row.cost, row.mode)
+        else:
+            ratio = row.uncopied / self.model(cost, row.mode)
+        return _Hint(cost, row.kernels, ratio)
+
+    @cached_property
+    def _hints(self) -> Mapping[Group, list[Row]]:
+        """By the group of channels-last maps, the rows of plain ones that tell of it."""
+        hints: dict[Group, list[Row]] = {}
+        for row in self.rows:
+            cost = row.cost
+            copies_none = cost.family == "conv1x1" and row.mode in TENSOR_MODES
+            if not cost.channels_last and (row.uncopied or copies_none):
+                name = group_of(replace(cost, channels_last=True), row.mode)
+                hints.setdefault(name, []).append(row)
+        return hints
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -182,7 +251,7 @@ def _groups(cost: NodeCost, mode: str) -> Iterator[Group]:
             yield cost.family, one
 
 
-def place_of(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def place_of(cost: NodeCost) -> Place:
     """Where a node stands in its group: octaves of what its time follows, and its alignments."""
     size = ITEMSIZE.get(cost.dtype, 4)
     if cost.family in CONVOLUTIONS:
@@ -192,21 +261,21 @@ def place_of(cost: NodeCost) -> tuple[tuple[float, ...], tuple[int, ...]]:
         return tuple(log2(max(n, 1)) for n in cost.product), tuple(map(_alignment, ends))
     read, written = max(cost.read, 1), max(cost.written, 1)
     gathered = 0.5 * log2(max(cost.gathered, 1) / written)
-    across = 4.0 * (cost.strided > 0)
+    single = 4.0 * cost.single + 8.0 * (cost.strided > 0)
     ratio = 4 * log2(read / written)
-    return (log2(read + written), ratio, across, log2(max(cost.row, 1)), gathered), ()
+    return (log2(read + written), ratio, single, log2(max(cost.row, 1)), gathered), ()
 
 
-def _place_of_convolution(cost: NodeCost, size: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def _place_of_convolution(cost: NodeCost, size: int) -> Place:
     inner, outer, pixels = *cost.channels, cost.pixels
     other = cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups, pixels
     if cost.family in {"conv1x1", "depthwise"}:
         ends = (inner * size, outer * size, pixels * size)
         return tuple(map(log2, (inner, outer, *other))), tuple(map(_alignment, ends))
     # cuDNN fills channels up to whole vectors, and computes with those
-    filled = [-(-n * size // _FILLED) * _FILLED for n in (inner, outer)]
+    filled = [-(-n * size // VECTOR) * VECTOR for n in (inner, outer)]
     whole = [int(n % _WHOLE == 0) for n in filled]
-    part = [int(n * size != nbytes) for n, nbytes in zip((inner, outer), filled, strict=True)]
+    part = [_alignment(n * size) if n * size % VECTOR else 0 for n in (inner, outer)]
     return tuple(map(log2, (*filled, *other))), (*whole, *part)
 
 
@@ -246,12 +315,12 @@ def held_out(table: Table, by: Literal["width", "size"]) -> tuple[HeldOut, ...]:
     errors: dict[str, list[float]] = {}
     for name in table.groups:
         group = table.group(name)
-        marks = np.array([_marks(row.cost, by) for row in table.rows_of(name)])
+        marks = np.array([_marks(cost, by) for cost in group.costs])
         found = errors.setdefault(" ".join(filter(None, name)), [])
-        for mark in np.unique(marks):
+        for mark in np.unique(marks[: group.rows]):
             out = (marks == mark).any(1)
-            for index in np.flatnonzero(out) if not out.all() else ():
-                match = group.match(group.places[index], group.alignments[index], out)
+            for index in np.flatnonzero(out[: group.rows]) if not out.all() else ():
+                match = group.match(place_of(group.costs[index]), out)
                 found.append(abs(match.ratio / exp(group.ratios[index]) - 1))
     errors["all"] = [error for of_class in errors.values() for error in of_class]
     return tuple(

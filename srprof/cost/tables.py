@@ -32,15 +32,25 @@ _Counts = Annotated[
 _Bytes = Annotated[
     tuple[int, ...], rule("whole numbers of at least 0", lambda c: min(c, default=0) >= 0)
 ]
+_NotNegative = Annotated[
+    tuple[float, ...], rule("numbers of at least 0", lambda c: min(c, default=0) >= 0)
+]
 _Micros = Annotated[tuple[float, ...], rule("positive numbers", lambda c: min(c, default=1) > 0)]
 
+#: Columns that files of before srprof had them are without.
+_LATER = ("uncopied", "single")
+#: Of a row, what is said of its kernels.
+_OF_KERNELS = frozenset({"kernels", "us", "uncopied"})
 #: Dtypes of modes that are none.
 _DTYPES = {"tf32": "float32"}
 
 
 @dataclass(frozen=True)
 class Convolutions:
-    """Convolutions without a bias, a column each; `pixels` are those that are computed."""
+    """Convolutions without a bias, a column each; `pixels` are those that are computed.
+
+    `uncopied` are microseconds as `Row` has them, empty in files of before srprof had them.
+    """
 
     mode: tuple[str, ...] = ()
     channels_last: tuple[bool, ...] = ()
@@ -54,6 +64,7 @@ class Convolutions:
     pixels: _Counts = ()
     kernels: _Counts = ()
     us: _Micros = ()
+    uncopied: _NotNegative = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Operations:
     row: _Bytes = ()
     kernels: _Counts = ()
     us: _Micros = ()
+    single: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,9 @@ def load_record(path: str | Path) -> TableRecord:
     record = TABLE_FILE.load(path)
     for name, part in (("convolutions", record.convolutions), ("operations", record.operations)):
         lengths = {field.name: len(getattr(part, field.name)) for field in fields(part)}
+        for column in _LATER:
+            if not lengths.get(column):
+                lengths.pop(column, None)
         usual = max(lengths.values(), key=list(lengths.values()).count)
         for column, length in lengths.items():
             if length != usual:
@@ -146,10 +161,11 @@ def rows_of(record: TableRecord) -> Iterator[Row]:
     """The rows of a record."""
     for values in _each(record.convolutions):
         yield Row(
-            convolution(**{k: v for k, v in values.items() if k not in {"kernels", "us"}}),
+            convolution(**{k: v for k, v in values.items() if k not in _OF_KERNELS}),
             values["mode"],
             values["kernels"],
             1e-6 * values["us"],
+            1e-6 * values.get("uncopied", 0.0),
         )
     for values in _each(record.operations):
         yield Row(_operation(values), values["mode"], values["kernels"], 1e-6 * values["us"])
@@ -157,7 +173,8 @@ def rows_of(record: TableRecord) -> Iterator[Row]:
 
 def _each(part: Convolutions | Operations) -> Iterator[dict[str, Any]]:
     """Its rows as mappings."""
-    names = [field.name for field in fields(part)]
+    every = (field.name for field in fields(part))
+    names = [name for name in every if name not in _LATER or getattr(part, name)]
     for row in zip(*(getattr(part, name) for name in names), strict=True):
         yield dict(zip(names, row, strict=True))
 
@@ -221,6 +238,7 @@ def _operation(values: dict[str, Any]) -> NodeCost:
         reads=((0, values["read"]),),
         written=values["written"],
         strided=values["strided"],
+        single=values.get("single", values["strided"] > 0 or values["op"] == "bias"),
         product=product if flops else None,
         gathered=values["gathered"],
         serial=values["serial"],

@@ -331,8 +331,8 @@ def observe(settings: Settings, traced: dict[Settings, Any]) -> AnalysisRecord:
     record: AnalysisRecord = analysis.record
     if settings.profile is not None:
         from srprof.analysis.compute import latency_record
+        from srprof.cost.estimate import estimate
         from srprof.cost.profiles import load_profile
-        from srprof.cost.roofline import estimate
 
         latency = latency_record(estimate(analysis.trace, load_profile(settings.profile)))
         record = replace(record, latency=latency)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from srprof.codec import JsonObject, encode
-from srprof.cost.roofline import Estimate
+from srprof.cost.estimate import Estimate
 from srprof.errors import InputError
 from srprof.files import RecordFile
 from srprof.inputs import TensorSpec

@@ -12,8 +12,8 @@ import torch
 
 from srprof.blame import first_line
 from srprof.call import Call, call_of
+from srprof.cost.estimate import estimate
 from srprof.cost.profiles import Profile, load_profile, profile_of, read_profile
-from srprof.cost.roofline import estimate
 from srprof.errors import DeviceMemoryError, InputError, Interrupted
 from srprof.inputs import TensorSpec
 from srprof.measuring.backend import Backend, Draft

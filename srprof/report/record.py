@@ -21,8 +21,9 @@ from srprof.analysis.compute import avoidable_records, bounds_ms
 from srprof.analysis.record import AvoidableRecord, ComplexityRecord, NodeRecord, ReleaseRecord
 from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
+from srprof.cost.estimate import Estimate
+from srprof.cost.node import NodeEstimate
 from srprof.cost.profiles import Profile, load_profile
-from srprof.cost.roofline import Estimate, NodeEstimate
 from srprof.failures import Failures
 from srprof.inputs import TensorSpec
 from srprof.paths import short_path

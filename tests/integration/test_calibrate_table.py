@@ -47,6 +47,30 @@ def test_a_bias_that_a_kernel_of_its_own_adds_is_a_row_of_its_own():
 def test_a_depthwise_convolution_adds_its_bias_as_it_goes():
     convolutions, operations = tabulate([timed({**CONV, "cout": 8, "groups": 8}, 5.0, 3.0)])
     assert (convolutions.us, convolutions.groups, operations.us) == ((8.0,), (8,), ())
+    inside = {**CONV, "cout": 8, "groups": 8, "channels_last": True}  # which is cuDNN's
+    convolutions, operations = tabulate([timed(inside, 5.0, 3.0)])
+    assert (convolutions.us, operations.us) == ((5.0,), (3.0,))
+
+
+IN, OUT, SET = "void nchwToNhwcKernel<float>", "void nhwcToNchwKernel<float>", "Memset (Device)"
+TURN = "void tensorTransformGeneric<float>"
+
+
+@pytest.mark.parametrize(
+    "channels, kernels, uncopied",
+    [
+        ((8, 8), [(IN, 10.0), (IN, 1.0), ("gemm", 20.0), (OUT, 5.0)], 20.0),
+        ((8, 6), [(IN, 10.0), (SET, 2.0), (TURN, 1.0), ("gemm", 20.0), (OUT, 5.0)], 25.0),
+        ((6, 8), [(SET, 2.0), (IN, 10.0), (SET, 3.0), (IN, 1.0), ("gemm", 20.0), (OUT, 5.0)], 32.0),
+        ((3, 8), [("implicit_convolve_sgemm", 30.0)], 0.0),
+    ],
+)  # fmt: skip
+def test_what_channels_last_maps_need_of_a_plain_convolutions_kernels(channels, kernels, uncopied):
+    """All but the copies of the filters, and of maps whose channels are whole vectors."""
+    inner, outer = channels
+    line = {**CONV, "cin": inner, "cout": outer, "kernels": [*kernels, ("bias", 4.0)]}
+    assert tabulate([line])[0].uncopied == (uncopied,)
+    assert tabulate([{**line, "channels_last": True}])[0].uncopied == (0.0,)
 
 
 def test_kernels_are_shared_among_nodes_where_that_is_clear():

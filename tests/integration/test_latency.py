@@ -17,8 +17,8 @@ import pytest
 
 import srprof
 from srprof.cli import main
+from srprof.cost.estimate import estimate_costs
 from srprof.cost.profiles import load_profile, needs_calibration, profile_names
-from srprof.cost.roofline import estimate_costs
 from srprof.errors import InputError
 from srprof.ops import FAMILIES
 from srprof.render.figures import KINDS as FIGURES

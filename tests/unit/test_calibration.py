@@ -20,8 +20,8 @@ from srprof.calibration.kinds import plan
 from srprof.calibration.record import Timed, errors
 from srprof.calibration.run import WIDEST, Stopwatch, calibrate, run_calibration
 from srprof.cli import main
+from srprof.cost.estimate import estimate
 from srprof.cost.profiles import load_profile, parse_profile, to_toml
-from srprof.cost.roofline import estimate
 from srprof.errors import BusyError, InputError
 from srprof.files import parse_toml
 from srprof.measuring import heap

@@ -64,20 +64,55 @@ def test_a_bias_is_another_pass_but_for_depthwise_convolutions():
     assert convolution((1, 8, 4, 4), (8, 1, 3, 3), (1, 8, 4, 4), groups=8).bias == 0
 
 
-def test_a_depthwise_convolution_copies_a_channels_last_input():
-    image, output = (1, 8, 4, 6), (1, 8, 4, 6)
-    last = (8 * 24, 1, 8 * 6, 8)
-    depthwise = convolution(image, (8, 1, 3, 3), output, groups=8, strides=last)
-    assert depthwise.copied == depthwise.strided == 4 * prod(image)
-    dense = convolution(image, (8, 8, 3, 3), output, strides=last)
-    assert dense.copied == dense.strided == 0  # cuDNN takes it as it is
-    plain = convolution(image, (8, 1, 3, 3), output, groups=8, strides=(192, 24, 6, 1))
-    assert plain.copied == plain.strided == 0
+def last(channels, height, width):
+    """Strides of a map with its channels innermost."""
+    return channels * height * width, 1, channels * width, channels
 
 
-def test_a_crop_is_copied_along_the_grain():
-    cropped = convolution((1, 8, 4, 4), (8, 8, 3, 3), (1, 8, 4, 4), strides=(800, 100, 10, 1))
-    assert (cropped.copied, cropped.strided) == (4 * 128, 0)
+DEEP = ((1, 8, 4, 6), (8, 1, 3, 3), (1, 8, 4, 6))
+DENSE = ((1, 8, 4, 6), (8, 8, 3, 3), (1, 8, 4, 6))
+
+
+@pytest.mark.parametrize("shapes, groups", [(DEEP, 8), (DENSE, 1)])
+def test_cudnn_takes_channels_last_maps_as_they_are(shapes, groups):
+    """PyTorch gives it those of depthwise convolutions too, whose bias is then a pass."""
+    inside = convolution(*shapes, groups=groups, strides=last(8, 4, 6))
+    assert (inside.copied, inside.channels_last) == (0, True)
+    assert inside.bias == inside.written
+    plain = convolution(*shapes, groups=groups, strides=(192, 24, 6, 1))
+    assert (plain.copied, plain.channels_last) == (0, False)
+
+
+def test_some_channels_of_a_channels_last_map_are_copied():
+    batch, *strides = last(16, 4, 6)
+    inside = convolution(*DENSE, strides=(batch, *strides))
+    assert (inside.copied, inside.across) == (4 * 192, False)
+    assert convolution(*DENSE, strides=(2 * 192, 24, 6, 1)).copied == 0  # those of a plain one
+
+
+def test_a_crop_is_copied_along_the_grain_and_a_turned_map_across():
+    shapes = (1, 8, 4, 4), (8, 8, 3, 3), (1, 8, 4, 4)
+    cropped = convolution(*shapes, strides=(800, 100, 10, 1))
+    assert (cropped.copied, cropped.across) == (4 * 128, False)
+    turned = convolution(*shapes, strides=(128, 16, 1, 4))
+    assert (turned.copied, turned.across) == (4 * 128, True)
+
+
+def test_what_is_taken_one_element_at_a_time():
+    """Operands that are not all dense maps of one layout: PyTorch's vectors need such."""
+    plain, inside = tensor(0, 1, 8, 4, 6, strides=(192, 24, 6, 1)), last(8, 4, 6)
+    same = tensor(1, 1, 8, 4, 6, strides=(192, 24, 6, 1))
+    by_channel = tensor(1, 1, 8, 1, 1, strides=(8, 1, 1, 1))
+    number = tensor(1)
+    other = tensor(1, 1, 8, 4, 6, strides=inside)
+    wider = tensor(1, 2, 8, 4, 6, strides=(2 * 192, 24, 6, 1))
+    result = tensor(9, 1, 8, 4, 6, strides=(192, 24, 6, 1))
+    for operand, single in ((same, False), (number, False), (by_channel, True), (other, True)):
+        assert cost_of("add", [plain, operand], [result]).single is single
+    assert cost_of("clone", [plain], [result]).single is False
+    halves = tensor(9, 2, 8, 4, 6, strides=(192, 24, 6, 1))
+    assert cost_of("clone", [wider], [halves]).single is True
+    assert cost_of("cat", [other], [result]).single is False  # which has a kernel of its own
 
 
 @pytest.mark.parametrize(

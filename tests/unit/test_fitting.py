@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
+from srprof.cost.estimate import estimate, estimate_costs
 from srprof.cost.fitting import (
     Parameter,
     Sample,
@@ -21,7 +22,6 @@ from srprof.cost.fitting import (
     spearman,
 )
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate, estimate_costs
 from srprof.errors import InputError
 from srprof.ops import Product
 from tests.made_up_costs import cost, plain_device

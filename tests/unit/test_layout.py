@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import parse_profile, to_toml
-from srprof.cost.roofline import estimate_node
 from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.ops import Product

@@ -8,9 +8,11 @@ from math import log
 import pytest
 
 from srprof.cost.classes import bias_cost
+from srprof.cost.correction import measured
+from srprof.cost.estimate import estimate_costs
 from srprof.cost.measured import NEAR, REPEATED, Row, Table, held_out
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate_costs, estimate_node, measured
 from srprof.cost.tables import (
     TABLE_FILE,
     Convolutions,
@@ -19,6 +21,7 @@ from srprof.cost.tables import (
     convolution,
     figures_of,
     load_record,
+    rows_of,
     table_bytes,
 )
 from srprof.errors import InputError
@@ -98,6 +101,47 @@ def test_what_has_no_row_of_its_own_is_told_by_what_is_like_it():
 def test_in_place_and_out_of_place_are_the_same_operation():
     table = Table([row(cost("elementwise", 4096, 4096, op="relu"), 3.0, "float32")], bytes_moved)
     assert table.match(cost("elementwise", 4096, 4096, op="relu_"), "float32").distance == 0
+
+
+def inside(*channels, **other):
+    return dense(*channels, channels_last=True, **other)
+
+
+def hint(node, ratio: float, mode: str = "tf32") -> Row:
+    """A row of plain maps whose copies take as long again."""
+    one = row(node, 2 * ratio, mode)
+    return replace(one, uncopied=one.seconds / 2)
+
+
+def test_plain_maps_without_their_copies_tell_of_channels_last_ones():
+    """The more, the better they do where both were measured; a row itself tells more."""
+    widths = range(16, 96, 8)
+    ratio_of = {n: 1.0 + n / 16 % 2 for n in widths}
+    plain = [hint(dense(n, n), ratio_of[n]) for n in widths]
+    rows = [row(inside(n, n), 1.05 * ratio_of[n]) for n in widths if n != 48]
+    alike = Table([*plain, *rows], bytes_moved).match(inside(48, 48), "tf32")
+    assert alike.ratio == pytest.approx(1.05 * ratio_of[48], rel=0.15)
+    others = [row(inside(n, n), 3.0 - ratio_of[n]) for n in widths if n != 48]
+    unlike = Table([*plain, *others], bytes_moved).match(inside(48, 48), "tf32")
+    assert abs(log(unlike.ratio / ratio_of[48])) > 2 * abs(log(alike.ratio / ratio_of[48]))
+    assert unlike.distance > alike.distance
+    assert Table([*plain, *rows], bytes_moved).match(inside(64, 64), "tf32").distance == 0
+
+
+def test_plain_maps_alone_tell_of_channels_last_ones_from_afar():
+    found = Table([hint(dense(48, 48), 2.0)], bytes_moved).match(inside(48, 48), "tf32")
+    assert 1.0 < found.ratio < 2.0
+    assert found.distance > 0
+    unknown = Table([row(dense(48, 48), 2.0)], bytes_moved).match(inside(48, 48), "tf32")
+    assert unknown.ratio == pytest.approx(2.0)  # as if they were plain
+
+
+def test_what_is_taken_one_element_at_a_time_is_told_by_its_like():
+    node = cost("elementwise", 4096, 4096, op="mul")
+    apart = replace(node, single=True)
+    rows = [row(node, 1.0, "float32"), row(apart, 3.0, "float32")]
+    table = Table(rows, bytes_moved)
+    assert [table.match(n, "float32").ratio for n in (node, apart)] == pytest.approx([1.0, 3.0])
 
 
 def test_the_errors_of_a_table_that_follows_its_model_are_nothing():
@@ -195,6 +239,22 @@ def test_a_table_is_read_as_it_was_written(tmp_path, packed):
     path = tmp_path / f"table.json{'.gz' * packed}"
     path.write_bytes(table_bytes(record(), packed))
     assert load_record(path) == record()
+
+
+def test_a_table_of_before_it_had_all_columns(tmp_path):
+    """Transposing copies and biases were taken one element at a time even then."""
+    rows = Operations(
+        **{"op": ("clone", "bias", "relu"), "variant": ("",) * 3, "mode": ("float32",) * 3},
+        **{"family": ("movement", "elementwise", "elementwise"), "strided": (64, 0, 0)},
+        **dict.fromkeys(("batch", "rows", "columns", "depth", "gathered", "serial"), (0,) * 3),
+        **{"read": (64,) * 3, "written": (64,) * 3, "row": (0,) * 3, "kernels": (1,) * 3},
+        us=(1.0, 2.0, 3.0),
+    )
+    path = tmp_path / "table.json"
+    path.write_bytes(table_bytes(record(operations=rows), packed=False))
+    of_convolution, *others = rows_of(load_record(path))
+    assert of_convolution.uncopied == 0
+    assert [one.cost.single for one in others] == [True, True, False]
 
 
 def test_a_cut_table(tmp_path):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from srprof.cost.correction import measured
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate_node, measured
 from srprof.cost.tables import convolution, load_record, packaged_tables, rows_of, table_path
 from tests.made_up_costs import cost
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srprof
+from srprof.cost.estimate import estimate, estimate_costs
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
-from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.ops import FAMILIES, Product
 from tests.made_up_costs import cost, plain_device
@@ -107,7 +108,7 @@ def test_tensor_cores_have_shares_of_their_own():
         start=0,
     )
     product = Product(1, 1280, 16, 1024)
-    node = cost("conv", product=product, channels_last=True)
+    node = cost("conv", product=product, channels=(1024, 16), channels_last=True)
     conv = estimate_node(node, device).compute
     linear = estimate_node(cost("matmul", product=product), device).compute
     assert linear == pytest.approx(4 * conv)  # 8 x 0.25 against 1 x 0.5
@@ -133,9 +134,13 @@ def test_reads_across_the_grain_are_slow():
 
 
 def test_a_copied_input_is_written_and_read_again():
+    """In a kernel of its own, across the grain in pieces."""
     node = cost("depthwise", read=1_000_000, written=0, copied=1_000_000)
     found = estimate_node(node, plain_device())
-    assert found.memory == pytest.approx(30 * US)
+    assert (found.memory, found.layout) == (pytest.approx(10 * US), pytest.approx(20 * US))
+    across = plain_device(bandwidth_share={"strided": 0.25, "movement": 1.0})
+    slow = estimate_node(replace(node, across=True), across)
+    assert slow.layout == pytest.approx((40 + 10) * US)
     assert found.overhead == pytest.approx(2 * US)
 
 

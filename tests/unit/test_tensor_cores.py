@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 import srprof
+from srprof.cost.estimate import estimate, estimate_costs
+from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile, parse_profile, to_toml
-from srprof.cost.roofline import estimate, estimate_costs, estimate_node
 from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.ops import Product
@@ -67,6 +68,21 @@ def test_plain_maps_are_copied_into_the_layout_and_back():
 def test_what_is_in_that_layout_already_is_not_copied():
     assert layout(64, 64, channels_last=True) == 0
     assert compute(64, 64, channels_last=True) == compute(64, 64)
+
+
+def test_channels_that_are_no_vectors_are_filled_up_in_that_layout_too():
+    """50 floats to 52, from 200 bytes to 208 that are zeroed first, and back, each on its side."""
+    both = layout(50, 50, channels_last=True)
+    one = layout(50, 64, channels_last=True) + layout(64, 50, channels_last=True)
+    copied = 1280 * (2 * (200 + 208) / 50e9 + 208 / 100e9)
+    assert both == pytest.approx(one) == pytest.approx(copied)
+
+
+def test_few_channels_are_filled_up_in_that_layout():
+    """Those of an image too: cuDNN has no kernels for such maps but in tensor cores."""
+    inside, plain = (compute(3, 64, channels_last=last) for last in (True, False))
+    assert inside < plain
+    assert layout(3, 64, channels_last=True) > layout(3, 64) == 0
 
 
 def test_a_copy_moves_whole_pieces_of_64_bytes():

@@ -7,7 +7,8 @@ from math import atan2, degrees
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srprof.analysis import Analysis
-from srprof.cost.roofline import Estimate, NodeEstimate
+from srprof.cost.estimate import Estimate
+from srprof.cost.node import NodeEstimate
 from srprof.inputs import ITEMSIZE
 from srprof.render.figures import LOOKS, annotate, escaped, new_figure, save, stack_bars
 
