@@ -153,9 +153,9 @@ def choose(trials: Trials, passes: tuple[str, ...], objective: Objective = "both
         if tried != best and worth(tried) < worth(best) * (1 - _LEAST):
             best = tried
     whole = tuple(name for name in passes if name in plain or name in order)
-    if "split-fusion" in passes and fusions(graph):
-        if worth(best, passes) < worth(best, whole) * (1 - _LEAST):
-            whole = passes
+    splits = "split-fusion" in passes and bool(fusions(graph))
+    if splits and worth(best, passes) < worth(best, whole) * (1 - _LEAST):
+        whole = passes
     if worth(best, whole) >= worth(None, whole) * (1 - _LEAST):
         best = Form()
     names = tuple(name for name in FORMING if best.has(name))

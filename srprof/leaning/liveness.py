@@ -245,6 +245,7 @@ def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
 
 
 def is_random(node: FxNode) -> bool:
+    """Whether a call draws random numbers, or gives nothing that tells what it did."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     seeded = torch.Tag.nondeterministic_seeded in node.target.tags

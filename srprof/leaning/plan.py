@@ -37,7 +37,7 @@ _FUNCTIONS = {one.__name__: one for one in (max, min, math, abs, int, round, tor
 
 
 class _Made(NamedTuple):
-    """A plan's functions, `through` each backend, and its conditions as one of the call's tensors."""
+    """A plan's functions: through each backend, what comes first, and whether it holds."""
 
     through: dict[str, Callable[..., Any]]
     first: Any

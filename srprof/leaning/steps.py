@@ -1,7 +1,7 @@
 """A convolution's bias and the element-wise calls after it as one call (pass `steps`).
 
-The call writes into the convolution's result. On a GPU `torch.compile` makes one kernel of it; where
-that is not to be had, each part of it is a call in place, with the same numbers.
+The call writes into the convolution's result. On a GPU `torch.compile` makes one kernel of it;
+where that is not to be had, each part of it is a call in place, with the same numbers.
 """
 
 from __future__ import annotations
