@@ -67,12 +67,12 @@ def _any_batch(workload: Workload, lean: Lean, args: Sequence[Any], kwargs: Kwar
     as_it_is = planner(network, one_image, args, kwargs)(())
     if _unnumbered(as_it_is) != _unnumbered(planner(network, two_images, *two)(())):
         return plan
-    batched = planner(network, two_images, args, kwargs)(lean.passes)
+    batched = planner(network, two_images, args, kwargs, lean.form)(lean.passes)
     sizes = [text.replace(".size(0) >= 2", ".size(0) >= 1") for text in two_images.conditions]
+    same_constants = batched.constants.keys() == plan.constants.keys()
     batched = replace(
         batched, conditions=tuple(sizes), constants=plan.constants, name=plan.name, _code=[]
     )
-    same_constants = two_images.constants.keys() == plan.constants.keys()
     return batched if same_constants and batched.holds(*flatten(args, kwargs)) else plan
 
 
@@ -112,7 +112,7 @@ PARAMETERS = {{
 BUFFERS = {{
 {_table(lean, parameters=False)}}}
 
-
+{_steps(plan)}
 class Part(nn.Module):
     """A container of parameters and further parts, some of them numbered."""
 
@@ -139,11 +139,66 @@ class {name}(Part):
         for name, (shape, dtype) in BUFFERS.items():
             self.put(name, torch.empty(shape, dtype=dtype))
 {_members(lean, plan)}
-    @torch.no_grad()
+{_prepare(plan)}    @torch.no_grad()
     def forward(self, {", ".join(plan.inputs)}):
         if not ({" and ".join(f"({text})" for text in plan.conditions) or "True"}):
             raise ValueError("this code was made for inputs of other sizes")
-{_lines(plan)}'''
+{_keep(plan)}{_lines(plan, plan.lines)}'''
+
+
+def _steps(plan: Plan) -> str:
+    """The functions of element-wise steps, and what calls them."""
+    if not plan.steps:
+        return ""
+    functions = []
+    for number, code in enumerate(plan.steps):
+        calls = "".join(f"    {line}\n" for line in code.split("; "))
+        functions.append(f"def step_{number}(x, others):\n{calls}    return x\n\n\n")
+    named = "".join(f"    {quoted(c)}: step_{n},\n" for n, c in enumerate(plan.steps))
+    return f'''
+{"".join(functions)}#: Element-wise calls after a convolution, written into its result.
+STEPS = {{
+{named}}}
+COMPILED = {{}}
+
+
+def step(x, others, code):
+    if not x.is_cuda or torch.compiler.is_compiling() or not torch.utils._triton.has_triton():
+        return STEPS[code](x, others)
+    if code not in COMPILED:
+        COMPILED[code] = torch.compile(STEPS[code], dynamic=True)
+    return COMPILED[code](x, others)
+
+'''
+
+
+def _prepare(plan: Plan) -> str:
+    """What makes what calls of a size have in common, once."""
+    if not plan.first:
+        return ""
+    inputs = ", ".join(plan.inputs)
+    weights = "".join(f"            {_indexed(path(name))},\n" for name in plan.weights)
+    sizes = f"[value.shape for value in ({inputs},)]" if plan.sized else "None"
+    return f'''
+    kept_for, kept = None, ()
+
+    @torch.no_grad()
+    def prepare(self, {inputs}):
+{_lines(plan, plan.first)}
+    def keep(self, {inputs}):
+        weights = (
+{weights}        )
+        made_of = [(weight.data_ptr(), weight._version) for weight in weights]
+        wanted = made_of, {sizes}, {plan.inputs[0]}.device
+        if self.kept_for != wanted:
+            self.kept_for, self.kept = wanted, self.prepare({inputs})
+        return self.kept
+
+'''
+
+
+def _keep(plan: Plan) -> str:
+    return f"        kept = self.keep({', '.join(plan.inputs)})\n" if plan.first else ""
 
 
 def _table(lean: Lean, *, parameters: bool) -> str:
@@ -176,8 +231,8 @@ def _members(lean: Lean, plan: Plan) -> str:
     return "".join(f"        {line}\n" for line in lines)
 
 
-def _lines(plan: Plan) -> str:
-    text = "".join(f"        {_indexed(line)}\n" for line in plan.lines)
+def _lines(plan: Plan, lines: Sequence[str]) -> str:
+    text = "".join(f"        {_indexed(line)}\n" for line in lines)
     for name in plan.constants:
         text = text.replace(f"constants[{quoted(name)}]", f"self.{_local(name)}")
     return text
@@ -205,15 +260,26 @@ def _literal(tensor: torch.Tensor) -> str:
 
 
 class _Program(nn.Module):
-    """A plan as a module of its own, for `torch.export`."""
+    """A plan as a module of its own, for `torch.export`.
 
-    def __init__(self, lean: Lean, plan: Plan) -> None:
+    What it keeps, and no size decides, is among its buffers.
+    """
+
+    def __init__(self, lean: Lean, plan: Plan, call: Sequence[Any]) -> None:
         super().__init__()
         share_contents(lean, self)
         self.plan = plan
+        self._count = 0
+        if plan.first and not plan.sized:
+            (kept,) = plan.keep(lean, call)
+            self._buffers = dict(self._buffers)  # those of the network stay
+            self._count = len(kept)
+            for number, tensor in enumerate(kept):
+                self.register_buffer(f"kept_{number}", tensor)
 
     def forward(self, *leaves: Any) -> Any:
-        return self.plan.run(self, leaves)
+        kept = tuple(getattr(self, f"kept_{number}") for number in range(self._count))
+        return self.plan.run_in_a_graph(self, leaves, kept)
 
 
 def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes:
@@ -226,7 +292,7 @@ def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes
         for name, a in zip(plan.inputs, args, strict=True)
     ]
     shapes = {"leaves": tuple(map(open_sizes, example))}
-    module = _Program(lean, plan).eval()
+    module = _Program(lean, plan, args).eval()
     try:
         with torch.no_grad(), quiet_torch():
             program = torch.export.export(

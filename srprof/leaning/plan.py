@@ -114,12 +114,13 @@ class Plan:
             through[backend] = THROUGH[backend](through["eager"])
         return through[backend](network, *leaves, *kept)
 
-    def run_in_a_graph(self, network: nn.Module, leaves: Sequence[Any]) -> Any:
+    def run_in_a_graph(self, network: nn.Module, leaves: Sequence[Any], kept: Any = ()) -> Any:
         """The same for Dynamo, which cannot follow how it is found out what is still kept."""
         made = self._compile()
         if not self.first:
             return made.through["eager"](network, *leaves)
-        kept = made.first(network, *leaves) if self._kept is None else self._kept[1]
+        if not kept:
+            kept = made.first(network, *leaves) if self._kept is None else self._kept[1]
         return made.through["eager"](network, *leaves, kept)
 
     def keep(self, network: nn.Module, leaves: Sequence[Any]) -> tuple[Any, ...]:
