@@ -155,7 +155,7 @@ def _steps(plan: Plan) -> str:
         calls = "".join(f"    {line}\n" for line in code.split("; "))
         functions.append(f"def step_{number}(x, others):\n{calls}    return x\n\n\n")
     named = "".join(f"    {quoted(c)}: step_{n},\n" for n, c in enumerate(plan.steps))
-    return f'''
+    return f"""
 {"".join(functions)}#: Element-wise calls after a convolution, written into its result.
 STEPS = {{
 {named}}}
@@ -169,7 +169,7 @@ def step(x, others, code):
         COMPILED[code] = torch.compile(STEPS[code], dynamic=True)
     return COMPILED[code](x, others)
 
-'''
+"""
 
 
 def _prepare(plan: Plan) -> str:
@@ -179,7 +179,7 @@ def _prepare(plan: Plan) -> str:
     inputs = ", ".join(plan.inputs)
     weights = "".join(f"            {_indexed(path(name))},\n" for name in plan.weights)
     sizes = f"[value.shape for value in ({inputs},)]" if plan.sized else "None"
-    return f'''
+    return f"""
     kept_for, kept = None, ()
 
     @torch.no_grad()
@@ -194,7 +194,7 @@ def _prepare(plan: Plan) -> str:
             self.kept_for, self.kept = wanted, self.prepare({inputs})
         return self.kept
 
-'''
+"""
 
 
 def _keep(plan: Plan) -> str:

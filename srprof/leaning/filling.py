@@ -182,7 +182,14 @@ class _Filling(Copying):
         return self._pointwise(node) if pointwise else None
 
     def result(self, node: FxNode) -> Any:
-        return map_arg(node.args[0], self._own)
+        return map_arg(node.args[0], self._whole)
+
+    def _whole(self, node: FxNode) -> FxNode:
+        """A result, which is no part of something larger where the network's own is not."""
+        own = self._own(node)
+        if own is self.made[node] or not node.meta["val"].is_contiguous():
+            return own
+        return self.add(aten.contiguous.default, own, memory_format=torch.contiguous_format)
 
     def _put(self, node: FxNode, made: FxNode, channels: Channels) -> FxNode:
         if not channels.plain:
@@ -249,7 +256,8 @@ class _Filling(Copying):
         if groups != 1:
             return self._depthwise(node, inputs) if image in self.channels else None
         count = _outputs(node)
-        total = self.widths.filled.get(count, count)
+        read = any(user.op != "output" for user in node.users)
+        total = self.widths.filled.get(count, count) if read else count
         constant = inputs.constant if self.widths.biases else None
         tap = _tap(node) if constant else None
         held = self.widths.value if bias is not None or tap else 0.0

@@ -108,13 +108,6 @@ def looks(value: Any) -> str:
     return repr(map_aggregate(value, look))
 
 
-def copied(graph: Graph) -> Graph:
-    """The same calls as new nodes."""
-    twin = Graph()
-    twin.output(twin.graph_copy(graph, {}))
-    return twin
-
-
 def without_dead(graph: Graph) -> Graph:
     """The graph, whose calls that nothing reads are erased; those that write stay."""
     for node in reversed(list(graph.nodes)):

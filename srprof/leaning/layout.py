@@ -7,6 +7,7 @@ network's own lie.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -60,10 +61,8 @@ class _ChannelsLast(Copying):
             wanted = torch.channels_last
             value = node.meta["val"]
             ready = value.shape[1] > 1 and value.is_contiguous(memory_format=wanted)
-            made = self.add(aten.contiguous.default, node, memory_format=wanted)
-            self._last[node] = node if ready else made
-            if ready:
-                self.graph.erase_node(made)
+            made = node if ready else self.add(aten.clone.default, node, memory_format=wanted)
+            self._last[node] = made
         return self._last[node]
 
     def _shuffled(self, node: FxNode) -> FxNode:
@@ -83,8 +82,6 @@ class _ChannelsLast(Copying):
         return self.add(aten.view.default, whole, [batch, count, *sides])
 
     def _times(self, size: Any, factor: int) -> Any:
-        import operator
-
         return size * factor if isinstance(size, int) else self.add(operator.mul, size, factor)
 
     def _as_it_was(self, node: FxNode) -> FxNode:

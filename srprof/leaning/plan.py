@@ -27,7 +27,6 @@ from srprof.leaning.passes import Rewrites, arrange, with_folded
 from srprof.leaning.source import body, name_of
 from srprof.leaning.state import look_at_calls
 from srprof.leaning.steps import codes, learn, step
-from srprof.memory.model import rounded
 from srprof.words import one_line
 
 _numbers = count()
@@ -263,7 +262,7 @@ def planner(
             weights=_weights(apart, constants),
             sized=apart.sized,
             steps=codes(arranged.graph),
-            least=None if least is None else least + sum(rounded(t.nbytes) for t in kept),
+            least=least,
         )
 
     return plan
