@@ -91,7 +91,7 @@ def lean(
         args, kwargs = workload.arguments(device)
         module.eval()
         if device_profile is not None:
-            chosen = _chosen(workload, module.network, level, device_profile, objective)
+            chosen = _chosen(workload, module.network, device, level, device_profile, objective)
             module.passes, module.form = chosen.passes, chosen.form
         try:
             module.prepare(*args, **kwargs)
@@ -200,14 +200,19 @@ def _choice(trials: Trials, level: str, objective: Objective) -> Choice:
 
 
 def _chosen(
-    workload: Workload, network: nn.Module, level: str, profile: Profile, objective: Objective
+    workload: Workload,
+    network: nn.Module,
+    device: str,
+    level: str,
+    profile: Profile,
+    objective: Objective,
 ) -> Choice:
     """The choice for a network of the caller's; the level's passes where it cannot be lean."""
     with aside(), sizes_forgotten():
         before = _before(workload, profile)
         with workload.environment():
             model = copied_model(network, {})
-            args, kwargs = workload.arguments("cpu")
+            args, kwargs = workload.arguments(device)
             try:
                 trials = _trials(workload, model, args, kwargs, before)
             except RefusedError:
