@@ -1,42 +1,60 @@
 """What `lean --profile` is predicted to do: time and allocated peak, as shares of eager's.
 
     python benchmarks/lean_device.py [--profile h200] [--input 510x510] [NETWORK ...] [-o FILE]
+    python benchmarks/lean_device.py --all --dtype float32 -o FILE [--prove]
 
-Without names the eight networks of Table 4, in float16 and float32. Nothing is run on a GPU. With
-`-o` the figures are written as JSON.
+Without names the eight networks of Table 4, in float16 and float32; with `--all` the zoo and
+spandrel's, each of the latter at its own size. Nothing is run on a GPU. With `-o` the figures are
+written as JSON after each network; those that are there already are not asked again. `--prove`
+compares the lean network's outputs with its own, on the CPU in float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
+import warnings
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
 from tabulate import tabulate
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from srprof import models
 from srprof.call import call_of
 from srprof.cost.profiles import load_profile
 from srprof.errors import SrprofError
+from srprof.leaning.proof import prove
 from srprof.leaning.run import savings
 from srprof.workload import resolve
 
 TABLE4 = "fmen_s e_rfdn imdn rlfn neesr megsr repafdn rainbow".split()
 
 
-def predicted(spec: str, size: str, dtype: str, profile: str, objective: Any) -> dict[str, Any]:
+def predicted(
+    name: str,
+    spec: str,
+    inputs: Any,
+    dtype: str,
+    profile: str,
+    objective: Any,
+    compare: bool = False,
+) -> dict[str, Any]:
     """Shares of time and peak, and what was done."""
     began = time.process_time()
-    workload = resolve(call_of(spec, (f"1x3x{size}",), dtype=dtype))
+    workload = resolve(call_of(spec, inputs, dtype=dtype))
     found = savings(workload, "equivalent", profile=load_profile(profile), objective=objective)
     first, last = found.stages[0], found.stages[-1]
     assert first.seconds and last.seconds
     form = found.lean.form
     return {
-        "network": spec,
+        "network": name,
         "dtype": dtype,
+        "input": [list(shape) for shape in inputs],
         "ms": first.seconds * 1e3,
         "lean_ms": last.seconds * 1e3,
         "time": last.seconds / first.seconds,
@@ -45,8 +63,20 @@ def predicted(spec: str, size: str, dtype: str, profile: str, objective: Any) ->
         "peak": last.peaks["allocated"] / first.peaks["allocated"],
         "widths": {str(n): up for n, up in form.widths.items() if up > n} if form else {},
         "passes": list(found.lean.passes),
+        "ended": list(found.ended),
         "cpu_s": time.process_time() - began,
+        **({"error": prove(workload, found.lean).error} if compare else {}),
     }
+
+
+def everything(size: str) -> list[tuple[str, str, Any]]:
+    """Name, SPEC and inputs of the zoo's networks and spandrel's."""
+    from tests.spandrel_zoo import ENTRIES, import_spandrel
+
+    import_spandrel()
+    sides = tuple(map(int, size.split("x")))
+    zoo = [(n.name, n.name, ((1, n.channels, *sides),)) for n in models.ZOO]
+    return [*zoo, *((f"spandrel/{e.name}", e.spec, e.inputs) for e in ENTRIES)]
 
 
 def main() -> None:
@@ -59,19 +89,29 @@ def main() -> None:
     parser.add_argument("--input", default="510x510")
     parser.add_argument("--dtype", nargs="*", default=["float16", "float32"])
     parser.add_argument("--objective", default="both")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--prove", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    rows = []
+    warnings.simplefilter("ignore")
+    file = arguments.output
+    rows: list[dict[str, Any]] = json.loads(file.read_text()) if file and file.exists() else []
+    shape = ((1, 3, *map(int, arguments.input.split("x"))),)
+    asked = [(name, name, shape) for name in arguments.networks]
     for dtype in arguments.dtype:
-        for spec in arguments.networks:
-            how = arguments.input, dtype, arguments.profile, arguments.objective
-            try:
-                rows.append(predicted(spec, *how))
-            except SrprofError as error:
-                print(f"{spec}: {error}")
+        for name, spec, inputs in everything(arguments.input) if arguments.all else asked:
+            if any(row["network"] == name and row["dtype"] == dtype for row in rows):
                 continue
+            how = dtype, arguments.profile, arguments.objective, arguments.prove
+            try:
+                rows.append(predicted(name, spec, inputs, *how))
+            except SrprofError as error:
+                rows.append({"network": name, "dtype": dtype, "refused": str(error)})
+            if file is not None:
+                file.write_text(json.dumps(rows, indent=1) + "\n")
             print(" ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
                            for value in rows[-1].values()), flush=True)  # fmt: skip
+    rows = [row for row in rows if "time" in row]
     shown = [
         [r[k] for k in "network dtype ms lean_ms time mib lean_mib peak".split()] for r in rows
     ]
@@ -85,8 +125,6 @@ def main() -> None:
             print(
                 f"{dtype}: geometric means {means[0]:.3f} of the time, {means[1]:.3f} of the peak"
             )
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

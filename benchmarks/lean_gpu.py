@@ -1,6 +1,6 @@
 """A network's lean form for a GPU against `torch.compile`, on that GPU, in four minutes.
 
-    python benchmarks/lean_gpu.py OUT.json [--profile h200] [--seconds 240] [--device cuda] [--quick]
+    python benchmarks/lean_gpu.py OUT.json [--profile h200] [--seconds 240] [--device cpu --quick]
 
 Of each network, in float16 and float32 at 510x510: as it is, as `torch.compile` makes it (default,
 reduce-overhead, channels-last) and lean with the profile (eager, inductor, cudagraph). A row has the
