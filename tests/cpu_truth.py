@@ -16,7 +16,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import srprof
+from srprof.memory.model import memory_model
+
 _LABEL = "op boundary "
+
+#: At which the allocator is asked, if nothing else is said.
+SHAPE = (1, 3, 64, 64)
 
 
 class _Labels(TorchDispatchMode):
@@ -181,3 +187,24 @@ def _flat(value: Any) -> list[torch.Tensor]:
         return [value]
     items = value.values() if isinstance(value, dict) else value
     return [tensor for item in items for tensor in _flat(item)]
+
+
+def by_the_allocator(
+    module: nn.Module, shape: tuple[int, ...] = SHAPE, kept: int = 0
+) -> tuple[int, int]:
+    """The peak at op boundaries, by the analysis and the allocator to the byte, and the whole one.
+
+    Within a call it can be higher by what oneDNN takes for itself there. `kept` are bytes that the
+    module keeps from earlier calls beside its weights.
+    """
+    image = torch.rand(shape)
+    there = image.nbytes + kept + sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+    measured = srprof.measure(module, shape, device="cpu", repeat=0).memory.warm
+    assert measured is not None and measured.max_allocated is not None
+    trace = srprof.trace(module, shape, trace_on="cpu")
+    ops, live = live_bytes(copy.deepcopy(module), image)
+    assert [node.op for node in trace.nodes] == ops
+    assert [node.live - image.nbytes for node in trace.nodes] == live
+    peak = memory_model(trace, granularity=1).eager.nbytes
+    assert peak == max(live) + there <= measured.max_allocated
+    return peak, measured.max_allocated

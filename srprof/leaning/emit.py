@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -304,5 +305,7 @@ def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes
             f"--emit {target}: torch.export fails on the lean network ({why}); name a .py"
         ) from error
     written = io.BytesIO()
-    torch.export.save(program, written)
+    with warnings.catch_warnings():  # of weights with channels innermost, which stay as they are
+        warnings.filterwarnings("ignore", "No complete tensor")
+        torch.export.save(program, written)
     return written.getvalue()

@@ -56,6 +56,17 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class OnGpu:
+    """Median times in ms and peaks in bytes on the GPU, of the network and of the lean one."""
+
+    name: str
+    before_ms: float
+    after_ms: float
+    before_peak: int
+    after_peak: int
+
+
+@dataclass(frozen=True)
 class Proof:
     """What was compared.
 
@@ -65,6 +76,7 @@ class Proof:
         tolerance: the relative error that level `equivalent` may have.
         measured, timed: at `MEMORY_SIZE` and `TIME_SIZE`, or the call's own size if the network
             does not take those; None if they were not asked for.
+        on_gpu: at the call's own size; None without a GPU, or if it was not asked for.
     """
 
     level: str
@@ -73,6 +85,7 @@ class Proof:
     tolerance: float = TOLERANCE["float32"]
     measured: Measured | None = None
     timed: Timed | None = None
+    on_gpu: OnGpu | None = None
 
     @property
     def error(self) -> float:
@@ -113,7 +126,8 @@ def prove(
             return proof
         measured = without_gpu(lambda: _allocated(workload, lean, progress))
         timed = without_gpu(lambda: _times(workload, lean, progress))
-        return replace(proof, measured=measured, timed=timed)
+        on_gpu = _on_gpu(workload, lean) if torch.cuda.is_available() else None
+        return replace(proof, measured=measured, timed=timed, on_gpu=on_gpu)
 
 
 def at_size(workload: Workload, size: Size) -> Workload | None:
@@ -200,6 +214,19 @@ def _allocated(workload: Workload, lean: Lean, progress: Progress) -> Measured |
             return None
         peaks.append(warm.max_allocated)
     return Measured(_size(call), *peaks)
+
+
+def _on_gpu(workload: Workload, lean: Lean) -> OnGpu | None:
+    """What the GPU takes for each; None if its memory is too small."""
+    inputs = [*workload.args, Keywords(workload.kwargs)]
+    how: Any = {"dtype": workload.dtype, "channels_last": workload.channels_last}
+    found = [measure(module, *inputs, device="cuda", **how) for module in (lean.network, lean)]
+    times = [one.latency.value_ms for one in found if one.latency is not None]
+    runs = [one.memory.warm for one in found if one.memory.warm is not None]
+    peaks = [run.max_allocated for run in runs if run.max_allocated is not None]
+    if len(times) < 2 or len(peaks) < 2:
+        return None
+    return OnGpu(found[0].device.name, *times, *peaks)
 
 
 def _times(workload: Workload, lean: Lean, progress: Progress) -> Timed:

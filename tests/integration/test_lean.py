@@ -28,9 +28,8 @@ from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
 from srprof.leaning.run import Savings, savings
 from srprof.leaning.source import _origin
-from srprof.memory.model import memory_model
 from srprof.workload import resolve
-from tests.cpu_truth import live_bytes
+from tests.cpu_truth import by_the_allocator
 from tests.random_networks import RandomNetwork, random_networks
 
 MIB = 2**20
@@ -146,24 +145,6 @@ def test_the_issues_table(lean_at_510: tuple[str, str, Savings]):
     assert [stage.name for stage in found.stages] == ["eager", *LEVELS[level]]
     assert peaks[0] == found.before.memory.eager.nbytes
     assert peaks[-1] == found.after.memory.eager.nbytes == found.bound  # no order is lower
-
-
-def by_the_allocator(module: nn.Module) -> tuple[int, int]:
-    """The peak at op boundaries, by the analysis and the allocator to the byte, and the whole one.
-
-    Within a call it can be higher by what oneDNN takes for itself there.
-    """
-    image = torch.rand(SHAPE)
-    there = image.nbytes + sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
-    measured = srprof.measure(module, SHAPE, device="cpu", repeat=0).memory.warm
-    assert measured is not None and measured.max_allocated is not None
-    trace = srprof.trace(module, SHAPE, trace_on="cpu")
-    ops, live = live_bytes(copy.deepcopy(module), image)
-    assert [node.op for node in trace.nodes] == ops
-    assert [node.live - image.nbytes for node in trace.nodes] == live
-    peak = memory_model(trace, granularity=1).eager.nbytes
-    assert peak == max(live) + there <= measured.max_allocated
-    return peak, measured.max_allocated
 
 
 @cache

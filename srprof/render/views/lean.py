@@ -89,6 +89,7 @@ def _proof_data(proof: Proof) -> dict[str, object]:
             for output in proof.outputs
         ],
         "measured_on_cpu": encode(proof.measured),
+        "measured_on_gpu": encode(proof.on_gpu),
         "time_ratio": timed and ratios and {**ratios, "pairs": timed.ratios.count},
     }
 
@@ -201,6 +202,11 @@ def _proof(proof: Proof) -> Section:
         lines.append(
             f"time at {_size(proof.timed.size)}: {ratios.median:.3f} of the network's (median of "
             f"{ratios.count} pairs, quartiles {ratios.q1:.3f} to {ratios.q3:.3f})"
+        )
+    if (gpu := proof.on_gpu) is not None:
+        lines.append(
+            f"on {gpu.name}: {gpu.before_ms:.2f} ms, lean {gpu.after_ms:.2f}; allocated "
+            f"{mib_size(gpu.before_peak)}, lean {mib_size(gpu.after_peak)}"
         )
     return Section("Proof", tuple(lines))
 
