@@ -15,8 +15,7 @@ from srprof.leaning.flow import Pipes
 from srprof.leaning.program import Program, Step, bits
 from srprof.leaning.proving import proved
 from srprof.leaning.schedule import best_order
-
-from .test_lean_schedule import is_valid, lowest, programs
+from tests.made_up_programs import is_valid, lowest, programs
 
 quick = settings(max_examples=200)
 
