@@ -32,8 +32,8 @@ class Cuts:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.before = _ancestors(program)
-        self.after = _descendants(program)
+        self.before = ancestors(program)
+        self.after = descendants(program)
         self.makers = {made: n for n, step in enumerate(program.steps) for made in step.creates}
         self.large = sum(program.sizes) + 1
 
@@ -79,7 +79,7 @@ class Cuts:
         return always + pipes.flow(source, sink)
 
 
-def _ancestors(program: Program) -> list[int]:
+def ancestors(program: Program) -> list[int]:
     """For each step all that must come before it, as bits."""
     before: list[int] = []
     for needs in program.needs:
@@ -87,7 +87,7 @@ def _ancestors(program: Program) -> list[int]:
     return before
 
 
-def _descendants(program: Program) -> list[int]:
+def descendants(program: Program) -> list[int]:
     """For each step all that must come after it, as bits."""
     after = [0] * len(program.steps)
     for number in reversed(range(len(after))):

@@ -15,8 +15,9 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 
 from srprof.leaning.liveness import GraphCall, Liveness
+from srprof.leaning.proving import proved
 from srprof.leaning.rewriting import Known, fold_batch_norm, fusions, split_fusion
-from srprof.leaning.schedule import best_order, proved
+from srprof.leaning.schedule import best_order
 
 
 class Arranged(NamedTuple):

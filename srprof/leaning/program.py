@@ -7,7 +7,7 @@ integer, so that the search in `schedule` is fast and can be tested with made-up
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import or_
 from typing import NamedTuple
@@ -166,6 +166,30 @@ class Program:
                 if not users & waiting:
                     return Move(live, after, storage)
         return Move(live + outline.created, after, None)
+
+    def part(self, order: Sequence[int], start: int, stop: int) -> Program:
+        """The steps of an order from one position to another, as a program of their own.
+
+        What is live before them is given, what is needed after them pinned.
+        """
+        numbers = {number: position for position, number in enumerate(order[start:stop])}
+        done = sum(1 << number for number in order[:start])
+        later = sum(1 << number for number in order[stop:])
+        made = {storage for number in order[:start] for storage in self.steps[number].creates}
+        given = {s for s in made | self.given if s in self.pinned or self._lives(s, done)}
+        pinned = {s for s, users in enumerate(self.users) if users & later} | self.pinned
+        steps = []
+        for number in numbers:
+            step = self.steps[number]
+            needs = tuple(sorted(numbers[need] for need in step.needs if need in numbers))
+            free = (s for s in step.overwrites if s not in pinned)
+            kept = tuple(s for s in free if not self._possible_users[s] & later)
+            steps.append(replace(step, needs=needs, overwrites=kept))
+        return Program(tuple(steps), self.sizes, frozenset(given), frozenset(pinned))
+
+    def _lives(self, storage: int, done: int) -> bool:
+        """Whether a storage that is there has not died when these steps are done."""
+        return not self.users[storage] or bool(self.users[storage] & ~done)
 
     def replay(self, order: Sequence[int], *, in_place: bool = True) -> Iterator[Move]:
         done, live = 0, self.start

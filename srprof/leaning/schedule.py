@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from srprof.leaning.bound import lower_bound
 from srprof.leaning.program import Move, Program, bits
 
-#: States that the exact search may reach, and where an order is to be proved lowest.
-STATES, PROVING_STATES = 3_000, 30_000
+#: States that the exact search may reach.
+STATES = 3_000
 
 #: States that the beam search keeps at each depth.
 BEAM = 16
@@ -54,39 +54,39 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     limit = program.peak(given)
     if limit <= lower_bound(program, given):
         return given
-    best = _exact(program, limit, states)
+    best = exact(program, limit, states).order
     if best is None:
         best = _beam(program, beam)
     return best if best and program.peak(best) < limit else given
 
 
-def proved(
-    program: Program, order: tuple[int, ...], states: int = PROVING_STATES
-) -> tuple[tuple[int, ...], int]:
-    """The order, or a better one that a longer search finds; bytes that no order's peak is below.
+class Search(NamedTuple):
+    """What an exact search came to.
 
-    These are its peak where that is the lowest, and is proved to be.
+    Attributes:
+        order: with the lowest peak; () if none is below the limit, None if it was given up.
+        least: bytes that no order is below; states: how many were reached.
     """
-    peak, least = program.peak(order), lower_bound(program, order)
-    if least < peak and (best := _exact(program, peak, states)) is not None:
-        order = best or order
-        least = program.peak(order)
-    return order, least
+
+    order: tuple[int, ...] | None
+    least: int
+    states: int
 
 
-def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
-    """The order with the lowest peak, () if none is below the limit, None if it takes too long.
+def exact(program: Program, limit: int, states: int, floor: int = 0) -> Search:
+    """Search all orders whose peak is below the limit, while there are no more states than that.
 
-    Of states with equal peaks the one with most steps done is first; so ways meet early.
+    Of states with equal peaks the one with most steps done is first; so ways meet early. Peaks are
+    not told apart below the floor, which no order is to be below.
     """
     ties = count()
-    start = _first(program)
+    start = _first(program, floor)
     queue = [(start.peak, 0, next(ties), start)]
     seen = {start.done: start.peak}
     while queue:
         state = heapq.heappop(queue)[-1]
         if not state.ready:
-            return _unwind(state)
+            return Search(_unwind(state), state.peak, len(seen))
         if state.peak > seen[state.done]:
             continue
         for following in _following(program, state):
@@ -95,8 +95,8 @@ def _exact(program: Program, limit: int, states: int) -> tuple[int, ...] | None:
                 progress = -following.done.bit_count()
                 heapq.heappush(queue, (following.peak, progress, next(ties), following))
         if len(seen) > states:
-            return None
-    return ()
+            return Search(None, min(limit, state.peak), len(seen))
+    return Search((), limit, len(seen))
 
 
 class _Gain(NamedTuple):
@@ -237,9 +237,9 @@ def _best_first(ways: Mapping[tuple[int, int], Mapping[int, int]]) -> Iterator[t
                 yield index, number
 
 
-def _first(program: Program) -> _State:
+def _first(program: Program, floor: int = 0) -> _State:
     ready = sum(1 << number for number, need in enumerate(program.needs) if not need)
-    return _settle(program, _State(program.start, program.start, 0, ready, 0, None))
+    return _settle(program, _State(max(program.start, floor), program.start, 0, ready, 0, None))
 
 
 def _following(program: Program, state: _State) -> Iterator[_State]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import networkx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srprof.leaning import proving
 from srprof.leaning.bound import Cuts, lower_bound
 from srprof.leaning.flow import Pipes
 from srprof.leaning.program import Program, Step, bits
-from srprof.leaning.schedule import best_order, proved
-
-from .test_lean_schedule import is_valid, lowest, programs
+from srprof.leaning.proving import proved
+from srprof.leaning.schedule import best_order
+from tests.made_up_programs import is_valid, lowest, programs
 
 quick = settings(max_examples=200)
 
@@ -61,6 +65,74 @@ def test_a_cut_is_what_a_step_needs(program: Program):
     cuts = Cuts(program)
     for number in range(len(program.steps)):
         assert cuts.at(number) == needed(program, number)
+
+
+@quick
+@given(programs(), st.data())
+def test_a_part_of_a_program_has_the_peak_that_it_has_there(program: Program, data: st.DataObject):
+    order = data.draw(st.permutations(range(len(program.steps))).filter(partial(is_valid, program)))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(order))] * 2)))
+    part = program.part(order, start, stop)
+    moves = [*program.replay(order)]
+    before = moves[start - 1].live if start else program.start
+    assert part.start == before
+    assert [(m.peak, m.live) for m in part.replay(range(stop - start))] == [
+        (move.peak, move.live) for move in moves[start:stop]
+    ]
+
+
+@quick
+@given(programs(), st.sampled_from([0, 2, 3000]))
+def test_between_steps_that_all_orders_pass_the_bound_holds(program: Program, states: int):
+    search = proving._Search(program, states, 10**6)
+    search.bound_by_segments(tuple(range(len(program.steps))))
+    assert program.least <= search.least <= lowest(program)
+
+
+@quick
+@given(programs(), st.lists(st.integers(0, 3), max_size=2))
+def test_mending_some_steps_leaves_an_order_no_higher(program: Program, around: list[int]):
+    order, best = tuple(range(len(program.steps))), lowest(program)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proving, "_AROUND", around)
+        mended = proving._Search(program, 3000, 10**6).mended(order)
+    assert is_valid(program, mended)
+    assert best <= program.peak(mended) <= program.peak(order)
+
+
+def in_a_row(blocks: int) -> Program:
+    """Blocks that each have a best order of their own, and a made-up weight that all of them read.
+
+    A block makes a of 5 and c of 8 of its input of 1; a becomes b of 4, c becomes d of 1; b and d
+    become the next input. The branch with c, if it comes first, leaves only 1 behind.
+    """
+    sizes, steps = [1, 0, 3], [Step((), frozenset({1, 2}), (2,))]
+    x, last = 0, 0
+    for _ in range(blocks):
+        first, n = len(sizes), len(steps)
+        a, b, c, d, y = range(first, first + 5)
+        sizes += [5, 4, 8, 1, 1]
+        steps += [
+            Step((last,), frozenset({x, a}), (a,)),
+            Step((n,), frozenset({a, b}), (b,)),
+            Step((last,), frozenset({x, c, 2}), (c,)),
+            Step((n + 2,), frozenset({c, d}), (d,)),
+            Step((n + 1, n + 3), frozenset({b, d, y}), (y,)),
+        ]
+        x, last = y, n + 4
+    return Program(tuple(steps), tuple(sizes), frozenset({0, 1}), frozenset({0, 1, x}))
+
+
+def test_blocks_in_a_row_are_put_right_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    """By windows that no search of the whole would need, and the bound by one block."""
+    program, order = in_a_row(30), tuple(range(151))
+    monkeypatch.setattr(proving, "_AROUND", (4, 8))
+    best = program.start + 3 + 1 + 8 + 1  # weight, a block's input, c and d
+    assert program.peak(order) == best + 4 - 1  # b waits, and d is not there yet
+    mended, least = proved(program, order, states=50, in_all=10_000)
+    assert is_valid(program, mended)
+    assert program.peak(mended) == best
+    assert best - 3 <= least <= best
 
 
 def crossed(reads: tuple[int, ...] = ()) -> Program:
