@@ -307,5 +307,6 @@ def _exported(lean: Lean, plan: Plan, args: Sequence[Any], target: str) -> bytes
     written = io.BytesIO()
     with warnings.catch_warnings():  # of weights with channels innermost, which stay as they are
         warnings.filterwarnings("ignore", "No complete tensor")
-        torch.export.save(program, written)
+        passes = {"lean_passes": ", ".join(lean.passes)}
+        torch.export.save(program, written, extra_files=passes)
     return written.getvalue()

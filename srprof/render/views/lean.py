@@ -23,7 +23,8 @@ def document(savings: Savings, proof: Proof | None = None, emitted: str | None =
     """Peaks after each pass, the proof if there is one, and the file that was written."""
     sections = [_peaks(savings)]
     sections += [] if proof is None else [_proof(proof)]
-    sections += [] if emitted is None else [Section(f"Written to {emitted}")]
+    passes = ", ".join(savings.lean.passes)
+    sections += [] if emitted is None else [Section(f"Written to {emitted}, made by {passes}")]
     return Document(tuple(sections), data=lambda: _data(savings, proof, emitted))
 
 
