@@ -9,13 +9,14 @@ from srprof.analysis.record import (
     AllocatorRecord,
     AnalysisRecord,
     LiveRecord,
+    ModuleRow,
     NodeRecord,
     ReleaseRecord,
     WarmRecord,
 )
 from srprof.codec import encode
 from srprof.paths import place
-from srprof.render.document import Column, Document, Section, Table, notes
+from srprof.render.document import Cell, Column, Document, Section, Table, notes
 from srprof.render.views import SHAPED, Field, View, latency, published
 from srprof.words import mib, mib_size, shape_text
 
@@ -44,27 +45,35 @@ _PARTS = {
 }
 
 
-def document(record: AnalysisRecord, view: View = "summary", top: int | None = None) -> Document:
+def document(
+    record: AnalysisRecord,
+    view: View = "summary",
+    top: int | None = None,
+    depth: int | None = None,
+) -> Document:
     """The tables of a view.
 
     Args:
         view: which tables; "summary" is a bit of each.
         top: rows of each long table, the largest; 0 is all. None is 10 in the summary, else all.
+        depth: levels of modules below the model in the tree; None is all.
     """
     usual = _ROWS if view == "summary" else None
-    sections = _sections(record, view, usual if top is None else top or None)
+    sections = _sections(record, view, usual if top is None else top or None, depth)
     main = {"peak": _live, "modules": _modules}.get(view, _all_nodes)(record, None)
     every = (*filter(None, sections), *notes(record.notes))
     return Document(every, data=lambda: encode(record), main=main.table)
 
 
-def _sections(record: AnalysisRecord, view: View, rows: int | None) -> tuple[Section | None, ...]:
+def _sections(
+    record: AnalysisRecord, view: View, rows: int | None, depth: int | None
+) -> tuple[Section | None, ...]:
     """Those of a view in their order; None for what this analysis has not."""
     head, predicted = _headline(record), (latency.overview(record), latency.avoidable(record))
     if view == "nodes":
         return head, *predicted, _all_nodes(record, rows)
     if view == "modules":
-        return head, *predicted, _modules(record, rows)
+        return head, *predicted, _modules(record, rows, depth)
     if view == "peak":
         return head, _breakdown(record), _live(record, rows), _held(record, rows)
     memory = (_breakdown(record), _nodes(record, rows), _held(record, rows))
@@ -238,37 +247,41 @@ def _all_nodes(record: AnalysisRecord, rows: int | None) -> Section:
     return Section(f"Nodes ({len(nodes)} of {len(record.nodes)})", (), table)
 
 
-def _modules(record: AnalysisRecord, rows: int | None) -> Section:
-    """Each module with the nodes that ran inside it, its children's included."""
-    inside: dict[str, list[NodeRecord]] = {"": list(record.nodes)}
-    for node in record.nodes:
-        path = node.module
-        while path:
-            inside.setdefault(path, []).append(node)
-            path = path.rpartition(".")[0]
-    top = {path: max(inside[path], key=lambda n: n.referenced, default=None) for path in inside}
-
-    def peak(path: str) -> int:
-        node = top[path]
-        return record.memory.peak["eager"] if node is None else record.memory.net + node.referenced
-
-    kept = set(sorted(inside, key=lambda path: -peak(path))[:rows])
+def _modules(record: AnalysisRecord, rows: int | None, depth: int | None = None) -> Section:
+    """The tree of modules, each with all that ran inside it; those with the largest peaks."""
+    tree = [row for row in record.modules if depth is None or row.depth <= depth]
+    # no child's peak is above its parent's, so that what is shown is a tree too
+    largest = sorted(range(len(tree)), key=lambda i: -(tree[i].peak or 0))
+    kept = [tree[i] for i in sorted(largest[:rows])]
     times: tuple[Field, ...] = (
-        (Column("predicted ms", "time"), lambda path: latency.of_module(record, path)[0]),
-        (Column("share", "share"), lambda path: latency.of_module(record, path)[1]),
+        (Column("predicted ms", "time"), lambda row: row.predicted_ms),
+        (Column("share", "share"), lambda row: latency.share_of(record, row.predicted_ms)),
     )
     table = Table.build(
-        (path for path in inside if path in kept),
-        (Column("module"), lambda path: path or "(the model)"),
-        (Column("nodes", "count"), lambda path: len(inside[path])),
-        (Column("peak MiB", "mib"), peak),
-        (Column("at node", "count"), lambda path: getattr(top[path], "index", None)),
-        (Column("held MiB", "mib"), lambda path: max((n.held for n in inside[path]), default=0)),
-        (Column("created MiB", "mib"), lambda path: sum(n.output for n in inside[path])),
-        (Column("GMACs", "giga"), lambda path: sum(n.macs or 0 for n in inside[path])),
+        kept,
+        (Column("module"), lambda row: Cell(row.path or "(the model)", _branch(row))),
+        (Column("class"), lambda row: row.kind),
+        (Column("params", "count"), lambda row: row.params),
+        (Column("GMACs", "giga"), lambda row: row.macs),
+        (Column("peak MiB", "mib"), lambda row: row.peak),
         *(times if record.latency else ()),
+        (Column("at node", "count"), lambda row: row.peak_node),
+        (Column("held MiB", "mib"), lambda row: row.held),
+        (Column("created MiB", "mib"), lambda row: row.created),
+        (Column("output"), lambda row: shape_text(row.shape)),
+        (Column("nodes", "count"), lambda row: row.nodes),
     )
-    return Section(f"Modules ({len(kept)} of {len(inside)})", (), table)
+    after = ("Each is with all inside it; peak: of the whole program while the module runs.",)
+    if not all(row.nodes for row in kept):
+        after += ("0 nodes: nothing ran in it.",)
+    return Section(f"Modules ({len(kept)} of {len(record.modules)})", (), table, after)
+
+
+def _branch(row: ModuleRow) -> str:
+    """A module's own name behind a line for each module around it."""
+    if not row.path:
+        return "(the model)"
+    return f"{'│ ' * (row.depth - 1)}├─ {row.path.rpartition('.')[2]}"
 
 
 # -- what is alive --------------------------------------------------------------------------------

@@ -138,11 +138,11 @@ def slowest(record: AnalysisRecord, rows: int | None) -> Section | None:
     return Section(f"Slowest nodes ({len(table.rows)} of {len(running)})", (), table)
 
 
-def of_module(record: AnalysisRecord, path: str) -> tuple[float, float]:
-    """Milliseconds of a module with all inside it, and their share of the whole."""
-    assert record.latency is not None
-    ms = record.latency.by_module.get(path, 0.0)  # a module of views takes none
-    return ms, _share(ms, record.latency.predicted_ms)
+def share_of(record: AnalysisRecord, ms: float | None) -> float | None:
+    """What milliseconds are of the whole; None where they are not known."""
+    if record.latency is None or ms is None:
+        return None
+    return _share(ms, record.latency.predicted_ms)
 
 
 def _share(ms: float, total: float) -> float:
