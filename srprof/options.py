@@ -250,8 +250,9 @@ def format_of(args: argparse.Namespace) -> str:
 
 
 def _by_ending(args: argparse.Namespace) -> str | None:
-    path = args.output.lower()
-    return next((name for end, name in _endings(args).items() if path.endswith(end)), None)
+    path, endings = args.output.lower(), _endings(args)
+    fitting = [end for end in endings if path.endswith(end)]
+    return endings[max(fitting, key=len)] if fitting else None  # .perfetto.json before .json
 
 
 def _endings(args: argparse.Namespace) -> dict[str, str]:
