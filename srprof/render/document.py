@@ -30,6 +30,7 @@ class Column:
         key: its heading for a program, "" to make one of the name and the kind.
         factor: of the kind `scaled`: a value is divided by it.
         decimals: of the kinds `scaled` and `fixed`. long: on a page its texts may wrap.
+        spare: in a terminal without room for all, the columns with the most go first; 0 stays.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     factor: float = 1
     decimals: int = 2
     long: bool = False
+    spare: int = 0
 
     @property
     def right(self) -> bool:

@@ -67,7 +67,7 @@ def _steps(advice: Advice) -> Section:
         (Column("edit"), lambda step: step.candidate.kind),
         (Column("line"), lambda step: place(step.candidate.file, step.candidate.line)),
         (Column("what to write"), lambda step: words(step.candidate.rewrite)),
-        (Column("in"), lambda step: step.candidate.function),
+        (Column("in", spare=1), lambda step: step.candidate.function),
         (Column("saves MiB", "mib"), lambda step: step.saving),
         (Column("peak then", "mib"), lambda step: step.peak_after),
     )

@@ -217,9 +217,9 @@ def _node_table(record: AnalysisRecord, nodes: Iterable[NodeRecord], *further: F
         (Column("node", "count"), lambda node: node.index),
         *SHAPED,
         (Column("eager MiB", "mib"), lambda node: record.memory.net + node.referenced),
-        (Column("input", "mib"), lambda node: node.input),
-        (Column("output", "mib"), lambda node: node.output),
-        (Column("kept", "mib"), lambda node: node.kept),
+        (Column("input", "mib", spare=5), lambda node: node.input),
+        (Column("output", "mib", spare=5), lambda node: node.output),
+        (Column("kept", "mib", spare=4), lambda node: node.kept),
         (Column("held", "mib"), lambda node: node.held),
         *further,
     )
@@ -238,10 +238,10 @@ def _nodes(record: AnalysisRecord, rows: int | None) -> Section:
 def _all_nodes(record: AnalysisRecord, rows: int | None) -> Section:
     """The nodes in the order in which they ran; the largest of them if not all are wanted."""
     nodes = sorted(_largest(record, rows), key=lambda node: node.index)
-    macs: Field = (Column("GMACs", "giga"), lambda node: node.macs)
+    macs: Field = (Column("GMACs", "giga", spare=2), lambda node: node.macs)
     times: tuple[Field, ...] = (
         (Column("predicted us", "time"), lambda node: node.predicted_us),
-        (Column("bound"), lambda node: node.bound),
+        (Column("bound", spare=1), lambda node: node.bound),
     )
     table = _node_table(record, nodes, macs, *(times if record.latency else ()))
     return Section(f"Nodes ({len(nodes)} of {len(record.nodes)})", (), table)
@@ -255,21 +255,21 @@ def _modules(record: AnalysisRecord, rows: int | None, depth: int | None = None)
     kept = [tree[i] for i in sorted(largest[:rows])]
     times: tuple[Field, ...] = (
         (Column("predicted ms", "time"), lambda row: row.predicted_ms),
-        (Column("share", "share"), lambda row: latency.share_of(record, row.predicted_ms)),
+        (Column("share", "share", spare=2), lambda row: latency.share_of(record, row.predicted_ms)),
     )
     table = Table.build(
         kept,
         (Column("module"), lambda row: Cell(row.path or "(the model)", _branch(row))),
-        (Column("class"), lambda row: row.kind),
+        (Column("class", spare=1), lambda row: row.kind),
         (Column("params", "count"), lambda row: row.params),
         (Column("GMACs", "giga"), lambda row: row.macs),
         (Column("peak MiB", "mib"), lambda row: row.peak),
         *(times if record.latency else ()),
-        (Column("at node", "count"), lambda row: row.peak_node),
-        (Column("held MiB", "mib"), lambda row: row.held),
-        (Column("created MiB", "mib"), lambda row: row.created),
-        (Column("output"), lambda row: shape_text(row.shape)),
-        (Column("nodes", "count"), lambda row: row.nodes),
+        (Column("at node", "count", spare=5), lambda row: row.peak_node),
+        (Column("held MiB", "mib", spare=3), lambda row: row.held),
+        (Column("created MiB", "mib", spare=6), lambda row: row.created),
+        (Column("output", spare=4), lambda row: shape_text(row.shape)),
+        (Column("nodes", "count", spare=7), lambda row: row.nodes),
     )
     after = ("Each is with all inside it; peak: of the whole program while the module runs.",)
     if not all(row.nodes for row in kept):
@@ -304,10 +304,10 @@ def _held(record: AnalysisRecord, rows: int | None) -> Section | None:
     table = Table.build(
         listed,
         (Column("variable"), lambda release: release.variable + " +" * release.elsewhere),
-        (Column("function"), lambda release: release.function),
+        (Column("function", spare=2), lambda release: release.function),
         (Column("bound at"), _bound_at),
         (Column("holds MiB", "mib"), lambda release: release.bytes),
-        (Column("last use"), lambda release: _step(record, release.last_use)),
+        (Column("last use", spare=1), lambda release: _step(record, release.last_use)),
         (Column("saves alone", "mib"), lambda release: release.saving),
         (Column("peak then", "mib"), lambda release: release.peak_after),
     )
@@ -336,11 +336,11 @@ def _live(record: AnalysisRecord, rows: int | None) -> Section:
         live[:rows],
         (Column("part"), lambda item: item.part),
         (Column("MiB", "mib"), lambda item: item.bytes),
-        (Column("shape"), lambda item: shape_text(item.shape)),
+        (Column("shape", spare=1), lambda item: shape_text(item.shape)),
         (Column("variable"), lambda i: i.variable if named(i) else "(result of this node)"),
-        (Column("function"), lambda item: item.function if named(item) else ""),
+        (Column("function", spare=3), lambda item: item.function if named(item) else ""),
         (Column("bound at"), lambda item: _bound_at(item) if named(item) else ""),
-        (Column("made by"), lambda item: step(item, item.birth)),
+        (Column("made by", spare=2), lambda item: step(item, item.birth)),
         (Column("last use"), lambda item: step(item, item.last_use)),
     )
     return Section(f"Alive at the eager peak ({len(table.rows)} of {len(live)})", (), table)

@@ -130,9 +130,12 @@ def slowest(record: AnalysisRecord, rows: int | None) -> Section | None:
         running[:rows],
         (Column("node", "count"), lambda node: node.index),
         *SHAPED,
-        (Column("class"), lambda node: node.op_class),
+        (Column("class", spare=1), lambda node: node.op_class),
         (Column("us", "time"), lambda node: node.predicted_us),
-        (Column("share", "share"), lambda node: _share((node.predicted_us or 0) / 1e3, total)),
+        (
+            Column("share", "share", spare=2),
+            lambda node: _share((node.predicted_us or 0) / 1e3, total),
+        ),
         (Column("bound by"), lambda node: node.bound),
     )
     return Section(f"Slowest nodes ({len(table.rows)} of {len(running)})", (), table)

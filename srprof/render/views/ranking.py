@@ -13,6 +13,8 @@ from srprof.words import mib, one_line
 
 #: Version of the JSON object.
 SCHEMA = 1
+#: What a narrow terminal can do without first: what says least of how a network runs.
+_SPARE = {"convs": 4, "activations": 3, "flops": 2, "params": 1}
 
 
 def document(standing: Standing, ranks: bool = False) -> Document:
@@ -39,8 +41,13 @@ def section(standing: Standing, ranks: bool) -> Section:
     columns = (
         Column("#", "number"),
         Column("Model"),
-        *(Column(f"{metric.title} {metric.unit}".strip(), "number") for metric in metrics),
-        *(Column(scoring.title.capitalize(), "number") for scoring in scorings),
+        *(
+            Column(
+                f"{metric.title} {metric.unit}".strip(), "number", spare=_SPARE.get(metric.name, 0)
+            )
+            for metric in metrics
+        ),
+        *(Column(scoring.title.capitalize(), "number", spare=5) for scoring in scorings),
     )
     count = "1 model" if len(entries) == 1 else f"{len(entries)} models"
     letters = ("", "", *map(notes.of_column, METRICS), *("" for _ in scorings))
