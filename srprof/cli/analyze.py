@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 
 from srprof import options
 from srprof.call import Call
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.analysis import analyze
     from srprof.compare.published import beside
+    from srprof.render.charts import times
     from srprof.render.views.analysis import document
 
     analysis = analyze(
@@ -108,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     compared = args.view == "summary" or form == "json"
     record = replace(analysis.record, published=beside(analysis) if compared else ())
-    shown = document(record, args.view, args.top, args.depth)
+    timed = None if args.profile is None else partial(times, analysis)
+    shown = document(record, args.view, args.top, args.depth, timed)
     if args.cross_check:
         from srprof.compare.cross_check import cross_check
         from srprof.render.views.cross_check import added

@@ -130,14 +130,30 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """What a page draws: a kind of picture, what is said under it, and plain data for the script.
+
+    Charts of one run have the same object for data, which the page then holds once.
+    """
+
+    kind: Literal["memory", "held", "roofline", "modules", "nodes", "bars", "lines"]
+    caption: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with lines, a table, its footnotes (letter and text), and lines under it."""
+    """A heading with lines, a table, its footnotes (letter and text), and lines under it.
+
+    `charts` give what pages draw beside that; they are called only there.
+    """
 
     title: str
     lines: tuple[str, ...] = ()
     table: Table | None = None
     after: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
+    charts: tuple[Callable[[], Chart], ...] = ()
 
 
 def notes(texts: Sequence[str]) -> tuple[Section, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from srprof import figures
 from srprof.analysis.record import (
@@ -16,6 +17,7 @@ from srprof.analysis.record import (
 )
 from srprof.codec import encode
 from srprof.paths import place
+from srprof.render.charts import DeviceTimes, RunCharts
 from srprof.render.document import Cell, Column, Document, Section, Table, notes
 from srprof.render.views import SHAPED, Field, View, latency, published
 from srprof.words import mib, mib_size, shape_text
@@ -50,33 +52,42 @@ def document(
     view: View = "summary",
     top: int | None = None,
     depth: int | None = None,
+    timed: Callable[[], DeviceTimes] | None = None,
 ) -> Document:
-    """The tables of a view.
+    """The tables of a view, and on a page its charts.
 
     Args:
         view: which tables; "summary" is a bit of each.
         top: rows of each long table, the largest; 0 is all. None is 10 in the summary, else all.
         depth: levels of modules below the model in the tree; None is all.
+        timed: gives the predicted times by node, for the charts of these.
     """
     usual = _ROWS if view == "summary" else None
-    sections = _sections(record, view, usual if top is None else top or None, depth)
+    rows, charts = usual if top is None else top or None, RunCharts(record, timed)
+    sections = _sections(record, view, rows, depth, charts)
     main = {"peak": _live, "modules": _modules}.get(view, _all_nodes)(record, None)
     every = (*filter(None, sections), *notes(record.notes))
     return Document(every, data=lambda: encode(record), main=main.table)
 
 
 def _sections(
-    record: AnalysisRecord, view: View, rows: int | None, depth: int | None
+    record: AnalysisRecord, view: View, rows: int | None, depth: int | None, charts: RunCharts
 ) -> tuple[Section | None, ...]:
     """Those of a view in their order; None for what this analysis has not."""
-    head, predicted = _headline(record), (latency.overview(record), latency.avoidable(record))
+    head = replace(_headline(record), charts=(charts.memory,))
+    overview = latency.overview(record)
+    timed = overview and replace(overview, charts=charts.times())
+    predicted = timed, latency.avoidable(record)
     if view == "nodes":
-        return head, *predicted, _all_nodes(record, rows)
+        return head, *predicted, replace(_all_nodes(record, rows), charts=(charts.nodes,))
     if view == "modules":
         return head, *predicted, _modules(record, rows, depth)
+    held = _held(record, rows)
+    held = held and replace(held, charts=(charts.held,))
     if view == "peak":
-        return head, _breakdown(record), _live(record, rows), _held(record, rows)
-    memory = (_breakdown(record), _nodes(record, rows), _held(record, rows))
+        return head, _breakdown(record), _live(record, rows), held
+    nodes = replace(_nodes(record, rows), charts=(charts.nodes,))
+    memory = _breakdown(record), nodes, held
     slowest = latency.slowest(record, rows)
     return head, *memory, *predicted, slowest, _complexity(record), _published(record)
 
@@ -94,7 +105,7 @@ def _headline(record: AnalysisRecord) -> Section:
         (Column("MiB", "mib"), lambda peak: peak[1]),
         *([(in_maps, lambda peak: (peak[1] - memory.net) / unit)] if maps else []),
         (Column("at node"), lambda peak: _at(record.node(memory.peak_node.get(peak[0]))) or ""),
-        (Column("meaning"), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
+        (Column("meaning", long=True), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
     )
     node = _peak(record)
     held = node.held if node else 0
