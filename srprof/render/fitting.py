@@ -32,7 +32,7 @@ _CUTS = tuple(
     )
 )
 #: A word; the lines of a tree before it are a part of it, and so is a number's unit.
-_WORD = re.compile(r"(?:[│ ]*[├└]─ )?(?:[\d.,]+ (?=[KMG]iB\b|[mu]s\b|dB\b))?\S+")
+_WORD = re.compile(r"(?:[│ ]*[├└]─ )?(?:[-+]?[\d.,]+ (?=[KMG]iB\b|[mu]s\b|dB\b))?\S+")
 
 
 def wrapped(text: str, width: int) -> list[str]:

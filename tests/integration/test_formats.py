@@ -130,3 +130,20 @@ def test_the_ending_of_the_output_decides(
     (tmp_path / "net.py").write_text(NET, encoding="utf-8")
     assert main(["analyze", "net.py:Net", "--input", "16x16", "-o", f"net{ending}"]) == 0
     assert (tmp_path / f"net{ending}").read_text(encoding="utf-8").startswith(begins)
+
+
+def test_a_pipe_gets_plain_text_with_every_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "40")
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    call = ["analyze", "net.py:Net", "--input", "16", "--view", "nodes", "--profile", "h100"]
+    assert main(call) == 0
+    piped = capsys.readouterr().out
+    assert not {"\x1b", "…", "─"} & set(piped) and "Left out" not in piped
+    (head,) = (line for line in piped.splitlines() if line.startswith("  node  op"))
+    assert head.split("  ")[-1] == "bound" and "GMACs" in head and "kept" in head
+    assert main([*call, "--format", "rich"]) == 0
+    narrow = capsys.readouterr().out
+    assert "Left out at 40 columns:" in narrow and "\x1b" in narrow

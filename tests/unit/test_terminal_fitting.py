@@ -60,6 +60,7 @@ def _indent(text: str, width: int) -> int:
 
 def test_a_number_stays_with_its_unit_and_a_tree_with_its_name():
     assert wrapped("it takes 49.61 MiB", 16) == ["it takes", "49.61 MiB"]
+    assert wrapped("it saves, -0.78 MiB.", 16) == ["it saves,", "-0.78 MiB."]
     assert wrapped("│ ├─ name", 9) == ["│ ├─ name"]
     assert wrapped("  a line of several", 12) == ["  a line of", "  several"]
 

@@ -282,10 +282,10 @@ def _modules(record: AnalysisRecord, rows: int | None, depth: int | None = None)
         (Column("output", spare=4), lambda row: shape_text(row.shape)),
         (Column("nodes", "count", spare=7), lambda row: row.nodes),
     )
-    after = ("Each is with all inside it; peak: of the whole program while the module runs.",)
+    after = ["Each is with all inside it; peak: of the whole program while the module runs."]
     if not all(row.nodes for row in kept):
-        after += ("0 nodes: nothing ran in it.",)
-    return Section(f"Modules ({len(kept)} of {len(record.modules)})", (), table, after)
+        after.append("0 nodes: nothing ran in it.")
+    return Section(f"Modules ({len(kept)} of {len(record.modules)})", (), table, tuple(after))
 
 
 def _branch(row: ModuleRow) -> str:

@@ -19,6 +19,8 @@ SUFFIX = ".ansi"
 _MARKS = {"best": "bold green", "second": "underline cyan", "": ""}
 #: Styles of rows by what their first cell says.
 _ROWS = {"held": "red", "eager": "bold"}
+#: Styles of lines by how they begin; others above a table are dim.
+_LINES = {"FAILED:": "bold red", "warning:": "yellow"}
 
 
 def write(document: Document, width: int) -> str:
@@ -40,7 +42,8 @@ def write(document: Document, width: int) -> str:
 
 def _section(section: Section, width: int) -> Iterator[Text]:
     yield from _lines((section.title,), width, "bold")
-    yield from _lines(section.lines, width, "dim")
+    for line in section.lines:
+        yield from _lines((line,), width, _LINES.get(line.partition(" ")[0], "dim"))
     if section.table is not None:
         yield from _table(section.table, width)
     under = [*_legend(section, width), *_lines(section.after, width)]
