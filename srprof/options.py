@@ -232,10 +232,12 @@ def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None =
 def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
     """How the result is written; alone, of commands whose `-o` is another file, to stdout."""
     more = more or {}
+    choices = (*formats(), *more)
     parser.add_argument(
         "--format",
-        choices=(*formats(), *more),
-        help="default: as the name after -o ends, else text",
+        metavar="FORMAT",
+        choices=choices,
+        help=f"{', '.join(choices)} (default: as the name after -o ends, else text)",
     )
     parser.set_defaults(more_formats=more, output=None)
 
