@@ -232,10 +232,12 @@ def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None =
 def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
     """How the result is written; alone, of commands whose `-o` is another file, to stdout."""
     more = more or {}
+    choices = (*formats(), *more)
     parser.add_argument(
         "--format",
-        choices=(*formats(), *more),
-        help="default: as the name after -o ends, else text",
+        metavar="FORMAT",
+        choices=choices,
+        help=f"{', '.join(choices)} (default: as the name after -o ends, else text)",
     )
     parser.set_defaults(more_formats=more, output=None)
 
@@ -250,8 +252,9 @@ def format_of(args: argparse.Namespace) -> str:
 
 
 def _by_ending(args: argparse.Namespace) -> str | None:
-    path = args.output.lower()
-    return next((name for end, name in _endings(args).items() if path.endswith(end)), None)
+    path, endings = args.output.lower(), _endings(args)
+    fitting = [end for end in endings if path.endswith(end)]
+    return endings[max(fitting, key=len)] if fitting else None  # .perfetto.json before .json
 
 
 def _endings(args: argparse.Namespace) -> dict[str, str]:

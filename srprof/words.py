@@ -5,11 +5,16 @@ Nothing of srprof is imported, so that every part can use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 MIB = 2**20
+#: What stands in a list before the second column.
+_SECOND = re.compile(r" +\S.*? {2,}(?=\S)")
 
 
 def mib(nbytes: float) -> str:
@@ -64,6 +69,18 @@ def printable_lines(text: object) -> str:
 def one_line(text: object) -> str:
     """The same with one space between words."""
     return " ".join(printable(text).split())
+
+
+def reflowed(text: str, width: int) -> str:
+    """Paragraphs in so many columns; a line that is indented, as of a list, stays a line."""
+    lines: list[str] = []
+    for listed, group in groupby(text.split("\n"), lambda line: line[:1] in ("", " ")):
+        for line in group if listed else (" ".join(group),):
+            column = _SECOND.match(line)
+            further = " " * len(column.group()) if column else " " * 6 if listed else ""
+            look: Any = {"break_long_words": False, "break_on_hyphens": False}
+            lines += wrap(line, width, subsequent_indent=further, **look) or [""]
+    return "\n".join(lines)
 
 
 def some(names: Iterable[str], most: int) -> str:

@@ -1,4 +1,4 @@
-"""Headless Chromium, from Debian's package, driven by Playwright."""
+"""Headless Chromium, from Debian's package, driven by Playwright; axe-core's rules in it."""
 
 from __future__ import annotations
 
@@ -76,3 +76,54 @@ def opened(made: Any, path: Path, width: int = 1280, dark: bool = False) -> Iter
 def _note(seen: Seen, url: str, path: Path) -> None:
     if url != path.as_uri() and not url.startswith(("data:", "blob:")):
         seen.requests.append(url)
+
+
+def drawn(page: Any) -> list[Any]:
+    """Every figure that can be seen, scrolled to and drawn; the page is at its top again."""
+    boxes = page.locator(".plot:visible").all()
+    for box in boxes:
+        box.scroll_into_view_if_needed()
+        page.wait_for_selector(f"#{box.get_attribute('id')}[data-drawn] .main-svg")
+    page.evaluate("window.scrollTo(0, 0)")
+    return boxes
+
+
+def serious(page: Any) -> list[str]:
+    """What axe-core finds that is serious or worse, a line each: rule, element, why."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    assert package is not None and package.origin is not None, "pip install -e '.[test]'"
+    script = Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(script)
+    found = page.evaluate("axe.run()")
+    assert len(found["passes"]) > 10, "the rules have run"
+    return [
+        f"{rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def contrasts(page: Any) -> dict[tuple[str, str], float]:
+    """Contrast of the style's own colours of text on its backgrounds, as WCAG counts it."""
+    names = ("ink", "soft", "accent", "best", "paper", "band")
+    colours = {
+        name: page.evaluate(
+            "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()",
+            f"--{name}",
+        )
+        for name in names
+    }
+    light = {name: _luminance(value) for name, value in colours.items()}
+    return {
+        (text, under): (max(light[text], light[under]) + 0.05)
+        / (min(light[text], light[under]) + 0.05)
+        for text in names[:4]
+        for under in names[4:]
+    }
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -28,6 +28,17 @@ class Golden:
 
     update: bool
 
+    def exact(self, text: str, file: str) -> None:
+        """Compare with a file of tests/golden, to the character."""
+        path = GOLDEN / file
+        if self.update:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        kept = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = (kept.splitlines(), text.splitlines(), file, "now")
+        difference = "\n".join(difflib.unified_diff(*lines, lineterm="", n=1))
+        assert text == kept, f"{difference}\n\nIf that is meant: pytest --update-golden."
+
     def __call__(self, text: str, file: str | Path, between: tuple[str, str] = ("", "")) -> None:
         """Compare with a file of tests/golden or any other, or with its part between two texts."""
         path = GOLDEN / file  # an absolute path is taken as it is

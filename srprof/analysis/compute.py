@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import record
+from srprof.analysis.modules import module_rows
 from srprof.codec import made_of
 from srprof.cost.avoidable import avoidable
 from srprof.inputs import TensorSpec
@@ -85,7 +86,9 @@ def bytes_moved(node: Node) -> int:
 
 def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
     """All that an analysis says, without the published figures."""
-    tensors = input_records(analysis.trace)
+    tensors, nodes = input_records(analysis.trace), tuple(node_records(analysis))
+    latency = None if analysis.latency is None else _latency(analysis.latency, analysis.trace)
+    ms = None if latency is None else latency.by_module
     return headed(
         record.AnalysisRecord,
         analysis.trace,
@@ -94,9 +97,10 @@ def analysis_record(analysis: Analysis) -> record.AnalysisRecord:
         complexity=_complexity(analysis),
         unseen=analysis.trace.unseen,
         memory=_memory(analysis),
-        latency=None if analysis.latency is None else _latency(analysis.latency, analysis.trace),
+        latency=latency,
         main_memory=host_work(analysis.trace),
-        nodes=tuple(node_records(analysis)),
+        nodes=nodes,
+        modules=module_rows(analysis.trace, nodes, analysis.memory.net, ms),
     )
 
 

@@ -359,6 +359,37 @@ class NodeRecord:
         return self.input + self.output + self.kept + self.held
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleRow:
+    """A module with all that ran inside it; None is not known, or nothing ran.
+
+    Attributes:
+        path: "" is the model. kind: its class. params: each once, of all inside it.
+        calls: how often it was called; a list of modules never is. shape: of the first call's
+            output.
+        peak: the most that the program references at the end of a node inside it, `peak_node`.
+        held: the most that is held at one. created: bytes that its nodes create in all.
+    """
+
+    path: str
+    kind: Annotated[str, Key("class")]
+    params: int | None
+    calls: int
+    shape: tuple[int, ...]
+    nodes: int
+    macs: int | None
+    peak: int | None
+    peak_node: int | None
+    held: int
+    created: int
+    predicted_ms: float | None
+
+    @property
+    def depth(self) -> int:
+        """How many modules are around it: 0 for the model."""
+        return self.path.count(".") + 1 if self.path else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heading:
     """What a JSON object on a trace begins with: versions, where it ran, the model."""
@@ -387,6 +418,7 @@ class AnalysisRecord(Heading, Shown):
     unseen: Annotated[tuple[Unseen, ...], Key(sparse=True)] = ()
     main_memory: Annotated[tuple[HostWork, ...], Key(sparse=True)] = ()
     nodes: tuple[NodeRecord, ...]
+    modules: Annotated[tuple[ModuleRow, ...], Key(sparse=True)] = ()
 
     def headline(self) -> str:
         """What was run, and its peaks."""

@@ -24,7 +24,7 @@ from srprof.failures import GONE, failure
 from srprof.output import own_streams, say, write
 from srprof.paths import current_folder, place
 from srprof.timeout import limited, timeout
-from srprof.words import one_line
+from srprof.words import one_line, reflowed
 
 #: Commands in the order in which the help lists them, with what it says of each; each is a module
 #: here, with `DESCRIPTION`, `add_options` and `run`, which is loaded when the command is called.
@@ -87,6 +87,13 @@ class _Help(argparse.HelpFormatter):
         self._action_max_length = 2 * self._indent_increment + max(map(len, COMMANDS))
 
 
+class _Described(argparse.RawDescriptionHelpFormatter):
+    """A command's description as it stands, but in the terminal's columns."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return reflowed(text, width)
+
+
 def build_parser(*called: str) -> argparse.ArgumentParser:
     """The parser of all commands, with the options of those that are called."""
     parser = _Parser(
@@ -98,9 +105,7 @@ def build_parser(*called: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, text in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = commands.add_parser(name, help=text, formatter_class=_Described)
         if name in called:
             command.description = _module(name).DESCRIPTION
             _module(name).add_options(command)

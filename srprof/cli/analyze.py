@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 
 from srprof import options
 from srprof.call import Call
@@ -23,6 +24,7 @@ _NOT_OF_TRAINING = {
     "workspace": None,
     "profile": None,
     "view": "summary",
+    "depth": None,
     "figure": None,
     "cross_check": False,
 }
@@ -61,7 +63,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cross-check", action="store_true",
         help="set the counts of fvcore, which runs the network on the CPU, beside ours")
     parser.add_argument("--view", choices=VIEWS, default="summary", help="which tables")
-    options.add(parser, "--top", "--figure")
+    options.add(parser, "--top")
+    parser.add_argument("--depth", metavar="N", type=options.count(0),
+        help="of --view modules: levels of modules below the model (default all)")
+    options.add(parser, "--figure")
     parser.add_argument("--figure-kind", choices=KINDS, default="roofline",
         help="roofline: each node under the device's roofs (default); modules: time by module")
     options.add_output(parser, EXPORTS)
@@ -71,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     """Analyze and print."""
     if args.sizes is not None and args.protocol == "single":
         raise InputError("--sizes is of --protocol ntire: give both")
+    if args.depth is not None and args.view != "modules":
+        raise InputError("--depth is of --view modules: give both")
     if args.figure is not None and args.profile is None:
         raise InputError("--figure draws the predicted latency: give --profile (srprof devices)")
     form = options.format_of(args)
@@ -86,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.analysis import analyze
     from srprof.compare.published import beside
+    from srprof.render.charts import times
     from srprof.render.views.analysis import document
 
     analysis = analyze(
@@ -102,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     compared = args.view == "summary" or form == "json"
     record = replace(analysis.record, published=beside(analysis) if compared else ())
-    shown = document(record, args.view, args.top)
+    timed = None if args.profile is None else partial(times, analysis)
+    shown = document(record, args.view, args.top, args.depth, timed)
     if args.cross_check:
         from srprof.compare.cross_check import cross_check
         from srprof.render.views.cross_check import added

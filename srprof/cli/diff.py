@@ -56,5 +56,6 @@ def run(args: argparse.Namespace) -> int:
             texts, (args.input, args.input_b or args.input), loaded, strict=True
         )
     )
-    show(args, document(diff(before, after), 10 if args.top is None else args.top or None))
+    rows = 10 if args.top is None else args.top or None
+    show(args, document(diff(before, after), rows, (before, after)))
     return 0

@@ -73,7 +73,7 @@ class Captured:
     def _capture(self, network: Any, arguments: Sequence[Any]) -> None:
         self._graph = self._result = None
         self._inputs = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own has no types
+        stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):

@@ -151,8 +151,8 @@ class _Filling(Copying):
         if node.target is operator.getitem and node.args[0] in self.lists:
             made, channels = self.lists[node.args[0]][node.args[1]]  # type: ignore[index]
             return self._put(node, made, channels)
-        made = self._filled(node)
-        return self._as_it_was(node) if made is None else made
+        changed = self._filled(node)
+        return self._as_it_was(node) if changed is None else changed
 
     def _filled(self, node: FxNode) -> FxNode | None:
         """The call with filled channels; None where it needs the network's own."""

@@ -60,8 +60,9 @@ class Copying:
 
     def attribute(self, name: str, value: torch.Tensor) -> FxNode:
         """A tensor of the network's, or a constant, by its name; once."""
-        for node in self.graph.find_nodes(op="get_attr", target=name):
-            return node
+        known: list[FxNode] = self.graph.find_nodes(op="get_attr", target=name)
+        if known:
+            return known[0]
         first = next(iter(self.graph.nodes), None)
         with self.graph.inserting_before(first) if first else self.graph.inserting_after(None):
             node = self.graph.create_node("get_attr", name)

@@ -53,7 +53,8 @@ def hoisted(graph: Graph) -> Hoisted:
     ]
     if not kept:
         return Hoisted(graph)
-    first, made = Graph(), {}
+    first = Graph()
+    made: dict[FxNode, FxNode] = {}
     for node in graph.nodes:
         if node.op in ("placeholder", "get_attr") or node in fixed:
             made[node] = first.node_copy(node, made.__getitem__)

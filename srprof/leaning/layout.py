@@ -51,6 +51,8 @@ class _ChannelsLast(Copying):
 
     def _convolution(self, node: FxNode) -> FxNode:
         args, kwargs = map_arg((node.args, node.kwargs), self.made.__getitem__)
+        image: Any
+        weight: Any
         image, weight, *rest = args
         if image.meta["val"].dim() == 4:
             image, weight = self._innermost(image), self._innermost(weight)
@@ -69,11 +71,11 @@ class _ChannelsLast(Copying):
         """A pixel shuffle in one copy, whose result is plain."""
         image = self.made[node.args[0]]  # type: ignore[index]
         factor: int = argument_of(node, "upscale_factor")
-        batch, channels, height, width = (
+        batch, _, height, width = (
             size if isinstance(size, int) else self.add(aten.sym_size.int, image, axis)
             for axis, size in enumerate(image.meta["val"].shape)
         )
-        count = int(channels) // factor**2  # type: ignore[call-overload]
+        count = int(image.meta["val"].shape[1]) // factor**2
         parts = [batch, count, factor, factor, height, width]
         apart = self.add(aten.view.default, image, parts)
         moved = self.add(aten.permute.default, apart, [0, 1, 4, 2, 5, 3])

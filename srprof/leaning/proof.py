@@ -226,7 +226,7 @@ def _on_gpu(workload: Workload, lean: Lean) -> OnGpu | None:
     peaks = [run.max_allocated for run in runs if run.max_allocated is not None]
     if len(times) < 2 or len(peaks) < 2:
         return None
-    return OnGpu(found[0].device.name, *times, *peaks)
+    return OnGpu(found[0].device.name, times[0], times[1], peaks[0], peaks[1])
 
 
 def _times(workload: Workload, lean: Lean, progress: Progress) -> Timed:

@@ -20,7 +20,7 @@ from srprof.leaning.graphs import Copying, Known, argument_of
 aten = torch.ops.aten
 
 _LIBRARY = torch.library.Library("srprof", "FRAGMENT")
-_LIBRARY.define("step_(Tensor(a!) x, Tensor[] others, str code) -> Tensor(a!)")
+_LIBRARY.define("step_(Tensor(a!) x, Tensor[]? others, str code) -> Tensor(a!)")
 
 
 #: The functions of steps, by their code.
@@ -37,7 +37,7 @@ def learn(code: str) -> None:
         _FUNCTIONS[code] = names["step"]
 
 
-def step(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+def step(x: torch.Tensor, others: list[torch.Tensor] | None, code: str) -> torch.Tensor:
     """A step, written into `x`; for `torch.compile` its calls, which it makes one of itself."""
     if torch.compiler.is_compiling():
         return _FUNCTIONS[code](x, others)
@@ -51,7 +51,7 @@ def _compiles() -> bool:
     return torch.utils._triton.has_triton()
 
 
-def _run(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+def _run(x: torch.Tensor, others: list[torch.Tensor] | None, code: str) -> torch.Tensor:
     learn(code)
     if not x.is_cuda or not _compiles():
         return _FUNCTIONS[code](x, others)
@@ -60,7 +60,7 @@ def _run(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor
     return _COMPILED[code](x, others)
 
 
-def _meta(x: torch.Tensor, others: list[torch.Tensor], code: str) -> torch.Tensor:
+def _meta(x: torch.Tensor, others: list[torch.Tensor] | None, code: str) -> torch.Tensor:
     return x
 
 
@@ -117,7 +117,7 @@ class _Steps(Copying):
             lines.append(self._line(call, before, others))
             before = call
         target = torch.ops.srprof.step_.default
-        return self.add(target, image, others, "; ".join(lines))
+        return self.add(target, image, others or None, "; ".join(lines))
 
     def _line(self, call: FxNode, running: FxNode, others: list[FxNode]) -> str:
         """One call of a step, in place."""

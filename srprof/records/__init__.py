@@ -170,6 +170,17 @@ class ModuleCall:
     input: tuple[int, ...] = ()
 
 
+class ModuleInfo(NamedTuple):
+    """A registered module: its path ("" is the model), its class, and its parameters.
+
+    `parameters` are those of all inside it too, each once.
+    """
+
+    path: str
+    kind: str
+    parameters: int
+
+
 class Frame(NamedTuple):
     """One call of a function of the user's, as it stood at a node.
 
@@ -272,6 +283,7 @@ class Trace:
         nodes, storages, externals, calls: the record, each in order of appearance.
         result: what the model returned, each tensor replaced by a `TensorRef`.
         parameters: number of parameters, frozen ones too.
+        modules: those that are registered, parents before their children.
         scale, width: upscaling factor and trunk channels, where the zoo knows them.
         references: by storage, what references it at the eager peak, the user's code first.
         fallback: why the meta device could not run it, "" if it could or was not asked to.
@@ -308,6 +320,7 @@ class Trace:
     step: TrainingStep | None = None
     unseen: tuple[Unseen, ...] = ()
     notes: tuple[str, ...] = ()
+    modules: tuple[ModuleInfo, ...] = ()
 
     @property
     def inputs(self) -> tuple[External, ...]:

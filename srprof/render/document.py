@@ -30,6 +30,7 @@ class Column:
         key: its heading for a program, "" to make one of the name and the kind.
         factor: of the kind `scaled`: a value is divided by it.
         decimals: of the kinds `scaled` and `fixed`. long: on a page its texts may wrap.
+        spare: in a terminal without room for all, the columns with the most go first; 0 stays.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     factor: float = 1
     decimals: int = 2
     long: bool = False
+    spare: int = 0
 
     @property
     def right(self) -> bool:
@@ -128,14 +130,30 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """What a page draws: a kind of picture, what is said under it, and plain data for the script.
+
+    Charts of one run have the same object for data, which the page then holds once.
+    """
+
+    kind: Literal["memory", "held", "roofline", "modules", "nodes", "bars", "lines"]
+    caption: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with lines, a table, its footnotes (letter and text), and lines under it."""
+    """A heading with lines, a table, its footnotes (letter and text), and lines under it.
+
+    `charts` give what pages draw beside that; they are called only there.
+    """
 
     title: str
     lines: tuple[str, ...] = ()
     table: Table | None = None
     after: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
+    charts: tuple[Callable[[], Chart], ...] = ()
 
 
 def notes(texts: Sequence[str]) -> tuple[Section, ...]:

@@ -27,10 +27,14 @@ PAGE, DATA, MARKDOWN, LATEX = "index.html", "data.json", "table.md", "table.tex"
 
 @dataclass(frozen=True)
 class Report:
-    """A report before it is written: its record, and the ranking as it is shown if it has one."""
+    """A report before it is written: its record, and the ranking as it is shown if it has one.
+
+    `places` are those of its models in the field, if it has published rows too.
+    """
 
     record: ReportRecord
     ranking: Section | None
+    places: Section | None = None
 
 
 def build(definition: Definition, command: str) -> Report:
@@ -38,14 +42,14 @@ def build(definition: Definition, command: str) -> Report:
     failures = Failures()
     record = make_record(definition, command, failures)
     failures.unless_any(record.models)
-    shown = None
+    shown = places = None
     if "ranking" in definition.sections:
-        from srprof.render.views.ranking import as_rows, section
+        from srprof.render.views.ranking import as_rows, places_in_field, section
 
         standing = _standing(definition, failures)
-        shown = section(standing, ranks=True)
+        shown, places = section(standing, ranks=True), places_in_field(standing)
         record = replace(record, ranking=_ranking(shown, as_rows(standing)))
-    return Report(replace(record, failed=failures.lines()), shown)
+    return Report(replace(record, failed=failures.lines()), shown, places)
 
 
 def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
@@ -85,11 +89,13 @@ def _standing(definition: Definition, failures: Failures) -> Standing:
 def _document(report: Report) -> Document:
     """The report's tables, for a README and for a paper."""
     record = report.record
-    ranking = [] if report.ranking is None else [report.ranking]
+    ranking = filter(None, (report.ranking, report.places))
     peaks = Section(f"Peak memory at {record.input}", table=tables.peaks(record))
     return Document(
         (
-            Section(record.title, (*([record.note] if record.note else []), *record.failed)),
+            Section(
+                record.title, (*filter(None, (record.note, tables.facts(record))), *record.failed)
+            ),
             *ranking,
             *map(tables.comparison, record.shown_tables),
             *((peaks,) if "peaks" in record.sections else ()),

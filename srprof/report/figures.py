@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.paths import place
-from srprof.render.figures import LOOKS, SETTINGS, annotate, escaped, new_figure, stack_bars
+from srprof.render.figures import (
+    LOOKS,
+    SETTINGS,
+    annotate,
+    escaped,
+    new_figure,
+    peak_looks,
+    stack_bars,
+)
 from srprof.report.bubbles import PLACES, Point, panels
 from srprof.words import MIB
 
@@ -29,11 +37,6 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "held": ("#D55E00", "///"),
     "workspace": ("#CC79A7", ""),
 }
-#: Colours and hatches of the peaks, in their order.
-_PEAKS = (
-    ("#009E73", ""), ("#D55E00", "///"), ("#0072B2", ""), ("#56B4E9", "xxx"),
-    ("#CC79A7", ""), ("#E69F00", "..."), ("#999999", ""),
-)  # fmt: skip
 #: How a name is aligned that stands so many steps to the right of its point, or above it.
 _ACROSS: Mapping[float, str] = {0: "center", 1: "left", -1: "right"}
 _ALONG: Mapping[float, str] = {0: "center", 1: "bottom", -1: "top"}
@@ -45,11 +48,6 @@ _MOST_HELD = 8
 _LONGEST = 48
 
 Drawing = Callable[[], "Figure"]
-
-
-def peak_looks(record: ReportRecord) -> dict[str, tuple[str, str]]:
-    """A colour and a hatch for each peak."""
-    return {peak.name: _PEAKS[i % len(_PEAKS)] for i, peak in enumerate(record.peaks)}
 
 
 def drawings(record: ReportRecord) -> dict[str, Drawing]:
@@ -221,7 +219,7 @@ def _scatter(box: Axes, points: Sequence[Point]) -> None:
 
 def peaks(record: ReportRecord) -> Figure:
     """Bars of the peaks of each model."""
-    models, looks = record.models, peak_looks(record)
+    models, looks = record.models, peak_looks(peak.name for peak in record.peaks)
     figure, (box,) = _grid(1, max(5.0, 1.2 * len(models)), 3.6, columns=1)
     width = 0.8 / len(looks)
     middle = (len(looks) - 1) / 2

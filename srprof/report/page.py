@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,18 @@ from typing import TYPE_CHECKING
 
 from srprof.codec import encode
 from srprof.errors import InputError
-from srprof.render.figures import LOOKS
-from srprof.render.writers.html import template
+from srprof.render.figures import peak_looks
+from srprof.render.writers import html
 from srprof.report import tables
 from srprof.report.bubbles import Point, panels
 from srprof.report.definition import TITLES
-from srprof.report.figures import peak_looks
 
 if TYPE_CHECKING:
+    from srprof.render.charts import DeviceTimes
     from srprof.report.build import Report
-    from srprof.report.record import DeviceTimes, ReportRecord, ShownModel
+    from srprof.report.record import ReportRecord, ShownModel
 
 _HERE = Path(__file__).parent
-
-#: matplotlib's markers in the words of Plotly.
-_SYMBOLS = {
-    "o": "circle", "s": "square", "D": "diamond", "v": "triangle-down", "P": "cross",
-    "^": "triangle-up", "p": "pentagon", "h": "hexagon", "X": "x", "*": "star", "d": "diamond-tall",
-}  # fmt: skip
 
 #: Sections that show one model at a time, which the reader chooses; they stand together.
 _OF_ONE = ("memory", "held", "roofline", "modules", "nodes")
@@ -58,31 +51,31 @@ def page(report: Report) -> str:
     ]
     drawn = {
         "bubbles": encode([*bubbles, *(plot for plots in of_figures for plot in plots)]),
-        "looks": {
-            family: {"label": look.label, "color": look.color, "symbol": _SYMBOLS[look.marker]}
-            for family, look in LOOKS.items()
-        },
+        "looks": html.looks(),
         "paints": {
             name: {"color": color, "pattern": hatch[:1]}
-            for name, (color, hatch) in peak_looks(record).items()
+            for name, (color, hatch) in peak_looks(peak.name for peak in record.peaks).items()
         },
         "spent": [[_spent(times) for times in model.devices] for model in record.models],
     }
-    return template("report.html").render(
+    return html.template("report.html").render(
         record=record,
         titles=TITLES,
         sections=sections,
         first_of_one=next((name for name in sections if name in _OF_ONE), ""),
+        facts=tables.facts(record),
         ranking=report.ranking,
+        places=report.places,
         owns=record.ranking and [not values["reference"] for values in record.ranking.values],
         bubbles=bubbles,
         paper_bubbles=of_figures,
         tables=[tables.comparison(table) for table in record.shown_tables],
         peaks=tables.peaks(record),
         environment=tables.environment(record.environment),
-        data=Markup(script_json(encode(record) | drawn)),
+        data=Markup(html.script_json(encode(record) | drawn)),
         plotly=Markup(_plotly()),
-        **{name: Markup((_HERE / f"page.{name}").read_text("utf-8")) for name in ("css", "js")},
+        css=Markup(html.asset("page.css")),
+        js=Markup(html.asset("charts.js") + (_HERE / "page.js").read_text("utf-8")),
     )
 
 
@@ -94,18 +87,11 @@ def _spent(times: DeviceTimes) -> dict[str, tuple[str, ...]]:
     return {"bounds": bound, "avoidable": avoidable_lines(times.avoidable)}
 
 
-def script_json(value: object) -> str:
-    """JSON that no text in it can end the script element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _plotly() -> str:
-    try:  # it takes part of a second, and only the page needs it
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise InputError("the page needs plotly: pip install plotly") from error
-    return str(get_plotlyjs())
+    script = html.plotly_script()
+    if script is None:
+        raise InputError("the page needs plotly: pip install plotly")
+    return script
 
 
 def _ordered(record: ReportRecord) -> list[str]:

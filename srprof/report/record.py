@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Annotated
 
 from srprof import figures
 from srprof._version import __version__
 from srprof.analysis import Analysis, analyze
-from srprof.analysis.compute import avoidable_records, bounds_ms
-from srprof.analysis.record import AvoidableRecord, ComplexityRecord, NodeRecord, ReleaseRecord
+from srprof.analysis.record import ComplexityRecord, ReleaseRecord
 from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.estimate import Estimate
@@ -26,22 +25,15 @@ from srprof.cost.node import NodeEstimate
 from srprof.cost.profiles import Profile, load_profile
 from srprof.failures import Failures
 from srprof.inputs import TensorSpec
-from srprof.paths import short_path
+from srprof.render import charts
+from srprof.render.charts import DeviceTimes, Rows, digits
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
 
 #: Version of the record, and how a folder is known for a report.
 SCHEMA, KIND = 1, "srprof report"
-#: Columns of a model's nodes; those from `class` on are of each device.
-NODE_COLUMNS = (
-    "index", "op", "module", "file", "line", "shape", "inplace", "input", "output", "kept", "held",
-    "workspace", "allocated", "macs", "bytes_moved",
-)  # fmt: skip
-TIME_COLUMNS = ("class", "family", "us", "bound", "intensity", "speed")
 #: Sections that show single nodes.
 DETAILED = frozenset({"memory", "held", "roofline", "modules", "nodes"})
 _PACKAGES = ("srprof", "torch", "numpy", "matplotlib", "plotly")
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -61,42 +53,6 @@ class PeakColumn:
     unit: str
     factor: float
     meaning: str
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A table for programs."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-    def column(self, name: str) -> list[Any]:
-        """The values of a column."""
-        index = self.columns.index(name)
-        return [row[index] for row in self.rows]
-
-
-@dataclass(frozen=True)
-class DeviceTimes:
-    """A model's predicted latency on a device; by node and by module where nodes are shown.
-
-    `peaks` are the roofs in operations per second by what limits them, `bandwidths` in bytes, and
-    `modules` has ms by module and family of operations; `device_ms`, `host_ms`, `graph_ms` and
-    `avoidable` are as in `srprof.analysis.record.LatencyRecord`.
-    """
-
-    device: str
-    predicted_ms: float
-    uncertainty_ms: float
-    uncertainty_from: str
-    peaks: Annotated[Mapping[str, float] | None, Key(sparse=True)] = None
-    bandwidths: Annotated[Mapping[str, float] | None, Key(sparse=True)] = None
-    modules: Annotated[Mapping[str, Mapping[str, float]] | None, Key(sparse=True)] = None
-    nodes: Annotated[Rows | None, Key(sparse=True)] = None
-    device_ms: Annotated[float | None, Key(sparse=True)] = None
-    host_ms: Annotated[float | None, Key(sparse=True)] = None
-    graph_ms: Annotated[float | None, Key(sparse=True)] = None
-    avoidable: Annotated[tuple[AvoidableRecord, ...], Key(sparse=True)] = ()
 
 
 @dataclass(frozen=True)
@@ -288,7 +244,6 @@ def _model(
     """A model at an input; its nodes too, if it is to be `detailed`."""
     analysis = _analysis(model.spec, size)
     record, memory = analysis.record, analysis.record.memory
-    held = tuple(replace(r, file=short_path(r.file)) for r in memory.releases)
     return made_of(
         ShownModel,
         model,
@@ -296,9 +251,9 @@ def _model(
         memory,
         map=record.feature_map_bytes,
         published=_published(model, record.model.scale),
-        devices=tuple(_timed(replace(analysis, profile=p), detailed) for p in profiles),
-        held=held if detailed else None,
-        nodes=Rows(NODE_COLUMNS, tuple(map(_row, record.nodes))) if detailed else None,
+        devices=tuple(charts.times(replace(analysis, profile=p), detailed) for p in profiles),
+        held=charts.held(record) if detailed else None,
+        nodes=charts.node_rows(record) if detailed else None,
     )
 
 
@@ -311,67 +266,6 @@ def _published(model: Model, scale: int | None) -> Mapping[str, float]:
     if parsed.network and not parsed.args and not parsed.kwargs and scale:
         known = parsed.network.published.get(scale, {})
     return {**known, **model.published}
-
-
-def _row(node: NodeRecord) -> Row:
-    shown = replace(node, file=short_path(node.file))
-    return tuple(getattr(shown, name) for name in NODE_COLUMNS)
-
-
-def _timed(analysis: Analysis, detailed: bool) -> DeviceTimes:
-    """The predicted latency of a model by a profile, by node and by module if `detailed`."""
-    estimate = analysis.latency
-    assert estimate is not None
-    milliseconds = _digits(1e3 * estimate.seconds), _digits(1e3 * estimate.uncertainty)
-    times = DeviceTimes(estimate.profile.name, *milliseconds, estimate.uncertainty_from)
-    return _by_node(times, analysis, estimate) if detailed else times
-
-
-def _by_node(times: DeviceTimes, analysis: Analysis, estimate: Estimate) -> DeviceTimes:
-    from srprof.render.figures.latency import module_times, roofs
-
-    slopes = {"memory": estimate.profile.bandwidth}
-    if estimate.profile.cache_bandwidth is not None:
-        slopes["cache"] = estimate.profile.cache_bandwidth
-    return made_of(
-        DeviceTimes,
-        times,
-        peaks=roofs(estimate),
-        bandwidths=slopes,
-        modules={
-            path: {family: _digits(1e3 * seconds) for family, seconds in by_family.items()}
-            for path, by_family in module_times(analysis).items()
-        },
-        nodes=Rows(TIME_COLUMNS, tuple(map(_time_row, estimate.nodes))),
-        **{name: value and _digits(value) for name, value in bounds_ms(estimate).items()},
-        avoidable=tuple(map(_shown, avoidable_records(estimate, analysis.trace))),
-    )
-
-
-def _shown(cost: AvoidableRecord) -> AvoidableRecord:
-    """A cost in as many digits as a report has, and with short paths."""
-    work = cost.work and replace(
-        cost.work, file=short_path(cost.work.file), made_in=short_path(cost.work.made_in)
-    )
-    return replace(cost, ms=_digits(cost.ms), of_ms=_digits(cost.of_ms), work=work)
-
-
-def _time_row(node: NodeEstimate) -> Row:
-    from srprof.render.figures.latency import point_of
-
-    point = point_of(node)
-    return (
-        node.cost.op_class,
-        node.cost.family,
-        _digits(1e6 * node.seconds),
-        node.bound,
-        point and _digits(point.intensity),
-        point and _digits(point.speed),
-    )
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _table(
@@ -413,7 +307,7 @@ def _figures_of(
         if scale is None or scale not in network.published:
             continue
         cells = {
-            c.measure: made_of(FigureCell, c, ours=c.ours and _digits(c.ours))
+            c.measure: made_of(FigureCell, c, ours=c.ours and digits(c.ours))
             for c in compare(network, scale)
             if c.measure in table.measures
         }
@@ -431,7 +325,7 @@ def _cell(
     agrees = None
     if published is not None and ours is not None:
         agrees = printed(ours, decimals) == printed(published, decimals)
-    return FigureCell(published, ours and _digits(ours), agrees, MEASURES[measure].how)
+    return FigureCell(published, ours and digits(ours), agrees, MEASURES[measure].how)
 
 
 def _ours(model: Model, measure: str, size: str) -> float | None:
@@ -450,10 +344,10 @@ def _predicted(cell: FigureCell, model: Model, size: str, profile: Profile) -> F
     assert latency is not None
     return replace(
         cell,
-        ours=_digits(1e3 * latency.seconds),
+        ours=digits(1e3 * latency.seconds),
         agrees=None,
         how=f"predicted for {profile.title} at {size}",
-        uncertainty=_digits(1e3 * latency.uncertainty),
+        uncertainty=digits(1e3 * latency.uncertainty),
     )
 
 

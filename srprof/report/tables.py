@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from srprof.compare.entries import CHALLENGE
 from srprof.compare.published import MEASURES
 from srprof.render.document import Cell, Column, Section, Table
+from srprof.words import shape_text
 
 if TYPE_CHECKING:
     from srprof.report.record import ComparedTable, Environment, FigureCell, ReportRecord
+
+
+def facts(record: ReportRecord) -> str:
+    """How many models, at which sizes: the ranking's are the challenge's whatever the input."""
+    models = len(record.models)
+    said = f"{models} model{'s' * (models != 1)} at LR {record.input}"
+    if record.ranking is not None:
+        sizes = zip(CHALLENGE._fields, map(shape_text, CHALLENGE), strict=True)
+        of = ", ".join(f"{what} at {size}" for what, size in sizes)
+        said += f", but the ranking as the challenge has it: {of}"
+    return said + "".join(f"; time predicted on {device.title}" for device in record.devices)
 
 
 def peaks(record: ReportRecord) -> Table:

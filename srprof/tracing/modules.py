@@ -10,6 +10,8 @@ from torch import nn
 
 from srprof.blame import module_name
 from srprof.cost.complexity import COUNTED
+from srprof.networks import named_modules, parameters
+from srprof.records import ModuleInfo
 
 _COUNTED = {name: getattr(nn, name) for name in COUNTED}
 
@@ -28,6 +30,14 @@ def kind_of(module: nn.Module) -> str:
 
 def _full_name(cls: type) -> str:
     return f"{module_name(cls)}.{cls.__qualname__}"
+
+
+def registered(model: nn.Module) -> tuple[ModuleInfo, ...]:
+    """Every module of a model, parents before their children; one that is shared once."""
+    return tuple(
+        ModuleInfo(path, type(module).__name__, sum(p.numel() for p in parameters(module)))
+        for path, module in named_modules(model)
+    )
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:

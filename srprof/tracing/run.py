@@ -20,7 +20,6 @@ from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
-from srprof.networks import parameters
 from srprof.placing import NotOnMetaError, moved
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.running import replaced
@@ -33,6 +32,7 @@ from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watc
 from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
 from srprof.tracing.ledger import Ledger
+from srprof.tracing.modules import registered
 from srprof.tracing.recorder import DEVICE_TYPES, Recorder, call_model, recording
 from srprof.tracing.step import TrainedInstance
 from srprof.tracing.threads import carried
@@ -431,7 +431,7 @@ def _trace_of(
     if compiled := workload.compiled | compiled_parts(model) | recorder.compiled:
         unseen.append(compiled_note(compiled))
     notes += [part.text for part in unseen]
-    storages = recorder.ledger.freeze()
+    storages, modules = recorder.ledger.freeze(), registered(model)
     trace = made_of(
         Trace,
         workload,
@@ -442,7 +442,8 @@ def _trace_of(
         externals=tuple(recorder.externals),
         calls=tuple(recorder.calls),
         result=result,
-        parameters=sum(p.numel() for p in parameters(model)),
+        parameters=modules[0].parameters,
+        modules=modules,
         carried=recorder.ledger.carried,
         unseen=tuple(unseen),
     )

@@ -21,6 +21,7 @@ from srprof.render.writers import formats, render
 from srprof.training.ablation import ablate
 from srprof.training.study import Study, parse_study, read_study
 from tests.shown import check_shown
+from tests.terminals import check_terminals
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "reports" / "ablation").glob("*.toml"))
@@ -114,10 +115,11 @@ def test_one_variant_falls_below_bicubic(tmp_path):
     assert outcome.result.score.psnr > found.bicubic.psnr
 
 
-def test_the_table_in_every_format(tmp_path, capsys):
+def test_the_table_in_every_format(tmp_path, capsys, golden):
     study = write_study(tmp_path)
     made = ablate(read_study(study))
     check_shown(made, "Baseline + ESA", f"{made.bicubic.psnr:.2f}", f"{made.bicubic.l1:.5f}")
+    check_terminals("ablate", made.document(), golden)
     printed = {form: render(made.document(), form) for form in formats()}
     assert main(["ablate", study, "--format", "csv"]) == 0
     assert capsys.readouterr().out == printed["csv"]

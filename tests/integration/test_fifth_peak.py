@@ -196,5 +196,5 @@ def test_report():
 
 
 def test_the_scripts_of_a_page_name_no_peak_of_the_bars():
-    script = (ROOT / "srprof" / "report" / "page.js").read_text()
-    assert "reserved" not in script
+    for script in ("report/page.js", "render/templates/charts.js", "render/templates/document.js"):
+        assert "reserved" not in (ROOT / "srprof" / script).read_text()

@@ -12,8 +12,10 @@ import srprof.options
 from srprof.cli import COMMANDS, build_parser, main
 from srprof.render.document import Document
 from srprof.render.writers import formats
+from tests.golden_files import Golden
 from tests.made_up_images import photograph, save
 from tests.shown import check_document
+from tests.terminals import MEASURED, check_terminals
 
 #: It writes a folder of pages, tables and figures.
 WITHOUT_FORMAT = {"report"}
@@ -40,16 +42,17 @@ class Net(nn.Module):
 
 CHECK = """
 [[check]]
-model = "net.py:Net"
+model = "networks/residual/net.py:Net"
 input = "16x16"
 peak.eager = "1 MiB"
 """
 
-#: A call of each command on a tiny network, and a word that its result has.
+#: A call of each command on a tiny network in a folder, and a word that its result has.
 CALLS = {
     "analyze": ("analyze net.py:Net --input 16", "head"),
     "analyze --train": ("analyze net.py:Net --input 16 --train", "forward"),
     "analyze --profile": ("analyze net.py:Net --input 16 --profile h100", "conv"),
+    "analyze --view": ("analyze net.py:Net --input 16 --view modules --profile h100", "├─ head"),
     "advise": ("advise net.py:Net --input 16", "eager"),
     "check": ("check", "net.py:Net"),
     "diff": ("diff net.py:Net net.py:Net(nf=4) --input 16", "planned"),
@@ -61,6 +64,7 @@ CALLS = {
     "measure": ("measure net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "net"),
     "rank": ("rank net.py:Net fsrcnn --input 16", "fsrcnn"),
     "spectrum": ("spectrum net.py:Net --image hr/a.png --module head", "head"),
+    "rank --with": ("rank fsrcnn fmen_s --with ntire2022 --ranks", "NEESR"),
     "sweep": ("sweep net.py:Net --set nf=4,8 --input 16 --jobs 1", "16"),
     "time": ("time net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "measured"),
     "validate": ("validate net.py:Net --input 16 --device cpu --repeat 3", "net.py:Net"),
@@ -86,14 +90,16 @@ def test_every_command_takes_every_format(name: str):
 
 def test_every_command_is_called_here_or_drawn_elsewhere():
     assert {name.split()[0] for name in CALLS} | ELSEWHERE | WITHOUT_FORMAT == set(COMMANDS)
+    assert {*CALLS, *ELSEWHERE} >= MEASURED >= ELSEWHERE
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_result_is_drawn_in_every_format(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden: Golden
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    (tmp_path / "networks/residual").mkdir(parents=True)
+    (tmp_path / "networks/residual/net.py").write_text(NET, encoding="utf-8")
     (tmp_path / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
     for folder, side in (("hr", 32), ("lr", 16)):
         save(photograph(side, side), tmp_path / folder / "a.png")
@@ -105,10 +111,11 @@ def test_every_result_is_drawn_in_every_format(
 
     monkeypatch.setattr(srprof.options, "render", caught)
     call, word = CALLS[name]
-    assert main(call.split()) == 0
+    assert main(call.replace("net.py", "networks/residual/net.py").split()) == 0
     (document,) = documents
     check_document(document, word)
     assert document.table.rows, "what programs read has rows"
+    check_terminals(name, document, golden)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +130,20 @@ def test_the_ending_of_the_output_decides(
     (tmp_path / "net.py").write_text(NET, encoding="utf-8")
     assert main(["analyze", "net.py:Net", "--input", "16x16", "-o", f"net{ending}"]) == 0
     assert (tmp_path / f"net{ending}").read_text(encoding="utf-8").startswith(begins)
+
+
+def test_a_pipe_gets_plain_text_with_every_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "40")
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    call = ["analyze", "net.py:Net", "--input", "16", "--view", "nodes", "--profile", "h100"]
+    assert main(call) == 0
+    piped = capsys.readouterr().out
+    assert not {"\x1b", "…", "─"} & set(piped) and "Left out" not in piped
+    (head,) = (line for line in piped.splitlines() if line.startswith("  node  op"))
+    assert head.split("  ")[-1] == "bound" and "GMACs" in head and "kept" in head
+    assert main([*call, "--format", "rich"]) == 0
+    narrow = capsys.readouterr().out
+    assert "Left out at 40 columns:" in narrow and "\x1b" in narrow

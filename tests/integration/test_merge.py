@@ -16,7 +16,10 @@ from srprof import models
 from srprof.cli import main
 from srprof.errors import InputError
 from srprof.quality.merge import merge_checkpoint
+from srprof.render.views.merge import document
 from srprof.weights import load_weights, read_state_dict
+from tests.golden_files import Golden
+from tests.terminals import check_terminals
 
 
 def randomised(model: nn.Module, seed: int) -> nn.Module:
@@ -153,7 +156,7 @@ def test_command_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert set(read_state_dict(out)) == set(models.fmen_baseline().state_dict())
 
 
-def test_a_merge_shows_itself(tmp_path: Path):
+def test_a_merge_shows_itself(tmp_path: Path, golden: Golden):
     train = models.fmen_s(scale=2, form="train")
     torch.save(train.state_dict(), tmp_path / "train.pth")
     merge = merge_checkpoint(str(tmp_path / "train.pth"))
@@ -161,6 +164,7 @@ def test_a_merge_shows_itself(tmp_path: Path):
     assert len(repr(merge)) < 250
     assert f"{merge.difference32:.1e}" in str(merge) and "written" not in str(merge)
     assert "<td" in merge._repr_html_()
+    check_terminals("merge", document(merge, "networks/merged/fmen_s_x2.pth"), golden)
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

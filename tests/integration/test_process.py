@@ -78,6 +78,17 @@ def test_measuring_works_where_only_torch_is(tmp_path: Path):
     assert not loaded & {"pandas", "matplotlib", "fvcore", "tabulate", "rich", "sympy", "spandrel"}
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_help_fits_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for command_name in ("", *COMMANDS):
+        assert main([*filter(None, [command_name]), "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert [line for line in shown.splitlines() if len(line) > width] == []
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -23,9 +23,9 @@ from srprof.cli import main
 from srprof.codec import decode_table, encode
 from srprof.render.document import Column, Document, Section, Table
 from srprof.render.writers import render
+from srprof.render.writers.html import script_json
 from srprof.report.build import DATA, LATEX, MARKDOWN, build, data_json, latex, markdown
 from srprof.report.definition import Definition, read_definition
-from srprof.report.page import script_json
 from tests.golden_files import ROOT
 
 REPORTS = sorted((ROOT / "reports").glob("*.toml"))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from srprof.cli import main
-from tests.browser import browser, opened, why_not
+from tests.browser import browser, opened, serious, why_not
+from tests.browser import drawn as every_figure
 
 pytestmark = [
     pytest.mark.browser,
@@ -122,12 +123,27 @@ def test_it_loads_in_light_dark_and_on_a_phone_without_a_word(chromium, report, 
     assert len(looks) == 2
 
 
+def test_axe_finds_nothing_serious(page):
+    page.select_option("#choose-model", label="fmen_s")
+    every_figure(page)
+    assert serious(page) == []
+
+
+def test_places_in_the_field_are_a_table_and_sizes_are_said(page):
+    assert (
+        "LR 48x48, but the ranking as the challenge has it" in page.locator(".facts").text_content()
+    )
+    table = page.locator("#ranking h3 ~ .scroll table")
+    assert table.locator("tbody tr").count() == 4
+    assert table.locator("th").first.text_content() == "Model"
+
+
 def test_every_figure_has_a_name_with_its_numbers(page, report):
     names = page.eval_on_selector_all(
         ".plot", "boxes => boxes.map(b => [b.getAttribute('role'), b.getAttribute('aria-label')])"
     )
     assert len(names) == len({label for _, label in names}) >= 9
-    assert {role for role, _ in names} == {"img"}
+    assert {role for role, _ in names} == {"group"}
     model = record(report)["models"][0]
     peak = f"{model['peak']['eager'] / 2**20:.2f} at node {model['peak_node']['eager']}"
     assert any(peak in label for _, label in names)
@@ -188,11 +204,14 @@ def test_sorting_sorts(page):
 
 def test_the_filter_filters(page):
     all_rows = rows(page)
-    page.fill("#nodes-filter", "b1 relu")
+    page.fill("#nodes-table-filter", "b1 relu")
     wanted = [r for r in all_rows if "relu" in r[1] and r[2].startswith("B1")]
     assert wanted and rows(page) == wanted
-    assert page.locator("#nodes-count").text_content() == f"{len(wanted)} of {len(all_rows)} nodes"
-    page.fill("#nodes-filter", "")
+    assert (
+        page.locator("#nodes-table-count").text_content()
+        == f"{len(wanted)} of {len(all_rows)} nodes"
+    )
+    page.fill("#nodes-table-filter", "")
     assert rows(page) == all_rows
 
 

@@ -25,6 +25,7 @@ from srprof.training import checkpoint, run
 from srprof.training.config import TrainingConfig, read_training
 from srprof.training.plan import prepare
 from tests.shown import check_shown
+from tests.terminals import check_terminals
 
 TINY = """\
 model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1,))"
@@ -72,7 +73,7 @@ def compare(one: object, other: object) -> None:
 # -- it learns ------------------------------------------------------------------------------------
 
 
-def test_two_hundred_iterations_of_fmen_s(tmp_path):
+def test_two_hundred_iterations_of_fmen_s(tmp_path, golden):
     """The loss falls by at least half, and merging leaves the PSNR as it is."""
     result = srprof.train(
         TrainingConfig(
@@ -89,6 +90,7 @@ def test_two_hundred_iterations_of_fmen_s(tmp_path):
     assert result.merged.agrees and abs(result.merged.difference) <= 1e-4
     score = result.score
     check_shown(result, "last loss", "bicubic", f"{score.psnr:.4f}", f"{score.l1:.5f}")
+    check_terminals("train", result.document(), golden)
 
 
 def test_merged_weights_are_the_trained_network(tmp_path, capsys):

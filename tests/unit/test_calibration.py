@@ -27,6 +27,7 @@ from srprof.files import parse_toml
 from srprof.measuring import heap
 from srprof.measuring.record import Device as Hardware
 from tests.fake_stopwatch import FakeStopwatch, bench_costs
+from tests.terminals import check_terminals
 
 CPU = Hardware("cpu", "Made-up CPU", "AVX512")
 GPU = Hardware("cuda", "Made-up GPU", "9.0", memory=2**30)
@@ -305,12 +306,13 @@ def test_calibrate_has_every_format_on_stdout(machine, capsys):
     assert Path("mine.toml").read_text().startswith("title")
 
 
-def test_a_calibration_shows_itself(exact):
+def test_a_calibration_shows_itself(exact, golden):
     assert repr(exact).startswith("<Calibration of mine: Made-up CPU, 1 thread: 5 samples of each")
     assert len(repr(exact)) < 250
     assert "How well the profile explains the benches" in str(exact)
     assert "written to" not in str(exact)
     assert "<td" in exact._repr_html_()
+    check_terminals("calibrate", exact.document(), golden)
 
 
 def test_a_busy_machine_keeps_the_old_profile(machine, capsys):

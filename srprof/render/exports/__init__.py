@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis
 
 #: Formats with how names of such files end.
-EXPORTS = {"perfetto": ".perfetto.json", "memory-viz": ".pickle"}
+EXPORTS = {
+    "perfetto": ".perfetto.json",
+    "memory-viz": ".pickle",
+    "model-explorer": ".explorer.json",
+}
 
 
 def export(analysis: Analysis, name: str) -> str | bytes:

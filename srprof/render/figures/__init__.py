@@ -57,6 +57,18 @@ LOOKS = {
 }
 
 
+#: Colours and hatches of the peaks, in their order.
+_PEAKS = (
+    ("#009E73", ""), ("#D55E00", "///"), ("#0072B2", ""), ("#56B4E9", "xxx"),
+    ("#CC79A7", ""), ("#E69F00", "..."), ("#999999", ""),
+)  # fmt: skip
+
+
+def peak_looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a hatch for each peak, in matplotlib's words."""
+    return {name: _PEAKS[i % len(_PEAKS)] for i, name in enumerate(names)}
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure without pyplot, whose global state is the user's."""
     from matplotlib.figure import Figure

@@ -22,4 +22,7 @@ LOCATED: tuple[Field, ...] = (
     (Column("module"), lambda node: node.module),
     (Column("line"), lambda node: place(node.file, node.line)),
 )
-SHAPED: tuple[Field, ...] = (*LOCATED, (Column("shape"), lambda node: shape_text(node.shape)))
+SHAPED: tuple[Field, ...] = (
+    *LOCATED,
+    (Column("shape", spare=3), lambda node: shape_text(node.shape)),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from srprof._version import __version__
 from srprof.advising.candidate import Suggestion
 from srprof.advising.record import Advice
@@ -18,8 +20,9 @@ from srprof.analysis.compute import input_records
 from srprof.codec import encode, pick
 from srprof.memory.host import host_work
 from srprof.paths import place
-from srprof.render.document import Column, Document, Section, Table, notes
-from srprof.words import mib
+from srprof.render.charts import AFTER, Series, bars, digits
+from srprof.render.document import Chart, Column, Document, Section, Table, notes
+from srprof.words import MIB, mib
 
 _SPLIT = (
     "split: y = F.conv2d(a, w[:, :n], bias), then y += F.conv2d(b, w[:, n:m]) for each further "
@@ -66,8 +69,8 @@ def _steps(advice: Advice) -> Section:
         advice.steps,
         (Column("edit"), lambda step: step.candidate.kind),
         (Column("line"), lambda step: place(step.candidate.file, step.candidate.line)),
-        (Column("what to write"), lambda step: words(step.candidate.rewrite)),
-        (Column("in"), lambda step: step.candidate.function),
+        (Column("what to write", long=True), lambda step: words(step.candidate.rewrite)),
+        (Column("in", spare=1), lambda step: step.candidate.function),
         (Column("saves MiB", "mib"), lambda step: step.saving),
         (Column("peak then", "mib"), lambda step: step.peak_after),
     )
@@ -78,7 +81,23 @@ def _steps(advice: Advice) -> Section:
         *([_IN_PLACE] if "in-place" in kinds else []),
         *(_SPLIT if "split" in kinds else ()),
     ]
-    return Section("Edits, the most saving first", (), table, tuple(after))
+    charts = (partial(_bars, advice),)
+    return Section("Edits, the most saving first", (), table, tuple(after), charts=charts)
+
+
+def _bars(advice: Advice) -> Chart:
+    """The peak after each edit and all above it."""
+    names = [
+        f"{step.candidate.kind} at {place(step.candidate.file, step.candidate.line)}"
+        for step in advice.steps
+    ]
+    peaks = [advice.peak, *(step.peak_after for step in advice.steps)]
+    series = Series(f"{advice.memory} peak", [digits(peak / MIB) for peak in peaks], AFTER)
+    limit = None if advice.budget is None else advice.budget / MIB
+    budget = "" if limit is None else " The line is the budget."
+    caption = f"The peak as it is, and with each edit and all above it.{budget}"
+    title = f"{advice.memory} peak (MiB)"
+    return bars(title, caption, ["as it is", *names], series, limit=limit)
 
 
 def _where_it_is_then(advice: Advice) -> tuple[str, ...]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from srprof import figures
 from srprof.analysis.record import (
     AllocatorRecord,
     AnalysisRecord,
     LiveRecord,
+    ModuleRow,
     NodeRecord,
     ReleaseRecord,
     WarmRecord,
 )
 from srprof.codec import encode
 from srprof.paths import place
-from srprof.render.document import Column, Document, Section, Table, notes
+from srprof.render.charts import DeviceTimes, RunCharts
+from srprof.render.document import Cell, Column, Document, Section, Table, notes
 from srprof.render.views import SHAPED, Field, View, latency, published
 from srprof.words import mib, mib_size, shape_text
 
@@ -44,30 +47,47 @@ _PARTS = {
 }
 
 
-def document(record: AnalysisRecord, view: View = "summary", top: int | None = None) -> Document:
-    """The tables of a view.
+def document(
+    record: AnalysisRecord,
+    view: View = "summary",
+    top: int | None = None,
+    depth: int | None = None,
+    timed: Callable[[], DeviceTimes] | None = None,
+) -> Document:
+    """The tables of a view, and on a page its charts.
 
     Args:
         view: which tables; "summary" is a bit of each.
         top: rows of each long table, the largest; 0 is all. None is 10 in the summary, else all.
+        depth: levels of modules below the model in the tree; None is all.
+        timed: gives the predicted times by node, for the charts of these.
     """
     usual = _ROWS if view == "summary" else None
-    sections = _sections(record, view, usual if top is None else top or None)
+    rows, charts = usual if top is None else top or None, RunCharts(record, timed)
+    sections = _sections(record, view, rows, depth, charts)
     main = {"peak": _live, "modules": _modules}.get(view, _all_nodes)(record, None)
     every = (*filter(None, sections), *notes(record.notes))
     return Document(every, data=lambda: encode(record), main=main.table)
 
 
-def _sections(record: AnalysisRecord, view: View, rows: int | None) -> tuple[Section | None, ...]:
+def _sections(
+    record: AnalysisRecord, view: View, rows: int | None, depth: int | None, charts: RunCharts
+) -> tuple[Section | None, ...]:
     """Those of a view in their order; None for what this analysis has not."""
-    head, predicted = _headline(record), (latency.overview(record), latency.avoidable(record))
+    head = replace(_headline(record), charts=(charts.memory,))
+    overview = latency.overview(record)
+    timed = overview and replace(overview, charts=charts.times())
+    predicted = timed, latency.avoidable(record)
     if view == "nodes":
-        return head, *predicted, _all_nodes(record, rows)
+        return head, *predicted, replace(_all_nodes(record, rows), charts=(charts.nodes,))
     if view == "modules":
-        return head, *predicted, _modules(record, rows)
+        return head, *predicted, _modules(record, rows, depth)
+    held = _held(record, rows)
+    held = held and replace(held, charts=(charts.held,))
     if view == "peak":
-        return head, _breakdown(record), _live(record, rows), _held(record, rows)
-    memory = (_breakdown(record), _nodes(record, rows), _held(record, rows))
+        return head, _breakdown(record), _live(record, rows), held
+    nodes = replace(_nodes(record, rows), charts=(charts.nodes,))
+    memory = _breakdown(record), nodes, held
     slowest = latency.slowest(record, rows)
     return head, *memory, *predicted, slowest, _complexity(record), _published(record)
 
@@ -85,7 +105,7 @@ def _headline(record: AnalysisRecord) -> Section:
         (Column("MiB", "mib"), lambda peak: peak[1]),
         *([(in_maps, lambda peak: (peak[1] - memory.net) / unit)] if maps else []),
         (Column("at node"), lambda peak: _at(record.node(memory.peak_node.get(peak[0]))) or ""),
-        (Column("meaning"), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
+        (Column("meaning", long=True), lambda peak: getattr(figures.known(peak[0]), "meaning", "")),
     )
     node = _peak(record)
     held = node.held if node else 0
@@ -208,9 +228,9 @@ def _node_table(record: AnalysisRecord, nodes: Iterable[NodeRecord], *further: F
         (Column("node", "count"), lambda node: node.index),
         *SHAPED,
         (Column("eager MiB", "mib"), lambda node: record.memory.net + node.referenced),
-        (Column("input", "mib"), lambda node: node.input),
-        (Column("output", "mib"), lambda node: node.output),
-        (Column("kept", "mib"), lambda node: node.kept),
+        (Column("input", "mib", spare=5), lambda node: node.input),
+        (Column("output", "mib", spare=5), lambda node: node.output),
+        (Column("kept", "mib", spare=4), lambda node: node.kept),
         (Column("held", "mib"), lambda node: node.held),
         *further,
     )
@@ -229,46 +249,50 @@ def _nodes(record: AnalysisRecord, rows: int | None) -> Section:
 def _all_nodes(record: AnalysisRecord, rows: int | None) -> Section:
     """The nodes in the order in which they ran; the largest of them if not all are wanted."""
     nodes = sorted(_largest(record, rows), key=lambda node: node.index)
-    macs: Field = (Column("GMACs", "giga"), lambda node: node.macs)
+    macs: Field = (Column("GMACs", "giga", spare=2), lambda node: node.macs)
     times: tuple[Field, ...] = (
         (Column("predicted us", "time"), lambda node: node.predicted_us),
-        (Column("bound"), lambda node: node.bound),
+        (Column("bound", spare=1), lambda node: node.bound),
     )
     table = _node_table(record, nodes, macs, *(times if record.latency else ()))
     return Section(f"Nodes ({len(nodes)} of {len(record.nodes)})", (), table)
 
 
-def _modules(record: AnalysisRecord, rows: int | None) -> Section:
-    """Each module with the nodes that ran inside it, its children's included."""
-    inside: dict[str, list[NodeRecord]] = {"": list(record.nodes)}
-    for node in record.nodes:
-        path = node.module
-        while path:
-            inside.setdefault(path, []).append(node)
-            path = path.rpartition(".")[0]
-    top = {path: max(inside[path], key=lambda n: n.referenced, default=None) for path in inside}
-
-    def peak(path: str) -> int:
-        node = top[path]
-        return record.memory.peak["eager"] if node is None else record.memory.net + node.referenced
-
-    kept = set(sorted(inside, key=lambda path: -peak(path))[:rows])
+def _modules(record: AnalysisRecord, rows: int | None, depth: int | None = None) -> Section:
+    """The tree of modules, each with all that ran inside it; those with the largest peaks."""
+    tree = [row for row in record.modules if depth is None or row.depth <= depth]
+    # no child's peak is above its parent's, so that what is shown is a tree too
+    largest = sorted(range(len(tree)), key=lambda i: -(tree[i].peak or 0))
+    kept = [tree[i] for i in sorted(largest[:rows])]
     times: tuple[Field, ...] = (
-        (Column("predicted ms", "time"), lambda path: latency.of_module(record, path)[0]),
-        (Column("share", "share"), lambda path: latency.of_module(record, path)[1]),
+        (Column("predicted ms", "time"), lambda row: row.predicted_ms),
+        (Column("share", "share", spare=2), lambda row: latency.share_of(record, row.predicted_ms)),
     )
     table = Table.build(
-        (path for path in inside if path in kept),
-        (Column("module"), lambda path: path or "(the model)"),
-        (Column("nodes", "count"), lambda path: len(inside[path])),
-        (Column("peak MiB", "mib"), peak),
-        (Column("at node", "count"), lambda path: getattr(top[path], "index", None)),
-        (Column("held MiB", "mib"), lambda path: max((n.held for n in inside[path]), default=0)),
-        (Column("created MiB", "mib"), lambda path: sum(n.output for n in inside[path])),
-        (Column("GMACs", "giga"), lambda path: sum(n.macs or 0 for n in inside[path])),
+        kept,
+        (Column("module"), lambda row: Cell(row.path or "(the model)", _branch(row))),
+        (Column("class", spare=1), lambda row: row.kind),
+        (Column("params", "count"), lambda row: row.params),
+        (Column("GMACs", "giga"), lambda row: row.macs),
+        (Column("peak MiB", "mib"), lambda row: row.peak),
         *(times if record.latency else ()),
+        (Column("at node", "count", spare=5), lambda row: row.peak_node),
+        (Column("held MiB", "mib", spare=3), lambda row: row.held),
+        (Column("created MiB", "mib", spare=6), lambda row: row.created),
+        (Column("output", spare=4), lambda row: shape_text(row.shape)),
+        (Column("nodes", "count", spare=7), lambda row: row.nodes),
     )
-    return Section(f"Modules ({len(kept)} of {len(inside)})", (), table)
+    after = ["Each is with all inside it; peak: of the whole program while the module runs."]
+    if not all(row.nodes for row in kept):
+        after.append("0 nodes: nothing ran in it.")
+    return Section(f"Modules ({len(kept)} of {len(record.modules)})", (), table, tuple(after))
+
+
+def _branch(row: ModuleRow) -> str:
+    """A module's own name behind a line for each module around it."""
+    if not row.path:
+        return "(the model)"
+    return f"{'│ ' * (row.depth - 1)}├─ {row.path.rpartition('.')[2]}"
 
 
 # -- what is alive --------------------------------------------------------------------------------
@@ -291,10 +315,10 @@ def _held(record: AnalysisRecord, rows: int | None) -> Section | None:
     table = Table.build(
         listed,
         (Column("variable"), lambda release: release.variable + " +" * release.elsewhere),
-        (Column("function"), lambda release: release.function),
+        (Column("function", spare=2), lambda release: release.function),
         (Column("bound at"), _bound_at),
         (Column("holds MiB", "mib"), lambda release: release.bytes),
-        (Column("last use"), lambda release: _step(record, release.last_use)),
+        (Column("last use", spare=1), lambda release: _step(record, release.last_use)),
         (Column("saves alone", "mib"), lambda release: release.saving),
         (Column("peak then", "mib"), lambda release: release.peak_after),
     )
@@ -323,11 +347,11 @@ def _live(record: AnalysisRecord, rows: int | None) -> Section:
         live[:rows],
         (Column("part"), lambda item: item.part),
         (Column("MiB", "mib"), lambda item: item.bytes),
-        (Column("shape"), lambda item: shape_text(item.shape)),
+        (Column("shape", spare=1), lambda item: shape_text(item.shape)),
         (Column("variable"), lambda i: i.variable if named(i) else "(result of this node)"),
-        (Column("function"), lambda item: item.function if named(item) else ""),
+        (Column("function", spare=3), lambda item: item.function if named(item) else ""),
         (Column("bound at"), lambda item: _bound_at(item) if named(item) else ""),
-        (Column("made by"), lambda item: step(item, item.birth)),
+        (Column("made by", spare=2), lambda item: step(item, item.birth)),
         (Column("last use"), lambda item: step(item, item.last_use)),
     )
     return Section(f"Alive at the eager peak ({len(table.rows)} of {len(live)})", (), table)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from srprof.codec import pick
 from srprof.gate.check import UPDATE, Report, Result, Row
 from srprof.gate.formats import location
 from srprof.quantities import format_quantity
-from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.charts import AFTER, Series, bars, digits
+from srprof.render.document import Cell, Chart, Column, Document, Section, Table
 
 #: Version of the JSON object, and what its values of a kind are in.
 SCHEMA = 1
@@ -31,13 +35,26 @@ def document(report: Report, root: str = "") -> Document:
     # a person wants to see what has a limit, or is not as it was
     shown = tuple(_cells(r, x) for r, x in rows if x.limit is not None or x.change or x.fails)
     lines = (*filter(None, (report.updated,)), *(f"accepted: {line}" for line in report.accepted))
-    sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None)]
+    charts = (partial(_bars, rows),) if any(row.limit for _, row in rows) else ()
+    sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None, charts=charts)]
     sections += [
         _section(r) for r in report.results if r.reasons or r.left_out or r.shrank or r.notes
     ]
     if report.gone:
         sections.append(Section("baseline", tuple(f"FAILED: {r}" for r in report.gone_reasons)))
     return Document(tuple(sections), data=lambda: _data(report, root), main=Table(_COLUMNS, every))
+
+
+def _bars(rows: Sequence[tuple[Result, Row]]) -> Chart:
+    """Every figure that has a limit, as a share of it."""
+    shares = {
+        f"{result.name} {row.metric}": digits(100 * row.now / row.limit)
+        for result, row in rows
+        if row.limit
+    }
+    series = Series("now", list(shares.values()), AFTER)
+    caption = "What each figure takes of its limit, which is the line."
+    return bars("share of the limit (%)", caption, shares, series, limit=100)
 
 
 def _data(report: Report, root: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from srprof.render.document import Cell, Column, Document, Section, Table
 #: How a profile without figures gets them.
 CALIBRATE = "srprof calibrate --device {name} -o {name}.toml"
 
-_FLOPS = Column("TFLOP/s, float32", "number", "float32_flops_per_s")
+_FLOPS = Column("TFLOP/s, float32", "number", "float32_flops_per_s", spare=2)
 
 
 def document(profile: Profile) -> Document:
@@ -50,10 +50,10 @@ def _lines(profiles: Sequence[Profile], uncalibrated: Mapping[str, str]) -> Sect
         (_FLOPS, lambda p: _in("", 1e12, p.peak.get("float32"))),
         (Column("fastest", "number", "fastest_flops_per_s"), _fastest),
         (Column("GB/s", "number", "bytes_per_s"), lambda p: _in("", 1e9, p.bandwidth)),
-        (Column("cache MiB", "number", "cache_bytes"), lambda p: _in("", 2**20, p.cache)),
+        (Column("cache MiB", "number", "cache_bytes", spare=3), lambda p: _in("", 2**20, p.cache)),
         (Column("memory GiB", "number", "memory_bytes"), lambda p: _in("", 2**30, p.memory)),
-        (Column("launch us", "number", "launch_s"), lambda p: _in("", 1e-6, p.launch, 3)),
-        (Column("figures"), _quality),
+        (Column("launch us", "number", "launch_s", spare=4), lambda p: _in("", 1e-6, p.launch, 3)),
+        (Column("figures", spare=1), _quality),
     )
     rest = ((name, title, *[None] * 6, _no_figures(name)) for name, title in uncalibrated.items())
     after = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from srprof.analysis.record import AnalysisRecord
 from srprof.codec import encode, pick
 from srprof.compare.diff import (
     Change,
@@ -15,17 +18,25 @@ from srprof.compare.diff import (
 )
 from srprof.figures import find
 from srprof.paths import place
-from srprof.render.document import Cell, Column, Document, Section, Table, notes
+from srprof.render.charts import AFTER, BEFORE, Series, bars, digits, over_nodes
+from srprof.render.document import Cell, Chart, Column, Document, Section, Table, notes
 from srprof.render.views import LOCATED
-from srprof.words import signed_size
+from srprof.words import MIB, signed_size
 
 #: Version of the JSON object.
 SCHEMA = 1
 
 
-def document(diff: Diff, top: int | None = None) -> Document:
-    """What changed, in reading order; `top` rows of each long table, all if it is None."""
-    sections = (_peaks(diff), _tensors(diff, top), _nodes(diff, top), _counts(diff))
+def document(
+    diff: Diff, top: int | None = None, runs: tuple[AnalysisRecord, AnalysisRecord] | None = None
+) -> Document:
+    """What changed, in reading order.
+
+    Args:
+        top: rows of each long table, all if it is None.
+        runs: both analyses, for a page's chart of them over their nodes.
+    """
+    sections = (_peaks(diff, runs), _tensors(diff, top), _nodes(diff, top), _counts(diff))
     every = (*filter(None, sections), *notes(tuple(dict.fromkeys(diff.notes))))
     return Document(every, data=lambda: _data(diff))
 
@@ -38,7 +49,7 @@ def _title(diff: Diff) -> str:
     return f"{before.spec} at {before.input} and {at} {after.input}"
 
 
-def _peaks(diff: Diff) -> Section:
+def _peaks(diff: Diff, runs: tuple[AnalysisRecord, AnalysisRecord] | None) -> Section:
     table = Table.build(
         [peak.change for peak in diff.peaks],
         (Column("peak"), lambda change: change.name),
@@ -59,7 +70,22 @@ def _peaks(diff: Diff) -> Section:
         lines.append(f"torch {diff.before.torch} and {diff.after.torch}")
     said = [peak for peak in diff.peaks if peak.change.name == "eager" or peak.moved]
     after = tuple(f"{explain_peak(peak)}." for peak in said)
-    return Section(_title(diff), tuple(lines), table, after)
+    charts = (partial(_bars, diff), *(() if runs is None else (partial(_over_nodes, runs),)))
+    return Section(_title(diff), tuple(lines), table, after, charts=charts)
+
+
+def _bars(diff: Diff) -> Chart:
+    """The peaks before and after."""
+    changes = [peak.change for peak in diff.peaks]
+    series = (
+        Series("before", [digits(change.before / MIB) for change in changes], BEFORE, "/"),
+        Series("after", [digits(change.after / MIB) for change in changes], AFTER),
+    )
+    return bars("peak memory (MiB)", "Before and after.", [c.name for c in changes], *series)
+
+
+def _over_nodes(runs: tuple[AnalysisRecord, AnalysisRecord]) -> Chart:
+    return over_nodes(dict(zip(("before", "after"), runs, strict=True)))
 
 
 def _signed(change: Change | TensorChange | NodeChange) -> Cell:
@@ -82,11 +108,11 @@ def _tensors(diff: Diff, top: int | None) -> Section:
         shown,
         (Column("change"), lambda change: change.fate),
         (Column("variable"), lambda c: c.live.variable if c.live.named else "(no variable)"),
-        (Column("function"), lambda change: change.live.function),
+        (Column("function", spare=4), lambda change: change.live.function),
         (Column("bound at"), lambda change: place(change.live.file, change.live.line)),
-        (Column("made by"), lambda change: change.live.made_by or "the caller"),
-        (Column("was"), lambda change: change.before and change.before.part),
-        (Column("is"), lambda change: change.after and change.after.part),
+        (Column("made by", spare=3), lambda change: change.live.made_by or "the caller"),
+        (Column("was", spare=2), lambda change: change.before and change.before.part),
+        (Column("is", spare=2), lambda change: change.after and change.after.part),
         (Column("before MiB", "mib"), lambda change: change.before and change.before.nbytes),
         (Column("after MiB", "mib"), lambda change: change.after and change.after.nbytes),
         (Column("difference", "number"), _signed),
@@ -113,7 +139,7 @@ def _nodes(diff: Diff, top: int | None) -> Section | None:
         shown,
         (Column("node", "number"), indices),
         *((column, lambda change, of=of: of(change.place)) for column, of in LOCATED),
-        (Column("before MiB", "mib"), lambda change: change.before_bytes),
+        (Column("before MiB", "mib", spare=1), lambda change: change.before_bytes),
         (Column("after MiB", "mib"), lambda change: change.after_bytes),
         (Column("difference", "number"), _signed),
     )

@@ -130,19 +130,22 @@ def slowest(record: AnalysisRecord, rows: int | None) -> Section | None:
         running[:rows],
         (Column("node", "count"), lambda node: node.index),
         *SHAPED,
-        (Column("class"), lambda node: node.op_class),
+        (Column("class", spare=1), lambda node: node.op_class),
         (Column("us", "time"), lambda node: node.predicted_us),
-        (Column("share", "share"), lambda node: _share((node.predicted_us or 0) / 1e3, total)),
+        (
+            Column("share", "share", spare=2),
+            lambda node: _share((node.predicted_us or 0) / 1e3, total),
+        ),
         (Column("bound by"), lambda node: node.bound),
     )
     return Section(f"Slowest nodes ({len(table.rows)} of {len(running)})", (), table)
 
 
-def of_module(record: AnalysisRecord, path: str) -> tuple[float, float]:
-    """Milliseconds of a module with all inside it, and their share of the whole."""
-    assert record.latency is not None
-    ms = record.latency.by_module.get(path, 0.0)  # a module of views takes none
-    return ms, _share(ms, record.latency.predicted_ms)
+def share_of(record: AnalysisRecord, ms: float | None) -> float | None:
+    """What milliseconds are of the whole; None where they are not known."""
+    if record.latency is None or ms is None:
+        return None
+    return _share(ms, record.latency.predicted_ms)
 
 
 def _share(ms: float, total: float) -> float:

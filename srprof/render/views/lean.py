@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 
@@ -10,8 +11,10 @@ from srprof.leaning.comparison import Size
 from srprof.leaning.levels import MEANING
 from srprof.leaning.proof import Proof
 from srprof.leaning.record import Savings, Stage
-from srprof.render.document import Column, Document, Section, Table
-from srprof.words import mib_size, shape_text, tensors_text
+from srprof.render.charts import Series, bars, digits
+from srprof.render.document import Chart, Column, Document, Section, Table
+from srprof.render.figures import peak_looks
+from srprof.words import MIB, mib_size, shape_text, tensors_text
 
 _MEANING = MEANING | {
     "eager": "the network as it is",
@@ -104,7 +107,7 @@ def _peaks(savings: Savings) -> Section:
         *(Column(f"{kind} MiB", "mib") for kind in stages[0].peaks),
         Column("saves MiB", "mib"),
         *times,
-        Column("what it does"),
+        Column("what it does", long=True),
     )
     kind = "eager" if profile is None else "allocated"
     peaks = [stage.peaks[kind] for stage in stages]
@@ -123,9 +126,20 @@ def _peaks(savings: Savings) -> Section:
     line = f"{kind} peak {mib_size(peaks[0])}, lean {mib_size(peaks[-1])}, {share:.0%} less"
     title = f"{record.model.name} at {tensors_text(record.inputs)}, level {savings.lean.level}"
     notes = (*_tiles(savings), *_on_device(savings))
-    return Section(
-        title, (line, *_predicted(savings), *_bound(savings)), Table(columns, rows), notes
+    lines = (line, *_predicted(savings), *_bound(savings))
+    charts = (partial(_bars, savings),)
+    return Section(title, lines, Table(columns, rows), notes, charts=charts)
+
+
+def _bars(savings: Savings) -> Chart:
+    """The peaks after each pass."""
+    stages = savings.stages
+    series = (
+        Series(name, [digits(stage.peaks[name] / MIB) for stage in stages], color, hatch[:1])
+        for name, (color, hatch) in peak_looks(stages[0].peaks).items()
     )
+    caption = "Peaks after each pass and all before it."
+    return bars("peak memory (MiB)", caption, [stage.name for stage in stages], *series)
 
 
 def _milliseconds(stage: Stage) -> float | None:

@@ -7,7 +7,7 @@ from srprof.compare.published import MEASURES
 from srprof.render.document import Cell, Column
 
 _NUMBERS = (Column("published", "number"), Column("ours", "number"))
-COLUMNS = (Column("figure"), *_NUMBERS, Column("difference"), Column("counted"))
+COLUMNS = (Column("figure"), *_NUMBERS, Column("difference"), Column("counted", long=True))
 
 
 def row(comparison: Comparison) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from srprof._version import __version__
 from srprof.codec import encode, pick
@@ -13,6 +13,8 @@ from srprof.words import mib, one_line
 
 #: Version of the JSON object.
 SCHEMA = 1
+#: What a narrow terminal can do without first: what says least of how a network runs.
+_SPARE = {"convs": 4, "activations": 3, "flops": 2, "params": 1}
 
 
 def document(standing: Standing, ranks: bool = False) -> Document:
@@ -22,7 +24,9 @@ def document(standing: Standing, ranks: bool = False) -> Document:
     is in these units too, and `srprof rank --from` reads it.
     """
     main = _flat(standing)
-    return Document((section(standing, ranks),), lambda: _data(standing, ranks), main=main)
+    places = places_in_field(standing)
+    sections = (section(standing, ranks), *([] if places is None else [places]))
+    return Document(sections, lambda: _data(standing, ranks), main=main)
 
 
 def section(standing: Standing, ranks: bool) -> Section:
@@ -39,8 +43,13 @@ def section(standing: Standing, ranks: bool) -> Section:
     columns = (
         Column("#", "number"),
         Column("Model"),
-        *(Column(f"{metric.title} {metric.unit}".strip(), "number") for metric in metrics),
-        *(Column(scoring.title.capitalize(), "number") for scoring in scorings),
+        *(
+            Column(
+                f"{metric.title} {metric.unit}".strip(), "number", spare=_SPARE.get(metric.name, 0)
+            )
+            for metric in metrics
+        ),
+        *(Column(scoring.title.capitalize(), "number", spare=5) for scoring in scorings),
     )
     count = "1 model" if len(entries) == 1 else f"{len(entries)} models"
     letters = ("", "", *map(notes.of_column, METRICS), *("" for _ in scorings))
@@ -148,11 +157,42 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
     if standing.scoring.name not in ("main", "sub1", "sub2"):
         notes.append(f"Source of the scoring: {standing.scoring.source}.")
     notes += [f"{note}." for note in standing.notes]
-    notes += memory_lines(entries)
-    if any(entry.reference for entry in entries):
-        ranked = sum(entry.ranked for entry in entries if entry.reference)
-        notes += [placement_text(p, ranked) for p in placements(standing)]
-    return notes
+    return notes + memory_lines(entries)
+
+
+def places_in_field(standing: Standing) -> Section | None:
+    """Where each of the user's rows would stand among the published ones; None without any."""
+    entries = standing.table.entries
+    if not any(entry.reference for entry in entries):
+        return None
+    ranked = sum(entry.ranked for entry in entries if entry.reference)
+    placed = placements(standing)
+    metrics = dict.fromkeys(m for placement in placed for m in placement.ranks)
+    tracks = dict.fromkeys(name for placement in placed for name in placement.tracks)
+    table = Table.build(
+        placed,
+        (Column("Model"), lambda placement: one_line(placement.name)),
+        *(
+            (Column(find(name).title.capitalize(), "number"), _place_of("tracks", name))
+            for name in tracks
+        ),
+        *(
+            (Column(METRICS[m].title, "number", spare=_SPARE.get(m, 0)), _place_of("ranks", m))
+            for m in metrics
+        ),
+    )
+    line = f"the place that each would have beside {ranked} ranked rows"
+    return Section("Places in the field", (line,), table)
+
+
+def _place_of(kind: str, name: str) -> Callable[[Placement], Cell | None]:
+    """How a column of places takes one from a placement."""
+
+    def place(placement: Placement) -> Cell | None:
+        number = getattr(placement, kind).get(name)
+        return None if number is None else Cell(number, ordinal(number))
+
+    return place
 
 
 def memory_lines(entries: Sequence[Entry]) -> list[str]:
@@ -164,18 +204,6 @@ def memory_lines(entries: Sequence[Entry]) -> list[str]:
         f"By memory, {way}: " + ", ".join(f"{one_line(name)} {mib(size)}" for name, size in order)
         for way, order in orders.items()
     ]
-
-
-def placement_text(placement: Placement, ranked: int) -> str:
-    """`net would be 3rd in memory, 11th in params`."""
-    parts = [f"{ordinal(r)} in {_spoken(METRICS[m].title)}" for m, r in placement.ranks.items()]
-    parts += [f"{ordinal(r)} in {find(name).title}" for name, r in placement.tracks.items()]
-    return f"{one_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
-
-
-def _spoken(title: str) -> str:
-    """A column's title within a sentence."""
-    return title if title.isupper() or title == "FLOPs" else title.lower()
 
 
 def ordinal(number: int) -> str:

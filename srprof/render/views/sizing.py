@@ -29,7 +29,7 @@ def _table(fit: Fit, calls: Mapping[str, SizedCall]) -> Table:
         calls.items(),
         (Column("", key="row"), lambda item: item[0]),
         (Column("input"), lambda item: shape_text(item[1].shape)),
-        (Column("result"), lambda item: shape_text(item[1].result) or "-"),
+        (Column("result", spare=1), lambda item: shape_text(item[1].result) or "-"),
         *peaks,
         *(predicted if fit.profile else ()),
     )

@@ -24,9 +24,9 @@ def document(spectra: Spectra) -> Document:
     table = Table.build(
         spectra.modules,
         (Column("module"), title),
-        (Column("class"), lambda item: item.kind),
-        (Column("before"), lambda item: shape_text(item.before.shape)),
-        (Column("after"), lambda item: shape_text(item.after.shape)),
+        (Column("class", spare=2), lambda item: item.kind),
+        (Column("before", spare=1), lambda item: shape_text(item.before.shape)),
+        (Column("after", spare=1), lambda item: shape_text(item.after.shape)),
         (Column("constant before", "share"), lambda item: item.before.constant),
         (Column("constant after", "share"), lambda item: item.after.constant),
         (Column("high before", "share"), lambda item: item.before.high),

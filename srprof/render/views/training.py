@@ -84,7 +84,7 @@ def _saved(analysis: TrainingAnalysis, top: int | None) -> Section:
     table = Table.build(
         analysis.saved[:count],
         (Column("made at"), lambda saved: place(saved.file, saved.line) or "the loss"),
-        (Column("function"), lambda saved: saved.function),
+        (Column("function", spare=1), lambda saved: saved.function),
         (Column("by"), lambda saved: ", ".join(saved.ops)),
         (Column("tensors", "count"), lambda saved: saved.storages),
         (Column("MiB", "mib"), lambda saved: saved.nbytes),

@@ -42,14 +42,14 @@ def _overview(record: Validations) -> Section:
     def peak(name: str) -> Callable[[Validation], object]:
         return lambda validation: getattr(next(iter(validation.peaks), None), name, None)
 
-    by_rule = (Column("by rule", "change", "error_by_rule"), peak("error_by_rule"))
-    without = Column("without scratch", "change", "error_without_scratch")
+    by_rule = (Column("by rule", "change", "error_by_rule", spare=3), peak("error_by_rule"))
+    without = Column("without scratch", "change", "error_without_scratch", spare=4)
     table = Table.build(
         validations,
         (Column("model"), lambda v: v.measurement.spec),
         (Column("input"), lambda v: ", ".join(shape_text(t.shape) for t in v.measurement.inputs)),
-        (Column("dtype"), lambda v: v.measurement.dtype),
-        (Column("on"), lambda v: v.measurement.device.kind),
+        (Column("dtype", spare=2), lambda v: v.measurement.dtype),
+        (Column("on", spare=1), lambda v: v.measurement.device.kind),
         (Column("predicted MiB", "mib"), peak("predicted")),
         (Column("measured MiB", "mib"), peak("measured")),
         (Column("error", "change"), peak("error")),

@@ -30,7 +30,7 @@ def _networks(networks: Sequence[Network]) -> Section:
         (Column("name"), lambda network: network.name),
         (Column("aliases"), lambda network: ", ".join(network.aliases)),
         (Column("scales"), lambda network: " ".join(f"x{scale}" for scale in network.scales)),
-        (Column("published in"), lambda network: network.row),
+        (Column("published in", spare=1), lambda network: network.row),
         (Column("network"), lambda network: network.title),
     )
     return Section("The zoo", lines, table)
