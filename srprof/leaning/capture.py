@@ -18,7 +18,7 @@ from types import FrameType, MethodType
 from typing import Any
 from weakref import WeakSet
 
-import sympy
+import sympy  # type: ignore[import-untyped]  # it has no types
 import torch
 from torch import nn
 from torch._subclasses import fake_tensor
@@ -129,7 +129,8 @@ def _compile_when_called(module: GraphModule) -> None:
 
 
 #: What the functions below stand in the place of.
-_memory_format, _assign = fake_tensor.suggest_memory_format, _unlift._assign_attr
+_memory_format: Any = fake_tensor.suggest_memory_format  # type: ignore[attr-defined]  # it is there
+_assign: Any = _unlift._assign_attr  # type: ignore[attr-defined]  # it is there
 _is_number = sympy.Expr.is_number
 _from_tensor = FakeTensorMode.from_tensor
 _unbacked = symbolic_shapes._free_unbacked_symbols_with_path

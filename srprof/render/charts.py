@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from srprof.analysis.compute import avoidable_records, bounds_ms
 from srprof.analysis.record import AnalysisRecord, AvoidableRecord, NodeRecord, ReleaseRecord
 from srprof.codec import Key, encode, made_of
-from srprof.cost.roofline import Estimate, NodeEstimate
+from srprof.cost.estimate import Estimate
+from srprof.cost.node import NodeEstimate
 from srprof.paths import place, short_path
 from srprof.render.document import Chart
 from srprof.words import MIB

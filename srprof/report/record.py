@@ -20,8 +20,6 @@ from srprof.analysis import Analysis, analyze
 from srprof.analysis.record import ComplexityRecord, ReleaseRecord
 from srprof.codec import Key, made_of
 from srprof.compare.published import MEASURES, compare, printed
-from srprof.cost.estimate import Estimate
-from srprof.cost.node import NodeEstimate
 from srprof.cost.profiles import Profile, load_profile
 from srprof.failures import Failures
 from srprof.inputs import TensorSpec
