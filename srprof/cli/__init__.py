@@ -179,8 +179,13 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     if not current_folder():
         raise InputError(GONE)
+
+    from srprof import options  # the command has loaded it
+
+    options.check(args)
     with timeout(getattr(args, "timeout", None)), _limited(args):
         code: int = _module(args.command).run(args)
+    options.say_older(args)
     return code
 
 

@@ -18,7 +18,7 @@ from srprof.render.writers import formats
 #: Options that say nothing of a training step, with what they are when nobody gave them.
 _NOT_OF_TRAINING = {
     "protocol": "single",
-    "repeat": 1,
+    "rounds": 1,
     "alloc_conf": None,
     "workspace": None,
     "profile": None,
@@ -43,8 +43,7 @@ SPEC is one of:
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser)
     # fmt: off
-    parser.add_argument("--batch", metavar="N", type=options.count(1),
-        help="images of an --input HxW (default 1)")
+    options.add(parser, "--batch")
     parser.add_argument("--train", action="store_true",
         help="the memory of one training step instead: forward, L1 loss, backward, Adam")
     options.add(parser, "--granularity")
@@ -54,8 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", metavar="LIST",
         help="of --protocol ntire: a file with one LR size HxW a line, or a folder of LR images "
              "(default: the DIV2K test set)")
-    parser.add_argument("--repeat", metavar="N", type=options.count(1), default=1,
-        help="go through the images N times")
+    parser.add_argument("--rounds", metavar="N", type=options.count(1), default=1,
+        help="of --protocol ntire: go through the images N times")
+    options.add_older(parser, "--repeat", "--rounds")
     options.add(parser, "--alloc-conf", "--workspace")
     options.add_profile(parser)
     parser.add_argument("--cross-check", action="store_true",
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     analysis = analyze(
         call,
         allocator=args.alloc_conf,
-        **options.given(args, "granularity protocol sizes repeat workspace profile"),
+        repeat=args.rounds,
+        **options.given(args, "granularity protocol sizes workspace profile"),
     )
     if args.figure is not None:
         from srprof.render.figures.latency import write_figure

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from srprof import options
-from srprof.figures import peak_names
+from srprof.errors import InputError
+from srprof.inputs import parse_sides
 
 DESCRIPTION = """\
 Find the largest input of a network within a budget of memory, exactly: the next larger one does
@@ -24,23 +26,18 @@ further inputs stay as they are.
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser, "--trace-on")
     options.add(parser, "--budget", required=True)
+    options.add(parser, "--memory")
     # fmt: off
-    parser.add_argument("--memory", choices=peak_names(), default="allocated",
-        help="the peak that is meant, of a fresh program's first image (default allocated)")
     parser.add_argument("--aspect", metavar="W:H", type=options.aspect,
         help="width:height of the inputs (default 1:1, or the image's)")
-    parser.add_argument("--image", metavar="HxW", type=options.sides,
-        help="an LR image, height x width: whole if it fits, else its tiles, halo, peak")
-    parser.add_argument("--batch", action="store_true",
-        help="the largest batch at the --input's size")
-    options.add(parser, "--alloc-conf", "--workspace")
+    options.add(parser, "--image", "--batch", "--alloc-conf", "--workspace")
     options.add_profile(parser)
     options.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search and print."""
-    call = options.read_call(args)
+    """Search and print; 1 if an image does not fit, whole or in tiles."""
+    call = options.read_call(args, args.batch or None)
 
     from srprof.sizing.run import fit
 
@@ -49,8 +46,22 @@ def run(args: argparse.Namespace) -> int:
             call,
             args.budget,
             allocator=args.alloc_conf,
+            batch=args.batch == options.LARGEST,
+            image=None if args.image is None else _sides(args.image),
             progress=progress,
-            **options.given(args, "memory aspect batch image workspace profile"),
+            **options.given(args, "memory aspect workspace profile"),
         )
     options.show(args, result.document())
-    return 0
+    return 0 if result.image is None or result.image.fits else 1
+
+
+def _sides(image: str) -> tuple[int, int]:
+    """Height and width of `--image`: of the file of that name, if there is one, or as it says."""
+    if os.path.exists(image):
+        from srprof.quality.images import image_size
+
+        return image_size(image)
+    try:
+        return parse_sides(image)
+    except InputError as error:
+        raise InputError(f"--image: {error}, or name an image file") from error

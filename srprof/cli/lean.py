@@ -6,7 +6,16 @@ import argparse
 import os
 
 from srprof.errors import InputError
-from srprof.options import add, add_call, add_output, ending, progress_line, read_call, show, sides
+from srprof.options import (
+    add,
+    add_call,
+    add_older,
+    add_output,
+    ending,
+    progress_line,
+    read_call,
+    show,
+)
 
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
@@ -22,11 +31,9 @@ The peak is lowest at --input, and other sizes work as well.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_call(parser, "--trace-on")
-    add(parser, "--level", default="exact")
+    add(parser, "--level", "--tile")
+    add_older(parser, "--tiles", "--tile")
     # fmt: off
-    parser.add_argument("--tiles", metavar="HxW", type=sides,
-        help="run in overlapping tiles of this LR size, halo included; only for networks that are "
-             "local")
     parser.add_argument("--verify", action="store_true",
         help="compare outputs at more sizes, and the CPU allocator's peaks and the times too")
     parser.add_argument("--emit", metavar="FILE", type=ending(".pt2", ".py"),
@@ -49,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     workload = resolve(call)
     with progress_line() as progress:
         progress("rewriting", 0, 1)
-        saved = savings(workload, args.level, args.tiles)
+        saved = savings(workload, args.level, args.tile)
         proof = prove(workload, saved.lean, full=args.verify, progress=progress)
     emitted = args.emit if proof.holds else None
     if emitted is not None:
@@ -61,6 +68,6 @@ def run(args: argparse.Namespace) -> int:
 def _check_emit(args: argparse.Namespace) -> None:
     if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
         raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
-    if args.tiles is not None:
-        mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
+    if args.tile is not None:
+        mend = "leave --tile out, or in Python save srprof.lean(..., tiles=(H, W))"
         raise InputError(f"--emit writes the network for whole images: {mend}")

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from srprof.call import Call
 from srprof.codec import pick
 from srprof.errors import InputError, ModelError
-from srprof.measuring.settings import now, read_versions
+from srprof.measuring.settings import now, read_versions, usual_device
 from srprof.progress import Progress, silent
 from srprof.quality.doubts import doubts, weights_notes
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
@@ -84,9 +83,8 @@ def evaluate(
         raise InputError(f"{what}: build it for that scale")
     for pair in pairs:
         _check_sizes(pair, scale)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
-    upscaler = Upscaler(call, probed, scale, pixel_range, tile, halo, device)
+    upscaler = Upscaler(call, probed, scale, pixel_range, tile, halo, usual_device(device))
     folder = None if save is None else _folder(os.fspath(save), (lr, hr), pairs, scale)
     notes = weights_notes(model, weights, probed.trace.parameters)
     with upscaler.running():

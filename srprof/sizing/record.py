@@ -88,6 +88,11 @@ class Image:
     tiled: Tiling | None = None
     reason: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether it can be run within the budget, whole or in tiles."""
+        return self.whole_fits or self.tiled is not None
+
     def to_dict(self) -> dict[str, object]:
         return {
             "whole": {**encode(self.whole), "fits": self.whole_fits},

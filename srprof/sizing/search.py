@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite, prod
 
 from srprof.codec import made_of
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, NoFitError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
 from srprof.sizing.probe import Probe, Shape
@@ -107,7 +107,7 @@ class Search:
         """Index of the largest that fits.
 
         Raises:
-            InputError: none does; what the smallest needs. Else, what the first call raises.
+            NoFitError: none does; what the smallest needs. Else, what the first call raises.
         """
 
         def of(count: Callable[[Shape], float]) -> Callable[[int], float]:
@@ -131,7 +131,7 @@ class Search:
         weights = f"too small for {self._name}"
         if self.budget < net:
             weights = f"below {self._name}'s weights alone, {mib_size(net)}"
-        return InputError(
+        return NoFitError(
             f"a budget of {mib_size(self.budget)} is {weights}: the least that is possible is "
             f"{least} of {self.probe.peak.name} memory, for an input of {shape_text(smallest)}"
         )

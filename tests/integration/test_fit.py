@@ -14,7 +14,13 @@ from srprof import models
 from srprof.analysis import Analysis
 from srprof.call import Call
 from srprof.cli import main
-from srprof.errors import InputError, ModelError
+from srprof.errors import (
+    DeviceMemoryError,
+    InputError,
+    ModelError,
+    NoFitError,
+    OutOfDeviceMemoryError,
+)
 from srprof.figures import peak_names
 from srprof.tiling.grid import grid
 from srprof.tiling.tiled import Tiled
@@ -322,7 +328,7 @@ def test_an_image_that_fits_and_one_that_cannot():
 
 
 def test_a_network_that_is_not_local(capsys):
-    assert main(["fit", "neesr", "--budget", "20MiB", "--image", "300x200"]) == 0
+    assert main(["fit", "neesr", "--budget", "20MiB", "--image", "300x200"]) == 1
     printed = capsys.readouterr().out
 
     assert "whole: does not fit" in printed
@@ -352,9 +358,6 @@ def test_predicted_time_of_whole_and_tiles(capsys):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fmen_s", "--budget", "1MiB"], "below fmen_s's weights alone, 1.32 MiB"),
-        (["e_rfdn", "--budget", "1.8MiB"], "too small for e_rfdn: the least that is possible is"),
-        (["nets.py:Fixed", "--budget", "40KiB"], "for an input of 1x3x48x48"),
         (["nets.py:Fixed", "--budget", "1MiB", "--aspect", "16:9"], "48x48 only: leave the aspect"),
         (["nets.py:Fixed", "--budget", "1MiB", "--image", "64x64"], "does not take 64 pixels"),
         (["nets.py:Windows", "--budget", "1GiB", "--image", "64x60"], "16, 24, 32, ...; pad"),
@@ -383,9 +386,46 @@ def test_bad_input_is_one_line(folder, capsys, argv, words):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["fmen_s", "--budget", "1MiB"], "below fmen_s's weights alone, 1.32 MiB"),
+        (["e_rfdn", "--budget", "1.8MiB"], "too small for e_rfdn: the least that is possible is"),
+        (["nets.py:Fixed", "--budget", "40KiB"], "for an input of 1x3x48x48"),
+        (["nets.py:Fixed", "--budget", "40KiB", "--batch", "--input", "48x48"], "of 1x3x48x48"),
+    ],
+)
+def test_what_does_not_fit_ends_with_1(folder, capsys, argv, words):
+    """As a limit of the gate that is not held, and a budget of advise that no edit reaches."""
+    assert main(["fit", *argv]) == 1
+    message = capsys.readouterr().err.strip()
+    assert words in message and "\n" not in message
+
+
+def test_what_does_not_fit_has_one_exit_code():
+    """Whoever says it: the search, the device that runs it, the simulated allocator."""
+    assert {NoFitError.exit_code, DeviceMemoryError.exit_code} == {1}
+    assert OutOfDeviceMemoryError.exit_code == 1
+    assert issubclass(NoFitError, InputError)  # of Python's callers too
+
+
+def test_an_image_by_its_file(tmp_path, capsys):
+    """The size is the file's."""
+    pillow = pytest.importorskip("PIL.Image")
+    path = tmp_path / "lr.png"
+    pillow.new("RGB", (40, 24)).save(path)
+    assert main(["fit", SHALLOW, "--budget", "24MiB", "--image", str(path)]) == 0
+    assert "An image of 24x40 (24 high, 40 wide)" in capsys.readouterr().out
+
+
+def test_the_largest_size_of_a_batch(capsys):
+    assert main(["fit", SHALLOW, "--budget", "24MiB", "--batch", "3", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["largest"]["shape"][0] == 3
+
+
 def test_the_least_that_is_said_is_enough(folder, capsys):
     for spec in ("fmen_s", "e_rfdn", "nets.py:Fixed"):
-        assert main(["fit", spec, "--budget", "1KiB"]) == 2
+        assert main(["fit", spec, "--budget", "1KiB"]) == 1
         least = re.search(r"possible is ([\d.]+ MiB)", capsys.readouterr().err)[1]
         assert main(["fit", spec, "--budget", least]) == 0
 

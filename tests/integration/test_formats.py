@@ -61,9 +61,9 @@ CALLS = {
     "measure": ("measure net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "net"),
     "rank": ("rank net.py:Net fsrcnn --input 16", "fsrcnn"),
     "spectrum": ("spectrum net.py:Net --image hr/a.png --module head", "head"),
-    "sweep": ("sweep net.py:Net --set nf=4,8 --input 16 --jobs 1", "16"),
+    "sweep": ("sweep net.py:Net --set nf=4,8 --inputs 16 --jobs 1", "16"),
     "time": ("time net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "measured"),
-    "validate": ("validate net.py:Net --input 16 --device cpu --repeat 3", "net.py:Net"),
+    "validate": ("validate net.py:Net --inputs 16 --device cpu --repeat 3", "net.py:Net"),
 }
 #: Commands whose results other tests draw in every format, as a run of them takes longer.
 ELSEWHERE = {"ablate", "calibrate", "merge", "train"}
