@@ -15,6 +15,7 @@ from srprof import spec
 from srprof.call import TRACE_ON, Call
 from srprof.errors import InputError, ModelError
 from srprof.figures import peak_names
+from srprof.gate.formats import FORMATS as GATE
 from srprof.inputs import (
     RUN_DTYPES,
     call_inputs,
@@ -29,6 +30,7 @@ from srprof.output import check_output, message_stream, say, to_terminal, width,
 from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget, parse_duration
 from srprof.render.document import Document
+from srprof.render.exports import EXPORTS
 from srprof.render.figures import ENDINGS
 from srprof.render.writers import formats, render, suffixes
 from srprof.words import one_line
@@ -287,6 +289,11 @@ def add_path(
     parser.set_defaults(endings=endings)
 
 
+#: One text for all commands, of which some have more.
+_FORMATS = (
+    f"{', '.join(formats())}; analyze also {', '.join(EXPORTS)}; check also {', '.join(GATE)}; "
+    "sweep also parquet (default: as the name after -o ends, else text, and rich on a terminal)"
+)
 #: One text for all that commands write.
 _PATH = (
     "the file to write, instead of to stdout; a profile, a checkpoint or a report's folder has no "
@@ -315,7 +322,8 @@ def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None =
     parser.add_argument(
         "--format",
         choices=(*formats(), *more),
-        help="default: as the name after -o ends, else text",
+        metavar="FORMAT",
+        help=_FORMATS,
     )
     parser.set_defaults(more_formats=more, output=None)
 

@@ -5,11 +5,16 @@ Nothing of srprof is imported, so that every part can use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import wrap
 from typing import Any
 
 MIB = 2**20
+
+#: An indented line up to its second column.
+_COLUMNS = re.compile(r" +\S.*?\S {2,}(?=\S)| +\S {2,}(?=\S)")
 
 
 def mib(nbytes: float) -> str:
@@ -64,6 +69,25 @@ def printable_lines(text: object) -> str:
 def one_line(text: object) -> str:
     """The same with one space between words."""
     return " ".join(printable(text).split())
+
+
+def filled(text: str, width: int) -> str:
+    """Paragraphs laid out anew for a width.
+
+    A line that is indented stays a line; what stands there in a second column stays in it.
+    """
+    lines: list[str] = []
+    paragraph: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line[:1] not in ("", " "):
+            paragraph.append(line)
+            continue
+        lines += wrap(" ".join(paragraph), width, break_on_hyphens=False)
+        paragraph = []
+        column = _COLUMNS.match(line)
+        indent = " " * (column.end() if column else 4)
+        lines += wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return "\n".join(lines[:-1])
 
 
 def some(names: Iterable[str], most: int) -> str:

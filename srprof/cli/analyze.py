@@ -14,6 +14,7 @@ from srprof.render.exports import EXPORTS, export
 from srprof.render.figures import KINDS
 from srprof.render.views import VIEWS
 from srprof.render.writers import formats
+from srprof.topics import SPEC
 
 #: Options that say nothing of a training step, with what they are when nobody gave them.
 _NOT_OF_TRAINING = {
@@ -27,17 +28,11 @@ _NOT_OF_TRAINING = {
     "cross_check": False,
 }
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
 and what the network costs; with --profile, how long it takes there, and why.
 
-SPEC is one of:
-  fmen_s                         a network of the zoo (srprof list)
-  fmen_s(scale=2)                the same with hyper-parameters
-  path/to/net.py:Net(nf=48)      a class or function in a file, with literal arguments
-  package.module:Net             the same in an importable module
-  weights.pth                    a checkpoint that spandrel recognises ('srprof[spandrel]')
-"""
+{SPEC}"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from srprof.render.writers import formats
 from tests.made_up_images import photograph, save
 from tests.shown import check_document
 
-#: It writes a folder of pages, tables and figures.
-WITHOUT_FORMAT = {"report"}
+#: What they write is no table: a folder of pages and figures, texts, a script.
+WITHOUT_FORMAT = {"report", "help", "completion"}
 
 NET = """
 import torch

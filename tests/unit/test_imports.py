@@ -26,7 +26,7 @@ FLOORS = (
     "tiling leaning advising sizing quality training calibration sweeping revision gate",
     # documents and their writers
     "render",
-    "report options",
+    "report options topics",
     "cli __main__",
 )
 ORDER = {part: n for n, part in enumerate(part for floor in FLOORS for part in floor.split())}

@@ -56,7 +56,7 @@ def test_an_option_takes_the_same_words_everywhere():
     """But for formats that one command has beside those of all."""
     found: dict[str, list[set[str]]] = {}
     for _, action in actions():
-        if action.choices:
+        if action.choices and action.option_strings:
             found.setdefault(action.option_strings[0], []).append(set(action.choices))
     common = set.intersection(*found.pop("--format"))
     assert common == set(formats())
