@@ -88,15 +88,20 @@ def test_every_command_is_called_here_or_drawn_elsewhere():
     assert {name.split()[0] for name in CALLS} | ELSEWHERE | WITHOUT_FORMAT == set(COMMANDS)
 
 
+def write_folder(folder: Path) -> None:
+    """The files that the calls name."""
+    (folder / "net.py").write_text(NET, encoding="utf-8")
+    (folder / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
+    for name, side in (("hr", 32), ("lr", 16)):
+        save(photograph(side, side), folder / name / "a.png")
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_every_result_is_drawn_in_every_format(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
-    (tmp_path / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
-    for folder, side in (("hr", 32), ("lr", 16)):
-        save(photograph(side, side), tmp_path / folder / "a.png")
+    write_folder(tmp_path)
     documents: list[Document] = []
 
     def caught(document: Document, form: str, width: int) -> str:

@@ -40,7 +40,7 @@ def test_exit_codes_are_documented(capsys, code):
 @pytest.mark.parametrize("topic", TOPICS)
 def test_topics(capsys, topic):
     text = said(capsys, "help", topic)
-    assert len(text.splitlines()) > 3
+    assert len(text.splitlines()) >= 3
     assert topic in said(capsys, "help", "--help")
 
 
