@@ -203,9 +203,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--save": {"metavar": "DIR",
         "help": "a folder to keep what was made: evaluate's SR images as 8-bit PNG; validate's "
                 "records, and a table of the scratch found"},
-    "--range": {"type": int, "choices": (1, 255), "default": 1,
-        "help": "largest value that the network takes and gives (default 1); some checkpoints of "
-                "the challenge take 255"},
+    "--range": {"type": int, "choices": (1, 255),
+        "help": "largest value that the network takes and gives (default: found on the first "
+                "image); some checkpoints of the challenge take 255"},
     "--top": {"metavar": "N", "type": count(0),
         "help": "rows of each long table, the largest; 0 is all (default 10, all of a single "
                 "view)"},

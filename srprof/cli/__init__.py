@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from srprof._version import __version__
 from srprof.errors import InputError, InternalError, ModelError
 from srprof.failures import GONE, failure
-from srprof.output import own_streams, say, write
+from srprof.output import own_streams, say, say_written, write
 from srprof.paths import current_folder, place
 from srprof.timeout import limited, timeout
 from srprof.words import did_you_mean, filled, one_line
@@ -70,6 +70,8 @@ COMMANDS = {name: text for commands in TASKS.values() for name, text in commands
 
 #: Commands whose `--timeout` is each network's, or each step's.
 _OF_SEVERAL = {"check", "rank", "report", "sweep", "validate", "train", "ablate"}
+#: The exit code of Ctrl-C.
+INTERRUPTED = 130
 #: Seconds that threads may take to end behind a command.
 _PATIENCE = 2.0
 
@@ -190,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         except KeyboardInterrupt:
             say("srprof: interrupted; nothing was written")
-            return 130
+            return INTERRUPTED
         except BaseException as error:
             return _say_why(error)
 
@@ -259,6 +261,8 @@ def _run(argv: Sequence[str] | None) -> int:
     options.check(args)
     with timeout(getattr(args, "timeout", None)), _limited(args):
         code: int = _module(args.command).run(args)
+    if code != INTERRUPTED:  # what is whole then, the command has said
+        say_written()
     options.say_older(args)
     return code
 

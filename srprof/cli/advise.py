@@ -7,7 +7,16 @@ import argparse
 from srprof.errors import InputError
 from srprof.figures import lowered_names
 from srprof.leaning.levels import LEVELS
-from srprof.options import add, add_call, add_older, add_output, given, read_call, show
+from srprof.options import (
+    add,
+    add_call,
+    add_older,
+    add_output,
+    given,
+    progress_line,
+    read_call,
+    show,
+)
 from srprof.output import say, write
 from srprof.paths import short_path
 
@@ -50,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.advising.run import advise
 
-    advice = advise(call, memory=args.lower, **given(args, "granularity budget level"))
+    how = given(args, "granularity budget level")
+    with progress_line() as progress:
+        advice = advise(call, memory=args.lower, progress=progress, **how)
     if args.diff:
         write(advice.diff(), args.output)
         return 0 if advice.within_budget else 1

@@ -16,6 +16,7 @@ from srprof.options import (
     read_call,
     show,
 )
+from srprof.output import say
 
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.leaning.proof import prove
     from srprof.leaning.run import savings
     from srprof.render.views.lean import document
+    from srprof.weights import AS_BUILT, as_built
     from srprof.workload import resolve
 
     workload = resolve(call)
@@ -61,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     emitted = args.emit if proof.holds else None
     if emitted is not None:
         emit(workload, saved.lean, emitted)
+        params = saved.before.record.complexity.params
+        if emitted.endswith(".pt2") and as_built(args.spec, args.weights, params):
+            say(f"srprof: {emitted}: {AS_BUILT}")
     show(args, document(saved, proof, emitted))
     return 0 if proof.holds else 1
 

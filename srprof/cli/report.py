@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from srprof.options import add, add_path, said
+from srprof.options import add, add_path, progress_line, said
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output or Path(args.definition).with_suffix(""))
     check_folder(folder)
     words = ["srprof", "report", args.definition, *(["-o", args.output] if args.output else [])]
-    report = build(definition, shlex.join(words))
-    names = write_report(report, folder)
+    with progress_line() as progress:
+        report = build(definition, shlex.join(words), progress)
+        progress("writing the page, tables and figures", 0, 1)
+        names = write_report(report, folder)
     write(f"{folder}: {len(names)} files; open {folder / names[0]}\n", None)
     return said(report.record.failed)

@@ -238,8 +238,8 @@ def update(config: Config) -> Report:
         entries[check.name] = Entry(described(check.settings), metrics_of(seen), trace)
         results.append(judge(check, seen, None, {}))
         environment = versions(seen)
-    new = Baseline(environment, entries)
-    accepted = tuple(_accepted(_earlier(config.baseline), new))
+    new, old = Baseline(environment, entries), _earlier(config.baseline)
+    accepted = tuple(_accepted(old, new, _whys(config, observed, old)))
     baselines.write(new, config.baseline)
     updated = f"{config.baseline.name} has {len(entries)} entries now"
     return Report(tuple(results), updated=updated, accepted=accepted)
@@ -255,8 +255,24 @@ def _earlier(path: Path) -> Baseline | str:
         return str(error).partition(";")[0]
 
 
-def _accepted(old: Baseline | str, new: Baseline) -> Iterator[str]:
-    """In what a baseline differs from the one before, a line for each."""
+def _whys(
+    config: Config, observed: Sequence[AnalysisRecord | Result], old: Baseline | str
+) -> dict[str, tuple[str, ...]]:
+    """Why the figures of each check are not as in the baseline before, by its name."""
+    if isinstance(old, str):
+        return {}
+    strict = [replace(check, growth={}, limits={}) for check in config.checks]
+    return {
+        check.name: judge(check, seen, old, versions(seen)).explanation
+        for check, seen in zip(strict, observed, strict=True)
+        if isinstance(seen, AnalysisRecord)
+    }
+
+
+def _accepted(
+    old: Baseline | str, new: Baseline, whys: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """In what a baseline differs from the one before, a line for each, and why."""
     if isinstance(old, str):
         if old:
             yield f"what was there is not known: {old}"
@@ -271,6 +287,7 @@ def _accepted(old: Baseline | str, new: Baseline) -> Iterator[str]:
         else:
             yield from _values(f"{name}: ", was.settings, now.settings)
             yield from _figures(f"{name}: ", was.metrics, now.metrics)
+            yield from (f"{name}: because {why}" for why in whys.get(name, ()))
 
 
 def _values(head: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:

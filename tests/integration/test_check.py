@@ -376,10 +376,19 @@ def test_init(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     source = KEEPS + "\n\nclass Block(nn.Module):\n    def forward(self, x, y):\n        return x\n"
     source += "\n\ndef train():\n    raise SystemExit\n"
+    source += "\n\nclass Made(Net):\n    pass\n\n\ndef make():\n    return Made(3)\n"
+    source += "\n\nclass Layer(nn.Module):\n    def __init__(self, nf):\n        pass\n"
     (tmp_path / "net.py").write_text(source)
     code, text = run(capsys, "--init", "net.py")
     assert code == 0
-    assert text == "srprof.toml: net.py:Net\nnow run `srprof check --update`, and commit both\n"
+    first, *left_out, last, wrote = text.splitlines()
+    assert first == "srprof.toml: net.py:Net, net.py:make"
+    assert wrote == "srprof: wrote srprof.toml"
+    assert last == "now run `srprof check --update`, and commit both"
+    block, made, layer = left_out
+    assert block.startswith("left out: Block: forward() missing 1 required positional argument")
+    assert made == "left out: Made: make gives it"
+    assert layer.startswith("left out: Layer: its constructor needs arguments")
     assert "# net.py:Block is left out" in Path("srprof.toml").read_text()
     assert run(capsys, "--update")[0] == 0
     assert run(capsys)[0] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def weights(tmp_path: Path) -> str:
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert main(["spectrum", *argv]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    figure = dict(pairwise(argv)).get("--figure")
+    assert captured.err == (f"srprof: wrote {figure}\n" if figure else "")
     return captured.out
 
 

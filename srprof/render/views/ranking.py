@@ -9,7 +9,7 @@ from srprof.codec import encode, pick
 from srprof.compare.ranking import METRICS, Entry, Metric, Origin, RankTable, memory_orders
 from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
 from srprof.render.document import Cell, Column, Document, Section, Table
-from srprof.words import mib, one_line
+from srprof.words import mib, one_line, some
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -31,7 +31,7 @@ def section(standing: Standing, ranks: bool) -> Section:
     notes = _Footnotes(entries)
     metrics, scorings = METRICS.values(), [s for s in standing.scorings(ranks) if s.name != "main"]
     cells = [
-        standing.scoring.places(table),
+        _places(standing),
         [Cell(one_line(entry.name), note=notes.of_row(entry)) for entry in entries],
         *(_metric_cells(standing, metric, notes, ranks) for metric in metrics),
         *(_score_cells(table, scoring) for scoring in scorings),
@@ -50,6 +50,20 @@ def section(standing: Standing, ranks: bool) -> Section:
         after=tuple(_notes(standing, ranks)),
         footnotes=notes.listed(),
     )
+
+
+def by_cost(entry: Entry) -> bool:
+    """Whether nobody knows its quality, so that its place is one by cost alone."""
+    return "psnr_dB" not in entry.cells
+
+
+def _places(standing: Standing) -> list[Cell | None]:
+    """Each row's place; of one whose quality is not known it says that it is by cost."""
+    rows = zip(standing.scoring.places(standing.table), standing.table.entries, strict=True)
+    return [
+        None if place is None else Cell(place, f"{place} by cost" if by_cost(entry) else str(place))
+        for place, entry in rows
+    ]
 
 
 def _metric_cells(
@@ -140,6 +154,13 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
     mixed = dict.fromkeys(cell.origin.device for cell in runtimes if cell.origin.device)
     if len(mixed) > 1:
         notes.append(f"Runtimes are of different devices ({', '.join(mixed)}) and do not compare.")
+    quality_unknown = [entry.name for entry in entries if by_cost(entry)]
+    unknown = list(map(one_line, quality_unknown))
+    if unknown:
+        notes.append(
+            f"The quality of {some(unknown, 6)} is not known: by cost alone. `srprof evaluate "
+            "--format json -o FILE` measures it, and --record FILE puts it in."
+        )
     left_out = sum(not entry.ranked for entry in entries)
     if left_out:
         notes.append(f"{left_out} rows without a place take no part, as in their own table.")
@@ -151,7 +172,9 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
     notes += memory_lines(entries)
     if any(entry.reference for entry in entries):
         ranked = sum(entry.ranked for entry in entries if entry.reference)
-        notes += [placement_text(p, ranked) for p in placements(standing)]
+        notes += [
+            placement_text(p, ranked, p.name in quality_unknown) for p in placements(standing)
+        ]
     return notes
 
 
@@ -166,11 +189,13 @@ def memory_lines(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def placement_text(placement: Placement, ranked: int) -> str:
-    """`net would be 3rd in memory, 11th in params`."""
+def placement_text(placement: Placement, ranked: int, by_cost: bool = False) -> str:
+    """`net would be 3rd in memory, 11th in params`; `by_cost` says that its quality may not do."""
     parts = [f"{ordinal(r)} in {_spoken(METRICS[m].title)}" for m, r in placement.ranks.items()]
     parts += [f"{ordinal(r)} in {find(name).title}" for name, r in placement.tracks.items()]
-    return f"{one_line(placement.name)} would be {', '.join(parts)}, beside {ranked} ranked rows."
+    would = "by cost alone would be" if by_cost else "would be"
+    name = one_line(placement.name)
+    return f"{name} {would} {', '.join(parts)}, beside {ranked} ranked rows."
 
 
 def _spoken(title: str) -> str:
@@ -204,6 +229,7 @@ def as_rows(standing: Standing) -> list[dict[str, object]]:
             "reference": entry.reference or None,
             "ranked": entry.ranked,
             "place": places[i],
+            "by_cost": by_cost(entry),
             "score": scores[i],
             **{m: entry.cells[m].value if m in entry.cells else None for m in METRICS},
             "ranks": {m: column[i] for m, column in ranks.items()},
