@@ -22,6 +22,7 @@ from srprof.errors import InputError, ModelError, user_raised
 from srprof.failures import failure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
+from srprof.gate.changes import Changes, NoChanges, said
 from srprof.gate.config import Check, Config, Settings
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
@@ -205,13 +206,13 @@ def check(config: Config, partial: bool = False) -> Report:
     the baseline that there is to be is missing or damaged.
     """
     baseline = None if config.baseline is None else baselines.load(config.baseline)
-    observed = observe_all(config)
+    observed, changed = observe_all(config), Changes(config.folder, config.baseline)
     results = []
     for check, seen in zip(config.checks, observed, strict=True):
         if isinstance(seen, Result):
             results.append(seen)
             continue
-        result = judge(check, seen, baseline, versions(seen))
+        result = judge(check, seen, baseline, versions(seen), changed)
         results.append(replace(result, partial=partial))
     names = {check.name for check in config.checks}
     gone = sorted(set(baseline.entries) - names) if baseline is not None else ()
@@ -261,9 +262,10 @@ def _whys(
     """Why the figures of each check are not as in the baseline before, by its name."""
     if isinstance(old, str):
         return {}
+    changed = Changes(config.folder, config.baseline)
     strict = [replace(check, growth={}, limits={}) for check in config.checks]
     return {
-        check.name: judge(check, seen, old, versions(seen)).explanation
+        check.name: judge(check, seen, old, versions(seen), changed).explanation
         for check, seen in zip(strict, observed, strict=True)
         if isinstance(seen, AnalysisRecord)
     }
@@ -368,9 +370,16 @@ def metrics_of(record: AnalysisRecord) -> dict[str, int]:
 
 
 def judge(
-    check: Check, record: AnalysisRecord, baseline: Baseline | None, environment: Mapping[str, str]
+    check: Check,
+    record: AnalysisRecord,
+    baseline: Baseline | None,
+    environment: Mapping[str, str],
+    changed: Changes | None = None,
 ) -> Result:
-    """Hold what a check's model gives against the check's limits and the baseline's entry."""
+    """Hold what a check's model gives against the check's limits and the baseline's entry.
+
+    The explanation begins with the lines that `changed`.
+    """
     metrics = metrics_of(record)
     entry = baseline.entries.get(check.name) if baseline is not None else None
     problems: tuple[str, ...] = ()
@@ -398,7 +407,7 @@ def judge(
     notes = tuple(part.text for part in record.unseen)
     result = Result(check.name, rows, problems, left_out, notes=notes)
     before = None if entry is None or baseline is None else (entry, baseline.environment)
-    return _explained(result, record, before)
+    return _explained(result, record, before, changed or NoChanges())
 
 
 def _unsaid(check: Check, record: AnalysisRecord, missing: Set[str]) -> Iterator[str]:
@@ -446,7 +455,10 @@ def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) 
 
 
 def _explained(
-    result: Result, record: AnalysisRecord, before: tuple[Entry, Mapping[str, str]] | None
+    result: Result,
+    record: AnalysisRecord,
+    before: tuple[Entry, Mapping[str, str]] | None,
+    edits: Changes,
 ) -> Result:
     """The result with why its figures changed and where to look."""
     changed = [row.metric for row in result.rows if row.fails or row.shrank]
@@ -459,11 +471,12 @@ def _explained(
         changes = difference(baselines.sketch(*before), sketch(record))
         peaks = [row.metric for row in moved if row.metric in figures.peak_names()]
         if peaks:
-            lines += explain_peaks(changes, peaks)
+            lines += explain_peaks(changes, peaks, edits)
             live = [t.live for t in changes.tensors if t.difference > 0]
             places += [(tensor.file, tensor.line) for tensor in live]
         if any(row.metric not in (*figures.peak_names(), "net") for row in moved):
             steps = explain_steps(before[0].trace, record)
+            steps.sort(key=lambda step: step[1:] not in edits)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
         after = (changes.peak(name).after for name in peaks)
@@ -474,17 +487,29 @@ def _explained(
         places += [(held.file, held.line) for held in record.memory.held_at_peak]
         node = _peak_node(record, over[0])
         places += [(node.file, node.line)] if node else []
-    file, line = next(((f, n) for f, n in places if f and n), ("", 0))
+    places = [(f, n) for f, n in places if f and n]
+    files = [file for file, _ in places] + [node.file for node in record.nodes if node.file]
+    edited = edits.first(places, files)
+    lines = [*([said(edited)] if edited else []), *lines]
+    places = [*edited, *places]
+    file, line = next(iter(places), ("", 0))
     return replace(result, explanation=tuple(lines), file=file, line=line)
 
 
-def explain_peaks(changes: Diff, metrics: Sequence[str]) -> list[str]:
-    """How peaks changed, and what came to the eager peak and went from it."""
+def explain_peaks(
+    changes: Diff, metrics: Sequence[str], changed: Changes | None = None
+) -> list[str]:
+    """How peaks changed, and what came to the eager peak and went from it.
+
+    Tensors of lines that `changed` stand before those of lines that only repeat it.
+    """
     others = [name for name in metrics if name != "eager" and changes.peak(name).moved]
     lines = [explain_peak(changes.peak(name)) for name in ("eager", *others)]
     if changes.net.difference:
         lines.append(f"parameters and buffers: {signed_size(changes.net.difference)}")
-    return [*lines, *_first([explain_tensor(change) for change in changes.tensors], "tensors")]
+    known = changed or NoChanges()
+    tensors = sorted(changes.tensors, key=lambda c: (c.live.file, c.live.line) not in known)
+    return [*lines, *_first([explain_tensor(change) for change in tensors], "tensors")]
 
 
 def explain_steps(excerpt: Excerpt, record: AnalysisRecord) -> list[tuple[str, str, int]]:

@@ -20,6 +20,8 @@ from srprof.cli import main
 from srprof.files import parse_toml
 from srprof.gate import baseline as baselines
 from srprof.gate import config as configs
+from srprof.gate.changes import _hunks
+from tests.integration.test_diff import committed
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -799,3 +801,93 @@ def test_a_baseline_of_twenty_models_is_small():
     twenty = baselines.Baseline(held.environment, {name: held.entries[name] for name in largest})
     assert len(twenty.entries) == 20
     assert len(baselines.dumps(twenty).encode()) < 100_000
+
+
+# -- the line that changed ------------------------------------------------------------------------
+
+BLOCKS = """\
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        y = torch.sigmoid(self.conv(x))
+        return y + x
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.ModuleList(Block() for _ in range(4))
+
+    def forward(self, x):
+        x = self.head(x)
+        kept = []
+        for block in self.body:
+            x = block(x)
+        return x
+"""
+#: Every block's result is kept now: four tensors of one line, and one line that was edited.
+APPENDS = BLOCKS.replace("x = block(x)", "x = block(x)\n            kept.append(x)")
+
+
+@pytest.fixture
+def versioned(project, capsys, monkeypatch) -> Path:
+    """The project in git, with a network of blocks, and the edit that keeps their results."""
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    Path("net.py").write_text(BLOCKS)
+    assert run(capsys, "--update")[0] == 0
+    committed({})
+    Path("net.py").write_text(APPENDS)
+    return project
+
+
+def test_the_line_that_changed_is_named_first(versioned, capsys):
+    (found,) = checked(capsys)["checks"]
+    line = 1 + APPENDS.splitlines().index("            kept.append(x)")
+    first, *rest = found["explanation"]
+    assert first == f"changed since the baseline: net.py:{line} `kept.append(x)`"
+    assert (found["file"], found["line"]) == ("net.py", line)
+    assert any("the eager peak went from" in text for text in rest)
+
+
+def test_a_change_that_holds_nothing_itself_is_named_too(versioned, capsys):
+    """The edit is in one place, and what grew in another."""
+    wide = BLOCKS.replace("y = torch.sigmoid(self.conv(x))", "y = torch.sigmoid(twice(x))")
+    wide = wide.replace(
+        "class Block", "def twice(x):\n    return torch.cat([x, x])[:1]\n\n\nclass Block"
+    )
+    Path("net.py").write_text(wide)
+    (found,) = checked(capsys)["checks"]
+    assert found["failed"]
+    assert "changed since the baseline" in found["explanation"][0]
+    assert re.search(r"net\.py:(5|6|15)", found["explanation"][0])
+
+
+def test_without_git_nothing_is_said_of_it(project, capsys):
+    Path("net.py").write_text(KEEPS)
+    (found,) = checked(capsys)["checks"]
+    assert found["line"] == EARLY
+    assert not any("changed since" in text for text in found["explanation"])
+
+
+def test_an_update_says_why(versioned, capsys):
+    """Old, new and the reason."""
+    accepted = checked(capsys, "--update")["accepted"]
+    assert any(re.search(r"eager peak: \S+ MiB -> \S+ MiB", line) for line in accepted)
+    (reason,) = (line for line in accepted if "because changed since the baseline" in line)
+    assert "`kept.append(x)`" in reason
+
+
+def test_lines_of_a_diff_without_context():
+    text = (
+        "+++ b/a.py\n@@ -1,2 +3,2 @@ def f\n@@ -9 +9,0 @@\n+++ b/with space.py\t\n@@ -0,0 +1 @@\n"
+    )
+    assert _hunks(text) == {"a.py": {3, 4, 9, 10}, "with space.py": {1}}

@@ -64,7 +64,7 @@ def nobodys_git(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def committed(files: dict[str, str]) -> None:
-    """Have a repository here, with one more revision that has these files."""
+    """Have a repository here, with one more revision that has these files, and all that is here."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run([*git, "init", "-q", "."], check=True)
     for name, text in files.items():

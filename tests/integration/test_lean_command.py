@@ -386,9 +386,13 @@ def test_an_emitted_program_has_the_weights(
         assert relative_error(network(image), lean(image)) <= 1e-5
 
 
-def test_an_emitted_program_of_two_inputs(folder: Path) -> None:
+def test_an_emitted_program_of_two_inputs(folder: Path, capsys) -> None:
+    """It says that nobody gave the weights which it holds."""
     inputs = ["--input", "32x32", "--input", "32x32"]
     assert main(["lean", "net.py:TwoInputs", *inputs, "--emit", "lean.pt2"]) == 0
+    said = capsys.readouterr().err
+    assert "srprof: lean.pt2: no --weights were given" in said
+    assert said.endswith("srprof: wrote lean.pt2\n")
     lean = torch.export.load("lean.pt2").module()
 
     with torch.no_grad():
