@@ -122,6 +122,8 @@ class Result:
         explanation: why the figures changed, or what makes up a peak that is over its limit.
         file, line: the place in the source to point at; "" and 0 if none is known.
         partial: what was left out is a warning only.
+        released: what a baseline of another patch release of torch leaves out: a warning always,
+            as no line of the user's made it.
         notes: what of the run is not seen.
     """
 
@@ -134,12 +136,18 @@ class Result:
     line: int = 0
     partial: bool = False
     notes: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the gate is closed for it."""
         left_out = bool(self.left_out) and not self.partial
         return bool(self.problems) or left_out or any(row.fails for row in self.rows)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not close the gate, and should be known."""
+        return (*self.released, *(self.left_out if self.partial else ()))
 
     @property
     def shrank(self) -> bool:
@@ -389,7 +397,9 @@ def judge(
     if baseline is not None and entry is not None:
         differing = differences(check.settings, record, entry, baseline.environment, environment)
     apart = {name for key in differing for name in depends().get(key, figures.names())}
-    left_out = tuple(_left_out(differing, [n for n in check.metrics if n in metrics]))
+    names = [n for n in check.metrics if n in metrics]
+    released = {k: v for k, v in differing.items() if k == "torch" and _patch_only(*v)}
+    others = {k: v for k, v in differing.items() if k not in released}
     recorded = {} if entry is None else entry.metrics
     rows = tuple(
         Row(
@@ -405,7 +415,14 @@ def judge(
     )
     problems += tuple(_unsaid(check, record, {**recorded, **check.limits}.keys() - metrics))
     notes = tuple(part.text for part in record.unseen)
-    result = Result(check.name, rows, problems, left_out, notes=notes)
+    result = Result(
+        check.name,
+        rows,
+        problems,
+        tuple(_left_out(others, names)),
+        notes=notes,
+        released=tuple(_left_out(released, names)),
+    )
     before = None if entry is None or baseline is None else (entry, baseline.environment)
     return _explained(result, record, before, changed or NoChanges())
 
@@ -440,6 +457,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return "the default" if value is None else str(value)
+
+
+def _patch_only(was: str, now: str) -> bool:
+    """Whether two versions of torch differ in their last number alone: 2.13.0 and 2.13.1."""
+    first, second = was.split("."), now.split(".")
+    return len(first) == len(second) == 3 and first[:2] == second[:2]
 
 
 def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) -> Iterable[str]:

@@ -283,6 +283,26 @@ def test_a_baseline_of_another_version(project, capsys, key, value, kept):
     assert "not compared: planned" in text
 
 
+def test_a_patch_release_of_torch_closes_no_gate(project, capsys):
+    """What cannot depend on it is compared, and the rest is a warning."""
+    data = json.loads(Path("srprof-baseline.json").read_text())
+    ours = data["environment"]["torch"]
+    patch = f"{ours.rpartition('.')[0]}.99"
+    data["environment"]["torch"] = patch
+    Path("srprof-baseline.json").write_text(json.dumps(data))
+    code, text = run(capsys)
+    assert code == 0
+    assert f"warning: the baseline is of another torch ({patch}, now {ours})" in text
+    assert "FAILED" not in text
+    assert "::warning title=srprof" in run(capsys, "--format", "github")[1]
+    (found,) = checked(capsys)["checks"]
+    compared = {m["metric"] for m in found["metrics"] if m["compared"]}
+    assert compared == {"net", "params", "flops", "activations", "convs"}
+    assert len(found["left_out"]) == 1 and not found["failed"]
+    Path("net.py").write_text(NET.replace("nf=8", "nf=9"))
+    assert run(capsys)[0] == 1, "more parameters are the network's own"
+
+
 def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
     Path("srprof.toml").write_text(CONFIG + 'name = "net.py:Net 64x64"\ndtype = "float16"\n')
     assert run(capsys)[0] == 1
@@ -754,6 +774,8 @@ def test_the_action_as_the_page_uses_it(project, tmp_path):
     summary = tmp_path / "summary.md"
     done = run_action(step["with"], project, summary)
     assert done.returncode == 0, done.stderr
+    assert (project / "pip.txt").read_text() == f"-m|pip|install|-c|{ROOT}/constraints.txt|{ROOT}|"
+    done = run_action({**step["with"], "constraints": ""}, project, summary)
     assert (project / "pip.txt").read_text() == f"-m|pip|install|{ROOT}|"
     inputs = {**step["with"], "install": ""}
     (project / "pip.txt").unlink()
