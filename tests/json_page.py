@@ -128,6 +128,7 @@ mean.y: of luma
 fingerprint: what tells this network and its calls
 latency.flags: settings of torch meanwhile
 measured.flags: settings of torch meanwhile
+rows.by_cost: its quality is not known, so its place is by cost alone
 rows.ranks: ranks by figure
 rows.marks: marks by figure
 rows.tracks: the challenge's tracks
