@@ -189,6 +189,13 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "help": "memory that the peak may take: 4GiB, 512MiB, 800MB"},
     "--memory": {"choices": peak_names(), "default": "allocated",
         "help": "the peak that is meant, of a fresh program's first image (default allocated)"},
+    "--gpu": {"metavar": "NAME",
+        "help": 'the memory of this GPU, as people name it ("RTX 3060", "A100 40GB"), less what '
+                "the driver and CUDA take"},
+    "--frames": {"metavar": "N", "nargs": "?", "type": count(1), "const": LARGEST,
+        "help": "frames of a video's --input HxW; without N the most that fit"},
+    "--train": {"action": "store_true",
+        "help": "the memory of one training step instead: forward, L1 loss, backward, Adam"},
     "--level": {"choices": tuple(LEVELS), "default": "exact",
         "help": "exact: every bit of the results stays; equivalent: up to rounding, for a lower "
                 "peak (default exact)"},
@@ -243,22 +250,33 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     add_older(parser, "--device", "--profile")
 
 
-def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
-    """The call that `add_call`'s options say; `batch` is of images given as height and width."""
+def read_call(
+    args: argparse.Namespace, batch: int | None = None, frames: int | None = None
+) -> Call:
+    """The call that `add_call`'s options say.
+
+    `batch` is of images given as height and width, and `frames` make a video of them.
+    """
     channels = spec.parse(args.spec).channels
     given_inputs = [parse_input(text, channels) for text in args.input or ["256x256"]]
     if batch == LARGEST:
         raise InputError("--batch needs a number here: srprof fit finds the largest")
-    if batch is not None:
+    for option, number in (("batch", batch), ("frames", frames)):
         whole = next((each for each in given_inputs if not each.sized), None)
-        if whole is not None:
-            mend = "leave --batch out, or write HxW"
-            raise InputError(f"--input {whole.size} has a batch of its own: {mend}")
+        if number is not None and whole is not None:
+            mend = f"leave --{option} out, or write HxW"
+            raise InputError(f"--input {whole.size} has {_THEIRS[option]} of its own: {mend}")
+    if batch is not None:
         given_inputs = [replace(i, shape=(batch, *i.shape[1:])) for i in given_inputs]
+    if frames is not None:
+        shapes = [(i.shape[0], frames, *i.shape[1:]) for i in given_inputs]
+        given_inputs = [replace(i, shape=s) for i, s in zip(given_inputs, shapes, strict=True)]
     form = given(args, " ".join(name for name in _FORMAT if hasattr(args, name)))
     return Call(args.spec, call_inputs(given_inputs, args.dtype), **form)
 
 
+#: What a whole shape has already.
+_THEIRS = {"batch": "a batch", "frames": "frames"}
 _FORMAT = ("weights", "dtype", "channels_last", "trace_on")
 
 

@@ -38,10 +38,7 @@ and what the network costs; with --profile, how long it takes there, and why.
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser)
     # fmt: off
-    options.add(parser, "--batch")
-    parser.add_argument("--train", action="store_true",
-        help="the memory of one training step instead: forward, L1 loss, backward, Adam")
-    options.add(parser, "--granularity")
+    options.add(parser, "--batch", "--train", "--granularity")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="single",
         help="for allocated and reserved: a fresh program's one image (default), or ntire: a list "
              "of images before it")
