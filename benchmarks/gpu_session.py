@@ -131,7 +131,7 @@ def _tests(args: argparse.Namespace) -> None:
 
 
 def _heavy(args: argparse.Namespace) -> None:
-    types = ["--dtype", "float32", "--dtype", "float16"]
+    types = ["--dtypes", "float32", "--dtypes", "float16"]
     names = HEAVY[:1] if args.quick else HEAVY
     sizes = _sizes(args, "256x256", "510x510")
     save = str(args.out / "memory")
@@ -145,7 +145,7 @@ def _records(args: argparse.Namespace) -> None:
     rest = [n.name for n in registry.networks() if n.name not in (*TABLE_4, *HEAVY)]
     common = ["--device", args.device, "--repeat", "20"]
     names = TABLE_4[:2] if args.quick else (*TABLE_4, *rest)
-    types = ["--dtype", "float32", "--dtype", "float16"]
+    types = ["--dtypes", "float32", "--dtypes", "float16"]
     sizes = _sizes(args, "256x256", "510x510")
     save = str(args.out / "timed")
     _srprof("validate", *names, *common, *sizes, *types, "--save", save)
@@ -155,7 +155,7 @@ def _records(args: argparse.Namespace) -> None:
 
     save = str(args.out / "published")
     names = (*NETWORKS, *NOT_FITTED, "fmen(block='rb')")
-    _srprof("validate", *names, *common, "--input", "339x510", "--save", save)
+    _srprof("validate", *names, *common, "--inputs", "339x510", "--save", save)
 
 
 def _plain(args: argparse.Namespace) -> None:
@@ -169,7 +169,7 @@ def _plain(args: argparse.Namespace) -> None:
     _srprof("validate", *names, "--device", args.device, *sizes, "--save", save)
     torch.backends.cudnn.allow_tf32 = True
     save = str(args.out / "channels_last")
-    types = ["--dtype", "float32", "--dtype", "float16", "--dtype", "bfloat16"]
+    types = ["--dtypes", "float32", "--dtypes", "float16", "--dtypes", "bfloat16"]
     sizes = _sizes(args, "256x256")
     more = [*sizes, *types, "--channels-last", "--save", save]
     _srprof("validate", *names, "--device", args.device, *more)

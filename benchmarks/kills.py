@@ -151,7 +151,7 @@ CASES: Mapping[str, Case] = {
     "update": Case(("check", "--config", "checks.toml", "--update"), files={"checks.toml": CHECKS}),
     "report": Case(("report", "report.toml"), files={"report.toml": REPORT}),
     "sweep": Case(
-        ("sweep", "net.py:Net", "--input", "8..32:8", "--jobs", "1", "-o", "out.csv"),
+        ("sweep", "net.py:Net", "--inputs", "8..32:8", "--jobs", "1", "-o", "out.csv"),
         partial=("out.csv.journal",),
     ),
     "train": Case(

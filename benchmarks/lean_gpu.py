@@ -2,11 +2,11 @@
 
     python benchmarks/lean_gpu.py OUT.json [--profile h200] [--seconds 240] [--device cpu --quick]
 
-Of each network, in float16 and float32 at 510x510: as it is, as `torch.compile` makes it (default,
-reduce-overhead, channels-last) and lean with the profile (eager, inductor, cudagraph). A row has the
-median of CUDA events in ms, the peak of the allocator in bytes with what was there before the
-call, and of lean forms what was predicted. Rows are written as they come. Networks are Table 4's
-and, where spandrel is installed, four of its own. `--device cpu --quick` tries the script out.
+Of each network, in float16 and float32 at 510x510: as it is, as `torch.compile` makes it
+(default, reduce-overhead, channels-last) and lean with the profile (eager, inductor, cudagraph).
+A row has the median of CUDA events in ms, the peak of the allocator in bytes with what was there
+before the call, and of lean forms what was predicted. Rows are written as they come. Networks are
+Table 4's and, where spandrel is installed, four of its own. `--device cpu --quick` tries it out.
 """
 
 from __future__ import annotations

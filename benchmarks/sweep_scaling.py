@@ -29,7 +29,7 @@ def command(count: int, jobs: int) -> list[str]:
     """A sweep of so many configurations."""
     last = 16 + count // 4
     return [
-        sys.executable, "-m", "srprof", "sweep", "fmen", "--input", "256x256",
+        sys.executable, "-m", "srprof", "sweep", "fmen", "--inputs", "256x256",
         "--set", f"n_feats=17..{last}", "--set", "mid_feats=13..16",
         "--format", "csv", "--jobs", str(jobs),
     ]  # fmt: skip

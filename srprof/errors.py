@@ -21,6 +21,12 @@ class InputError(SrprofError):
     """The user's input is wrong: a SPEC, a size, an option, an output path."""
 
 
+class NoFitError(InputError):
+    """What is asked for does not fit the budget, or the device's memory, however it is done."""
+
+    exit_code = 1
+
+
 class _PlacedError(SrprofError):
     """An error at a place in the model: "" and 0 are not known.
 
@@ -33,7 +39,7 @@ class _PlacedError(SrprofError):
         self.file, self.line, self.module = file, line, module
 
 
-class DeviceMemoryError(_PlacedError, InputError):
+class DeviceMemoryError(_PlacedError, NoFitError):
     """The input is too large for the device's memory; its place asked for more than there was.
 
     Attributes:
@@ -117,6 +123,8 @@ class OutOfDeviceMemoryError(SrprofError):
         image, node: indices of the image that was run and of the node that asked; None if there
             was none.
     """
+
+    exit_code = 1
 
     def __init__(
         self,

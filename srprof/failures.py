@@ -16,11 +16,11 @@ from traceback import walk_tb
 
 from srprof.blame import blame, first_line, function_name, message
 from srprof.errors import (
-    DeviceMemoryError,
     InputError,
     InternalError,
     MainMemoryError,
     ModelError,
+    NoFitError,
     SrprofError,
     TimedOut,
     user_raised,
@@ -125,7 +125,7 @@ def wrong_input(error: SrprofError) -> bool:
 
     A network that is too large for the device is not.
     """
-    return isinstance(error, InputError) and not isinstance(error, DeviceMemoryError)
+    return isinstance(error, InputError) and not isinstance(error, NoFitError)
 
 
 class Failures:

@@ -29,6 +29,7 @@ RUN_DTYPES = ("float32", "float16", "bfloat16")
 #: torch counts bytes and elements in signed 64-bit integers.
 _LARGEST = 2**63 - 1
 
+_VIDEO = 5  #: Sides of a video (N, T, C, H, W).
 _MOST_DIGITS = 19  #: of a 64-bit integer
 _SIZE = re.compile(r"\d+(x\d+)*")
 #: `NAME=SIZE:DTYPE`, of which only the size must be there.
@@ -402,9 +403,13 @@ def with_images(arguments: Any, first: TensorSpec, shape: tuple[int, ...]) -> An
 def _in_proportion(
     own: tuple[int, ...], before: tuple[int, ...], now: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """An image's shape where that of another one changes in its batch, height and width."""
+    """An image's shape where another's changes in its batch, height and width; a video's, frames.
+
+    Channels stay.
+    """
     found = list(own)
-    for axis in (0, -2, -1):
+    videos = len(own) == len(before) == _VIDEO
+    for axis in (0, *((1,) if videos else ()), -2, -1):
         found[axis], rest = divmod(own[axis] * now[axis], before[axis])
         if rest:
             raise InputError(

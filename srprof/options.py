@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from srprof import spec
 from srprof.call import TRACE_ON, Call
 from srprof.errors import InputError, ModelError
+from srprof.figures import peak_names
+from srprof.gate.formats import FORMATS as GATE
 from srprof.inputs import (
     RUN_DTYPES,
     call_inputs,
@@ -28,11 +30,15 @@ from srprof.output import check_output, message_stream, say, to_terminal, width,
 from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget, parse_duration
 from srprof.render.document import Document
+from srprof.render.exports import EXPORTS
 from srprof.render.figures import ENDINGS
 from srprof.render.writers import formats, render, suffixes
 from srprof.words import one_line
 
 T = TypeVar("T")
+
+#: What `--batch` without a number is.
+LARGEST = 0
 
 
 def argument(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -78,10 +84,15 @@ def ending(*endings: str) -> Callable[[str], str]:
 
     def check(path: str) -> None:
         check_output(path, "")
-        if not path.lower().endswith(endings):
-            raise InputError(f"{path}: name a file that ends in {', '.join(endings)}")
+        check_name(path, endings)
 
     return passing(check)
+
+
+def check_name(path: str, endings: Sequence[str]) -> None:
+    """An InputError if a file's name does not end in one of these, where there are any."""
+    if endings and not path.lower().endswith(tuple(endings)):
+        raise InputError(f"{path}: name a file that ends in {', '.join(endings)}")
 
 
 def _load_profile(name: str) -> None:
@@ -98,25 +109,50 @@ duration = argument(parse_duration)
 share = argument(parse_tolerance)
 aspect = argument(parse_aspect)
 profile = passing(_load_profile)
-target = passing(lambda path: check_output(path, ""))
 
 
 class _Older(argparse.Action):
-    """An older name of an option, which goes on working and says so."""
+    """An older name of an option, which goes on working; `say_older` says so at the end."""
+
+    def __init__(self, *args: Any, newer: argparse.Action, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._newer = newer
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        say(f"srprof: {option} is called --{self.dest} now")
-        setattr(namespace, self.dest, values)
+        now = f"{option} is called {self._newer.option_strings[0]} now"
+        namespace.older = (*getattr(namespace, "older", ()), now)
+        if self._newer.nargs == 0:  # a flag has no place for the older name's value
+            setattr(namespace, self.dest, values)
+        else:
+            self._newer(parser, namespace, values, option)
+
+
+def add_older(parser: argparse._ActionsContainer, older: str, newer: str, **changes: Any) -> None:
+    """An older name of an option that stands there already; `changes` where it was another kind."""
+    action = parser._option_string_actions[newer]
+    like = {name: getattr(action, name) for name in ("dest", "type", "nargs", "choices")}
+    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    parser.add_argument(older, action=_Older, newer=action, **{**like, **changes}, **hidden)
 
 
 #: Options of several commands, each as argparse takes it.
 # fmt: off
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "spec": {"metavar": "SPEC", "help": "the model, in one of the forms of srprof analyze --help"},
+    "specs": {"metavar": "SPEC", "nargs": "*",
+        "help": "models, in the forms of srprof analyze --help (default: those of the records; "
+                "else rank takes some of the zoo)"},
     "--input": {"metavar": "SIZE", "action": "append", "type": tensor,
         "help": "LR input: HxW, H for a square, or a whole shape of any rank, NxCxHxW or 1; "
                 "NAME=SIZE for a keyword, SHAPE:int64 for another dtype; again for each further "
-                "input (default 256x256)"},
+                "input (default 256x256; rank takes each figure where the challenge does)"},
+    "--inputs": {"metavar": "SIZES", "action": "append",
+        "help": "LR inputs, one after the other: sizes as of --input, or ranges, 64..1024:64 "
+                "(square), 64..128:64x96; between commas or again for more (default 256x256; 64x64 "
+                "to be measured on the CPU)"},
+    "--batch": {"metavar": "N", "nargs": "?", "type": count(1), "const": LARGEST,
+        "help": "images of an --input HxW (default 1); without N the largest batch, which fit "
+                "finds"},
     "--weights": {"metavar": "FILE", "help": "load this checkpoint into the model; it must fit"},
     "--dtype": {"choices": RUN_DTYPES,
         "help": "of parameters and inputs (default: the network's own; float32 of most)"},
@@ -136,12 +172,13 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
                 "TF32); none (default: what the GPU of --profile takes)"},
     "--profile": {"metavar": "PROFILE", "type": profile,
         "help": "the device whose latency is predicted, and whose libraries take memory: a name "
-                "(srprof devices), or a profile of your own (.toml)"},
-    "--device": {"metavar": "DEVICE", "default": "cuda",
-        "help": "hardware to run on: cuda, cuda:N or cpu (default %(default)s)"},
+                "(srprof devices), or a profile of your own (.toml); rank takes the challenge's "
+                "card where none is named"},
+    "--device": {"metavar": "DEVICE",
+        "help": "hardware to run on: cuda, cuda:N or cpu (default cuda if there is one, else cpu)"},
     "--threads": {"metavar": "N", "type": count(1), "help": "CPU threads of torch's pool"},
     "--repeat": {"metavar": "N", "type": count(0),
-        "help": "timed passes; 0 for none (default 100 on cuda, 10 on cpu)"},
+        "help": "timed passes; 0 for none (default 100 on cuda, 10 on cpu; validate makes none)"},
     "--warmup": {"metavar": "N", "type": count(0),
         "help": "passes before them (default 10 on cuda, 2 on cpu; none by the challenge's "
                 "protocol)"},
@@ -150,12 +187,32 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
                 "commands with several networks it is each one's, in a training each step's"},
     "--budget": {"metavar": "SIZE", "type": budget,
         "help": "memory that the peak may take: 4GiB, 512MiB, 800MB"},
-    "--level": {"choices": tuple(LEVELS),
+    "--memory": {"choices": peak_names(), "default": "allocated",
+        "help": "the peak that is meant, of a fresh program's first image (default allocated)"},
+    "--gpu": {"metavar": "NAME",
+        "help": 'the memory of this GPU, as people name it ("RTX 3060", "A100 40GB"), less what '
+                "the driver and CUDA take"},
+    "--frames": {"metavar": "N", "nargs": "?", "type": count(1), "const": LARGEST,
+        "help": "frames of a video's --input HxW; without N the most that fit"},
+    "--train": {"action": "store_true",
+        "help": "the memory of one training step instead: forward, L1 loss, backward, Adam"},
+    "--level": {"choices": tuple(LEVELS), "default": "exact",
         "help": "exact: every bit of the results stays; equivalent: up to rounding, for a lower "
-                "peak (default %(default)s)"},
-    "--range": {"type": int, "choices": (1, 255), "default": 1,
-        "help": "largest value that the network takes and gives (default 1); some checkpoints of "
-                "the challenge take 255"},
+                "peak (default exact)"},
+    "--image": {"metavar": "IMAGE",
+        "help": "the LR image: a file, or HxW where its size is all that matters"},
+    "--tile": {"metavar": "SIZE", "type": sides,
+        "help": "run in overlapping tiles of this LR size, N or HxW; only for networks that are "
+                "local"},
+    "--record": {"metavar": "FILE", "action": "append", "default": [],
+        "help": "what `srprof measure --format json` wrote, or a folder of such records; rank "
+                "takes what `srprof evaluate` wrote too"},
+    "--save": {"metavar": "DIR",
+        "help": "a folder to keep what was made: evaluate's SR images as 8-bit PNG; validate's "
+                "records, and a table of the scratch found"},
+    "--range": {"type": int, "choices": (1, 255),
+        "help": "largest value that the network takes and gives (default: found on the first "
+                "image); some checkpoints of the challenge take 255"},
     "--top": {"metavar": "N", "type": count(0),
         "help": "rows of each long table, the largest; 0 is all (default 10, all of a single "
                 "view)"},
@@ -187,27 +244,39 @@ def add_call(parser: argparse.ArgumentParser, *without: str) -> None:
     add(parser, *(name for name in CALL if name not in without))
 
 
-def add_profile(parser: argparse.ArgumentParser, **changes: Any) -> None:
+def add_profile(parser: argparse.ArgumentParser) -> None:
     """The profile by which latency is predicted, also by the option's older name."""
-    add(parser, "--profile", **changes)
-    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-    parser.add_argument("--device", dest="profile", action=_Older, type=profile, **hidden)
+    add(parser, "--profile")
+    add_older(parser, "--device", "--profile")
 
 
-def read_call(args: argparse.Namespace, batch: int | None = None) -> Call:
-    """The call that `add_call`'s options say; `batch` is of images given as height and width."""
+def read_call(
+    args: argparse.Namespace, batch: int | None = None, frames: int | None = None
+) -> Call:
+    """The call that `add_call`'s options say.
+
+    `batch` is of images given as height and width, and `frames` make a video of them.
+    """
     channels = spec.parse(args.spec).channels
     given_inputs = [parse_input(text, channels) for text in args.input or ["256x256"]]
-    if batch is not None:
+    if batch == LARGEST:
+        raise InputError("--batch needs a number here: srprof fit finds the largest")
+    for option, number in (("batch", batch), ("frames", frames)):
         whole = next((each for each in given_inputs if not each.sized), None)
-        if whole is not None:
-            mend = "leave --batch out, or write HxW"
-            raise InputError(f"--input {whole.size} has a batch of its own: {mend}")
+        if number is not None and whole is not None:
+            mend = f"leave --{option} out, or write HxW"
+            raise InputError(f"--input {whole.size} has {_THEIRS[option]} of its own: {mend}")
+    if batch is not None:
         given_inputs = [replace(i, shape=(batch, *i.shape[1:])) for i in given_inputs]
+    if frames is not None:
+        shapes = [(i.shape[0], frames, *i.shape[1:]) for i in given_inputs]
+        given_inputs = [replace(i, shape=s) for i, s in zip(given_inputs, shapes, strict=True)]
     form = given(args, " ".join(name for name in _FORMAT if hasattr(args, name)))
     return Call(args.spec, call_inputs(given_inputs, args.dtype), **form)
 
 
+#: What a whole shape has already.
+_THEIRS = {"batch": "a batch", "frames": "frames"}
 _FORMAT = ("weights", "dtype", "channels_last", "trace_on")
 
 
@@ -224,20 +293,55 @@ def progress_line() -> TerminalProgress:
 def add_output(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
     """How and where tables are written; `more` formats of this command, with their endings."""
     add_format(parser, more)
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", type=target, help="write to a file instead of stdout"
-    )
+    add_path(parser)
+
+
+def add_path(
+    parser: argparse.ArgumentParser, endings: Sequence[str] | None = (), **changes: Any
+) -> None:
+    """`-o`: what is written, by default to stdout.
+
+    The name may have to end in one of these; None is a folder's.
+    """
+    parser.add_argument("-o", "--output", metavar="PATH", help=_PATH, **changes)
+    parser.set_defaults(endings=endings)
+
+
+#: One text for all commands, of which some have more.
+_FORMATS = (
+    f"{', '.join(formats())}; analyze also {', '.join(EXPORTS)}; check also {', '.join(GATE)}; "
+    "sweep also parquet (default: as the name after -o ends, else text, and rich on a terminal)"
+)
+#: One text for all that commands write.
+_PATH = (
+    "the file to write, instead of to stdout; a profile, a checkpoint or a report's folder has no "
+    "other place"
+)
+
+
+def say_older(args: argparse.Namespace) -> None:
+    """Say what the options that were given by older names are called now."""
+    for now in dict.fromkeys(getattr(args, "older", ())):
+        say(f"srprof: {now}")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What is asked of a command's options before it begins."""
+    endings = getattr(args, "endings", None)
+    path = getattr(args, "written", None) or getattr(args, "output", None)
+    if endings is not None and path is not None:
+        check_output(path)
+        check_name(path, endings)
 
 
 def add_format(parser: argparse.ArgumentParser, more: Mapping[str, str] | None = None) -> None:
     """How the result is written; alone, of commands whose `-o` is another file, to stdout."""
     more = more or {}
-    choices = (*formats(), *more)
     parser.add_argument(
         "--format",
+        choices=(*formats(), *more),
         metavar="FORMAT",
-        choices=choices,
-        help=f"{', '.join(choices)} (default: as the name after -o ends, else text)",
+        help=_FORMATS,
     )
     parser.set_defaults(more_formats=more, output=None)
 

@@ -13,18 +13,20 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from srprof.errors import InputError
 from srprof.temporary import temporary
-from srprof.words import printable_lines
+from srprof.words import printable_lines, some
 
 #: How characters are written that the output cannot hold.
 _ERRORS = "backslashreplace"
 #: Names of this process's stdout: the result goes there, and not where the descriptor leads.
 _STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+#: So many files are named.
+_NAMED = 4
 #: Columns of a table where no terminal says how many it has.
 _WIDTH = 100
 
@@ -53,11 +55,15 @@ def check_output(path: str | None, option: str = "-o") -> None:
 
 @dataclass(frozen=True)
 class _Streams:
-    """What a command writes to; None is closed. `width` is of the result's terminal."""
+    """What a command writes to; None is closed.
+
+    `width` is of the result's terminal, `written` has the files that the command wrote.
+    """
 
     result: TextIO | None
     messages: TextIO | None
     width: int
+    written: dict[str, None] = field(default_factory=dict)
 
 
 #: Those of the command that runs; None outside.
@@ -195,6 +201,14 @@ def say(text: str) -> None:
     _print(f"{printable_lines(text)}\n")
 
 
+def say_written() -> None:
+    """Say which files the command has written, on stderr."""
+    written = _streams().written
+    if written:
+        say(f"srprof: wrote {some(written, _NAMED)}")
+        written.clear()
+
+
 def _print(text: str) -> None:
     stream = message_stream()
     if stream is None:
@@ -294,6 +308,7 @@ def replacing(target: Path, option: str = "-o") -> Iterator[Path]:
             yield path
             path.chmod(mode)
             os.replace(path, target)
+            _streams().written[str(asked)] = None
     except OSError as error:
         raise InputError(f"{option} {asked}: cannot be written: {error.strerror}") from error
 

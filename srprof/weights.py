@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
+from srprof import spec
 from srprof.errors import InputError
 from srprof.files import check_file, opened
 from srprof.output import replacing
@@ -28,6 +29,17 @@ _CODE = re.compile(r"Unsupported (global|class)|Trying to instantiate", re.IGNOR
 _LISTED = 5
 #: What torch says of a tensor of another shape: its name, the file's shape, the network's.
 _MISFIT = re.compile(r"size mismatch for (\S+):.*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)")
+
+
+#: What a reader of results must know where nobody gave weights.
+AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
+
+
+def as_built(model: Any, weights: str | None, parameters: int | None) -> bool:
+    """Whether a SPEC's network has the weights of its constructor, if it has any."""
+    if not isinstance(model, str) or weights or spec.parse(model).checkpoint:
+        return False
+    return parameters != 0
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
 MIB = 2**20
-#: What stands in a list before the second column.
-_SECOND = re.compile(r" +\S.*? {2,}(?=\S)")
+#: An indented line up to its second column.
+_COLUMNS = re.compile(r" +\S.*?\S {2,}(?=\S)| +\S {2,}(?=\S)")
 
 
 def mib(nbytes: float) -> str:
@@ -71,16 +70,23 @@ def one_line(text: object) -> str:
     return " ".join(printable(text).split())
 
 
-def reflowed(text: str, width: int) -> str:
-    """Paragraphs in so many columns; a line that is indented, as of a list, stays a line."""
+def filled(text: str, width: int) -> str:
+    """Paragraphs laid out anew for a width.
+
+    A line that is indented stays a line; what stands there in a second column stays in it.
+    """
     lines: list[str] = []
-    for listed, group in groupby(text.split("\n"), lambda line: line[:1] in ("", " ")):
-        for line in group if listed else (" ".join(group),):
-            column = _SECOND.match(line)
-            further = " " * len(column.group()) if column else " " * 6 if listed else ""
-            look: Any = {"break_long_words": False, "break_on_hyphens": False}
-            lines += wrap(line, width, subsequent_indent=further, **look) or [""]
-    return "\n".join(lines)
+    paragraph: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line[:1] not in ("", " "):
+            paragraph.append(line)
+            continue
+        lines += wrap(" ".join(paragraph), width, break_on_hyphens=False)
+        paragraph = []
+        column = _COLUMNS.match(line)
+        indent = " " * (column.end() if column else 4)
+        lines += wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return "\n".join(lines[:-1])
 
 
 def some(names: Iterable[str], most: int) -> str:

@@ -21,6 +21,7 @@ from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
+from srprof.progress import Progress, silent
 from srprof.quantities import parse_budget
 from srprof.records import Trace
 
@@ -43,6 +44,7 @@ def advise(
     memory: str = "eager",
     budget: str | int | None = None,
     level: str = "equivalent",
+    progress: Progress = silent,
 ) -> Advice:
     """Changes of a network's source that lower its peak, each tried on the recorded run.
 
@@ -53,6 +55,7 @@ def advise(
         budget: bytes, or a text such as "400MiB": only the fewest edits that reach it.
         level: "exact" edits only, which leave every bit of the results, or "equivalent" ones too,
             which change them by rounding: a fusion split.
+        progress: called with what is being done, and how many combinations were tried (twice).
 
     Raises:
         InputError: the SPEC, an input, the budget or the memory is wrong.
@@ -70,9 +73,11 @@ def advise(
     nbytes = None if budget is None else parse_budget(budget)
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     workload = resolve(call)
+    progress("recording the run", 0, 1)
     with recorded(workload, call.trace_on) as trace:
         base, notes = _base(workload, trace)
         search = Search(base, lambda record: levels(record, granularity))
+        search.progress = progress
         proposer = _Proposer(workload, base, exact=level == "exact")
         found = search.find(proposer) if any(base.frames) else []
     start, lowest = search.outcome([]), search.outcome(found)

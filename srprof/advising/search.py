@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from srprof.advising.candidate import STAGES, Candidate, Suggestion
 from srprof.advising.replay import Move, Replay
+from srprof.progress import Progress, silent
 from srprof.records import Trace
 
 #: Bytes at each node of a record.
@@ -41,11 +42,13 @@ class Search:
         base: the run as it was recorded.
         levels: what is to be low, by the nodes' places, whatever their index.
         stopped_at: where `find` found nothing more.
+        progress: called with how many edits were found and how many combinations tried.
     """
 
     base: Replay
     levels: Levels
     stopped_at: Outcome | None = None
+    progress: Progress = silent
     _known: dict[tuple[Candidate, ...], Replay | None] = field(default_factory=dict)
     _outcomes: dict[frozenset[Candidate], Outcome | None] = field(default_factory=dict)
 
@@ -67,6 +70,7 @@ class Search:
         key = frozenset(chosen)
         if key not in self._outcomes:
             replay = self.replay(chosen)
+            self.progress("combinations of edits tried", len(self._outcomes), len(self._outcomes))
             self._outcomes[key] = None if replay is None else self._measured(replay)
         return self._outcomes[key]
 

@@ -22,6 +22,7 @@ from srprof.measuring.backend import Backend
 from srprof.measuring.cpu import CpuBackend
 from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
+from srprof.measuring.settings import usual_device
 from srprof.ops import FAMILIES
 from srprof.progress import Progress, silent
 from srprof.tracing.recorder import call_model
@@ -42,7 +43,7 @@ _LEAST_MS, _MOST_CALLS = 1.0, 200
 
 
 def calibrate(
-    device: str = "cuda",
+    device: str | None = None,
     quick: bool = False,
     threads: int | None = None,
     name: str = "",
@@ -53,7 +54,8 @@ def calibrate(
     On a CPU, malloc keeps freed memory from then on (see `srprof.measuring.heap`).
 
     Args:
-        device: "cpu", "cuda" or "cuda:1". quick: fewer sizes and rounds.
+        device: "cpu", "cuda" or "cuda:1"; by default "cuda" if there is one.
+        quick: fewer sizes and rounds.
         threads: of torch's own pool; None leaves their number as it is.
         name: of the profile; by default the device's.
 
@@ -61,6 +63,7 @@ def calibrate(
         InputError: there is no such device.
         BusyError: the timings spread too widely to mean anything.
     """
+    device = usual_device(device)
     backend: Backend = CpuBackend(threads) if device == "cpu" else CudaBackend(device, threads)
     if device == "cpu":
         keep_freed_memory()

@@ -1,6 +1,7 @@
 """The command line. Each command is one file; this is where errors become exit codes.
 
-Exit codes: 0 done; 1 a check failed; 2 the input is wrong; 3 the model raised; 130 interrupted.
+Exit codes: 0 done; 1 a limit is not held, or it does not fit; 2 the input is wrong; 3 the model
+raised; 130 interrupted.
 No torch is loaded before a command needs it.
 """
 
@@ -14,52 +15,70 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from srprof._version import __version__
 from srprof.errors import InputError, InternalError, ModelError
 from srprof.failures import GONE, failure
-from srprof.output import own_streams, say, write
+from srprof.output import own_streams, say, say_written, write
 from srprof.paths import current_folder, place
 from srprof.timeout import limited, timeout
-from srprof.words import one_line, reflowed
+from srprof.words import did_you_mean, filled, one_line
 
-#: Commands in the order in which the help lists them, with what it says of each; each is a module
-#: here, with `DESCRIPTION`, `add_options` and `run`, which is loaded when the command is called.
-COMMANDS = {
-    "analyze": "explain the peak memory of a network, node by node and line by line",
-    "advise": "list changes of a network's source by the memory that they save",
-    "calibrate": "make a device profile by a microbenchmark on the device",
-    "devices": "list the device profiles, or show one with the source of each figure",
-    "fit": "the largest input, tile or batch that fits a budget of memory",
-    "lean": "rewrite a network to the same outputs in less memory, and prove it",
-    "list": "list the networks of the zoo",
-    "merge": "fold a training-form checkpoint into its inference form",
-    "rank": "rank networks as the NTIRE challenge does, among themselves or in its field",
-    "diff": "compare two models, revisions, inputs or analyses: what changed at the peak",
-    "evaluate": "PSNR and SSIM of a network's images, beside runtime and memory",
-    "measure": "run a network for real: memory node by node, workspace, latency",
-    "report": "write a page with ranking, figures and every node, from a TOML file",
-    "spectrum": "what modules do to the frequencies of feature maps",
-    "sweep": "a table, and a Pareto plot, of a network's variants and input sizes",
-    "time": "time a network quickly, beside its predicted latency",
-    "validate": "compare predicted memory with measured, by node",
-    "check": "hold networks against limits and a recorded baseline, for CI",
-    "train": "train a network by the paper's recipe, with its memory predicted first",
-    "ablate": "train the variants of a study alike, and compare cost and PSNR",
+#: Commands by task, in the order in which the help lists them, with what it says of each; each is a
+#: module here, with `DESCRIPTION`, `add_options` and `run`, which is loaded when it is called.
+TASKS: Mapping[str, Mapping[str, str]] = {
+    "look": {
+        "analyze": "where a network's memory and time go, by node, line, variable",
+        "diff": "what changed between two models, revisions or inputs",
+        "fit": "the largest input, tile or batch within a budget of memory",
+        "rank": "rank networks as the NTIRE challenge does",
+        "sweep": "a table, and a Pareto plot, of variants and input sizes",
+        "report": "a page with ranking, figures and every node",
+        "list": "the networks of the zoo",
+        "devices": "the device profiles, with the source of each figure",
+    },
+    "change": {
+        "advise": "which lines to change, by the memory that each saves",
+        "lean": "the same outputs in less memory, with the proof",
+    },
+    "keep": {
+        "check": "hold networks against limits and a baseline, for CI",
+    },
+    "measure": {
+        "measure": "run it for real: memory by node, scratch, latency",
+        "time": "a quick timing beside the predicted latency",
+        "validate": "predicted memory against measured, by node",
+        "calibrate": "make a device profile from short benchmarks",
+        "evaluate": "PSNR and SSIM, beside runtime and memory",
+        "spectrum": "what modules do to the frequencies of feature maps",
+    },
+    "train": {
+        "train": "train by the paper's recipe, with the memory said first",
+        "ablate": "train the variants of a study alike, and compare them",
+        "merge": "a checkpoint's training form into its inference form",
+    },
+    "help": {
+        "help": "of a command, or of SPEC, sizes, words, exit codes",
+        "completion": "complete all of this in bash, zsh or fish",
+    },
 }
+#: The same in one.
+COMMANDS = {name: text for commands in TASKS.values() for name, text in commands.items()}
 
 #: Commands whose `--timeout` is each network's, or each step's.
 _OF_SEVERAL = {"check", "rank", "report", "sweep", "validate", "train", "ablate"}
+#: The exit code of Ctrl-C.
+INTERRUPTED = 130
 #: Seconds that threads may take to end behind a command.
 _PATIENCE = 2.0
 
-_DESCRIPTION = (
-    "Where the memory of a super-resolution network goes: at which node, and because of which "
-    "variable in which line. No GPU is needed, and no activation is allocated."
-)
+_DESCRIPTION = """\
+Where the memory of a super-resolution network goes: at which node, and because of which
+variable in which line. No GPU is needed, and no activation is allocated.
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,12 +93,47 @@ class _Parser(argparse.ArgumentParser):
         """Raise what `main` turns into exit code 2."""
         raise InputError(f"{message}; `{self.prog} --help` shows what there is")
 
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """Refuse what is none of its options, and name those that look like it."""
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
+        shown = [name for name in self._option_string_actions if name.startswith("--")]
+        near = [did_you_mean(option, shown) for option in options]
+        mends = "".join(f"; {mend}" for mend in dict.fromkeys(filter(None, near)))
+        self.error(f"unrecognized arguments: {' '.join(words)}{mends}")
+
     def _print_message(self, message: str, file: object = None) -> None:
         """Argparse's own way of printing: help and version are results."""
         write(message, None)
 
 
+class _AllCommands(_Parser):
+    """The parser of all commands, which its help lists by task."""
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        (commands,) = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        listed = {action.dest: action for action in commands._choices_actions}
+        for task, names in TASKS.items():
+            formatter.start_section(task)
+            formatter.add_arguments([listed[name] for name in names])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([a for a in self._actions if a is not commands])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+
 class _Help(argparse.HelpFormatter):
+    """Descriptions have examples, which are indented and stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return filled(text, width)
+
+
+class _HelpOfAll(_Help):
     """Commands and their texts on one line: argparse forgets how far commands are indented."""
 
     def __init__(self, prog: str) -> None:
@@ -87,28 +141,40 @@ class _Help(argparse.HelpFormatter):
         self._action_max_length = 2 * self._indent_increment + max(map(len, COMMANDS))
 
 
-class _Described(argparse.RawDescriptionHelpFormatter):
-    """A command's description as it stands, but in the terminal's columns."""
+_EPILOG = """\
+exit codes: 0 done; 1 a limit is not held, or it does not fit; 2 the input is wrong; 3 the network
+raised; 130 interrupted
 
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return reflowed(text, width)
+example: srprof analyze fmen_s --input 256x256
+"""
 
 
 def build_parser(*called: str) -> argparse.ArgumentParser:
     """The parser of all commands, with the options of those that are called."""
-    parser = _Parser(
+    parser = _AllCommands(
         prog="srprof",
+        usage="srprof COMMAND ... (srprof COMMAND --help, srprof help TOPIC)",
         description=_DESCRIPTION,
-        epilog="example: srprof analyze fmen_s --input 256x256",
-        formatter_class=_Help,
+        epilog=_EPILOG,
+        formatter_class=_HelpOfAll,
     )
     parser.add_argument("--version", action="version", version=f"srprof {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", parser_class=_Parser, prog="srprof"
+    )
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, formatter_class=_Described)
+        command = commands.add_parser(name, help=text, formatter_class=_Help)
         if name in called:
             command.description = _module(name).DESCRIPTION
             _module(name).add_options(command)
+    return parser
+
+
+def parser_of(command: str) -> _Parser:
+    """The parser of one command."""
+    actions = build_parser(command)._actions
+    (commands,) = (a for a in actions if isinstance(a, argparse._SubParsersAction))
+    parser: _Parser = commands.choices[command]
     return parser
 
 
@@ -126,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         except KeyboardInterrupt:
             say("srprof: interrupted; nothing was written")
-            return 130
+            return INTERRUPTED
         except BaseException as error:
             return _say_why(error)
 
@@ -174,18 +240,30 @@ def _run(argv: Sequence[str] | None) -> int:
     if zero is not None:  # Python's own functions of files raise whatever comes to their minds
         raise InputError(f"{zero!r} has a zero byte, which no name has; leave it out")
     first = next(iter(argv), None)
+    if first is not None and first not in COMMANDS and not first.startswith("-"):
+        mend = did_you_mean(first, COMMANDS, count=2) or "`srprof --help` shows what there is"
+        raise InputError(f"there is no command {first!r}: {mend}")
     parser = build_parser(first) if first in COMMANDS else build_parser()
     try:
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
+    if unknown:
+        (parser_of(first) if first in COMMANDS else parser).unknown(unknown)
     if args.command is None:
         parser.print_help()
         return 0
     if not current_folder():
         raise InputError(GONE)
+
+    from srprof import options  # the command has loaded it
+
+    options.check(args)
     with timeout(getattr(args, "timeout", None)), _limited(args):
         code: int = _module(args.command).run(args)
+    if code != INTERRUPTED:  # what is whole then, the command has said
+        say_written()
+    options.say_older(args)
     return code
 
 

@@ -6,14 +6,24 @@ import argparse
 
 from srprof.errors import InputError
 from srprof.figures import lowered_names
-from srprof.options import add, add_call, add_output, given, read_call, show
+from srprof.leaning.levels import LEVELS
+from srprof.options import (
+    add,
+    add_call,
+    add_older,
+    add_output,
+    given,
+    progress_line,
+    read_call,
+    show,
+)
 from srprof.output import say, write
 from srprof.paths import short_path
 
 DESCRIPTION = """\
 List changes of a network's source that lower its peak, the most saving first: `del` of a variable
 after a line, an activation or a sum in place, the order of two statements, a concatenation and its
-1x1 convolution as a sum of partial ones (not with --level exact). Each is tried on the recorded
+1x1 convolution as a sum of partial ones (not with --exact). Each is tried on the recorded
 run, together with all that stand above it; a change of a line that runs many times is one change.
 With --budget it is only the fewest that bring the peak down to that; the exit code is 1 if none do.
 
@@ -25,10 +35,13 @@ edits in the source files and keeps comments (pip install 'srprof[apply]').
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_call(parser)
     # fmt: off
-    parser.add_argument("--memory", choices=lowered_names(), default="eager",
+    parser.add_argument("--lower", choices=lowered_names(), default="eager",
         help="the peak to lower (default eager)")
+    add_older(parser, "--memory", "--lower")
     add(parser, "--budget")
-    add(parser, "--level", default="equivalent")
+    parser.add_argument("--exact", dest="level", action="store_const", const="exact",
+        default="equivalent", help="only changes that leave every bit of the results")
+    add_older(parser, "--level", "--exact", nargs=None, choices=tuple(LEVELS))
     add(parser, "--granularity")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--apply", action="store_true",
@@ -46,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.advising.run import advise
 
-    advice = advise(call, **given(args, "granularity memory budget level"))
+    how = given(args, "granularity budget level")
+    with progress_line() as progress:
+        advice = advise(call, memory=args.lower, progress=progress, **how)
     if args.diff:
         write(advice.diff(), args.output)
         return 0 if advice.within_budget else 1

@@ -15,11 +15,12 @@ from srprof.render.exports import EXPORTS, export
 from srprof.render.figures import KINDS
 from srprof.render.views import VIEWS
 from srprof.render.writers import formats
+from srprof.topics import SPEC
 
 #: Options that say nothing of a training step, with what they are when nobody gave them.
 _NOT_OF_TRAINING = {
     "protocol": "single",
-    "repeat": 1,
+    "rounds": 1,
     "alloc_conf": None,
     "workspace": None,
     "profile": None,
@@ -29,35 +30,26 @@ _NOT_OF_TRAINING = {
     "cross_check": False,
 }
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Trace one forward pass and explain its memory: what every node needs and holds, who holds it,
 and what the network costs; with --profile, how long it takes there, and why.
 
-SPEC is one of:
-  fmen_s                         a network of the zoo (srprof list)
-  fmen_s(scale=2)                the same with hyper-parameters
-  path/to/net.py:Net(nf=48)      a class or function in a file, with literal arguments
-  package.module:Net             the same in an importable module
-  weights.pth                    a checkpoint that spandrel recognises ('srprof[spandrel]')
-"""
+{SPEC}"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser)
     # fmt: off
-    parser.add_argument("--batch", metavar="N", type=options.count(1),
-        help="images of an --input HxW (default 1)")
-    parser.add_argument("--train", action="store_true",
-        help="the memory of one training step instead: forward, L1 loss, backward, Adam")
-    options.add(parser, "--granularity")
+    options.add(parser, "--batch", "--train", "--granularity")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="single",
         help="for allocated and reserved: a fresh program's one image (default), or ntire: a list "
              "of images before it")
     parser.add_argument("--sizes", metavar="LIST",
         help="of --protocol ntire: a file with one LR size HxW a line, or a folder of LR images "
              "(default: the DIV2K test set)")
-    parser.add_argument("--repeat", metavar="N", type=options.count(1), default=1,
-        help="go through the images N times")
+    parser.add_argument("--rounds", metavar="N", type=options.count(1), default=1,
+        help="of --protocol ntire: go through the images N times")
+    options.add_older(parser, "--repeat", "--rounds")
     options.add(parser, "--alloc-conf", "--workspace")
     options.add_profile(parser)
     parser.add_argument("--cross-check", action="store_true",
@@ -99,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     analysis = analyze(
         call,
         allocator=args.alloc_conf,
-        **options.given(args, "granularity protocol sizes repeat workspace profile"),
+        repeat=args.rounds,
+        **options.given(args, "granularity protocol sizes workspace profile"),
     )
     if args.figure is not None:
         from srprof.render.figures.latency import write_figure

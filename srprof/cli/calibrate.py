@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.errors import InputError
-from srprof.options import add, add_format, duration, ending, given, progress_line, show
+from srprof.options import (
+    add,
+    add_format,
+    add_older,
+    add_path,
+    duration,
+    given,
+    progress_line,
+    show,
+)
 from srprof.output import write
 
 if TYPE_CHECKING:
@@ -21,8 +30,8 @@ element-wise operations, launches) and fit a profile to it, for analyze --profil
 
 With --table the GPU's kernels of some thousand operations are measured too, and the profile names
 them: a table that corrects each estimate by its nearest measured operations. What is timed is kept
-as PROFILE_operations.jsonl, and a second call goes on from there. --from makes the table from such
-a file. --host measures what this machine needs to launch work, and puts that into the profile
+as PROFILE_operations.jsonl, and a second call goes on from there. --operations makes the table from
+such a file. --host measures what this machine needs to launch work, and puts that into the profile
 named by --profile.
 
 On a busy machine, whose timings spread too widely, or on a GPU that is held down, nothing is
@@ -33,14 +42,14 @@ written and the exit code is 1.
 def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--device")
     # fmt: off
-    parser.add_argument("-o", "--output", dest="written", metavar="PROFILE", type=ending(".toml"),
-        required=True, help="the profile to write (.toml)")
+    add_path(parser, (".toml",), dest="written", required=True)
     parser.add_argument("--quick", action="store_true", help="one size only, and fewer rounds")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--table", action="store_true",
         help="measure a table of operations too (CUDA)")
-    ways.add_argument("--from", dest="lines", metavar="FILE",
+    ways.add_argument("--operations", dest="lines", metavar="FILE",
         help="make the table from measured operations (.jsonl, .jsonl.gz), for --profile")
+    add_older(ways, "--from", "--operations")
     ways.add_argument("--host", action="store_true",
         help="measure what this machine's processor needs, for --profile")
     add(parser, "--profile")
@@ -54,7 +63,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write the profile and report."""
     if (args.lines or args.host) and args.profile is None:
-        raise InputError("--from and --host need a profile to start from: add --profile h200")
+        raise InputError("--operations and --host need a profile to start from: add --profile h200")
+
+    from srprof.measuring.settings import usual_device
+
+    args.device = usual_device(args.device)
     if args.host:
         return _host(args)
     if args.lines:
@@ -93,7 +106,7 @@ def _from(args: argparse.Namespace) -> int:
     from srprof.render.views.tabulated import document
 
     profile = load_profile(args.profile)
-    command = f"srprof calibrate --from {Path(args.lines).name} --profile {args.profile}"
+    command = f"srprof calibrate --operations {Path(args.lines).name} --profile {args.profile}"
     table = tabulated(*read_lines(args.lines), profile, command)
     _write(table, profile, args.written)
     show(args, document(table, args.written))

@@ -16,14 +16,17 @@ A and B are each one of:
   fmen_s, net.py:Net(nf=48), weights.pth   a SPEC, as for analyze
   HEAD~1:net.py:Net                        a file, and what it imports, as it was in git
   before.json                              what `srprof analyze --format json -o FILE` wrote
-Without B, A is compared with itself at --input and --input-b. What --input leaves out is as in the
-analysis, if one of them is that.
+A file alone, net.py:Net, is compared with itself as the last commit has it (HEAD:net.py:Net); with
+--input-b, A is compared with itself at both inputs. What --input leaves out is as in the analysis,
+if one of them is that.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="A", help="before")
-    parser.add_argument("after", metavar="B", nargs="?", help="after (default A)")
+    parser.add_argument(
+        "after", metavar="B", nargs="?", help="after (default A, before which is then HEAD:A)"
+    )
     add(parser, "--input")
     # fmt: off
     parser.add_argument("--input-b", metavar="SIZE", action="append", type=tensor,
@@ -36,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     if args.after is None and not args.input_b:
-        raise InputError("there is nothing to compare with: give B, or --input-b")
+        args.before, args.after = _committed(args.before), args.before
 
     from srprof.analysis.record import load
     from srprof.compare.diff import diff
@@ -59,3 +62,16 @@ def run(args: argparse.Namespace) -> int:
     rows = 10 if args.top is None else args.top or None
     show(args, document(diff(before, after), rows, (before, after)))
     return 0
+
+
+def _committed(text: str) -> str:
+    """The SPEC of a file as HEAD has it; an InputError if it names no file of the working tree."""
+    from srprof.revision import split
+    from srprof.spec import parse
+
+    if text.endswith(".json") or split(text) or not parse(text).location.endswith(".py"):
+        raise InputError(
+            f"there is nothing to compare with: give B, or --input-b; {text} is no file of the "
+            "working tree, which alone is compared with HEAD"
+        )
+    return f"HEAD:{text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from srprof.errors import InputError
-from srprof.options import add, add_output, count, given, progress_line, show, sides
+from srprof.options import add, add_output, count, given, progress_line, show
 from srprof.output import say
 
 DESCRIPTION = """\
@@ -27,14 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", metavar="N", type=count(1),
         help="from LR to HR (default the network's)")
     add(parser, "--range")
-    parser.add_argument("--tile", metavar="SIZE", type=sides,
-        help="run it in tiles of LR pixels, N or HxW, with their halo")
+    add(parser, "--tile")
     parser.add_argument("--halo", metavar="N", type=count(0),
         help="LR pixels around a tile (default as many as it needs)")
-    parser.add_argument("--save", metavar="DIR", help="write the SR images there, as 8-bit PNG")
-    add(parser, "--dtype")
-    add(parser, "--device", default=None, help="cpu, cuda or cuda:N (default cuda if there is one)")
-    add(parser, "--timeout")
+    add(parser, "--save", "--dtype", "--device", "--timeout")
     add_output(parser)
 
 

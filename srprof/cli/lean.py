@@ -9,14 +9,15 @@ from srprof.errors import InputError
 from srprof.options import (
     add,
     add_call,
+    add_older,
     add_output,
     add_profile,
     ending,
     progress_line,
     read_call,
     show,
-    sides,
 )
+from srprof.output import say
 
 DESCRIPTION = """\
 Rewrite a network so that it computes the same in less memory, and prove it: values die after
@@ -34,12 +35,10 @@ form that pays on that device, by what is predicted of the whole, at level equiv
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_call(parser, "--trace-on")
-    add(parser, "--level", default=None)
+    add(parser, "--level", "--tile", default=None)
+    add_older(parser, "--tiles", "--tile")
     add_profile(parser)
     # fmt: off
-    parser.add_argument("--tiles", metavar="HxW", type=sides,
-        help="run in overlapping tiles of this LR size, halo included; only for networks that are "
-             "local")
     parser.add_argument("--objective", metavar="WHAT", default="both",
         choices=("memory", "time", "both"),
         help="with --profile: memory, time, or both (default), what is to be least there")
@@ -66,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from srprof.leaning.proof import prove
     from srprof.leaning.run import default_level, savings
     from srprof.render.views.lean import document
+    from srprof.weights import AS_BUILT, as_built
     from srprof.workload import resolve
 
     check_backend(args.backend)
@@ -75,11 +75,14 @@ def run(args: argparse.Namespace) -> int:
     with progress_line() as progress:
         progress("rewriting", 0, 1)
         how = {"profile": profile, "objective": args.objective, "backend": args.backend}
-        saved = savings(workload, level, args.tiles, **how)
+        saved = savings(workload, level, args.tile, **how)
         proof = prove(workload, saved.lean, full=args.verify, progress=progress)
     emitted = args.emit if proof.holds else None
     if emitted is not None:
         emit(workload, saved.lean, emitted)
+        params = saved.before.record.complexity.params
+        if emitted.endswith(".pt2") and as_built(args.spec, args.weights, params):
+            say(f"srprof: {emitted}: {AS_BUILT}")
     show(args, document(saved, proof, emitted))
     return 0 if proof.holds else 1
 
@@ -87,6 +90,6 @@ def run(args: argparse.Namespace) -> int:
 def _check_emit(args: argparse.Namespace) -> None:
     if args.output is not None and os.path.realpath(args.emit) == os.path.realpath(args.output):
         raise InputError(f"--emit and -o both name {args.emit}: give each a file of its own")
-    if args.tiles is not None:
-        mend = "leave --tiles out, or in Python save srprof.lean(..., tiles=(H, W))"
+    if args.tile is not None:
+        mend = "leave --tile out, or in Python save srprof.lean(..., tiles=(H, W))"
         raise InputError(f"--emit writes the network for whole images: {mend}")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 
 from srprof.errors import Interrupted
-from srprof.options import add, add_call, add_output, given, progress_line, read_call, show
+from srprof.options import (
+    add,
+    add_call,
+    add_older,
+    add_output,
+    given,
+    progress_line,
+    read_call,
+    show,
+)
 from srprof.output import say
 
 DESCRIPTION = """\
@@ -21,9 +30,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_call(parser, "--trace-on")
     add(parser, "--device")
     # fmt: off
-    parser.add_argument("--protocol", choices=("ntire", "strict"), default="strict",
+    parser.add_argument("--timing", choices=("ntire", "strict"), default="strict",
         help="latency as the NTIRE challenge takes it (no warm-up, the mean), or after a warm-up, "
              "by the median (default)")
+    add_older(parser, "--protocol", "--timing")
     add(parser, "--repeat", "--warmup")
     parser.add_argument("--flush-l2", action="store_true",
         help="overwrite the GPU's L2 cache before each pass")
@@ -40,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
     code = 0
     try:
         with progress_line() as progress:
-            how = given(args, "device protocol repeat warmup flush_l2 threads")
-            measurement = measure(call, find_largest=True, progress=progress, **how)
+            how = given(args, "device repeat warmup flush_l2 threads")
+            measurement = measure(
+                call, protocol=args.timing, find_largest=True, progress=progress, **how
+            )
     except Interrupted as interrupt:
         measurement, code = interrupt.partial, 130
         say("srprof: interrupted; what was measured is written")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from srprof.options import add_format, ending, show
+from srprof.options import add_format, add_path, show
 from srprof.spec import CHECKPOINTS
 
 DESCRIPTION = """\
@@ -16,8 +16,7 @@ convolutions. Both forms are run on a random image, and how far they differ is r
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors")
     # fmt: off
-    parser.add_argument("-o", "--output", dest="merged", metavar="OUT", type=ending(*CHECKPOINTS),
-        required=True, help="the merged checkpoint to write")
+    add_path(parser, CHECKPOINTS, dest="written", required=True)
     parser.add_argument("--model", metavar="SPEC", default="",
         help="the network in training form, where its keys do not tell: "
              "\"fmen_baseline(form='train')\"")
@@ -31,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     from srprof.weights import write_state_dict
 
     merged = merge_checkpoint(args.checkpoint, args.model)
-    write_state_dict(merged.model.state_dict(), args.merged)
-    show(args, document(merged, args.merged))
+    write_state_dict(merged.model.state_dict(), args.written)
+    show(args, document(merged, args.written))
     return 0

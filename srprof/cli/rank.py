@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from srprof.figures import peak_names
-from srprof.options import add, add_output, add_profile, given, said, show, size
+from srprof.errors import InputError
+from srprof.inputs import parse_size
+from srprof.options import add, add_output, add_profile, given, said, show
 
 DESCRIPTION = """\
 Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
@@ -19,13 +20,9 @@ is 3.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     # fmt: off
-    parser.add_argument("specs", metavar="SPEC", nargs="*",
-        help="models, as for analyze (default: those of the records, else some of the zoo)")
-    parser.add_argument("--input", metavar="SIZE", type=size,
-        help="take every figure at this LR image, HxW or NxCxHxW; each model is then run once")
-    add_profile(parser, default="ntire2022")
-    parser.add_argument("--memory", choices=peak_names(), default="allocated",
-        help="the peak that is meant, of a fresh program's first image (default allocated)")
+    add(parser, "specs", "--input")
+    add_profile(parser)
+    add(parser, "--memory")
     parser.add_argument("--ranks", action="store_true",
         help="ranks in brackets, and the tracks of 2022")
     parser.add_argument("--scoring", "--track", metavar="NAME", default="main",
@@ -36,22 +33,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="results", metavar="FILE", action="append", default=[],
         help="rows of your own, .csv or .json: name, params_M, flops_G, runtime_ms, memory_MiB, "
              "activations_M, and convs and psnr_dB if you like")
-    parser.add_argument("--record", metavar="FILE", action="append", default=[],
-        help="measured runtime and memory of a model, or its PSNR: what `srprof measure` or "
-             "`srprof evaluate` wrote with --format json")
-    add(parser, "--timeout")
+    add(parser, "--record", "--timeout")
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Rank and print; 3 if a model raised, which is left out."""
     from srprof.compare.rank import rank
+    from srprof.compare.validating import record_files
     from srprof.measuring.record import load
     from srprof.quality.record import FILE
     from srprof.render.views.ranking import document
 
-    records = {path: FILE.load(path) if FILE.is_one(path) else load(path) for path in args.record}
-    options = given(args, "input profile memory scoring reference results")
-    standing = rank(args.specs, records=records, **options)
+    paths = record_files(args.record)
+    records = {path: FILE.load(path) if FILE.is_one(path) else load(path) for path in paths}
+    options = given(args, "profile memory scoring reference results")
+    standing = rank(args.specs, input=_image(args), records=records, **options)
     show(args, document(standing, args.ranks))
     return said(standing.failed)
+
+
+def _image(args: argparse.Namespace) -> str | None:
+    """The one image at which every figure is taken; None is the challenge's own for each."""
+    if not args.input:
+        return None
+    if len(args.input) > 1:
+        raise InputError("--input: a ranking takes every figure at one image, so give one size")
+    parse_size(args.input[0])
+    return str(args.input[0])

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from srprof.options import add, said
+from srprof.options import add, add_path, progress_line, said
 from srprof.output import write
 
 DESCRIPTION = """\
@@ -20,16 +20,15 @@ everything that they show; figures as SVG and PNG. The TOML file names the model
   references = ["ntire2022"]       # optional: published rows beside them
   sections = ["ranking", "memory"] # optional: all by default
 
-SPECs of files are found from the current folder. An earlier report in the folder is replaced.
+The folder is -o PATH, by default REPORT beside the file; an earlier report in it is replaced.
+SPECs of files are found from the current folder.
 A model that raises is left out, and the report says so; then the exit code is 3.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("definition", metavar="REPORT.toml", help="what to show")
-    parser.add_argument(
-        "-o", "--output", metavar="DIR", help="folder to write (default: REPORT, beside the file)"
-    )
+    add_path(parser, None)
     add(parser, "--timeout")
 
 
@@ -44,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output or Path(args.definition).with_suffix(""))
     check_folder(folder)
     words = ["srprof", "report", args.definition, *(["-o", args.output] if args.output else [])]
-    report = build(definition, shlex.join(words))
-    names = write_report(report, folder)
+    with progress_line() as progress:
+        report = build(definition, shlex.join(words), progress)
+        progress("writing the page, tables and figures", 0, 1)
+        names = write_report(report, folder)
     write(f"{folder}: {len(names)} files; open {folder / names[0]}\n", None)
     return said(report.record.failed)

@@ -15,7 +15,7 @@ concentric rings around zero frequency, as shares that sum to 1.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "spec", "--weights")
-    parser.add_argument("--image", metavar="IMG", required=True, help="the LR image")
+    add(parser, "--image", required=True)
     # fmt: off
     parser.add_argument("--module", metavar="NAME", nargs="+", action="extend", default=[],
         help="modules by name or pattern ('HFABs.*'; default every HFAB)")

@@ -22,9 +22,8 @@ Ranges include both ends: 2..6, 64..1024:64. Values are Python literals and neve
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser, "--input", "--weights")
     # fmt: off
-    parser.add_argument("--input", metavar="SIZES", action="append",
-        help="LR inputs: sizes as for analyze, or ranges, 64..1024:64 (square), 64..128:64x96; "
-             "between commas or again for more (default 256x256)")
+    options.add(parser, "--inputs")
+    options.add_older(parser, "--input", "--inputs")
     parser.add_argument("--set", metavar="NAME=VALUES", action="append", default=[],
         help="values of an argument of the SPEC's factory: nf=32,40,48 or num_blocks=2..6")
     parser.add_argument("--metric", metavar="NAMES", action="append", default=[],
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if options.format_of(args) == "parquet":
         check_parquet()
     form = options.given(args, "dtype channels_last trace_on")
-    call = Call(args.spec, tuple(args.input or ()), **form)
+    call = Call(args.spec, tuple(args.inputs or ()), **form)
     plan = make_plan(call, parse_sets(args.set), args.metric, args.profile)
     axes = args.figure and axes_of(args.pareto, plan.metrics, args.profile)
     path = None if args.output is None else Path(f"{args.output}.journal")

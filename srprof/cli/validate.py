@@ -10,8 +10,9 @@ from srprof import registry, spec
 from srprof.call import Call
 from srprof.errors import InputError, Interrupted
 from srprof.inputs import RUN_DTYPES, call_inputs, parse_input
-from srprof.options import add, add_output, count, progress_line, share, show, tensor
+from srprof.options import add, add_older, add_output, progress_line, share, show
 from srprof.output import say
+from srprof.sweeping.grid import parse_inputs
 
 DESCRIPTION = """\
 Measure models on a device, or read records of measurements, and compare with what srprof predicts:
@@ -20,29 +21,23 @@ of them is beyond the tolerance.
 """
 
 #: Images that are measured if none is named; the CPU takes seconds for the large ones.
-_DEFAULT_INPUT = {"cuda": "256x256", "cpu": "64x64"}
+_DEFAULT_INPUTS = {"cuda": ("256x256",), "cpu": ("64x64",)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", metavar="SPEC", nargs="*", help="models, as for analyze")
+    add(parser, "specs")
     parser.add_argument("--all", action="store_true", help="every network of the zoo")
     # fmt: off
-    parser.add_argument("--record", metavar="FILE", action="append", default=[],
-        help="a record that `srprof measure --format json` wrote, or a folder that --save filled; "
-             "the device is not needed")
-    add(parser, "--device", default="cpu")
-    parser.add_argument("--input", metavar="SIZE", action="append", type=tensor,
-        help="LR image, HxW or NxCxHxW; again for more (default 256x256 on cuda, 64x64 on cpu)")
-    parser.add_argument("--dtype", choices=RUN_DTYPES, action="append",
-        help="again for more (default: the network's own)")
+    add(parser, "--record", "--device", "--inputs")
+    add_older(parser, "--input", "--inputs")
+    parser.add_argument("--dtypes", choices=RUN_DTYPES, action="append",
+        help="of parameters and inputs, one after the other; again for more (default: the "
+             "network's own)")
+    add_older(parser, "--dtype", "--dtypes")
     add(parser, "--channels-last")
     parser.add_argument("--tolerance", metavar="PART", type=share, default="1%",
         help="of the measured peak, for the peak and for each node (default 1%%)")
-    parser.add_argument("--repeat", metavar="N", type=count(0), default=0,
-        help="also time N passes for the records")
-    parser.add_argument("--save", metavar="DIR",
-        help="keep the records there, and a table of the scratch found")
-    add(parser, "--timeout")
+    add(parser, "--repeat", "--save", "--timeout")
     add_output(parser)
 
 
@@ -51,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.specs or args.all) == bool(args.record):
         raise InputError("give SPEC..., --all or --record FILE: one of them")
     folder = None if args.save is None else _folder(args.save)
-    calls = [] if args.record else _calls(args)
+
+    from srprof.measuring.settings import usual_device
+
+    device = "" if args.record else usual_device(args.device)
+    calls = [] if args.record else _calls(args, device)
 
     from srprof.compare.validating import measured, recorded, validate_all
 
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             measurements = (
                 recorded(args.record)
                 if args.record
-                else measured(calls, args.device, args.repeat, folder, progress)
+                else measured(calls, device, args.repeat or 0, folder, progress)
             )
             record = validate_all(measurements, args.tolerance, folder)
     except Interrupted as interrupt:
@@ -80,12 +79,13 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _calls(args: argparse.Namespace) -> list[Call]:
+def _calls(args: argparse.Namespace, device: str) -> list[Call]:
     """Each model at each size in each dtype."""
-    sizes = args.input or [_DEFAULT_INPUT["cpu" if args.device == "cpu" else "cuda"]]
+    usual = _DEFAULT_INPUTS["cpu" if device == "cpu" else "cuda"]
+    sizes = parse_inputs(args.inputs) if args.inputs else usual
     names = [network.name for network in registry.networks()] if args.all else args.specs
     calls = []
-    for name, text, dtype in product(names, sizes, args.dtype or [None]):
+    for name, text, dtype in product(names, sizes, args.dtypes or [None]):
         call_inputs([parse_input(text, spec.parse(name).channels)], dtype)
         calls.append(Call(name, (text,), dtype=dtype, channels_last=args.channels_last))
     return calls

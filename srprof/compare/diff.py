@@ -168,7 +168,8 @@ class Diff:
         peaks: those that both sides have. net: the network's own bytes, which every peak contains.
         tensors: at the eager peak, the largest change first; with `net` their differences sum to
             the eager peak's.
-        nodes: that changed, came or went, the largest difference first, then those of one side.
+        nodes: that came, that went, then those that changed, which may be because of them; the
+            largest first of each.
         same_nodes: how many are as they were.
         counts: of complexity, by `srprof.figures`, that both sides know.
         notes: what one of the sides does not show.
@@ -302,19 +303,21 @@ def _step_changes(
     keys = [[(place.op, place.module) for place, _ in steps] for steps in (before, after)]
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     both: list[NodeChange] = []
-    one: list[NodeChange] = []
+    went: list[NodeChange] = []
+    came: list[NodeChange] = []
     for tag, start, stop, start_after, stop_after in matcher.get_opcodes():
         pair = before[start:stop], after[start_after:stop_after]
         if tag == "equal":
             steps = zip(*pair, strict=True)
             both += [NodeChange(b, a, was, now) for (b, was), (a, now) in steps]
         else:
-            one += [NodeChange(place, None, nbytes, None) for place, nbytes in pair[0]]
-            one += [NodeChange(None, place, None, nbytes) for place, nbytes in pair[1]]
+            went += [NodeChange(place, None, nbytes, None) for place, nbytes in pair[0]]
+            came += [NodeChange(None, place, None, nbytes) for place, nbytes in pair[1]]
     changed = [step for step in both if step.difference]
     changed.sort(key=lambda change: -abs(change.difference or 0))
-    one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))
-    return (*changed, *one), len(both) - len(changed)
+    for one in (came, went):
+        one.sort(key=lambda change: -(change.after_bytes or change.before_bytes or 0))
+    return (*came, *went, *changed), len(both) - len(changed)
 
 
 # -- in words -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def rank(
     specs: Sequence[str] = (),
     *,
     input: str | None = None,  # noqa: A002 - as the option and the files call it
-    profile: str = CARD,
+    profile: str | None = None,
     memory: str = "allocated",
     scoring: str = "main",
     reference: str | None = None,
@@ -42,7 +42,7 @@ def rank(
     Args:
         specs: SPECs; without any, those of the records, else some of the zoo.
         input: size at which every figure is taken; None is the challenge's own for each.
-        profile: name or path of the one by which runtime is predicted.
+        profile: name or path of the one by which runtime is predicted; None is its card.
         memory: the peak that the memory column counts.
         scoring, reference: names of an order, and of a published table.
         results: files with rows of the user's own.
@@ -52,7 +52,7 @@ def rank(
         InputError: a name, a file or a SPEC is wrong, or a record is of none of the models.
         ModelError: every model raised; one that does so alone is left out (`Standing.failed`).
     """
-    how, records = scorings.find(scoring), records or {}
+    how, records, profile = scorings.find(scoring), records or {}, profile or CARD
     given = [entry for path in results for entry in load_results(path)]
     field = load_reference(reference) if reference else ()
     specs = specs or list(dict.fromkeys(record.spec for record in records.values()))

@@ -90,9 +90,17 @@ def measured(
 
 
 def recorded(paths: Sequence[str]) -> Iterator[Measurement]:
-    """Measurements in these files, and in those of these folders but for the table of scratch.
+    """Measurements in these files, and in those of these folders.
 
     An InputError if a file is no record, or a folder has none.
+    """
+    yield from map(load, record_files(paths))
+
+
+def record_files(paths: Sequence[str]) -> Iterator[str]:
+    """These files, and those of these folders but for the table of scratch.
+
+    An InputError if a folder has none.
     """
     for path in paths:
         files = [path]
@@ -100,4 +108,4 @@ def recorded(paths: Sequence[str]) -> Iterator[Measurement]:
             files = [str(f) for f in sorted(Path(path).glob("*.json")) if f.name != SCRATCH]
         if not files:
             raise InputError(f"--record {path}: there is no record in it; `--save` writes some")
-        yield from map(load, files)
+        yield from files

@@ -22,6 +22,7 @@ from srprof.errors import InputError, ModelError, user_raised
 from srprof.failures import failure
 from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
+from srprof.gate.changes import Changes, NoChanges, said
 from srprof.gate.config import Check, Config, Settings
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
@@ -121,6 +122,8 @@ class Result:
         explanation: why the figures changed, or what makes up a peak that is over its limit.
         file, line: the place in the source to point at; "" and 0 if none is known.
         partial: what was left out is a warning only.
+        released: what a baseline of another patch release of torch leaves out: a warning always,
+            as no line of the user's made it.
         notes: what of the run is not seen.
     """
 
@@ -133,12 +136,18 @@ class Result:
     line: int = 0
     partial: bool = False
     notes: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the gate is closed for it."""
         left_out = bool(self.left_out) and not self.partial
         return bool(self.problems) or left_out or any(row.fails for row in self.rows)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not close the gate, and should be known."""
+        return (*self.released, *(self.left_out if self.partial else ()))
 
     @property
     def shrank(self) -> bool:
@@ -205,13 +214,13 @@ def check(config: Config, partial: bool = False) -> Report:
     the baseline that there is to be is missing or damaged.
     """
     baseline = None if config.baseline is None else baselines.load(config.baseline)
-    observed = observe_all(config)
+    observed, changed = observe_all(config), Changes(config.folder, config.baseline)
     results = []
     for check, seen in zip(config.checks, observed, strict=True):
         if isinstance(seen, Result):
             results.append(seen)
             continue
-        result = judge(check, seen, baseline, versions(seen))
+        result = judge(check, seen, baseline, versions(seen), changed)
         results.append(replace(result, partial=partial))
     names = {check.name for check in config.checks}
     gone = sorted(set(baseline.entries) - names) if baseline is not None else ()
@@ -238,8 +247,8 @@ def update(config: Config) -> Report:
         entries[check.name] = Entry(described(check.settings), metrics_of(seen), trace)
         results.append(judge(check, seen, None, {}))
         environment = versions(seen)
-    new = Baseline(environment, entries)
-    accepted = tuple(_accepted(_earlier(config.baseline), new))
+    new, old = Baseline(environment, entries), _earlier(config.baseline)
+    accepted = tuple(_accepted(old, new, _whys(config, observed, old)))
     baselines.write(new, config.baseline)
     updated = f"{config.baseline.name} has {len(entries)} entries now"
     return Report(tuple(results), updated=updated, accepted=accepted)
@@ -255,8 +264,25 @@ def _earlier(path: Path) -> Baseline | str:
         return str(error).partition(";")[0]
 
 
-def _accepted(old: Baseline | str, new: Baseline) -> Iterator[str]:
-    """In what a baseline differs from the one before, a line for each."""
+def _whys(
+    config: Config, observed: Sequence[AnalysisRecord | Result], old: Baseline | str
+) -> dict[str, tuple[str, ...]]:
+    """Why the figures of each check are not as in the baseline before, by its name."""
+    if isinstance(old, str):
+        return {}
+    changed = Changes(config.folder, config.baseline)
+    strict = [replace(check, growth={}, limits={}) for check in config.checks]
+    return {
+        check.name: judge(check, seen, old, versions(seen), changed).explanation
+        for check, seen in zip(strict, observed, strict=True)
+        if isinstance(seen, AnalysisRecord)
+    }
+
+
+def _accepted(
+    old: Baseline | str, new: Baseline, whys: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """In what a baseline differs from the one before, a line for each, and why."""
     if isinstance(old, str):
         if old:
             yield f"what was there is not known: {old}"
@@ -271,6 +297,7 @@ def _accepted(old: Baseline | str, new: Baseline) -> Iterator[str]:
         else:
             yield from _values(f"{name}: ", was.settings, now.settings)
             yield from _figures(f"{name}: ", was.metrics, now.metrics)
+            yield from (f"{name}: because {why}" for why in whys.get(name, ()))
 
 
 def _values(head: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
@@ -351,9 +378,16 @@ def metrics_of(record: AnalysisRecord) -> dict[str, int]:
 
 
 def judge(
-    check: Check, record: AnalysisRecord, baseline: Baseline | None, environment: Mapping[str, str]
+    check: Check,
+    record: AnalysisRecord,
+    baseline: Baseline | None,
+    environment: Mapping[str, str],
+    changed: Changes | None = None,
 ) -> Result:
-    """Hold what a check's model gives against the check's limits and the baseline's entry."""
+    """Hold what a check's model gives against the check's limits and the baseline's entry.
+
+    The explanation begins with the lines that `changed`.
+    """
     metrics = metrics_of(record)
     entry = baseline.entries.get(check.name) if baseline is not None else None
     problems: tuple[str, ...] = ()
@@ -363,7 +397,9 @@ def judge(
     if baseline is not None and entry is not None:
         differing = differences(check.settings, record, entry, baseline.environment, environment)
     apart = {name for key in differing for name in depends().get(key, figures.names())}
-    left_out = tuple(_left_out(differing, [n for n in check.metrics if n in metrics]))
+    names = [n for n in check.metrics if n in metrics]
+    released = {k: v for k, v in differing.items() if k == "torch" and _patch_only(*v)}
+    others = {k: v for k, v in differing.items() if k not in released}
     recorded = {} if entry is None else entry.metrics
     rows = tuple(
         Row(
@@ -379,9 +415,16 @@ def judge(
     )
     problems += tuple(_unsaid(check, record, {**recorded, **check.limits}.keys() - metrics))
     notes = tuple(part.text for part in record.unseen)
-    result = Result(check.name, rows, problems, left_out, notes=notes)
+    result = Result(
+        check.name,
+        rows,
+        problems,
+        tuple(_left_out(others, names)),
+        notes=notes,
+        released=tuple(_left_out(released, names)),
+    )
     before = None if entry is None or baseline is None else (entry, baseline.environment)
-    return _explained(result, record, before)
+    return _explained(result, record, before, changed or NoChanges())
 
 
 def _unsaid(check: Check, record: AnalysisRecord, missing: Set[str]) -> Iterator[str]:
@@ -416,6 +459,12 @@ def _shown(value: Any) -> str:
     return "the default" if value is None else str(value)
 
 
+def _patch_only(was: str, now: str) -> bool:
+    """Whether two versions of torch differ in their last number alone: 2.13.0 and 2.13.1."""
+    first, second = was.split("."), now.split(".")
+    return len(first) == len(second) == 3 and first[:2] == second[:2]
+
+
 def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) -> Iterable[str]:
     for key, (was, ours) in differing.items():
         lost = [name for name in metrics if name in depends().get(key, figures.names())]
@@ -429,7 +478,10 @@ def _left_out(differing: Mapping[str, tuple[str, str]], metrics: Iterable[str]) 
 
 
 def _explained(
-    result: Result, record: AnalysisRecord, before: tuple[Entry, Mapping[str, str]] | None
+    result: Result,
+    record: AnalysisRecord,
+    before: tuple[Entry, Mapping[str, str]] | None,
+    edits: Changes,
 ) -> Result:
     """The result with why its figures changed and where to look."""
     changed = [row.metric for row in result.rows if row.fails or row.shrank]
@@ -442,11 +494,12 @@ def _explained(
         changes = difference(baselines.sketch(*before), sketch(record))
         peaks = [row.metric for row in moved if row.metric in figures.peak_names()]
         if peaks:
-            lines += explain_peaks(changes, peaks)
+            lines += explain_peaks(changes, peaks, edits)
             live = [t.live for t in changes.tensors if t.difference > 0]
             places += [(tensor.file, tensor.line) for tensor in live]
         if any(row.metric not in (*figures.peak_names(), "net") for row in moved):
             steps = explain_steps(before[0].trace, record)
+            steps.sort(key=lambda step: step[1:] not in edits)
             lines += [text for text, _, _ in steps]
             places += [(file, line) for _, file, line in steps]
         after = (changes.peak(name).after for name in peaks)
@@ -457,17 +510,29 @@ def _explained(
         places += [(held.file, held.line) for held in record.memory.held_at_peak]
         node = _peak_node(record, over[0])
         places += [(node.file, node.line)] if node else []
-    file, line = next(((f, n) for f, n in places if f and n), ("", 0))
+    places = [(f, n) for f, n in places if f and n]
+    files = [file for file, _ in places] + [node.file for node in record.nodes if node.file]
+    edited = edits.first(places, files)
+    lines = [*([said(edited)] if edited else []), *lines]
+    places = [*edited, *places]
+    file, line = next(iter(places), ("", 0))
     return replace(result, explanation=tuple(lines), file=file, line=line)
 
 
-def explain_peaks(changes: Diff, metrics: Sequence[str]) -> list[str]:
-    """How peaks changed, and what came to the eager peak and went from it."""
+def explain_peaks(
+    changes: Diff, metrics: Sequence[str], changed: Changes | None = None
+) -> list[str]:
+    """How peaks changed, and what came to the eager peak and went from it.
+
+    Tensors of lines that `changed` stand before those of lines that only repeat it.
+    """
     others = [name for name in metrics if name != "eager" and changes.peak(name).moved]
     lines = [explain_peak(changes.peak(name)) for name in ("eager", *others)]
     if changes.net.difference:
         lines.append(f"parameters and buffers: {signed_size(changes.net.difference)}")
-    return [*lines, *_first([explain_tensor(change) for change in changes.tensors], "tensors")]
+    known = changed or NoChanges()
+    tensors = sorted(changes.tensors, key=lambda c: (c.live.file, c.live.line) not in known)
+    return [*lines, *_first([explain_tensor(change) for change in tensors], "tensors")]
 
 
 def explain_steps(excerpt: Excerpt, record: AnalysisRecord) -> list[tuple[str, str, int]]:

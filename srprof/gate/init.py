@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from srprof.errors import InputError, user_raised
@@ -32,17 +33,28 @@ def write_first(file: str, config: str | None) -> str:
         raise InputError("--init writes a srprof.toml: leave --config out, or name another file")
     if target.exists():
         raise InputError(f"{target} is there already: edit it, or take it away first")
-    text, specs = first_config(file, str(target.parent))
-    write(text, str(target))
-    named = one_line(f"{target}: {', '.join(specs)}")
-    return f"{named}\nnow run `srprof check --update`, and commit both\n"
+    first = first_config(file, str(target.parent))
+    write(first.text, str(target))
+    named = one_line(f"{target}: {', '.join(first.specs)}")
+    out = "".join(f"left out: {one_line(line)}\n" for line in first.left_out)
+    return f"{named}\n{out}now run `srprof check --update`, and commit both\n"
 
 
-def first_config(file: str, folder: str) -> tuple[str, list[str]]:
-    """The configuration in a folder, and its SPECs; an InputError if no network of it runs."""
+@dataclass(frozen=True)
+class First:
+    """A first configuration: its text, its SPECs, and what it leaves out, each with the reason."""
+
+    text: str
+    specs: list[str]
+    left_out: list[str]
+
+
+def first_config(file: str, folder: str) -> First:
+    """The configuration in a folder; an InputError if no network of it runs."""
     from srprof.analysis import trace
 
-    names = factories(read_text(file, f"--init {file}:"), file)
+    source = read_text(file, f"--init {file}:")
+    names = factories(source, file)
     location = Path(os.path.relpath(file, folder)).as_posix()
     blocks, specs, failed = [], [], []
     with working_in(folder):
@@ -52,7 +64,8 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
                 with limited(spec):
                     trace(spec, SIZE)
             except user_raised() as error:
-                failed.append(f"# {one_line(spec)} is left out: {_short(failure(error))}\n")
+                why = _short(failure(error)).removeprefix(f"{name}: ")
+                failed.append((one_line(name), one_line(why)))
                 continue
             specs.append(spec)
             blocks.append(f'\n[[check]]\nmodel = {quoted(spec)}\ninput = "{SIZE}"\n')
@@ -61,7 +74,10 @@ def first_config(file: str, folder: str) -> tuple[str, list[str]]:
         what = "has no nn.Module, nor a function that returns one, that needs no arguments and"
         mend = f'Write [[check]] with model = "{location}:Net(nf=48)" and input yourself'
         raise InputError(f"{file} {what} runs on {SIZE}{tried}. {mend}")
-    return _HEAD + "".join(blocks) + ("\n" if failed else "") + "".join(failed), specs
+    comments = "".join(f"# {location}:{name} is left out: {why}\n" for name, why in failed)
+    text = _HEAD + "".join(blocks) + ("\n" if failed else "") + comments
+    left_out = [f"{name}: {why}" for name, why in failed]
+    return First(text, specs, [*left_out, *unready(source, file)])
 
 
 def _short(error: Exception) -> str:
@@ -75,6 +91,28 @@ def factories(source: str, file: str) -> list[str]:
     Read from the source, so that nothing that only looks like a factory is called. A class that a
     function of the list gives is not listed again. An InputError if the source is no Python.
     """
+    modules, functions = _named(source, file)
+    given = set().union(*functions.values())
+    classes = [name for name, ready in modules.items() if ready and name not in given]
+    return [name for name in (*classes, *functions) if not name.startswith("_")]
+
+
+def unready(source: str, file: str) -> list[str]:
+    """The public module classes that are none of the factories, a line each, with the reason."""
+    modules, functions = _named(source, file)
+    lines = []
+    for name, ready in modules.items():
+        by = [function for function, results in functions.items() if name in results]
+        if by:
+            lines.append(f"{name}: {', '.join(by)} gives it")
+        elif not ready:
+            mend = f'write [[check]] with model = "{file}:{name}(...)" if it is a network'
+            lines.append(f"{name}: its constructor needs arguments, as a block's does; {mend}")
+    return [line for line in lines if not line.startswith("_")]
+
+
+def _named(source: str, file: str) -> tuple[dict[str, bool], dict[str, set[str]]]:
+    """Module classes, and whether they need no argument; functions with what they give."""
     try:
         body = parse_python(source, file).body
     except SyntaxError as error:
@@ -93,9 +131,7 @@ def factories(source: str, file: str) -> list[str]:
             known = modules.keys() | {"Module", "Sequential"}
             if results := known & {_last(result) for result in _results(node)}:
                 functions[node.name] = results
-    given = set().union(*functions.values())
-    classes = [name for name, ready in modules.items() if ready and name not in given]
-    return [name for name in (*classes, *functions) if not name.startswith("_")]
+    return modules, functions
 
 
 def _callable(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:

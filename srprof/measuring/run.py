@@ -23,7 +23,7 @@ from srprof.measuring.cuda import CudaBackend
 from srprof.measuring.heap import keep_freed_memory
 from srprof.measuring.metering import OutOfMemoryError, new_instance
 from srprof.measuring.record import PROTOCOLS, Device, Latency, Measurement, Protocol, Timing
-from srprof.measuring.settings import now, read_versions
+from srprof.measuring.settings import now, read_versions, usual_device
 from srprof.progress import Progress, silent
 from srprof.running import replaced
 from srprof.tracing.isolation import isolated
@@ -49,7 +49,7 @@ class Passes:
 def measure(
     model: Any,
     *inputs: Any,
-    device: str = "cuda",
+    device: str | None = None,
     weights: str | None = None,
     dtype: str | None = None,
     channels_last: bool = False,
@@ -68,7 +68,7 @@ def measure(
 
     Args:
         model, inputs, weights, dtype, channels_last: as for `srprof.trace`.
-        device: "cuda", "cuda:1" or "cpu".
+        device: "cuda", "cuda:1" or "cpu"; by default "cuda" if there is one.
         protocol: how latency is taken: "ntire" as the challenge's script does (cudnn.benchmark
             off, no warm-up, the mean), "strict" after a warm-up, by the median. By then the model
             has run for its memory, so no timed pass is the process's first, as the script's is.
@@ -88,6 +88,7 @@ def measure(
             then, marked `complete=False`.
     """
     workload = resolve(call_of(model, inputs, weights, dtype, channels_last))
+    device = usual_device(device)
     backend, passes = _prepared(device, threads, protocol, repeat, warmup, flush_l2)
     try:
         return run_measurement(workload, backend, passes, progress)
@@ -102,7 +103,7 @@ def measure(
 
 def time_call(
     call: Call,
-    device: str = "cuda",
+    device: str | None = None,
     profile: str | Profile | None = None,
     *,
     repeat: int | None = None,
@@ -120,7 +121,7 @@ def time_call(
     """
     if repeat == 0:
         raise InputError("repeat 0: give a number of timed passes, 1 or more")
-    given, workload = read_profile(profile), resolve(call)
+    given, workload, device = read_profile(profile), resolve(call), usual_device(device)
     backend, passes = _prepared(device, threads, "strict", repeat, warmup)
     trace = run_trace(workload, call.trace_on, holders=False)
     predicted = None if given is None else estimate(trace, given)

@@ -25,6 +25,11 @@ _VARIABLES = (
 )
 
 
+def usual_device(device: str | None = None) -> str:
+    """The device that is named; else "cuda" if there is one, else "cpu"."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def now() -> str:
     """In UTC, to the second (ISO 8601)."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

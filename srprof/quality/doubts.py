@@ -8,20 +8,19 @@ from srprof import registry
 from srprof import spec as specs
 from srprof.loading import recognised
 from srprof.quality.record import Evaluation
-from srprof.weights import read_state_dict
+from srprof.weights import AS_BUILT, as_built, read_state_dict
 
-_AS_BUILT = "no --weights were given: the network has those that it was built with, random or not"
 #: A network that is so many dB below bicubic is probably given other values than it was trained on.
 _FAR_BELOW = 3.0
 
 
 def weights_notes(model: Any, weights: str | None, parameters: int) -> list[str]:
     """Lines on the weights; `parameters` is how many the network has."""
-    if not isinstance(model, str) or weights:
-        return []
-    checkpoint = specs.parse(model).checkpoint
+    if as_built(model, weights, parameters):
+        return [AS_BUILT]
+    checkpoint = specs.parse(model).checkpoint if isinstance(model, str) and not weights else ""
     if not checkpoint:
-        return [_AS_BUILT] if parameters else []
+        return []
     known = recognised(read_state_dict(checkpoint), checkpoint)
     if known is None or not known[0].merge:
         return []
@@ -41,7 +40,7 @@ def doubts(evaluation: Evaluation, halo: int | None) -> list[str]:
     words = []
     ours, bicubics = mean.rgb.psnr_dB, mean.bicubic_rgb_dB
     below = 0.0 if ours is None or bicubics is None else bicubics - ours
-    if below > _FAR_BELOW and _AS_BUILT not in evaluation.notes:
+    if below > _FAR_BELOW and AS_BUILT not in evaluation.notes:
         other = 1 if evaluation.pixel_range == 255 else 255
         words.append(
             f"{below:.1f} dB below bicubic: are these the weights, and are its values "

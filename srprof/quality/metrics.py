@@ -37,7 +37,7 @@ def psnr(first: Image8, second: Image8, border: int = 0) -> float:
     one, other = _cropped(first, second, border)
     if np.array_equal(one, other):
         return inf
-    return float(_metrics().peak_signal_noise_ratio(one, other, data_range=255))
+    return float(load_metrics().peak_signal_noise_ratio(one, other, data_range=255))
 
 
 def ssim(first: Image8, second: Image8, border: int = 0) -> float:
@@ -51,7 +51,7 @@ def ssim(first: Image8, second: Image8, border: int = 0) -> float:
         raise InputError(f"SSIM needs {WINDOW}x{WINDOW} pixels, and {there}: give larger images")
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     axis = 2 if one.ndim == 3 else None
-    similarity = _metrics().structural_similarity
+    similarity = load_metrics().structural_similarity
     return float(similarity(one, other, data_range=255, channel_axis=axis, **window))
 
 
@@ -90,5 +90,10 @@ def _cropped(
     return first[inside].astype(np.float64), second[inside].astype(np.float64)
 
 
-def _metrics() -> Any:
-    return needed("skimage.metrics", "PSNR and SSIM need the package scikit-image", "quality")
+def load_metrics() -> Any:
+    """scikit-image's metrics, which are loaded when they are first needed."""
+    why = "PSNR and SSIM need the package scikit-image"
+    module = needed("skimage.metrics", why, "quality")
+    for name in ("peak_signal_noise_ratio", "structural_similarity"):
+        getattr(module, name)  # its parts are loaded when they are first looked at
+    return module

@@ -9,23 +9,24 @@ from dataclasses import replace
 from fractions import Fraction
 from math import isinf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 
 from srprof.call import Call
 from srprof.codec import pick
 from srprof.errors import InputError, ModelError
-from srprof.measuring.settings import now, read_versions
+from srprof.measuring.settings import now, read_versions, usual_device
 from srprof.progress import Progress, silent
 from srprof.quality.doubts import doubts, weights_notes
 from srprof.quality.images import Picture, image_size, read_image, to_bits8, write_image
 from srprof.quality.metrics import Image8, luma8, modcrop, psnr, ssim
 from srprof.quality.pairs import Pair, find_pairs
+from srprof.quality.pixel_range import Range, find_range
 from srprof.quality.record import Evaluation, Fidelity, ImageResult
 from srprof.quality.resize import bicubic
 from srprof.quality.upscaling import Probe, Upscaled, Upscaler, probe
+from srprof.weights import AS_BUILT
 from srprof.words import shape_text
 
 
@@ -36,7 +37,7 @@ def evaluate(
     *,
     weights: str | None = None,
     scale: int | None = None,
-    pixel_range: Literal[1, 255] = 1,
+    pixel_range: Range | None = None,
     tile: int | tuple[int, int] | None = None,
     halo: int | None = None,
     device: str | None = None,
@@ -58,7 +59,7 @@ def evaluate(
         weights: checkpoint for a SPEC.
         scale: from LR to HR; by default the network's own, or what the images' sizes say.
         pixel_range: largest value of the network's input and result: 1, or 255 for checkpoints
-            that were trained so.
+            that were trained so. None finds it on the first image, and says so in the notes.
         tile, halo: run it tile by tile, as `srprof.tiling.tiled.Tiled`.
         device: "cpu", "cuda" or "cuda:1"; by default "cuda" if there is one.
         save: folder for the SR images as 8-bit PNG, made if it is missing.
@@ -71,7 +72,7 @@ def evaluate(
     """
     if hr is None:
         raise InputError("there is nothing to compare with: give hr, a folder of HR images")
-    if pixel_range not in (1, 255):
+    if pixel_range not in (None, 1, 255):
         raise InputError(f"pixel_range {pixel_range}: it is 1 or 255")
     if scale is not None and scale < 1:
         raise InputError(f"scale {scale}: give a whole number of at least 1")
@@ -84,12 +85,13 @@ def evaluate(
         raise InputError(f"{what}: build it for that scale")
     for pair in pairs:
         _check_sizes(pair, scale)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tile = (tile, tile) if isinstance(tile, int) else tile
-    upscaler = Upscaler(call, probed, scale, pixel_range, tile, halo, device)
+    upscaler = Upscaler(call, probed, scale, pixel_range or 1, tile, halo, usual_device(device))
     folder = None if save is None else _folder(os.fspath(save), (lr, hr), pairs, scale)
     notes = weights_notes(model, weights, probed.trace.parameters)
     with upscaler.running():
+        if pixel_range is None:
+            notes += _find_range(upscaler, pairs[0], AS_BUILT not in notes)
         images = _run(upscaler, pairs, folder, progress)
     evaluation = Evaluation(
         name=probed.trace.name,
@@ -99,7 +101,7 @@ def evaluate(
         scale=scale,
         lr="" if lr is None else os.fspath(lr),
         hr=os.fspath(hr),
-        pixel_range=pixel_range,
+        pixel_range=upscaler.pixel_range,
         tile=tile,
         dtype=upscaler.dtype,
         taken=now(),
@@ -110,6 +112,18 @@ def evaluate(
         notes=(*notes, *upscaler.notes),
     )
     return replace(evaluation, notes=(*evaluation.notes, *doubts(evaluation, halo)))
+
+
+def _find_range(upscaler: Upscaler, pair: Pair, trained: bool) -> list[str]:
+    """Have the upscaler take the values that the network wants; a line that says which.
+
+    Of a network that may not be `trained` nothing is said where it cannot be told.
+    """
+    lr, _ = _read(pair, upscaler.scale)
+    with _naming(pair):
+        found = find_range(upscaler, lr.pixels, os.path.basename(pair.lr or pair.hr))
+    upscaler.pixel_range = found.pixel_range
+    return [found.note] if found.note and (found.sure or trained) else []
 
 
 def _scale(probed: Probe, pairs: Sequence[Pair]) -> int:

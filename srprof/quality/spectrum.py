@@ -26,9 +26,11 @@ from srprof.measuring.metering import new_instance
 from srprof.networks import named_modules
 from srprof.quality.images import read_image
 from srprof.quality.metrics import luma
-from srprof.quality.upscaling import by_channels
+from srprof.quality.pixel_range import Found, Range, find_range
+from srprof.quality.upscaling import Upscaler, by_channels, probe
 from srprof.shown import Shown
 from srprof.tracing.isolation import isolated
+from srprof.weights import AS_BUILT, as_built
 from srprof.words import did_you_mean, some
 from srprof.workload import Workload, resolve, user_errors
 
@@ -125,7 +127,7 @@ def spectra(
     modules: Sequence[str] = (),
     *,
     weights: str | None = None,
-    pixel_range: int = 1,
+    pixel_range: Range | None = None,
 ) -> Spectra:
     """Run a model on an image on the CPU and take the spectra of modules' feature maps.
 
@@ -133,24 +135,42 @@ def spectra(
         model: a SPEC or an `nn.Module`; weights: checkpoint for a SPEC.
         image: file of the LR image.
         modules: names or patterns (`HFABs.*`) of modules; by default every HFAB.
-        pixel_range: largest value of the network's input, 1 or 255.
+        pixel_range: largest value of the network's input, 1 or 255; None finds it on the image, and
+            says so in the notes.
 
     Raises:
         InputError: the SPEC, the weights or the image is wrong, or no module has such a name.
         ModelError: the model raised, or a feature map is not finite.
     """
     pixels = read_image(image).pixels
+    found = _range(model, weights, pixels, image) if pixel_range is None else Found(pixel_range)
+    largest = found.pixel_range
 
     def run(channels: int) -> Spectra:
         planes = luma(pixels)[None] if channels == 1 else pixels.transpose(2, 0, 1)
-        values = np.ascontiguousarray(planes[None] / (255 / pixel_range), np.float32)
+        values = np.ascontiguousarray(planes[None] / (255 / largest), np.float32)
         workload = resolve(Call(model, (torch.from_numpy(values),), weights))
-        notes: list[str] = []
+        built = as_built(model, weights, None)
+        notes = [found.note] if found.note and (found.sure or not built) else []
         maps = _maps(workload, modules, notes)
-        facts = workload.name, workload.spec, weights or "", image, values.shape, pixel_range
+        if built:
+            notes.append(AS_BUILT)
+        facts = workload.name, workload.spec, weights or "", image, values.shape, largest
         return Spectra(*facts, tuple(maps), notes=(*notes, *_zeros(maps)))
 
     return by_channels(model, run)
+
+
+def _range(model: Any, weights: str | None, pixels: Array, image: str) -> Found:
+    """The values that the network takes; 0 to 1 of one that gives no image."""
+    call = Call(model, (), weights)
+    try:
+        probed = probe(call)
+        upscaler = Upscaler(call, probed, probed.factor, 1, None, None, "cpu")
+        with upscaler.running():
+            return find_range(upscaler, pixels, image)
+    except (InputError, ModelError):
+        return Found(1)
 
 
 def _maps(workload: Workload, patterns: Sequence[str], notes: list[str]) -> list[ModuleSpectra]:

@@ -25,7 +25,7 @@ from srprof.measuring.record import fingerprint, on_tensor_cores
 from srprof.memory.workspace import WorkspaceTable, tensor_core_workspaces
 from srprof.networks import weights
 from srprof.quality.images import to_bits8
-from srprof.quality.metrics import luma, luma8
+from srprof.quality.metrics import load_metrics, luma, luma8
 from srprof.quality.resize import Array, bicubic
 from srprof.records import TensorRef, Trace
 from srprof.tracing.isolation import isolated
@@ -139,7 +139,8 @@ class Upscaler:
         halo: int | None,
         device: str,
     ) -> None:
-        self._call, self._range, self._tile, self._halo = call, pixel_range, tile, halo
+        self._call, self._tile, self._halo = call, tile, halo
+        self.pixel_range = pixel_range
         self._channels, self._factor, self.scale = probed.channels, probed.factor, scale
         self._gpu = None if device == "cpu" else CudaBackend(device)
         self.backend: Backend = self._gpu or CpuBackend()
@@ -153,6 +154,7 @@ class Upscaler:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The conditions in which the model runs; they are put back afterwards."""
+        load_metrics()  # it changes warning filters, which the network would be said to do
         with self.backend.active(), isolated(self.notes), self._workload.environment():
             yield
 
@@ -209,7 +211,7 @@ class Upscaler:
         if self._factor != self.scale:
             pixels = bicubic(pixels, self.scale)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self._range)))
+        tensor = torch.from_numpy(np.ascontiguousarray(planes[None] / (255 / self.pixel_range)))
         return tensor.to(self.backend.where, getattr(torch, self._workload.image_dtype))
 
     def _forward(self, image: Tensor) -> Tensor:
@@ -224,7 +226,7 @@ class Upscaler:
         if tuple(result.shape) != shape:
             what = f"{shape_text(result.shape)} and not {shape_text(shape)}"
             raise InputError(f"the network gives {what}; give images of sizes that it can take")
-        pixels = result[0].to("cpu", torch.float64).numpy() * (255 / self._range)
+        pixels = result[0].to("cpu", torch.float64).numpy() * (255 / self.pixel_range)
         if not np.isfinite(pixels).all():
             mend = "try --dtype float32, and check the weights"
             raise ModelError(f"{self._workload.name} gives NaN or infinity; {mend}")

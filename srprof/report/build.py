@@ -14,6 +14,7 @@ from srprof.compare.scoring import Standing
 from srprof.errors import InputError
 from srprof.failures import Failures
 from srprof.files import read_json
+from srprof.progress import Progress, silent
 from srprof.render.document import Document, Section
 from srprof.render.writers import render
 from srprof.report import tables
@@ -37,16 +38,16 @@ class Report:
     places: Section | None = None
 
 
-def build(definition: Definition, command: str) -> Report:
+def build(definition: Definition, command: str, progress: Progress = silent) -> Report:
     """Say all that the report shows, as `make_record` does; raises if every model did."""
     failures = Failures()
-    record = make_record(definition, command, failures)
+    record = make_record(definition, command, failures, progress)
     failures.unless_any(record.models)
     shown = places = None
     if "ranking" in definition.sections:
         from srprof.render.views.ranking import as_rows, places_in_field, section
 
-        standing = _standing(definition, failures)
+        standing = _standing(definition, failures, progress)
         shown, places = section(standing, ranks=True), places_in_field(standing)
         record = replace(record, ranking=_ranking(shown, as_rows(standing)))
     return Report(replace(record, failed=failures.lines()), shown, places)
@@ -68,7 +69,7 @@ def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
     )
 
 
-def _standing(definition: Definition, failures: Failures) -> Standing:
+def _standing(definition: Definition, failures: Failures, progress: Progress) -> Standing:
     """The challenge's table of the report's models and references; raises if it has no model."""
     from srprof.compare import scoring
     from srprof.compare.entries import CHALLENGE, predicted, trace_model
@@ -76,8 +77,9 @@ def _standing(definition: Definition, failures: Failures) -> Standing:
     from srprof.cost.profiles import load_profile
 
     profile = load_profile(definition.profiles[0] if definition.profiles else "ntire2022")
-    own = []
-    for model in (model for model in definition.models if model.spec not in failures):
+    own, chosen = [], [model for model in definition.models if model.spec not in failures]
+    for done, model in enumerate(chosen):
+        progress(f"ranking {model.name}", done, len(chosen))
         with failures.alone(model.spec):
             entry = predicted(trace_model(model.spec, CHALLENGE), profile, "allocated")
             own.append(replace(entry, name=model.name))

@@ -23,6 +23,7 @@ from srprof.compare.published import MEASURES, compare, printed
 from srprof.cost.profiles import Profile, load_profile
 from srprof.failures import Failures
 from srprof.inputs import TensorSpec
+from srprof.progress import Progress, silent
 from srprof.render import charts
 from srprof.render.charts import DeviceTimes, Rows, digits
 from srprof.report.definition import Definition, FigureDefinition, Model, TableDefinition
@@ -183,7 +184,9 @@ def _analysis(spec: str, size: str) -> Analysis:
     return analyze(spec, size)
 
 
-def make_record(definition: Definition, command: str, failures: Failures) -> ReportRecord:
+def make_record(
+    definition: Definition, command: str, failures: Failures, progress: Progress = silent
+) -> ReportRecord:
     """Trace what a report names, and say all that it shows; raises as `analyze` does.
 
     `command` is what the user ran. A model that raises is left out, and noted in the failures.
@@ -198,7 +201,7 @@ def make_record(definition: Definition, command: str, failures: Failures) -> Rep
         schema=SCHEMA,
         devices=tuple(made_of(NamedDevice, profile) for profile in profiles),
         peaks=tuple(made_of(PeakColumn, peak) for peak in figures.peaks()),
-        models=_models(definition.models, definition.input, profiles, detailed, failures),
+        models=_models(definition.models, definition.input, profiles, detailed, failures, progress),
         tables=tuple(_table(table, profiles, failures) for table in definition.tables),
         figures=tuple(
             figure
@@ -227,10 +230,12 @@ def _models(
     profiles: Iterable[Profile],
     detailed: bool,
     failures: Failures,
+    progress: Progress = silent,
 ) -> tuple[ShownModel, ...]:
     """The models that run, as for `_model`."""
-    shown = []
-    for model in (model for model in models if model.spec not in failures):
+    shown, chosen = [], [model for model in models if model.spec not in failures]
+    for done, model in enumerate(chosen):
+        progress(f"analyzing {model.name}", done, len(chosen))
         with failures.alone(model.spec):
             shown.append(_model(model, size, profiles, detailed))
     return tuple(shown)

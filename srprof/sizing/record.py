@@ -88,6 +88,11 @@ class Image:
     tiled: Tiling | None = None
     reason: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether it can be run within the budget, whole or in tiles."""
+        return self.whole_fits or self.tiled is not None
+
     def to_dict(self) -> dict[str, object]:
         return {
             "whole": {**encode(self.whole), "fits": self.whole_fits},
@@ -103,7 +108,7 @@ class Fit(Shown):
     Attributes:
         spec, name, scale, dtype: of the network.
         memory: which of the four peaks is held against the budget, in bytes.
-        grows: "size" or "batch".
+        grows: "size", "batch" or "frames".
         largest: the largest call that fits; following: the next larger one, which does not (None
             if there is none: a fixed input size, or a batch that the network does not take).
         rule: the sides that the network takes; None where the batch grows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import gcd
@@ -9,6 +10,7 @@ from typing import Any
 
 from srprof.analysis import Analysis, scratch_on
 from srprof.call import call_of
+from srprof.cost.gpus import find_gpu
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak
@@ -16,18 +18,23 @@ from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
+from srprof.records import Trace
 from srprof.sizing.probe import Probe
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
+from srprof.sizing.step import STEP, Step
 
 
 def fit(
     model: Any,
-    budget: str | int,
+    budget: str | int | None = None,
     *inputs: Any,
+    gpu: str | None = None,
     memory: str = "allocated",
     aspect: str | tuple[int, int] | None = None,
     batch: bool = False,
+    frames: bool = False,
+    train: bool = False,
     image: tuple[int, int] | None = None,
     weights: str | None = None,
     dtype: str | None = None,
@@ -50,43 +57,67 @@ def fit(
         model, inputs, weights, dtype, channels_last: as for `srprof.trace`.
             One of the inputs is an image, by default of 256x256: its batch and channels are kept,
             its size matters to `batch` only, or where the network takes few sizes.
-        budget: bytes, or text with a unit: "4GiB", "800 MB".
+        budget: bytes, or text with a unit: "4GiB", "800 MB"; or None, with
+        gpu: a GPU's name, "RTX 3060": its memory less what the driver and CUDA take. Its profile
+            predicts latency and scratch, if it has one and none is given.
         memory: the peak that must be within the budget: "planned", "eager", "allocated" or
             "reserved" (`srprof.figures`), of a fresh program's first image.
         aspect: width:height of the inputs, "16:9" or (16, 9); None is the image's if there is
             one, else 1:1.
-        batch: keep the size, and find the largest batch.
+        batch: keep the size, and find the largest batch. frames: of a video (N, T, C, H, W) keep
+            it, and find the most frames T.
+        train: of one training step (`srprof.analyze_training`), by the bytes that it requests.
         image: LR height and width of an image that is to be run whole or in tiles.
         allocator, workspace, profile, device: as for `srprof.analyze`.
         progress: called with what is being done, and how many traces were made (twice).
 
     Raises:
-        InputError: the budget is below the least that the network needs (and what that is), or
-            an argument is wrong.
+        NoFitError: the budget is below the least that the network needs (and what that is).
+        InputError: an argument is wrong.
         ModelError: the network raises at every size that was tried.
     """
     peak = find_peak(memory)
-    if batch and image is not None:
-        raise InputError("batch and image are two questions: ask one at a time")
-    if batch and aspect is not None:
-        raise InputError("a batch keeps the input's size: leave out the aspect")
-    available, ratio = parse_budget(budget), _ratio(aspect, image)
+    kept = [name for name, asked in (("batch", batch), ("frames", frames)) if asked]
+    if len(kept) > 1 or (kept and image is not None):
+        both = " and ".join([*kept, *(["image"] if image is not None else [])])
+        raise InputError(f"{both} are two questions: ask one at a time")
+    if kept and aspect is not None:
+        raise InputError(f"with {kept[0]} the input keeps its size: leave out the aspect")
+    if train and image is not None:
+        raise InputError("an image in tiles is of inference: leave out train, or the image")
+    if (budget is None) == (gpu is None):
+        raise InputError("give a budget or a gpu: one of them")
+    card = None if gpu is None else find_gpu(gpu)
+    available = parse_budget(card.usable if card is not None else budget or 0)
+    if card is not None and card.profile and profile is None and device is None and not train:
+        profile = card.profile
+    ratio = _ratio(aspect, image)
     from srprof.workload import resolve
 
     call = call_of(model, inputs, weights, dtype, channels_last)
     if not call.inputs:
         call = replace(call, inputs=("256x256",))
+    if train and isinstance(call.spec, str):
+        from srprof.training.analysis import training_spec
+
+        call = replace(call, spec=training_spec(call.spec))
     predicted_by = read_profile(profile, device)
-    analyzed = partial(
+    analyzed: Callable[[Trace], Any] = partial(
         Analysis,
         allocator=Settings.read(allocator),
         workspaces=scratch_on(predicted_by, workspace),
         profile=predicted_by,
     )
+    if train:
+        if predicted_by is not None:
+            raise InputError("no latency is predicted of a training step: leave out the profile")
+        analyzed, peak = Step, STEP
     title = "" if predicted_by is None else predicted_by.title
-    probe = Probe(resolve(call), peak, analyzed, title, progress)
-    search = Search(probe, available, ratio)
-    return search.batch() if batch else search.size(image)
+    workload = replace(resolve(call), training=train)
+    search = Search(Probe(workload, peak, analyzed, title, progress), available, ratio)
+    found = search.along(kept[0]) if kept else search.size(image)
+    notes = (*found.notes, *([card.note()] if card is not None else []))
+    return replace(found, notes=notes)
 
 
 def _ratio(aspect: str | tuple[int, int] | None, image: tuple[int, int] | None) -> tuple[int, int]:

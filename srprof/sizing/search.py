@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite, prod
 
 from srprof.codec import made_of
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, ModelError, NoFitError, SrprofError
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
 from srprof.sizing.probe import Probe, Shape
@@ -20,6 +20,10 @@ from srprof.words import least_size, mib_size, shape_text
 
 #: No side and no batch is tried beyond this index.
 _END = 2**24
+#: Where the batch and the frames stand in an input's shape.
+_AXES = {"batch": 0, "frames": 1}
+#: No more frames are tried to find out which numbers of them the network takes.
+_MOST_FRAMES = 16
 
 #: Shapes by their index in the row of growing ones.
 Row = Callable[[int], Shape]
@@ -48,14 +52,41 @@ class Search:
         planned = self._image(image, rule)
         return replace(answer, image=planned, traces=self.probe.traces)
 
-    def batch(self) -> Fit:
-        """The largest batch at the input's size."""
-        rest = self.probe.image.shape[1:]
+    def along(self, what: str) -> Fit:
+        """The largest batch, or the most frames of a video, at the input's size.
+
+        Raises:
+            InputError: the input is no video, and frames are asked for.
+        """
+        shape, axis = self.probe.image.shape, _AXES[what]
+        if what == "frames" and len(shape) != 5:
+            raise InputError(f"{shape_text(shape)} has no frames: give --input NxTxCxHxW")
+        rule = self._counts(axis) if what == "frames" else SizeRule(1, 1)
 
         def row(index: int) -> Shape:
-            return index + 1, *rest
+            return (*shape[:axis], rule.side(index), *shape[axis + 1 :])
 
-        return self._answer("batch", None, row, self._largest(row, _END))
+        end = 1 if rule.step is None else _END
+        return self._answer(what, None, row, self._largest(row, end))
+
+    def _counts(self, axis: int) -> SizeRule:
+        """The numbers of frames that the network takes; raises what it raises if it takes none."""
+        shape, failed = self.probe.image.shape, list[SrprofError]()
+
+        def takes(count: int) -> bool:
+            if count > _MOST_FRAMES:
+                return False
+            try:
+                self.probe.analysis((*shape[:axis], count, *shape[axis + 1 :]))
+            except (InputError, ModelError) as error:
+                failed.append(error)
+                return False
+            return True
+
+        rule = size_rule(takes, (shape[axis], 7, 3))
+        if rule is None:
+            raise self._needs_data() or failed[0]
+        return rule
 
     @property
     def _name(self) -> str:
@@ -107,7 +138,7 @@ class Search:
         """Index of the largest that fits.
 
         Raises:
-            InputError: none does; what the smallest needs. Else, what the first call raises.
+            NoFitError: none does; what the smallest needs. Else, what the first call raises.
         """
 
         def of(count: Callable[[Shape], float]) -> Callable[[int], float]:
@@ -131,7 +162,7 @@ class Search:
         weights = f"too small for {self._name}"
         if self.budget < net:
             weights = f"below {self._name}'s weights alone, {mib_size(net)}"
-        return InputError(
+        return NoFitError(
             f"a budget of {mib_size(self.budget)} is {weights}: the least that is possible is "
             f"{least} of {self.probe.peak.name} memory, for an input of {shape_text(smallest)}"
         )

@@ -115,7 +115,7 @@ def parse_inputs(texts: Sequence[str]) -> tuple[str, ...]:
             for size in _sizes(piece.strip(), text):
                 found[f"{name.strip()}{equals}{size}"] = None
                 if len(found) > MOST_CONFIGURATIONS:
-                    raise InputError(f"--input {text!r}: these are too many sizes")
+                    raise InputError(f"--inputs {text!r}: these are too many sizes")
     for given in found:
         parse_input(given)
     return tuple(found)
@@ -134,11 +134,11 @@ def _sides(text: str, whole: str) -> list[int]:
         values = parse_range(text) if ".." in text else [int(text)]
     except (ValueError, InputError) as error:
         reason = f" ({error})" if isinstance(error, InputError) else ""
-        what = f"--input {whole!r} is neither a size nor a range{reason}"
+        what = f"--inputs {whole!r} is neither a size nor a range{reason}"
         forms = "write 256x256, 64..1024:64 or 64x64,128x128"
         raise InputError(f"{what}: {forms}") from None
     if any(not isinstance(v, int) or v < 1 for v in values):
-        raise InputError(f"--input {whole!r}: sides are positive whole numbers")
+        raise InputError(f"--inputs {whole!r}: sides are positive whole numbers")
     return values
 
 

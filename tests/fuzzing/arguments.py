@@ -19,7 +19,7 @@ GOOD = tuple(
 analyze net.py:Net --input 8x8
 analyze net.py:Net --input 1x3x8x8 --train --format json
 analyze net.py:Net --input 8x8 --profile gtx1080ti --view nodes --top 3
-analyze net.py:Net --input 8x8 --protocol ntire --sizes sizes.txt --repeat 1
+analyze net.py:Net --input 8x8 --protocol ntire --sizes sizes.txt --rounds 1
 analyze fsrcnn --input 1x1x8x8 --workspace w.json --format markdown
 analyze net.py:Net --input 8x8 --trace-on cpu --format perfetto
 analyze net.py:Net(nf=3) --dtype float16 --channels-last --trace-on cuda-fake --view modules
@@ -35,17 +35,17 @@ fit net.py:Net --budget 1MiB --batch --input 8x8 --format json
 lean net.py:Net --input 8x8 --level equivalent --format json
 lean net.py:Net --input 8x8 --emit lean.py
 lean net.py:Net --input 8x8 --emit lean.pt2
-lean net.py:Net --input 8x8 --tiles 16x16
-advise net.py:Net --input 8x8 --diff --level exact
+lean net.py:Net --input 8x8 --tile 16x16
+advise net.py:Net --input 8x8 --diff --exact
 advise net.py:Net --input 8x8 --apply
-advise net.py:Net --input 8x8 --budget 1MiB --memory allocated --format json
+advise net.py:Net --input 8x8 --budget 1MiB --lower allocated --format json
 measure net.py:Net --input 8x8 --device cpu --repeat 1 --warmup 0 --threads 1 --format json
 time net.py:Net --input 8x8 --device cpu --repeat 1 --warmup 0
-validate net.py:Net --input 8x8 --device cpu --tolerance 1% --save saved
-validate --all --input 16x16 --device cpu
+validate net.py:Net --inputs 8x8 --device cpu --tolerance 1% --save saved
+validate --all --inputs 16x16 --device cpu
 validate --record m.json --format json
-sweep net.py:Net --input 8..16:8 --jobs 1 --metric eager,params
-sweep net.py:Net --input 8x8 --set nf=1,2 --jobs 1 --restart -o s.csv
+sweep net.py:Net --inputs 8..16:8 --jobs 1 --metric eager,params
+sweep net.py:Net --inputs 8x8 --set nf=1,2 --jobs 1 --restart -o s.csv
 check --config net.toml --format json
 check --config net.toml --update
 check --config net.toml --partial --format junit

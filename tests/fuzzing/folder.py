@@ -124,7 +124,7 @@ READERS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "profile": ("p.toml", (("devices", "p.toml"),)),
     "journal": (
         "s.csv.journal",
-        (("sweep", "net.py:Net", "--input", "8x8", "--jobs", "1", "-o", "s.csv"),),
+        (("sweep", "net.py:Net", "--inputs", "8x8", "--jobs", "1", "-o", "s.csv"),),
     ),
     "checkpoint": ("w.pth", (("merge", "w.pth", "-o", "merged.pth"), ("analyze", "w.pth"))),
     "safetensors": ("w.safetensors", (("merge", "w.safetensors", "-o", "merged.pth"),)),

@@ -740,3 +740,10 @@ def test_advice_is_the_same_under_profilers_and_a_debugger(tmp_path):
             install(before)
         assert found == expected
         assert still is watch
+
+
+def test_how_far_the_search_has_come_is_said():
+    said: list[tuple[str, int, int]] = []
+    srprof.advise("e_rfdn", (1, 3, 32, 32), progress=lambda *what: said.append(what))
+    assert said[0] == ("recording the run", 0, 1)
+    assert said[-1][0] == "combinations of edits tried" and said[-1][1] == len(said) - 2

@@ -1,4 +1,4 @@
-"""`srprof calibrate --table`, `--from` and `--host`."""
+"""`srprof calibrate --table`, `--operations` and `--host`."""
 
 from __future__ import annotations
 
@@ -193,7 +193,10 @@ def raw(tmp_path, monkeypatch) -> Path:
 
 
 def test_from_makes_a_profile_with_its_table(raw, capsys):
-    assert main(["calibrate", "--from", str(raw), "--profile", "rtx3090", "-o", "mine.toml"]) == 0
+    assert (
+        main(["calibrate", "--operations", str(raw), "--profile", "rtx3090", "-o", "mine.toml"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert "Measured operations: NVIDIA Made Up" in said and "width held out" in said
     record = load_record("mine.operations.json.gz")
@@ -205,7 +208,10 @@ def test_from_makes_a_profile_with_its_table(raw, capsys):
 
 
 def test_the_table_is_found_from_another_folder(raw, tmp_path, monkeypatch):
-    assert main(["calibrate", "--from", str(raw), "--profile", "rtx3090", "-o", "mine.toml"]) == 0
+    assert (
+        main(["calibrate", "--operations", str(raw), "--profile", "rtx3090", "-o", "mine.toml"])
+        == 0
+    )
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert Path(load_profile("../mine.toml").table).is_file()
@@ -226,7 +232,7 @@ def test_the_table_is_found_from_another_folder(raw, tmp_path, monkeypatch):
 def test_a_line_that_is_none(tmp_path, monkeypatch, capsys, line, words):
     monkeypatch.chdir(tmp_path)
     Path("ops.jsonl").write_text(json.dumps(timed({**MAP, "op": "relu"}, 5.0)) + "\n" + line)
-    command = ["calibrate", "--from", "ops.jsonl", "--profile", "h200", "-o", "mine.toml"]
+    command = ["calibrate", "--operations", "ops.jsonl", "--profile", "h200", "-o", "mine.toml"]
     assert main(command) == 2
     said = capsys.readouterr().err
     assert words in said and "line 2" in said and said.count("\n") == 1
@@ -236,12 +242,14 @@ def test_a_line_that_is_none(tmp_path, monkeypatch, capsys, line, words):
 def test_no_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("ops.jsonl").write_text("\n")
-    assert main(["calibrate", "--from", "ops.jsonl", "--profile", "h200", "-o", "m.toml"]) == 2
+    assert (
+        main(["calibrate", "--operations", "ops.jsonl", "--profile", "h200", "-o", "m.toml"]) == 2
+    )
     assert "there is no measured operation" in capsys.readouterr().err
 
 
 def test_ways_that_need_a_profile(capsys):
-    for way in (["--from", "x.jsonl"], ["--host"]):
+    for way in (["--operations", "x.jsonl"], ["--host"]):
         assert main(["calibrate", *way, "-o", "m.toml"]) == 2
         assert "add --profile h200" in capsys.readouterr().err
     assert main(["calibrate", "--table", "--device", "cpu", "-o", "m.toml"]) == 2

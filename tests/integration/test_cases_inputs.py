@@ -184,7 +184,7 @@ def test_video(run: Run):
     assert live(srprof.analyze(Video(), (1, 5, 3, 32, 32))) == 226_176
     found = run("analyze", f"{FILE}:Video", "--input", shape, "--granularity", "1")
     assert found["memory"]["peak"]["eager"] == 226_176
-    rows = run("sweep", f"{FILE}:Video", "--input", f"{shape},1x2x3x32..64:32x32", "--jobs", "1")
+    rows = run("sweep", f"{FILE}:Video", "--inputs", f"{shape},1x2x3x32..64:32x32", "--jobs", "1")
     assert [row["input"] for row in rows["rows"]] == [shape, "1x2x3x32x32", "1x2x3x64x32"]
     fit = run("fit", f"{FILE}:Video", "--input", shape, "--budget", "4MiB")
     assert fit["largest"]["shape"][:3] == [1, 5, 3]

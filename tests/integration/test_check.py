@@ -20,6 +20,8 @@ from srprof.cli import main
 from srprof.files import parse_toml
 from srprof.gate import baseline as baselines
 from srprof.gate import config as configs
+from srprof.gate.changes import _hunks
+from tests.integration.test_diff import committed
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -281,6 +283,26 @@ def test_a_baseline_of_another_version(project, capsys, key, value, kept):
     assert "not compared: planned" in text
 
 
+def test_a_patch_release_of_torch_closes_no_gate(project, capsys):
+    """What cannot depend on it is compared, and the rest is a warning."""
+    data = json.loads(Path("srprof-baseline.json").read_text())
+    ours = data["environment"]["torch"]
+    patch = f"{ours.rpartition('.')[0]}.99"
+    data["environment"]["torch"] = patch
+    Path("srprof-baseline.json").write_text(json.dumps(data))
+    code, text = run(capsys)
+    assert code == 0
+    assert f"warning: the baseline is of another torch ({patch}, now {ours})" in text
+    assert "FAILED" not in text
+    assert "::warning title=srprof" in run(capsys, "--format", "github")[1]
+    (found,) = checked(capsys)["checks"]
+    compared = {m["metric"] for m in found["metrics"] if m["compared"]}
+    assert compared == {"net", "params", "flops", "activations", "convs"}
+    assert len(found["left_out"]) == 1 and not found["failed"]
+    Path("net.py").write_text(NET.replace("nf=8", "nf=9"))
+    assert run(capsys)[0] == 1, "more parameters are the network's own"
+
+
 def test_a_baseline_of_another_dtype_or_protocol(project, capsys):
     Path("srprof.toml").write_text(CONFIG + 'name = "net.py:Net 64x64"\ndtype = "float16"\n')
     assert run(capsys)[0] == 1
@@ -376,10 +398,19 @@ def test_init(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     source = KEEPS + "\n\nclass Block(nn.Module):\n    def forward(self, x, y):\n        return x\n"
     source += "\n\ndef train():\n    raise SystemExit\n"
+    source += "\n\nclass Made(Net):\n    pass\n\n\ndef make():\n    return Made(3)\n"
+    source += "\n\nclass Layer(nn.Module):\n    def __init__(self, nf):\n        pass\n"
     (tmp_path / "net.py").write_text(source)
     code, text = run(capsys, "--init", "net.py")
     assert code == 0
-    assert text == "srprof.toml: net.py:Net\nnow run `srprof check --update`, and commit both\n"
+    first, *left_out, last, wrote = text.splitlines()
+    assert first == "srprof.toml: net.py:Net, net.py:make"
+    assert wrote == "srprof: wrote srprof.toml"
+    assert last == "now run `srprof check --update`, and commit both"
+    block, made, layer = left_out
+    assert block.startswith("left out: Block: forward() missing 1 required positional argument")
+    assert made == "left out: Made: make gives it"
+    assert layer.startswith("left out: Layer: its constructor needs arguments")
     assert "# net.py:Block is left out" in Path("srprof.toml").read_text()
     assert run(capsys, "--update")[0] == 0
     assert run(capsys)[0] == 0
@@ -743,6 +774,8 @@ def test_the_action_as_the_page_uses_it(project, tmp_path):
     summary = tmp_path / "summary.md"
     done = run_action(step["with"], project, summary)
     assert done.returncode == 0, done.stderr
+    assert (project / "pip.txt").read_text() == f"-m|pip|install|-c|{ROOT}/constraints.txt|{ROOT}|"
+    done = run_action({**step["with"], "constraints": ""}, project, summary)
     assert (project / "pip.txt").read_text() == f"-m|pip|install|{ROOT}|"
     inputs = {**step["with"], "install": ""}
     (project / "pip.txt").unlink()
@@ -790,3 +823,93 @@ def test_a_baseline_of_twenty_models_is_small():
     twenty = baselines.Baseline(held.environment, {name: held.entries[name] for name in largest})
     assert len(twenty.entries) == 20
     assert len(baselines.dumps(twenty).encode()) < 100_000
+
+
+# -- the line that changed ------------------------------------------------------------------------
+
+BLOCKS = """\
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        y = torch.sigmoid(self.conv(x))
+        return y + x
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.ModuleList(Block() for _ in range(4))
+
+    def forward(self, x):
+        x = self.head(x)
+        kept = []
+        for block in self.body:
+            x = block(x)
+        return x
+"""
+#: Every block's result is kept now: four tensors of one line, and one line that was edited.
+APPENDS = BLOCKS.replace("x = block(x)", "x = block(x)\n            kept.append(x)")
+
+
+@pytest.fixture
+def versioned(project, capsys, monkeypatch) -> Path:
+    """The project in git, with a network of blocks, and the edit that keeps their results."""
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    Path("net.py").write_text(BLOCKS)
+    assert run(capsys, "--update")[0] == 0
+    committed({})
+    Path("net.py").write_text(APPENDS)
+    return project
+
+
+def test_the_line_that_changed_is_named_first(versioned, capsys):
+    (found,) = checked(capsys)["checks"]
+    line = 1 + APPENDS.splitlines().index("            kept.append(x)")
+    first, *rest = found["explanation"]
+    assert first == f"changed since the baseline: net.py:{line} `kept.append(x)`"
+    assert (found["file"], found["line"]) == ("net.py", line)
+    assert any("the eager peak went from" in text for text in rest)
+
+
+def test_a_change_that_holds_nothing_itself_is_named_too(versioned, capsys):
+    """The edit is in one place, and what grew in another."""
+    wide = BLOCKS.replace("y = torch.sigmoid(self.conv(x))", "y = torch.sigmoid(twice(x))")
+    wide = wide.replace(
+        "class Block", "def twice(x):\n    return torch.cat([x, x])[:1]\n\n\nclass Block"
+    )
+    Path("net.py").write_text(wide)
+    (found,) = checked(capsys)["checks"]
+    assert found["failed"]
+    assert "changed since the baseline" in found["explanation"][0]
+    assert re.search(r"net\.py:(5|6|15)", found["explanation"][0])
+
+
+def test_without_git_nothing_is_said_of_it(project, capsys):
+    Path("net.py").write_text(KEEPS)
+    (found,) = checked(capsys)["checks"]
+    assert found["line"] == EARLY
+    assert not any("changed since" in text for text in found["explanation"])
+
+
+def test_an_update_says_why(versioned, capsys):
+    """Old, new and the reason."""
+    accepted = checked(capsys, "--update")["accepted"]
+    assert any(re.search(r"eager peak: \S+ MiB -> \S+ MiB", line) for line in accepted)
+    (reason,) = (line for line in accepted if "because changed since the baseline" in line)
+    assert "`kept.append(x)`" in reason
+
+
+def test_lines_of_a_diff_without_context():
+    text = (
+        "+++ b/a.py\n@@ -1,2 +3,2 @@ def f\n@@ -9 +9,0 @@\n+++ b/with space.py\t\n@@ -0,0 +1 @@\n"
+    )
+    assert _hunks(text) == {"a.py": {3, 4, 9, 10}, "with space.py": {1}}

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import srprof
 from srprof.cli import main
 from srprof.compare.diff import Diff, diff, explain
+from srprof.render.views.diff import document
 from srprof.words import signed_size
 from tests.golden_files import GOLDEN, ROOT, assert_same_cells, without_source_lines
 
@@ -64,7 +66,7 @@ def nobodys_git(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def committed(files: dict[str, str]) -> None:
-    """Have a repository here, with one more revision that has these files."""
+    """Have a repository here, with one more revision that has these files, and all that is here."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run([*git, "init", "-q", "."], check=True)
     for name, text in files.items():
@@ -305,3 +307,51 @@ def test_golden_sees(mutation, rlfn_and_neesr):
     assert_same_cells(rlfn_and_neesr, rlfn_and_neesr)
     with pytest.raises(AssertionError, match="--update-golden"):
         assert_same_cells(re.sub(pattern, other, rlfn_and_neesr), rlfn_and_neesr)
+
+
+def test_a_file_alone_is_compared_with_the_last_commit(repository, capsys):
+    """The working tree against HEAD: nothing until it is edited."""
+    spec = "nets/net.py:Net"
+    assert main(["diff", spec, "--input", "32x32"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"HEAD:{spec} and {spec} at ")
+    assert "the eager peak is" in printed and "as before" in printed
+    file = Path("nets/net.py")
+    file.write_text(file.read_text().replace("return", "more = x * 2 + 1\n        return", 1))
+    assert main(["diff", spec, "--input", "32x32", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["before"]["spec"] == f"HEAD:{spec}"
+    assert any(node["before"] is None for node in found["nodes"])
+
+
+@pytest.mark.parametrize("spec", ["fmen_s", "HEAD:nets/net.py:Net", "kept.json", "nets.net:Net"])
+def test_what_has_no_last_commit_is_refused(repository, capsys, spec):
+    assert main(["diff", spec]) == 2
+    assert (
+        f"nothing to compare with: give B, or --input-b; {spec} is no file"
+        in capsys.readouterr().err
+    )
+
+
+def test_new_nodes_stand_before_those_that_grew_because_of_them():
+    class Net(nn.Module):
+        def __init__(self, more: bool) -> None:
+            super().__init__()
+            self.more = more
+            self.convs = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(14))
+
+        def forward(self, x):
+            kept = self.convs[0](x).sigmoid() if self.more else None
+            for conv in self.convs:
+                x = conv(x)
+            return (x, kept) if self.more else x
+
+    changes = compare(Net(False), Net(True), (1, 3, 16, 16))
+    one_sided = [change.difference is None for change in changes.nodes]
+    assert one_sided == sorted(one_sided, reverse=True)
+    assert sum(one_sided) == 2 and len(one_sided) > 12
+    (table,) = (s.table for s in document(changes, 10).sections if "Nodes that" in s.title)
+    assert [str(row[-1].text) for row in table.rows[:3]] == ["only after"] * 2 + [
+        signed_size(changes.nodes[2].difference)
+    ]
+    assert len(table.rows) == 10

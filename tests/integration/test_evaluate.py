@@ -55,7 +55,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def run(capsys: pytest.CaptureFixture[str], *argv: object) -> dict:
     assert main(["evaluate", *map(str, argv), "--device", "cpu", "--format", "json"]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""  # progress is for terminals
+    wrote = "--save" in map(str, argv)
+    assert captured.err.startswith("srprof: wrote ") if wrote else captured.err == ""
+    assert captured.err.count("\n") == wrote  # progress is for terminals
     return json.loads(captured.out, parse_constant=lambda name: pytest.fail(name))
 
 
@@ -397,3 +399,59 @@ def test_rank_refuses_what_does_not_fit(folders, tmp_path, capsys):
     assert "has schema 2" in ranked(schema=2)
     assert "is damaged: images is 3, not a list" in ranked(images=3)
     assert "is damaged: there are no images" in ranked(images=[])
+
+
+# -- the range of values --------------------------------------------------------------------------
+
+
+class Checkpoint(nn.Module):
+    """Bicubic's image in one range of values; in another it saturates, as trained biases do."""
+
+    def __init__(self, largest: float) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.interpolate(x, scale_factor=4, mode="bicubic")
+        dark = (0.5 * self.largest - y.max()).relu()
+        return y.clamp(0, self.largest) + dark
+
+
+@pytest.mark.parametrize("largest", [1, 255])
+def test_the_range_that_a_checkpoint_wants_is_found_on_one_image(largest, folders):
+    network = Checkpoint(largest)
+    found, given = (
+        srprof.evaluate(network, hr=folders[1], scale=4, pixel_range=r, device="cpu")
+        for r in (None, largest)
+    )
+    assert found.pixel_range == largest
+    assert [image.rgb for image in found.images] == [image.rgb for image in given.images]
+    (note,) = found.notes
+    assert note.startswith(f"it takes values of 0 to {largest}: its result against bicubic's has")
+    assert "on 0800.png; --range says otherwise" in note
+    assert given.notes == ()
+
+
+def test_where_both_ranges_give_the_same_nothing_is_said(folders):
+    assert srprof.evaluate(Same(), hr=folders[1], scale=4, device="cpu").notes == ()
+
+
+def test_where_neither_looks_like_the_image_that_is_said(folders, tmp_path):
+    """Of weights that were given; random ones are named as such already."""
+    torch.manual_seed(5)
+    torch.save(models.fmen_s().state_dict(), tmp_path / "fmen_s.pth")
+    found = srprof.evaluate(
+        "fmen_s", hr=folders[1], weights=str(tmp_path / "fmen_s.pth"), device="cpu"
+    )
+    assert found.pixel_range == 1
+    assert any("cannot be told, so 0 to 1 is taken" in note for note in found.notes)
+    built = srprof.evaluate("fmen_s", hr=folders[1], device="cpu").notes
+    assert [note for note in built if "range" in note] == []
+
+
+def test_a_higher_peak_of_the_cpu_is_explained(folders):
+    found = srprof.evaluate("fmen_s", hr=folders[1], device="cpu")
+    over = (found.largest.measured_peak - found.largest.predicted_peak) / 2**20
+    assert over > 0
+    assert f"The {over:.2f} MiB more are scratch that the CPU's library takes" in str(found)
+    assert not any("warning filters" in note for note in found.notes)

@@ -139,7 +139,7 @@ def test_a_baseline_of_before_holds(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("form", EVERY)
 def test_sweep(form: str):
-    arguments = ("sweep", NET, "--input", "96x96", "--set", "nf=4,40", "--jobs", "1")
+    arguments = ("sweep", NET, "--inputs", "96x96", "--set", "nf=4,40", "--jobs", "1")
     text = printed(*arguments, "--metric", "fused", "--format", form)
     sizes = [expected("96x96", nf) for nf in (4, 40)]
     assert all((str if form == "csv" else mib)(size) in text for size in sizes)

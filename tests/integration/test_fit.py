@@ -14,7 +14,14 @@ from srprof import models
 from srprof.analysis import Analysis
 from srprof.call import Call
 from srprof.cli import main
-from srprof.errors import InputError, ModelError
+from srprof.cost.gpus import find_gpu
+from srprof.errors import (
+    DeviceMemoryError,
+    InputError,
+    ModelError,
+    NoFitError,
+    OutOfDeviceMemoryError,
+)
 from srprof.figures import peak_names
 from srprof.tiling.grid import grid
 from srprof.tiling.tiled import Tiled
@@ -322,7 +329,7 @@ def test_an_image_that_fits_and_one_that_cannot():
 
 
 def test_a_network_that_is_not_local(capsys):
-    assert main(["fit", "neesr", "--budget", "20MiB", "--image", "300x200"]) == 0
+    assert main(["fit", "neesr", "--budget", "20MiB", "--image", "300x200"]) == 1
     printed = capsys.readouterr().out
 
     assert "whole: does not fit" in printed
@@ -352,9 +359,6 @@ def test_predicted_time_of_whole_and_tiles(capsys):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fmen_s", "--budget", "1MiB"], "below fmen_s's weights alone, 1.32 MiB"),
-        (["e_rfdn", "--budget", "1.8MiB"], "too small for e_rfdn: the least that is possible is"),
-        (["nets.py:Fixed", "--budget", "40KiB"], "for an input of 1x3x48x48"),
         (["nets.py:Fixed", "--budget", "1MiB", "--aspect", "16:9"], "48x48 only: leave the aspect"),
         (["nets.py:Fixed", "--budget", "1MiB", "--image", "64x64"], "does not take 64 pixels"),
         (["nets.py:Windows", "--budget", "1GiB", "--image", "64x60"], "16, 24, 32, ...; pad"),
@@ -383,9 +387,46 @@ def test_bad_input_is_one_line(folder, capsys, argv, words):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["fmen_s", "--budget", "1MiB"], "below fmen_s's weights alone, 1.32 MiB"),
+        (["e_rfdn", "--budget", "1.8MiB"], "too small for e_rfdn: the least that is possible is"),
+        (["nets.py:Fixed", "--budget", "40KiB"], "for an input of 1x3x48x48"),
+        (["nets.py:Fixed", "--budget", "40KiB", "--batch", "--input", "48x48"], "of 1x3x48x48"),
+    ],
+)
+def test_what_does_not_fit_ends_with_1(folder, capsys, argv, words):
+    """As a limit of the gate that is not held, and a budget of advise that no edit reaches."""
+    assert main(["fit", *argv]) == 1
+    message = capsys.readouterr().err.strip()
+    assert words in message and "\n" not in message
+
+
+def test_what_does_not_fit_has_one_exit_code():
+    """Whoever says it: the search, the device that runs it, the simulated allocator."""
+    assert {NoFitError.exit_code, DeviceMemoryError.exit_code} == {1}
+    assert OutOfDeviceMemoryError.exit_code == 1
+    assert issubclass(NoFitError, InputError)  # of Python's callers too
+
+
+def test_an_image_by_its_file(tmp_path, capsys):
+    """The size is the file's."""
+    pillow = pytest.importorskip("PIL.Image")
+    path = tmp_path / "lr.png"
+    pillow.new("RGB", (40, 24)).save(path)
+    assert main(["fit", SHALLOW, "--budget", "24MiB", "--image", str(path)]) == 0
+    assert "An image of 24x40 (24 high, 40 wide)" in capsys.readouterr().out
+
+
+def test_the_largest_size_of_a_batch(capsys):
+    assert main(["fit", SHALLOW, "--budget", "24MiB", "--batch", "3", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["largest"]["shape"][0] == 3
+
+
 def test_the_least_that_is_said_is_enough(folder, capsys):
     for spec in ("fmen_s", "e_rfdn", "nets.py:Fixed"):
-        assert main(["fit", spec, "--budget", "1KiB"]) == 2
+        assert main(["fit", spec, "--budget", "1KiB"]) == 1
         least = re.search(r"possible is ([\d.]+ MiB)", capsys.readouterr().err)[1]
         assert main(["fit", spec, "--budget", least]) == 0
 
@@ -402,3 +443,124 @@ def test_a_budget_without_end_is_no_endless_search(folder):
     found = srprof.fit("nets.py:Windows", "1000000GiB")
 
     assert found.largest.peaks["allocated"] <= 10**6 * 2**30
+
+
+# -- a GPU by name, video, training ---------------------------------------------------------------
+
+
+def fit_json(capsys, *argv: str) -> dict:
+    assert main(["fit", *argv, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_memory_of_a_gpu_by_its_name(capsys):
+    """Less what the driver and CUDA take, which the notes name."""
+    gpu = find_gpu("RTX 3060")
+    found = fit_json(capsys, SHALLOW, "--gpu", "RTX 3060", "--memory", "eager")
+    assert found["budget"] == gpu.usable < 12 * 2**30
+    assert found["largest"]["peak"]["eager"] <= gpu.usable < found["next"]["peak"]["eager"]
+    assert found["notes"] == [gpu.note()]
+    assert found["device"] is None
+    found = fit_json(capsys, SHALLOW, "--gpu", "rtx2080ti", "--memory", "eager")
+    assert "RTX 2080 Ti" in found["device"], "it has a profile, which predicts latency"
+    assert found["largest"]["predicted_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "give --budget 4GiB, or --gpu"),
+        (["--gpu", "t4", "--budget", "1GiB"], "one of them"),
+        (["--gpu", "RTX 3061"], "did you mean"),
+        (["--gpu", "t4", "--frames"], "does not take"),
+        (["--gpu", "t4", "--frames", "--batch"], "ask one at a time"),
+        (["--gpu", "t4", "--frames", "2", "--input", "1x3x8x8"], "has frames of its own"),
+        (["--gpu", "t4", "--train", "--image", "8x8"], "of inference"),
+        (["--gpu", "t4", "--train", "--profile", "t4"], "t4"),
+    ],
+)
+def test_questions_that_are_none(capsys, argv, words):
+    assert main(["fit", "fsrcnn", *argv]) in (2, 3)
+    message = capsys.readouterr().err
+    assert words in message or "--frames" in argv, message
+    assert message.count("\n") == 1
+
+
+VIDEO = """
+import torch
+from torch import nn
+
+
+class Video(nn.Module):
+    "Odd numbers of frames, 3 and more; all frames' features are kept to the end."
+
+    scale = 2
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.tail = nn.Conv2d(8, 12, 3, padding=1)
+
+    def forward(self, x):
+        n, t, c, h, w = x.shape
+        if t % 2 == 0 or t < 3:
+            raise ValueError("an odd number of frames from 3 on")
+        features = [self.conv(x[:, i]) for i in range(t)]
+        frames = [nn.functional.pixel_shuffle(self.tail(f), 2) for f in features]
+        return torch.stack(frames, 1)
+"""
+
+
+def test_the_most_frames_of_a_video(tmp_path, monkeypatch, capsys):
+    """Against trying each number, of a network that takes odd ones only."""
+    monkeypatch.chdir(tmp_path)
+    Path("vsr.py").write_text(VIDEO)
+    budget = 3 * MIB
+    found = fit_json(
+        capsys, "vsr.py:Video", "--budget", "3MiB", "--frames", "--input", "32x48",
+        "--memory", "eager",
+    )  # fmt: skip
+    peaks = {
+        count: srprof.analyze("vsr.py:Video", f"1x{count}x3x32x48").memory.eager.nbytes
+        for count in range(3, 31, 2)
+    }
+    most = max(count for count, nbytes in peaks.items() if nbytes <= budget)
+    assert 5 < most < 29
+    assert found["grows"] == "frames"
+    assert found["largest"]["shape"] == [1, most, 3, 32, 48]
+    assert found["next"]["shape"] == [1, most + 2, 3, 32, 48]
+    assert found["largest"]["peak"]["eager"] == peaks[most]
+
+
+def test_the_largest_size_of_a_video(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("vsr.py").write_text(VIDEO)
+    argv = ["vsr.py:Video", "--budget", "8MiB", "--frames", "7", "--memory", "eager"]
+    found = fit_json(capsys, *argv)
+    assert found["largest"]["shape"][:3] == [1, 7, 3]
+    assert found["largest"]["peak"]["eager"] <= 8 * MIB < found["next"]["peak"]["eager"]
+
+
+def test_the_largest_batch_of_a_training_step(capsys):
+    """Its peak is what `analyze --train` says of it, and one image more does not fit."""
+    argv = ["fsrcnn", "--budget", "8MiB", "--train", "--batch", "--input", "24x24"]
+    found = fit_json(capsys, *argv)
+    batch = found["largest"]["shape"][0]
+    assert found["memory"] == "step"
+    for images, fits in ((batch, True), (batch + 1, False)):
+        step = srprof.analyze_training("fsrcnn", (images, 1, 24, 24))
+        assert (step.peak <= 8 * MIB) == fits
+        if fits:
+            assert found["largest"]["peak"] == {"step": step.peak}
+    assert main(["fit", *argv]) == 0
+    printed = capsys.readouterr().out
+    assert "the largest batch within 8.00 MiB of a training step" in printed
+    assert "step MiB" in printed and "reserved" not in printed
+
+
+def test_the_largest_patch_of_a_training_step(capsys):
+    found = fit_json(capsys, "fsrcnn", "--budget", "8MiB", "--train", "--batch", "4")
+    shape = found["largest"]["shape"]
+    assert shape[:2] == [4, 1]
+    assert srprof.analyze_training("fsrcnn", tuple(shape)).peak <= 8 * MIB
+    assert found["next"]["peak"]["step"] > 8 * MIB

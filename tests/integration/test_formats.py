@@ -17,8 +17,8 @@ from tests.made_up_images import photograph, save
 from tests.shown import check_document
 from tests.terminals import MEASURED, check_terminals
 
-#: It writes a folder of pages, tables and figures.
-WITHOUT_FORMAT = {"report"}
+#: What they write is no table: a folder of pages and figures, texts, a script.
+WITHOUT_FORMAT = {"report", "help", "completion"}
 
 NET = """
 import torch
@@ -65,9 +65,9 @@ CALLS = {
     "rank": ("rank net.py:Net fsrcnn --input 16", "fsrcnn"),
     "spectrum": ("spectrum net.py:Net --image hr/a.png --module head", "head"),
     "rank --with": ("rank fsrcnn fmen_s --with ntire2022 --ranks", "NEESR"),
-    "sweep": ("sweep net.py:Net --set nf=4,8 --input 16 --jobs 1", "16"),
+    "sweep": ("sweep net.py:Net --set nf=4,8 --inputs 16 --jobs 1", "16"),
     "time": ("time net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "measured"),
-    "validate": ("validate net.py:Net --input 16 --device cpu --repeat 3", "net.py:Net"),
+    "validate": ("validate net.py:Net --inputs 16 --device cpu --repeat 3", "net.py:Net"),
 }
 #: Commands whose results other tests draw in every format, as a run of them takes longer.
 ELSEWHERE = {"ablate", "calibrate", "merge", "train"}
@@ -93,16 +93,22 @@ def test_every_command_is_called_here_or_drawn_elsewhere():
     assert {*CALLS, *ELSEWHERE} >= MEASURED >= ELSEWHERE
 
 
+def write_folder(folder: Path) -> None:
+    """The files that the calls name."""
+    (folder / "net.py").write_text(NET, encoding="utf-8")
+    (folder / "networks/residual").mkdir(parents=True)
+    (folder / "networks/residual/net.py").write_text(NET, encoding="utf-8")
+    (folder / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
+    for name, side in (("hr", 32), ("lr", 16)):
+        save(photograph(side, side), folder / name / "a.png")
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_every_result_is_drawn_in_every_format(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden: Golden
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "networks/residual").mkdir(parents=True)
-    (tmp_path / "networks/residual/net.py").write_text(NET, encoding="utf-8")
-    (tmp_path / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
-    for folder, side in (("hr", 32), ("lr", 16)):
-        save(photograph(side, side), tmp_path / folder / "a.png")
+    write_folder(tmp_path)
     documents: list[Document] = []
 
     def caught(document: Document, form: str, width: int) -> str:

@@ -205,7 +205,7 @@ def test_half_precision_is_equivalent(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_tiles(capsys: pytest.CaptureFixture[str]) -> None:
-    found = lean_as_json(capsys, "fmen_s", "--input", "200x200", "--tiles", "96x96")
+    found = lean_as_json(capsys, "fmen_s", "--input", "200x200", "--tile", "96x96")
 
     assert found["passes"][-1]["name"] == "tiles"
     assert found["passes"][-1]["saves"] > 0
@@ -389,9 +389,13 @@ def test_an_emitted_program_has_the_weights(
         assert relative_error(network(image), lean(image)) <= 1e-5
 
 
-def test_an_emitted_program_of_two_inputs(folder: Path) -> None:
+def test_an_emitted_program_of_two_inputs(folder: Path, capsys) -> None:
+    """It says that nobody gave the weights which it holds."""
     inputs = ["--input", "32x32", "--input", "32x32"]
     assert main(["lean", "net.py:TwoInputs", *inputs, "--emit", "lean.pt2"]) == 0
+    said = capsys.readouterr().err
+    assert "srprof: lean.pt2: no --weights were given" in said
+    assert said.endswith("srprof: wrote lean.pt2\n")
     lean = torch.export.load("lean.pt2").module()
 
     with torch.no_grad():
@@ -416,13 +420,13 @@ def test_an_emitted_program_of_two_inputs(folder: Path) -> None:
         ("fmen_s --emit missing/lean.py", 2, "no folder 'missing'"),
         ("fmen_s --emit .", 2, "that is a folder"),
         ("fmen_s --emit lean.py -o lean.py", 2, "both name lean.py"),
-        ("fmen_s --emit lean.py --tiles 96x96", 2, "whole images"),
-        ("fmen_s --tiles nonsense", 2, "--tiles: 'nonsense' is not a size: write HxW"),
-        ("fmen_s --tiles 96x", 2, "--tiles: '96x'"),
-        ("fmen_s --tiles 0x96", 2, "--tiles: size '0x96'"),
-        ("fmen_s --tiles 1x3x96x96", 2, "--tiles: '1x3x96x96': give a height and a width only"),
-        ("fmen_s --input 96x96 --tiles 40x40", 2, "the halo is 34"),
-        ("e_rfdn --input 64x64 --tiles 96x96", 2, "resizes to the image's size"),
+        ("fmen_s --emit lean.py --tile 96x96", 2, "whole images"),
+        ("fmen_s --tile nonsense", 2, "--tile: 'nonsense' is not a size: write HxW"),
+        ("fmen_s --tile 96x", 2, "--tile: '96x'"),
+        ("fmen_s --tile 0x96", 2, "--tile: size '0x96'"),
+        ("fmen_s --tile 1x3x96x96", 2, "--tile: '1x3x96x96': give a height and a width only"),
+        ("fmen_s --input 96x96 --tile 40x40", 2, "the halo is 34"),
+        ("e_rfdn --input 64x64 --tile 96x96", 2, "resizes to the image's size"),
         ("fmen_s --weights missing.pth", 2, "missing.pth"),
         ("nothing_such", 2, "no network is called"),
     ],

@@ -414,7 +414,7 @@ def test_json_and_text_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
     record = load(path)
     assert (record.name, record.spec, record.latency) == ("fmen_s", "fmen_s", None)
 
-    assert measure("--repeat", "6", "--protocol", "ntire", "--channels-last") == 0
+    assert measure("--repeat", "6", "--timing", "ntire", "--channels-last") == 0
     text = capsys.readouterr().out
     for part in ("fmen_s at 1x3x32x32 float32 on", "convolution", "protocol ntire", "0 of warm-up"):
         assert part in text
@@ -427,7 +427,7 @@ def test_json_and_text_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
         (["--warmup", "-1"], "--warmup: '-1': give a whole number of at least 0"),
         (["--threads", "0"], "--threads: '0': give a whole number of at least 1"),
         (["--repeat", "many"], "--repeat: 'many': give a whole number"),
-        (["--protocol", "fast"], "invalid choice: 'fast'"),
+        (["--timing", "fast"], "invalid choice: 'fast'"),
         (["--flush-l2"], "flushing the L2 cache is for CUDA"),
         (["--device", "tpu"], "device 'tpu' is not one of cpu, cuda, cuda:N"),
         (["-o", "no/such/folder.json"], "there is no folder"),

@@ -450,7 +450,7 @@ def test_what_a_constructor_left_is_in_every_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     spec = f"{write(tmp_path, CONSTRUCTORS['graph that stays'], 'pass')}:Net('cuda')"
-    assert main(["validate", spec, "--input", "16x16"]) == 0, capsys.readouterr().out
+    assert main(["validate", spec, "--inputs", "16x16"]) == 0, capsys.readouterr().out
     for command in ("advise", "lean", "diff", "rank"):
         specs = [spec] * (1 + (command == "diff"))
         assert main([command, *specs, "--input", "16x16"]) == 0, capsys.readouterr().err

@@ -295,3 +295,15 @@ def test_latex_is_balanced_and_escaped():
     assert len(rows) == 3
     assert len({row.count(" & ") for row in rows}) == 1
     assert latex_escaped("50%_\\") == r"50\%\_\textbackslash{}"
+
+
+def test_a_row_of_unknown_quality_is_placed_by_cost(capsys: pytest.CaptureFixture[str]):
+    spec = "fmen_s(up_blocks=(1,))"  # another network than the one with a published PSNR
+    assert main(["rank", spec, "fmen_s", "--with", "ntire2022"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf"^ *\d+ by cost +{re.escape(spec)} ", printed, re.MULTILINE)
+    assert not re.search(r"by cost +fmen_s ", printed)
+    assert f"The quality of {spec} is not known: by cost alone." in printed
+    assert f"{spec} by cost alone would be " in printed and "fmen_s would be " in printed
+    rows = by_name(read(capsys, spec, "fmen_s"))
+    assert [rows[name]["by_cost"] for name in (spec, "fmen_s")] == [True, False]

@@ -342,3 +342,11 @@ def test_committed_reports_are_what_the_command_makes(path, golden, monkeypatch)
 
 def test_both_reports_are_there():
     assert {path.stem for path in REPORTS} >= {"ntire2022", "fmen_paper"}
+
+
+def test_how_far_a_report_has_come_is_said():
+    said: list[tuple[str, int, int]] = []
+    table = {"title": "t", "models": ["fsrcnn", "bicubic"], "input": "16x16"}
+    build(decode_table(Definition, table, "r"), "", lambda *what: said.append(what))
+    assert said[:2] == [("analyzing fsrcnn", 0, 2), ("analyzing bicubic", 1, 2)]
+    assert ("ranking bicubic", 1, 2) in said

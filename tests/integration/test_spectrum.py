@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def weights(tmp_path: Path) -> str:
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert main(["spectrum", *argv]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    figure = dict(pairwise(argv)).get("--figure")
+    assert captured.err == (f"srprof: wrote {figure}\n" if figure else "")
     return captured.out
 
 
@@ -182,3 +184,10 @@ def test_what_is_refused(image, tmp_path, capsys):
     argv = ("--module", "*", "--figure", str(figure))
     assert "modules are more than one picture can show (24)" in refused(capsys, *base, *argv)
     assert not figure.exists()
+
+
+def test_random_weights_are_named(image, weights):
+    assert any("no --weights were given" in note for note in spectra("fmen_s", image).notes)
+    given = spectra("fmen_s", image, weights=weights).notes
+    assert not any("no --weights" in note for note in given)
+    assert any("0 to 255 cannot be told" in note for note in given), "its weights are random"

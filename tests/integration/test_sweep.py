@@ -77,7 +77,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def test_each_row_is_what_analyze_says(tmp_path, capsys):
     out = tmp_path / "out.csv"
-    arguments = ["fmen", "--input", "64..128:64", "--set", "n_feats=16,32"]
+    arguments = ["fmen", "--inputs", "64..128:64", "--set", "n_feats=16,32"]
     arguments += ["--profile", "ntire2022"]
     metrics = "params,flops,macs,activations,convs,planned,eager,allocated,reserved,latency"
     assert main(["sweep", *arguments, "--metric", metrics, "--jobs", "1", "-o", str(out)]) == 0
@@ -100,7 +100,7 @@ def test_each_row_is_what_analyze_says(tmp_path, capsys):
 
 def test_processes_give_the_same_table_in_the_same_order(tmp_path, net):
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    arguments = ["sweep", net, "--input", "16,24", "--set", "n=4..12"]
+    arguments = ["sweep", net, "--inputs", "16,24", "--set", "n=4..12"]
     assert main([*arguments, "--jobs", "1", "-o", str(one)]) == 0
     assert main([*arguments, "--jobs", "2", "-o", str(two)]) == 0
     assert one.read_bytes() == two.read_bytes() and len(rows(one)) == 18
@@ -108,7 +108,7 @@ def test_processes_give_the_same_table_in_the_same_order(tmp_path, net):
 
 def test_a_failed_configuration_is_a_row(tmp_path, net, capsys):
     out = tmp_path / "out.csv"
-    arguments = ["sweep", net, "--input", "16", "--set", "n=12..14", "--jobs", "1"]
+    arguments = ["sweep", net, "--inputs", "16", "--set", "n=12..14", "--jobs", "1"]
     assert main([*arguments, "-o", str(out)]) == 0
     assert "1 of 3 configurations failed" in capsys.readouterr().err
     assert [bool(r["error"]) for r in rows(out)] == [False, True, False]
@@ -133,7 +133,7 @@ def test_every_format(net):
 
 def test_a_worker_that_dies_costs_its_own_row_only(tmp_path, net):
     out = tmp_path / "out.csv"
-    command = ["sweep", net, "--input", "16", "--set", "n=14..20", "--jobs", "2", "-o", str(out)]
+    command = ["sweep", net, "--inputs", "16", "--set", "n=14..20", "--jobs", "2", "-o", str(out)]
     assert main(command) == 0
     errors = {r["n"]: r["error"] for r in rows(out)}
     assert "died" in errors.pop("17") and set(errors.values()) == {""}
@@ -145,7 +145,7 @@ def test_a_worker_that_dies_costs_its_own_row_only(tmp_path, net):
 )
 def test_nothing_but_failures_is_an_error(which, code, message, net, tmp_path, capsys):
     out = tmp_path / "out.csv"
-    command = ["sweep", net, "--input", "16", "--set", which, "--jobs", "1", "-o", str(out)]
+    command = ["sweep", net, "--inputs", "16", "--set", which, "--jobs", "1", "-o", str(out)]
     assert main(command) == code
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1
@@ -155,7 +155,7 @@ def test_nothing_but_failures_is_an_error(which, code, message, net, tmp_path, c
 def test_a_killed_sweep_goes_on_with_nothing_lost_or_doubled(tmp_path, net):
     """SIGKILL in the middle, then the same command; compared with one that nobody killed."""
     out, whole, log = (tmp_path / name for name in ("out.csv", "whole.csv", "log"))
-    arguments = [net, "--input", "16", "--set", "n=20..39", "--set", "wait=0.05"]
+    arguments = [net, "--inputs", "16", "--set", "n=20..39", "--set", "wait=0.05"]
     logged = [*arguments, "--set", f"log='{log}'", "--jobs", "2", "-o", str(out)]
     journal = Path(f"{out}.journal")
     program = start(*logged)
@@ -189,7 +189,7 @@ def _runs(pid: int) -> bool:
 
 def test_ctrl_c_keeps_the_rows(tmp_path, net):
     out = tmp_path / "out.csv"
-    command = [net, "--input", "16", "--set", "n=20..60", "--set", "wait=0.05", "-o", str(out)]
+    command = [net, "--inputs", "16", "--set", "n=20..60", "--set", "wait=0.05", "-o", str(out)]
     program = start(*command, "--jobs", "2")
     wait_for(lambda: len(lines(Path(f"{out}.journal"))) > 3)
     program.send_signal(signal.SIGINT)
@@ -201,7 +201,7 @@ def test_ctrl_c_keeps_the_rows(tmp_path, net):
 def test_a_changed_definition_does_not_mix(tmp_path, net, capsys):
     out = tmp_path / "out.csv"
     journal = Path(f"{out}.journal")
-    command = ["sweep", net, "--input", "16", "--set", "n=4..9", "--jobs", "1", "-o", str(out)]
+    command = ["sweep", net, "--inputs", "16", "--set", "n=4..9", "--jobs", "1", "-o", str(out)]
     program = start(*command[1:-2], "--set", "wait=0.3", "-o", str(out))
     wait_for(lambda: len(lines(journal)) > 1)
     program.kill()
@@ -217,7 +217,7 @@ def test_parquet_and_the_plot(tmp_path, net, monkeypatch, capsys):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     out, figure = tmp_path / "out.parquet", tmp_path / "front.svg"
-    command = ["sweep", "fmen", "--input", "32,64", "--set", "n_feats=16,32", "--jobs", "1",
+    command = ["sweep", "fmen", "--inputs", "32,64", "--set", "n_feats=16,32", "--jobs", "1",
                "--set", "up_blocks=[2,1],[1,1]", "-o", str(out)]  # fmt: skip
     assert main([*command, "--figure", str(figure), "--pareto", "flops,params:max"]) == 0
     found = pandas.read_parquet(out)
@@ -252,8 +252,8 @@ def test_from_python(net, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--input", "64..32"], "ends before it begins"),
-        (["--input", "64MiB"], "neither a size nor a range"),
+        (["--inputs", "64..32"], "ends before it begins"),
+        (["--inputs", "64MiB"], "neither a size nor a range"),
         (["--set", "n_feats=2..x"], "is no range"),
         (["--set", "n_feats=open('x')"], "literal"),
         (["--set", "n_feats=1", "--set", "n_feats=2"], "given twice"),
@@ -274,7 +274,7 @@ def test_from_python(net, tmp_path):
 def test_bad_input_is_one_line(options, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     began = time.monotonic()
-    assert main(["sweep", "fmen", "--input", "32x32", *options]) == 2
+    assert main(["sweep", "fmen", "--inputs", "32x32", *options]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and message in captured.err
     assert list(tmp_path.iterdir()) == []
@@ -295,7 +295,7 @@ def cluster() -> Iterator[str]:
 
 def test_a_dask_cluster_gives_the_same_table(cluster, tmp_path, net):
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
-    command = ["sweep", net, "--input", "16,24", "--set", "n=4..13"]
+    command = ["sweep", net, "--inputs", "16,24", "--set", "n=4..13"]
     assert main([*command, "--jobs", "1", "-o", str(here)]) == 0
     assert main([*command, "--dask", cluster, "-o", str(there)]) == 0
     assert here.read_bytes() == there.read_bytes() and len(rows(there)) == 20
@@ -303,7 +303,7 @@ def test_a_dask_cluster_gives_the_same_table(cluster, tmp_path, net):
 
 def test_what_kills_a_process_on_a_cluster_costs_its_own_row_only(cluster, tmp_path, net):
     out = tmp_path / "out.csv"
-    command = ["sweep", net, "--input", "16", "--set", "n=16..20", "--dask", cluster]
+    command = ["sweep", net, "--inputs", "16", "--set", "n=16..20", "--dask", cluster]
     assert main([*command, "-o", str(out)]) == 0
     errors = {r["n"]: r["error"] for r in rows(out)}
     assert "died" in errors.pop("17") and set(errors.values()) == {""}
@@ -315,7 +315,7 @@ def test_a_scheduler_that_dies_leaves_the_rows(tmp_path, net):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address, out = f"tcp://127.0.0.1:{port}", tmp_path / "out.csv"
-    command = [net, "--input", "16", "--set", "n=20..45", "--set", "wait=0.1", "-o", str(out)]
+    command = [net, "--inputs", "16", "--set", "n=20..45", "--set", "wait=0.1", "-o", str(out)]
     scheduler = _dask("scheduler", "--host", "127.0.0.1", "--port", port)
     try:
         worker = _dask("worker", address, "--nthreads", "1", "--no-nanny")

@@ -173,7 +173,7 @@ def test_as_csv_errors_are_fractions(measured: Measurement, tmp_path: Path):
 
 def test_measuring_saves_records_and_scratch(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "new" / "records"
-    argv = ["validate", "fmen_s(scale=2)", "figure2_plain", "--input", "16x16", "--save"]
+    argv = ["validate", "fmen_s(scale=2)", "figure2_plain", "--inputs", "16x16", "--save"]
     assert main([*argv, str(folder)]) == 0
     assert "fmen_s(scale=2)" in capsys.readouterr().out
     names = sorted(path.name for path in folder.iterdir())
@@ -189,7 +189,7 @@ def test_measuring_saves_records_and_scratch(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_model_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]):
-    assert main(["validate", "e_rfdn", "fmen_s", "--input", "8x8"]) == 1
+    assert main(["validate", "e_rfdn", "fmen_s", "--inputs", "8x8"]) == 1
     text = capsys.readouterr().out
     assert "Not validated" in text
     assert "e_rfdn at 8x8" in text

@@ -184,7 +184,7 @@ SHELL = "os:system('touch ran')"
     [
         (("check", "--update"), 1),
         (("report", "report.toml"), 2),
-        (("sweep", SHELL, "--input", "8x8", "--jobs", "1"), 2),
+        (("sweep", SHELL, "--inputs", "8x8", "--jobs", "1"), 2),
         (("train", "train.toml"), 2),
     ],
 )

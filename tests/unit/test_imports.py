@@ -23,10 +23,10 @@ FLOORS = (
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features
-    "tiling leaning advising sizing quality training calibration sweeping revision gate",
+    "tiling leaning advising quality training sizing calibration sweeping revision gate",
     # documents and their writers
     "render",
-    "report options",
+    "report options topics",
     "cli __main__",
 )
 ORDER = {part: n for n, part in enumerate(part for floor in FLOORS for part in floor.split())}

@@ -10,40 +10,18 @@ import pytest
 from srprof.call import Call
 from srprof.cli import COMMANDS, build_parser, main
 from srprof.errors import InputError
-from srprof.options import add_call, aspect, budget, count, ending, read_call, share, sides
-
-#: Where an option differs from what its name means elsewhere, and why.
-DIFFERENT = {
-    ("specs", "rank"): "a ranking takes any number, and some by default",
-    ("specs", "validate"): "or --all, or records",
-    ("--input", "rank"): "one size for every figure in the place of the challenge's three",
-    ("--input", "sweep"): "ranges and lists of sizes",
-    ("--input", "validate"): "each size is measured by itself; on a CPU they are smaller",
-    ("--dtype", "validate"): "each dtype is measured by itself",
-    (
-        "--memory",
-        "advise",
-    ): "the peaks that an edit lowers; a cache of blocks is not known to follow",
-    ("--level", "advise"): "it only says what could be done, so it begins with all",
-    ("--budget", "fit"): "there is nothing to fit without one",
-    ("--batch", "fit"): "the question, and not a number",
-    ("--image", "spectrum"): "the image itself, and not its size",
-    ("--protocol", "measure"): "of timing, and not of the allocator's history",
-    ("--repeat", "analyze"): "of the images before the last, once by default",
-    ("--repeat", "validate"): "records of memory need no latency",
-    ("--profile", "rank"): "the challenge's card is the usual one",
-    ("--device", "evaluate"): "a GPU if there is one: the PSNR is the same",
-    ("--device", "validate"): "the CPU, which every machine has",
-    ("--record", "validate"): "of memory alone, and folders of them",
-    ("--save", "validate"): "records, where evaluate has images",
-    ("--format", "analyze"): "exports for other programs",
-    ("--format", "check"): "formats of CI servers",
-    ("--format", "sweep"): "Parquet",
-    ("-o", "calibrate"): "the profile that it makes",
-    ("--from", "calibrate"): "measured operations, and not what was analyzed before",
-    ("-o", "merge"): "the checkpoint that it makes",
-    ("-o", "report"): "a folder",
-}
+from srprof.options import (
+    LARGEST,
+    add_call,
+    aspect,
+    budget,
+    count,
+    ending,
+    read_call,
+    share,
+    sides,
+)
+from srprof.render.writers import formats
 
 
 def actions() -> Iterator[tuple[str, argparse.Action]]:
@@ -58,31 +36,69 @@ def actions() -> Iterator[tuple[str, argparse.Action]]:
 
 
 def meaning(action: argparse.Action) -> tuple[object, ...]:
-    """Type, text and default of an option, and whatever else decides what it takes."""
-    given = (action.type, action.help, action.default, action.choices, action.nargs)
-    return (*given, action.metavar, action.required, type(action))
-
-
-def differences() -> dict[str, dict[str, tuple[object, ...]]]:
-    """Commands by option that do not mean what most others do."""
-    found: dict[str, dict[str, tuple[object, ...]]] = {}
-    for command, action in actions():
-        option = (action.option_strings or [action.dest])[0]
-        found.setdefault(option, {})[command] = meaning(action)
-    return found
+    """Kind, type, text and default of an option, and what its value is called."""
+    given = (type(action), action.type, action.help, action.default, action.nargs, action.const)
+    return (*given, action.metavar, tuple(action.option_strings))
 
 
 def test_an_option_means_one_thing():
-    for option, meanings in differences().items():
-        usual = [m for command, m in meanings.items() if (option, command) not in DIFFERENT]
-        assert all(m == usual[0] for m in usual), f"{option}: {sorted(meanings)} differ"
+    """In every command: one type, one text, one default, and the same other names."""
+    found: dict[str, dict[str, tuple[object, ...]]] = {}
+    for command, action in actions():
+        for name in action.option_strings or [action.dest]:
+            found.setdefault(name, {})[command] = meaning(action)
+    assert len(found["--input"]) > 5
+    for option, meanings in found.items():
+        assert len(set(map(str, meanings.values()))) == 1, f"{option} differs: {meanings}"
 
 
-def test_what_is_said_to_differ_differs():
-    meanings = differences()
-    for option, command in DIFFERENT:
-        others = [m for name, m in meanings[option].items() if name != command]
-        assert others and meanings[option][command] not in others, f"{option} of {command}"
+def test_an_option_takes_the_same_words_everywhere():
+    """But for formats that one command has beside those of all."""
+    found: dict[str, list[set[str]]] = {}
+    for _, action in actions():
+        if action.choices and action.option_strings:
+            found.setdefault(action.option_strings[0], []).append(set(action.choices))
+    common = set.intersection(*found.pop("--format"))
+    assert common == set(formats())
+    for option, choices in found.items():
+        assert all(each == choices[0] for each in choices), option
+
+
+def test_no_two_options_have_one_meaning():
+    """A thing that several commands take has one name."""
+    texts: dict[str, set[str]] = {}
+    for _, action in actions():
+        texts.setdefault(str(action.help), set()).add((action.option_strings or [action.dest])[0])
+    assert [names for names in texts.values() if len(names) > 1] == []
+
+
+#: Older names, with a command that took each and what it is called now.
+OLDER = [
+    ("sweep fsrcnn --input 8..16:8 --metric params", "--inputs"),
+    ("validate fsrcnn --input 8x8", "--inputs"),
+    ("validate fsrcnn --inputs 8x8 --dtype float32", "--dtypes"),
+    ("advise fsrcnn --input 8x8 --memory planned", "--lower"),
+    ("advise fsrcnn --input 8x8 --level exact", "--exact"),
+    ("lean fmen_s --input 200x200 --tiles 96x96", "--tile"),
+    ("measure fsrcnn --input 8x8 --device cpu --repeat 1 --protocol ntire", "--timing"),
+    ("analyze fsrcnn --input 8x8 --protocol ntire --sizes sizes.txt --repeat 2", "--rounds"),
+    ("calibrate --from nowhere.jsonl --profile h200 -o mine.toml", "--operations"),
+]
+
+
+@pytest.mark.parametrize(("command", "newer"), OLDER)
+def test_an_older_name_is_taken_and_named(command, newer):
+    """With the values that the option gives by its name."""
+    argv = command.split()
+    older = next(word for word in argv if f"{word} is called {newer} now" in parsed(argv).older)
+    same = [newer if word == older else word for word in argv]
+    if newer == "--exact":
+        same.remove("exact")
+    assert {k: v for k, v in vars(parsed(argv)).items() if k != "older"} == vars(parsed(same))
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    return build_parser(argv[0]).parse_args(argv)
 
 
 def test_values_of_every_option_have_a_text():
@@ -183,6 +199,8 @@ def test_a_batch_is_of_images():
     assert call("fmen_s", "--input", "8x9", batch=4).inputs == ((4, 3, 8, 9),)
     with pytest.raises(InputError, match="has a batch of its own"):
         call("fmen_s", "--input", "2x3x8x9", batch=4)
+    with pytest.raises(InputError, match="srprof fit finds the largest"):
+        call("fmen_s", batch=LARGEST)
 
 
 def test_a_size_that_torch_cannot_count_is_refused():

@@ -104,7 +104,7 @@ def test_inputs(texts, sizes):
 
 @pytest.mark.parametrize("text", ["64..", "0..8", "64MiB", "", "9..1", "-4", "1.5x2", "x"])
 def test_inputs_that_are_none(text):
-    with pytest.raises(InputError, match="--input"):
+    with pytest.raises(InputError, match="--inputs"):
         parse_inputs([text])
 
 

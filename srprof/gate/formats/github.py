@@ -44,9 +44,7 @@ def _of(result: Result, root: str) -> list[str]:
     elif result.shrank:
         better = ", ".join(row.metric for row in result.rows if row.shrank)
         lines.append(command("notice", f"{better} went down; {UPDATE}", title=title))
-    if result.partial:
-        lines += [command("warning", text, title=title) for text in result.left_out]
-    return lines
+    return lines + [command("warning", text, title=title) for text in result.warnings]
 
 
 def command(name: str, message: str, **properties: str) -> str:

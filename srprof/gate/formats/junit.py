@@ -42,8 +42,8 @@ def _case(suite: ElementTree.Element, result: Result, root: str) -> None:
         where = (f"{file}:{line}",) if file else ()
         body = "\n".join((*result.reasons, *result.explanation, *where))
         ElementTree.SubElement(case, tag, kind).text = _legal(body)
-    elif result.left_out:
-        ElementTree.SubElement(case, "system-out").text = _legal("\n".join(result.left_out))
+    elif result.warnings:
+        ElementTree.SubElement(case, "system-out").text = _legal("\n".join(result.warnings))
 
 
 def _legal(text: str) -> str:

@@ -38,7 +38,7 @@ def document(report: Report, root: str = "") -> Document:
     charts = (partial(_bars, rows),) if any(row.limit for _, row in rows) else ()
     sections = [Section(title, lines, Table(_COLUMNS, shown) if shown else None, charts=charts)]
     sections += [
-        _section(r) for r in report.results if r.reasons or r.left_out or r.shrank or r.notes
+        _section(r) for r in report.results if r.reasons or r.warnings or r.shrank or r.notes
     ]
     if report.gone:
         sections.append(Section("baseline", tuple(f"FAILED: {r}" for r in report.gone_reasons)))
@@ -72,7 +72,9 @@ def _data(report: Report, root: str) -> dict[str, object]:
 def _check(result: Result, root: str) -> dict[str, object]:
     file, line = location(result, root)
     return {
-        **pick(result, "name failed problems left_out explanation"),
+        **pick(result, "name failed problems"),
+        "left_out": [*result.released, *result.left_out],
+        **pick(result, "explanation"),
         **(pick(result, "notes") if result.notes else {}),
         "file": file or None,
         "line": line or None,
@@ -100,8 +102,7 @@ def _cells(result: Result, row: Row) -> tuple[object, ...]:
 
 def _section(result: Result) -> Section:
     lines = [f"FAILED: {reason}" for reason in result.reasons]
-    if result.partial:
-        lines += [f"warning: {text}" for text in result.left_out]
+    lines += [f"warning: {text}" for text in result.warnings]
     lines += [f"  {line}" for line in result.explanation]
     lines += [f"note: {text}" for text in result.notes if text not in " ".join(result.problems)]
     if result.shrank:

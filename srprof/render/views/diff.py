@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from srprof.analysis.record import AnalysisRecord
@@ -129,7 +130,7 @@ def _net(diff: Diff) -> tuple[str, ...]:
 def _nodes(diff: Diff, top: int | None) -> Section | None:
     if not diff.nodes:
         return None
-    shown = diff.nodes[:top]
+    shown = _some_of_each(diff.nodes, top)
 
     def indices(change: NodeChange) -> str:
         sides = filter(None, (change.before, change.after))
@@ -146,6 +147,16 @@ def _nodes(diff: Diff, top: int | None) -> Section | None:
     title = f"Nodes that changed ({len(shown)} of {len(diff.nodes)})"
     lines = (f"eager bytes at the node's end; {diff.same_nodes} nodes are as they were",)
     return Section(title, lines, table)
+
+
+def _some_of_each(nodes: Sequence[NodeChange], top: int | None) -> Sequence[NodeChange]:
+    """As many rows; of what came and went, and of what changed, half each where both are many."""
+    if top is None or len(nodes) <= top:
+        return nodes
+    one = [change for change in nodes if change.difference is None]
+    both = [change for change in nodes if change.difference is not None]
+    first = min(len(one), max(top - len(both), (top + 1) // 2))
+    return [*one[:first], *both[: top - first]]
 
 
 def _counts(diff: Diff) -> Section:

@@ -72,8 +72,15 @@ def _lines(evaluation: Evaluation) -> tuple[str, ...]:
 def _after(evaluation: Evaluation) -> tuple[str, ...]:
     top = evaluation.largest
     measured = "" if top.measured_peak is None else f", measured {mib(top.measured_peak)} MiB"
+    over = (top.measured_peak or 0) - top.predicted_peak
+    scratch = (
+        f"The {mib(over)} MiB more are scratch that the CPU's library takes within calls, weights "
+        "and maps in an order of its own: no line of the network asks for it, and a GPU takes "
+        "another. `srprof measure SPEC --device cpu` has it by node."
+    )
     return (
         f"Peak at {shape_text(top.lr_size)} ({top.name}): predicted {mib(top.predicted_peak)} MiB"
         f"{measured}.",
         f"{evaluation.peak_is}.",
+        *([scratch] if over > 0 and evaluation.device.kind == "cpu" else []),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from srprof._version import __version__
 from srprof.codec import encode, pick
 from srprof.compare.ranking import METRICS, Entry, Metric, Origin, RankTable, memory_orders
 from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
 from srprof.render.document import Cell, Column, Document, Section, Table
-from srprof.words import mib, one_line
+from srprof.words import mib, one_line, some
 
 #: Version of the JSON object.
 SCHEMA = 1
@@ -35,7 +35,7 @@ def section(standing: Standing, ranks: bool) -> Section:
     notes = _Footnotes(entries)
     metrics, scorings = METRICS.values(), [s for s in standing.scorings(ranks) if s.name != "main"]
     cells = [
-        standing.scoring.places(table),
+        _places(standing),
         [Cell(one_line(entry.name), note=notes.of_row(entry)) for entry in entries],
         *(_metric_cells(standing, metric, notes, ranks) for metric in metrics),
         *(_score_cells(table, scoring) for scoring in scorings),
@@ -59,6 +59,20 @@ def section(standing: Standing, ranks: bool) -> Section:
         after=tuple(_notes(standing, ranks)),
         footnotes=notes.listed(),
     )
+
+
+def by_cost(entry: Entry) -> bool:
+    """Whether nobody knows its quality, so that its place is one by cost alone."""
+    return "psnr_dB" not in entry.cells
+
+
+def _places(standing: Standing) -> list[Cell | None]:
+    """Each row's place; of one whose quality is not known it says that it is by cost."""
+    rows = zip(standing.scoring.places(standing.table), standing.table.entries, strict=True)
+    return [
+        None if place is None else Cell(place, f"{place} by cost" if by_cost(entry) else str(place))
+        for place, entry in rows
+    ]
 
 
 def _metric_cells(
@@ -149,6 +163,12 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
     mixed = dict.fromkeys(cell.origin.device for cell in runtimes if cell.origin.device)
     if len(mixed) > 1:
         notes.append(f"Runtimes are of different devices ({', '.join(mixed)}) and do not compare.")
+    unknown = [one_line(entry.name) for entry in entries if by_cost(entry)]
+    if unknown:
+        notes.append(
+            f"The quality of {some(unknown, 6)} is not known: by cost alone. `srprof evaluate "
+            "--format json -o FILE` measures it, and --record FILE puts it in."
+        )
     left_out = sum(not entry.ranked for entry in entries)
     if left_out:
         notes.append(f"{left_out} rows without a place take no part, as in their own table.")
@@ -166,12 +186,13 @@ def places_in_field(standing: Standing) -> Section | None:
     if not any(entry.reference for entry in entries):
         return None
     ranked = sum(entry.ranked for entry in entries if entry.reference)
+    by_costs = {entry.name for entry in entries if by_cost(entry)}
     placed = placements(standing)
     metrics = dict.fromkeys(m for placement in placed for m in placement.ranks)
     tracks = dict.fromkeys(name for placement in placed for name in placement.tracks)
     table = Table.build(
         placed,
-        (Column("Model"), lambda placement: one_line(placement.name)),
+        (Column("Model"), lambda placement: _named(placement, by_costs)),
         *(
             (Column(find(name).title.capitalize(), "number"), _place_of("tracks", name))
             for name in tracks
@@ -183,6 +204,12 @@ def places_in_field(standing: Standing) -> Section | None:
     )
     line = f"the place that each would have beside {ranked} ranked rows"
     return Section("Places in the field", (line,), table)
+
+
+def _named(placement: Placement, by_costs: Collection[str]) -> str:
+    """A row's name, and that its quality is not known."""
+    name = one_line(placement.name)
+    return f"{name} (by cost)" if placement.name in by_costs else name
 
 
 def _place_of(kind: str, name: str) -> Callable[[Placement], Cell | None]:
@@ -232,6 +259,7 @@ def as_rows(standing: Standing) -> list[dict[str, object]]:
             "reference": entry.reference or None,
             "ranked": entry.ranked,
             "place": places[i],
+            "by_cost": by_cost(entry),
             "score": scores[i],
             **{m: entry.cells[m].value if m in entry.cells else None for m in METRICS},
             "ranks": {m: column[i] for m, column in ranks.items()},

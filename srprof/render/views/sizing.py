@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from srprof.figures import peak_names
 from srprof.render.document import Column, Document, Section, Table
 from srprof.sizing.record import Fit, Image, SizedCall
 from srprof.words import mib, shape_text
@@ -22,7 +21,7 @@ def _table(fit: Fit, calls: Mapping[str, SizedCall]) -> Table:
     """A row for each call, by what is to be said of it."""
     peaks = tuple(
         (Column(f"{name} MiB", "mib"), lambda item, name=name: item[1].peaks.get(name))
-        for name in peak_names()
+        for name in fit.largest.peaks
     )
     predicted = ((Column("predicted ms", "time"), lambda item: item[1].predicted_ms),)
     return Table.build(
@@ -40,10 +39,10 @@ def _largest(fit: Fit) -> Section:
     lines = [] if fit.rule is None else [f"it takes {fit.rule}"]
     if fit.profile:
         lines.append(f"predicted on {fit.profile}")
-    what = "batch" if fit.grows == "batch" else "input"
+    what = {"batch": "largest batch", "frames": "most frames"}.get(fit.grows, "largest input")
     title = (
-        f"{fit.spec}, {fit.dtype}: the largest {what} within {mib(fit.budget)} MiB of "
-        f"{fit.memory} memory"
+        f"{fit.spec}, {fit.dtype}: the {what} within {mib(fit.budget)} MiB of "
+        f"{'a training step' if fit.memory == 'step' else f'{fit.memory} memory'}"
     )
     return Section(title, tuple(lines), _table(fit, calls), fit.notes)
 

@@ -160,7 +160,7 @@ class Net(nn.Module):
         ("check", "--update"),
         *((*ANALYZE[:-1], form) for form in ("json", "csv", "html", "perfetto", "latex")),
         ("report", "r.toml"),
-        ("sweep", "net.py:Net", "--input", "8x8", "--jobs", "1", "-o", "s.csv"),
+        ("sweep", "net.py:Net", "--inputs", "8x8", "--jobs", "1", "-o", "s.csv"),
         ("advise", "net.py:Net", "--input", "8x8"),
     ],
 )

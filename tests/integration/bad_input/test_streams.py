@@ -55,7 +55,7 @@ def test_in_every_command(capfd, argv: tuple[str, ...]):
 
 
 def test_a_worker_s_prints(capfd):
-    argv = ["sweep", spec("print"), *SIZE, "--input", "9x9", "--jobs", "2", "--format", "csv"]
+    argv = ["sweep", spec("print"), *SIZE, "--inputs", "9x9", "--jobs", "2", "--format", "csv"]
     assert main(argv) == 0
     rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
     assert [row["input"] for row in rows] == ["8x8", "9x9"]
