@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -85,9 +86,9 @@ class _Steps(Copying):
         super().__init__(old, known)
         self._chains: dict[FxNode, tuple[FxNode, list[FxNode]]] = {}  # by their last call
         self._inside: set[FxNode] = set()
-        places = {node: number for number, node in enumerate(old.nodes)}
         for node in old.nodes:
-            chain = _chain(node, places)
+            # of two convolutions that are added, the first takes the sum
+            chain = [*takewhile(lambda call: call not in self._inside, _chain(node))]
             biased = bool(chain) and argument_of(node, "bias") is not None
             if len(chain) + biased > 1:
                 self._chains[chain[-1]] = node, chain
@@ -148,7 +149,7 @@ class _Name(str):
     __repr__ = str.__str__
 
 
-def _chain(node: FxNode, places: dict[FxNode, int]) -> list[FxNode]:
+def _chain(node: FxNode) -> list[FxNode]:
     """The element-wise calls after a convolution that can be written into its result."""
     chain: list[FxNode] = []
     if node.target not in (aten.conv2d.default, aten.conv2d.padding):

@@ -56,6 +56,7 @@ class Mixed(nn.Module):
         deep = self.far(gated)
         deep = deep / (1 + deep.std((2, 3), keepdim=True))
         x = self.fuse(torch.cat([x, gated, deep, low], 1)) + x
+        x = F.relu(self.far(x) + self.gate(x))
         return F.pixel_shuffle(self.tail(x), 2)
 
 
