@@ -6,7 +6,7 @@ import argparse
 
 from srprof.errors import InputError
 from srprof.figures import lowered_names
-from srprof.options import add, add_call, add_output, given, read_call, show
+from srprof.options import add, add_call, add_output, add_profile, given, read_call, show
 from srprof.output import say, write
 from srprof.paths import short_path
 
@@ -16,6 +16,10 @@ after a line, an activation or a sum in place, the order of two statements, a co
 1x1 convolution as a sum of partial ones (not with --level exact). Each is tried on the recorded
 run, together with all that stand above it; a change of a line that runs many times is one change.
 With --budget it is only the fewest that bring the peak down to that; the exit code is 1 if none do.
+
+With --profile it also says what the architecture pays for there: what the nearest other widths of
+the network would cost. --widths has a table of those that it names, with time, peak, parameters and
+FLOPs, each from a trace of its own; no GPU is asked.
 
 The model runs without data, as for analyze. Nothing is rewritten without --apply, which makes the
 edits in the source files and keeps comments (pip install 'srprof[apply]').
@@ -30,6 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--budget")
     add(parser, "--level", default="equivalent")
     add(parser, "--granularity")
+    add_profile(parser)
+    parser.add_argument("--widths", metavar="NAME=VALUES",
+        help="values of an argument of the SPEC's factory that is a width: nf=32..80, nf=32..80:8 "
+             "or nf=48,50,64; with --profile")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--apply", action="store_true",
         help="make the edits in the source files: all or none")
@@ -46,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.advising.run import advise
 
-    advice = advise(call, **given(args, "granularity memory budget level"))
+    advice = advise(call, **given(args, "granularity memory budget level profile widths"))
     if args.diff:
         write(advice.diff(), args.output)
         return 0 if advice.within_budget else 1
