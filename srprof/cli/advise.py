@@ -48,8 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search and print, or carry out; 1 if a budget is not reached."""
-    if args.diff and args.format is not None:
-        raise InputError("--diff prints a unified diff: leave --format out")
+    for name in ("format", "profile", "widths"):
+        if args.diff and getattr(args, name) is not None:
+            raise InputError(f"--diff prints a unified diff: leave --{name} out")
     call = read_call(args)
 
     from srprof.advising.run import advise
