@@ -12,17 +12,18 @@ from srprof import spec
 from srprof.advising.candidate import Candidate, Holder
 from srprof.advising.candidates import candidates
 from srprof.advising.elementwise import constructed
-from srprof.advising.record import Advice, Widths
+from srprof.advising.record import Advice
 from srprof.advising.replay import Replay, settled
 from srprof.advising.rewrite import Construct
 from srprof.advising.search import Search
-from srprof.advising.widths import OPTION, Trials
+from srprof.advising.widths import OPTION, Trials, read_widths
 from srprof.call import call_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
 from srprof.memory.model import GRANULARITY, memory_model
+from srprof.progress import Progress, silent
 from srprof.quantities import parse_budget
 from srprof.records import Trace
 
@@ -47,6 +48,7 @@ def advise(
     memory: str = "eager",
     budget: str | int | None = None,
     level: str = "equivalent",
+    progress: Progress = silent,
 ) -> Advice:
     """Changes of a network's source that lower its peak, each tried on the recorded run.
 
@@ -60,6 +62,7 @@ def advise(
         budget: bytes, or a text such as "400MiB": only the fewest edits that reach it.
         level: "exact" edits only, which leave every bit of the results, or "equivalent" ones too,
             which change them by rounding: a fusion split.
+        progress: called with what is being done, how many widths were tried, and of how many.
 
     Raises:
         InputError: the SPEC, an input, the budget, the memory, the profile or a width is wrong.
@@ -76,19 +79,18 @@ def advise(
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     nbytes = None if budget is None else parse_budget(budget)
     gpu = read_profile(profile)
-    if widths is not None and gpu is None:
+    asked = None if widths is None else read_widths(widths)
+    if asked is not None and gpu is None:
         raise InputError(f"{OPTION} compares what a device would take: give --profile too")
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     workload = resolve(call)
+    progress("recording the run", 0, 1)
     with recorded(workload, call.trace_on) as trace:
         base, notes = _base(workload, trace)
         search = Search(base, lambda record: levels(record, granularity))
         proposer = _Proposer(workload, base, exact=level == "exact")
         found = search.find(proposer) if any(base.frames) else []
-    tried: tuple[Widths, ...] = ()
-    if gpu is not None:
-        trials = Trials(workload, trace, call.trace_on, gpu)
-        tried = tuple(trials.around()) if widths is None else (trials.asked(widths),)
+    trials = None if gpu is None else Trials(workload, trace, call.trace_on, gpu)
     start, lowest = search.outcome([]), search.outcome(found)
     assert start is not None and lowest is not None
     chosen = found
@@ -114,8 +116,8 @@ def advise(
         own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "",
         sources={file: "".join(linecache.getlines(file)) for file in sorted(files) if file},
         profile=gpu,
-        widths=tried,
-        table=widths is not None,
+        widths=() if trials is None else trials.tried(asked, progress),
+        table=asked is not None,
     )
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from srprof.advising.record import Width, Widths
 from srprof.cost.profiles import Profile
-from srprof.errors import InputError, SrprofError, user_raised
+from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.failures import failure
 from srprof.ops import row
 from srprof.progress import Progress, silent
@@ -46,30 +45,36 @@ class Trials:
         self._trace_on = trace_on
         self._profile = profile
         self._known = workload.hyper_parameters()
+        self._now = self._row(0, workload.spec, trace)
 
-    def asked(self, text: str, progress: Progress = silent) -> Widths:
-        """The table of `nf=32..80`, with the present width.
+    def tried(
+        self, asked: tuple[str, tuple[int, ...]] | None, progress: Progress = silent
+    ) -> tuple[Widths, ...]:
+        """The values that are asked for, as `read_widths` has them; else those around each width.
 
         Raises:
-            InputError: it is no range of whole numbers, or the network has no such width.
+            InputError: the network has no such hyper-parameter.
             ModelError, InputError: as of the first, if the network can be built at none of them.
         """
-        name, values = _parse(text)
+        return tuple(self._around()) if asked is None else (self._table(*asked, progress),)
+
+    def _table(self, name: str, values: Sequence[int], progress: Progress) -> Widths:
         present = self._value_of(name)
-        rows, errors = [self._present(present)], []
-        others = sorted(set(values) - {present})
+        rows, first = [self._present(present)], None
+        others = sorted({*values} - {present})
         for done, value in enumerate(others):
             progress(f"widths of {self._workload.name}", done, len(others))
             try:
-                rows.append(self._tried(name, value)[0])
+                rows.append(self._traced(name, value)[0])
             except SrprofError as error:
-                errors.append(error)
+                first = first or error
                 rows.append(Width(value, error=one_line(error)))
-        if errors and len(errors) == len(others):
-            raise errors[0]
-        return _sorted(name, present, rows)
+        found = _sorted(name, present, rows)
+        if first is not None and len(found.built) == 1:
+            raise first
+        return found
 
-    def around(self) -> Iterator[Widths]:
+    def _around(self) -> Iterator[Widths]:
         """Of each hyper-parameter that is a width, multiples of 8, 16 and 32 around it."""
         for name, present in self._known.items():
             if _is_whole(present) and present >= _LEAST:
@@ -82,12 +87,12 @@ class Trials:
         rows = []
         for value in nearest(present):
             try:
-                row, trace = self._tried(name, value)
-            except SrprofError:
+                found, trace = self._traced(name, value)
+            except (InputError, ModelError):
                 continue
             if not is_width(self._trace, trace):
                 return []
-            rows.append(row)
+            rows.append(found)
         return rows
 
     def _value_of(self, name: str) -> int:
@@ -104,7 +109,7 @@ class Trials:
             raise InputError(f"{OPTION}: {what}; those that are: {whole or 'none'}")
         return int(value)
 
-    def _tried(self, name: str, value: int) -> tuple[Width, Trace]:
+    def _traced(self, name: str, value: int) -> tuple[Width, Trace]:
         """A row and its trace; whatever the network raises is an error of srprof's."""
         from srprof.tracing.run import run_trace
 
@@ -119,10 +124,6 @@ class Trials:
     def _present(self, value: int) -> Width:
         """The row of the run that is there, for a hyper-parameter with this value."""
         return replace(self._now, value=value)
-
-    @cached_property
-    def _now(self) -> Width:
-        return self._row(0, self._workload.spec, self._trace)
 
     def _row(self, value: int, spec: str, trace: Trace) -> Width:
         from srprof.analysis import analyze
@@ -143,7 +144,8 @@ class Trials:
         )
 
 
-def _parse(text: str) -> tuple[str, tuple[int, ...]]:
+def read_widths(text: str) -> tuple[str, tuple[int, ...]]:
+    """`nf=32..80`: a hyper-parameter and its values; an InputError for all but whole numbers."""
     name, values = parse_values(text, OPTION)
     wrong = next((value for value in values if not _is_whole(value) or value < 1), None)
     if wrong is not None:

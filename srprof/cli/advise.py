@@ -6,7 +6,16 @@ import argparse
 
 from srprof.errors import InputError
 from srprof.figures import lowered_names
-from srprof.options import add, add_call, add_output, add_profile, given, read_call, show
+from srprof.options import (
+    add,
+    add_call,
+    add_output,
+    add_profile,
+    given,
+    progress_line,
+    read_call,
+    show,
+)
 from srprof.output import say, write
 from srprof.paths import short_path
 
@@ -55,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
     from srprof.advising.run import advise
 
-    advice = advise(call, **given(args, "granularity memory budget level profile widths"))
+    how = given(args, "granularity memory budget level profile widths")
+    with progress_line() as progress:
+        advice = advise(call, progress=progress, **how)
     if args.diff:
         write(advice.diff(), args.output)
         return 0 if advice.within_budget else 1

@@ -29,9 +29,8 @@ def sections(advice: Advice) -> list[Section]:
     device = advice.profile.title
     if advice.table:
         return [_asked(found, device) for found in advice.widths]
-    lines, after = (_NONE,), ()
-    if advice.widths:
-        lines, after = tuple(map(_line, advice.widths)), (_PROXY,)
+    lines = tuple(map(_line, advice.widths)) or (_NONE,)
+    after = (_PROXY,) if advice.widths else ()
     return [Section(f"What the widths cost on {device}, predicted", lines, after=after)]
 
 
