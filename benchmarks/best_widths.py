@@ -2,12 +2,13 @@
 
     python benchmarks/best_widths.py ../shared/data/h200_ops.jsonl.gz --save
     python benchmarks/best_widths.py
+    python benchmarks/best_widths.py ../shared/data/h200_ops.jsonl.gz --size 339x510
 
 The file has single operations on an NVIDIA H200 (torch 2.11, cuDNN 9.19), convolutions of 26 widths
 from 8 channels to 256 among them. With it the script sums, for each of these widths of a network,
 what each of its dense convolutions took, microseconds a call back to back: the row of its very
 channels, kernel, stride and pixels, else the nearest by these. `--save` keeps the sums in
-`tests/golden/width_sums.json`. Without a file they are read from there, and held against what
+`tests/golden/width_sums.json`. Without a file they are read from there; they are held against what
 `srprof advise NET --profile h200 --widths` says of the whole network at the same widths. The
 profile's table is of the same rows: what is tried is what is made of them, also for the widths that
 have no row, and the rest of the network.
@@ -70,17 +71,17 @@ def widths_of(rows: Rows) -> list[int]:
     return sorted({i for i, o, _ in rows["float16", 3, 1] if i == o > 3})
 
 
-def summed(rows: Rows, spec: str, dtype: str) -> float:
+def summed(rows: Rows, spec: str, dtype: str, size: str = SIZE) -> float:
     """Milliseconds of a network's convolutions."""
-    costs = node_costs(srprof.trace(spec, SIZE, dtype=dtype))
+    costs = node_costs(srprof.trace(spec, size, dtype=dtype))
     return sum(nearest(rows, c) for c in costs if c.family in ("conv", "conv1x1")) / 1e3
 
 
-def sums_of(rows: Rows) -> dict[str, dict[str, float]]:
+def sums_of(rows: Rows, size: str = SIZE) -> dict[str, dict[str, float]]:
     """The sums of every network, dtype and width."""
     return {
         f"{name} {dtype}": {
-            str(width): round(summed(rows, f"{name}({argument}={width})", dtype), 3)
+            str(width): round(summed(rows, f"{name}({argument}={width})", dtype, size), 3)
             for width in widths_of(rows)
         }
         for name, argument in NETWORKS.items()
@@ -95,18 +96,18 @@ def by_rows(found: Widths, sums: Mapping[str, float]) -> Widths:
 
 
 @cache
-def predicted(name: str, dtype: str, values: tuple[int, ...]) -> Widths:
+def predicted(name: str, dtype: str, values: tuple[int, ...], size: str) -> Widths:
     """What `srprof advise` says of these widths."""
     asked = f"{NETWORKS[name]}={','.join(map(str, values))}"
-    (found,) = srprof.advise(name, SIZE, dtype=dtype, profile=PROFILE, widths=asked).widths
+    (found,) = srprof.advise(name, size, dtype=dtype, profile=PROFILE, widths=asked).widths
     return found
 
 
-def pairs(sums: Sums) -> Iterator[tuple[str, Widths, Widths]]:
+def pairs(sums: Sums, size: str = SIZE) -> Iterator[tuple[str, Widths, Widths]]:
     """Of each network and dtype, the widths as predicted and by the rows."""
     for key, measured in sums.items():
         name, dtype = key.split()
-        found = predicted(name, dtype, tuple(map(int, measured)))
+        found = predicted(name, dtype, tuple(map(int, measured)), size)
         yield key, found, by_rows(found, measured)
 
 
@@ -122,21 +123,26 @@ def from_each(found: Widths, measured: Widths) -> list[float]:
     return [lost(*pair) for pair in zip(*both, strict=True)]
 
 
-def tables() -> Iterator[str]:
-    """What docs/advice.md has."""
-    sums = json.loads(SUMS.read_text(encoding="utf-8"))["sums"]
+def saved() -> Sums:
+    """The sums that are kept."""
+    sums: Sums = json.loads(SUMS.read_text(encoding="utf-8"))["sums"]
+    return sums
+
+
+def tables(sums: Sums, size: str = SIZE) -> Iterator[str]:
+    """What docs/advice.md has, by the sums that are kept."""
     lines = [
         "| network | now | predicted ms | best | its ms | sum of the rows, ms | best | its ms |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for key, *both in pairs(sums):
+    for key, *both in pairs(sums, size):
         cells = [key, str(both[0].present)]
         for widths in both:
             now, best = widths.now, widths.best
             cells += [f"{now.latency_ms:.2f}", str(best.value), f"{best.latency_ms:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)
-    for key, found, measured in pairs(sums):
+    for key, found, measured in pairs(sums, size):
         if key.startswith("fmen_s"):
             each = from_each(found, measured)
             same = f"the same best with {each.count(0)} of the {len(each)} widths as the present"
@@ -144,22 +150,23 @@ def tables() -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table, or sum what was measured."""
+    """Print the tables, or keep the sums of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, nargs="?", help="h200_ops.jsonl.gz")
-    parser.add_argument("--save", action="store_true", help="keep the sums of the file")
+    parser.add_argument("--save", action="store_true", help=f"keep the sums of the file at {SIZE}")
+    parser.add_argument("--size", default=SIZE, help="of the file's: 510x510, 339x510, 256x256")
     arguments = parser.parse_args()
-    if arguments.file is not None:
-        sums = sums_of(rows_of(read_lines(arguments.file)[0]))
-        about = "milliseconds of a network's convolutions at 510x510 on an NVIDIA H200, by width"
-        command = "python benchmarks/best_widths.py ../shared/data/h200_ops.jsonl.gz --save"
-        text = json.dumps({"what": about, "command": command, "sums": sums}, indent=1)
-        if arguments.save:
-            SUMS.write_text(f"{text}\n", encoding="utf-8")
-        else:
-            print(text)
+    if arguments.file is None:
+        print("\n\n".join(tables(saved())))
         return
-    print("\n\n".join(tables()))
+    rows = rows_of(read_lines(arguments.file)[0])
+    if not arguments.save:
+        print("\n\n".join(tables(sums_of(rows, arguments.size), arguments.size)))
+        return
+    about = f"milliseconds of a network's convolutions at {SIZE} on an NVIDIA H200, by width"
+    command = "python benchmarks/best_widths.py ../shared/data/h200_ops.jsonl.gz --save"
+    kept = {"what": about, "command": command, "sums": sums_of(rows)}
+    SUMS.write_text(f"{json.dumps(kept, indent=1)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -186,9 +186,10 @@ def test_a_checkpoints_weights_are_left_out(net: str, tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
-def test_a_network_of_no_channels_inside_is_a_row():
+@pytest.mark.parametrize("profile", ["h200", "rtx3090", "gtx1080ti"])
+def test_a_network_of_no_channels_inside_is_a_row(profile: str):
     """FMEN-S's warm-up is 4 narrower than its `mid_feats`."""
-    advice = srprof.advise("fmen_s", SHAPE, profile="h200", widths="mid_feats=3,4")
+    advice = srprof.advise("fmen_s", SHAPE, profile=profile, widths="mid_feats=3,4")
     found = {row.value: row for row in advice.widths[0].rows}
     assert "negative dimension" in found[3].error
     assert not found[4].error and 0 < found[4].latency_ms <= found[16].latency_ms
@@ -264,7 +265,7 @@ def best_widths(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_best_width_is_that_of_the_measured_convolutions_summed(best_widths, golden):
     """At 510x510 on an H200, of 26 widths; and FMEN-S's, whichever is the present one."""
-    sums = json.loads(best_widths.SUMS.read_text(encoding="utf-8"))["sums"]
+    sums = best_widths.saved()
     found = list(best_widths.pairs(sums))
     assert len(found) == 6 and all(len(both[0].rows) == 26 for _, *both in found)
     assert {k: p.best.value for k, p, _ in found} == {k: m.best.value for k, _, m in found}
@@ -273,7 +274,7 @@ def test_the_best_width_is_that_of_the_measured_convolutions_summed(best_widths,
             assert max(best_widths.from_each(*both)) < 0.01
     page = ROOT / "docs" / "advice.md"
     golden(
-        "\n\n".join(best_widths.tables()),
+        "\n\n".join(best_widths.tables(sums)),
         page,
         ("best_widths: begin -->\n", "\n<!-- best_widths: end"),
     )
@@ -286,7 +287,7 @@ def test_the_sums_are_those_of_the_measured_rows(best_widths):
     if not raw.is_file():
         pytest.skip("the measured data are not beside the project")
     rows = best_widths.rows_of(read_lines(raw)[0])
-    sums = json.loads(best_widths.SUMS.read_text(encoding="utf-8"))["sums"]
+    sums = best_widths.saved()
     assert best_widths.widths_of(rows) == [int(width) for width in sums["imdn float16"]]
     for name, argument in best_widths.NETWORKS.items():
         for width in (50, 64):
