@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -181,14 +181,7 @@ def load_factory(spec: Spec) -> Callable[[], Any]:
     """
     if spec.checkpoint:
         return lambda: _load_checkpoint(spec.checkpoint)
-    if spec.network is not None:
-        factory: Any = spec.network.load()
-    else:
-        module = _import(spec)
-        factory = getattr(module, spec.factory, None)
-        if factory is None:
-            raise InputError(_missing_factory(spec, module))
-        refuse_factory(spec, factory, Environment(spec).folders)
+    factory = _find_factory(spec)
     if isinstance(factory, nn.Module) and not (spec.args or spec.kwargs):
         return lambda: factory
     if isinstance(factory, nn.Module):
@@ -201,6 +194,50 @@ def load_factory(spec: Spec) -> Callable[[], Any]:
         return factory(*args, **kwargs)
 
     return build
+
+
+def _find_factory(spec: Spec) -> Any:
+    """What the SPEC names, imported: a class, a function, or a network that is built already."""
+    if spec.network is not None:
+        return spec.network.load()
+    module = _import(spec)
+    factory = getattr(module, spec.factory, None)
+    if factory is None:
+        raise InputError(_missing_factory(spec, module))
+    refuse_factory(spec, factory, Environment(spec).folders)
+    return factory
+
+
+class Arguments(NamedTuple):
+    """What a factory is called with.
+
+    Attributes:
+        values: by name, the SPEC's and the defaults.
+        by_place: names of those that the SPEC gives without one, in order.
+    """
+
+    values: dict[str, Any]
+    by_place: tuple[str, ...]
+
+
+def load_arguments(spec: Spec) -> Arguments:
+    """What the SPEC's factory is called with; imports and raises as `load_factory`.
+
+    None of a checkpoint, of a network that is built already, and of a factory that does not tell.
+    """
+    factory = None if spec.checkpoint else _find_factory(spec)
+    signature = None if isinstance(factory, nn.Module) else _signature(factory)
+    if signature is None:
+        return Arguments({}, ())
+    bound = signature.bind(*spec.args, **dict(spec.kwargs))
+    bound.apply_defaults()
+    values, by_place = {**bound.arguments}, signature.bind_partial(*spec.args).arguments
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            del values[parameter.name]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            values |= values.pop(parameter.name)
+    return Arguments(values, tuple(name for name in by_place if name in values))
 
 
 def _import(spec: Spec) -> ModuleType:
@@ -243,9 +280,8 @@ def _missing_factory(spec: Spec, module: ModuleType) -> str:
 
 
 def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
+    signature = _signature(factory)
+    if signature is None:
         return
     try:
         signature.bind(*spec.args, **dict(spec.kwargs))
@@ -254,6 +290,14 @@ def _check_arguments(spec: Spec, factory: Callable[..., Any]) -> None:
             f"{spec.text!r}: {error}; {spec.factory} takes {signature}, so write "
             f"{spec.text.split('(')[0]}(name=value, ...)"
         ) from None
+
+
+def _signature(factory: Any) -> inspect.Signature | None:
+    """What a factory takes; None where Python does not say."""
+    try:
+        return inspect.signature(factory)
+    except (TypeError, ValueError):
+        return None
 
 
 def _load_checkpoint(path: str) -> nn.Module:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,19 @@ class Spec:
 
     def with_arguments(self, more: Iterable[tuple[str, Any]]) -> str:
         """The SPEC's text with further arguments."""
-        given = [*map(repr, self.args), *(f"{k}={v!r}" for k, v in (*self.kwargs, *more))]
+        return self._with(self.args, (*self.kwargs, *more))
+
+    def with_argument(self, name: str, value: Any, by_place: Sequence[str] = ()) -> Spec:
+        """The SPEC with another value of an argument; `by_place` names `args`."""
+        if name in by_place:
+            place, kwargs = by_place.index(name), self.kwargs
+            args = (*self.args[:place], value, *self.args[place + 1 :])
+        else:
+            args, kwargs = self.args, tuple({**dict(self.kwargs), name: value}.items())
+        return replace(self, text=self._with(args, kwargs), args=args, kwargs=kwargs)
+
+    def _with(self, args: Sequence[Any], kwargs: Iterable[tuple[str, Any]]) -> str:
+        given = [*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs)]
         if not given:
             return self.text
         where = f"{self.location}:" if self.location else ""

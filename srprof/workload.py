@@ -28,7 +28,7 @@ from srprof.dtypes import USUAL, floating, image_dtype
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.failures import model_error
 from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_parts
-from srprof.loading import Environment, load_factory
+from srprof.loading import Arguments, Environment, load_arguments, load_factory
 from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
 from srprof.paths import place
@@ -100,6 +100,35 @@ class Workload:
     forget: Callable[[], None] = lambda: None
     compiled: frozenset[str] = frozenset()
     own: Own = field(default_factory=Own)
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """What the SPEC's factory is called with, by name; {} without a SPEC or a factory.
+
+        Raises:
+            InputError, ModelError: the SPEC's code cannot be imported.
+        """
+        if not isinstance(self.build, _Builder):
+            return {}
+        with self.environment():
+            return self.build.arguments().values
+
+    def with_hyper_parameter(self, name: str, value: Any) -> Workload:
+        """The same call of the SPEC's network with another value of one.
+
+        The code is imported once for both; a checkpoint's weights, which may not fit, are left out.
+        """
+        assert isinstance(self.build, _Builder)
+        begin()  # of this one's time
+        with self.environment():
+            builder = self.build.with_argument(name, value)
+        return replace(
+            self,
+            spec=builder.spec.text,
+            build=builder,
+            forget=builder.forget,
+            scale=_scale_of(builder.spec),
+            width=None,
+        )
 
     @property
     def run_dtype(self) -> str:
@@ -243,7 +272,7 @@ def resolve(call: Call) -> Workload:
             environment=environment,
             own=own,
             forget=builder.forget,
-            scale=dict(spec.kwargs).get("scale", network.scale) if network else None,
+            scale=_scale_of(spec),
             width=network.width if network and not spec.kwargs and not spec.args else None,
             **_arguments(inputs, dtype, spec.channels, signature),
             dtype=dtype,
@@ -274,6 +303,12 @@ def resolve(call: Call) -> Workload:
         channels_last=call.channels_last,
         compiled=compiled_parts(call.spec),
     )
+
+
+def _scale_of(spec: specs.Spec) -> int | None:
+    """The upscaling factor, where the zoo knows it."""
+    network = spec.network
+    return dict(spec.kwargs).get("scale", network.scale) if network else None
 
 
 @contextmanager
@@ -348,18 +383,40 @@ class _Builder:
     Where a constructor reads a tensor's values, it is built on the CPU and moved to meta.
     """
 
-    def __init__(self, spec: specs.Spec, own: Own, weights: str | None = None) -> None:
-        self.environment = Environment(spec)
-        self._spec = spec
+    def __init__(
+        self,
+        spec: specs.Spec,
+        own: Own,
+        weights: str | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self.environment = environment or Environment(spec)
+        self.spec = spec
         self._own = own
         self._weights = weights
-        self.forget()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._factory: Callable[[], Any] | None = None
+        self._on_cpu_only = bool(self.spec.checkpoint or self._weights)
 
     def forget(self) -> None:
         """Import the code anew for the next model: it may find another machine."""
         self.environment.forget()
-        self._factory: Callable[[], Any] | None = None
-        self._on_cpu_only = bool(self._spec.checkpoint or self._weights)
+        self._begin()
+
+    def arguments(self) -> Arguments:
+        """What the factory is called with. The environment must be active."""
+        with user_errors(self._building(), self._own):
+            return self.environment.imported(partial(load_arguments, self.spec))
+
+    def with_argument(self, name: str, value: Any) -> _Builder:
+        """One of the same code, with another argument. The environment must be active."""
+        spec = self.spec.with_argument(name, value, self.arguments().by_place)
+        return _Builder(spec, self._own, environment=self.environment)
+
+    def _building(self) -> str:
+        return f"{self.spec.text}: building the model"
 
     def signature_for(self, inputs: Sequence[Any]) -> inspect.Signature | None:
         """What the model's call takes, from one that is built for it; None if no input asks.
@@ -375,10 +432,10 @@ class _Builder:
                 return _signature(self("cpu"))
 
     def __call__(self, device: str) -> nn.Module:
-        building = f"{self._spec.text}: building the model"
+        building = self._building()
         if self._factory is None:
             with user_errors(building, self._own):
-                self._factory = self.environment.imported(partial(load_factory, self._spec))
+                self._factory = self.environment.imported(partial(load_factory, self.spec))
         if device == "meta" and not self._on_cpu_only:
             try:
                 return moved(self._built_without_gpu(self._factory, device), device)
@@ -408,7 +465,7 @@ class _Builder:
             model = model.module()
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"{self._spec.text!r} returned {type(model).__name__}, not an nn.Module: name a "
+                f"{self.spec.text!r} returned {type(model).__name__}, not an nn.Module: name a "
                 "class or function that returns the network"
             )
         self._own.network = type(model)

@@ -4,4 +4,5 @@
 would, `candidates.py` finds edits, `search.py` picks them; none of these imports torch. `run.py`
 records a network and asks them. What an edit writes is data (`rewrite.py`); `editing.py` carries it
 out by libcst, `patching.py` in the user's files.
+`widths.py` traces the same network at other widths, for what a device would take.
 """

@@ -12,6 +12,66 @@ from srprof.shown import Shown
 
 if TYPE_CHECKING:
     from srprof.advising.patching import Applied
+    from srprof.cost.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Width:
+    """A network with one value of a hyper-parameter, from a trace of it.
+
+    Attributes:
+        value: of the hyper-parameter. spec: the whole SPEC.
+        latency_ms: predicted; uncertainty_ms: one standard deviation of it.
+        allocated: the peak, in bytes. params, flops, macs: as of `srprof.figures`.
+        same_size: whether its results are as large as the present network's.
+        error: why there is no such network, "" if there is; then the rest says nothing.
+    """
+
+    value: int
+    spec: str = ""
+    latency_ms: float = 0.0
+    uncertainty_ms: float = 0.0
+    allocated: int = 0
+    params: int = 0
+    flops: int = 0
+    macs: int = 0
+    same_size: bool = True
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """A network at several values of one hyper-parameter; wider counts as better.
+
+    Attributes:
+        name: of the hyper-parameter. present: its value in the network that was asked about.
+        rows: by value, that one's among them.
+    """
+
+    name: str
+    present: int
+    rows: tuple[Width, ...]
+
+    @property
+    def built(self) -> tuple[Width, ...]:
+        """The rows of networks that there are."""
+        return tuple(row for row in self.rows if not row.error)
+
+    @property
+    def now(self) -> Width:
+        """The row of the present width."""
+        return next(row for row in self.rows if row.value == self.present)
+
+    @property
+    def best(self) -> Width:
+        """The fastest that is not narrower than the present one; of equally fast, the widest."""
+        wide = (row for row in self.built if row.value >= self.present)
+        return min(wide, key=lambda row: (row.latency_ms, -row.value))
+
+    def dominating(self, row: Width) -> Width | None:
+        """The fastest wider one that is as fast or faster; None if there is none."""
+        wider = (r for r in self.built if r.value > row.value and r.latency_ms <= row.latency_ms)
+        return min(wider, key=lambda r: (r.latency_ms, -r.value), default=None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +90,9 @@ class Advice(Shown):
         notes: what a reader must know.
         own: the file that the SPEC names, "" if it names none.
         sources: by file, the text that the edits are for.
+        profile: by which widths are compared; None if none was given.
+        widths: of each hyper-parameter that was tried; with `widths=` that one, and all it asks.
+        table: whether `widths=` asked.
     """
 
     view = "advice"
@@ -46,6 +109,9 @@ class Advice(Shown):
     notes: tuple[str, ...] = ()
     own: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
+    widths: tuple[Widths, ...] = ()
+    table: bool = False
 
     @property
     def peak_after(self) -> int:

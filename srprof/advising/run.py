@@ -16,7 +16,9 @@ from srprof.advising.record import Advice
 from srprof.advising.replay import Replay, settled
 from srprof.advising.rewrite import Construct
 from srprof.advising.search import Search
+from srprof.advising.widths import OPTION, Trials, read_widths
 from srprof.call import call_of
+from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
 from srprof.leaning.levels import check_level
@@ -40,6 +42,8 @@ def advise(
     dtype: str | None = None,
     channels_last: bool = False,
     trace_on: str = "auto",
+    profile: str | Profile | None = None,
+    widths: str | None = None,
     granularity: int = GRANULARITY,
     memory: str = "eager",
     budget: str | int | None = None,
@@ -50,15 +54,19 @@ def advise(
 
     Args:
         model, inputs, weights, dtype, channels_last, trace_on: as for `srprof.trace`.
+        profile: of the device for which other widths are tried, each in a trace of its own.
+        widths: a hyper-parameter and its values, "nf=32..80" or "nf=32..80:8": these widths in the
+            place of the nearest ones of each.
         granularity: as for `srprof.analyze`.
         memory: the peak to lower: "eager", "planned" or "allocated" (a fresh program's).
         budget: bytes, or a text such as "400MiB": only the fewest edits that reach it.
         level: "exact" edits only, which leave every bit of the results, or "equivalent" ones too,
             which change them by rounding: a fusion split.
-        progress: called with what is being done, and how many combinations were tried (twice).
+        progress: called with what is being done, how many combinations or widths were tried, and of
+            how many.
 
     Raises:
-        InputError: the SPEC, an input, the budget or the memory is wrong.
+        InputError: the SPEC, an input, the budget, the memory, the profile or a width is wrong.
         ModelError: the model raised.
     """
     from srprof.tracing.run import recorded
@@ -71,6 +79,10 @@ def advise(
     if granularity < 1:
         raise InputError(f"granularity {granularity} is not a positive number of bytes")
     nbytes = None if budget is None else parse_budget(budget)
+    gpu = read_profile(profile)
+    asked = None if widths is None else read_widths(widths)
+    if asked is not None and gpu is None:
+        raise InputError(f"{OPTION} compares what a device would take: give --profile too")
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     workload = resolve(call)
     progress("recording the run", 0, 1)
@@ -80,6 +92,7 @@ def advise(
         search.progress = progress
         proposer = _Proposer(workload, base, exact=level == "exact")
         found = search.find(proposer) if any(base.frames) else []
+    trials = None if gpu is None else Trials(workload, trace, call.trace_on, gpu)
     start, lowest = search.outcome([]), search.outcome(found)
     assert start is not None and lowest is not None
     chosen = found
@@ -104,6 +117,9 @@ def advise(
         notes=notes,
         own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "",
         sources={file: "".join(linecache.getlines(file)) for file in sorted(files) if file},
+        profile=gpu,
+        widths=() if trials is None else trials.tried(asked, progress),
+        table=asked is not None,
     )
 
 

@@ -157,6 +157,8 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         return replace(view, on=node.on, waits=op.waits, entered=entered)
     read = node.inputs[op.overwrites :]
     product = None if op.product is None else op.product(node)
+    if product is not None and not prod(product):  # of no channels: its result is only filled
+        family, product = "elementwise", None
     written = sum(o.nbytes for o in node.outputs) or sum(i.nbytes for i in node.inputs)
     about: dict[str, Any] = {
         "op_class": family,

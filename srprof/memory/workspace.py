@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
+from math import prod
 from operator import mul
 from typing import Any
 
@@ -231,4 +232,6 @@ def library_scratch(capability: tuple[int, int] | None, dtypes: Collection[str])
 def _by_rule(of_convolution: Callable[[Node], int | None], node: Node) -> int | None:
     """Bytes of scratch by the rule of the node's library; None where none knows it."""
     library = row(node.op).scratch
+    if library == "cudnn" and not all(map(prod, (i.shape for i in node.inputs))):
+        return 0  # of no channels: cuDNN is not asked
     return of_convolution(node) if library == "cudnn" else transformed(node)

@@ -27,7 +27,7 @@ from srprof.networks import weights
 from srprof.quality.images import to_bits8
 from srprof.quality.metrics import load_metrics, luma, luma8
 from srprof.quality.resize import Array, bicubic
-from srprof.records import TensorRef, Trace
+from srprof.records import Trace
 from srprof.tracing.isolation import isolated
 from srprof.tracing.run import run_trace, trace_call
 from srprof.words import shape_text
@@ -85,15 +85,11 @@ def by_channels(model: Any, run: Callable[[int], T]) -> T:
 
 
 def _factor(trace: Trace, channels: int) -> int:
-    result, shape = trace.result, tuple[int, ...]()
-    if isinstance(result, TensorRef):
-        inputs = [external.info for external in trace.externals]
-        outputs = trace.nodes[result.node].outputs if result.node >= 0 else inputs
-        shape = outputs[result.output].shape
+    shape = trace.result_shape
     height, width = _PROBE
     factor = shape[-1] // width if len(shape) == 4 else 0
     if factor < 1 or shape != (1, channels, factor * height, factor * width):
-        what = shape_text(shape) or f"a {type(result).__name__}"
+        what = shape_text(shape) or f"a {type(trace.result).__name__}"
         raise InputError(
             f"{trace.spec} gives {what} for 1x{channels}x{height}x{width}; only a network that "
             "gives one image, a whole number of times as large, can be evaluated"

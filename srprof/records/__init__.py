@@ -337,6 +337,16 @@ class Trace:
         """Their shapes and dtypes."""
         return tensors_text(e.info for e in self.inputs)
 
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of the result; () if it is no single tensor."""
+        result = self.result
+        if not isinstance(result, TensorRef):
+            return ()
+        if result.node < 0:
+            return self.externals[result.output].info.shape
+        return self.nodes[result.node].outputs[result.output].shape
+
     def references_of(self, storage: int) -> tuple[Reference, ...]:
         """What references a storage at the eager peak; at least one entry."""
         return self.references.get(storage) or (UNKNOWN,)

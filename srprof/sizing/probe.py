@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any
 
 from torch import nn
 
@@ -15,7 +14,7 @@ from srprof.errors import InputError, ModelError, SrprofError
 from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_images
 from srprof.progress import Progress, silent
-from srprof.records import TensorRef, Trace
+from srprof.records import Trace
 from srprof.sizing.record import SizedCall
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
@@ -119,7 +118,7 @@ class Probe:
             return False
         except InputError:
             return False
-        proportional = _in_proportion(result_shape(record), side, self.workload.scale)
+        proportional = _in_proportion(record.result_shape, side, self.workload.scale)
         if self.proportional is None:
             self.proportional = proportional
         return proportional or not self.proportional
@@ -156,20 +155,10 @@ class Probe:
         latency = analysis.latency
         return SizedCall(
             shape=shape,
-            result=result_shape(analysis.trace),
+            result=analysis.trace.result_shape,
             peaks={name: peak.nbytes for name, peak in analysis.peaks.items()},
             predicted_ms=None if latency is None else 1e3 * latency.seconds,
         )
-
-
-def result_shape(record: Trace) -> Shape:
-    """Shape of the result; () if it is no single tensor."""
-    result: Any = record.result
-    if not isinstance(result, TensorRef):
-        return ()
-    if result.node < 0:
-        return record.externals[result.output].info.shape
-    return record.nodes[result.node].outputs[result.output].shape
 
 
 def _in_proportion(result: Shape, side: int, scale: int | None) -> bool:

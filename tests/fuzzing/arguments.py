@@ -38,6 +38,7 @@ lean net.py:Net --input 8x8 --emit lean.pt2
 lean net.py:Net --input 8x8 --tile 16x16
 advise net.py:Net --input 8x8 --diff --exact
 advise net.py:Net --input 8x8 --apply
+advise net.py:Net --input 8x8 --profile h200 --widths nf=1..3
 advise net.py:Net --input 8x8 --budget 1MiB --lower allocated --format json
 measure net.py:Net --input 8x8 --device cpu --repeat 1 --warmup 0 --threads 1 --format json
 time net.py:Net --input 8x8 --device cpu --repeat 1 --warmup 0

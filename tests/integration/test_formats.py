@@ -54,6 +54,8 @@ CALLS = {
     "analyze --profile": ("analyze net.py:Net --input 16 --profile h100", "conv"),
     "analyze --view": ("analyze net.py:Net --input 16 --view modules --profile h100", "├─ head"),
     "advise": ("advise net.py:Net --input 16", "eager"),
+    "advise --profile": ("advise net.py:Net --input 16 --profile h100", "would cost"),
+    "advise --widths": ("advise net.py:Net --input 16 --profile h100 --widths nf=7..9", "best"),
     "check": ("check", "net.py:Net"),
     "diff": ("diff net.py:Net net.py:Net(nf=4) --input 16", "planned"),
     "devices": ("devices", "gtx1080ti"),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version words errors paths temporary codec files output progress shown records rules",
-    "quantities blame watcher timeout failures inputs call protocol registry spec",
+    "quantities ranges blame watcher timeout failures inputs call protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run

@@ -12,14 +12,13 @@ import pytest
 from srprof import spec
 from srprof.errors import InputError
 from srprof.options import add_output, check_ending, format_of
+from srprof.ranges import parse_range, parse_values
 from srprof.render.figures.pareto import axes_of, front
 from srprof.sweeping.grid import (
     check_arguments,
     configurations,
     parse_inputs,
     parse_metrics,
-    parse_range,
-    parse_set,
     usual_metrics,
 )
 from srprof.sweeping.journal import Journal
@@ -75,7 +74,7 @@ def test_ranges_that_are_none(text, message):
     ],
 )
 def test_values_of_arguments(text, found):
-    name, values = parse_set(text)
+    name, values = parse_values(text)
     assert (name, repr(values)) == (found[0], repr(found[1]))
 
 
@@ -83,8 +82,9 @@ def test_values_of_arguments(text, found):
     "text", ["nf", "=3", "2nf=3", "nf=", "nf=1,,2", "nf=abc", "nf=__import__('os')", "nf=2..x"]
 )
 def test_values_that_are_none(text):
-    with pytest.raises(InputError, match="--set"):
-        parse_set(text)
+    for option in ("--set", "--widths"):
+        with pytest.raises(InputError, match=f"^{option} "):
+            parse_values(text, option)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from srprof.memory.host import host_work
 from srprof.paths import place
 from srprof.render.charts import AFTER, Series, bars, digits
 from srprof.render.document import Chart, Column, Document, Section, Table, notes
+from srprof.render.views import widths
 from srprof.words import MIB, mib
 
 _SPLIT = (
@@ -43,8 +44,11 @@ def document(advice: Advice) -> Document:
     if work:
         lines = tuple(f"{item.text}: {item.mend}" for item in work)
         sections.append(Section("Work in main memory", lines))
+    sections += widths.sections(advice)
     texts = (*_where_it_is_then(advice), *advice.trace.notes, *advice.notes)
-    return Document((*sections, *notes(texts)), lambda: _data(advice))
+    return Document(
+        (*sections, *notes(texts)), lambda: _data(advice), main=widths.table_asked(advice)
+    )
 
 
 def _summary(advice: Advice) -> str:
@@ -154,6 +158,8 @@ def _data(advice: Advice) -> dict[str, object]:
         "peak_node_after": then,
         "main_memory": [{**encode(work), "write": work.mend} for work in host_work(trace)],
         "advice": [_step_data(step) for step in advice.steps],
+        "profile": None if advice.profile is None else advice.profile.name,
+        "widths": [widths.data(found) for found in advice.widths],
     }
 
 
