@@ -112,11 +112,18 @@ def savings(
             known[plan.lines] = _analyzed(workload, made, holders=False)
         stages.append(Stage(chosen[-1], _peaks(known[plan.lines])))
     if tiles is None or tiling is None:
-        least = plans[-1].least
-        bound = None if least is None else after.memory.net + least
-        return Savings(tuple(stages), before, after, module, bound=bound)
+        return Savings(tuple(stages), before, after, module, bound=bound_of(plans[-1], after))
     after = _analyzed(workload, Tiled(module, tiles, tiling.halo, tiling.multiple))
     return Savings((*stages, Stage("tiles", _peaks(after))), before, after, module, tiling)
+
+
+def bound_of(plan: Plan, analysis: Analysis) -> int | None:
+    """Bytes that the eager peak is not below, whatever the order of the plan's calls.
+
+    Args:
+        analysis: of the lean network in the call that the plan was made for.
+    """
+    return None if plan.least is None else analysis.memory.net + plan.least
 
 
 def _with_plan(model: nn.Module, level: str, passes: tuple[str, ...], plan: Plan) -> Lean:
