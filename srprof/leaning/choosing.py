@@ -20,6 +20,7 @@ from srprof.errors import InputError
 from srprof.leaning.capture import Captured, Kwargs, stand_in
 from srprof.leaning.filling import own_widths
 from srprof.leaning.forming import FORMING, Form, formed
+from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import Plan, flatten, planner
 from srprof.leaning.rewriting import fusions
@@ -156,8 +157,9 @@ def choose(trials: Trials, passes: tuple[str, ...], objective: Objective = "both
     splits = "split-fusion" in passes and bool(fusions(graph))
     if splits and worth(best, passes) < worth(best, whole) * (1 - _LEAST):
         whole = passes
-    if worth(best, whole) >= worth(None, whole) * (1 - _LEAST):
-        best = Form()
+    exact = LEVELS["exact"]
+    others = [(best, whole), (Form(constants=True), exact), (Form(), whole), (Form(), exact)]
+    best, whole = min(others, key=lambda one: round(worth(*one), 4))
     names = tuple(name for name in FORMING if best.has(name))
     return Choice(best, (*whole, *names), formed(graph, best, trials.captured.known).ended)
 

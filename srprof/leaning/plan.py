@@ -229,7 +229,8 @@ def planner(
     """
     leaves, call = flatten(args, kwargs)
     if form is not None:
-        captured = replace(captured, graph=with_folded(captured.graph))
+        if form.constants:  # what is folded is not folded in each call
+            captured = replace(captured, graph=with_folded(captured.graph))
         made = formed(captured.graph, form, captured.known)
         constants = {**captured.constants, **made.constants}
         captured = replace(captured, graph=made.graph, constants=constants)

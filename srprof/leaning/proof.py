@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,9 @@ from srprof.workload import Workload, user_errors
 
 #: LR sizes at which outputs are compared: square, oblong, and odd.
 SIZES: tuple[Size, ...] = ((48, 48), (40, 56), (37, 51))
+
+#: Kinds of images that outputs are compared on.
+_IMAGES = ("random", "natural")
 
 #: Where the CPU's allocator is asked, and where the two are timed.
 MEMORY_SIZE, TIME_SIZE = (128, 128), (256, 256)
@@ -151,12 +155,16 @@ def _outputs(workload: Workload, lean: Lean, sizes: Sequence[Size], progress: Pr
     untaken = []
     for position, size in enumerate(sizes):
         progress("comparing outputs", position, len(sizes))
-        call = at_size(workload, size)
-        if call is not None and _takes(lean.network, call):
-            outputs += _compared(call, lean)
-        elif call is not None:
+        if (call := at_size(workload, size)) is None:
+            continue
+        befores = _befores(call, lean.network)
+        try:
+            first = next(befores)
+        except user_raised():
             untaken.append(size)
-    outputs = outputs or list(_compared(workload, lean))
+        else:
+            outputs += _compared(call, lean, chain([first], befores))
+    outputs = outputs or list(_compared(workload, lean, _befores(workload, lean.network)))
     return Proof(lean.level, tuple(outputs), tuple(untaken), _tolerance(workload))
 
 
@@ -176,11 +184,17 @@ def _takes(network: nn.Module, call: Workload) -> bool:
     return True
 
 
-def _compared(call: Workload, lean: Lean) -> Iterator[Comparison]:
-    """Outputs on each kind of image, of copies, since a network's calls may change it."""
-    network, made = copied_model(lean.network, {}), copied_model(lean, {})
-    for image in ("random", "natural"):
-        before = _output(network, call, image, call.name)
+def _befores(call: Workload, network: nn.Module) -> Iterator[Any]:
+    """What a copy of the network, which its calls may change, gives for each kind of image."""
+    network = copied_model(network, {})
+    for image in _IMAGES:
+        yield _output(network, call, image, call.name)
+
+
+def _compared(call: Workload, lean: Lean, befores: Iterable[Any]) -> Iterator[Comparison]:
+    """Outputs of a copy on each kind of image, beside those of the network."""
+    made = copied_model(lean, {})
+    for image, before in zip(_IMAGES, befores, strict=True):
         after = _output(made, call, image, f"the lean {call.name}")
         yield compare(image, _size(call), before, after)
 

@@ -21,7 +21,7 @@ from srprof.leaning.choosing import Choice, Objective, Trials, check_objective, 
 from srprof.leaning.forming import FORMING, Form
 from srprof.leaning.levels import LEVELS, check_level
 from srprof.leaning.module import Lean, for_plans
-from srprof.leaning.plan import capture_call
+from srprof.leaning.plan import Plan, capture_call
 from srprof.leaning.record import Savings, Stage
 from srprof.networks import frozen, parameters, put_in_mode
 from srprof.running import aside
@@ -151,7 +151,6 @@ def savings(
                 known[_lines(made)] = trials.analysis(made, holders=False)
             stages.append(_stage(made.passes[-1], known[_lines(made)]))
     module.backend = backend
-    least = module.plans[0].least
     found = Savings(
         tuple(stages),
         before,
@@ -159,7 +158,7 @@ def savings(
         module,
         objective=objective,
         ended=chosen.ended,
-        bound=None if least is None else after.memory.net + least,
+        bound=bound_of(module.plans[0], after),
     )
     if tiles is None or tiling is None:
         return found
@@ -171,6 +170,15 @@ def savings(
 def _lines(module: Lean) -> tuple[tuple[str, ...], ...]:
     plan = module.plans[0]
     return plan.first, plan.lines
+
+
+def bound_of(plan: Plan, analysis: Analysis) -> int | None:
+    """Bytes that the eager peak is not below, whatever the order of the plan's calls.
+
+    Args:
+        analysis: of the lean network in the call that the plan was made for.
+    """
+    return None if plan.least is None else analysis.memory.net + plan.least
 
 
 def _before(workload: Workload, profile: Profile | None) -> Analysis:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from srprof.call import Call
 from srprof.cli import main
 from srprof.leaning import proof
 from srprof.leaning.comparison import compare, natural, relative_error
+from srprof.leaning.run import savings
 from srprof.workload import resolve
 from tests.refusals import one_line
 
@@ -179,6 +181,16 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < found["max_relative_error"] <= found["tolerance"] == 1e-5
     assert (found["identical"], found["holds"]) == (False, True)
     assert found["measured_on_cpu"] is found["time_ratio"] is found["emitted"] is None
+
+
+def test_what_no_order_is_below_is_said() -> None:
+    saved = savings(resolve(Call(nn.Conv2d(3, 3, 3), ((1, 3, 64, 64),))))
+    lean = saved.stages[-1].peaks["eager"]
+    assert (saved.bound, saved.gap) == (lean, 0)
+    assert "\nno order of its calls is lower\n" in str(saved)
+    assert str(replace(saved, bound=lean * 4 // 5)).splitlines()[2] == (
+        "no order of its calls is below 0.07 MiB, which it is 25.0% above"
+    )
 
 
 def test_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
