@@ -47,8 +47,8 @@ _ALIGNMENT = 0.35
 _OCTAVE = 1 / 3
 #: Channels that cuDNN's kernels take at once at least, where they need no whole vector.
 _FOUR = 4
-#: What a width itself counts beside what it is filled up to: cuDNN chooses its kernel by it.
-_CHOICE = 0.5
+#: Share of a width itself, by which cuDNN chooses its kernel, beside what it is filled up to.
+_CHOICE = 0.25
 #: A multiple of bytes of a pixel's channels that cuDNN's fastest kernels take.
 _WHOLE = 32
 #: Rows that tell as much of what is far from them as the model does.
@@ -284,8 +284,9 @@ def _place_of_convolution(cost: NodeCost, size: int) -> Place:
     part = [int(n * size % VECTOR > 0) for n in widths]
     if cost.channels_last:  # of which some kernels take fewer as they are
         part = [n + (width % _FOUR > 0) for n, width in zip(part, widths, strict=True)]
-    choice = (_CHOICE * log2(n) for n in widths)
-    return (*map(log2, (*filled, *other)), *choice), (*whole, *part)
+    chosen = (_CHOICE * log2(n) for n in widths)
+    computed = ((1 - _CHOICE) * log2(n) for n in filled)
+    return (*computed, *chosen, *map(log2, other)), (*whole, *part)
 
 
 def _alignment(nbytes: int) -> int:
