@@ -27,7 +27,7 @@ import numpy.typing as npt
 from srprof.cost.classes import NodeCost
 from srprof.cost.profiles import TENSOR_MODES
 from srprof.inputs import ITEMSIZE
-from srprof.ops import CONVOLUTIONS, VECTOR
+from srprof.ops import CONVOLUTIONS, FEWEST_AT_ONCE, VECTOR
 
 Vector = npt.NDArray[np.float64]
 Group = tuple[str, ...]
@@ -45,8 +45,6 @@ REPEATED = 0.03
 _ALIGNMENT = 0.35
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
-#: Channels that cuDNN's kernels take at once at least, where they need no whole vector.
-_FOUR = 4
 #: Share of a width itself, by which cuDNN chooses its kernel, beside what it is filled up to.
 _CHOICE = 0.25
 #: A multiple of bytes of a pixel's channels that cuDNN's fastest kernels take.
@@ -283,7 +281,7 @@ def _place_of_convolution(cost: NodeCost, size: int) -> Place:
     whole = [int(n % _WHOLE == 0) for n in filled]
     part = [int(n * size % VECTOR > 0) for n in widths]
     if cost.channels_last:  # of which some kernels take fewer as they are
-        part = [n + (width % _FOUR > 0) for n, width in zip(part, widths, strict=True)]
+        part = [n + (width % FEWEST_AT_ONCE > 0) for n, width in zip(part, widths, strict=True)]
     chosen = (_CHOICE * log2(n) for n in widths)
     computed = ((1 - _CHOICE) * log2(n) for n in filled)
     return (*computed, *chosen, *map(log2, other)), (*whole, *part)

@@ -34,7 +34,7 @@ from collections.abc import Iterable, Sequence
 from srprof.cost.classes import TILES, NodeCost
 from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
-from srprof.ops import FEWEST_IN_TENSOR_CORES, VECTOR, Product
+from srprof.ops import FEWEST_AT_ONCE, FEWEST_IN_TENSOR_CORES, VECTOR, Product
 
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
@@ -66,16 +66,16 @@ def modelled(
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
-    plain = cost.read - cost.strided - cached + cost.written
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    plain: float = cost.read - cost.strided - cached + cost.written
+    if cost.single and not profile.layout:
+        plain *= max(size, _WORD) / size
     memory = plain / (profile.bandwidth * share)
     memory += strided_seconds(cost, profile)
     if cached and profile.cache_bandwidth:
         memory += cached / (profile.cache_bandwidth * share)
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather, cost.serial * (profile.serial or 0.0))
-    if cost.single and not profile.layout:
-        size = ITEMSIZE.get(cost.dtype, _WORD)
-        memory *= max(size, _WORD) / size
     compute, layout, copies = _compute(cost, profile, measured)
     if _begins_odd(cost, profile):
         compute, memory = (t / profile.tensor["odd"] for t in (compute, memory))
@@ -219,18 +219,18 @@ def _layout(cost: NodeCost, profile: Profile, mode: str) -> tuple[float, int]:
 def _padded(cost: NodeCost, profile: Profile) -> tuple[float, int]:
     """Seconds and kernels of filling up the channels of maps with channels innermost, and back.
 
-    What the image is copied to is set to zero first.
+    There are kernels for whole multiples of four. What the image is copied to is set to zero first.
     """
     size = ITEMSIZE.get(cost.dtype, _WORD)
     inner, outer = (size * channels for channels in cost.channels)
     image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
     seconds, kernels = 0.0, 0
     speed = profile.bandwidth * profile.tensor["transpose"]
-    if inner % VECTOR:
+    if cost.channels[0] % FEWEST_AT_ONCE:
         filled = _up(inner, VECTOR)
         seconds += image * ((inner + filled) / speed + filled / profile.bandwidth)
         kernels += 2
-    if outer % VECTOR:
+    if cost.channels[1] % FEWEST_AT_ONCE:
         seconds += result * (outer + _up(outer, VECTOR)) / speed
         kernels += 1
     return seconds, kernels
