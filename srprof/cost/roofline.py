@@ -2,7 +2,7 @@
 
 A node takes the longer of its arithmetic and its memory traffic, each at the share of the peak
 that its class reaches, and an overhead for each kernel that it launches (Williams, Waterman and
-Patterson, "Roofline", CACM 2009). Eager super-resolution networks add four effects:
+Patterson, "Roofline", CACM 2009). Eager super-resolution networks add five effects:
 
 - Convolutions run in tiles of 32, 64 or 128 output channels by 128 pixels: 50 channels cost
   what 64 do, and narrow tiles reuse what they load less often. The fastest tile is taken.
@@ -10,10 +10,12 @@ Patterson, "Roofline", CACM 2009). Eager super-resolution networks add four effe
 - PyTorch adds a convolution's bias in a kernel of its own, which reads and writes the output.
 - A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
   channels-last and a plain map) uses a few bytes of each sector that it fetches.
+- PyTorch computes element-wise in vectors where all operands are dense maps of one layout, else
+  one element at a time (`single`): a bias, a product with a value for each channel, a slice.
 
 A GPU with tensor cores adds four, each seen in the kernels of an H100 (docs/latency.md): its
 convolutions copy plain maps to channels innermost and back, in pieces of 64 bytes of a pixel, and
-stay outside tensor cores below 16 input channels; channels that are no multiple of 32 bytes, and
+stay outside tensor cores below 16 input channels (channels-last maps never do: they are filled up); channels that are no multiple of 32 bytes, and
 columns that do not fill tiles of 64, go in smaller pieces; each wave of tiles waits for its first
 data and its last (`wave`); and resampling and pooling take as long as their reads from the caches
 (`gather`).
