@@ -15,10 +15,10 @@ Patterson, "Roofline", CACM 2009). Eager super-resolution networks add five effe
 
 A GPU with tensor cores adds four, each seen in the kernels of an H100 (docs/latency.md): its
 convolutions copy plain maps to channels innermost and back, in pieces of 64 bytes of a pixel, and
-stay outside tensor cores below 16 input channels (channels-last maps never do: they are filled up); channels that are no multiple of 32 bytes, and
-columns that do not fill tiles of 64, go in smaller pieces; each wave of tiles waits for its first
-data and its last (`wave`); and resampling and pooling take as long as their reads from the caches
-(`gather`).
+stay outside tensor cores below 16 input channels (maps with channels innermost are filled up to
+some multiple instead); channels that are no multiple of 32 bytes, and columns that do not fill
+tiles of 64, go in smaller pieces; each wave of tiles waits for its first data and its last
+(`wave`); and resampling and pooling take as long as their reads from the caches (`gather`).
 
 On a CPU, oneDNN computes convolutions in blocks of channels, as many as fit in a vector register,
 and copies their maps into that layout and back; 1x1 convolutions of one image are plain products.
