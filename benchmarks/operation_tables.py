@@ -76,7 +76,7 @@ _WIDEST = 256
 #: Of each other operation, rows that are kept for a GPU, spread evenly over its times.
 _KEPT = 250
 #: Rows of a group whose errors are told, and of it that are left out in turn.
-_FEWEST, _TRIED = 100, 120
+_FEWEST, _TRIED = 40, 120
 
 
 def h200(folder: Path) -> TableRecord:

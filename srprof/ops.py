@@ -30,8 +30,10 @@ FAMILIES: tuple[Family, ...] = tuple(f for f in get_args(Family) if f != "view")
 CONVOLUTIONS = FAMILIES[:4]
 #: Input channels below which cuDNN leaves a convolution to the other cores.
 FEWEST_IN_TENSOR_CORES = 16
-#: Bytes of a pixel's channels that cuDNN's kernels in tensor cores take at once, and fill up to.
+#: Bytes of a pixel's channels that cuDNN's kernels in tensor cores take at once, and fill up to,
+#: and channels that some take at once in maps with channels innermost.
 VECTOR = 16
+FEWEST_AT_ONCE = 4
 
 #: Scratch that a CUDA kernel takes: none beside inputs and outputs; a workspace of cuBLAS's, and
 #: one of cuBLASLt's where a bias is added in the same kernel, which are taken at the first such

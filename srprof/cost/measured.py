@@ -27,7 +27,7 @@ import numpy.typing as npt
 from srprof.cost.classes import NodeCost
 from srprof.cost.profiles import TENSOR_MODES
 from srprof.inputs import ITEMSIZE
-from srprof.ops import CONVOLUTIONS, VECTOR
+from srprof.ops import CONVOLUTIONS, FEWEST_AT_ONCE, VECTOR
 
 Vector = npt.NDArray[np.float64]
 Group = tuple[str, ...]
@@ -45,6 +45,8 @@ REPEATED = 0.03
 _ALIGNMENT = 0.35
 #: Factor between octaves and distance.
 _OCTAVE = 1 / 3
+#: Share of a width itself, by which cuDNN chooses its kernel, beside what it is filled up to.
+_CHOICE = 0.25
 #: A multiple of bytes of a pixel's channels that cuDNN's fastest kernels take.
 _WHOLE = 32
 #: Rows that tell as much of what is far from them as the model does.
@@ -267,16 +269,22 @@ def place_of(cost: NodeCost) -> Place:
 
 
 def _place_of_convolution(cost: NodeCost, size: int) -> Place:
-    inner, outer, pixels = *cost.channels, cost.pixels
-    other = cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups, pixels
+    other = cost.taps**2, cost.stride**2, cost.dilation**2, cost.groups, cost.pixels
+    widths = cost.channels
     if cost.family in {"conv1x1", "depthwise"}:
-        ends = (inner * size, outer * size, pixels * size)
-        return tuple(map(log2, (inner, outer, *other))), tuple(map(_alignment, ends))
+        ends = (*(n * size for n in widths), cost.pixels * size)
+        return tuple(map(log2, (*widths, *other))), tuple(map(_alignment, ends))
+    if cost.family == "grouped":  # which kernel there is for a group, depends on its channels
+        widths = widths[0] // cost.groups, widths[1] // cost.groups
     # cuDNN fills channels up to whole vectors, and computes with those
-    filled = [-(-n * size // VECTOR) * VECTOR for n in (inner, outer)]
+    filled = [-(-n * size // VECTOR) * VECTOR for n in widths]
     whole = [int(n % _WHOLE == 0) for n in filled]
-    part = [_alignment(n * size) if n * size % VECTOR else 0 for n in (inner, outer)]
-    return tuple(map(log2, (*filled, *other))), (*whole, *part)
+    part = [int(n * size % VECTOR > 0) for n in widths]
+    if cost.channels_last:  # of which some kernels take fewer as they are
+        part = [n + (width % FEWEST_AT_ONCE > 0) for n, width in zip(part, widths, strict=True)]
+    chosen = (_CHOICE * log2(n) for n in widths)
+    computed = ((1 - _CHOICE) * log2(n) for n in filled)
+    return (*computed, *chosen, *map(log2, other)), (*whole, *part)
 
 
 def _alignment(nbytes: int) -> int:

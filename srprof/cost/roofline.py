@@ -2,7 +2,7 @@
 
 A node takes the longer of its arithmetic and its memory traffic, each at the share of the peak
 that its class reaches, and an overhead for each kernel that it launches (Williams, Waterman and
-Patterson, "Roofline", CACM 2009). Eager super-resolution networks add four effects:
+Patterson, "Roofline", CACM 2009). Eager super-resolution networks add five effects:
 
 - Convolutions run in tiles of 32, 64 or 128 output channels by 128 pixels: 50 channels cost
   what 64 do, and narrow tiles reuse what they load less often. The fastest tile is taken.
@@ -10,13 +10,15 @@ Patterson, "Roofline", CACM 2009). Eager super-resolution networks add four effe
 - PyTorch adds a convolution's bias in a kernel of its own, which reads and writes the output.
 - A kernel that reads across the grain of what it writes (a transposing copy, a sum of a
   channels-last and a plain map) uses a few bytes of each sector that it fetches.
+- PyTorch computes element-wise in vectors where all operands are dense maps of one layout, else
+  one element at a time (`single`): a bias, a product with a value for each channel, a slice.
 
 A GPU with tensor cores adds four, each seen in the kernels of an H100 (docs/latency.md): its
 convolutions copy plain maps to channels innermost and back, in pieces of 64 bytes of a pixel, and
-stay outside tensor cores below 16 input channels; channels that are no multiple of 32 bytes, and
-columns that do not fill tiles of 64, go in smaller pieces; each wave of tiles waits for its first
-data and its last (`wave`); and resampling and pooling take as long as their reads from the caches
-(`gather`).
+stay outside tensor cores below 16 input channels (maps with channels innermost are filled up to
+some multiple instead); channels that are no multiple of 32 bytes, and columns that do not fill
+tiles of 64, go in smaller pieces; each wave of tiles waits for its first data and its last
+(`wave`); and resampling and pooling take as long as their reads from the caches (`gather`).
 
 On a CPU, oneDNN computes convolutions in blocks of channels, as many as fit in a vector register,
 and copies their maps into that layout and back; 1x1 convolutions of one image are plain products.
@@ -34,7 +36,7 @@ from collections.abc import Iterable, Sequence
 from srprof.cost.classes import TILES, NodeCost
 from srprof.cost.profiles import TENSOR_MODES, Profile
 from srprof.inputs import ITEMSIZE
-from srprof.ops import FEWEST_IN_TENSOR_CORES, VECTOR, Product
+from srprof.ops import FEWEST_AT_ONCE, FEWEST_IN_TENSOR_CORES, VECTOR, Product
 
 #: Rows (output pixels) of a tile; a product with fewer is given a smaller tile.
 _ROWS = 128
@@ -66,16 +68,16 @@ def modelled(
     share = profile.bandwidth_share[cost.family]
     if cost.row:
         share *= min(1.0, cost.row / _NORM_THREADS)
-    plain = cost.read - cost.strided - cached + cost.written
+    size = ITEMSIZE.get(cost.dtype, _WORD)
+    plain: float = cost.read - cost.strided - cached + cost.written
+    if cost.single and not profile.layout:
+        plain *= max(size, _WORD) / size
     memory = plain / (profile.bandwidth * share)
     memory += strided_seconds(cost, profile)
     if cached and profile.cache_bandwidth:
         memory += cached / (profile.cache_bandwidth * share)
     if profile.gather:
         memory = max(memory, cost.gathered / profile.gather, cost.serial * (profile.serial or 0.0))
-    if cost.single and not profile.layout:
-        size = ITEMSIZE.get(cost.dtype, _WORD)
-        memory *= max(size, _WORD) / size
     compute, layout, copies = _compute(cost, profile, measured)
     if _begins_odd(cost, profile):
         compute, memory = (t / profile.tensor["odd"] for t in (compute, memory))
@@ -219,18 +221,18 @@ def _layout(cost: NodeCost, profile: Profile, mode: str) -> tuple[float, int]:
 def _padded(cost: NodeCost, profile: Profile) -> tuple[float, int]:
     """Seconds and kernels of filling up the channels of maps with channels innermost, and back.
 
-    What the image is copied to is set to zero first.
+    There are kernels for whole multiples of four. What the image is copied to is set to zero first.
     """
     size = ITEMSIZE.get(cost.dtype, _WORD)
     inner, outer = (size * channels for channels in cost.channels)
     image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
     seconds, kernels = 0.0, 0
     speed = profile.bandwidth * profile.tensor["transpose"]
-    if inner % VECTOR:
+    if cost.channels[0] % FEWEST_AT_ONCE:
         filled = _up(inner, VECTOR)
         seconds += image * ((inner + filled) / speed + filled / profile.bandwidth)
         kernels += 2
-    if outer % VECTOR:
+    if cost.channels[1] % FEWEST_AT_ONCE:
         seconds += result * (outer + _up(outer, VECTOR)) / speed
         kernels += 1
     return seconds, kernels

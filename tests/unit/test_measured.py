@@ -85,6 +85,22 @@ def test_channels_count_as_what_they_are_filled_up_to():
     assert table.match(dense(46, 46), "tf32").distance < table.match(dense(44, 44), "tf32").distance
 
 
+def test_a_width_is_told_from_another_that_is_filled_up_to_the_same():
+    """50 and 52 halves are both filled up to 56, and cuDNN takes another kernel for each."""
+    rows = [row(dense(n, n, "float16"), ratio, "float16") for n, ratio in ((50, 3.0), (52, 1.0))]
+    table = Table(rows, bytes_moved)
+    found = [table.match(dense(n, n, "float16"), "float16") for n in (50, 52)]
+    assert [match.ratio for match in found] == pytest.approx([3.0, 1.0])
+    assert table.match(dense(51, 51, "float16"), "float16").distance < 0.02
+
+
+def test_grouped_convolutions_are_alike_by_the_channels_of_a_group():
+    """64 channels in 8 groups are as 32 in 4, more than as 64 in 4."""
+    rows = [row(dense(n, n, groups=4), ratio) for n, ratio in ((32, 1.0), (64, 3.0))]
+    found = Table(rows, bytes_moved).match(dense(64, 64, groups=8), "tf32")
+    assert found.ratio < 1.7
+
+
 def test_what_has_no_row_of_its_own_is_told_by_what_is_like_it():
     half = dense(64, 64, "float16")
     relu = cost("elementwise", 4096, 4096, op="relu")
