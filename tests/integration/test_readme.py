@@ -1,23 +1,60 @@
-"""The README and the docs show what the commands print; their examples work."""
+"""The README and the docs show what the commands print; every command in them runs, in order."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
 
 import srprof
 from srprof import models, registry
-from srprof.cli import COMMANDS, main
+from srprof.cli import COMMANDS, build_parser, main
+from srprof.cost.profiles import load_profile, to_toml
 from tests.golden_files import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```console\n\$ srprof (.*?)\n(.*?)```", README, flags=re.DOTALL)
+#: Pages with commands to type, which begin in a fresh copy of examples/.
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in (
+        "analyze", "change", "fit", "gate", "rank", "sweep", "time", "report", "measure",
+        "quality", "train", "first-minute",
+    )),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: the comment before it, its language, its text."""
+
+    marker: str
+    kind: str
+    text: str
+
+    @property
+    def left_out(self) -> str:
+        """Why no test of this file runs it; "" if one does."""
+        match = re.match(r"(not run|ci|tested): (.+)", self.marker)
+        return match[0] if match else ""
+
+
+def blocks(page: str) -> list[Block]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(
+        r"^(?: *<!-- (.*?) -->\n)?( *)```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE
+    )
+    return [Block(marker, kind, dedent(body)) for marker, _, kind, body in found]
 
 
 def words(line: str) -> str:
@@ -26,24 +63,114 @@ def words(line: str) -> str:
     return text if text.strip("- ") else re.sub("-+", "-", text)
 
 
-@pytest.mark.parametrize("command, shown", BLOCKS)
-def test_shown_lines_are_printed_in_this_order(command, shown, capsys, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert main(shlex.split(command)) == 0
-    printed = list(map(words, capsys.readouterr().out.splitlines()))
-    position = 0
-    for line in shown.splitlines():
-        assert words(line) in printed[position:], line
-        position += printed[position:].index(words(line))
+def check_shown(shown: str, printed: str) -> None:
+    """What is shown was printed, line after line; what is left out between is said by `...`."""
+    rest, cut = list(map(words, printed.rstrip("\n").splitlines())), False
+    for line in map(words, shown.splitlines()):
+        if line == "...":
+            cut = True
+            continue
+        assert line in rest, f"not printed: {line}"
+        at = rest.index(line)
+        assert cut or at == 0, f"lines before it are left out, and nothing says so: {line}"
+        rest, cut = rest[at + 1 :], False
+    assert cut or not rest, f"the rest is left out, and nothing says so: {rest[0]}"
 
 
-def test_there_are_blocks_to_compare():
-    assert len(BLOCKS) >= 2
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """Each command of a block of shell, and the comment behind it."""
+    for line in block.text.splitlines():
+        if line.strip():
+            command, _, comment = line.partition(" #")
+            yield command.strip(), comment.strip()
+
+
+def run_one(command: str, comment: str, folder: Path) -> None:
+    """One command as a person types it; it ends with the exit code that the comment says, or 0."""
+    said = re.search(r"exit code ([1-9])\b(?! if)", comment)
+    code = int(said[1]) if said else 0
+    argv = shlex.split(command)
+    if argv[0] == "srprof":
+        assert main(argv[1:]) == code, command
+        return
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_runs_in_order(page, tmp_path, capsys, monkeypatch):
+    """From a fresh copy of examples/, with what its output shows, and the Python between."""
+    pytest.importorskip("skimage")
+    folder = tmp_path / "examples"
+    shutil.copytree(ROOT / "examples", folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("net", "vsr"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    ran = 0
+    for block in blocks(page):
+        if block.left_out:
+            continue
+        if block.kind == "console":
+            command, _, shown = block.text.partition("\n")
+            assert main(shlex.split(command.removeprefix("$ srprof "))) == 0, command
+            check_shown(shown, capsys.readouterr().out.replace(f"{ROOT}{os.sep}", ""))
+        elif block.kind == "sh":
+            for command, comment in commands(block):
+                run_one(command, comment, folder)
+                capsys.readouterr()
+        elif block.kind == "python":
+            exec(compile(block.text, page, "exec"), {})  # as the reader of the page does
+        else:
+            continue
+        ran += 1
+    assert ran > 0
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+
+
+def test_pages_with_commands_are_all_run():
+    """Or say why not: every block of shell, in whatever page."""
+    for path in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
+        page = path.relative_to(ROOT).as_posix()
+        for block in blocks(page):
+            if block.kind in ("sh", "console") and page not in PAGES:
+                assert block.left_out, f"{page}: add it to PAGES, or say why it is not run"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_run_is_understood(page, tmp_path, monkeypatch):
+    """Its commands exist, with these options."""
+    monkeypatch.chdir(tmp_path)
+    Path("cpu.toml").write_text(to_toml(load_profile("h100")))
+    for block in blocks(page):
+        if block.marker.startswith("not run") and block.kind == "sh":
+            for command, _ in commands(block):
+                argv = shlex.split(command)
+                if argv[0] == "srprof":
+                    build_parser(argv[1]).parse_args(argv[1:])
+
+
+def test_an_excerpt_must_say_what_it_leaves_out():
+    printed = "a\nb\nc\nd\n"
+    for shown in ("a\nb\nc\nd", "a\n...\nd", "...\nb\nc\n...", "...\nd"):
+        check_shown(shown, printed)
+    for shown in ("b\nc\nd", "a\nc\n...", "a\nb", "...\nx"):
+        with pytest.raises(AssertionError):
+            check_shown(shown, printed)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 180
 
 
 def test_lines_named_in_the_text():
     lines = (ROOT / "models" / "rfdn_net.py").read_text().splitlines()
-    bound, read = re.search(r"`out`, of line (\d+), .*? on line (\d+)", README).groups()
+    page = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    bound, read = re.search(r"`out`, of line (\d+), .*? on line (\d+)", page).groups()
     assert lines[int(bound) - 1].strip().startswith("out = ")
     assert "self.c5(out)" in lines[int(read) - 1]
 
@@ -51,7 +178,8 @@ def test_lines_named_in_the_text():
 def test_fmen_s_holds_nothing():
     memory = srprof.analyze("fmen_s", "510x510").memory
     assert memory.planned == memory.eager
-    assert f"{memory.eager.nbytes / 2**20:.2f} MiB" in README
+    page = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    assert f"{memory.eager.nbytes / 2**20:.2f} MiB" in page
 
 
 def test_exact_sum_named_in_the_design():
@@ -60,32 +188,35 @@ def test_exact_sum_named_in_the_design():
     assert f"the exact sum is {requested / 2**20:.2f}" in design
 
 
-def test_every_option_of_the_readme_exists(capsys):
+def test_every_option_of_the_pages_exists(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    others = {"--with", "--no-deps", "--dist"}  # pip's and pytest's among them
-    for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", README)) - others:
-        assert option in text, option
+    others = {"--no-deps", "--dist"}  # pip's and pytest's
+    for page in PAGES:
+        prose = (ROOT / page).read_text(encoding="utf-8")
+        for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", prose)) - others:
+            assert option in text, f"{page}: {option}"
 
 
-def test_every_command_of_the_readme_exists():
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-    named = set(re.findall(r"^srprof (\w+)", blocks, flags=re.MULTILINE))
-    assert named <= set(COMMANDS)
-    assert set(COMMANDS) <= named
+def test_every_command_is_in_the_readme_s_table_and_on_a_page():
+    table = README.partition("## All commands")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z]+)`", table.partition("From Python")[0]))
+    assert named == set(COMMANDS)
+    typed = {
+        shlex.split(command)[1]
+        for page in PAGES
+        for block in blocks(page)
+        if block.kind in ("sh", "console")
+        for command, _ in commands(block)
+        if command.removeprefix("$ ").startswith("srprof ")
+    }
+    assert set(COMMANDS) - {"completion"} <= typed | {"help"}
 
 
 @pytest.mark.parametrize(
     "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/design.md",
-        "docs/gate.md",
-        "docs/latency.md",
-        "docs/validation.md",
-    ],
+    ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))],
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
