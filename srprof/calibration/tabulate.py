@@ -126,7 +126,7 @@ def _uncopied(line: Line, kernels: int) -> float:
     where nothing is copied: its kernel is not the one that channels-last maps have.
     """
     names = [str(name) for name, _ in line["kernels"][:kernels]]
-    taken = [us for _, us in line["kernels"][:kernels]]
+    taken = [float(us) for _, us in line["kernels"][:kernels]]
     into = [place for place, name in enumerate(names) if any(part in name for part in _INTO)]
     if not into:
         return 0.0

@@ -115,16 +115,20 @@ class NodeCost:
 
 def bias_cost(dtype: str, nbytes: int) -> NodeCost:
     """The pass over a convolution's result, of so many bytes, that adds its bias."""
-    kind = "elementwise", "elementwise", dtype, 0, ((0, nbytes),), nbytes, (0,)
-    return NodeCost(0, "", *kind, single=True, op="bias")
+    return _pass("elementwise", "bias", dtype, nbytes, written=0)
 
 
 def copy_cost(dtype: str, nbytes: int, across: bool) -> NodeCost:
     """The copy of so many bytes that makes a convolution's input contiguous."""
     if not across:
         return bias_cost(dtype, nbytes)  # element by element too, and the same traffic
-    kind = "movement", "movement", dtype, 0, ((0, nbytes),), nbytes, (1,)
-    return NodeCost(0, "", *kind, strided=nbytes, single=True, op="clone")
+    return replace(_pass("movement", "clone", dtype, nbytes, written=1), strided=nbytes)
+
+
+def _pass(family: Family, op: str, dtype: str, nbytes: int, written: int) -> NodeCost:
+    """A kernel that reads and writes so many bytes, one element at a time; `written`: a storage."""
+    kind, reads = (family, family, dtype, 0), ((0, nbytes),)
+    return NodeCost(0, "", *kind, reads, nbytes, (written,), single=True, op=op)
 
 
 def node_costs(trace: Trace) -> tuple[NodeCost, ...]:
