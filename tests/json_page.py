@@ -29,6 +29,10 @@ date. Sizes are in bytes, times in milliseconds where the name has no other unit
 `schema` grows when a field changes its meaning; new fields come without a new one, so read those
 that you know. `[]` is an entry of a list, `*` any name. What does not apply is `null`. Lists of
 numbers, such as shapes, have one row. A node's `index` is its place among the calls, from 0.
+
+The exit codes of every command (`srprof help exit-codes`):
+
+```
 """
 
 #: The classes of what a command prints, by the place in its object: "" is the whole.

@@ -139,9 +139,9 @@ def test_one_more_local_kept_alive(e_rfdn, capsys):
     assert checked(capsys)["checks"][0]["metrics"][1]["change"] == -difference
 
 
-def test_the_sentence_of_the_readme():
+def test_the_sentence_of_the_page():
     """The line of the variable in the zoo's file, and the bytes of its tensor."""
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join(PAGE.split())
     line, mib = re.search(r"line (\d+), is now held at the peak, \+([\d.]+) MiB", text).groups()
     lines = (ROOT / "models" / "rfdn_net.py").read_text().splitlines()
     assert lines[int(line) - 1].strip() == "r_c2 = self.c2_r(r_c1)"

@@ -13,6 +13,7 @@ import torch
 from srprof import models
 from srprof.cli import COMMANDS, main
 from srprof.render.views.calibration import document
+from srprof.topics import TOPICS
 from tests.golden_files import ROOT
 from tests.integration.test_ablate import write_study
 from tests.integration.test_formats import CALLS, ELSEWHERE, WITHOUT_FORMAT, write_folder
@@ -63,7 +64,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 def test_the_page_is_up_to_date(golden, objects, capsys):
     calibration = document(of_cpu(FakeStopwatch(TRUTH)), "cpu.toml").data()
     found = {**objects, "calibrate": json.loads(json.dumps(calibration))}
-    sections, missing = [HEAD], []
+    sections, missing = [f"{HEAD}{TOPICS['exit-codes']()}```\n"], []
     for name in sorted({n for n in found if n != "analyze --profile"}):
         same = [found[name], *([found["analyze --profile"]] if name == "analyze" else [])]
         text, without = table(name, same)
