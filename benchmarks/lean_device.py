@@ -6,7 +6,8 @@
 Without names the eight networks of Table 4, in float16 and float32; with `--all` the zoo and
 spandrel's, each of the latter at its own size. Nothing is run on a GPU. With `-o` the figures are
 written as JSON after each network; those that are there already are not asked again. `--prove`
-compares the lean network's outputs with its own, on the CPU in float32.
+compares the lean network's outputs with its own, on the CPU in float32. `--page NAME` writes the
+table into docs/lean_device.md, where it says so.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from srprof.leaning.proof import prove
 from srprof.leaning.run import savings
 from srprof.workload import resolve
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "lean_device.md"
 TABLE4 = "fmen_s e_rfdn imdn rlfn neesr megsr repafdn rainbow".split()
 
 
@@ -79,6 +81,36 @@ def everything(size: str) -> list[tuple[str, str, Any]]:
     return [*zoo, *((f"spandrel/{e.name}", e.spec, e.inputs) for e in ENTRIES)]
 
 
+def write_page(rows: list[dict[str, Any]], name: str) -> None:
+    """Put a table, and what it comes to, between the marks of the page."""
+    lines = ["| network | input, dtype | ms | lean | share | MiB | lean | share | filled | error |"]
+    lines.append("|---" * 10 + "|")
+    for row in rows:
+        if "refused" in row:
+            continue
+        size = " and ".join("x".join(map(str, shape)) for shape in row["input"])
+        wider = ", ".join(f"{n} as {up}" for n, up in row["widths"].items())
+        error = f"{row['error']:.0e}" if "error" in row else ""
+        times = f"{row['ms']:.2f} | {row['lean_ms']:.2f} | {row['time']:.2f}"
+        peaks = f"{row['mib']:.2f} | {row['lean_mib']:.2f} | {row['peak']:.2f}"
+        cells = f"{row['network']} | {size} {row['dtype']} | {times} | {peaks} | {wider} | {error}"
+        lines.append(f"| {cells} |")
+    lines.append("")
+    for dtype in dict.fromkeys(row["dtype"] for row in rows):
+        those = [row for row in rows if row["dtype"] == dtype and "time" in row]
+        means = [geometric_mean([row[key] for row in those]) for key in ("time", "peak")]
+        lines.append(
+            f"{dtype}: {means[0]:.3f} of the time and {means[1]:.3f} of the peak, geometric means "
+            f"of {len(those)} networks."
+        )
+    lines += ["", *(f"- {r['network']}: {r['refused']}" for r in rows if "refused" in r)]
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    body = "\n".join(lines).rstrip()
+    PAGE.write_text(f"{before}<!-- {name} -->\n{body}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Predict, print, write."""
     parser = argparse.ArgumentParser(
@@ -91,6 +123,7 @@ def main() -> None:
     parser.add_argument("--objective", default="both")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--prove", action="store_true")
+    parser.add_argument("--page", metavar="NAME")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -111,6 +144,8 @@ def main() -> None:
                 file.write_text(json.dumps(rows, indent=1) + "\n")
             print(" ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
                            for value in rows[-1].values()), flush=True)  # fmt: skip
+    if arguments.page is not None:
+        write_page(rows, arguments.page)
     rows = [row for row in rows if "time" in row]
     shown = [
         [r[k] for k in "network dtype ms lean_ms time mib lean_mib peak".split()] for r in rows

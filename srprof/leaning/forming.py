@@ -11,6 +11,7 @@ from srprof.leaning.filling import Filled, Widths, filled
 from srprof.leaning.functional import functional
 from srprof.leaning.graphs import Known, without_dead
 from srprof.leaning.layout import channels_last
+from srprof.leaning.liveness import is_random
 from srprof.leaning.steps import gathered
 
 #: Passes that give a form, in order, each the name of what it sets.
@@ -57,6 +58,8 @@ class Form:
 
 def formed(graph: Graph, form: Form, known: Known) -> Filled:
     """The graph in this form, but for its constants; it stays as it is."""
+    if any(is_random(node) for node in graph.nodes):  # what is drawn lies as what it is drawn for
+        form = replace(form, widths={}, layout=False)
     result = Filled(graph)
     if form.filled or form.steps:
         plain = functional(graph, known)

@@ -6,6 +6,7 @@ where that is not to be had, each part of it is a call in place, with the same n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from itertools import takewhile
@@ -16,6 +17,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
 
+from srprof.blame import first_line
 from srprof.leaning.graphs import Copying, Known, argument_of
 
 aten = torch.ops.aten
@@ -58,7 +60,13 @@ def _run(x: torch.Tensor, others: list[torch.Tensor] | None, code: str) -> torch
         return _FUNCTIONS[code](x, others)
     if code not in _COMPILED:
         _COMPILED[code] = torch.compile(_FUNCTIONS[code], dynamic=True)
-    return _COMPILED[code](x, others)
+    try:
+        return _COMPILED[code](x, others)
+    except torch._dynamo.exc.TorchDynamoException as error:  # before anything ran
+        why = f"{type(error).__name__}: {first_line(error)}"
+        warnings.warn(f"steps run call by call: torch.compile fails ({why})", stacklevel=2)
+        _COMPILED[code] = _FUNCTIONS[code]
+    return _FUNCTIONS[code](x, others)
 
 
 def _meta(x: torch.Tensor, others: list[torch.Tensor] | None, code: str) -> torch.Tensor:

@@ -247,6 +247,48 @@ def test_what_is_kept_follows_the_weights():
             assert difference(network(X), lean(X)) < 1e-12
 
 
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 6, 3, padding=1)
+        self.tail = nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.head(x)
+        return self.tail(F.relu(x + torch.randn_like(x)))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=range(len(FORMS)))
+def test_random_numbers_are_drawn_as_by_the_network(form: Form):
+    """What is drawn for a map is drawn in the order in which that lies in memory."""
+    network, lean = network_of(Noisy), made(Noisy, form)
+    with torch.no_grad():
+        torch.manual_seed(3)
+        before = network(X)
+        torch.manual_seed(3)
+        assert difference(before, lean(X)) < 1e-12
+
+
+def test_a_step_that_does_not_compile_runs_call_by_call(monkeypatch: pytest.MonkeyPatch):
+    from types import SimpleNamespace
+
+    from srprof.leaning import steps
+
+    def fails(*_: Any) -> torch.Tensor:
+        raise torch._dynamo.exc.BackendCompilerFailed(str, RuntimeError("no ptxas"), None)
+
+    monkeypatch.setattr(steps, "_compiles", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    plain = torch.rand(2, 3)
+    code = "aten.add_.Tensor(x, others[0]); aten.relu_.default(x)"
+    x = SimpleNamespace(is_cuda=True)
+    monkeypatch.setitem(steps._FUNCTIONS, code, lambda x, others: plain)
+    with pytest.warns(UserWarning, match="steps run call by call: torch.compile fails"):
+        assert steps._run(x, [plain], code) is plain  # type: ignore[arg-type]  # stands for a tensor
+    assert steps._run(x, [plain], code) is plain  # type: ignore[arg-type]  # and does not try again
+    monkeypatch.delitem(steps._COMPILED, code)
+
+
 def test_maps_are_brought_into_the_layout_once():
     lines = made(Mixed, Form(layout=True, constants=True)).plans[0].lines
     conversions = [line for line in lines if "channels_last" in line]
