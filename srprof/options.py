@@ -131,7 +131,7 @@ def add_older(parser: argparse._ActionsContainer, older: str, newer: str, **chan
     """An older name of an option that stands there already; `changes` where it was another kind."""
     action = parser._option_string_actions[newer]
     like = {name: getattr(action, name) for name in ("dest", "type", "nargs", "choices")}
-    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     parser.add_argument(older, action=_Older, newer=action, **{**like, **changes}, **hidden)
 
 

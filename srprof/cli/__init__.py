@@ -149,7 +149,7 @@ example: srprof analyze fmen_s --input 256x256
 """
 
 
-def build_parser(*called: str) -> argparse.ArgumentParser:
+def build_parser(*called: str) -> _Parser:
     """The parser of all commands, with the options of those that are called."""
     parser = _AllCommands(
         prog="srprof",
