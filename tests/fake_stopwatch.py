@@ -8,12 +8,32 @@ from dataclasses import replace
 from random import Random
 
 from srprof.calibration.benches import Bench
+from srprof.calibration.kinds import plan
+from srprof.calibration.record import Calibration
+from srprof.calibration.run import run_calibration
 from srprof.call import Call
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.estimate import total_seconds
-from srprof.cost.profiles import Profile
+from srprof.cost.profiles import Profile, parse_profile
+from srprof.measuring.record import Device as Hardware
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
+
+CPU = Hardware("cpu", "Made-up CPU", "AVX512")
+#: A CPU that is just as the model has it.
+TRUTH = parse_profile(
+    "truth",
+    {
+        "title": "truth", "bandwidth": 40, "cache": 32, "memory": 16, "sms": 1, "launch": 3,
+        "bias_pass": False, "peak": {"float32": 0.25},
+        "compute": {"depthwise": 0.3},
+        "relative": {"conv1x1": 0.3, "grouped": 0.6, "matmul": 0.35},
+        "bandwidth_share": {"elementwise": 0.9, "movement": 0.5, "reduction": 0.7,
+                            "resample": 0.1, "norm": 0.4},
+        "layout": {"block": 16, "compute": 0.95, "bandwidth": 0.45},
+    },
+    "truth",
+)  # fmt: skip
 
 _COSTS: dict[tuple[object, ...], tuple[NodeCost, ...]] = {}
 
@@ -69,3 +89,9 @@ class FakeStopwatch:
             factor *= 3
         self.taken += 1
         return self._seconds[bench.name] * factor
+
+
+def of_cpu(stopwatch: FakeStopwatch, rounds: int = 5) -> Calibration:
+    """A quick calibration of the made-up CPU by a stopwatch."""
+    chosen = plan(CPU, quick=True, threads=1)
+    return run_calibration(chosen, stopwatch, "mine", "a command", rounds)

@@ -21,7 +21,7 @@ from srprof.files import parse_toml
 from srprof.gate import baseline as baselines
 from srprof.gate import config as configs
 from srprof.gate.changes import _hunks
-from tests.integration.test_diff import committed
+from tests.git_repository import committed
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")

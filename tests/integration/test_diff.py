@@ -16,6 +16,7 @@ from srprof.cli import main
 from srprof.compare.diff import Diff, diff, explain
 from srprof.render.views.diff import document
 from srprof.words import signed_size
+from tests.git_repository import committed
 from tests.golden_files import GOLDEN, ROOT, assert_same_cells, without_source_lines
 
 MIB = 2**20
@@ -63,17 +64,6 @@ def compare(before: str, after: str, shape=SHAPE, shape_after=None) -> Diff:
 def nobodys_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-
-
-def committed(files: dict[str, str]) -> None:
-    """Have a repository here, with one more revision that has these files, and all that is here."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    subprocess.run([*git, "init", "-q", "."], check=True)
-    for name, text in files.items():
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_text(text)
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-qm", "more"], check=True)
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from srprof import models
 from srprof.cli import COMMANDS, main
 from srprof.render.views.calibration import document
 from srprof.topics import TOPICS
+from tests.calls import CALLS, ELSEWHERE, WITHOUT_FORMAT, write_folder
+from tests.fake_stopwatch import TRUTH, FakeStopwatch, of_cpu
 from tests.golden_files import ROOT
-from tests.integration.test_ablate import write_study
-from tests.integration.test_formats import CALLS, ELSEWHERE, WITHOUT_FORMAT, write_folder
 from tests.json_page import HEAD, WORDS, table, words_used
-from tests.unit.test_calibration import TRUTH, FakeStopwatch, of_cpu
 
 #: Calls that take what others made; their places are put in.
 MADE = {
@@ -27,16 +26,6 @@ MADE = {
     "ablate": "ablate study.toml",
 }
 TRAINED = "fmen(scale=2,n_feats=8,mid_feats=6,up_blocks=(1,1),form='train')"
-TRAIN = """
-model = "fmen(scale=2, n_feats=8, mid_feats=6, up_blocks=(1, 1))"
-data = "skimage"
-output = "run"
-crop = 96
-held_out = 32
-iterations = 3
-batch = 2
-patch = 16
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +37,9 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_folder(folder)
-        (folder / "train.toml").write_text(TRAIN)
-        write_study(folder)
+        for name in ("train.toml", "study.toml"):
+            text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+            (folder / name).write_text(text.replace('["images"]', '"skimage"'))
         network = models.fmen(2, n_feats=8, mid_feats=6, up_blocks=(1, 1), form="train")
         torch.save(network.state_dict(), folder / "trained.pth")
         calls = {name: call for name, (call, _) in CALLS.items()}

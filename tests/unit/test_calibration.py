@@ -26,31 +26,10 @@ from srprof.errors import BusyError, InputError
 from srprof.files import parse_toml
 from srprof.measuring import heap
 from srprof.measuring.record import Device as Hardware
-from tests.fake_stopwatch import FakeStopwatch, bench_costs
+from tests.fake_stopwatch import CPU, TRUTH, FakeStopwatch, bench_costs, of_cpu
 from tests.terminals import check_terminals
 
-CPU = Hardware("cpu", "Made-up CPU", "AVX512")
 GPU = Hardware("cuda", "Made-up GPU", "9.0", memory=2**30)
-
-#: A CPU that is just as the model has it.
-TRUTH = parse_profile(
-    "truth",
-    {
-        "title": "truth", "bandwidth": 40, "cache": 32, "memory": 16, "sms": 1, "launch": 3,
-        "bias_pass": False, "peak": {"float32": 0.25},
-        "compute": {"depthwise": 0.3},
-        "relative": {"conv1x1": 0.3, "grouped": 0.6, "matmul": 0.35},
-        "bandwidth_share": {"elementwise": 0.9, "movement": 0.5, "reduction": 0.7,
-                            "resample": 0.1, "norm": 0.4},
-        "layout": {"block": 16, "compute": 0.95, "bandwidth": 0.45},
-    },
-    "truth",
-)  # fmt: skip
-
-
-def of_cpu(stopwatch: FakeStopwatch, rounds: int = 5):
-    chosen = plan(CPU, quick=True, threads=1)
-    return run_calibration(chosen, stopwatch, "mine", "a command", rounds)
 
 
 @pytest.fixture(scope="module")
