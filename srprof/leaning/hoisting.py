@@ -7,6 +7,7 @@ them and what the call then runs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 
 from srprof.leaning.graphs import without_dead, writes
-from srprof.leaning.liveness import is_random, may_share
+from srprof.leaning.liveness import is_random, is_view, may_share
 
 #: Before the number of what is kept, in the place of a parameter's path.
 KEPT = "kept:"
@@ -41,11 +42,7 @@ def hoisted(graph: Graph) -> Hoisted:
     """The graph, without what is the same in every call of a size."""
     lies_in = storages(graph)
     fixed = _fixed(graph, lies_in)
-    views = {
-        node
-        for node in fixed
-        if _is_tensor(node) and any(one.op == "get_attr" for one in lies_in[node])
-    }
+    views = _views(fixed)
     kept = [
         node
         for node in fixed
@@ -79,6 +76,17 @@ def storages(graph: Graph) -> dict[FxNode, frozenset[FxNode]]:
         shared = (a for a in node.all_input_nodes if may_share(node, a))
         lies_in[node] = frozenset({node}).union(*(lies_in[a] for a in shared))
     return lies_in
+
+
+def _views(fixed: Collection[FxNode]) -> set[FxNode]:
+    """Views of the network's own tensors, which cost nothing to make in each call."""
+    views: set[FxNode] = set()
+    for node in fixed:
+        tensors = [a for a in node.all_input_nodes if _is_tensor(a)]
+        own = all(a.op == "get_attr" or a in views for a in tensors)
+        if _is_tensor(node) and tensors and own and is_view(node):
+            views.add(node)
+    return views
 
 
 def _is_tensor(node: FxNode) -> bool:

@@ -244,6 +244,11 @@ def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
             yield nodes, argument.alias_info
 
 
+def is_view(node: FxNode) -> bool:
+    """Whether an operator's schema says that its result lies in an argument, which it only reads."""
+    return any(nodes and not info.is_write for nodes, info in _by_schema(node))
+
+
 def is_random(node: FxNode) -> bool:
     """Whether a call draws random numbers, or gives nothing that tells what it did."""
     if not isinstance(node.target, torch._ops.OpOverload):
