@@ -51,6 +51,7 @@ CALLS = {
     "evaluate": ("evaluate bicubic(scale=2) --lr lr --hr hr", "mean"),
     "fit": ("fit net.py:Net --budget 2MiB", "fits"),
     "lean": ("lean net.py:Net --input 16", "eager"),
+    "lean --profile": ("lean net.py:Net --input 16 --profile h200", "as predicted"),
     "list": ("list", "bicubic"),
     "measure": ("measure net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "net"),
     "rank": ("rank net.py:Net fsrcnn --input 16", "fsrcnn"),

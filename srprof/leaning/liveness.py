@@ -245,7 +245,7 @@ def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
 
 
 def is_view(node: FxNode) -> bool:
-    """Whether an operator's schema says that its result lies in an argument, which it only reads."""
+    """Whether the operator's schema says that its result lies in an argument that it reads."""
     return any(nodes and not info.is_write for nodes, info in _by_schema(node))
 
 

@@ -17,7 +17,7 @@ from srprof.topics import TOPICS
 from tests.calls import CALLS, ELSEWHERE, WITHOUT_FORMAT, write_folder
 from tests.fake_stopwatch import TRUTH, FakeStopwatch, of_cpu
 from tests.golden_files import ROOT
-from tests.json_page import HEAD, WORDS, table, words_used
+from tests.json_page import HEAD, RECORDS, WORDS, table, words_used
 
 #: Calls that take what others made; their places are put in.
 MADE = {
@@ -55,8 +55,9 @@ def test_the_page_is_up_to_date(golden, objects, capsys):
     calibration = document(of_cpu(FakeStopwatch(TRUTH)), "cpu.toml").data()
     found = {**objects, "calibrate": json.loads(json.dumps(calibration))}
     sections, missing = [f"{HEAD}{TOPICS['exit-codes']()}```\n"], []
-    for name in sorted({n for n in found if n != "analyze --profile"}):
-        same = [found[name], *([found["analyze --profile"]] if name == "analyze" else [])]
+    for name in sorted({n for n in found if n in RECORDS or " --" not in n}):
+        others = (n for n in found if n.startswith(f"{name} --") and n not in RECORDS)
+        same = [found[name], *(found[other] for other in others)]
         text, without = table(name, same)
         missing += [f"{name}: {place}" for place in without]
         sections.append(f"## {name}\n\n{text}\n")
