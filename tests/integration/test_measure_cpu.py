@@ -410,7 +410,8 @@ def test_json_and_text_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
     path = tmp_path / "record.json"
     assert measure("--repeat", "0", "--format", "json", "-o", str(path)) == 0
     captured = capsys.readouterr()
-    assert captured.out == captured.err == ""  # no progress where there is no terminal
+    assert captured.out == ""
+    assert captured.err == f"srprof: wrote {path}\n"  # no progress where there is no terminal
     record = load(path)
     assert (record.name, record.spec, record.latency) == ("fmen_s", "fmen_s", None)
 

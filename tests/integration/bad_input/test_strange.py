@@ -272,4 +272,4 @@ def test_a_first_configuration_of_the_others(tmp_path, monkeypatch, capsys):
     written = Path("srprof.toml").read_text()
     assert written.count("[[check]]") == 1
     assert written.count("is left out") == 2
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "srprof: wrote srprof.toml\n"
