@@ -85,6 +85,22 @@ OPEN = frozenset(
 WORDS: Mapping[str, str] = dict(
     line.split(": ", 1)
     for line in """\
+advise/widths: with a profile, one entry for each argument that is a width
+widths.present: its value now
+widths.best: the fastest value that is not narrower than the present one
+rows.value: of the argument
+rows.same_size: whether the result is of the same size
+rows.dominated_by: a wider value that is as fast or faster
+modules.peak_node: index of the node at which its own peak is
+lean/bound: bytes that the eager peak is not below in any order of the calls
+lean/gap: by what share of the bound the eager peak lies above it
+measured_on_gpu: median times and peaks on the GPU, with `--verify` and a GPU
+lean/objective: what was to be least on the profile's device
+lean/backend: what runs the plans
+lean/widths: channels that were filled up, and to how many
+lean/ended: calls before which filled channels had to end
+placements.ranks: place beside the published rows, by metric
+placements.tracks: place in each track
 train/bicubic: what enlargement alone gives on the validation images
 ablate/bicubic: what enlargement alone gives on the validation images
 run.bicubic: what enlargement alone gives there
