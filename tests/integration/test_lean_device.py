@@ -116,6 +116,17 @@ def test_what_a_profile_without_measurements_says_is_a_guess(
     assert "rtx4090 has no measured widths" in capsys.readouterr().out
 
 
+def test_what_a_cuda_graph_takes_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("srprof.leaning.run.check_backend", lambda _: None)
+    workload = resolve(Call(Net().eval(), (SHAPE,)))
+    found = savings(workload, "equivalent", profile=load_profile("h200"), backend="cudagraph")
+    assert found.after.latency is not None
+    assert found.after.latency.graph is not None
+    text = str(found)
+    assert f"As a CUDA graph, predicted: {found.after.latency.graph * 1e3:.2f} ms" in text
+    assert "its pool keeps" in text
+
+
 def test_at_level_exact_every_bit_stays(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main("lean net.py:Net --input 64x64 --profile h200 --level exact".split()) == 0
     text = capsys.readouterr().out

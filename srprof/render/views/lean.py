@@ -169,11 +169,23 @@ def _on_device(savings: Savings) -> tuple[str, ...]:
         notes.append(f"They end before {'; '.join(savings.ended)}, which takes the network's own.")
     if not profile.table:
         notes.append(f"{profile.name} has no measured widths: which ones pay is the model's guess.")
-    if savings.lean.backend != "eager":
-        notes.append(
-            f"The times are of eager calls: what {savings.lean.backend} adds is not known."
-        )
-    return tuple(notes)
+    if savings.lean.backend == "inductor":
+        notes.append("The times are of eager calls: what inductor adds is not known.")
+    return (*notes, *_graph(savings))
+
+
+def _graph(savings: Savings) -> tuple[str, ...]:
+    """What a CUDA graph of the lean network takes, and what its pool keeps between calls."""
+    after = savings.after
+    if savings.lean.backend != "cudagraph" or after.latency is None:
+        return ()
+    pool = after.peaks["allocated"].nbytes - after.memory.net
+    seconds = after.latency.graph
+    time = "no graph can hold its calls" if seconds is None else f"{seconds * 1e3:.2f} ms"
+    return (
+        f"As a CUDA graph, predicted: {time}; its pool keeps {mib_size(pool)} between calls, with "
+        "copies of the inputs, for each size that is captured.",
+    )
 
 
 def _bound(savings: Savings) -> list[str]:
