@@ -187,7 +187,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
                 "commands with several networks it is each one's, in a training each step's"},
     "--budget": {"metavar": "SIZE", "type": budget,
         "help": "memory that the peak may take: 4GiB, 512MiB, 800MB"},
-    "--memory": {"choices": peak_names(), "default": "allocated",
+    "--memory": {"choices": peak_names, "default": "allocated",
         "help": "the peak that is meant, of a fresh program's first image (default allocated)"},
     "--gpu": {"metavar": "NAME",
         "help": 'the memory of this GPU, as people name it ("RTX 3060", "A100 40GB"), less what '
@@ -198,7 +198,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "help": "the memory of one training step instead: forward, L1 loss, backward, Adam"},
     "--level": {"choices": tuple(LEVELS), "default": "exact",
         "help": "exact: every bit of the results stays; equivalent: up to rounding, for a lower "
-                "peak (default exact)"},
+                "peak (default exact; with --profile equivalent)"},
     "--image": {"metavar": "IMAGE",
         "help": "the LR image: a file, or HxW where its size is all that matters"},
     "--tile": {"metavar": "SIZE", "type": sides,
@@ -236,7 +236,10 @@ CALL = (
 def add(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
     """Shared options by name; `changes` to them, of a command that has to differ."""
     for name in names:
-        parser.add_argument(name, **{**SHARED[name], **changes})
+        option = {**SHARED[name], **changes}
+        if callable(option.get("choices")):  # what may be added to while srprof runs
+            option["choices"] = option["choices"]()
+        parser.add_argument(name, **option)
 
 
 def add_call(parser: argparse.ArgumentParser, *without: str) -> None:

@@ -183,7 +183,8 @@ class Lean(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not type it
         if self._weights() != before:
             self.plans, self._refused = [], {}
-        self.plans = [plan.moved(fn) for plan in self.plans]  # constants keep their dtypes
+        # constants keep their dtypes
+        self.plans = [plan.moved(lambda value: value.to(fn(value).device)) for plan in self.plans]
         return self
 
     def _weights(self) -> list[tuple[torch.dtype, tuple[int, ...]]]:
@@ -192,7 +193,9 @@ class Lean(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Lean:
         network = copy.deepcopy(self.network, memo)
         copied = Lean(network, self.level, self.passes, self.form, self.backend)
-        copied.plans = [plan.moved(lambda weight: weight) for plan in self.plans]
+        # its weights may be on another device, and constants go with them
+        device = next((weight.device for weight in weights(copied)), None)
+        copied.plans = [plan.moved(lambda value: value.to(device)) for plan in self.plans]
         return copied
 
     def __reduce__(self) -> Any:

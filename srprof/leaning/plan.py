@@ -136,9 +136,8 @@ class Plan:
         return (self._kept[1],)
 
     def moved(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> Plan:
-        """The plan for weights that were converted to another device."""
-        constants = {n: value.to(convert(value).device) for n, value in self.constants.items()}
-        return replace(self, constants=constants)
+        """The plan with its constants elsewhere."""
+        return replace(self, constants={n: convert(v) for n, v in self.constants.items()})
 
     @property
     def source(self) -> str:

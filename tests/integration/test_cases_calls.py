@@ -70,7 +70,7 @@ def test_where_it_must_have_one_one_line_says_so(trace_on: str):
 
 def test_fit_of_a_network_that_takes_squares_only(capsys: pytest.CaptureFixture[str]):
     square = ["fit", f"{CASES}:SquareOnly", "--budget", "10MiB", "--image"]
-    assert main([*square, "1000x1000"]) == 0
+    assert main([*square, "1000x1000"]) == 1  # it fits neither whole nor in tiles
     shown = capsys.readouterr().out
     assert "1x3x311x311" in shown and "whole: does not fit" in shown
     (line,) = [line for line in shown.splitlines() if "tiles" in line]

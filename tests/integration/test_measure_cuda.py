@@ -183,7 +183,8 @@ def test_out_of_memory_is_one_line_on_the_command_line(
     fake: FakeCuda, blur_file: str, capsys: pytest.CaptureFixture[str]
 ):
     fake.memory = 60_000
-    assert main(["measure", f"{blur_file}:Blur(scratch=512)", "--input", "96x96"]) == 2
+    network = f"{blur_file}:Blur(scratch=512)"
+    assert main(["measure", network, "--input", "96x96", "--device", "cuda"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -315,7 +316,8 @@ def test_the_record_round_trips(fake: FakeCuda):
 
 
 def test_text_of_a_gpu(fake: FakeCuda, blur_file: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["measure", f"{blur_file}:Blur(scratch=2048)", "--input", "32x32"]) == 0
+    network = f"{blur_file}:Blur(scratch=2048)"
+    assert main(["measure", network, "--input", "32x32", "--device", "cuda"]) == 0
     out = capsys.readouterr().out
     for part in (
         "1x3x32x32 float32 on Fake GPU",
@@ -375,7 +377,7 @@ def test_no_such_device(device: str, cuda: FakeCuda, says: str):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_cuda_on_the_command_line(capsys: pytest.CaptureFixture[str]):
-    assert main(["measure", "fmen_s", "--input", "32x32"]) == 2
+    assert main(["measure", "fmen_s", "--input", "32x32", "--device", "cuda"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
