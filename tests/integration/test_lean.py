@@ -28,6 +28,7 @@ from srprof.leaning.levels import LEVELS
 from srprof.leaning.module import Lean
 from srprof.leaning.run import Savings, bound_of, savings
 from srprof.leaning.source import _origin
+from srprof.memory.model import rounded
 from srprof.workload import resolve
 from tests.cpu_truth import by_the_allocator
 from tests.random_networks import RandomNetwork, random_networks
@@ -197,7 +198,10 @@ def test_made_up_networks_stay_and_take_no_more(random: RandomNetwork):
         analysis = srprof.analyze(lean, random.asked)
         after = analysis.memory.eager.nbytes
         limit = before.planned if lean.plans else before.eager
-        assert after <= limit.nbytes, random.source
+        # tensors of the code's own, which may be views of weights there, a plan has copies of
+        constants = [t for plan in lean.plans[:1] for t in plan.constants.values()]
+        copies = sum(rounded(t.untyped_storage().nbytes()) for t in constants)
+        assert after <= limit.nbytes + copies, random.source
         for plan in lean.plans[:1]:
             assert bound_of(plan, analysis) <= after, random.source
 
