@@ -46,7 +46,9 @@ def hoisted(graph: Graph) -> Hoisted:
     kept = [
         node
         for node in fixed
-        if _is_tensor(node) and node not in views and not fixed.keys() >= set(node.users)
+        if _is_tensor(node)
+        and node not in views
+        and any(user not in fixed or not _is_tensor(user) for user in node.users)  # sizes, lists
     ]
     if not kept:
         return Hoisted(graph)
