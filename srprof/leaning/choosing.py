@@ -13,8 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from srprof.analysis import Analysis
-from srprof.analysis.run import analyze
+from srprof.analysis import Analysis, analyze
 from srprof.cost.profiles import Profile
 from srprof.errors import InputError
 from srprof.leaning.capture import Captured, Kwargs, stand_in
@@ -80,13 +79,8 @@ class Trials:
         kwargs: Kwargs,
         before: Analysis,
     ) -> None:
-        self.workload, self.network, self.captured, self.before = (
-            workload,
-            network,
-            captured,
-            before,
-        )
-        self._call = args, kwargs
+        self.workload, self.before = workload, before
+        self.network, self.captured, self._call = network, captured, (args, kwargs)
         self._planners: dict[str, Callable[[tuple[str, ...]], Plan]] = {}
         self._scores: dict[tuple[str, tuple[str, ...]], tuple[float, float]] = {}
 
@@ -119,8 +113,6 @@ class Trials:
             return twin
 
         trace = run_trace(replace(self.workload, build=build), holders=holders)
-        if self.before.profile is None:
-            return analyze(trace)
         return analyze(trace, profile=self.before.profile)
 
     def score(self, form: Form | None, passes: tuple[str, ...]) -> tuple[float, float]:
@@ -142,8 +134,8 @@ def shares(before: Analysis, after: Analysis) -> tuple[float, float]:
 def choose(trials: Trials, passes: tuple[str, ...], objective: Objective = "both") -> Choice:
     """The form that pays most of those that are tried, and the passes with which it does."""
     graph = trials.captured.graph
-    order = [name for name in passes if name in ("in-place", "schedule")]
-    plain = tuple(name for name in passes if name not in ("split-fusion", "schedule"))
+    whole = tuple(name for name in passes if name != "split-fusion")
+    plain = tuple(name for name in whole if name != "schedule")
 
     def worth(form: Form | None, chosen: tuple[str, ...] = plain) -> float:
         return _worth(*trials.score(form, chosen), objective)
@@ -153,7 +145,6 @@ def choose(trials: Trials, passes: tuple[str, ...], objective: Objective = "both
         tried = other(best)
         if tried != best and worth(tried) < worth(best) * (1 - _LEAST):
             best = tried
-    whole = tuple(name for name in passes if name in plain or name in order)
     splits = "split-fusion" in passes and bool(fusions(graph))
     if splits and worth(best, passes) < worth(best, whole) * (1 - _LEAST):
         whole = passes

@@ -19,9 +19,6 @@ from srprof.leaning.graphs import Copying, Known, argument_of
 
 aten = torch.ops.aten
 
-#: Calls of aten's that read strides, or are of a kernel that takes plain maps alone.
-_PLAIN_ONLY = frozenset("as_strided".split())
-
 
 def channels_last(graph: Graph, known: Known) -> Graph:
     """The graph with convolutions of 2-d maps in channels-last layout."""
@@ -41,7 +38,7 @@ class _ChannelsLast(Copying):
             return self._shuffled(node)
         args, kwargs = map_arg((node.args, node.kwargs), self.made.__getitem__)
         own = getattr(node.target, "namespace", "aten") in ("aten", "prims", "_operator")
-        if name in _PLAIN_ONLY or not own:
+        if name == "as_strided" or not own:  # they read strides, or may
             args, kwargs = map_arg((node.args, node.kwargs), self._as_it_was)
         target = aten.reshape.default if name == "view" else node.target
         return self.add(target, *args, **kwargs)

@@ -67,8 +67,8 @@ class Rewrites:
     @cached_property
     def folded(self) -> Liveness | None:
         """With batch norms folded; None if there is none to fold."""
-        graph = _copy(self.whole.graph)
-        return self._read(graph) if fold_batch_norm(graph) else None
+        graph = with_folded(self.whole.graph)
+        return None if graph is self.whole.graph else self._read(graph)
 
     def split(self, graph: Graph, summands: list[int]) -> Liveness:
         """One of the two with each of its fusions split into so many."""

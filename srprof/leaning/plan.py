@@ -255,14 +255,13 @@ def planner(
         arranged = arrange(rewrites, passes)
         lines = body(arranged.graph, [*arranged.order], text, captured.result)
         made = _plan(captured, lines, leaves, call, type(network).__name__)
-        least = arranged.least
         return replace(
             made,
             first=first,
             weights=_weights(apart, constants),
             sized=apart.sized,
             steps=codes(arranged.graph),
-            least=least,
+            least=arranged.least,
         )
 
     return plan

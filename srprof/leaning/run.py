@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from srprof.analysis import Analysis
-from srprof.analysis.run import analyze
+from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
 from srprof.copying import copied_model
 from srprof.cost.profiles import Profile, read_profile
@@ -183,8 +182,7 @@ def bound_of(plan: Plan, analysis: Analysis) -> int | None:
 
 def _before(workload: Workload, profile: Profile | None) -> Analysis:
     """The network as it is; what its constructor left stays."""
-    trace = run_trace(workload, constructor=False)
-    return analyze(trace) if profile is None else analyze(trace, profile=profile)
+    return analyze(run_trace(workload, constructor=False), profile=profile)
 
 
 def _trials(
