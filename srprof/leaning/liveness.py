@@ -189,7 +189,7 @@ class _Reader:
         """Storages of arguments that the node's result could be written into, bit for bit."""
         if len(created) != 1 or self.storages[node] != frozenset(created):
             return
-        for argument, call in _in_place_calls(node):
+        for argument, call in in_place_calls(node):
             storages = self.storages[argument]
             others = (other for other in node.all_input_nodes if other is not argument)
             if len(storages) != 1 or any(storages & self.storages[other] for other in others):
@@ -257,7 +257,7 @@ def is_random(node: FxNode) -> bool:
     return seeded or not node.target._schema.returns
 
 
-def _in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
+def in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
     """The calls that compute the node's value in one of its arguments, by that argument."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:

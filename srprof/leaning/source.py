@@ -109,23 +109,23 @@ class _Writer:
         """A value as its `repr` is to stand in the text."""
         if isinstance(value, FxNode):
             own = value.op == "get_attr"
-            return _Text(self.attribute(str(value.target)) if own else name_of(value))
+            return Text(self.attribute(str(value.target)) if own else name_of(value))
         if isinstance(value, torch.device):  # where the call's tensors are
-            return _Text("device")
+            return Text("device")
         if isinstance(value, float) and not math.isfinite(value):
-            return _Text(f'float("{value}")')
+            return Text(f'float("{value}")')
         if value is None or isinstance(value, _PLAIN):
             return value
         raise RefusedError(f"the graph holds a {type(value).__name__}")
 
     def _result(self, result: pytree.TreeSpec) -> str:
-        leaves = [_Text(self._text(value)) for value in self.output.args[0]]
+        leaves = [Text(self._text(value)) for value in self.output.args[0]]
         value = pytree.tree_unflatten(leaves, result)
         _check_containers(value)
         return repr(value)
 
 
-class _Text(str):
+class Text(str):
     """Text that stands in a container as it is: its `repr` has no quotes."""
 
     __slots__ = ()
@@ -133,7 +133,7 @@ class _Text(str):
 
 
 def _check_containers(value: Any) -> None:
-    if isinstance(value, _Text):
+    if isinstance(value, Text):
         return
     if type(value) not in (tuple, list, dict):
         raise RefusedError(f"it returns a {type(value).__name__}; tuples, lists and dicts are kept")

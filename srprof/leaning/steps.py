@@ -19,6 +19,8 @@ from torch.fx.node import map_aggregate
 
 from srprof.blame import first_line
 from srprof.leaning.graphs import Copying, Known, argument_of
+from srprof.leaning.liveness import GraphCall, in_place_calls
+from srprof.leaning.source import Text
 
 aten = torch.ops.aten
 
@@ -130,31 +132,22 @@ class _Steps(Copying):
 
     def _line(self, call: FxNode, running: FxNode, others: list[FxNode]) -> str:
         """One call of a step, in place."""
-        args = list(call.args)
-        if args[0] is not running:
-            args[0], args[1] = args[1], args[0]
 
         def name(value: Any) -> Any:
             if value is running:
-                return _Name("x")
+                return Text("x")
             if isinstance(value, FxNode):
                 made = self.made[value]
                 if made not in others:
                     others.append(made)
-                return _Name(f"others[{others.index(made)}]")
+                return Text(f"others[{others.index(made)}]")
             return value
 
-        named = map_aggregate((tuple(args), dict(call.kwargs)), name)
-        texts = [repr(value) for value in named[0]]
-        texts += [f"{key}={value!r}" for key, value in named[1].items()]
-        return f"{_in_place(call)}({', '.join(texts)})"
-
-
-class _Name(str):
-    """Text that is no string in what is written."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
+        written = _written(call, running)
+        assert written is not None  # or it would not be in the chain
+        args, kwargs = map_aggregate((tuple(written.args), dict(written.kwargs)), name)
+        texts = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+        return f"{written.target}({', '.join(texts)})"
 
 
 def _chain(node: FxNode) -> list[FxNode]:
@@ -174,31 +167,14 @@ def _chain(node: FxNode) -> list[FxNode]:
 
 def _joins(call: FxNode, running: FxNode) -> bool:
     """Whether a call changes the result so far, which it reads once, and makes no other shape."""
-    if not call.args or _in_place(call) is None or call.all_input_nodes.count(running) != 1:
+    if _written(call, running) is None or call.args.count(running) != 1:
         return False
-    reads = [a for a in call.args if a is running]
-    first = call.args[0] is running
-    swapped = (
-        len(call.args) > 1
-        and call.args[1] is running
-        and isinstance(call.args[0], FxNode)
-        and call.target in (aten.add.Tensor, aten.mul.Tensor)
-        and not call.kwargs
-        and len(call.args) == 2
-    )
     before, after = running.meta["val"], call.meta["val"]
     same = before.shape == after.shape and before.dtype == after.dtype
-    tensors = all(isinstance(a.meta["val"], torch.Tensor) for a in call.all_input_nodes)
-    return len(reads) == 1 and (first or swapped) and same and tensors
+    return same and all(isinstance(a.meta["val"], torch.Tensor) for a in call.all_input_nodes)
 
 
-def _in_place(call: FxNode) -> str | None:
-    """`aten.relu_.default` for a call of `aten.relu.default`; None if there is none."""
-    target = call.target
-    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
-        return None
-    if torch.Tag.pointwise not in target.tags:
-        return None
-    packet = getattr(aten, f"{target._opname}_", None)
-    changed = getattr(packet, target._overloadname, None) if packet is not None else None
-    return None if changed is None else str(changed)
+def _written(call: FxNode, running: FxNode) -> GraphCall | None:
+    """An element-wise call of aten's as one that writes into the result so far."""
+    ways = dict(in_place_calls(call)) if getattr(call.target, "namespace", "") == "aten" else {}
+    return ways.get(running)
