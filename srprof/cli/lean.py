@@ -6,6 +6,7 @@ import argparse
 import os
 
 from srprof.errors import InputError
+from srprof.leaning.levels import BACKENDS, OBJECTIVES
 from srprof.options import (
     add,
     add_call,
@@ -40,10 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_profile(parser)
     # fmt: off
     parser.add_argument("--objective", metavar="WHAT", default="both",
-        choices=("memory", "time", "both"),
+        choices=OBJECTIVES,
         help="with --profile: memory, time, or both (default), what is to be least there")
     parser.add_argument("--backend", metavar="WHAT", default="eager",
-        choices=("eager", "inductor", "cudagraph"),
+        choices=BACKENDS,
         help="what runs the plans: eager (default), inductor (torch.compile), cudagraph (on a GPU)")
     parser.add_argument("--verify", action="store_true",
         help="compare outputs at more sizes, and the CPU allocator's peaks and the times too; on a "

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from srprof.errors import InputError
-from srprof.words import did_you_mean
-
-Backend = Literal["eager", "inductor", "cudagraph"]
+from srprof.leaning.levels import BACKENDS, check_one
 
 #: Runs of a plan before it is captured, so that libraries have taken what they keep.
 _WARM_UP = 2
@@ -20,10 +18,7 @@ _WARM_UP = 2
 
 def check_backend(backend: str) -> None:
     """Raise `InputError` for what is none, or is not to be had here."""
-    known = get_args(Backend)
-    if backend not in known:
-        hint = did_you_mean(backend, known)
-        raise InputError(f"backend {backend!r} is none of {', '.join(known)}{hint}")
+    check_one("backend", backend, BACKENDS)
     if backend == "cudagraph" and not torch.cuda.is_available():
         raise InputError("backend cudagraph needs a GPU, and there is none: take eager or inductor")
     if backend == "inductor" and not torch.cuda.is_available() and not _compiler():

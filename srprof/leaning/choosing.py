@@ -8,28 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
 from srprof.analysis import Analysis, analyze
 from srprof.cost.profiles import Profile
-from srprof.errors import InputError
 from srprof.leaning.capture import Captured, Kwargs, stand_in
 from srprof.leaning.filling import own_widths
 from srprof.leaning.forming import FORMING, Form, formed
-from srprof.leaning.levels import LEVELS
+from srprof.leaning.levels import LEVELS, Objective
 from srprof.leaning.module import Lean
 from srprof.leaning.plan import Plan, flatten, planner
 from srprof.leaning.rewriting import fusions
 from srprof.placing import copy_model
 from srprof.tracing.run import run_trace
-from srprof.words import did_you_mean
 from srprof.workload import Workload
-
-#: What a form is chosen for: the lowest peak, the least time, or the least product of the two.
-Objective = Literal["memory", "time", "both"]
 
 #: Channels are filled up to multiples of these.
 _MULTIPLES = (8, 16, 32, 64)
@@ -43,14 +38,6 @@ _MANY_CALLS = 600
 _ASIDE = 0.02
 #: The first GPUs that `torch.compile` makes kernels for.
 _COMPILES = (7, 0)
-
-
-def check_objective(objective: str) -> None:
-    """Raise `InputError` for what is none."""
-    known = get_args(Objective)
-    if objective not in known:
-        hint = did_you_mean(objective, known)
-        raise InputError(f"objective {objective!r} is none of {', '.join(known)}{hint}")
 
 
 @dataclass(frozen=True)

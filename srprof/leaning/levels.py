@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from srprof.errors import InputError
+from srprof.words import did_you_mean
+
+#: What a form is chosen for: the lowest peak, the least time, or the least product of the two.
+Objective = Literal["memory", "time", "both"]
+#: What runs a plan.
+Backend = Literal["eager", "inductor", "cudagraph"]
+OBJECTIVES, BACKENDS = get_args(Objective), get_args(Backend)
 
 #: Levels, with the passes of each in order.
 LEVELS = {
@@ -23,6 +32,13 @@ MEANING = {
     "in-place": "an element-wise call writes into an argument that is needed no longer",
     "schedule": "independent calls in the order with the lowest peak",
 }
+
+
+def check_one(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `InputError` for what is none of these."""
+    if value not in known:
+        hint = did_you_mean(value, known)
+        raise InputError(f"{what} {value!r} is none of {', '.join(known)}{hint}")
 
 
 def check_level(level: str) -> None:

@@ -15,10 +15,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from srprof.leaning.backends import Backend
 from srprof.leaning.capture import RefusedError, sizes_forgotten, stand_in
 from srprof.leaning.forming import Form
-from srprof.leaning.levels import LEVELS, check_level
+from srprof.leaning.levels import LEVELS, Backend, check_level
 from srprof.leaning.plan import Plan, capture_call, flatten, kinds, planner
 from srprof.networks import mark, named_modules, named_parameters, parameters, weights
 from srprof.running import aside, reserved

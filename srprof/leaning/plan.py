@@ -18,10 +18,11 @@ from torch.fx import Graph
 from torch.utils import _pytree as pytree
 
 from srprof.files import quoted
-from srprof.leaning.backends import THROUGH, Backend
+from srprof.leaning.backends import THROUGH
 from srprof.leaning.capture import Captured, Kwargs, RefusedError, capture
 from srprof.leaning.forming import Form, formed
 from srprof.leaning.hoisting import KEPT, Hoisted, hoisted
+from srprof.leaning.levels import Backend
 from srprof.leaning.liveness import liveness, results
 from srprof.leaning.passes import Rewrites, arrange, with_folded
 from srprof.leaning.source import body, name_of

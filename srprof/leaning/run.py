@@ -14,11 +14,18 @@ from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
 from srprof.copying import copied_model
 from srprof.cost.profiles import Profile, read_profile
-from srprof.leaning.backends import Backend, check_backend
+from srprof.leaning.backends import check_backend
 from srprof.leaning.capture import Kwargs, RefusedError, sizes_forgotten
-from srprof.leaning.choosing import Choice, Objective, Trials, check_objective, choose, without
+from srprof.leaning.choosing import Choice, Trials, choose, without
 from srprof.leaning.forming import FORMING, Form
-from srprof.leaning.levels import LEVELS, check_level
+from srprof.leaning.levels import (
+    LEVELS,
+    OBJECTIVES,
+    Backend,
+    Objective,
+    check_level,
+    check_one,
+)
 from srprof.leaning.module import Lean, for_plans
 from srprof.leaning.plan import Plan, capture_call
 from srprof.leaning.record import Savings, Stage
@@ -76,7 +83,7 @@ def lean(
     device_profile = read_profile(profile)
     level = level or default_level(device_profile)
     check_level(level)
-    check_objective(objective)
+    check_one("objective", objective, OBJECTIVES)
     check_backend(backend)
     call = call_of(model, example, weights=weights, dtype=dtype)
     model, workload = call.spec, resolve(call)
@@ -125,7 +132,7 @@ def savings(
         InputError, ModelError: as `srprof.analyze`.
     """
     check_level(level)
-    check_objective(objective)
+    check_one("objective", objective, OBJECTIVES)
     check_backend(backend)
     before = after = _before(workload, profile)
     stages = [_stage("eager", before)]
