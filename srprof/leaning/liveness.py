@@ -38,7 +38,7 @@ class GraphCall(NamedTuple):
 
     target: Any
     args: tuple[Any, ...]
-    kwargs: Mapping[str, object]
+    kwargs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

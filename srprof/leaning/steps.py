@@ -145,8 +145,8 @@ class _Steps(Copying):
 
         written = _written(call, running)
         assert written is not None  # or it would not be in the chain
-        args: Any = map_aggregate(tuple(written.args), name)
-        kwargs: Any = map_aggregate(dict(written.kwargs), name)
+        args = map_aggregate(written.args, name)
+        kwargs = map_aggregate(dict(written.kwargs), name)
         texts = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
         return f"{written.target}({', '.join(texts)})"
 
