@@ -163,13 +163,17 @@ def build(repository: Path, number: int, device: str = "cpu") -> Any:
     return scope["select_model"](arguments, torch.device(device))[0].eval()
 
 
-def alone(script: str, root: Path, only: object) -> Any:
+def alone(script: str, root: Path, only: object, limit: float | None = None) -> Any:
     """What a script prints of one network, as JSON: in a process, for names of modules collide.
 
-    None if it failed; its last line is printed.
+    None if it failed or took longer than so many seconds; why is printed.
     """
     command = [sys.executable, script, "--repositories", str(root), f"--only={only}"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        print(only, f"took longer than {limit} s")
+        return None
     if run.returncode:
         print(only, run.stderr.strip().splitlines()[-1])
         return None

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from srprof.challenge.years import DIV2K
 from srprof.cli import main
 from srprof.compare import scoring
-from srprof.compare.entries import CHALLENGE, predicted, trace_model
+from srprof.compare.entries import predicted, trace_model
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.cost.profiles import load_profile
 from srprof.figures import peak_names
@@ -185,7 +186,10 @@ def test_csv_has_every_value_with_its_origin(capsys: pytest.CaptureFixture[str])
     [
         (["fmen_s", "imdn", "fmen_s"], "two models are called 'fmen_s'"),
         (["fmen_s", "--scoring", "sub3"], "there is no scoring 'sub3'"),
-        (["fmen_s", "--with", "ntire2023"], "did you mean ntire2022"),
+        (["fmen_s", "--with", "ntire2023"], "--with ntire2023: its rows are not public"),
+        (["fmen_s", "--with", "ntire2024"], "baseline's row alone"),
+        (["fmen_s", "--with", "ntire2027"], "did you mean ntire2026"),
+        (["fmen_s", "--scoring", "ntire2023"], "has neither a formula nor rows; there is main"),
         (["fmen_s", "--profile", "rtx309"], "did you mean rtx3090"),
         (["fmen_s", "--input", "big"], "is not a size"),
         (["imdn", "--record", RECORD], "is of fmen_s, which is not among the models"),
@@ -214,7 +218,7 @@ def test_complaints(arguments, message, tmp_path, monkeypatch, capsys):
 def test_psnr_is_of_the_published_network_only():
     device = load_profile("ntire2022")
     for spec, known in (("imdn", True), ("imdn(nf=32)", False), ("fmen_s(scale=2)", False)):
-        entry = predicted(trace_model(spec, CHALLENGE), device, "eager")
+        entry = predicted(trace_model(spec, DIV2K), device, "eager")
         assert ("psnr_dB" in entry.cells) == known
 
 
