@@ -285,7 +285,7 @@ def test_complaints_about_json(tmp_path: Path, text: str, message: str):
         results(tmp_path, text, ".json")
 
 
-def test_there_is_one_published_table():
+def test_a_table_that_is_none_is_named_with_the_nearest():
     with pytest.raises(InputError, match="did you mean ntire2022"):
         load_reference("ntire22")
 
