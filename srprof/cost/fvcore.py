@@ -17,8 +17,9 @@ a trace has the ATen calls that they are made of. Its rules (`fvcore/nn/flop_cou
 - what no result of the call depends on is not in the graph.
 
 What ATen's calls do not tell is taken for what is usual: a `mean` over the axes (-1, -2) in this
-order that keeps them is an `adaptive_avg_pool2d` to 1x1. What a subclass of
-`torch.autograd.Function` makes, which torch.jit does not look into, is counted.
+order that keeps them is an `adaptive_avg_pool2d` to 1x1. Two things are counted otherwise: what a
+subclass of `torch.autograd.Function` makes, which torch.jit does not look into, and an `einsum`
+whose summed axis has one element.
 """
 
 from __future__ import annotations
@@ -97,8 +98,10 @@ _FORMS = frozenset({"view", "_unsafe_view", "_reshape_alias", "clone"})
 
 
 class _Operand(NamedTuple):
-    """Of an operand of `einsum`: the first call that it went through, how many axes it had, and
-    the order in which those of more than one element are multiplied.
+    """An operand of `einsum`.
+
+    The first call that it went through, how many axes it had, and which of them stand where it is
+    multiplied, of those that have more than one element.
     """
 
     index: int
@@ -164,12 +167,11 @@ class _Graph:
             left, right = (maker.inputs[0].shape for maker in makers if maker is not None)
             return prod(left) * right[-1]
         if ops == ["permute", "permute"] and self._after(node, "view", "permute"):
-            left, right = (self._given(maker) for maker in makers if maker is not None)
+            first, second = (self._given(maker) for maker in makers if maker is not None)
             # what is summed stands last of the first operand, before the own axis of the second
-            known = (
-                left.axes[-1:] == right.axes[-2:-1] == ([2] if right.index < left.index else [1])
-            )
-            return whole if known and left.count == right.count == 3 else _printed(2 * whole) // 2
+            summed = [2] if second.index < first.index else [1]
+            known = first.axes[-1:] == second.axes[-2:-1] == summed
+            return whole if known and first.count == second.count == 3 else _printed(2 * whole) // 2
         return whole
 
     def _matrix(self, node: Node) -> int:

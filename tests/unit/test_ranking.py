@@ -286,7 +286,7 @@ def test_complaints_about_json(tmp_path: Path, text: str, message: str):
 
 
 def test_a_table_that_is_none_is_named_with_the_nearest():
-    with pytest.raises(InputError, match="did you mean ntire2022"):
+    with pytest.raises(InputError, match="did you mean ntire20"):
         load_reference("ntire22")
 
 
