@@ -64,11 +64,21 @@ def counted(root: Path, year: str, number: int) -> dict[str, Any]:
 def stand_in() -> None:
     """Modules that entries import and this machine has not, so far as a count depends on them.
 
-    BasicSR's registry, which gives classes back, and its initialization. Operators that CUDA's
-    compiler builds count nothing: fvcore sees what they take from torch, and of an operator in
-    Python (`torch.autograd.Function`) that its result depends on its operands.
+    BasicSR's registry, which gives classes back, initializations, and timm's `DropPath`, which does
+    nothing in evaluation. Operators that CUDA's compiler builds count nothing: fvcore sees what
+    they take from torch, and of an operator in Python (`torch.autograd.Function`) that its result
+    depends on its operands.
     """
     import torch
+
+    class DropPath(torch.nn.Identity):
+        pass
+
+    def same(tensor: Any, **_: Any) -> Any:
+        return tensor
+
+    def to_2tuple(sides: Any) -> Any:
+        return sides if isinstance(sides, tuple) else (sides, sides)
 
     def span_attention(x: Any, *_: Any) -> Any:
         return torch.empty_like(x)
@@ -78,10 +88,8 @@ def stand_in() -> None:
 
     modules: dict[str, dict[str, Any]] = {
         "basicsr.utils.registry": {"ARCH_REGISTRY": Registry()},
-        "basicsr.archs.arch_util": {
-            "to_2tuple": lambda n: (n, n),
-            "trunc_normal_": lambda t, **_: t,
-        },
+        "basicsr.archs.arch_util": {"to_2tuple": to_2tuple, "trunc_normal_": same},
+        "timm.models.layers": {"DropPath": DropPath, "to_2tuple": to_2tuple, "trunc_normal_": same},
         "mamba_ssm.ops.selective_scan_interface": {"selective_scan_fn": selective_scan_fn},
         "span_attention": {"span_attention": span_attention},
         "torchvision.transforms": {},
@@ -155,10 +163,13 @@ def published(root: Path) -> Iterator[tuple[str, int, str, dict[str, str]]]:
             yield year, number, name, digits
 
 
-def record(root: Path) -> list[dict[str, Any]]:
+def record(root: Path, kept: Mapping[tuple[str, int], dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each network: what is published, and ours; or why it has none."""
     rows = []
     for year, number, name, digits in published(root):
+        if (year, number) in kept:
+            rows.append(kept[year, number])
+            continue
         found = alone(__file__, root, f"{year} {number}", LIMIT)
         rows.append({"year": year, "number": number, "name": name, "published": digits})
         rows[-1] |= found or {"reason": f"took longer than {LIMIT} s"}
@@ -216,6 +227,7 @@ def main() -> None:
     """Make the record, or print its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repositories", type=Path, help="the folder of the public repositories")
+    parser.add_argument("--missing", action="store_true", help="only those that did not run before")
     parser.add_argument("--only", metavar="'YEAR NUMBER'", help="this network's counts, as JSON")
     arguments = parser.parse_args()
     root = arguments.repositories and arguments.repositories.resolve()
@@ -227,7 +239,9 @@ def main() -> None:
             found = {"reason": _first_line(error)}
         print(json.dumps(found))
     elif root:
-        RECORD.write_text(json.dumps(record(root), indent=1) + "\n")
+        rows = json.loads(RECORD.read_text()) if arguments.missing else []
+        kept = {(row["year"], row["number"]): row for row in rows if "reason" not in row}
+        RECORD.write_text(json.dumps(record(root, kept), indent=1) + "\n")
     else:
         print(summary(json.loads(RECORD.read_text())))
 

@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
