@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from srprof import registry
 from srprof.errors import InputError, user_raised
 from srprof.factories import refuse_factory, refuse_module
+from srprof.operators.imports import override
 from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
@@ -263,6 +264,7 @@ def _import(spec: Spec) -> ModuleType:
     assert place is not None and place.loader is not None
     module = sys.modules[place.name] = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
+    override(module, parts[0])
     return module
 
 

@@ -18,7 +18,7 @@ FLOORS = (
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run
-    "running weights networks dtypes redirect factories loading copying",
+    "running weights networks dtypes redirect factories operators loading copying",
     "placing meta_kernels workload tracing",
     # records of an analysis, and what reads them
     "analysis measuring compare",
