@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from srprof import registry
 from srprof.errors import InputError, user_raised
 from srprof.factories import refuse_factory, refuse_module
-from srprof.operators.imports import override
+from srprof.operators.imports import StandIn, override
 from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
@@ -162,6 +162,8 @@ class Environment:
         )
 
     def _is_ours(self, module: ModuleType) -> bool:
+        if isinstance(module, StandIn):
+            return True
         packages = f"{os.sep}site-packages{os.sep}"
         said = getattr(module, "__dict__", {})  # a lazy module answers anything else with code
         paths = said.get("__path__")

@@ -63,8 +63,8 @@ def _whole(value: Any) -> int:
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ceil": lambda value: math.ceil(Fraction(value)),
     "floor": lambda value: math.floor(Fraction(value)),
-    "prod": lambda values: math.prod(values),
-    "sum": lambda values: sum(values),
+    "prod": math.prod,
+    "sum": sum,
     "len": len,
     "min": min,
     "max": max,
@@ -159,8 +159,8 @@ def expression(source: Any) -> Expression:
     if isinstance(source, Expression):
         return source
     if isinstance(source, bool) or not isinstance(source, (int, float, str)):
-        raise InputError(f"{source!r:.40} is no expression: write it as text, \"4 * x.numel\"")
-    text = str(source).strip()
+        raise InputError(f'{source!r:.40} is no expression: write it as text, "4 * x.numel"')
+    text = " ".join(str(source).split())  # of several lines in a file
     if len(text) > _LONGEST:
         raise InputError(f"{text[:40]!r}... is longer than {_LONGEST} characters")
     try:
@@ -183,40 +183,43 @@ def check_names(found: Expression, known: Iterable[str]) -> None:
 def _check(tree: ast.expr, text: str, names: set[str]) -> None:
     """Refuse all but what `_evaluate` knows."""
     match tree:
-        case ast.Constant(value=None | bool() | int() | float() | str()):
-            return
         case ast.Name(id=name):
             names.add(name)
-            return
-        case ast.Attribute(value=value, attr=name):
-            if name not in _ATTRIBUTES:
-                raise InputError(f"{text!r}: a tensor has no {name!r}; {hint(name, _ATTRIBUTES)}")
-            parts = [value]
-        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]):
-            if name not in _FUNCTIONS:
-                raise InputError(f"{text!r}: no function {name!r}; {hint(name, _FUNCTIONS)}")
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            parts = [left, right]
-        case ast.UnaryOp(op=op, operand=value) if type(op) in _UNARY:
-            parts = [value]
-        case ast.BoolOp(values=parts):
-            pass
-        case ast.Compare(left=left, ops=ops, comparators=others) if {*map(type, ops)} <= {
-            *_COMPARED
-        }:
-            parts = [left, *others]
-        case ast.IfExp(test=test, body=body, orelse=other):
-            parts = [test, body, other]
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
-            pass
-        case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=None)):
-            parts = [part for part in (value, lower, upper) if part is not None]
-        case ast.Subscript(value=value, slice=index):
-            parts = [value, index]
-        case _:
-            raise InputError(f"{text!r}: {ast.unparse(tree)!r} is not known; there are {_HOW}")
+        case ast.Attribute(attr=name) if name not in _ATTRIBUTES:
+            raise InputError(f"{text!r}: a tensor has no {name!r}; {hint(name, _ATTRIBUTES)}")
+        case ast.Call(func=ast.Name(id=name)) if name not in _FUNCTIONS:
+            raise InputError(f"{text!r}: no function {name!r}; {hint(name, _FUNCTIONS)}")
+    parts = _parts(tree)
+    if parts is None:
+        raise InputError(f"{text!r}: {ast.unparse(tree)!r} is not known; there are {_HOW}")
     for part in parts:
         _check(part, text, names)
+
+
+def _parts(tree: ast.expr) -> list[ast.expr] | None:
+    """The expressions within one; None if it is of no known kind."""
+    match tree:
+        case ast.Constant(value=None | bool() | int() | float() | str()) | ast.Name():
+            return []
+        case ast.Attribute(value=value):
+            return [value]
+        case ast.Call(func=ast.Name(), args=parts, keywords=[]):
+            return parts
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return [left, right]
+        case ast.UnaryOp(op=op, operand=value) if type(op) in _UNARY:
+            return [value]
+        case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return parts
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            return [left, *others] if _COMPARED.keys() >= {*map(type, ops)} else None
+        case ast.IfExp(test=test, body=body, orelse=other):
+            return [test, body, other]
+        case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=None)):
+            return [part for part in (value, lower, upper) if part is not None]
+        case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
+            return [value, index]
+    return None
 
 
 def _evaluate(tree: Any, values: Mapping[str, Any]) -> Any:  # noqa: PLR0912  (a row for each kind)

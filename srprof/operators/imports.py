@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -23,18 +23,15 @@ from srprof.operators.known import Rules, rules
 from srprof.operators.rules import OF_TORCH
 from srprof.operators.standing import function
 
-#: The modules that stand in, while no network's code is active; those of the rules of last time.
-_put_by: dict[str, ModuleType] = {}
-_last: Rules | None = None
 
-
-class _StandIn(ModuleType):
+class StandIn(ModuleType):
     """A module that is not there: functions of rules, or what a stub's file makes."""
 
     def __getattr__(self, name: str) -> Any:
         """A module within it that nobody imported: packages import theirs."""
         whole = f"{self.__name__}.{name}"
-        if not name.startswith("__") and any(isinstance(f, _Missing) and f.has(whole) for f in sys.meta_path):
+        finders = (finder for finder in sys.meta_path if isinstance(finder, _Missing))
+        if not name.startswith("__") and any(finder.has(whole) for finder in finders):
             return importlib.import_module(whole)
         raise AttributeError(f"{self.__name__}, which stands in, has no {name!r}: no rule is of it")
 
@@ -44,7 +41,10 @@ class _Missing(MetaPathFinder, Loader):
 
     def __init__(self, known: Rules) -> None:
         self._known = known
-        names = [*known.stubs, *(r.module for r, _ in known.ops.values() if not _of_torch(r.module))]
+        names = [
+            *known.stubs,
+            *(r.module for r, _ in known.ops.values() if not _of_torch(r.module)),
+        ]
         parts = (name.split(".") for name in names)
         self._names = {".".join(part[: i + 1]) for part in parts for i in range(len(part))}
 
@@ -57,7 +57,7 @@ class _Missing(MetaPathFinder, Loader):
         return ModuleSpec(name, self, is_package=True) if name in self._names else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _StandIn(spec.name)
+        return StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
@@ -111,19 +111,14 @@ def _of_torch(module: str) -> bool:
 @contextmanager
 def standing() -> Iterator[None]:
     """What is missing stands in, for code that is imported or runs meanwhile."""
-    global _last  # noqa: PLW0603  (modules are the process's)
     known = rules()
     if any(isinstance(finder, _Missing) for finder in sys.meta_path):
         yield  # within another network's
         return
-    if known is not _last:
-        _put_by.clear()
-        _last = known
     missing, always = _Missing(known), _Always(known)
     with ExitStack() as stack:
         for owner, name, new in [*_operators(known), *_installed(known)]:
             stack.enter_context(_put(owner, name, new))
-        sys.modules.update(_put_by)
         sys.meta_path.insert(0, always)
         sys.meta_path.append(missing)
         try:
@@ -132,8 +127,8 @@ def standing() -> Iterator[None]:
             for finder in (missing, always):
                 if finder in sys.meta_path:
                     sys.meta_path.remove(finder)
-            ours = [name for name, module in sys.modules.items() if isinstance(module, _StandIn)]
-            _put_by.update({name: sys.modules.pop(name) for name in ours})
+            for name in [n for n, module in sys.modules.items() if isinstance(module, StandIn)]:
+                del sys.modules[name]
 
 
 @contextmanager
@@ -166,34 +161,27 @@ def _installed(known: Rules) -> Iterator[tuple[Any, str, Any]]:
             yield sys.modules[rule.module], rule.name, function(rule, where)
 
 
-def notes(called: Sequence[tuple[str, str]]) -> list[str]:
+def notes(called: Iterable[tuple[str, str]]) -> list[str]:
     """What a reader must know of what stood in, a line for each package.
 
     Args:
         called: the functions of the operators that were called, and where their rules are.
     """
-    stubs = [
-        (name, where)
-        for name, (_, where) in rules().stubs.items()
-        if isinstance(sys.modules.get(name), _StandIn)
-    ]
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, where in dict.fromkeys([*called, *stubs]):
-        package = name.removeprefix(OF_TORCH).partition(".")[0]
-        of = found.setdefault(package, {}).setdefault(where, [])
-        of.append(name.rpartition(".")[2])
-    return [
-        f"{_why(package)}: {'; '.join(f'{_said(names)} by the rules of {where}' for where, names in by.items())}"
-        for package, by in found.items()
-    ]
+    here = {name for name, module in sys.modules.items() if isinstance(module, StandIn)}
+    stubs = [(name, where) for name, (_, where) in rules().stubs.items() if name in here]
+    said: dict[str, list[str]] = {}
+    for what, found in {"by the rules in": called, "by the stubs in": stubs}.items():
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for name, where in dict.fromkeys(found):
+            package, _, rest = name.removeprefix(OF_TORCH).partition(".")
+            grouped.setdefault((package, where), []).append(rest or package)
+        for (package, where), names in grouped.items():
+            said.setdefault(package, []).append(f"{', '.join(names)} {what} {where}")
+    return [f"{_why(package, here)}: {'; '.join(parts)}" for package, parts in said.items()]
 
 
-def _said(names: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
-def _why(package: str) -> str:
+def _why(package: str, here: Set[str]) -> str:
     """Why something stands in for a package."""
-    module = sys.modules.get(package)
-    here = module is not None and not isinstance(module, _StandIn)
-    return f"{package}'s own operators were not run" if here else f"{package} is not installed"
+    if package in here or package not in sys.modules:
+        return f"{package} is not installed"
+    return f"of {package}, not its own code"

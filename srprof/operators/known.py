@@ -1,7 +1,7 @@
 """The rules that hold in this process: those given, then those of packages, then srprof's own.
 
 A package announces its rules through the entry-point group `srprof.ops`, each entry point naming
-a `Rule`, the path of a rule file, or a list of these. Given are files, by `--ops` or `using`.
+a `Rule`, the path of a rule file, or a list of these. Given are files, by `--ops` or `using_ops`.
 What is nearer to the user goes first; two of one kind for one function are refused. No torch.
 """
 
@@ -66,13 +66,12 @@ def _enter(known: dict[str, Any], name: str, found: tuple[Any, str]) -> None:
 
 def rules() -> Rules:
     """Those that hold now; an InputError if a file of them is wrong."""
-    return _rules(tuple(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))))
+    return _rules(given())
 
 
 def given() -> tuple[str, ...]:
-    """The files that were given."""
-    files = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
-    return tuple(file for file in files if file != NONE)
+    """The files that were given, each once, and whether no others hold."""
+    return tuple(dict.fromkeys(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))))
 
 
 @cache
@@ -109,7 +108,7 @@ def _listed(found: Any) -> RuleFile:
 
 
 @contextmanager
-def using(*sources: str | os.PathLike[str]) -> Iterator[None]:
+def using_ops(*sources: str | os.PathLike[str]) -> Iterator[None]:
     """Have these rule files hold too, in this process and those that it starts meanwhile.
 
     "none" leaves out the rules of packages and srprof's own.
@@ -117,6 +116,9 @@ def using(*sources: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         InputError: a file is missing, or what is in it is wrong.
     """
+    if not sources:
+        yield
+        return
     files = [os.fspath(s) if os.fspath(s) == NONE else os.path.abspath(s) for s in sources]
     before = os.environ.get(VARIABLE)
     _put(os.pathsep.join(filter(None, [before or "", *files])))
@@ -133,5 +135,3 @@ def _put(value: str | None) -> None:
         os.environ[VARIABLE] = value
     else:
         os.environ.pop(VARIABLE, None)
-
-

@@ -354,9 +354,10 @@ def _beside(folder: str, of: Rule, path: str) -> str:
     """Where a rule's code is."""
     file, _, function = str(of.cpu).rpartition(":")
     if not (isinstance(of.cpu, str) and file.endswith(".py") and function.isidentifier()):
-        raise InputError(f"rules {path}: op {of.function}: cpu {of.cpu!r:.40}: give file.py:function")
+        raise InputError(
+            f"rules {path}: op {of.function}: cpu {of.cpu!r:.40}: give file.py:function"
+        )
     whole = os.path.join(folder, file)
     if not os.path.isfile(whole):
         raise InputError(f"rules {path}: op {of.function}: there is no file {whole}")
     return f"{whole}:{function}"
-

@@ -1,8 +1,9 @@
 """What stands in for operators that are not there: one operator of torch's for each rule.
 
-A rule's function is an operator of torch's (`rules_mamba_ssm::selective_scan_fn`), which makes on meta
-what the rule says, and elsewhere runs the rule's own code, if it has some. The recorder sees one
-call, and asks `ruled` what it costs. `srprof.operators.imports` puts it where the network looks.
+A rule's function is an operator of torch's (`rules_mamba_ssm::selective_scan_fn`), which makes on
+meta what the rule says, and elsewhere runs the rule's own code, if it has some. The recorder sees
+one call, and asks `ruled` what it costs. `srprof.operators.imports` puts the function where the
+network looks for it.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _elsewhere(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
     code = _code(rule.cpu)
     if code is None:
         what = f"the rule of {rule.function} has sizes alone, and no code to run"
-        raise InputError(f"{what}: trace on meta, or give cpu = \"file.py:function\" in the rule")
+        raise InputError(f'{what}: trace on meta, or give cpu = "file.py:function" in the rule')
     facts = _facts(values)
     bound = inspect.BoundArguments(rule.parameters, dict(values))  # type: ignore[arg-type]
     found = code(*bound.args, **bound.kwargs)
@@ -285,7 +286,10 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         rule, by = ctx.about
-        wanted = [of if ask else None for of, ask in zip(ctx.inputs, ctx.needs_input_grad[3:], strict=True)]
+        wanted = [
+            of if ask else None
+            for of, ask in zip(ctx.inputs, ctx.needs_input_grad[3:], strict=True)
+        ]
         func = _operator(_Op(rule, by, None), f"{rule.name}_backward", _BACKWARD)
         made = iter(func(list(grads), list(ctx.saved_tensors), json.dumps(wanted)))
         return (None, None, None, *(None if of is None else next(made) for of in wanted))

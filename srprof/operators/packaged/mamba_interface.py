@@ -47,6 +47,6 @@ def mamba_inner_fn(
     B = along(projected[:, rank : rank + states], B_proj_bias) if B is None else B  # noqa: N806
     C = along(projected[:, -states:], C_proj_bias) if C is None else C  # noqa: N806
     # what the package keeps for backward it holds until it returns
-    plain, ends, gated = fwd(convolved, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    _plain, _states, gated = fwd(convolved, delta, A, B, C, D, z, delta_bias, delta_softplus)
     del tokens, convolved, delta
     return F.linear(gated.permute(0, 2, 1), out_proj_weight, out_proj_bias)
