@@ -237,7 +237,7 @@ def _evaluate(tree: Any, values: Mapping[str, Any]) -> Any:  # noqa: PLR0912  (a
             tensor = of(part)
             if not isinstance(tensor, TensorFacts):
                 raise TypeError(f"{ast.unparse(part)} is {_shown(tensor)}, and no tensor")
-            return getattr(tensor, name)
+            return _plain(getattr(tensor, name))
         case ast.Call(func=function, args=args):
             return _FUNCTIONS[function.id](*map(of, args))
         case ast.BinOp(left=left, op=op, right=right):
@@ -265,6 +265,13 @@ def _evaluate(tree: Any, values: Mapping[str, Any]) -> Any:  # noqa: PLR0912  (a
         case ast.Subscript(value=part, slice=index):
             return of(part)[_whole(of(index))]
     raise AssertionError(ast.dump(tree))  # `_check` let it pass
+
+
+def _plain(value: Any) -> Any:
+    """A size that may vary, as in torch's exports, as the number that it is here: it is fixed."""
+    if isinstance(value, tuple):
+        return tuple(map(int, value))
+    return value if isinstance(value, str) else int(value)
 
 
 def _combined(op: type, left: Any, right: Any) -> Any:
