@@ -25,6 +25,7 @@ from srprof import registry
 from srprof.errors import InputError, user_raised
 from srprof.factories import refuse_factory, refuse_module
 from srprof.operators.imports import StandIn, override
+from srprof.operators.known import stamp as rules_stamp
 from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
@@ -45,6 +46,8 @@ _last_imports: dict[tuple[str, ...], list[tuple[ModuleType, _Stamp]]] = {}
 
 
 def _stamp(module: ModuleType) -> _Stamp:
+    if isinstance(module, StandIn):
+        return rules_stamp(), 0
     try:
         state = os.stat(getattr(module, "__file__", None) or "")
     except OSError:

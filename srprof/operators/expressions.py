@@ -70,11 +70,19 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "max": max,
     "abs": abs,
 }
+
+
+def _quotient(left: Any, right: Any) -> Fraction:
+    if right == 0:
+        raise ZeroDivisionError("division by zero")
+    return Fraction(left) / Fraction(right)
+
+
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: lambda left, right: Fraction(left) / Fraction(right),
+    ast.Div: _quotient,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }

@@ -23,6 +23,9 @@ from srprof.operators.known import Rules, rules
 from srprof.operators.rules import OF_TORCH
 from srprof.operators.standing import function
 
+#: Modules that were imported with a function replaced, and what that was.
+_overridden: list[tuple[ModuleType, str, Any]] = []
+
 
 class StandIn(ModuleType):
     """A module that is not there: functions of rules, or what a stub's file makes."""
@@ -101,6 +104,7 @@ def override(module: ModuleType, name: str) -> None:
     """Put the functions that are to stand in always into a module that was imported."""
     for rule, where in rules().ops.values():
         if rule.always and rule.module == name:
+            _overridden.append((module, rule.name, vars(module).get(rule.name)))
             setattr(module, rule.name, function(rule, where))
 
 
@@ -129,6 +133,10 @@ def standing() -> Iterator[None]:
                     sys.meta_path.remove(finder)
             for name in [n for n, module in sys.modules.items() if isinstance(module, StandIn)]:
                 del sys.modules[name]
+            while _overridden:  # what the network's environment took out keeps its own
+                module, name, was = _overridden.pop()
+                if sys.modules.get(module.__name__) is module and was is not None:
+                    setattr(module, name, was)
 
 
 @contextmanager

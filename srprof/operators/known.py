@@ -74,6 +74,12 @@ def given() -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))))
 
 
+def stamp() -> int:
+    """A number of the files that were given, and of their times: another where others may hold."""
+    times = (os.stat(file).st_mtime_ns if os.path.exists(file) else 0 for file in given())
+    return hash((given(), *times))
+
+
 @cache
 def _rules(sources: tuple[str, ...]) -> Rules:
     files = [file for file in sources if file != NONE]
