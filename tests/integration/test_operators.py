@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from math import ceil
@@ -14,11 +12,14 @@ import pytest
 import torch
 
 import srprof
+from srprof.call import Call
 from srprof.cli import main
 from srprof.cost.estimate import estimate
 from srprof.cost.profiles import load_profile
 from srprof.errors import InputError, ModelError
 from srprof.records import Node, Trace
+from srprof.sweeping.run import make_plan
+from srprof.sweeping.worker import compute
 from tests.golden_files import ROOT
 
 SHAPE = (1, 3, 16, 16)
@@ -335,11 +336,13 @@ def test_training_keeps_what_the_rule_saves(written: Written):
     assert saved(own) - argument == MAP
 
 
-def test_a_sweep_s_workers_have_the_rules(written: Written, capsys: Any):
+def test_a_sweep_s_workers_have_the_rules(written: Written):
+    """Whatever process they are."""
     written()
-    sweep = "sweep net.py:Net --inputs 16,24 --jobs 2 --ops ops.toml --format json"
-    assert main(sweep.split()) == 0
-    assert '"error": ""' not in capsys.readouterr().out
+    with srprof.using_ops("ops.toml"):
+        plan = make_plan(Call("net.py:Net", ("16", "24")), {}, ("macs",), None)
+    assert plan.basis["operators"]
+    assert [result.error for result in compute(plan)] == ["", ""]
 
 
 def test_a_check_s_configuration_names_rules(written: Written, capsys: Any):
@@ -352,14 +355,16 @@ def test_a_check_s_configuration_names_rules(written: Written, capsys: Any):
     capsys.readouterr()
 
 
-def test_the_variable_holds_for_a_program(written: Written):
-    written()
-    command = [sys.executable, "-m", "srprof", "analyze", "net.py:Net", "--input", "16"]
-    env = {"SRPROF_OPS": "ops.toml", "PYTHONPATH": str(ROOT), "PATH": ""}
-    done = subprocess.run(
-        [*command, "--format", "json"], env=env, capture_output=True, text=True, check=True
-    )
-    assert "fused_ops.gate" in {node["op"] for node in json.loads(done.stdout)["nodes"]}
+def test_a_variable_names_rules_too(written: Written, monkeypatch: pytest.MonkeyPatch):
+    spec = written()
+    monkeypatch.setenv("SRPROF_OPS", "ops.toml")
+    assert ruled(srprof.trace(spec, SHAPE)).op == "fused_ops.gate"
+
+
+def test_the_page_shows_the_example():
+    page = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    example = (ROOT / "examples" / "ops.toml").read_text(encoding="utf-8")
+    assert example.partition("\n")[2] in page
 
 
 # -- srprof's own rules ---------------------------------------------------------------------------

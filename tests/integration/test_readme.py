@@ -29,7 +29,7 @@ PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in (
         "analyze", "change", "fit", "gate", "rank", "sweep", "time", "report", "measure",
-        "quality", "train", "first-minute", "lean_device", "output", "advice",
+        "quality", "train", "first-minute", "lean_device", "output", "advice", "operators",
     )),
 ]  # fmt: skip
 
