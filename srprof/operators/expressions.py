@@ -246,8 +246,8 @@ def _evaluate(tree: Any, values: Mapping[str, Any]) -> Any:  # noqa: PLR0912  (a
             if not isinstance(tensor, TensorFacts):
                 raise TypeError(f"{ast.unparse(part)} is {_shown(tensor)}, and no tensor")
             return _plain(getattr(tensor, name))
-        case ast.Call(func=function, args=args):
-            return _FUNCTIONS[function.id](*map(of, args))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _FUNCTIONS[name](*map(of, args))
         case ast.BinOp(left=left, op=op, right=right):
             return _combined(type(op), of(left), of(right))
         case ast.UnaryOp(op=op, operand=part):
@@ -291,7 +291,7 @@ def _combined(op: type, left: Any, right: Any) -> Any:
 
 
 def _bounded(value: Any) -> Any:
-    if isinstance(value, (int, Fraction)) and abs(value) > MOST:
+    if isinstance(value, (int, Fraction)) and not -MOST <= value <= MOST:
         raise ValueError("a number beyond 10^30")
     return value
 

@@ -30,6 +30,8 @@ _overridden: list[tuple[ModuleType, str, Any]] = []
 class StandIn(ModuleType):
     """A module that is not there: functions of rules, or what a stub's file makes."""
 
+    __file__: str | None = None  # as a package's without a file of its own
+
     def __getattr__(self, name: str) -> Any:
         """A module within it that nobody imported: packages import theirs."""
         whole = f"{self.__name__}.{name}"

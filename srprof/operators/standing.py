@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -185,7 +186,7 @@ def _elsewhere(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
         what = f"the rule of {rule.function} has sizes alone, and no code to run"
         raise InputError(f'{what}: trace on meta, or give cpu = "file.py:function" in the rule')
     facts = _facts(values)
-    bound = inspect.BoundArguments(rule.parameters, dict(values))  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(rule.parameters, OrderedDict(values))
     found = code(*bound.args, **bound.kwargs)
     given = found if isinstance(found, (list, tuple)) else [found]
     returned = rule.returned(facts)
@@ -208,7 +209,7 @@ def _elsewhere(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
 def _code(cpu: Any) -> Callable[..., Any] | None:
     """A rule's own code; an InputError if its file has none of that name."""
     if callable(cpu) or not cpu:
-        return cpu or None  # type: ignore[no-any-return]
+        return cpu or None
     file, _, name = cpu.rpartition(":")
     place = importlib.util.spec_from_file_location("_srprof_rule_code", file)
     assert place is not None and place.loader is not None
@@ -234,9 +235,12 @@ def _new(
     sides, dtype = rule.sides(made, facts), rule.dtype(made, facts)
     options: dict[str, Any] = {} if dtype is None else {"dtype": getattr(torch, dtype)}
     options |= {} if device is None else {"device": device}
+    if like is None:
+        return torch.empty(sides or (), **options)
     if sides is None:
         return torch.empty_like(like, **options)
-    return torch.empty(sides, **options) if like is None else like.new_empty(sides, **options)
+    made_there: Tensor = like.new_empty(sides, **options)
+    return made_there
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
