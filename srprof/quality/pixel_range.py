@@ -31,20 +31,18 @@ _SAME = 50.0
 
 @dataclass(frozen=True)
 class Found:
-    """The range that was chosen, and a line that says why; "" where both give the same.
-
-    `sure` if the result looks like the image, and the other range's does not as much.
-    """
+    """The range that was chosen, and a line that says why; "" where there is nothing to say."""
 
     pixel_range: Range
     note: str = ""
-    sure: bool = True
 
 
-def find_range(upscaler: Upscaler, lr: Array, name: str) -> Found:
+def find_range(upscaler: Upscaler, lr: Array, name: str, trained: bool) -> Found:
     """The range of values that a network wants, from an LR image (H, W, 3) of 0 to 255.
 
-    0 to 1 where it cannot be told: where both give the same image, or neither looks like it.
+    0 to 1 where it cannot be told: where both give the same image, or neither looks like it. Of a
+    network that may not be `trained` that is not said, and it must be nearer to the LR image than
+    bicubic enlargement is: one that adds noise to that is the nearest where the noise is least.
     Within `upscaler.running`; its range is as it was afterwards.
     """
     before = upscaler.pixel_range
@@ -59,9 +57,14 @@ def find_range(upscaler: Upscaler, lr: Array, name: str) -> Found:
     better: Range = 255 if by_255 > by_one else 1
     shown = f"{_shown(by_one)} with 0 to 1, {_shown(by_255)} with 0 to 255, on {name}"
     against = f"(PSNR of its result, shrunk again, against the LR image: {shown})"
-    if max(by_one, by_255) < _LIKE or abs(by_one - by_255) < _BETTER:
+    enough = _LIKE
+    if not trained:
+        enough = _BETTER + _likeness(to_bits8(bicubic(middle, upscaler.scale)), middle)
+    if not (max(by_one, by_255) > enough and abs(by_one - by_255) > _BETTER):
+        if not trained:
+            return Found(1)
         what = "whether it takes values of 0 to 1 or of 0 to 255 cannot be told, so 0 to 1 is taken"
-        return Found(1, f"{what} {against}; --range 1 or 255 says it", sure=False)
+        return Found(1, f"{what} {against}; --range 1 or 255 says it")
     return Found(better, f"it takes values of 0 to {better} {against}; --range says otherwise")
 
 

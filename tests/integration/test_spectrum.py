@@ -129,7 +129,9 @@ def test_the_figure(ending, image, tmp_path, capsys):
     assert "HFABs.3" in printed(capsys, *argv)
     if ending == "svg":
         text = path.read_text()
-        assert all(word in text for word in ("warmup.1", "HFABs.3", "map before", "density"))
+        assert all(
+            word in text for word in ("warmup.1", "HFABs.3", "map before", "share of the power")
+        )
         assert text.count("<image") == 8  # two maps and two spectra of each
     elif ending == "png":
         picture = np.asarray(Image.open(path).convert("RGB"))
