@@ -36,7 +36,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -247,38 +247,33 @@ def counted(hits: Sequence[bool]) -> str:
     return f"{sum(hits)} of {len(hits)}"
 
 
+def by_image(hits: Sequence[Sequence[bool]]) -> tuple[str, ...]:
+    """How many of each photograph, and of all."""
+    return (*map(counted, hits), counted(list(chain.from_iterable(hits))))
+
+
 def observations_table(record: Mapping[str, Any]) -> str:
     """The three observations by photograph, with the constant and without."""
-    images = record["blocks"]
-
-    def row(what: str, way: str, cells: Sequence[str], whole: str) -> tuple[str, ...]:
-        return (what, f"{way} the constant", *cells, whole)
-
-    rows = []
-    for way in WAYS:
-        hits = [strengthened(of, way) for of in images.values()]
-        rows.append(
-            row("1: high is more after", way, list(map(counted, hits)), counted(sum(hits, [])))
+    images = list(record["blocks"].values())
+    ways = [(way, f"{way} the constant") for way in WAYS]
+    rows = [
+        (
+            "1: blocks with more of high after",
+            named,
+            *by_image([strengthened(b, way) for b in images]),
         )
-    for way in WAYS:
-        hits = [richer(of, way) for of in images.values()]
-        rows.append(
-            row(
-                "2: high is more in the next input",
-                way,
-                list(map(counted, hits)),
-                f"{counted([all(h) for h in hits])} at every step",
-            )
-        )
-    for way in WAYS:
-        most = [separates_most(of, way) for of in images.values()]
-        last = [name == of[-1]["module"] for name, of in zip(most, images.values(), strict=True)]
-        rows.append(row("3: moves most", way, most, f"the last in {counted(last)}"))
-    grows = [
-        [b["after"]["constant"] > b["before"]["constant"] for b in of] for of in images.values()
+        for way, named in ways
     ]
-    rows.append(("the constant is more after", "", *map(counted, grows), counted(sum(grows, []))))
-    return table(("observation", "shares", *images, "all"), rows)
+    for way, named in ways:
+        steps = [richer(of_image, way) for of_image in images]
+        rows.append(("2: steps to an input with more of high", named, *by_image(steps)))
+    for way, named in ways:
+        most = [separates_most(of_image, way) for of_image in images]
+        last = [name == of[-1]["module"] for name, of in zip(most, images, strict=True)]
+        rows.append(("3: the block that moves most", named, *most, f"the last: {counted(last)}"))
+    grown = [[b["after"]["constant"] > b["before"]["constant"] for b in of] for of in images]
+    rows.append(("blocks with more of the constant after", "", *by_image(grown)))
+    return table(("observation", "shares", *record["blocks"], "all"), rows)
 
 
 def boundaries_table(record: Mapping[str, Any]) -> str:
