@@ -5,7 +5,6 @@ Beside them what an HFAB is said to do: each ring's share after over its share b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,9 @@ MOST_ROWS = 24
 _SHOWN, _GREYS = (2, 99.95), (1, 99)
 #: The highest frequency that rows and columns have; beyond are the spectrum's corners.
 _NYQUIST = 0.5
-#: Where an axis of ratios may have ticks, and the least that it goes up to.
-_TICKS = (0.01, 0.1, 0.2, 0.5, 0.8, 1, 1.25, 2, 5, 10, 100)
-_LEAST_RATIO = 1.25
+#: Where an axis of ratios has ticks, one that goes up to 2 and one beyond; and how far it goes.
+_NEAR, _FAR = (0.5, 0.8, 1, 1.25, 2), (0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000)
+_LEAST_RATIO, _MOST_RATIO = 1.25, 1000.0
 _ROW, _WIDTH = 1.75, 14.0
 _BEFORE, _AFTER, _RATIO = "#0072B2", "#D55E00", "#000000"
 _HEADS = (
@@ -62,27 +61,28 @@ def draw(spectra: Spectra) -> Figure:
         axes.set_title(heading, fontsize=9)
     rows[0][4].legend(fontsize=8, frameon=False)
     _on_one_scale(rows[:, 4])
-    _on_one_scale(rows[:, 5], _TICKS)
+    _on_one_scale(rows[:, 5], ratios=True)
     for axes in rows[-1][4:]:
         axes.set_xlabel("frequency (cycles / pixel)", fontsize=9)
     return figure
 
 
-def _on_one_scale(column: Any, ticks: Sequence[float] = ()) -> None:
+def _on_one_scale(column: Any, *, ratios: bool = False) -> None:
     """The same logarithmic scale for a column's panels, of frequencies up to the highest.
 
-    With ticks it is of ratios: 1 stands in the middle.
+    Of ratios 1 stands in the middle.
     """
     lines = [line.get_data() for axes in column for line in axes.get_lines()]
     drawn = [y for data in lines for x, y in zip(*data, strict=True) if x <= _NYQUIST and y > 0]
     lowest, highest = min(drawn, default=1.0), max(drawn, default=1.0)
-    if ticks:
-        highest = max(highest, 1 / lowest, _LEAST_RATIO)
+    if ratios:
+        highest = min(max(highest, 1 / lowest, _LEAST_RATIO), _MOST_RATIO)
         lowest = 1 / highest
     for axes in column:
         axes.set_yscale("log")
         axes.set_ylim(0.8 * lowest, 1.25 * highest)
-        if ticks:
+        if ratios:
+            ticks = _NEAR if highest <= max(_NEAR) else _FAR
             axes.set_yticks([tick for tick in ticks if lowest <= tick <= highest])
             axes.set_yticks([], minor=True)
             axes.yaxis.set_major_formatter("{x:g}")
