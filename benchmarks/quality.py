@@ -43,6 +43,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from h200_peaks import OF_ZOO
+
 import srprof
 from srprof.quality.images import read_image, to_bits8, write_image
 from srprof.quality.metrics import modcrop
@@ -52,17 +54,8 @@ from srprof.quality.spectrum import HIGH, Spectrum, spectra
 RECORD = Path(__file__).parent / "records" / "quality.json"
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 SIDE, SCALE = 400, 4
-#: The zoo's name, the team, and its checkpoint.
-CHECKPOINTS = {
-    "imdn": ("IMDN", "imdn_baseline.pth"),
-    "e_rfdn": ("E-RFDN", "rfdn_baseline.pth"),
-    "fmen_s": ("NJU_Jet", "team03_fmen.pth"),
-    "rlfn": ("ByteESR", "team04_rlfn.pth"),
-    "neesr": ("NEESR", "team05_efdn.pt"),
-    "repafdn": ("Super", "team10_repafdn.pth"),
-    "rainbow": ("rainbow", "team39_imdn_plus.pth"),
-    "megsr": ("MegSR", "team40_rfdn_pruned.pth"),
-}
+#: The challenge's number of each of the zoo's networks that were in it.
+NUMBERS = {name: int(key.removeprefix("2022 ")) for key, name in OF_ZOO.items()}
 #: Cycles a pixel above which a frequency is high; the middle one is srprof's.
 BOUNDARIES = (0.125, HIGH, 0.375)
 #: Shares of the power: of all of it, or without the constant.
@@ -86,16 +79,19 @@ def make_photographs(folder: Path) -> dict[str, Any]:
     return made
 
 
-def declared_range(script: str, checkpoint: str) -> float:
-    """The range of values that the challenge's script gives a checkpoint's network."""
-    before = script[: script.index(checkpoint)]
-    return float(re.findall(r"data_range = .*, ([\d.]+)\n", before)[-1])
+def declared(repository: Path, number: int) -> tuple[float, Path]:
+    """The range of values that the challenge's script gives a network, and its checkpoint."""
+    script = (repository / "test_demo.py").read_text()
+    values, join = r"data_range = .*?, ([\d.]+)\n", r"join\([\"']model_zoo[\"'], [\"'](.+?)[\"']\)"
+    found = re.search(rf"model_id == {number}:.*?{values}.*?{join}", script, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"{repository / 'test_demo.py'} has no network {number} with a checkpoint")
+    return float(found[1]), repository / "model_zoo" / found[2]
 
 
 def evaluated(repository: Path, name: str, hr: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A network's figures by image, and bicubic's."""
-    team, file = CHECKPOINTS[name]
-    path = repository / "model_zoo" / file
+    as_declared, path = declared(repository, NUMBERS[name])
     found = srprof.evaluate(name, hr=hr, weights=str(path), device="cpu")
     images = {
         image.name: {
@@ -107,11 +103,10 @@ def evaluated(repository: Path, name: str, hr: Path) -> tuple[dict[str, Any], di
         for image in found.images
     }
     facts = {
-        "team": team,
-        "checkpoint": file,
+        "checkpoint": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "range": found.pixel_range,
-        "declared_range": declared_range((repository / "test_demo.py").read_text(), file),
+        "declared_range": as_declared,
         "images": images,
     }
     return facts, {
@@ -131,7 +126,7 @@ def shares(spectrum: Spectrum) -> dict[str, Any]:
 
 def blocks(repository: Path, image: Path) -> list[dict[str, Any]]:
     """What FMEN-S's HFABs do to an LR image's frequencies, by when they run."""
-    weights = repository / "model_zoo" / CHECKPOINTS["fmen_s"][1]
+    _, weights = declared(repository, NUMBERS["fmen_s"])
     return [
         {
             "module": item.module,
@@ -149,7 +144,7 @@ def measured(repository: Path) -> dict[str, Any]:
         folder = Path(place)
         photographs = make_photographs(folder)
         networks, enlarged = {}, {}
-        for name in CHECKPOINTS:
+        for name in NUMBERS:
             networks[name], enlarged = evaluated(repository, name, folder / "hr")
             print(f"{name}: values 0 to {networks[name]['range']}", file=sys.stderr, flush=True)
         of_images = {n: blocks(repository, folder / "lr" / f"{n}.png") for n in photographs}
@@ -312,17 +307,33 @@ def blocks_table(record: Mapping[str, Any]) -> str:
     return table(heads, rows)
 
 
+def summary(record: Mapping[str, Any]) -> str:
+    """What the first table comes to, in a line."""
+    names = list(record["photographs"])
+    least = fmean(record["bicubic"][name]["psnr_rgb_dB"] for name in names)
+    means = [
+        fmean(facts["images"][name]["psnr_rgb_dB"] for name in names)
+        for facts in record["networks"].values()
+    ]
+    gains = f"{min(means) - least:.2f} to {max(means) - least:.2f} dB above"
+    all_of_them = f"All {len(means)} have between {min(means):.2f} and {max(means):.2f} dB"
+    return f"{all_of_them} (R, G and B), {gains} bicubic's {least:.2f} dB:"
+
+
 def tables() -> Iterator[str]:
-    """The tables of docs/quality.md, from the committed record."""
+    """What docs/quality.md says of the checkpoints, from the committed record."""
     record = json.loads(RECORD.read_text())
+    yield summary(record)
     yield quality_table(record)
 
 
 def observed() -> Iterator[str]:
-    """Those of Section 4.3."""
+    """And of Section 4.3."""
     record = json.loads(RECORD.read_text())
     yield observations_table(record)
+    yield "With other boundaries of what is high:"
     yield boundaries_table(record)
+    yield "Each HFAB on each photograph, before it and after, in percent of the power:"
     yield blocks_table(record)
 
 
