@@ -404,7 +404,7 @@ radius: distance from zero frequency of each ring's middle line
 density: share of the power in each ring
 high: share of high frequencies in the power that is not constant
 high_of_all: share of high frequencies in all the power
-spectrum/modules.moved: share of the power that is in another ring after than before; null of maps of another size
+spectrum/modules.moved: share of the power in another ring than before; null where sizes differ
 spectrum/modules.moved_of_rest: the same of the power that is not constant
 constant: share of the zero frequency
 arguments: names of the swept arguments

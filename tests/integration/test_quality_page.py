@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,13 @@ def record(quality) -> dict[str, Any]:
 def test_the_tables_of_the_page_are_the_record_s(part, marker, quality, golden):
     text = "\n\n".join(getattr(quality, part)())
     golden(text, PAGE, (f"<!-- {marker}: begin -->\n", f"\n<!-- {marker}: end -->"))
+
+
+def test_what_the_readme_says_of_the_checkpoints(quality, record):
+    gains = re.search(r"([\d.]+) to ([\d.]+) dB above", quality.summary(record))
+    said = "{:.1f} to {:.1f} dB above bicubic".format(*map(float, gains.groups()))
+    for page in ("README.md", "CHANGELOG.md"):
+        assert said in (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_the_range_that_was_found_is_the_one_that_the_challenge_gives(record):
