@@ -141,6 +141,16 @@ def test_the_figure(ending, image, tmp_path, capsys):
         assert path.read_bytes().startswith(b"%PDF")
 
 
+def test_maps_of_another_size_have_other_rings(image, tmp_path, capsys):
+    """The tail enlarges: nothing is said of what it moves, and the picture has no ratio."""
+    path = tmp_path / "spectra.svg"
+    argv = ("fmen_s", "--image", image, "--module", "tail", "--figure", str(path))
+    (item,) = json.loads(printed(capsys, *argv, "--format", "json"))["modules"]
+    assert (item["moved"], item["moved_of_rest"]) == (None, None)
+    assert item["after"]["high_of_all"] > 0
+    assert "tail" in path.read_text()
+
+
 def test_the_same_figure_is_the_same_file(image, tmp_path, capsys):
     for name in ("a.svg", "b.svg"):
         printed(capsys, "fmen_s", "--image", image, "--figure", str(tmp_path / name))
