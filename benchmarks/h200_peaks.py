@@ -122,10 +122,11 @@ def peaks(made: Traces) -> dict[str, int]:
     return found
 
 
-def build(repository: Path, number: int, device: str = "cpu") -> Any:
+def build(repository: Path, number: int, device: str = "cpu", *, weights: bool = False) -> Any:
     """A network of a challenge's repository, by `select_model` of its `test_demo.py`.
 
-    On "cpu" its code puts nothing on a GPU; on "cuda" it runs as it is.
+    On "cpu" its code puts nothing on a GPU; on "cuda" it runs as it is. It has the weights of its
+    constructor, or, with `weights`, of its checkpoint.
     """
     import torch
 
@@ -146,8 +147,12 @@ def build(repository: Path, number: int, device: str = "cpu") -> Any:
         sys.modules.setdefault(name, module)
     os.chdir(repository)
     sys.path.insert(0, str(repository))
-    torch.load = lambda *_, **__: Anything()
-    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
+    load = torch.load
+    torch.load = lambda file, **_: (
+        load(file, map_location="cpu", weights_only=True) if weights else Anything()
+    )
+    if not weights:
+        torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
     if device == "cpu":
         torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]

@@ -399,10 +399,13 @@ image: the image
 modules: one entry for each module that was named
 modules.module: path of the module
 modules.class: its class
-call: which of its calls, from 0
-radius: distance from zero frequency of each ring's outer edge
+spectrum/modules.call: which of its calls, from 1
+radius: distance from zero frequency of each ring's middle line
 density: share of the power in each ring
 high: share of high frequencies in the power that is not constant
+high_of_all: share of high frequencies in all the power
+spectrum/modules.moved: share of the power in another ring than before; null where sizes differ
+spectrum/modules.moved_of_rest: the same of the power that is not constant
 constant: share of the zero frequency
 arguments: names of the swept arguments
 device: name of the profile, or the hardware

@@ -115,15 +115,12 @@ def evaluate(
 
 
 def _find_range(upscaler: Upscaler, pair: Pair, trained: bool) -> list[str]:
-    """Have the upscaler take the values that the network wants; a line that says which.
-
-    Of a network that may not be `trained` nothing is said where it cannot be told.
-    """
+    """Have the upscaler take the values that the network wants; a line that says which."""
     lr, _ = _read(pair, upscaler.scale)
     with _naming(pair):
-        found = find_range(upscaler, lr.pixels, os.path.basename(pair.lr or pair.hr))
+        found = find_range(upscaler, lr.pixels, os.path.basename(pair.lr or pair.hr), trained)
     upscaler.pixel_range = found.pixel_range
-    return [found.note] if found.note and (found.sure or trained) else []
+    return [found.note] if found.note else []
 
 
 def _scale(probed: Probe, pairs: Sequence[Pair]) -> int:

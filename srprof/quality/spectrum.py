@@ -87,11 +87,27 @@ class Spectrum:
         """The share of the innermost ring: the zero frequency, the map's mean value."""
         return float(self.density[0])
 
+    @cached_property
+    def rest(self) -> Array:
+        """The density without the constant: shares of the other rings, which sum to 1."""
+        others = self.density[1:]
+        shares: Array = others / (float(others.sum()) or 1.0)
+        return shares
+
+    def above(self, radius: float, *, constant: bool = False) -> float:
+        """The share of frequencies above a radius in the power that is not constant, or in all."""
+        shares, radii = (self.density, self.radius) if constant else (self.rest, self.radius[1:])
+        return float(shares[radii > radius].sum())
+
     @property
     def high(self) -> float:
         """The share of frequencies above `HIGH` in the power that is not constant."""
-        rest = float(self.density[1:].sum())
-        return float(self.density[self.radius > HIGH].sum()) / rest if rest else 0.0
+        return self.above(HIGH)
+
+    @property
+    def high_of_all(self) -> float:
+        """The share of frequencies above `HIGH` in all the power, the constant with it."""
+        return self.above(HIGH, constant=True)
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,19 @@ class ModuleSpectra:
     call: int
     before: Spectrum
     after: Spectrum
+
+    @property
+    def moved(self) -> float | None:
+        """The share of the power that is in another ring after than before; the constant is one.
+
+        None where the rings are others, of maps of another size.
+        """
+        return _moved(self.before.density, self.after.density)
+
+    @property
+    def moved_of_rest(self) -> float | None:
+        """The same of the power that is not constant, without its ring."""
+        return _moved(self.before.rest, self.after.rest)
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,15 +172,17 @@ def spectra(
         ModelError: the model raised, or a feature map is not finite.
     """
     pixels = read_image(image).pixels
-    found = _range(model, weights, pixels, image) if pixel_range is None else Found(pixel_range)
+    built = as_built(model, weights, None)
+    found = Found(pixel_range or 1)
+    if pixel_range is None:
+        found = _range(Call(model, (), weights), pixels, image, trained=not built)
     largest = found.pixel_range
 
     def run(channels: int) -> Spectra:
         planes = luma(pixels)[None] if channels == 1 else pixels.transpose(2, 0, 1)
         values = np.ascontiguousarray(planes[None] / (255 / largest), np.float32)
         workload = resolve(Call(model, (torch.from_numpy(values),), weights))
-        built = as_built(model, weights, None)
-        notes = [found.note] if found.note and (found.sure or not built) else []
+        notes = [found.note] if found.note else []
         maps = _maps(workload, modules, notes)
         if built:
             notes.append(AS_BUILT)
@@ -161,14 +192,13 @@ def spectra(
     return by_channels(model, run)
 
 
-def _range(model: Any, weights: str | None, pixels: Array, image: str) -> Found:
+def _range(call: Call, pixels: Array, image: str, *, trained: bool) -> Found:
     """The values that the network takes; 0 to 1 of one that gives no image."""
-    call = Call(model, (), weights)
     try:
         probed = probe(call)
         upscaler = Upscaler(call, probed, probed.factor, 1, None, None, "cpu")
         with upscaler.running():
-            return find_range(upscaler, pixels, image)
+            return find_range(upscaler, pixels, image, trained)
     except (InputError, ModelError):
         return Found(1)
 
@@ -257,6 +287,11 @@ def _hooks(name: str, maps: list[ModuleSpectra]) -> tuple[Callable[..., None], C
             maps.append(ModuleSpectra(name, type(module).__name__, call, first, second))
 
     return before, after
+
+
+def _moved(before: Array, after: Array) -> float | None:
+    """Half the sum of the differences of two densities."""
+    return float(np.abs(after - before).sum()) / 2 if len(before) == len(after) else None
 
 
 def _spectrum(value: Any, name: str) -> Spectrum | None:

@@ -427,9 +427,54 @@ def test_the_range_that_a_checkpoint_wants_is_found_on_one_image(largest, folder
     assert found.pixel_range == largest
     assert [image.rgb for image in found.images] == [image.rgb for image in given.images]
     (note,) = found.notes
-    assert note.startswith(f"it takes values of 0 to {largest}: its result against bicubic's has")
-    assert "on 0800.png; --range says otherwise" in note
+    assert note.startswith(f"it takes values of 0 to {largest} (PSNR of its result, shrunk")
+    assert "on 0800.png); --range says otherwise" in note
     assert given.notes == ()
+
+
+class Detailed(nn.Module):
+    """Bicubic's image in the wrong range of values; in its own, detail that the LR image implies.
+
+    As MegSR's checkpoint, whose biases drown the detail of values that are 255 times too small.
+    """
+
+    def __init__(self, largest: float) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def resized(image: torch.Tensor, factor: float) -> torch.Tensor:
+            return torch.nn.functional.interpolate(
+                image, scale_factor=factor, mode="bicubic", antialias=factor < 1
+            )
+
+        plain = detailed = resized(x, 4)
+        for _ in range(3):
+            detailed = detailed + resized(x - resized(detailed, 0.25), 4)
+        most = x.max() / self.largest
+        return torch.where((most > 0.5) & (most < 2), detailed, plain)
+
+
+@pytest.mark.parametrize("largest", [1, 255])
+def test_the_wrong_range_may_be_the_nearer_one_to_bicubic(largest, folders):
+    found = srprof.evaluate(Detailed(largest), hr=folders[1], scale=4, device="cpu")
+    other = srprof.evaluate(
+        Detailed(largest), hr=folders[1], scale=4, device="cpu", pixel_range=256 - largest
+    )
+    assert found.pixel_range == largest
+    assert found.mean.rgb.psnr_dB > other.mean.rgb.psnr_dB
+    assert other.mean.rgb.psnr_dB == pytest.approx(other.mean.bicubic_rgb_dB, abs=1)
+
+
+def test_a_range_that_it_cannot_take_is_not_its_range(folders):
+    class Picky(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.nn.functional.interpolate(x, scale_factor=4, mode="bicubic")
+            return y / (x.max() > 2)  # infinite of values up to 1
+
+    found = srprof.evaluate(Picky(), hr=folders[1], scale=4, device="cpu")
+    assert found.pixel_range == 255
+    assert ": none with 0 to 1, " in found.notes[0]
 
 
 def test_where_both_ranges_give_the_same_nothing_is_said(folders):
@@ -445,8 +490,14 @@ def test_where_neither_looks_like_the_image_that_is_said(folders, tmp_path):
     )
     assert found.pixel_range == 1
     assert any("cannot be told, so 0 to 1 is taken" in note for note in found.notes)
-    built = srprof.evaluate("fmen_s", hr=folders[1], device="cpu").notes
-    assert [note for note in built if "range" in note] == []
+
+
+@pytest.mark.parametrize("spec", ["fmen_s", "idn"])
+def test_random_weights_have_no_range(spec, folders):
+    """IDN's, which add noise to bicubic's image, add less to 255 times as much."""
+    found = srprof.evaluate(spec, hr=folders[1], device="cpu")
+    assert found.pixel_range == 1
+    assert [note for note in found.notes if "range" in note] == []
 
 
 def test_a_higher_peak_of_the_cpu_is_explained(folders):

@@ -129,7 +129,9 @@ def test_the_figure(ending, image, tmp_path, capsys):
     assert "HFABs.3" in printed(capsys, *argv)
     if ending == "svg":
         text = path.read_text()
-        assert all(word in text for word in ("warmup.1", "HFABs.3", "map before", "density"))
+        assert all(
+            word in text for word in ("warmup.1", "HFABs.3", "map before", "share of the power")
+        )
         assert text.count("<image") == 8  # two maps and two spectra of each
     elif ending == "png":
         picture = np.asarray(Image.open(path).convert("RGB"))
@@ -137,6 +139,16 @@ def test_the_figure(ending, image, tmp_path, capsys):
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
     else:
         assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_maps_of_another_size_have_other_rings(image, tmp_path, capsys):
+    """The tail enlarges: nothing is said of what it moves, and the picture has no ratio."""
+    path = tmp_path / "spectra.svg"
+    argv = ("fmen_s", "--image", image, "--module", "tail", "--figure", str(path))
+    (item,) = json.loads(printed(capsys, *argv, "--format", "json"))["modules"]
+    assert (item["moved"], item["moved_of_rest"]) == (None, None)
+    assert item["after"]["high_of_all"] > 0
+    assert "tail" in path.read_text()
 
 
 def test_the_same_figure_is_the_same_file(image, tmp_path, capsys):

@@ -11,7 +11,7 @@ from torch import nn
 
 from srprof import models
 from srprof.errors import InputError, ModelError
-from srprof.quality.spectrum import HIGH, Spectrum, chosen_modules, recording_maps
+from srprof.quality.spectrum import HIGH, ModuleSpectra, Spectrum, chosen_modules, recording_maps
 
 
 def wave(height: int, width: int, rows: int, columns: int, phase: float = 0.3) -> np.ndarray:
@@ -42,6 +42,8 @@ def test_two_frequencies_and_a_mean():
     assert spectrum.density[[0, 5, 20]] == pytest.approx(np.array([1, 0.5, 4.5]) / 6)
     assert spectrum.constant == pytest.approx(1 / 6)
     assert spectrum.high == pytest.approx(0.9)  # 20/64 is above a quarter, 5/64 below
+    assert spectrum.high_of_all == pytest.approx(4.5 / 6)
+    assert spectrum.rest[[4, 19]] == pytest.approx(np.array([0.1, 0.9]))
     assert 5 / 64 < HIGH < 20 / 64
 
 
@@ -62,12 +64,31 @@ def test_densities_sum_to_one(height, width, seed, size):
     assert len(spectrum.radius) == len(spectrum.density)
     assert spectrum.power.sum() == pytest.approx(height * width * (image**2).sum())  # Parseval
     assert 0 <= spectrum.high <= 1
+    assert spectrum.high_of_all == pytest.approx(spectrum.high * (1 - spectrum.constant))
+    assert spectrum.rest.sum() == pytest.approx(1) or len(spectrum.density) == 1
 
 
 def test_a_map_of_zeros_has_no_density():
     spectrum = Spectrum(1, np.zeros((8, 8)))
     assert not spectrum.density.any()
-    assert (spectrum.constant, spectrum.high) == (0, 0)
+    assert (spectrum.constant, spectrum.high, spectrum.high_of_all) == (0, 0, 0)
+    assert not spectrum.rest.any()
+
+
+def test_what_a_module_moves():
+    """With the constant all that it loses; without it only what changed between the others."""
+    before = Spectrum(1, 2 + wave(64, 64, 0, 5) + wave(64, 64, 20, 0))  # 4 + 0.5 + 0.5
+    after = Spectrum(1, 1 + wave(64, 64, 0, 5) + wave(64, 64, 20, 0))  # 1 + 0.5 + 0.5
+    other = Spectrum(1, 1 + wave(64, 64, 0, 5) + 2 * wave(64, 64, 20, 0))  # 1 + 0.5 + 2
+
+    def moved(one: Spectrum, two: Spectrum) -> tuple[float | None, float | None]:
+        item = ModuleSpectra("m", "M", 1, one, two)
+        return item.moved, item.moved_of_rest
+
+    assert moved(before, before) == (0, 0)
+    assert moved(before, after) == pytest.approx((0.8 - 0.5, 0))
+    assert moved(after, other) == pytest.approx((2 / 3.5 - 0.25, 0.8 - 0.5))
+    assert moved(before, Spectrum(1, wave(32, 32, 1, 1))) == (None, None)
 
 
 # -- modules --------------------------------------------------------------------------------------

@@ -15,34 +15,46 @@ from srprof.words import shape_text
 SCHEMA = 1
 KIND = "srprof spectrum"
 
+_LEGEND = (
+    f"high: power beyond {HIGH} cycles per pixel",
+    "moved: power that is in another ring around zero frequency after than before",
+)
 _RING = tuple(map(Column, "module call side ring radius_cycles_per_pixel density".split()))
 
 
 def document(spectra: Spectra) -> Document:
-    """A line for each module: its feature maps, and how their power is shared out."""
+    """A line for each module: how its maps' power is shared out, with the constant and without."""
     weights = f" with {spectra.weights}" if spectra.weights else ""
-    table = Table.build(
-        spectra.modules,
-        (Column("module"), title),
-        (Column("class", spare=2), lambda item: item.kind),
-        (Column("before", spare=1), lambda item: shape_text(item.before.shape)),
-        (Column("after", spare=1), lambda item: shape_text(item.after.shape)),
-        (Column("constant before", "share"), lambda item: item.before.constant),
-        (Column("constant after", "share"), lambda item: item.after.constant),
-        (Column("high before", "share"), lambda item: item.before.high),
-        (Column("high after", "share"), lambda item: item.after.high),
-    )
-    section = Section(
+    everything = Section(
         f"{spectra.spec}{weights} on {spectra.image}, {shape_text(spectra.shape)}",
         ("the mean feature map over the channels, before and after each module",),
-        table,
-        (
-            "constant: power of the zero frequency, the map's mean value",
-            f"high: power beyond {HIGH} cycles per pixel, as a share of what is not constant",
+        Table.build(
+            spectra.modules,
+            (Column("module"), title),
+            (Column("class", spare=2), lambda item: item.kind),
+            (Column("before", spare=1), lambda item: shape_text(item.before.shape)),
+            (Column("after", spare=1), lambda item: shape_text(item.after.shape)),
+            (Column("constant before", "share"), lambda item: item.before.constant),
+            (Column("constant after", "share"), lambda item: item.after.constant),
+            (Column("high before", "share"), lambda item: item.before.high_of_all),
+            (Column("high after", "share"), lambda item: item.after.high_of_all),
+            (Column("moved", "share"), lambda item: item.moved),
+        ),
+        ("constant: power of the zero frequency, the map's mean value", *_LEGEND),
+    )
+    rest = Section(
+        "Without the constant: shares of the power that is left",
+        (),
+        Table.build(
+            spectra.modules,
+            (Column("module"), title),
+            (Column("high before", "share"), lambda item: item.before.high),
+            (Column("high after", "share"), lambda item: item.after.high),
+            (Column("moved", "share"), lambda item: item.moved_of_rest),
         ),
     )
     rings = Table(_RING, tuple(_rings(spectra)))
-    return Document((section, *notes(spectra.notes)), lambda: _data(spectra), main=rings)
+    return Document((everything, rest, *notes(spectra.notes)), lambda: _data(spectra), main=rings)
 
 
 def title(item: ModuleSpectra) -> str:
@@ -66,6 +78,7 @@ def _data(spectra: Spectra) -> dict[str, object]:
                 "call": item.call,
                 "before": _spectrum(item.before),
                 "after": _spectrum(item.after),
+                **pick(item, "moved moved_of_rest"),
             }
             for item in spectra.modules
         ],
@@ -75,7 +88,7 @@ def _data(spectra: Spectra) -> dict[str, object]:
 
 def _spectrum(spectrum: Spectrum) -> dict[str, object]:
     rings = {"radius": spectrum.radius.tolist(), "density": spectrum.density.tolist()}
-    return pick(spectrum, "shape constant high") | rings
+    return pick(spectrum, "shape constant high high_of_all") | rings
 
 
 def _rings(spectra: Spectra) -> Iterator[tuple[Any, ...]]:
