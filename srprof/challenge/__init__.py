@@ -1,0 +1,1 @@
+"""Challenges as they are held: their results, and the scripts that made these. No torch here."""
