@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from h200_peaks import alone, build, repositories
+from h200_peaks import alone, repositories
 
 import srprof
+from srprof.challenge.script import build
 from srprof.words import MIB
 
 RESULTS = Path(srprof.__file__).parent / "data" / "ntire2022.json"

@@ -21,7 +21,7 @@ FLOORS = (
     "running weights networks dtypes redirect factories loading copying",
     "placing meta_kernels workload tracing",
     # records of an analysis, and what reads them
-    "analysis measuring compare",
+    "analysis measuring challenge compare",
     # features
     "tiling leaning advising quality training sizing calibration sweeping revision gate",
     # documents and their writers
