@@ -13,8 +13,8 @@ import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -42,12 +42,20 @@ def network(repository: str, number: int, script: str = SCRIPT) -> nn.Module:
     return build(Path(repository), number, "cuda", script)
 
 
-def build(repository: Path, number: int, device: str = "cpu", script: str = SCRIPT) -> nn.Module:
+def build(
+    repository: Path,
+    number: int,
+    device: str = "cpu",
+    script: str = SCRIPT,
+    weights: Callable[[], AbstractContextManager[object]] | None = None,
+) -> nn.Module:
     """A network of a repository by its number, in evaluation mode.
 
     Args:
         device: "cuda", or "cpu": then the network's code puts nothing on a GPU, also later on.
         script: the script's path, from the repository.
+        weights: how the script's `torch.load` and the networks' `load_state_dict` are to be; by
+            default nothing is read or loaded.
 
     Raises:
         InputError: there is no such script, or no `select_model` in it.
@@ -66,7 +74,7 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
         torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
     arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
-    with working_in(str(repository)), _without_weights():
+    with working_in(str(repository)), (weights or _without_weights)():
         scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
         exec(compile(ast.Module(needed, []), str(file), "exec"), scope)
         found = scope[FUNCTION](arguments, torch.device(device))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from srprof.linting.source import Guard, Part, Source
@@ -175,17 +175,3 @@ def _lines(source: Source, nodes: Iterable[ast.AST]) -> list[Line]:
         number = getattr(node, "lineno", 0)
         found.setdefault(number, Line(number, ast.unparse(node), source.guard(node)))
     return [found[number] for number in sorted(found)]
-
-
-def mentioned(nodes: Sequence[ast.stmt], names: Iterable[str]) -> list[str]:
-    """Which of these names some statements have, as a name or as a text."""
-    said = set()
-    for statement in nodes:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name):
-                said.add(node.id)
-            elif isinstance(node, ast.alias):
-                said.add(node.name)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                said.add(node.value)
-    return [name for name in names if name in said]

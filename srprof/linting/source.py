@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -243,6 +243,20 @@ def live(node: ast.AST) -> Iterator[ast.AST]:
     yield node
     for child in ast.iter_child_nodes(node):
         yield from live(child)
+
+
+def mentioned(nodes: Sequence[ast.stmt], names: Iterable[str]) -> list[str]:
+    """Which of these names some statements have, as a name or as a text."""
+    said = set()
+    for statement in nodes:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                said.add(node.id)
+            elif isinstance(node, ast.alias):
+                said.add(node.name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.add(node.value)
+    return [name for name in names if name in said]
 
 
 def _is_never(node: ast.If | ast.Try) -> bool:
