@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 #: Complexity is counted at 256x256 and memory is that of the largest validation image. Runtime is a
 #: mean over images; 339x510 is the size of half of DIV2K's and has their mean area.
 DIV2K = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
-#: The sizes of LSDIR's images, half of those since 2024, are not public. Of 2026's slowest networks,
+#: Half of the images since 2024 are LSDIR's, whose sizes are not public. Of 2026's slowest nets,
 #: whose time goes by the pixels, the mean over all images is 0.73 to 0.76 of the median over those
 #: of 339x510 (results.json), so the mean image has three quarters of their area.
 DIV2K_LSDIR = Sizes(counts=(256, 256), runtime=(294, 441), memory=(510, 510))
