@@ -190,9 +190,7 @@ def _refused(code: Code | None, status: str, what: str, mend: str, asked: Refusa
     return _placed(code, status, what, mend, asked.file, asked.line)
 
 
-def _placed(
-    code: Code | None, status: str, what: str, mend: str, file: str, line: int
-) -> Finding:
+def _placed(code: Code | None, status: str, what: str, mend: str, file: str, line: int) -> Finding:
     if code is not None:
         return code.finding(status, one_line(what), mend, file, line)
     return Finding(status, one_line(what), mend, file, line)  # type: ignore[arg-type]
@@ -201,9 +199,8 @@ def _placed(
 def constructor(code: Code | None, trial: Trial, year: Year) -> Check:
     """No call of the network while it is built."""
     lines = [] if code is None else calls.passes(code.source, code.parts)
-    mend = (
-        "take it out of the constructor; the first images are in the mean with or without it"
-        + (", and the challenge's counter of memory begins before it" if _counts(year) else "")
+    mend = "take it out of the constructor; the first images are in the mean with or without it" + (
+        ", and the challenge's counter of memory begins before it" if _counts(year) else ""
     )
     own = [p for p in trial.passes if code is None or not code.of_script(p.file)]
     findings = list(_passes(code, trial, own, "the constructor", "failed", mend))
@@ -299,9 +296,7 @@ def _operator(code: Code, operator: Operator) -> Finding:
     return code.at("failed", f"{what}, and has no way without it", _OWN_WAY, line)
 
 
-def size(
-    results: Mapping[tuple[int, int], tuple[int, ...] | str], scale: int, year: Year
-) -> Check:
+def size(results: Mapping[tuple[int, int], tuple[int, ...] | str], scale: int, year: Year) -> Check:
     """The result is as large as the image times the scale, for odd sizes too."""
     findings, well = [], []
     for (height, width), result in results.items():

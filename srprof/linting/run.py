@@ -26,6 +26,8 @@ from srprof.words import one_line
 
 #: LR images that a network must take: one of a challenge's, and one smaller than any window.
 SIZES = ((339, 510), (5, 7))
+#: Of the challenges' images.
+SCALE = 4
 
 
 def lint(
@@ -35,7 +37,7 @@ def lint(
     script: str | None = None,
     team: int | None = None,
     year: str = "ntire2026",
-    scale: int = 4,
+    scale: int | None = None,
     records: Sequence[str] = (),
     edits: bool = True,
     progress: Progress = silent,
@@ -48,7 +50,7 @@ def lint(
         team: its number there, where that is not clear from the file.
         weights: a checkpoint for a SPEC.
         year: whose rules, floors and score are meant (`srprof.challenge.years`).
-        scale: of the images.
+        scale: of the images, 4 by default.
         records: files that `srprof evaluate --format json` wrote of the entry.
         edits: price what `srprof.advise` finds.
         progress: called with what is being done, and how many parts are done, of how many.
@@ -58,6 +60,7 @@ def lint(
             does wrong is a finding.
     """
     rules = find(year)
+    scale = SCALE if scale is None else scale
     if scale < 1:
         raise InputError(f"scale {scale}: give a whole number of at least 1")
     read = read_entry(entry, weights, script, team)

@@ -147,15 +147,19 @@ class Source:
     def imports(self) -> Iterator[Import]:
         """All that the file imports when it is imported and when the network runs."""
         for node in live(self.tree):
-            guard = self.guard(node)
-            if isinstance(node, ast.Import):
-                yield from (Import(a.name, node.lineno, guard) for a in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                yield Import("." * node.level + (node.module or ""), node.lineno, guard)
-            elif isinstance(node, ast.Call) and _imports(self, node):
-                name = _constant(node.args[0]) if node.args else ""
-                if name:
-                    yield Import(name, node.lineno, guard)
+            for name in self._imported(node):
+                yield Import(name, node.lineno, self.guard(node))  # type: ignore[attr-defined]
+
+    def _imported(self, node: ast.AST) -> list[str]:
+        if isinstance(node, ast.Import):
+            return [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            return ["." * node.level + (node.module or "")]
+        if not isinstance(node, ast.Call) or not node.args:
+            return []
+        by_name = self.dotted(node.func) == "importlib.import_module"
+        name = text(node.args[0]) if by_name or _is_name(node.func, "__import__") else ""
+        return [name] if name else []
 
     def constructor(self, roots: Sequence[str]) -> tuple[Part, ...]:
         """What runs while these are built: the module's statements, constructors, what they call.
@@ -225,13 +229,13 @@ class Import(NamedTuple):
 
 def read_source(file: str) -> Source:
     """The source of a file; an InputError if it cannot be read or is no Python."""
-    text = read_text(file, file, "name the file of the entry")
+    read = read_text(file, file, "name the file of the entry")
     try:
-        tree = parse_python(text, file)
+        tree = parse_python(read, file)
     except SyntaxError as error:
         what = f"{file}:{error.lineno or 0} is no Python: {error.msg}"
         raise InputError(f"{what}; mend it first") from error
-    return Source(file, tree, tuple(text.split("\n")))
+    return Source(file, tree, tuple(read.split("\n")))
 
 
 def live(node: ast.AST) -> Iterator[ast.AST]:
@@ -281,19 +285,12 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     return any(getattr(n, "id", getattr(n, "attr", "")) in _CAUGHT for n in names)
 
 
-def _imports(source: Source, call: ast.Call) -> bool:
-    """Whether a call imports a module by its name."""
-    return source.dotted(call.func) == "importlib.import_module" or _is_name(
-        call.func, "__import__"
-    )
-
-
 def _is_name(node: ast.AST, name: str) -> bool:
     return bool(name) and isinstance(node, ast.Name) and node.id == name
 
 
-def _constant(node: ast.expr) -> str:
-    """A text that stands there, also as an f-string without anything in it."""
+def text(node: ast.expr) -> str:
+    """The text that stands there, also as an f-string without anything in it; "" if none does."""
     if isinstance(node, ast.JoinedStr) and all(isinstance(v, ast.Constant) for v in node.values):
         return "".join(str(v.value) for v in node.values if isinstance(v, ast.Constant))
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
