@@ -1,1 +1,1 @@
-"""Challenges as they are held: each year's rules, their results, and the scripts that made these."""
+"""Challenges as they are held: their rules by year, their results, and the scripts behind them."""

@@ -5,44 +5,53 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from srprof.challenge.years import Year
 from srprof.linting import calls
 from srprof.linting.imports import Need, Operator, versions
-from srprof.linting.record import Check, Finding, check, passed, skipped
-from srprof.linting.refusing import Refusal
-from srprof.linting.source import Guard, Part, Source
+from srprof.linting.record import Check, Finding, Status, check, passed, skipped
+from srprof.linting.refusing import Asked, Refusal
+from srprof.linting.source import Part, Source
 from srprof.memory.construction import PassesAtPeak
 from srprof.paths import short_path
 from srprof.records import Pass
 from srprof.words import mib_size, one_line, shape_text, some
 
+if TYPE_CHECKING:
+    from srprof.quality.pixel_range import Found
+
+#: Images of a challenge have no side that is shorter, in pixels.
+_SMALLEST = 64
+NOT_BUILT = skipped("the network could not be built")
 _PACKAGES = "say so in the README, or write what it is used for into the file"
 _OWN_WAY = "guard it: try: import ..., except ImportError: a path of PyTorch's own operators"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of building an entry where there is neither a GPU nor a network.
+    """What came of building an entry.
 
     Attributes:
-        error: why it was not built, "" if it was. missing: the module for want of which.
-        refused: what it asked for. built_on_gpu: it was built with a stand-in for a GPU.
-        passes: calls of modules meanwhile. held: what of them is there at the peak.
+        error: why it was not built without a GPU and without network, "" if it was; file, line: of
+            it. missing: the module for want of which.
+        refused: what it asked for there.
+        followed: it was built again, with a stand-in for a GPU. passes: calls of modules then.
+            held: what of them is there at that one's peak.
     """
 
     error: str = ""
+    file: str = ""
+    line: int = 0
     missing: str = ""
     refused: tuple[Refusal, ...] = ()
-    built_on_gpu: bool = False
+    followed: bool = False
     passes: tuple[Pass, ...] = ()
     held: tuple[PassesAtPeak, ...] = ()
-    error_file: str = ""
-    error_line: int = 0
 
-    def asked(self, *kinds: str) -> list[Refusal]:
-        """What of these kinds it asked for."""
-        return [refusal for refusal in self.refused if refusal.kind in kinds]
+    def asked(self, kind: Asked) -> list[Refusal]:
+        """What of a kind it asked for."""
+        return [refusal for refusal in self.refused if refusal.kind == kind]
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,13 @@ class Code:
     script: Source | None = None
     script_part: Part | None = None
 
-    def finding(self, status: str, what: str, mend: str, file: str, line: int) -> Finding:
+    def finding(self, status: Status, what: str, mend: str, file: str, line: int) -> Finding:
         """A finding at a line, with what stands there."""
         sources = [s for s in (self.source, self.script) if s is not None]
         code = next((s.code(line) for s in sources if same_file(s.file, file)), "")
-        return Finding(status, what, mend, file, line, code)  # type: ignore[arg-type]
+        return Finding(status, what, mend, file, line, code)
 
-    def at(self, status: str, what: str, mend: str, line: int) -> Finding:
+    def at(self, status: Status, what: str, mend: str, line: int) -> Finding:
         """A finding at a line of the entry's file."""
         return self.finding(status, what, mend, self.source.file, line)
 
@@ -126,123 +135,126 @@ def builds(code: Code | None, trial: Trial) -> Check:
     if trial.missing:
         what = f"cannot be built without the package {trial.missing}, which is not installed here"
         mend = "install it, or guard the import: what follows is of the source alone"
-        findings.append(_placed(code, "failed", what, mend, trial.error_file, trial.error_line))
+        findings.append(_placed(code, "failed", what, mend, trial.file, trial.line))
     elif trial.error and not findings:
         mend = "mend that first: what follows is of the source alone"
         what = f"cannot be built here: {trial.error}"
-        findings.append(_placed(code, "failed", what, mend, trial.error_file, trial.error_line))
+        findings.append(_placed(code, "failed", what, mend, trial.file, trial.line))
     return check("builds", "builds", findings, "the network is built")
 
 
 def without_gpu(code: Code | None, trial: Trial) -> Check:
     """Neither the constructor nor the file's import needs a GPU."""
     mend = "leave it to the caller: model.to(device) moves all parameters and buffers"
-    findings, seen = [], set()
+    findings = []
     for asked in trial.asked("gpu"):
-        if code is not None and code.of_script(asked.file):
-            continue  # the script moves the network, as it should
-        what = "needs a GPU while it is built: there, where there is none, it raises"
-        findings.append(_refused(code, "failed", f"{what} {asked.what}", mend, asked))
-        seen.add(asked.line)
-    if code is not None:
-        ran = not trial.error and not findings
-        for line in calls.gpu_lines(code.source, code.parts):
-            if line.number not in seen:
-                findings.append(_gpu_line(code, line, ran, mend))
+        if code is None or not code.of_script(asked.file):  # which moves the network, as it should
+            what = f"needs a GPU while it is built, and raises without one: {asked.what}"
+            findings.append(_refused(code, "failed", what, mend, asked))
+    seen = {(os.path.realpath(f.file), f.line) for f in findings}
+    ran = not trial.error and not findings
+    for line in () if code is None else calls.gpu_lines(code.source, code.parts):
+        assert code is not None
+        if (os.path.realpath(code.source.file), line.number) not in seen:
+            findings.append(_gpu_line(code, line, ran, mend))
     well = "is built without a GPU"
-    if trial.error and not findings:
+    if trial.error:
         well = "nothing in its constructor asks for a GPU, as its source says"
     return check("without-gpu", "builds without a GPU", findings, well)
 
 
 def _gpu_line(code: Code, line: calls.Line, ran: bool, mend: str) -> Finding:
-    if line.guard.kind == "asked" or line.guard.kind == "caught":
-        what = "puts something on a GPU while it is built, where there is one"
-        return code.at("warned", what, mend, line.number)
-    if ran:
-        what = "would put something on a GPU while it is built; with these arguments it did not"
-        return code.at("warned", what, mend, line.number)
-    return code.at("failed", "puts something on a GPU while it is built", mend, line.number)
+    status: Status = "warned"
+    what = "puts something on a GPU while it is built"
+    if line.guard.kind in {"asked", "caught"}:
+        what += ", where there is one"
+    elif ran:
+        what = f"has a line that {what}, and did not come to it here"
+    else:
+        status = "failed"
+    return code.at(status, what, mend, line.number)
 
 
 def without_network(code: Code | None, trial: Trial) -> Check:
     """Nothing is fetched."""
-    mend = "load weights from the entry's own checkpoint; a machine of the challenge may be offline"
-    findings, seen = [], set()
-    for asked in trial.asked("network"):
-        what = f"asks the network for {asked.what} while it is built"
-        status = "failed" if trial.error else "warned"
-        findings.append(_refused(code, status, what, mend, asked))
-        seen.add(asked.line)
-    for line in [] if code is None else calls.fetches(code.source, code.parts):
+    mend = "load weights from the entry's own checkpoint: a machine of the challenge may be offline"
+    status: Status = "failed" if trial.error else "warned"
+    findings = [
+        _refused(code, status, f"asks the network for {a.what} while it is built", mend, a)
+        for a in trial.asked("network")
+    ]
+    seen = {finding.line for finding in findings}
+    for line in () if code is None else calls.fetches(code.source, code.parts):
+        assert code is not None
         if line.number not in seen:
-            status = "failed" if trial.error and not line.guard.kind else "warned"
-            what = "fetches something from the network while it is built, if it comes to that"
-            assert code is not None
-            findings.append(code.at(status, what, mend, line.number))
+            what = "has a line that fetches something while it is built"
+            what += "" if trial.error else ", and did not come to it here"
+            guarded = bool(line.guard.kind) or not trial.error
+            findings.append(code.at("warned" if guarded else "failed", what, mend, line.number))
     well = "is built without network"
-    if trial.error and not findings:
+    if trial.error:
         well = "nothing in its constructor fetches anything, as its source says"
     return check("without-network", "builds without network", findings, well)
 
 
-def _refused(code: Code | None, status: str, what: str, mend: str, asked: Refusal) -> Finding:
+def _refused(code: Code | None, status: Status, what: str, mend: str, asked: Refusal) -> Finding:
     return _placed(code, status, what, mend, asked.file, asked.line)
 
 
-def _placed(code: Code | None, status: str, what: str, mend: str, file: str, line: int) -> Finding:
+def _placed(
+    code: Code | None, status: Status, what: str, mend: str, file: str, line: int
+) -> Finding:
     if code is not None:
         return code.finding(status, one_line(what), mend, file, line)
-    return Finding(status, one_line(what), mend, file, line)  # type: ignore[arg-type]
+    return Finding(status, one_line(what), mend, file, line)
 
 
 def constructor(code: Code | None, trial: Trial, year: Year) -> Check:
     """No call of the network while it is built."""
-    lines = [] if code is None else calls.passes(code.source, code.parts)
-    mend = "take it out of the constructor; the first images are in the mean with or without it" + (
-        ", and the challenge's counter of memory begins before it" if _counts(year) else ""
-    )
+    mend = "take it out of the constructor: it is of no image" + _counted(year)
     own = [p for p in trial.passes if code is None or not code.of_script(p.file)]
     findings = list(_passes(code, trial, own, "the constructor", "failed", mend))
     seen = {(os.path.realpath(p.file), p.line) for p in own}
-    for line in lines:
+    for line in () if code is None else calls.passes(code.source, code.parts):
         assert code is not None
-        if (os.path.realpath(code.source.file), line.number) in seen:
-            continue
-        if trial.error or not trial.built_on_gpu:
-            what, status = "calls the network while it is built", "failed"
-        else:
-            what = "would call the network while it is built; with these arguments it did not"
-            status = "warned"
-        findings.append(code.at(status, what + _condition(line.guard), mend, line.number))
+        if (os.path.realpath(code.source.file), line.number) not in seen:
+            findings.append(_unseen_pass(code, line, trial, mend))
     well = "no module is called while the network is built"
-    if trial.error and not findings:
+    if trial.error:
         well = "nothing in its constructor calls the network, as its source says"
     return check("constructor", "no warm-up in the constructor", findings, well)
+
+
+def _unseen_pass(code: Code, line: calls.Line, trial: Trial, mend: str) -> Finding:
+    """A line that calls the network, by its syntax, and that no run came to."""
+    condition = f" (if {line.guard.test})" if line.guard.test else ""
+    if trial.followed:
+        what = f"has a line that calls the network while it is built{condition}, and did not come "
+        return code.at("warned", f"{what}to it here", mend, line.number)
+    what = f"calls the network while it is built{condition}"
+    return code.at("failed", what, mend, line.number)
 
 
 def script(code: Code, trial: Trial, year: Year) -> Check:
     """No call of the network in the script's own part for the team."""
     assert code.script is not None
     assert code.script_part is not None
-    mend = "take it out of the script's part for the team" + (
-        ": the challenge's counter of memory begins before it" if _counts(year) else ""
-    )
     name = os.path.basename(code.script.file)
+    mend = "not the network's: take it out of the script's part for the team" + _counted(year)
     own = [p for p in trial.passes if code.of_script(p.file)]
     findings = list(_passes(code, trial, own, name, "warned", mend))
     seen = {p.line for p in own}
-    for line in calls.passes(code.script, (code.script_part,)):
-        if line.number not in seen and (trial.error or not trial.built_on_gpu):
-            what = f"{name} calls the network before the first image, and not the network itself"
-            file = code.script.file
-            findings.append(code.finding("warned", what, mend, file, line.number))
+    lines = () if trial.followed else calls.passes(code.script, (code.script_part,))
+    for line in (line for line in lines if line.number not in seen):
+        what = f"{name} calls the network before the first image"
+        findings.append(code.finding("warned", what, mend, code.script.file, line.number))
     well = f"{name} calls nothing before the first image"
     return check("script", "no warm-up in the script", findings, well)
 
 
-def _counts(year: Year) -> bool:
-    return year.script.from_start
+def _counted(year: Year) -> str:
+    early = year.script.from_start
+    return "; the challenge's counter of memory begins before it" if early else ""
 
 
 def _passes(
@@ -250,7 +262,7 @@ def _passes(
     trial: Trial,
     found: Sequence[Pass],
     where: str,
-    status: str,
+    status: Status,
     mend: str,
 ) -> Iterator[Finding]:
     """A finding for each line that calls modules."""
@@ -267,10 +279,6 @@ def _passes(
             alive = mib_size(sum(h.bytes for h in held))
             what += f": on a GPU {alive} of that are there at its peak"
         yield _placed(code, status, what, mend, file, line)
-
-
-def _condition(guard: Guard) -> str:
-    return f" (if {guard.test})" if guard.test else ""
 
 
 def operators(code: Code, found: Sequence[Operator], unknown: Sequence[str]) -> Check:
@@ -296,8 +304,11 @@ def _operator(code: Code, operator: Operator) -> Finding:
     return code.at("failed", f"{what}, and has no way without it", _OWN_WAY, line)
 
 
-def size(results: Mapping[tuple[int, int], tuple[int, ...] | str], scale: int, year: Year) -> Check:
-    """The result is as large as the image times the scale, for odd sizes too."""
+def size(results: Mapping[tuple[int, int], tuple[int, ...] | str], scale: int) -> Check:
+    """The result is as large as the image times the scale: its shape, or how it failed, by size."""
+    title = f"x{scale} of any size"
+    if not results:
+        return Check("size", title, (NOT_BUILT,))
     findings, well = [], []
     for (height, width), result in results.items():
         wanted = (1, 3, scale * height, scale * width)
@@ -305,19 +316,33 @@ def size(results: Mapping[tuple[int, int], tuple[int, ...] | str], scale: int, y
         if result == wanted:
             well.append(f"{shape_text(wanted[-2:])} of {lr}")
             continue
-        # images of a challenge are larger than any window
-        status = "warned" if min(height, width) < 64 else "failed"
+        status: Status = "warned" if min(height, width) < _SMALLEST else "failed"
         if isinstance(result, str):
-            what = f"raises for {lr}: {result}"
+            what = f"raises at {lr}: {result}"
         else:
             shown = shape_text(result) or "no tensor"
-            what = f"gives {shown} for {lr}, and not {shape_text(wanted)}"
-        mend = "pad what needs a multiple, and crop the result"
-        findings.append(Finding(status, one_line(what), mend))  # type: ignore[arg-type]
-    listed = ", ".join(well)
-    if findings and listed:
-        findings.append(passed(f"gives {listed}"))
-    return check("size", f"x{scale} of any size", findings, f"gives {listed}")
+            what = f"gives {shown} of {lr}, and not {shape_text(wanted)}"
+        mend = "pad the image to what is needed, and crop the result"
+        findings.append(Finding(status, one_line(what), mend))
+    if well:
+        findings.append(passed(f"gives {', '.join(well)}"))
+    return Check("size", title, tuple(findings))
+
+
+def values(found: Found, said: float | None, trained: bool) -> Finding:
+    """Of a result that is finite: of which range. `said` is the script's, if it says one."""
+    note = one_line(found.note.partition("; --range")[0])
+    if not trained:
+        return passed("finite; without weights nothing is known of its range")
+    if not note:
+        return passed("finite, and the same image from 0 to 1 and from 0 to 255")
+    if not found.sure:
+        mend = "see whether the weights are the network's, and what range it was trained on"
+        return Finding("warned", f"finite; {note}", mend)
+    if said is not None and said != found.pixel_range:
+        what = f"the script gives values of 0 to {said:g}, and {note}"
+        return Finding("failed", what, "correct data_range in the script")
+    return passed(f"finite; {note}")
 
 
 def quality(year: Year, measured: Sequence[tuple[str, str, float]]) -> Check:
@@ -330,16 +355,13 @@ def quality(year: Year, measured: Sequence[tuple[str, str, float]]) -> Check:
 
 
 def _quality(year: Year, path: str, images: str, psnr: float) -> Finding:
-    floors = year.floors
     name = short_path(path)
     if not images:
-        most = max(floors.values())
-        sets = ", ".join(f"{floor:.2f} dB on {which}" for which, floor in floors.items())
-        what = f"{psnr:.2f} dB in {name}, of images of neither set ({sets})"
-        return Finding("warned" if psnr < most else "passed", what, "evaluate on the year's images")
-    floor = floors[images]
-    what = f"{psnr:.2f} dB on {images}, and the floor is {floor:.2f} dB ({name})"
-    # the published figures have two decimals, as the floor has
-    if round(psnr, 2) >= floor:
+        sets = ", ".join(f"{floor:.2f} dB on {which}" for which, floor in year.floors.items())
+        what = f"{psnr:.2f} dB ({name}), of images that are not {year.title}'s: {sets}"
+        return Finding("warned", what, f"evaluate on its images, {year.script.images}")
+    floor = year.floors[images]
+    what = f"{psnr:.2f} dB on {images}, where the floor is {floor:.2f} dB ({name})"
+    if round(psnr, 2) >= floor:  # published figures have as many decimals
         return passed(what)
-    return Finding("failed", what, f"{floor - psnr:.2f} dB are missing: below it no rank is given")
+    return Finding("failed", what, f"{floor - psnr:.2f} dB are missing: below it no row is ranked")

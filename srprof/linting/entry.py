@@ -126,10 +126,8 @@ def read_entry(
 
 def _of_spec(text: str, weights: str | None) -> Entry:
     parsed = specs.parse(text)
-    if parsed.location.endswith(".py"):  # wherever it is built from
-        file = os.path.abspath(parsed.location)
-    else:
-        file = _file_of(parsed)
+    own = parsed.location.endswith(".py")
+    file = os.path.abspath(parsed.location) if own else _file_of(parsed)
     if not file:
         return Entry(text, text, None, weights=weights)
     source = read_source(file)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from srprof.advising.run import advise
 from srprof.analysis import Analysis
@@ -13,7 +13,7 @@ from srprof.blame import first_line
 from srprof.call import Call
 from srprof.challenge.years import Year, find
 from srprof.cost.profiles import load_profile
-from srprof.errors import InputError, ModelError, SrprofError
+from srprof.errors import InputError, SrprofError, user_raised
 from srprof.linting import checks, trial, worth
 from srprof.linting.checks import Code, Trial
 from srprof.linting.entry import Entry, read_entry
@@ -24,10 +24,22 @@ from srprof.progress import Progress, silent
 from srprof.quality.record import FILE, Evaluation
 from srprof.words import one_line
 
-#: LR images that a network must take: one of a challenge's, and one smaller than any window.
-SIZES = ((339, 510), (5, 7))
+if TYPE_CHECKING:
+    from torch import nn
+
 #: Of the challenges' images.
 SCALE = 4
+#: LR images that a network must take: one of a challenge's, and one smaller than any window.
+SIZES = ((339, 510), (5, 7))
+#: What is done, as a progress line says it.
+_STEPS = (
+    "building it without a GPU and without network",
+    "running it on meta tensors",
+    "loading its weights",
+    "running it at odd sizes",
+    "running it on a picture",
+    "pricing what srprof advise finds",
+)
 
 
 def lint(
@@ -59,26 +71,36 @@ def lint(
         InputError: the entry, the script, the year or a record is wrong; what the entry's own code
             does wrong is a finding.
     """
-    rules = find(year)
-    scale = SCALE if scale is None else scale
-    if scale < 1:
-        raise InputError(f"scale {scale}: give a whole number of at least 1")
+    rules, factor = find(year), SCALE if scale is None else scale
+    if factor < 1:
+        raise InputError(f"scale {factor}: give a whole number of at least 1")
     read = read_entry(entry, weights, script, team)
-    evaluations = [(path, FILE.load(path)) for path in records]
-    work = _Work(read, rules, scale, progress)
-    found, tried = work.source(), work.build()
-    counts, timed = work.analyze(tried)
-    shown = [
-        *work.of_source(found, tried),
-        work.weights(tried),
-        work.size(tried),
-        work.values(tried),
-        *work.passes(tried),
-        *work.operators(found),
+    evaluations = {path: FILE.load(path) for path in records}
+
+    steps = enumerate(_STEPS)
+
+    def begin() -> None:
+        done, what = next(steps)
+        progress(what, done, len(_STEPS))
+
+    notes: list[str] = []
+    begin()
+    tried = _built(read, notes)
+    begin()
+    counts, timed = _analyses(read, rules, tried, notes)
+    if timed is not None and (built := timed.record.memory.allocator.constructor) is not None:
+        tried = replace(tried, held=built.passes)
+    begin()
+    model, loading = _weights(read, tried)
+    begin()
+    size = _size(read, tried, factor)
+    begin()
+    values = _values(read, tried, model, factor)
+    measured = [
+        (path, _images(e, rules), _psnr(e, path, counts)) for path, e in evaluations.items()
     ]
-    measured = [(path, _images(e, rules), _psnr(e, path, counts)) for path, e in evaluations]
-    shown.append(checks.quality(rules, measured))
-    standing, unscored = work.standing(counts, timed, edits)
+    begin()
+    standing, unscored = _standing(read, rules, counts, timed, edits)
     return Lint(
         entry=entry,
         name=read.name,
@@ -86,232 +108,141 @@ def lint(
         script="" if read.program is None else read.program.source.file,
         team=None if read.program is None else read.program.team,
         year=rules,
-        scale=scale,
-        checks=tuple(shown),
+        scale=factor,
+        checks=(
+            *_of_source(read, rules, tried),
+            Check("weights", "weights load strictly", tuple(loading)),
+            size,
+            Check("values", "finite values of 0 to 1 or 255", (values,)),
+            checks.quality(rules, measured),
+        ),
         standing=standing,
         unscored=unscored,
-        notes=tuple(dict.fromkeys(work.notes)),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
-@dataclass
-class _Work:
-    """One entry that is looked at, part by part; each runs once."""
+def _built(entry: Entry, notes: list[str]) -> Trial:
+    """What came of building it without a GPU, and then with a stand-in for one."""
+    alone = trial.build_alone(entry)
+    error = alone.error
+    if error is not None:
+        where = getattr(error, "file", ""), getattr(error, "line", 0)
+        return Trial(one_line(error), *where, alone.missing, alone.refused)
+    try:
+        passes = trial.constructor_passes(entry)
+    except SrprofError as raised:
+        notes.append(f"with a stand-in for a GPU it is not built: {one_line(raised)}")
+        return Trial(refused=alone.refused)
+    return Trial(refused=alone.refused, followed=True, passes=passes)
 
-    entry: Entry
-    year: Year
-    scale: int
-    progress: Progress
-    notes: list[str] = field(default_factory=list)
-    _done: int = 0
 
-    def _at(self, what: str) -> None:
-        self.progress(what, self._done, 6)
-        self._done += 1
+def _analyses(
+    entry: Entry, year: Year, tried: Trial, notes: list[str]
+) -> tuple[Analysis | None, Analysis | None]:
+    """At the image of the year's counts, and at that of its runtime; None if it does not run."""
+    if tried.error:
+        return None, None
+    try:
+        counts = trial.analyzed(entry, year.sizes.counts)
+        timed = trial.analyzed(entry, year.sizes.runtime, load_profile(year.profile))
+    except SrprofError as error:
+        notes.append(f"it does not run: {one_line(error)}")
+        return None, None
+    notes += [part.text for part in timed.trace.unseen]
+    return counts, timed
 
-    @property
-    def code(self) -> Code | None:
-        source, program = self.entry.source, self.entry.program
-        if source is None:
-            return None
-        if program is None:
-            return Code(source, self.entry.parts)
-        return Code(source, self.entry.parts, program.source, program.part)
 
-    def source(self) -> list[Need]:
-        """What the file imports."""
-        self._at("reading the source")
-        source = self.entry.source
-        return [] if source is None else needs(source, self.entry.folders)
+def _of_source(entry: Entry, year: Year, tried: Trial) -> Iterator[Check]:
+    """What its file says, together with what came of it."""
+    source, program = entry.source, entry.program
+    code = None
+    found: list[Need] = []
+    if source is not None:
+        by_script = () if program is None else (program.source, program.part)
+        code, found = Code(source, entry.parts, *by_script), needs(source, entry.folders)
+        yield checks.one_file(code, found)
+        yield checks.packages(code, found)
+    yield checks.builds(code, tried)
+    yield checks.without_gpu(code, tried)
+    yield checks.without_network(code, tried)
+    yield checks.constructor(code, tried, year)
+    if code is None or source is None:
+        return
+    if program is not None:
+        yield checks.script(code, tried, year)
+    known = trial.operator_namespaces() | {n.module.top for n in found if n.kind == "package"}
+    unknown = dict.fromkeys(n.module.top for n in found if n.kind == "missing")
+    yield checks.operators(code, operators(source, found, known), list(unknown))
 
-    def build(self) -> Trial:
-        """The network, built without a GPU and then with a stand-in for one."""
-        self._at("building it without a GPU and without network")
-        alone = trial.build_alone(self.entry)
-        error = alone.error
-        if error is not None:
-            file, line = getattr(error, "file", ""), getattr(error, "line", 0)
-            return Trial(one_line(error), alone.missing, alone.refused, False, (), (), file, line)
+
+def _weights(entry: Entry, tried: Trial) -> tuple[nn.Module | None, list[Finding]]:
+    """How the checkpoint fits; of an entry of a script with the network that it is loaded into."""
+    if tried.error:
+        return None, [checks.NOT_BUILT]
+    if entry.program is not None:
         try:
-            passes = trial.constructor_passes(self.entry)
-        except SrprofError as raised:
-            self.notes.append(f"it is not built on a GPU's stand-in: {one_line(raised)}")
-            return Trial(refused=alone.refused)
-        return Trial(refused=alone.refused, built_on_gpu=True, passes=passes)
+            model, loadings = trial.build_by_script(entry)
+        except user_raised() as error:
+            what = f"the script does not load them: {first_line(error)}"
+            return None, [Finding("failed", one_line(what), "load what the checkpoint holds")]
+        return model, list(map(_loaded, loadings)) or [skipped("the script loads none")]
+    if entry.weights is None:
+        return None, [skipped("no --weights were given")]
+    wrong = trial.load_spec(entry)
+    if wrong:
+        return None, [Finding("failed", one_line(wrong), _REBUILD)]
+    return None, [passed(f"{os.path.basename(entry.weights)}: every key, and every shape")]
 
-    def analyze(self, tried: Trial) -> tuple[Analysis | None, Analysis | None]:
-        """At the size of the year's counts, and at that of its runtime."""
-        self._at("running it on meta tensors")
-        if tried.error:
-            return None, None
-        profile = load_profile(self.year.profile)
-        try:
-            counts = trial.analyzed(self.entry, self.year.sizes.counts)
-            timed = trial.analyzed(self.entry, self.year.sizes.runtime, profile)
-            _ = timed.latency
-        except SrprofError as error:
-            self.notes.append(f"it does not run: {one_line(error)}")
-            return None, None
-        self.notes += [part.text for part in timed.trace.unseen]
-        self._timed = timed
-        return counts, timed
 
-    _timed: Analysis | None = None
-
-    def of_source(self, found: list[Need], tried: Trial) -> list[Check]:
-        """What the file imports, and how it is built."""
-        code = self.code
-        rest = [
-            checks.builds(code, tried),
-            checks.without_gpu(code, tried),
-            checks.without_network(code, tried),
-        ]
-        if code is None:
-            return rest
-        return [checks.one_file(code, found), checks.packages(code, found), *rest]
-
-    def weights(self, tried: Trial) -> Check:
-        """The checkpoint loads, every key of it."""
-        return Check("weights", "weights load strictly", tuple(self._weights(tried)))
-
-    def _weights(self, tried: Trial) -> list[Finding]:
-        if tried.error:
-            return [skipped("the network could not be built")]
-        if self.entry.program is None:
-            if self.entry.weights is None:
-                return [skipped("no --weights were given")]
-            wrong = trial.load_spec(self.entry)
-            name = os.path.basename(self.entry.weights)
-            if not wrong:
-                return [passed(f"{name}: every key, and every shape")]
-            return [Finding("failed", one_line(wrong), "build it with the checkpoint's arguments")]
-        try:
-            self._model, loadings = trial.build_by_script(self.entry)
-        except Exception as error:
-            return [Finding("failed", f"the script does not load them: {first_line(error)}")]
-        lost = {loading.file for loading in loadings if not loading.there}
-        found = [Finding("failed", f"{file}: there is no such file", "send it with the entry")
-                 for file in lost]  # fmt: skip
-        for loading in loadings:
-            if loading.file in lost:
-                continue
-            found.append(_loaded(loading))
-        return found or [skipped("the script loads none")]
-
-    _model: Any = None
-
-    def size(self, tried: Trial) -> Check:
-        """The result's size, for odd ones too."""
-        self._at("running it at odd sizes")
-        if tried.error:
-            why = skipped("the network could not be built")
-            return Check("size", f"x{self.scale} of any size", (why,))
-        results: dict[tuple[int, int], tuple[int, ...] | str] = {}
-        for size in SIZES:
-            try:
-                results[size] = trial.result_of(self.entry, size)
-            except SrprofError as error:
-                results[size] = one_line(error)
-        return checks.size(results, self.scale, self.year)
-
-    def values(self, tried: Trial) -> Check:
-        """The result is finite, and of the range that the image was given in."""
-        self._at("running it on a picture")
-        return Check("values", "finite values of 0 to 1 or 255", (self._values(tried),))
-
-    def _values(self, tried: Trial) -> Finding:
-        entry = self.entry
-        if tried.error:
-            return skipped("the network could not be built")
-        call = entry.call((64, 64), weights=True)
-        if entry.program is not None:
-            if self._model is None:
-                return skipped("the script could not build it with its weights")
-            call = Call(self._model, call.inputs)
-        elif entry.weights is not None and trial.load_spec(entry):
-            call = entry.call((64, 64))
-        try:
-            with entry.at_home():
-                range_ = trial.run_on_image(call, self.scale)
-        except (InputError, ModelError) as error:
-            mend = "the challenge's images are of 0 to 1, or of 0 to 255 where the script says so"
-            return Finding("failed", one_line(error), mend)
-        return _range(range_, entry)
-
-    def passes(self, tried: Trial) -> list[Check]:
-        """Calls of modules while it is built."""
-        code = self.code
-        if self._timed is not None:
-            built = self._timed.record.memory.allocator.constructor
-            held = () if built is None else built.passes
-            tried = replace(tried, held=held)
-        found = [checks.constructor(code, tried, self.year)]
-        if code is not None and code.script is not None:
-            found.append(checks.script(code, tried, self.year))
-        return found
-
-    def operators(self, found: list[Need]) -> list[Check]:
-        """Kernels of its own."""
-        code = self.code
-        if code is None:
-            return []
-        known = trial.operator_namespaces() | {n.module.top for n in found if n.kind == "package"}
-        unknown = dict.fromkeys(n.module.top for n in found if n.kind == "missing")
-        return [checks.operators(code, operators(code.source, found, known), list(unknown))]
-
-    def standing(
-        self, counts: Analysis | None, timed: Analysis | None, edits: bool
-    ) -> tuple[Standing | None, str]:
-        """The score, and why there is none."""
-        self._at("pricing edits")
-        if counts is None or timed is None:
-            return None, "the network could not be run"
-        why = worth.unknown_figure(self.year, counts, timed)
-        if why:
-            return None, why
-        found = worth.standing(self.year, counts, timed)
-        if not edits:
-            return found, ""
-        with self.entry.at_home():
-            call = self.entry.call(self.year.sizes.runtime)
-            advice = advise(call, profile=self.year.profile)
-        return worth.with_prices(self.year, found, advice, self._counted), ""
-
-    def _counted(self, spec: str) -> Analysis:
-        return trial.analyzed(replace(self.entry, spec=spec), self.year.sizes.counts)
+_REBUILD = "build it with the checkpoint's arguments, or save the network's own state_dict()"
 
 
 def _loaded(loading: trial.Loading) -> Finding:
-    what = loading.file
     if loading.wrong:
-        mend = "build it with the checkpoint's arguments, or save the network's own state_dict()"
         lax = "" if loading.strict else " (the script loads with strict=False, and goes on)"
-        return Finding("failed", one_line(f"{what}: {loading.wrong}{lax}"), mend)
+        mend = _REBUILD if loading.there else "send it with the entry"
+        return Finding("failed", one_line(f"{loading.file}: {loading.wrong}{lax}"), mend)
     lax = "" if loading.strict else ", though the script does not ask for it (strict=False)"
-    return passed(f"{what}: every key, and every shape{lax}")
+    return passed(f"{loading.file}: every key, and every shape{lax}")
 
 
-def _range(found: trial.Found, entry: Entry) -> Finding:
+def _size(entry: Entry, tried: Trial, scale: int) -> Check:
+    """The result's size, for odd ones too."""
+    results: dict[tuple[int, int], tuple[int, ...] | str] = {}
+    for size in () if tried.error else SIZES:
+        try:
+            results[size] = trial.result_of(entry, size)
+        except SrprofError as error:
+            results[size] = one_line(error)
+    return checks.size(results, scale)
+
+
+def _values(entry: Entry, tried: Trial, model: nn.Module | None, scale: int) -> Finding:
+    """Whether the result is finite, and of the range that the image was given in."""
+    if tried.error:
+        return checks.NOT_BUILT
+    call = entry.call(trial.PICTURE, weights=True)
+    if entry.program is not None:
+        if model is None:
+            return skipped("the script could not load its weights")
+        call = Call(model, call.inputs)
+    try:
+        with entry.at_home():
+            found = trial.run_on_picture(call, scale)
+    except SrprofError as error:
+        mend = "images are of 0 to 1, or of 0 to 255 where the script says so"
+        return Finding("failed", one_line(error), mend)
     said = None if entry.program is None else entry.program.data_range
-    trained = entry.program is not None or entry.weights is not None
-    if not found.sure or not found.note:
-        if not trained:
-            return passed("finite; without weights nothing is known of its range")
-        if not found.note:
-            return passed("finite, and the same image from 0 to 1 and from 0 to 255")
-        mend = "its weights may be of another network, or of a range of their own"
-        return Finding("warned", one_line(found.note.partition("; --range")[0]), mend)
-    if said is not None and said != found.pixel_range:
-        what = f"the script gives it values of 0 to {said:g}, and {found.note}"
-        return Finding("failed", one_line(what.partition("; --range")[0]), "correct data_range")
-    return passed(one_line(found.note.partition("; --range")[0]))
+    return checks.values(found, said, trained=entry.program is not None or bool(entry.weights))
 
 
 def _images(evaluation: Evaluation, year: Year) -> str:
-    """The set of images that an evaluation is of, as its folder is called; "" if of none."""
-    folder = f"{evaluation.hr} {evaluation.lr}".lower()
-    fitting = [name for name in year.floors if name in folder]
-    return fitting[0] if len(fitting) == 1 else ""
+    """The set of images that an evaluation is of, as its folders are called; "" if of none."""
+    folders = f"{evaluation.hr} {evaluation.lr}".lower()
+    fitting = [name for name in year.floors if name in folders]
+    same = ("lsdir" in folders) == ("LSDIR" in year.script.images)
+    return fitting[0] if same and len(fitting) == 1 else ""
 
 
 def _psnr(evaluation: Evaluation, path: str, counts: Analysis | None) -> float:
@@ -323,7 +254,28 @@ def _psnr(evaluation: Evaluation, path: str, counts: Analysis | None) -> float:
                 f"--record {path} is of {evaluation.spec}, which is another network (its "
                 "parameters differ): evaluate this one"
             )
-    psnr: float | None = evaluation.mean.rgb.psnr_dB
+    psnr = evaluation.mean.rgb.psnr_dB
     if psnr is None:
         raise InputError(f"--record {path} has no finite PSNR: evaluate with other images")
     return psnr
+
+
+def _standing(
+    entry: Entry, year: Year, counts: Analysis | None, timed: Analysis | None, edits: bool
+) -> tuple[Standing | None, str]:
+    """The score, or why there is none."""
+    if counts is None or timed is None:
+        return None, "the network could not be run"
+    why = worth.unknown_figure(year, counts, timed)
+    if why:
+        return None, why
+    found = worth.standing(year, counts, timed)
+    if not edits:
+        return found, ""
+    with entry.at_home():
+        advice = advise(entry.call(year.sizes.runtime), profile=year.profile)
+
+    def count(spec: str) -> Analysis:
+        return trial.analyzed(replace(entry, spec=spec), year.sizes.counts)
+
+    return worth.with_prices(year, found, advice, count), ""

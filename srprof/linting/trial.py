@@ -33,8 +33,8 @@ from srprof.tracing.run import run_constructor, run_trace
 from srprof.weights import load_tensors, loaded, read_state_dict
 from srprof.workload import resolve
 
-#: The side of the image that the network is run on, as `find_range` takes it.
-_SIDE = 64
+#: Height and width of the LR image that the network is run on, as `find_range` takes it.
+PICTURE = (64, 64)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Loading:
 def build_alone(entry: Entry) -> Alone:
     """Build the network without its weights, where nothing but this machine's CPU is given."""
     with entry.at_home():
-        workload = resolve(entry.call((_SIDE, _SIDE)))
+        workload = resolve(entry.call(PICTURE))
         error: SrprofError | None = None
         with isolated([]), workload.environment(), refusing() as refused:
             try:
@@ -93,7 +93,7 @@ def build_alone(entry: Entry) -> Alone:
 def constructor_passes(entry: Entry) -> tuple[Pass, ...]:
     """The calls of modules while the network is built on a GPU; raises as `srprof.trace`."""
     with entry.at_home(), refusing(gpu=True):
-        return run_constructor(resolve(entry.call((_SIDE, _SIDE)))).passes
+        return run_constructor(resolve(entry.call(PICTURE))).passes
 
 
 def analyzed(entry: Entry, size: tuple[int, ...], profile: Profile | None = None) -> Analysis:
@@ -113,7 +113,7 @@ def result_of(entry: Entry, size: tuple[int, int]) -> tuple[int, ...]:
 def load_spec(entry: Entry) -> str:
     """Why the checkpoint does not load into the network; "" if it does, every key of it."""
     with entry.at_home(), refusing(gpu=True):
-        workload = resolve(entry.call((_SIDE, _SIDE), weights=True))
+        workload = resolve(entry.call(PICTURE, weights=True))
         with isolated([]), workload.environment():
             try:
                 workload.build("cpu")
@@ -193,14 +193,14 @@ def build_by_script(entry: Entry) -> tuple[nn.Module, tuple[Loading, ...]]:
     repository, name = Path(program.folder), os.path.basename(program.source.file)
     build = partial(scripts.build, repository, program.team, "cuda", name, reader.active)
     with entry.at_home():
-        workload = resolve(entry.call((_SIDE, _SIDE)))
+        workload = resolve(entry.call(PICTURE))
         with isolated([]), workload.environment(), refusing(gpu=True):
             model = without_gpu(build, NO_GPU, "cpu")
     # a first try, which failed for want of a GPU, may have loaded the same
     return model, tuple(dict.fromkeys(reader.loadings))
 
 
-def run_on_image(call: Call, scale: int) -> Found:
+def run_on_picture(call: Call, scale: int) -> Found:
     """The range of values that a network takes, found on a picture; raises as `evaluate`."""
     probed = probe(replace(call, inputs=()))
     upscaler = Upscaler(call, probed, scale, 1, None, None, "cpu")
@@ -212,7 +212,7 @@ def run_on_image(call: Call, scale: int) -> Found:
 
 def made_up_picture() -> np.ndarray:
     """An LR image (H, W, 3) of 0 to 255, that looks like one: smooth, with an edge."""
-    y, x = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
+    y, x = (side / PICTURE[0] for side in np.indices(PICTURE))
     planes = [
         120 + 60 * np.sin(5 * x + phase) * np.cos(4 * y - phase) + 50 * (x + y > 1.1)
         for phase in (0.0, 0.8, 1.6)
