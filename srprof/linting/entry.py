@@ -6,8 +6,9 @@ import ast
 import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from srprof.errors import InputError
 from srprof.files import check_file
 from srprof.linting.source import Definition, Part, Source, mentioned, read_source
 from srprof.loading import Environment
-from srprof.paths import working_in
+from srprof.paths import current_folder, working_in
 from srprof.words import some
 
 
@@ -95,10 +96,20 @@ class Entry:
 
     @contextmanager
     def at_home(self) -> Iterator[None]:
-        """The current folder from which the network is built."""
-        program = self.program
-        with nullcontext() if program is None else working_in(program.folder):
+        """The current folder from which the network is built, as if its script was started there.
+
+        So modules are not looked for where this program was started.
+        """
+        if self.program is None:
             yield
+            return
+        path, here, home = list(sys.path), current_folder(), self.program.folder
+        sys.path[:] = [p for p in path if os.path.abspath(p) != here or here == home]
+        try:
+            with working_in(home):
+                yield
+        finally:
+            sys.path[:] = path
 
 
 def read_entry(

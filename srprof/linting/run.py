@@ -95,7 +95,8 @@ def lint(
     begin()
     size = _size(read, tried, factor)
     begin()
-    values = _values(read, tried, model, factor)
+    trained = all(finding.status == "passed" for finding in loading)
+    values = _values(read, tried, model, factor, trained)
     measured = [
         (path, _images(e, rules), _psnr(e, path, counts)) for path, e in evaluations.items()
     ]
@@ -218,11 +219,13 @@ def _size(entry: Entry, tried: Trial, scale: int) -> Check:
     return checks.size(results, scale)
 
 
-def _values(entry: Entry, tried: Trial, model: nn.Module | None, scale: int) -> Finding:
-    """Whether the result is finite, and of the range that the image was given in."""
+def _values(
+    entry: Entry, tried: Trial, model: nn.Module | None, scale: int, trained: bool
+) -> Finding:
+    """Whether the result is finite and, with weights, of the range that the image was given in."""
     if tried.error:
         return checks.NOT_BUILT
-    call = entry.call(trial.PICTURE, weights=True)
+    call = entry.call(trial.PICTURE, weights=trained)
     if entry.program is not None:
         if model is None:
             return skipped("the script could not load its weights")
@@ -233,8 +236,7 @@ def _values(entry: Entry, tried: Trial, model: nn.Module | None, scale: int) -> 
     except SrprofError as error:
         mend = "images are of 0 to 1, or of 0 to 255 where the script says so"
         return Finding("failed", one_line(error), mend)
-    said = None if entry.program is None else entry.program.data_range
-    return checks.values(found, said, trained=entry.program is not None or bool(entry.weights))
+    return checks.values(found, entry.program and entry.program.data_range, trained)
 
 
 def _images(evaluation: Evaluation, year: Year) -> str:
