@@ -1,6 +1,6 @@
 """Calls in an entry's source that a machine of another kind has no use for, by their syntax.
 
-A GPU that is named, a pass of the network, a download, a program that is started. Nothing is run.
+A GPU that is named, a pass of the network, a download. Nothing is run.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ _FETCHES = re.compile(
     r"snapshot_download|from_pretrained|load_url|gdown\.download|wget\.download)$"
     r"|^torch\.hub\.(load|help|list)$|^requests\.\w+$|^httpx\.\w+$"
 )
-#: Functions that start a program.
-_STARTS = re.compile(r"^(subprocess\.\w+|os\.(system|popen|spawn\w*|exec\w*))$")
 
 
 class Line(NamedTuple):
@@ -69,11 +67,6 @@ def _on_gpu(source: Source, node: ast.AST) -> bool:
 def fetches(source: Source, parts: Iterable[Part]) -> list[Line]:
     """Lines that fetch something from the network."""
     return _lines(source, _called(source, parts, _FETCHES))
-
-
-def starts(source: Source, parts: Iterable[Part]) -> list[Line]:
-    """Lines that start a program."""
-    return _lines(source, _called(source, parts, _STARTS))
 
 
 def _called(source: Source, parts: Iterable[Part], names: re.Pattern[str]) -> Iterator[ast.AST]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from srprof._version import __version__
-from srprof.challenge.years import Year
+from srprof.challenge.years import Year, find
 from srprof.codec import encode, pick
 from srprof.shown import Shown
 
@@ -75,11 +75,13 @@ class Price:
     """A change of the entry that `srprof advise` found, in the score.
 
     Attributes:
+        kind: of the edit, "del", "in-place", "order" or "split"; or "width".
         what: to write, or the width. file, line: where; "" and 0 of a width.
         runtime_ms, flops, params: with it, and with all edits above it.
         score: then. change: of the score, against the row above; of a width against the entry.
     """
 
+    kind: str
     what: str
     file: str
     line: int
@@ -96,7 +98,8 @@ class Standing:
 
     Attributes:
         score: the lower the better; uncertainty: one standard deviation of it, by the runtime's.
-        runtime_ms: predicted for `profile` at an image of `image`; uncertainty_ms: of it.
+        profile, image: the device that the runtime is predicted for, and the input's shape.
+        runtime_ms: predicted; uncertainty_ms: one standard deviation of it.
         terms: what the score is made of. edits, widths: what advise found, priced.
     """
 
@@ -116,9 +119,10 @@ class Lint(Shown):
     """An entry, held against what a challenge asks of one.
 
     Attributes:
-        entry: what was asked about; name: of the network. file: that it is in, "" if in none.
-        script, team: of the challenge's program that builds it, "" and None without one.
-        year: whose rules are meant. scale: of the images.
+        entry: what was asked about; name: of the network; file: of its source, "" if it has none.
+        script, team: the challenge's program that builds it, and its number there; "" and None
+            without one.
+        year: name of the challenge whose rules are meant. scale: from LR to HR.
         checks: in the order of a report.
         standing: the score; None where there is none, and `unscored` says why.
         notes: what a reader must know, one line each.
@@ -131,12 +135,17 @@ class Lint(Shown):
     file: str
     script: str
     team: int | None
-    year: Year
+    year: str
     scale: int
     checks: tuple[Check, ...]
     standing: Standing | None = None
     unscored: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> Year:
+        """Those of the year."""
+        return find(self.year)
 
     @property
     def failed(self) -> bool:
@@ -158,9 +167,7 @@ class Lint(Shown):
         return {
             "schema": SCHEMA,
             "srprof": __version__,
-            **pick(self, "entry name file script team"),
-            "year": self.year.name,
-            **pick(self, "scale failed"),
+            **pick(self, "entry name file script team year scale failed"),
             "checks": [
                 {**pick(c, "name title status"), "findings": [encode(f) for f in c.findings]}
                 for c in self.checks

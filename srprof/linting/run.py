@@ -101,14 +101,14 @@ def lint(
         (path, _images(e, rules), _psnr(e, path, counts)) for path, e in evaluations.items()
     ]
     begin()
-    standing, unscored = _standing(read, rules, counts, timed, edits)
+    standing, unscored = _standing(read, rules, counts, timed, edits, notes)
     return Lint(
         entry=entry,
         name=read.name,
         file="" if read.source is None else read.source.file,
         script="" if read.program is None else read.program.source.file,
         team=None if read.program is None else read.program.team,
-        year=rules,
+        year=rules.name,
         scale=factor,
         checks=(
             *_of_source(read, rules, tried),
@@ -263,7 +263,12 @@ def _psnr(evaluation: Evaluation, path: str, counts: Analysis | None) -> float:
 
 
 def _standing(
-    entry: Entry, year: Year, counts: Analysis | None, timed: Analysis | None, edits: bool
+    entry: Entry,
+    year: Year,
+    counts: Analysis | None,
+    timed: Analysis | None,
+    edits: bool,
+    notes: list[str],
 ) -> tuple[Standing | None, str]:
     """The score, or why there is none."""
     if counts is None or timed is None:
@@ -274,8 +279,12 @@ def _standing(
     found = worth.standing(year, counts, timed)
     if not edits:
         return found, ""
-    with entry.at_home():
-        advice = advise(entry.call(year.sizes.runtime), profile=year.profile)
+    try:
+        with entry.at_home():
+            advice = advise(entry.call(year.sizes.runtime), profile=year.profile)
+    except SrprofError as error:
+        notes.append(f"nothing is advised: {one_line(error)}")
+        return found, ""
 
     def count(spec: str) -> Analysis:
         return trial.analyzed(replace(entry, spec=spec), year.sizes.counts)

@@ -12,7 +12,6 @@ from srprof.analysis import Analysis
 from srprof.challenge.years import Year, score
 from srprof.errors import SrprofError
 from srprof.linting.record import Price, Standing, Term
-from srprof.words import shape_text
 
 #: What one more of each figure is said of: 1 ms, 1 G, 1 K of parameters.
 UNITS = {"runtime_ms": 1.0, "flops": 1e9, "params": 1e3}
@@ -92,8 +91,9 @@ def _edits(year: Year, found: Standing, advice: Advice) -> Iterator[Price]:
             continue  # not without the next
         values["runtime_ms"] = runtime
         now, edit = score(year, **values), step.candidate
-        what = f"{edit.kind}: {words(edit.rewrite)}"
-        yield Price(what, edit.file, edit.line, **values, score=now, change=now - before)
+        where = edit.file, edit.line
+        change = now - before
+        yield Price(edit.kind, words(edit.rewrite), *where, **values, score=now, change=change)
         before = now
 
 
@@ -109,9 +109,4 @@ def _widths(
         except SrprofError:
             continue  # it is not built at that size
         now, what = score(year, **values), f"{widths.name}={row.value}"
-        yield Price(what, "", 0, **values, score=now, change=now - found.score)
-
-
-def image_text(found: Standing) -> str:
-    """The image that the runtime is of."""
-    return shape_text(found.image[-2:])
+        yield Price("width", what, "", 0, **values, score=now, change=now - found.score)

@@ -213,7 +213,7 @@ def test_an_edit_is_priced(tmp_path):
     lint = srprof.lint(f"{file}:Net")
     found = lint.standing
     assert found is not None
-    split = next(price for price in found.edits if price.what.startswith("split"))
+    split = next(price for price in found.edits if price.kind == "split")
     assert split.runtime_ms > found.runtime_ms
     assert split.change > 0
     assert (split.file, split.line) == (str(file), 16)
@@ -226,6 +226,16 @@ def test_a_year_that_sums_ranks_has_no_score_of_one_row(repository):
     lint = of_team(repository, "team00_a.py", 0, year="ntire2022")
     assert lint.standing is None
     assert "sums ranks" in lint.unscored
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(3)", "return 1"])
+def test_a_constructor_that_ends_the_program_is_a_finding(tmp_path, line):
+    file = tmp_path / "net.py"
+    file.write_text(WELL.format(line=line), encoding="utf-8")
+    lint = srprof.lint(f"{file}:Net", edits=False)
+    (finding,) = lint.check("builds").findings
+    assert finding.status == "failed"
+    assert finding.what.startswith("cannot be built here")
 
 
 # -- the command ----------------------------------------------------------------------------------

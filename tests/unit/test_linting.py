@@ -382,7 +382,9 @@ def test_the_worst_finding_is_the_checks():
     assert made("passed", "warned").status == "warned"
     assert made("passed", "failed", "warned").status == "failed"
     assert made("not applicable", "passed").status == "passed"
-    lint = Lint("n", "n", "", "", None, YEAR, 4, (made("failed"), made("passed"), made("passed")))
+    lint = Lint(
+        "n", "n", "", "", None, YEAR.name, 4, (made("failed"), made("passed"), made("passed"))
+    )
     assert lint.failed
     assert dict(lint.counts) == {"failed": 1, "passed": 2}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from srprof import figures
+from srprof.challenge.years import score
 from srprof.linting.record import Finding, Lint, Price, Standing
 from srprof.paths import place, short_path
 from srprof.render.charts import AFTER, Series, bars, digits
@@ -27,7 +30,7 @@ def document(lint: Lint) -> Document:
 
 def _title(lint: Lint) -> str:
     of = f", built by {short_path(lint.script)} as team {lint.team}" if lint.script else ""
-    return f"{lint.name} for {lint.year.title}{of}"
+    return f"{lint.name} for {lint.rules.title}{of}"
 
 
 def _summary(lint: Lint) -> str:
@@ -69,30 +72,24 @@ def _score(lint: Lint) -> list[Section]:
     found = lint.standing
     if found is None:
         return [Section("Score", (f"None: {lint.unscored}.",))]
-    year = lint.year
+    year = lint.rules
+    flops = figures.find(year.flops)
     lines = (
         f"{found.score:.3f} ± {found.uncertainty:.3f}, the lower the better; {year.network}, the "
-        f"baseline, has {_baseline(found):.3f}.",
+        f"baseline, has {score(year, **year.baseline):.3f}.",
         f"{year.formula}",
         f"Runtime {found.runtime_ms:.2f} ± {found.uncertainty_ms:.2f} ms is predicted for "
-        f"{year.gpu} at {shape_text(found.image[-2:])}; FLOPs are {year.flops}.",
+        f"{year.gpu} at {shape_text(found.image[-2:])}; FLOPs: {flops.meaning}.",
     )
     charts = (partial(_bars, lint, found),)
     sections = [Section("Score", lines, _terms(found), charts=charts)]
     if found.edits:
         after = ("Each with all above it. An edit that lowers memory may cost time.",)
-        sections.append(Section("Edits, priced", (), _prices(found.edits, "edit"), after))
+        sections.append(Section("Edits, priced", (), _edits(found.edits), after))
     if found.widths:
         after = ("Each alone, against the entry; what it does to PSNR is for you to measure.",)
-        sections.append(Section("Widths, priced", (), _prices(found.widths, "width"), after))
+        sections.append(Section("Widths, priced", (), _widths(found.widths), after))
     return sections
-
-
-def _baseline(found: Standing) -> float:
-    """The score of the baseline itself: each term at a ratio of 1."""
-    from math import exp
-
-    return sum(term.score * exp(2 - 2 * term.value / term.baseline) for term in found.terms)
 
 
 def _terms(found: Standing) -> Table:
@@ -111,17 +108,32 @@ def _terms(found: Standing) -> Table:
     )
 
 
-def _prices(prices: tuple[Price, ...], what: str) -> Table:
+def _edits(prices: tuple[Price, ...]) -> Table:
     return Table.build(
         prices,
-        (Column(what, long=True), lambda p: p.what),
-        (Column("at", spare=1), lambda p: place(p.file, p.line) or None),
+        (Column("edit"), lambda p: p.kind),
+        (Column("line"), lambda p: place(p.file, p.line)),
+        (Column("what to write", long=True), lambda p: p.what),
+        (Column("ms", "fixed", decimals=2), lambda p: p.runtime_ms),
+        *_SCORED,
+    )
+
+
+def _widths(prices: tuple[Price, ...]) -> Table:
+    return Table.build(
+        prices,
+        (Column("width"), lambda p: p.what),
         (Column("ms", "fixed", decimals=2), lambda p: p.runtime_ms),
         (Column("FLOPs G", "scaled", factor=1e9), lambda p: p.flops),
         (Column("params M", "scaled", factor=1e6, decimals=3), lambda p: p.params),
-        (Column("score", "fixed", decimals=3), lambda p: p.score),
-        (Column("change", "number"), lambda p: Cell(p.change, f"{p.change:+.3f}")),
+        *_SCORED,
     )
+
+
+_SCORED: tuple[tuple[Column, Callable[[Price], object]], ...] = (
+    (Column("score", "fixed", decimals=3), lambda p: p.score),
+    (Column("change", "number"), lambda p: Cell(p.change, f"{p.change:+.3f}")),
+)
 
 
 def _bars(lint: Lint, found: Standing) -> Chart:
