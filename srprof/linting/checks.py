@@ -125,15 +125,19 @@ def _missing(code: Code, need: Need) -> Finding:
     return code.at(status, what, f"install it to lint all; {_PACKAGES}", need.module.line)
 
 
-def builds(code: Code | None, trial: Trial) -> Check:
-    """It is built, by whatever it finds."""
+def builds(code: Code | None, trial: Trial, found: Sequence[Need] = ()) -> Check:
+    """It is built, by whatever it finds; of packages that are missing all are named."""
     findings = []
     for asked in trial.asked("program"):
         what = f"starts a program while it is built, which is refused here: {asked.what}"
         mend = "build a network of what is installed; build extensions beforehand"
         findings.append(_refused(code, "failed", what, mend, asked))
     if trial.missing:
-        what = f"cannot be built without the package {trial.missing}, which is not installed here"
+        needed = [n.module.top for n in found if n.kind == "missing" and not n.module.guard.kind]
+        names = list(dict.fromkeys([trial.missing.partition(".")[0], *needed]))
+        what = f"cannot be built without {some(names, 5)}, which is not installed here"
+        if len(names) > 1:
+            what = f"cannot be built without {some(names, 5)}, which are not installed here"
         mend = "install it, or guard the import: what follows is of the source alone"
         findings.append(_placed(code, "failed", what, mend, trial.file, trial.line))
     elif trial.error and not findings:
@@ -211,7 +215,7 @@ def _placed(
 
 def constructor(code: Code | None, trial: Trial, year: Year) -> Check:
     """No call of the network while it is built."""
-    mend = "take it out of the constructor: it is of no image" + _counted(year)
+    mend = "take it out of the constructor" + _counted(year)
     own = [p for p in trial.passes if code is None or not code.of_script(p.file)]
     findings = list(_passes(code, trial, own, "the constructor", "failed", mend))
     seen = {(os.path.realpath(p.file), p.line) for p in own}
@@ -254,7 +258,7 @@ def script(code: Code, trial: Trial, year: Year) -> Check:
 
 def _counted(year: Year) -> str:
     early = year.script.from_start
-    return "; the challenge's counter of memory begins before it" if early else ""
+    return ": the challenge's counter of memory begins before it" if early else ""
 
 
 def _passes(
@@ -277,7 +281,7 @@ def _passes(
         held = [h for h in trial.held if (h.file, h.line, h.kind) == (file, line, kind)]
         if held:
             alive = mib_size(sum(h.bytes for h in held))
-            what += f": on a GPU {alive} of that are there at its peak"
+            what += f": {alive} of it are on the GPU at the peak of building"
         yield _placed(code, status, what, mend, file, line)
 
 

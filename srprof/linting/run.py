@@ -164,7 +164,7 @@ def _of_source(entry: Entry, year: Year, tried: Trial) -> Iterator[Check]:
         code, found = Code(source, entry.parts, *by_script), needs(source, entry.folders)
         yield checks.one_file(code, found)
         yield checks.packages(code, found)
-    yield checks.builds(code, tried)
+    yield checks.builds(code, tried, found)
     yield checks.without_gpu(code, tried)
     yield checks.without_network(code, tried)
     yield checks.constructor(code, tried, year)

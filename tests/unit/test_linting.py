@@ -340,9 +340,19 @@ def test_passes_in_the_source_alone(source, line, trial, status):
 def test_a_package_that_is_missing_is_named():
     made = checks.builds(None, Trial("a long line", "net.py", 3, missing="mamba_ssm"))
     (finding,) = made.findings
-    assert finding.what.startswith("cannot be built without the package mamba_ssm")
+    assert finding.what.startswith("cannot be built without mamba_ssm, which is not installed")
     assert checks.builds(None, Trial()).status == "passed"
     assert "it broke" in checks.builds(None, Trial("it broke")).findings[0].what
+
+
+def test_all_packages_that_are_missing_are_named(source, tmp_path):
+    read = source(
+        "import nowhere.a\nimport elsewhere\ntry:\n    import c\nexcept ImportError: ...\n"
+    )
+    trial = Trial("a long line", read.file, 1, missing="nowhere.a")
+    (finding,) = checks.builds(code(read), trial, needs(read, [str(tmp_path)])).findings
+    assert "without nowhere, elsewhere, which are not installed" in finding.what
+    assert finding.code == "import nowhere.a"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from functools import partial
 
 from srprof import figures
 from srprof.challenge.years import score
-from srprof.linting.record import Finding, Lint, Price, Standing
+from srprof.linting.record import Lint, Price, Standing
 from srprof.paths import place, short_path
 from srprof.render.charts import AFTER, Series, bars, digits
 from srprof.render.document import Cell, Chart, Column, Document, Section, Table, notes
@@ -51,21 +51,21 @@ def _checks(lint: Lint) -> Table:
 
 def _to_mend(lint: Lint) -> list[Section]:
     """What to do about each finding that is not well, the failed ones first."""
-    lines: list[str] = []
-    for status in ("failed", "warned"):
-        for check in lint.checks:
-            for finding in check.findings:
-                if finding.status == status:
-                    lines += _mend(check.title, finding)
-    return [Section("What to mend", tuple(lines))] if lines else []
-
-
-def _mend(title: str, finding: Finding) -> list[str]:
-    where = place(finding.file, finding.line)
-    lines = [f"{finding.status}: {title}" + (f" ({where})" if where else "")]
-    if finding.code:
-        lines.append(f"  {finding.code}")
-    return [*lines, f"  {finding.mend or finding.what}"]
+    rows = [
+        (check, finding)
+        for status in ("failed", "warned")
+        for check in lint.checks
+        for finding in check.findings
+        if finding.status == status
+    ]
+    table = Table.build(
+        rows,
+        (Column("check"), lambda row: row[0].title),
+        (Column("what to do", long=True), lambda row: row[1].mend),
+        (Column("at"), lambda row: place(row[1].file, row[1].line) or None),
+        (Column("which has", long=True, spare=1), lambda row: row[1].code or None),
+    )
+    return [Section("What to mend", (), table)] if rows else []
 
 
 def _score(lint: Lint) -> list[Section]:
