@@ -18,18 +18,16 @@ in which the allocator is left moves a peak by up to 1 MiB.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from srprof import trace
 from srprof.call import Call
+from srprof.challenge.script import build
 from srprof.cost.profiles import load_profile
 from srprof.errors import SrprofError
 from srprof.memory.allocator import new_allocator
@@ -120,52 +118,6 @@ def peaks(made: Traces) -> dict[str, int]:
         runner.drop(halved)
         found["f16_256"] = peak(float16[SMALL], small)
     return found
-
-
-def build(repository: Path, number: int, device: str = "cpu", *, weights: bool = False) -> Any:
-    """A network of a challenge's repository, by `select_model` of its `test_demo.py`.
-
-    On "cpu" its code puts nothing on a GPU; on "cuda" it runs as it is. It has the weights of its
-    constructor, or, with `weights`, of its checkpoint.
-    """
-    import torch
-
-    class Anything(dict[str, Any]):
-        """The weights that are not there."""
-
-        def __missing__(self, key: str) -> Any:
-            return Anything()
-
-    def attribute(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return lambda *_, **__: None
-
-    for name in ("cv2", "lmdb"):  # of scripts that the networks' files import, and never call
-        module = ModuleType(name)
-        module.__getattr__ = attribute  # type: ignore[method-assign]
-        sys.modules.setdefault(name, module)
-    os.chdir(repository)
-    sys.path.insert(0, str(repository))
-    load = torch.load
-    torch.load = lambda file, **_: (
-        load(file, map_location="cpu", weights_only=True) if weights else Anything()
-    )
-    if not weights:
-        torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
-    if device == "cpu":
-        torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-    script = repository / "test_demo.py"
-    (select,) = (
-        node
-        for node in ast.parse(script.read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name == "select_model"
-    )
-    scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(script)}
-    exec(compile(ast.Module([select], []), str(script), "exec"), scope)
-    arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
-    return scope["select_model"](arguments, torch.device(device))[0].eval()
 
 
 def alone(script: str, root: Path, only: object, limit: float | None = None) -> Any:

@@ -16,9 +16,10 @@ import json
 from pathlib import Path
 from statistics import median
 
-from h200_peaks import alone, build, repositories
+from h200_peaks import alone, repositories
 
 import srprof
+from srprof.challenge.script import build
 from srprof.words import MIB
 
 RESULTS = Path(srprof.__file__).parent / "data" / "ntire2022.json"

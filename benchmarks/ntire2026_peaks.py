@@ -17,9 +17,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from h200_peaks import alone, build, repositories
+from h200_peaks import alone, repositories
 
 import srprof
+from srprof.challenge.script import build
 from srprof.paths import place
 from srprof.words import MIB
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
+import torch
 from h200_peaks import RECORD, alone, build
 from quality import declared, make_photographs
 
@@ -22,6 +25,13 @@ from srprof.call import Call
 from srprof.quality.images import read_image
 from srprof.quality.pixel_range import find_range
 from srprof.quality.upscaling import Upscaler, probe
+from srprof.running import replaced
+
+
+def _as_trained() -> AbstractContextManager[object]:
+    """Checkpoints are read, and on the CPU."""
+    read = partial(torch.load, map_location="cpu", weights_only=True)
+    return replaced([(torch, "load", lambda file, **_: read(file))])
 
 
 def found(root: Path, key: str) -> tuple[float, list[tuple[int, str]]]:
@@ -29,7 +39,7 @@ def found(root: Path, key: str) -> tuple[float, list[tuple[int, str]]]:
     year, number = key.split()
     repository = root / f"ntire{year}"
     as_declared, _ = declared(repository, int(number))
-    call = Call(build(repository, int(number), weights=True), ())
+    call = Call(build(repository, int(number), weights=_as_trained), ())
     probed = probe(call)
     upscaler = Upscaler(call, probed, probed.factor, 1, None, None, "cpu")
     with tempfile.TemporaryDirectory() as place, upscaler.running():

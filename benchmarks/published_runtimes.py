@@ -34,11 +34,12 @@ from statistics import median
 from typing import Any
 
 from fit_ntire2022 import NETWORKS
-from h200_peaks import alone, build
+from h200_peaks import alone
 from latency_tables import table
 from ntire2022_peaks import NUMBERS, RESULTS
 
 from srprof.call import Call
+from srprof.challenge.script import build
 from srprof.cost.classes import NodeCost, node_costs
 from srprof.cost.estimate import total_seconds
 from srprof.cost.fitting import Fit, Parameter, Sample, fit, spearman

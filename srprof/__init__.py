@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
+    from srprof.linting.record import Lint
+    from srprof.linting.run import lint
     from srprof.measuring.record import Measurement
     from srprof.measuring.run import measure
     from srprof.operators.known import using_ops
@@ -48,6 +50,7 @@ __all__ = [
     "Fit",
     "InputError",
     "Lean",
+    "Lint",
     "Measurement",
     "ModelError",
     "Rule",
@@ -62,6 +65,7 @@ __all__ = [
     "evaluate",
     "fit",
     "lean",
+    "lint",
     "measure",
     "sweep",
     "trace",
@@ -77,6 +81,7 @@ _LAZY = {
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
+    "Lint": "srprof.linting.record",
     "Measurement": "srprof.measuring.record",
     "Rule": "srprof.operators.rules",
     "Trace": "srprof.records",
@@ -88,6 +93,7 @@ _LAZY = {
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",
+    "lint": "srprof.linting.run",
     "measure": "srprof.measuring.run",
     "sweep": "srprof.sweeping.run",
     "trace": "srprof.analysis",

@@ -25,8 +25,8 @@ from srprof.spec import Spec
 _MEND = "name an nn.Module class, or a function of your project or of a package that returns one"
 #: Packages with functions that load and run what their arguments name; their classes are networks.
 _NO_ZOO = frozenset({"torch", "functorch", "torchgen", "srprof"})
-#: The one of srprof's own packages whose functions give networks.
-_ZOO = "srprof.models"
+#: What of srprof's own has functions that give networks: the zoo, and a challenge's repository.
+_ZOOS = ("srprof.models", "srprof.challenge.script")
 #: Wrappers around one function that are taken off; more are no decorators.
 _MOST_WRAPPERS = 100
 #: Folders of installed packages, and files of the folder that has the standard library.
@@ -95,7 +95,7 @@ def _refusal(function: FunctionType, folders: Sequence[str]) -> str:
     top = name.partition(".")[0]
     if _is_pythons(top, file):
         return f"is a function of {name}, a module of Python's own"
-    if top in _NO_ZOO and not f"{name}.".startswith(f"{_ZOO}."):
+    if top in _NO_ZOO and not any(f"{name}.".startswith(f"{zoo}.") for zoo in _ZOOS):
         return f"is a function of {top}'s own"
     if not _is_among(file, folders) and not _knows_torch(top):
         return f"is a function of {name or 'no module'}, which knows nothing of torch"

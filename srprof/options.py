@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from srprof import spec
 from srprof.call import TRACE_ON, Call
+from srprof.challenge.years import YEARS
+from srprof.challenge.years import find as find_year
 from srprof.errors import InputError, ModelError
 from srprof.figures import peak_names
 from srprof.gate.formats import FORMATS as GATE
@@ -117,6 +119,7 @@ share = argument(parse_tolerance)
 aspect = argument(parse_aspect)
 profile = passing(_load_profile)
 operators = passing(_load_operators)
+year = passing(find_year)
 
 
 class _Older(argparse.Action):
@@ -217,7 +220,16 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
                 "local"},
     "--record": {"metavar": "FILE", "action": "append", "default": [],
         "help": "what `srprof measure --format json` wrote, or a folder of such records; rank "
-                "takes what `srprof evaluate` wrote too"},
+                "and lint take what `srprof evaluate` wrote too"},
+    "--scale": {"metavar": "N", "type": count(1),
+        "help": "from LR to HR (default the network's; lint takes a challenge's, 4)"},
+    "--script": {"metavar": "FILE",
+        "help": "the program of a challenge's repository that builds its networks, test_demo.py"},
+    "--team": {"metavar": "N", "type": count(0),
+        "help": "the number of an entry in --script (default: the one that imports the file)"},
+    "--year": {"metavar": "YEAR", "type": year, "default": next(reversed(YEARS)),
+        "help": f"the challenge whose rules and score are meant: {', '.join(YEARS)} (default the "
+                "last)"},
     "--save": {"metavar": "DIR",
         "help": "a folder to keep what was made: evaluate's SR images as 8-bit PNG; validate's "
                 "records, and a table of the scratch found"},

@@ -20,6 +20,7 @@ from srprof import spec
 from srprof.errors import InputError
 from srprof.files import check_file, opened
 from srprof.output import replacing
+from srprof.words import one_line
 
 #: Keys under which training scripts store the state dict, the averaged weights first.
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
@@ -124,24 +125,32 @@ def load_weights(model: nn.Module, path: str) -> nn.Module:
 
     An InputError if it cannot be read or does not fit; missing and unexpected keys are listed.
     """
-    state, cause = read_state_dict(path), None
+    state = read_state_dict(path)
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        if not missing and not unexpected:
-            return model
-        wrong = f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}"
+        wrong, cause = loaded(model, state)
     except InputError as error:  # the network knows what is wrong: another form of itself
         raise InputError(f"{path}: {error}") from error
+    if not wrong:
+        return model
+    raise InputError(
+        f"{path} does not fit {type(model).__name__}: {wrong}; build the network with the "
+        "hyper-parameters that it was trained with"
+    ) from cause
+
+
+def loaded(model: nn.Module, state: Mapping[str, Any]) -> tuple[str, RuntimeError | None]:
+    """Load what fits, and say what does not: "" if all does; with torch's error, if it raised."""
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         shapes = [
             f"{name} is {_shape(theirs)} in the file and {_shape(ours)} in the network"
             for name, theirs, ours in _MISFIT.findall(str(error))
         ]
-        wrong, cause = _some(shapes, "; "), error
-    raise InputError(
-        f"{path} does not fit {type(model).__name__}: {wrong}; build the network with the "
-        "hyper-parameters that it was trained with"
-    ) from cause
+        return _some(shapes, "; ") or one_line(error), error
+    if not missing and not unexpected:
+        return "", None
+    return f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}", None
 
 
 def _shape(sizes: str) -> str:

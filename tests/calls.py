@@ -52,6 +52,7 @@ CALLS = {
     "fit": ("fit net.py:Net --budget 2MiB", "fits"),
     "lean": ("lean net.py:Net --input 16", "eager"),
     "lean --profile": ("lean net.py:Net --input 16 --profile h200", "as predicted"),
+    "lint": ("lint net.py:Net --scale 2", "is worth"),
     "list": ("list", "bicubic"),
     "measure": ("measure net.py:Net --input 16 --device cpu --repeat 3 --warmup 0", "net"),
     "rank": ("rank net.py:Net fsrcnn --input 16", "fsrcnn"),

@@ -55,6 +55,12 @@ RECORDS: Mapping[str, Mapping[str, str]] = {
         "next": "sizing.record:SizedCall", "sides": "tiling.sizes:SizeRule",
     },
     "lean": {"outputs": "leaning.comparison:Comparison", "": "leaning.proof:Proof"},
+    "lint": {
+        "": "linting.record:Lint", "checks": "linting.record:Check",
+        "checks.findings": "linting.record:Finding", "score": "linting.record:Standing",
+        "score.terms": "linting.record:Term", "score.edits": "linting.record:Price",
+        "score.widths": "linting.record:Price",
+    },
     "list": {"": "registry:Network"},
     "measure": {
         "": "measuring.record:Measurement", "latency.summary": "measuring.statistics:Summary",
@@ -97,6 +103,11 @@ lean/gap: by what share of the bound the eager peak lies above it
 measured_on_gpu: median times and peaks on the GPU, with `--verify` and a GPU
 lean/objective: what was to be least on the profile's device
 lean/backend: what runs the plans
+lint/failed: whether a check failed
+lint/score: the standing; null where there is none
+unscored: why there is no score
+checks.findings: what it found, at one place each
+checks.status: the worst of its findings
 lean/widths: channels that were filled up, and to how many
 lean/ended: calls before which filled channels had to end
 placements.ranks: place beside the published rows, by metric

@@ -93,6 +93,8 @@ class Advice(Shown):
         profile: by which widths are compared; None if none was given.
         widths: of each hyper-parameter that was tried; with `widths=` that one, and all it asks.
         table: whether `widths=` asked.
+        latency_ms: predicted for `profile`, as it is and after each step with all before it; None
+            where those before it are not legal by themselves. () without a profile.
     """
 
     view = "advice"
@@ -112,6 +114,7 @@ class Advice(Shown):
     profile: Profile | None = None
     widths: tuple[Widths, ...] = ()
     table: bool = False
+    latency_ms: tuple[float | None, ...] = ()
 
     @property
     def peak_after(self) -> int:

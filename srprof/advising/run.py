@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import linecache
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from srprof import spec
-from srprof.advising.candidate import Candidate, Holder
+from srprof.advising.candidate import Candidate, Holder, Suggestion
 from srprof.advising.candidates import candidates
 from srprof.advising.elementwise import constructed
 from srprof.advising.record import Advice
@@ -18,6 +18,7 @@ from srprof.advising.rewrite import Construct
 from srprof.advising.search import Search
 from srprof.advising.widths import OPTION, Trials, read_widths
 from srprof.call import call_of
+from srprof.cost.estimate import estimate
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.figures import find_peak, lowered_names
@@ -104,6 +105,7 @@ def advise(
     assert end is not None
     record, at = settled(end.replay), end.node
     files = {c.rewrite.file if isinstance(c.rewrite, Construct) else c.file for c in chosen}
+    steps = tuple(search.in_order(chosen))
     return Advice(
         trace=trace,
         memory=memory,
@@ -112,7 +114,7 @@ def advise(
         lowest=lowest.nbytes,
         node=record.nodes[at] if at >= 0 else None,
         held=memory_model(record, granularity).parts[at].held if at >= 0 else 0,
-        steps=tuple(search.in_order(chosen)),
+        steps=steps,
         budget=nbytes,
         notes=notes,
         own=_own_file(workload, call.spec) if isinstance(call.spec, str) else "",
@@ -120,7 +122,15 @@ def advise(
         profile=gpu,
         widths=() if trials is None else trials.tried(asked, progress),
         table=asked is not None,
+        latency_ms=() if gpu is None else tuple(_times(search, steps, gpu)),
     )
+
+
+def _times(search: Search, steps: Sequence[Suggestion], gpu: Profile) -> Iterator[float | None]:
+    """Milliseconds as it is, and after each step with all before it."""
+    for count in range(len(steps) + 1):
+        replay = search.replay([step.candidate for step in steps[:count]])
+        yield None if replay is None else 1e3 * estimate(settled(replay), gpu).seconds
 
 
 def _base(workload: Workload, trace: Trace) -> tuple[Replay, tuple[str, ...]]:

@@ -1,1 +1,1 @@
-"""The NTIRE challenges on efficient super-resolution: each year's rules, and what it published."""
+"""Challenges as they are held: their rules by year, their results, and the scripts behind them."""

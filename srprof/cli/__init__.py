@@ -46,6 +46,7 @@ TASKS: Mapping[str, Mapping[str, str]] = {
     },
     "keep": {
         "check": "hold networks against limits and a baseline, for CI",
+        "lint": "hold a challenge's entry against what is asked of one",
     },
     "measure": {
         "measure": "run it for real: memory by node, scratch, latency",

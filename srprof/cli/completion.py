@@ -18,7 +18,19 @@ Print a script by which a shell completes commands, options, their values and fi
 """
 
 #: How options are called whose values are files, or folders.
-_FILES = {"FILE", "PATH", "IMAGE", "SPEC", "LIST", "CONFIG", "CHECKPOINT", "REPORT.toml", "A", "B"}
+_FILES = {
+    "FILE",
+    "PATH",
+    "IMAGE",
+    "SPEC",
+    "ENTRY",
+    "LIST",
+    "CONFIG",
+    "CHECKPOINT",
+    "REPORT.toml",
+    "A",
+    "B",
+}
 _FOLDERS = {"DIR"}
 
 

@@ -24,10 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     parser.add_argument("--lr", metavar="DIR",
         help="LR images, named as the HR images or with x4 (the scale) behind")
-    parser.add_argument("--scale", metavar="N", type=count(1),
-        help="from LR to HR (default the network's)")
-    add(parser, "--range")
-    add(parser, "--tile")
+    add(parser, "--scale", "--range", "--tile")
     parser.add_argument("--halo", metavar="N", type=count(0),
         help="LR pixels around a tile (default as many as it needs)")
     add(parser, "--save", "--dtype", "--device", "--ops", "--timeout")

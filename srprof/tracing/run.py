@@ -356,6 +356,20 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     return Program(construction, tuple(traces))
 
 
+def run_constructor(workload: Workload) -> Trace:
+    """Trace what a model's constructor does, with a GPU wherever it asks for one.
+
+    Raises:
+        InputError, ModelError: as `run_trace`.
+    """
+    with _conditions(workload, "meta", []) as gpu:
+        assert gpu is not None
+        gpu.answering = True
+        _, trace, ledger = _record_construction(workload)
+        ledger.forget()
+    return trace
+
+
 def _record_construction(workload: Workload) -> tuple[nn.Module, Trace, Ledger]:
     """Build a model as a program does, on the CPU but for what its constructor puts on the GPU."""
     recorder = BuildRecorder()

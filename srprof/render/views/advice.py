@@ -7,15 +7,7 @@ from functools import partial
 from srprof._version import __version__
 from srprof.advising.candidate import Suggestion
 from srprof.advising.record import Advice
-from srprof.advising.rewrite import (
-    BindCall,
-    Construct,
-    Delete,
-    ExchangeStatements,
-    MoveStatement,
-    Overwrite,
-    Rewrite,
-)
+from srprof.advising.wording import words
 from srprof.analysis.compute import input_records
 from srprof.codec import encode, pick
 from srprof.memory.host import host_work
@@ -118,28 +110,6 @@ def _where_it_is_then(advice: Advice) -> tuple[str, ...]:
             "where it is the argument of a call that still runs"
         )
     return (text,)
-
-
-def words(rewrite: Rewrite) -> str:
-    """What to write, in one line."""
-    if isinstance(rewrite, Delete):
-        block = f"the block of lines {rewrite.after[0]} to {rewrite.after[2]}"
-        return f"del {', '.join(rewrite.names)} after {block if rewrite.block else 'this line'}"
-    if isinstance(rewrite, BindCall):
-        return f"{rewrite.name} = {rewrite.text} on a line of its own before this one"
-    if isinstance(rewrite, Overwrite):
-        return f"{rewrite.new} for {rewrite.old}"
-    if isinstance(rewrite, Construct):
-        module = f"{rewrite.path} of {rewrite.owner}"
-        return f"construct {module}, which runs in this line, with inplace=True"
-    if isinstance(rewrite, ExchangeStatements):
-        return f"exchange this line and line {rewrite.second[0]}"
-    if isinstance(rewrite, MoveStatement):
-        if rewrite.below:
-            return f"move this line below line {rewrite.beside[2]}"
-        return f"move this line above line {rewrite.beside[0]}"
-    when = "each part as soon as it is made" if rewrite.early else "all parts here"
-    return f"split this cat and the 1x1 convolution in line {rewrite.line}, {when}"
 
 
 def _data(advice: Advice) -> dict[str, object]:

@@ -1,0 +1,149 @@
+"""A network of a challenge's repository, built as the repository's own script builds it.
+
+The script's `select_model(args, device)` is run by itself, with what it needs of the script: no
+image is read. Weights are neither read nor loaded, so they need not be there. Modules of a
+repository are called as those of another (`models`, `utils`), and stay loaded: each network is
+for a process of its own, whose current folder is the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from srprof.errors import InputError
+from srprof.files import parse_python, read_text
+from srprof.paths import working_in
+from srprof.words import one_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: What the challenge's repositories call their script, and the function that builds a network.
+SCRIPT = "test_demo.py"
+FUNCTION = "select_model"
+#: Of scripts that the networks' files import and never call.
+_NEVER_CALLED = ("cv2", "lmdb")
+
+
+def network(repository: str, number: int, script: str = SCRIPT) -> nn.Module:
+    """A network as the script builds it on a GPU, which need not be there: a SPEC may name this.
+
+    `srprof analyze "srprof.challenge.script:network('.', 18)"` in the repository's folder.
+    """
+    return build(Path(repository), number, "cuda", script)
+
+
+def build(
+    repository: Path,
+    number: int,
+    device: str = "cpu",
+    script: str = SCRIPT,
+    weights: Callable[[], AbstractContextManager[object]] | None = None,
+) -> nn.Module:
+    """A network of a repository by its number, in evaluation mode.
+
+    Args:
+        device: "cuda", or "cpu": then the network's code puts nothing on a GPU, also later on.
+        script: the script's path, from the repository.
+        weights: how the script's `torch.load` and the networks' `load_state_dict` are to be; by
+            default nothing is read or loaded.
+
+    Raises:
+        InputError: there is no such script, or no `select_model` in it.
+        Exception: whatever the script's or the network's code raises.
+    """
+    import torch
+
+    file = repository.resolve() / script
+    needed = _needed(file)
+    for name in _NEVER_CALLED:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            sys.modules[name] = _stand_in(name)
+    if str(repository.resolve()) not in sys.path:
+        sys.path.insert(0, str(repository.resolve()))
+    if device == "cpu":
+        torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
+    with working_in(str(repository)), (weights or _without_weights)():
+        scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
+        exec(compile(ast.Module(needed, []), str(file), "exec"), scope)
+        found = scope[FUNCTION](arguments, torch.device(device))
+    model: nn.Module = found[0] if isinstance(found, tuple) else found
+    return model.eval()
+
+
+def _needed(file: Path) -> list[ast.stmt]:
+    """The statements of a script that `select_model` needs: itself, and what binds its names."""
+    try:
+        body = parse_python(read_text(file, mend="name the repository, and --script"), str(file))
+    except SyntaxError as error:
+        raise InputError(f"{file} is no Python: {one_line(error)}") from error
+    binding: dict[str, ast.stmt] = {}
+    for statement in body.body:
+        binding |= dict.fromkeys(_bound(statement), statement)
+    if not isinstance(binding.get(FUNCTION), ast.FunctionDef):
+        raise InputError(f"{file} has no function {FUNCTION}(args, device): give another --script")
+    wanted, needed = [FUNCTION], set()
+    while wanted:
+        statement = binding.pop(wanted.pop(), None)
+        if statement is not None and statement not in needed:
+            needed.add(statement)
+            names = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+            wanted += names
+    return [statement for statement in body.body if statement in needed]
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement of a module binds."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        yield from ((a.asname or a.name).partition(".")[0] for a in statement.names)
+    elif isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        yield statement.name
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
+        yield from (name.id for name in stored if isinstance(name.ctx, ast.Store))
+
+
+class _Anything(dict[str, Any]):
+    """The weights that are not there: whatever is looked up in them is weights again."""
+
+    def __missing__(self, key: str) -> Any:
+        return _Anything()
+
+
+@contextmanager
+def _without_weights() -> Iterator[None]:
+    """No checkpoint is read, and none is loaded into a network."""
+    import torch
+
+    read, load = torch.load, torch.nn.Module.load_state_dict
+    torch.load = lambda *_, **__: _Anything()
+    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.load = read
+        torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
+
+
+def _stand_in(name: str) -> ModuleType:
+    """A module of which everything may be imported."""
+
+    def attribute(of: str) -> Any:
+        if of.startswith("__"):
+            raise AttributeError(of)
+        return lambda *_, **__: None
+
+    module = ModuleType(name)
+    module.__getattr__ = attribute  # type: ignore[method-assign]
+    return module
