@@ -232,7 +232,7 @@ def _values(
         call = Call(model, call.inputs)
     try:
         with entry.at_home():
-            found = trial.run_on_picture(call, scale)
+            found = trial.run_on_picture(call, scale, trained)
     except SrprofError as error:
         mend = "images are of 0 to 1, or of 0 to 255 where the script says so"
         return Finding("failed", one_line(error), mend)

@@ -200,14 +200,14 @@ def build_by_script(entry: Entry) -> tuple[nn.Module, tuple[Loading, ...]]:
     return model, tuple(dict.fromkeys(reader.loadings))
 
 
-def run_on_picture(call: Call, scale: int) -> Found:
+def run_on_picture(call: Call, scale: int, trained: bool) -> Found:
     """The range of values that a network takes, found on a picture; raises as `evaluate`."""
     probed = probe(replace(call, inputs=()))
     upscaler = Upscaler(call, probed, scale, 1, None, None, "cpu")
     with upscaler.running():
         picture = made_up_picture()
         upscaler(picture)  # which says what is wrong, where the search takes it for a bad likeness
-        return find_range(upscaler, picture, "a picture of smooth waves and an edge")
+        return find_range(upscaler, picture, "a picture of smooth waves and an edge", trained)
 
 
 def made_up_picture() -> np.ndarray:

@@ -31,10 +31,14 @@ _SAME = 50.0
 
 @dataclass(frozen=True)
 class Found:
-    """The range that was chosen, and a line that says why; "" where there is nothing to say."""
+    """The range that was chosen, and a line that says why; "" where there is nothing to say.
+
+    `sure` is False where the two ways differ and neither is told to be the network's.
+    """
 
     pixel_range: Range
     note: str = ""
+    sure: bool = True
 
 
 def find_range(upscaler: Upscaler, lr: Array, name: str, trained: bool) -> Found:
@@ -62,9 +66,9 @@ def find_range(upscaler: Upscaler, lr: Array, name: str, trained: bool) -> Found
         enough = _BETTER + _likeness(to_bits8(bicubic(middle, upscaler.scale)), middle)
     if not (max(by_one, by_255) > enough and abs(by_one - by_255) > _BETTER):
         if not trained:
-            return Found(1)
+            return Found(1, sure=False)
         what = "whether it takes values of 0 to 1 or of 0 to 255 cannot be told, so 0 to 1 is taken"
-        return Found(1, f"{what} {against}; --range 1 or 255 says it")
+        return Found(1, f"{what} {against}; --range 1 or 255 says it", sure=False)
     return Found(better, f"it takes values of 0 to {better} {against}; --range says otherwise")
 
 
