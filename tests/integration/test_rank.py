@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from srprof.challenge.years import DIV2K
+from srprof.challenge.years import SIZES
 from srprof.cli import main
 from srprof.compare import scoring
 from srprof.compare.entries import predicted, trace_model
@@ -218,7 +218,7 @@ def test_complaints(arguments, message, tmp_path, monkeypatch, capsys):
 def test_psnr_is_of_the_published_network_only():
     device = load_profile("ntire2022")
     for spec, known in (("imdn", True), ("imdn(nf=32)", False), ("fmen_s(scale=2)", False)):
-        entry = predicted(trace_model(spec, DIV2K), device, "eager")
+        entry = predicted(trace_model(spec, SIZES), device, "eager")
         assert ("psnr_dB" in entry.cells) == known
 
 
