@@ -207,7 +207,7 @@ def find(name: str) -> Year:
 
 def chosen(*names: str | None) -> Year:
     """The first year among names of tables and scorings; the default if none is one."""
-    return next((YEARS[name] for name in names if name in YEARS), DEFAULT)
+    return next((YEARS[name] for name in names if name is not None and name in YEARS), DEFAULT)
 
 
 def score(year: Year, runtime_ms: float, flops: float, params: float) -> float:
