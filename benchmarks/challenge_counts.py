@@ -142,10 +142,14 @@ def names(script: Path) -> dict[int, str]:
     for branch in ast.walk(ast.parse(script.read_text())):
         if isinstance(branch, ast.If) and ast.unparse(branch.test).startswith("model_id == "):
             texts = (n for part in branch.body for n in ast.walk(part))
-            parts = (t.values[-1] for t in texts if isinstance(t, ast.JoinedStr))
-            name = next((p.value for p in parts if isinstance(p, ast.Constant)), "")
+            parts = (t.values for t in texts if isinstance(t, ast.JoinedStr))
+            name = next((p[1].value for p in parts if len(p) > 1 and _is_text(p[1])), "")
             found[int(ast.unparse(branch.test).rpartition(" ")[2])] = str(name).strip("_")
     return dict(sorted(found.items()))
+
+
+def _is_text(part: ast.expr) -> bool:
+    return isinstance(part, ast.Constant)
 
 
 def published(root: Path) -> Iterator[tuple[str, int, str, dict[str, str]]]:
@@ -168,7 +172,7 @@ def record(root: Path, kept: Mapping[tuple[str, int], dict[str, Any]]) -> list[d
     rows = []
     for year, number, name, digits in published(root):
         if (year, number) in kept:
-            rows.append(kept[year, number])
+            rows.append(kept[year, number] | {"name": name, "published": digits})
             continue
         found = alone(__file__, root, f"{year} {number}", LIMIT)
         rows.append({"year": year, "number": number, "name": name, "published": digits})

@@ -100,12 +100,13 @@ _FORMS = frozenset({"view", "_unsafe_view", "_reshape_alias", "clone"})
 class _Operand(NamedTuple):
     """An operand of `einsum`.
 
-    The first call that it went through, how many axes it had, and which of them stand where it is
-    multiplied, of those that have more than one element.
+    Attributes:
+        begins: index of the first call that it went through. given: how many axes it had.
+        axes: which of them stand where it is multiplied, of those of more than one element.
     """
 
-    index: int
-    count: int
+    begins: int
+    given: int
     axes: list[int]
 
 
@@ -169,9 +170,9 @@ class _Graph:
         if ops == ["permute", "permute"] and self._after(node, "view", "permute"):
             first, second = (self._given(maker) for maker in makers if maker is not None)
             # what is summed stands last of the first operand, before the own axis of the second
-            summed = [2] if second.index < first.index else [1]
+            summed = [2] if second.begins < first.begins else [1]
             known = first.axes[-1:] == second.axes[-2:-1] == summed
-            return whole if known and first.count == second.count == 3 else _printed(2 * whole) // 2
+            return whole if known and first.given == second.given == 3 else _printed(2 * whole) // 2
         return whole
 
     def _matrix(self, node: Node) -> int:
