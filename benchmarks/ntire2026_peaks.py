@@ -8,7 +8,8 @@ from the program's begin to the end of the validation images, the largest of 510
 while a network is built belongs to it: warm-up passes, in a constructor or in the challenge's own
 `select_model`. Predicted is the most of that, and of the program's only image of 510x510: what it
 requests, and what the allocator's simulation gives. A published figure should lie between the two:
-what ran before moves it.
+what ran before moves it. Operators of packages that are not installed are srprof's rules'
+(docs/operators.md).
 """
 
 from __future__ import annotations

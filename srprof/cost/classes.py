@@ -202,14 +202,10 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
 
 def _by_rule(cost: NodeCost, ruled: Ruled) -> NodeCost:
     """The cost of an operator of which a rule speaks, and not its shapes."""
-    said: dict[str, Any] = {
-        "flops": 2 * (ruled.macs or 0),
-        "kernels": ruled.kernels,
-        "seconds": ruled.seconds,
-    }
     if ruled.moved is not None:
-        said |= {"reads": (), "written": ruled.moved}
-    return replace(cost, product=None, strided=0, single=False, **said)
+        cost = replace(cost, reads=(), written=ruled.moved)
+    plain = replace(cost, product=None, strided=0, single=False, flops=2 * (ruled.macs or 0))
+    return replace(plain, kernels=ruled.kernels, seconds=ruled.seconds)
 
 
 def _reads(

@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 from srprof.errors import InputError
 from srprof.files import load_table, parse_python
 from srprof.operators.expressions import Expression, check_names, expression
-from srprof.ops import FAMILIES, Family
+from srprof.ops import CONVOLUTIONS, FAMILIES
 from srprof.records import Ruled
 from srprof.rules import Filled, each, known, listed, read_by, rule, short
 from srprof.words import hint, one_line
@@ -32,6 +32,9 @@ DTYPES = (
     "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
     "int8", "uint8", "int16", "int32", "int64", "bool",
 )  # fmt: skip
+
+#: What a rule can say that it is like; a convolution's cost is told by its arguments.
+_FAMILIES = tuple(family for family in FAMILIES if family not in CONVOLUTIONS)
 
 _Expression = Annotated[Expression | None, read_by(expression)]
 
@@ -134,7 +137,7 @@ class Rule:
     moves: _Expression = None
     time_us: _Expression = None
     kernels: _Expression = None
-    family: Annotated[str, known(lambda: FAMILIES)] = "other"
+    family: Annotated[str, known(lambda: _FAMILIES)] = "other"
     saves: tuple[str, ...] | None = None
     writes: Annotated[tuple[str, ...], short(listed)] = ()
     cpu: Any = ""
@@ -152,8 +155,8 @@ class Rule:
             raise InputError(f"{self.function!r} is no dotted name, such as fused_ops.gate")
         if self.namespace in _TAKEN:
             raise InputError(f"function {self.function!r}: {self.namespace} has its own operators")
-        if self.family not in get_args(Family):
-            raise InputError(f"unknown family {self.family!r}; {hint(self.family, FAMILIES)}")
+        if self.family not in _FAMILIES:
+            raise InputError(f"unknown family {self.family!r}; {hint(self.family, _FAMILIES)}")
         if not (callable(self.cpu) or isinstance(self.cpu, str)):
             raise InputError(f"cpu is {self.cpu!r:.40}: give file.py:function")
         object.__setattr__(self, "_parameters", _parameters(self.signature))

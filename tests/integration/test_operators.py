@@ -436,6 +436,20 @@ def test_a_block_of_mamba_has_its_parameters_and_its_peak(written: Written):
     assert not any(node.op == "clone" and node.shape == (1, inner, length) for node in trace.nodes)
 
 
+def test_a_block_of_mamba_function_by_function(written: Written):
+    """The scan's states and its plain result are scratch then, and no longer there behind it."""
+    written()
+    Path("mamba.py").write_text(MAMBA.replace("expand=2", "expand=2, use_fast_path=False"))
+    trace = srprof.trace("mamba.py:Net", (1, 4096, 12))
+    ops = [node.op for node in trace.nodes if node.ruled is not None]
+    scan = "mamba_ssm.selective_scan_fn"
+    assert ops == ["causal_conv1d.causal_conv1d_fn", scan]
+    (node,) = (node for node in trace.nodes if node.op == scan)
+    sequence, states = 24 * 4096 * 4, 24 * 2 * 2 * 4 * 4
+    assert made(trace, node) == [sequence, sequence, states]
+    assert [trace.storages[i].death for i in node.created[1:]] == [node.index + 1] * 2
+
+
 def test_the_operator_of_spanv2_is_a_1x1_convolution_and_a_product(written: Written):
     call = "x = span_attention.span_attention(x, x, self.mix.weight, self.mix.bias)"
     spec = written(call=call, imports="import span_attention")

@@ -145,6 +145,7 @@ def changed(line: str, old: str = 'result = "x"') -> str:
         (changed('result = "x"\nwrites = "y"'), "writes 'y' is no argument"),
         (changed('result = "x"\nmcas = "1"'), "unknown key mcas; did you mean macs?"),
         (changed('result = "x"\nfamily = "fast"'), "family is 'fast', not one of"),
+        (changed('result = "x"\nfamily = "conv"'), "family is 'conv', not one of"),
         (changed('result = "x"\ncpu = "code.py"'), "give file.py:function"),
         (changed('result = "x"\ncpu = "code.py:gate"'), "there is no file"),
         (changed('function = "gate"', 'function = "fused_ops.gate"'), "not a dotted name"),

@@ -1,12 +1,14 @@
 """Stands in for `mamba_ssm.modules.mamba_simple`: Mamba's block, by its paper and its parameters.
 
-With causal_conv1d installed, as the package advises: convolution and scan are one function.
+With causal_conv1d installed, as the package advises; by default all from the convolution on is one
+function.
 """
 
 import math
 
 import torch
-from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn
+from causal_conv1d import causal_conv1d_fn
+from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn, selective_scan_fn
 from torch import nn
 
 
@@ -36,7 +38,7 @@ class Mamba(nn.Module):
         self.d_model, self.d_state, self.d_conv, self.expand = d_model, d_state, d_conv, expand
         self.d_inner = inner = int(expand * d_model)
         self.dt_rank = rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        self.layer_idx = layer_idx
+        self.use_fast_path, self.layer_idx = use_fast_path, layer_idx
         made = {"device": device, "dtype": dtype}
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=bias, **made)
         self.conv1d = nn.Conv1d(
@@ -59,6 +61,8 @@ class Mamba(nn.Module):
         if self.in_proj.bias is not None:
             xz = xz + self.in_proj.bias.to(xz.dtype).unsqueeze(-1)
         decay = -torch.exp(self.A_log.float())
+        if not self.use_fast_path:
+            return self.out_proj(self._scanned(xz, decay).permute(0, 2, 1))
         return mamba_inner_fn(
             xz,
             self.conv1d.weight,
@@ -72,3 +76,17 @@ class Mamba(nn.Module):
             delta_bias=self.dt_proj.bias.float(),
             delta_softplus=True,
         )
+
+    def _scanned(self, xz, decay):
+        """The gated scan, function by function."""
+        batch, _, length = xz.shape
+        x, z = xz.chunk(2, dim=1)
+        weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
+        x = causal_conv1d_fn(x=x, weight=weight, bias=bias, activation="silu")
+        projected = self.x_proj(x.permute(0, 2, 1).reshape(batch * length, self.d_inner))
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        delta, *rest = torch.split(projected, sizes, dim=-1)
+        delta = (self.dt_proj.weight @ delta.t()).reshape(-1, batch, length).permute(1, 0, 2)
+        b, c = (part.reshape(batch, length, -1).permute(0, 2, 1).contiguous() for part in rest)
+        steps = {"delta_bias": self.dt_proj.bias.float(), "delta_softplus": True}
+        return selective_scan_fn(x, delta, decay, b, c, self.D.float(), z=z, **steps)
