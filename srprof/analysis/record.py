@@ -45,7 +45,7 @@ class TensorRecord:
 class ComplexityRecord:
     """The challenge's counts, the true MACs, and ops that have no rule with their calls.
 
-    None is what cannot be said (`AnalysisRecord.unseen`).
+    None is what cannot be said (`AnalysisRecord.unseen`), or of an older record.
     """
 
     params: int | None
@@ -54,6 +54,7 @@ class ComplexityRecord:
     activations: int | None
     convs: int | None
     uncounted: Mapping[str, int]
+    fvcore_flops: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

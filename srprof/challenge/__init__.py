@@ -1,1 +1,1 @@
-"""Challenges as they are held: their results, and the scripts that made these. No torch here."""
+"""The NTIRE challenges on efficient super-resolution: rules by year, results, and their scripts."""

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 
 from srprof.blame import blame
 from srprof.cost.complexity import CONVOLUTIONS, challenge_flops, macs
+from srprof.cost.fvcore import fvcore_flops_of_nodes
 from srprof.errors import InputError, ModelError, user_raised
 from srprof.inputs import TensorSpec
 from srprof.ops import CONVOLUTIONS as CONVOLUTION_FAMILIES
@@ -56,8 +57,15 @@ _FVCORE_KINDS = {
 #: Modules that the challenge counts by kind; the others that it counts are activation functions.
 _MODULE_KINDS = dict.fromkeys(CONVOLUTIONS, _CONVOLUTION)
 _MODULE_KINDS |= {"Linear": _PRODUCT, "BatchNorm2d": _NORM}
-#: Families of ops without MACs that fvcore counts by their elements.
-_BY_ELEMENTS = ("norm", "resample")
+#: Our calls by kind, of those that fvcore counts by their elements; the rest are products.
+_ELEMENT_KINDS = {
+    "mean": "pooling",
+    "_adaptive_avg_pool2d": "pooling",
+    "grid_sampler_2d": "sampling",
+    "grid_sampler_3d": "sampling",
+    "upsample_nearest2d": "interpolation",
+    "upsample_bilinear2d": "interpolation",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,8 @@ class CrossCheck:
         why: it was not scaled, or is not comparable; "" if it was.
         batch: images of the call.
         figures: "params", "flops" (ours are the challenge's of 2022), "macs" (fvcore's are its
-            FLOPs) and "activations"; {} if it is not comparable.
+            FLOPs), "activations", and "fvcore_flops", by our rules what fvcore counts; {} if it is
+            not comparable.
         unsupported: operators that fvcore leaves out of its FLOPs, with their calls.
     """
 
@@ -221,15 +230,10 @@ def _grows_evenly(sizes: Sequence[Size], traces: Sequence[Trace]) -> bool:
     if len({tuple(node.op for node in trace.nodes) for trace in traces}) > 1:
         return False
     pixels = [prod(size) for size in sizes]
-    calls = zip(*(trace.nodes for trace in traces), strict=True)
-    return all(is_affine(pixels, [_work(node) for node in nodes]) for nodes in calls)
-
-
-def _work(node: Node) -> int:
-    """What fvcore's count of a node is proportional to; 0 if it counts none."""
-    if row(node.op).family_of(node) in _BY_ELEMENTS:
-        return sum(prod(tensor.shape) for tensor in (*node.inputs, *node.outputs))
-    return macs(node) or 0
+    return all(
+        is_affine(pixels, counts)
+        for counts in zip(*map(fvcore_flops_of_nodes, traces), strict=True)
+    )
 
 
 def is_affine(pixels: Sequence[int], values: Sequence[int]) -> bool:
@@ -326,23 +330,27 @@ def _errors(workload: Workload) -> Iterator[None]:
 
 def compare_counts(trace: Trace, counts: _Counts) -> dict[str, Figure]:
     """Ours and fvcore's, figure by figure."""
-    ours: dict[str, Counter[str]] = {n: Counter() for n in ("flops", "macs", "activations")}
+    theirs = {"flops": counts.flops, "macs": counts.flops, "activations": counts.activations}
+    theirs["fvcore_flops"] = counts.flops
+    ours: dict[str, Counter[str]] = {name: Counter() for name in theirs}
     for call in trace.calls:
         kind = _MODULE_KINDS.get(call.kind, "activation function")
         ours["flops"][kind] += challenge_flops(call)
         ours["activations"][kind] += prod(call.output) if call.kind in CONVOLUTIONS else 0
-    for node in trace.nodes:
+    for node, count in zip(trace.nodes, fvcore_flops_of_nodes(trace), strict=True):
         ours["macs"][_kind(node)] += macs(node) or 0
+        ours["fvcore_flops"][_kind(node)] += count
     params = {"params": Figure(trace.parameters, counts.parameters, {})}
-    theirs = {"flops": counts.flops, "macs": counts.flops, "activations": counts.activations}
     return params | {name: _figure(ours[name], theirs[name]) for name in ours}
 
 
 def _kind(node: Node) -> str:
-    """The kind of an op that has MACs."""
+    """The kind of an op that one of the two counts."""
     if "scaled_dot_product" in node.op:
         return "attention"
-    return _CONVOLUTION if row(node.op).family_of(node) in CONVOLUTION_FAMILIES else _PRODUCT
+    family = row(node.op).family_of(node)
+    by_family = {"norm": _NORM, **dict.fromkeys(CONVOLUTION_FAMILIES, _CONVOLUTION)}
+    return _ELEMENT_KINDS.get(node.op) or by_family.get(family, _PRODUCT)
 
 
 def _figure(ours: Counter[str], operators: Mapping[str, int]) -> Figure:
@@ -350,6 +358,6 @@ def _figure(ours: Counter[str], operators: Mapping[str, int]) -> Figure:
     theirs: Counter[str] = Counter()
     for operator, count in operators.items():
         theirs[_FVCORE_KINDS.get(operator, operator)] += count
-    pairs = {kind: Pair(ours[kind], theirs[kind]) for kind in ours | theirs}
+    pairs = {k: Pair(ours[k], theirs[k]) for k in ours | theirs if ours[k] or theirs[k]}
     largest_first = sorted(pairs.items(), key=lambda kind: -max(kind[1].ours, kind[1].fvcore))
     return Figure(ours.total(), theirs.total(), dict(largest_first))

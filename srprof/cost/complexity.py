@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 
+from srprof.cost.fvcore import fvcore_flops
 from srprof.ops import row
 from srprof.records import ModuleCall, Node, Trace
 
@@ -32,6 +33,7 @@ class Complexity:
         flops_ntire: the challenge's FLOPs per image (a multiply-add counts once).
         activations: elements of the outputs of all convolution calls, per image.
         convolutions: calls of Conv2d and ConvTranspose2d modules.
+        fvcore_flops: FLOPs as fvcore counts them, of the whole batch.
         macs: true multiply-accumulates of the whole batch.
         node_macs: the same by node, None where no rule exists.
         uncounted: ops without a rule, with the number of calls.
@@ -41,6 +43,7 @@ class Complexity:
     flops_ntire: int
     activations: int
     convolutions: int
+    fvcore_flops: int
     macs: int
     node_macs: tuple[int | None, ...]
     uncounted: Mapping[str, int]
@@ -57,6 +60,7 @@ def complexity(trace: Trace) -> Complexity:
         flops_ntire=sum(map(challenge_flops, trace.calls)) // batch,
         activations=sum(prod(call.output) for call in convolutions) // batch,
         convolutions=len(convolutions),
+        fvcore_flops=fvcore_flops(trace),
         macs=sum(count or 0 for count in node_macs),
         node_macs=node_macs,
         uncounted=Counter(

@@ -39,7 +39,7 @@ def depends() -> Mapping[str, frozenset[str]]:
     """
     every = frozenset(figures.names())
     peaks = frozenset(figures.peak_names())
-    of_ops = peaks | {"macs", "latency_ms"}
+    of_ops = peaks | {"macs", "fvcore_flops", "latency_ms"}
     of_rules = every - {"params", "net"}
     of_allocator = frozenset(peak.name for peak in figures.peaks() if peak.least is not None)
     return {

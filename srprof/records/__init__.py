@@ -173,12 +173,14 @@ class ModuleCall:
 class ModuleInfo(NamedTuple):
     """A registered module: its path ("" is the model), its class, and its parameters.
 
-    `parameters` are those of all inside it too, each once.
+    `parameters` are those of all inside it too, each once. `padded_by_a_word`: a convolution that
+    was given `padding="same"` or `"valid"`.
     """
 
     path: str
     kind: str
     parameters: int
+    padded_by_a_word: bool = False
 
 
 class Frame(NamedTuple):

@@ -23,7 +23,7 @@ from srprof.words import shape_text
 #: Units of a table's values by the kind of their figure.
 UNITS: Mapping[Kind, str] = {"count": "count", "bytes": "bytes", "time": "ms"}
 #: Figures that only those who name them get.
-_SELDOM = frozenset({"net", "macs", "reserved"})
+_SELDOM = frozenset({"net", "macs", "fvcore_flops", "reserved"})
 
 MOST_CONFIGURATIONS = 1_000_000
 

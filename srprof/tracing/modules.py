@@ -35,9 +35,20 @@ def _full_name(cls: type) -> str:
 def registered(model: nn.Module) -> tuple[ModuleInfo, ...]:
     """Every module of a model, parents before their children; one that is shared once."""
     return tuple(
-        ModuleInfo(path, type(module).__name__, sum(p.numel() for p in parameters(module)))
+        ModuleInfo(
+            path,
+            type(module).__name__,
+            sum(p.numel() for p in parameters(module)),
+            _padded_by_a_word(module),
+        )
         for path, module in named_modules(model)
     )
+
+
+def _padded_by_a_word(module: nn.Module) -> bool:
+    """Whether a convolution hands a word on as its padding; where it pads by itself, none does."""
+    facts = vars(module)
+    return isinstance(facts.get("padding"), str) and facts.get("padding_mode") == "zeros"
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:

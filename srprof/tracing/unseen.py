@@ -20,7 +20,7 @@ from srprof.workload import Instance
 
 #: Counted by hooks of modules.
 _BY_MODULES = ("flops", "activations", "convs")
-_BY_CALLS = ("macs", "planned", "eager", "allocated", "reserved", "latency_ms")
+_BY_CALLS = ("macs", "fvcore_flops", "planned", "eager", "allocated", "reserved", "latency_ms")
 #: Kernels of TorchScript that are no calls of ATen: after `torch.jit.optimize_for_inference`.
 _FUSED = re.compile(r"mkldnn|onednn|prim::\w*(FusionGroup|TensorExprGroup)|tensorrt", re.IGNORECASE)
 
@@ -62,7 +62,7 @@ def unseen_calls(reasons: Iterable[str]) -> list[Unseen]:
 
 def _unseen(what: str, figures: tuple[str, ...]) -> Unseen:
     titles = {"flops": "FLOPs", "convs": "convolutions", "macs": "MACs", "latency_ms": "latency"}
-    titles |= {"params": "parameters", "planned": "memory"}
+    titles |= {"params": "parameters", "planned": "memory", "fvcore_flops": "fvcore's FLOPs"}
     peaks = ("eager", "allocated", "reserved")
     names = [titles.get(name, name) for name in figures if name not in peaks]
     return Unseen(f"not seen whole: {what}; {', '.join(names)} cannot be said", figures)

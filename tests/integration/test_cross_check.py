@@ -25,7 +25,9 @@ pytest.importorskip("fvcore", reason="fvcore is not installed")
 
 def checked(model, *inputs, **options) -> CrossCheck:
     workload = resolve(Call(model, tuple(inputs), **options))
-    return subject.cross_check(workload, srprof.trace(model, *inputs, **options))
+    record = subject.cross_check(workload, srprof.trace(model, *inputs, **options))
+    assert all(f.difference == 0 for name, f in record.figures.items() if name == "fvcore_flops")
+    return record
 
 
 def text_of(record: CrossCheck) -> str:
@@ -63,7 +65,8 @@ def test_counts_by_hand(size, how, ran_at):
     record = checked(Hand(), (1, 3, *size))
     pixels = size[0] * size[1]
     assert (record.how, record.ran_at, record.batch) == (how, ran_at, 1)
-    params, flops, macs, activations = record.figures.values()
+    params, flops, macs, activations, ours = record.figures.values()
+    assert both(ours) == ((CONV + UP) * pixels,) * 2
     assert (params.ours, params.fvcore) == (CONV + 4 + 32 + 2,) * 2
     assert (macs.ours, macs.fvcore) == ((CONV + UP) * pixels,) * 2
     assert (activations.ours, activations.fvcore) == ((4 + 8) * pixels,) * 2

@@ -16,7 +16,7 @@ FLOORS = (
     "_version words errors paths temporary codec files output progress shown records rules",
     "quantities ranges blame watcher timeout failures inputs call protocol registry spec",
     # pure functions of a trace
-    "ops memory cost figures",
+    "ops memory cost figures challenge",
     # where a network is loaded and run
     "running weights networks dtypes redirect factories loading copying",
     "placing meta_kernels workload tracing",

@@ -371,7 +371,12 @@ def _complexity(record: AnalysisRecord) -> Section:
 
     rows = (
         ("params", whole(counts.params), "all parameters"),
-        ("FLOPs", scaled(counts.flops_ntire, 1e9, "G"), "as the NTIRE challenge counts, per image"),
+        ("FLOPs", scaled(counts.flops_ntire, 1e9, "G"), figures.find("flops").meaning),
+        (
+            "fvcore's FLOPs",
+            scaled(counts.fvcore_flops, 1e9, "G"),
+            figures.find("fvcore_flops").meaning,
+        ),
         ("activations", scaled(counts.activations, 1e6, "M"), "elements of convolution outputs"),
         ("convs", whole(counts.convs), "convolution calls"),
         ("MACs", scaled(counts.macs, 1e9, "G"), "true multiply-accumulates of all ops"),

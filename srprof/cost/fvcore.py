@@ -1,0 +1,233 @@
+"""FLOPs as fvcore's FlopCountAnalysis counts them, told from a trace; fvcore itself does not run.
+
+fvcore (0.1.5) reads torch.jit's graph of a call, which has operators as Python asks for them where
+a trace has the ATen calls that they are made of. Its rules (`fvcore/nn/flop_count.py`,
+`jit_handles.py`), a multiply-add counting once:
+
+- convolutions, products of matrices and linear layers: their multiply-adds. A `matmul` that
+  broadcasts is counted at its first operand's own shape.
+- `einsum`: numpy's count of multiply-adds, which numpy prints with four digits; without rounding
+  for the two batched products of three axes whose equations it knows.
+- norms 5 for an element with a weight and 4 without; a batch norm in evaluation 2 and 1;
+  interpolation 4 for an element of the result if bilinear and 1 if nearest; `grid_sample` 4;
+  `adaptive_avg_pool2d` 1 for an element of its input.
+- all else nothing: fused attention, a convolution that is padded by a word (`padding="same"` is an
+  operator of its own to torch.jit), products that are added in the same call (`baddbmm`), bicubic
+  interpolation, element-wise arithmetic.
+- what no result of the call depends on is not in the graph.
+
+What ATen's calls do not tell is taken for what is usual: a `mean` over the axes (-1, -2) in this
+order that keeps them is an `adaptive_avg_pool2d` to 1x1. What a subclass of
+`torch.autograd.Function` makes, which torch.jit does not look into, is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+from srprof.ops import argument, row
+from srprof.records import Node, TensorRef, Trace
+
+Rule = Callable[[Node], int]
+
+
+def fvcore_flops(trace: Trace) -> int:
+    """What fvcore counts in a call, of the whole batch."""
+    return sum(fvcore_flops_of_nodes(trace))
+
+
+def fvcore_flops_of_nodes(trace: Trace) -> tuple[int, ...]:
+    """The same by node. A product's count stands at the call that computes it."""
+    graph = _Graph(trace)
+    return tuple(graph.count(node) if node.index in graph.needed else 0 for node in trace.nodes)
+
+
+def _multiply_adds(node: Node) -> int:
+    return row(node.op).macs(node) or 0
+
+
+def _of_result(times: int) -> Rule:
+    return lambda node: times * prod(node.shape)
+
+
+def _given(node: Node, position: int) -> bool:
+    return isinstance(argument(node, position, None), TensorRef)
+
+
+def _norm(weight: int) -> Rule:
+    """A norm whose weight is the argument at a position."""
+    return lambda node: prod(node.inputs[0].shape) * (5 if _given(node, weight) else 4)
+
+
+def _batch_norm(node: Node) -> int:
+    # the variant without training in its name has no such argument
+    training = not node.op.endswith("_no_training") and argument(node, 5, False) is True
+    if training:
+        return _norm(1)(node)
+    return prod(node.inputs[0].shape) * (2 if _given(node, 1) else 1)
+
+
+def _mean(node: Node) -> int:
+    pools = tuple(argument(node, 1, None) or ()) == (-1, -2) and argument(node, 2, False) is True
+    return prod(node.inputs[0].shape) if pools and len(node.shape) in (3, 4) else 0
+
+
+#: What fvcore counts at a call, by op. `matmul` and `einsum` are told from what is around `bmm`.
+_RULES: Mapping[str, Rule] = {
+    **dict.fromkeys("convolution convolution_overrideable _convolution".split(), _multiply_adds),
+    **dict.fromkeys("mm addmm bmm linear matmul".split(), _multiply_adds),
+    **dict.fromkeys(
+        "native_batch_norm cudnn_batch_norm batch_norm _native_batch_norm_legit "
+        "_native_batch_norm_legit_no_training".split(),
+        _batch_norm,
+    ),
+    **dict.fromkeys("native_layer_norm layer_norm".split(), _norm(2)),
+    "native_group_norm": _norm(1),
+    "upsample_nearest2d": _of_result(1),
+    "upsample_bilinear2d": _of_result(4),
+    **dict.fromkeys("grid_sampler_2d grid_sampler_3d".split(), _of_result(4)),
+    "_adaptive_avg_pool2d": lambda node: prod(node.inputs[0].shape),
+    "mean": _mean,
+}
+
+#: What only gives a tensor another form.
+_FORMS = frozenset({"view", "_unsafe_view", "_reshape_alias", "clone"})
+
+
+class _Graph:
+    """A trace, with what its calls are made for."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.nodes = trace.nodes
+        self.needed = _needed(trace)
+        self._by_a_word = {module.path for module in trace.modules if module.padded_by_a_word}
+        self._in_attention = set(self._fused_attention())
+
+    def count(self, node: Node) -> int:
+        """What fvcore counts at a call."""
+        rule = _RULES.get(node.op)
+        if node.op == "mul":
+            return self._outer(node)
+        if rule is None or node.index in self._in_attention:
+            return 0
+        if node.op == "convolution" and node.module in self._by_a_word:
+            return 0
+        if node.op == "bmm":
+            return self._batched(node)
+        return rule(node)
+
+    def _maker(self, node: Node, position: int) -> Node | None:
+        """The call that made an operand."""
+        ref = argument(node, position, None)
+        made = isinstance(ref, TensorRef) and ref.node >= 0
+        return self.nodes[ref.node] if made else None
+
+    def _behind_forms(self, node: Node, position: int) -> Node | None:
+        """The same, behind what only gave it another form."""
+        found = self._maker(node, position)
+        while found is not None and found.op in _FORMS:
+            found = self._maker(found, 0)
+        return found
+
+    def _after(self, node: Node, *ops: str) -> Node | None:
+        """The last of the calls that follow one, if they are these and each takes its result."""
+        for op in ops:
+            following = node.index + 1
+            if following == len(self.nodes) or self.nodes[following].op != op:
+                return None
+            if self._maker(self.nodes[following], 0) is not node:
+                return None
+            node = self.nodes[following]
+        return node
+
+    def _batched(self, node: Node) -> int:
+        """A product of batches: asked for as such, or what `matmul` or `einsum` is made of."""
+        makers = [self._behind_forms(node, position) for position in (0, 1)]
+        ops = [maker.op if maker is not None else "" for maker in makers]
+        whole = _multiply_adds(node)
+        if ops == ["expand", "expand"] and self._after(node, "_unsafe_view"):
+            # `matmul` makes batches of one size of both
+            left, right = (maker.inputs[0].shape for maker in makers if maker is not None)
+            return prod(left) * right[-1]
+        result = self._after(node, "view", "permute", "view")
+        if ops == ["permute", "permute"] and result is not None:
+            sources = [self._source(maker) for maker in makers if maker is not None]
+            known = _is_known(sources, result.shape, _is_swapped(self.nodes[result.index - 1]))
+            return whole if known else _printed(2 * whole) // 2
+        return whole
+
+    def _source(self, permuted: Node) -> tuple[int, ...]:
+        """The shape of an operand that `einsum` was given: it adds axes, and orders them twice."""
+        found: Node = permuted
+        while found.op in ("permute", "unsqueeze") and (maker := self._maker(found, 0)):
+            if maker.op not in ("permute", "unsqueeze") or maker.line != permuted.line:
+                break
+            found = maker
+        return found.inputs[0].shape
+
+    def _outer(self, node: Node) -> int:
+        """A product of elements for which `einsum` was asked: the result's, half of which count."""
+        makers = [self._maker(node, position) for position in (0, 1)]
+        if any(maker is None or maker.op != "permute" for maker in makers):
+            return 0
+        added = [maker and self._maker(maker, 0) for maker in makers]
+        place = node.file, node.line
+        of_einsum = any(
+            maker is not None and maker.op == "unsqueeze" and (maker.file, maker.line) == place
+            for maker in added
+        )
+        return _printed(prod(node.shape)) // 2 if of_einsum else 0
+
+    def _fused_attention(self) -> list[int]:
+        """Products of attention for which Python asked in one call, and which torch takes apart."""
+        found = []
+        for softmax in (node for node in self.nodes if node.op == "_safe_softmax"):
+            scores = self._behind_forms(softmax, 0)
+            while scores is not None and scores.op in ("add", "add_", "masked_fill"):
+                scores = self._behind_forms(scores, 0)
+            found += [scores.index] if scores is not None and scores.op == "bmm" else []
+            weighted = (node for node in self.nodes[softmax.index :] if node.op == "bmm")
+            found += [node.index for node in weighted if self._reads(node, softmax)][:1]
+        return found
+
+    def _reads(self, product: Node, softmax: Node) -> bool:
+        """Whether a product's first operand is a softmax."""
+        maker = self._behind_forms(product, 0)
+        if maker is not None and maker.op == "expand":
+            maker = self._behind_forms(maker, 0)
+        return maker is softmax
+
+
+def _printed(count: int) -> int:
+    """A count as numpy prints it: with four digits."""
+    return int(float(f"{float(count):.3e}"))
+
+
+def _is_swapped(ordered: Node) -> bool:
+    """Whether an einsum's result has the second operand's axis before the first's."""
+    sizes = ordered.inputs[0].shape
+    axes = [axis for axis in argument(ordered, 1, ()) if sizes[axis] > 1]
+    return axes[-2:] != sorted(axes[-2:])
+
+
+def _is_known(sources: list[tuple[int, ...]], result: tuple[int, ...], swapped: bool) -> bool:
+    """Whether an einsum is abc,abd->acd or abc,adc->adb, so far as shapes and order tell."""
+    if [len(shape) for shape in (*sources, result)] != [3, 3, 3]:
+        return False
+    (_, b, c), (_, d, e) = sources
+    if swapped:
+        return c == e and result[1:] == (d, b)
+    return b == d and result[1:] == (c, e)
+
+
+def _needed(trace: Trace) -> set[int]:
+    """Indices of the calls that a result of the whole call depends on."""
+    storages = {index for index, storage in enumerate(trace.storages) if storage.returned}
+    needed = set()
+    for node in reversed(trace.nodes):
+        changed = {*node.created, *node.written}
+        if changed & storages or (node.is_view and {i.storage for i in node.outputs} & storages):
+            needed.add(node.index)
+            storages.update(info.storage for info in node.inputs)
+    return needed
