@@ -1,7 +1,7 @@
 """A network of a challenge's repository, built as the repository's own script builds it.
 
 The script's `select_model(args, device)` is run by itself, with what it needs of the script: no
-image is read. Weights are neither read nor loaded, so they need not be there. Modules of a
+image is read. A network that it says to run in tiles is called by the script's `forward`. Weights are neither read nor loaded, so they need not be there. Modules of a
 repository are called as those of another (`models`, `utils`), and stay loaded: each network is
 for a process of its own, whose current folder is the repository.
 """
@@ -13,7 +13,7 @@ import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -27,9 +27,10 @@ from srprof.words import one_line
 if TYPE_CHECKING:
     from torch import nn
 
-#: What the challenge's repositories call their script, and the function that builds a network.
+#: What the challenge's repositories call their script, and its functions: what builds a network,
+#: with the size of tiles if it is to run in these, and what calls it.
 SCRIPT = "test_demo.py"
-FUNCTION = "select_model"
+FUNCTION, FORWARD = "select_model", "forward"
 #: Of scripts that the networks' files import and never call.
 _NEVER_CALLED = ("cv2", "lmdb")
 
@@ -70,12 +71,31 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
         scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
         exec(compile(ast.Module(needed, []), str(file), "exec"), scope)
         found = scope[FUNCTION](arguments, torch.device(device))
-    model: nn.Module = found[0] if isinstance(found, tuple) else found
-    return model.eval()
+    model, *more = found if isinstance(found, tuple) else (found,)
+    tile = more[2] if len(more) > 2 else None
+    if tile is not None and FORWARD in scope:
+        model = _tiled(model, scope[FORWARD], tile)
+    whole: nn.Module = model.eval()
+    return whole
+
+
+def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Module:
+    """A network that is called as the script calls it, in tiles of this size."""
+    from torch import Tensor, nn
+
+    class Tiled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor) -> Any:
+            return forward(image, self.model, tile)
+
+    return Tiled()
 
 
 def _needed(file: Path) -> list[ast.stmt]:
-    """The statements of a script that `select_model` needs: itself, and what binds its names."""
+    """What a script needs to build and to call a network: two functions, and what they name."""
     try:
         body = parse_python(read_text(file, mend="name the repository, and --script"), str(file))
     except SyntaxError as error:
@@ -85,7 +105,7 @@ def _needed(file: Path) -> list[ast.stmt]:
         binding |= dict.fromkeys(_bound(statement), statement)
     if not isinstance(binding.get(FUNCTION), ast.FunctionDef):
         raise InputError(f"{file} has no function {FUNCTION}(args, device): give another --script")
-    wanted, needed = [FUNCTION], set()
+    wanted, needed = [FUNCTION, FORWARD], set()
     while wanted:
         statement = binding.pop(wanted.pop(), None)
         if statement is not None and statement not in needed:

@@ -21,9 +21,9 @@ FLOORS = (
     "running weights networks dtypes redirect factories loading copying",
     "placing meta_kernels workload tracing",
     # records of an analysis, and what reads them
-    "analysis measuring challenge compare",
+    "analysis measuring compare",
     # features
-    "tiling leaning advising quality training sizing calibration sweeping revision gate",
+    "tiling leaning advising quality training sizing calibration sweeping audit revision gate",
     # documents and their writers
     "render",
     "report options topics",
