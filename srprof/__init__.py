@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from srprof.advising.record import Advice
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
+    from srprof.audit.record import Audit
+    from srprof.audit.run import audit
     from srprof.call import Call
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
@@ -40,6 +42,7 @@ __all__ = [
     "Advice",
     "Analysis",
     "AsIs",
+    "Audit",
     "Call",
     "DeviceMemoryError",
     "Evaluation",
@@ -56,6 +59,7 @@ __all__ = [
     "advise",
     "analyze",
     "analyze_training",
+    "audit",
     "evaluate",
     "fit",
     "lean",
@@ -69,6 +73,7 @@ _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
     "AsIs": "srprof.inputs",
+    "Audit": "srprof.audit.record",
     "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
@@ -80,6 +85,7 @@ _LAZY = {
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
+    "audit": "srprof.audit.run",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

@@ -22,7 +22,7 @@ _NEAR = 5
 #: Of what the other rows say. A quarter may be below: chance slows images and speeds none up.
 _LOW = 0.25
 #: With fewer rows a list only has its own median to say what an image should take.
-_FEWEST = 3
+FEWEST = 3
 #: By how much the first image's excess is more than any other's, if the program was cold.
 _COLD = 1.25
 #: Robust standard deviations, and the share of what it should take, by which an image is too slow.
@@ -50,7 +50,7 @@ def slow(times: Times) -> tuple[Slow, ...]:
     expected = np.broadcast_to(np.median(times, axis=1, keepdims=True), times.shape)
     cold = _cold(times, expected)
     rows, images = times.shape
-    if rows >= _FEWEST and images > 2 * _NEAR + 1:
+    if rows >= FEWEST and images > 2 * _NEAR + 1:
         for _ in range(rows):  # each that is found frees the others of what it said
             expected = _expected(times, cold)
             before, cold = cold, cold | _cold(times, expected)

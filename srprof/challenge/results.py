@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from srprof.codec import DecodeError, decode
@@ -80,10 +80,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A table: the year that its file says, "" if none, and its rows."""
+    """A table.
+
+    Attributes:
+        year: that its file says, "" if none. rows: in its order.
+        digits: one in the last digit that is published, by figure; {} where all are.
+    """
 
     year: str
     rows: tuple[Result, ...]
+    digits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """A network of a challenge's repository, built as the repository's own script builds it.
 
 The script's `select_model(args, device)` is run by itself, with what it needs of the script: no
-image is read. A network that it says to run in tiles is called by the script's `forward`. Weights are neither read nor loaded, so they need not be there. Modules of a
-repository are called as those of another (`models`, `utils`), and stay loaded: each network is
-for a process of its own, whose current folder is the repository.
+image is read. A network that it says to run in tiles is called by the script's `forward`. Weights
+are neither read nor loaded, so they need not be there. Modules of a repository are called as those
+of another (`models`, `utils`), and stay loaded: each network is for a process of its own, whose
+current folder is the repository.
 """
 
 from __future__ import annotations
@@ -92,6 +93,13 @@ def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Modul
             return forward(image, self.model, tile)
 
     return Tiled()
+
+
+def check_script(repository: Path, script: str = SCRIPT) -> None:
+    """An InputError if the repository has no such script, or that no `select_model`."""
+    if not repository.is_dir():
+        raise InputError(f"there is no folder {str(repository)!r}: name the repository")
+    _needed(repository / script)
 
 
 def _needed(file: Path) -> list[ast.stmt]:
