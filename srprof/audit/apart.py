@@ -39,6 +39,7 @@ class Question:
         repository: folder; script: from there, the file with `select_model`; number: for that.
         flops: the figure that counts. counts, memory, runtime: shapes of the inputs.
         profile: of the runtime and of the scratch. workspace: as `srprof.analyze` takes it.
+        listed: run a list of images before the largest, as the challenge's script does.
         elsewhere: further profiles of the memory.
         seconds: that the network's code may take; None is no limit.
     """
@@ -52,6 +53,7 @@ class Question:
     runtime: tuple[int, ...]
     profile: str | None
     workspace: str | None = None
+    listed: bool = False
     elsewhere: tuple[str, ...] = ()
     seconds: float | None = None
 
@@ -103,22 +105,21 @@ def predict(question: Question) -> Predicted:
     """The figures of a network, in this process; raises whatever stands in the way."""
     from srprof.analysis import Analysis, analyze
     from srprof.call import Call
+    from srprof.challenge.script import is_tiled
     from srprof.tracing.run import trace_call
 
     spec = f"srprof.challenge.script:network('.', {question.number}, {question.script!r})"
-    shapes = dict.fromkeys((question.counts, question.memory, question.runtime))
+    gpu = {"profile": question.profile, "workspace": question.workspace}
     with limited(f"network {question.number}"):
-        traces = {shape: trace_call(Call(spec, (shape,)), holders=False) for shape in shapes}
-    counted, largest = Analysis(traces[question.counts]), traces[question.memory]
+        counted = Analysis(trace_call(Call(spec, (question.counts,)), holders=False))
+        timed = trace_call(Call(spec, (question.runtime,)), holders=False)
+        protocol = "ntire" if question.listed else "single"
+        program = analyze(Call(spec, (question.memory,)), protocol=protocol, **gpu)
+    largest = program.trace
     bare = analyze(largest, profile=question.profile, workspace="none")
-    gpu = None
-    if question.profile is not None and question.workspace != "none":
-        gpu = analyze(largest, profile=question.profile, workspace=question.workspace)
-    timed = None
-    if question.profile is not None:
-        timed = analyze(traces[question.runtime], profile=question.profile)
+    known = question.profile is not None and question.workspace != "none"
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
-    notes = dict.fromkeys(note for trace in traces.values() for note in trace.notes)
+    notes = dict.fromkeys((*counted.trace.notes, *timed.notes, *largest.notes))
     return Predicted(
         params=counted.trace.parameters,
         flops=counted.value(question.flops),
@@ -126,10 +127,12 @@ def predict(question: Question) -> Predicted:
         convs=counted.value("convs"),
         requested=bare.cold.peak_requested,
         allocated=bare.cold.peak_allocated,
-        scratch=None if gpu is None else gpu.cold.peak_allocated,
+        scratch=program.cold.peak_allocated if known else None,
+        listed=program.simulation.peak_allocated if question.listed else None,
         construction=_construction(bare),
-        runtime_ms=None if timed is None else timed.value("latency_ms"),
+        runtime_ms=analyze(timed, **gpu).value("latency_ms"),
         autocast=any(map(_casts, notes)),
+        tiled=is_tiled(largest),
         uncounted=dict(counted.complexity.uncounted),
         elsewhere={name: other.cold.peak_allocated for name, other in others.items()},
         notes=tuple(map(one_line, notes)),

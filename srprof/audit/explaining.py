@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from srprof.audit.record import (
     Cause,
+    Construction,
     CountAudit,
     Finding,
     MemoryAudit,
@@ -14,7 +15,6 @@ from srprof.audit.record import (
     mean_of,
 )
 from srprof.challenge.results import Result
-from srprof.memory.construction import PassesAtPeak
 from srprof.paths import place
 from srprof.words import MIB, mib_size, some
 
@@ -47,15 +47,15 @@ def memory(
     An image's peak lies between what its program requests and what a fresh program's allocator
     makes of that, by what ran before; the scratch of libraries comes on top.
     """
-    built = 0 if predicted.construction is None else predicted.construction.bytes
-    half = digit / 2
-    if built > predicted.image:
+    built, half = predicted.built, digit / 2
+    image = max(predicted.image, predicted.memory if built < predicted.memory else 0)
+    if built >= image:
         passes = () if predicted.construction is None else predicted.construction.passes
         by: Cause = "script" if passes and passes[0].file == script else "constructor"
         low, high = built - half, built + half
     else:
         by = "image" if published <= predicted.allocated + half else "scratch"
-        low, high = max(predicted.requested, built) - half, predicted.image + half
+        low, high = max(predicted.requested, built) - half, image + half
     gap = max(low - published, published - high, 0) / published
     return MemoryAudit(published, predicted.memory, "unexplained" if gap else by, gap)
 
@@ -72,7 +72,8 @@ def findings(
     yield from _of_sets(row)
     if predicted is None:
         return
-    yield from _of_building(predicted, warm=not any(one.cold for one in times))
+    if predicted.construction is not None:
+        yield from _of_building(predicted.construction, times)
     if found is not None:
         yield from _of_memory(found, predicted)
     if predicted.autocast:
@@ -116,23 +117,27 @@ def _of_sets(row: Result) -> Iterator[Finding]:
         yield Finding("memory-before-images", text)
 
 
-def _of_building(predicted: Predicted, warm: bool) -> Iterator[Finding]:
+def _of_building(built: Construction, times: Sequence[TimesAudit]) -> Iterator[Finding]:
     """What ran while the network was built."""
-    built = predicted.construction
-    for one in () if built is None else built.passes:
-        text = f"while the network is built, {_calls(one)}"
-        if warm:
-            text += "; so its first image is not cold"
-        yield Finding("runs-while-built", text)
-
-
-def _calls(one: PassesAtPeak) -> str:
-    where = place(one.file, one.line)
-    calls = f"{one.kind} is called {f'{one.calls} times' if one.calls > 1 else 'once'} at {where}"
-    if not one.autograd:
-        return f"{calls}, without autograd: {mib_size(one.bytes)} at its peak"
-    graphs = f"{one.alive} graphs are" if one.alive > 1 else "a graph is"
-    return f"{calls} with autograd on: {graphs} alive at its peak, {mib_size(one.bytes)}"
+    if not built.passes:
+        return
+    first = built.passes[0]
+    count = f" {first.calls} times" if first.calls > 1 else ""
+    more = f" and {len(built.passes) - 1} more of its lines" if len(built.passes) > 1 else ""
+    text = (
+        f"while the network is built, {first.kind} is called{count} at "
+        f"{place(first.file, first.line)}{more}"
+    )
+    size = mib_size(sum(one.bytes for one in built.passes))
+    graphs = sum(one.alive for one in built.passes if one.autograd)
+    if graphs:
+        alive = f"{graphs} graphs are" if graphs > 1 else "a graph is"
+        text += f", with autograd on: {alive} alive at its peak, {size}"
+    else:
+        text += f", without autograd: {size} at its peak"
+    if any(one.images for one in times) and not any(one.cold for one in times):
+        text += "; its first image is not cold"
+    yield Finding("runs-while-built", text)
 
 
 def _of_memory(found: MemoryAudit, predicted: Predicted) -> Iterator[Finding]:

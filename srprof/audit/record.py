@@ -64,7 +64,7 @@ def mean_of(times: Sequence[TimesAudit], without_first: bool = False) -> float |
     """The mean of the sets' means, which a challenge ranks; None where one is not known."""
     means = [one.taken(without_first) for one in times]
     known = [mean for mean in means if mean is not None]
-    return sum(known) / len(known) if len(known) == len(means) else None
+    return sum(known) / len(known) if known and len(known) == len(means) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,12 @@ class Predicted:
             that no rule counts, with their calls.
         requested: bytes that the largest image requests; allocated: what the allocator makes of
             that in a fresh program; scratch: the same with what libraries take on the year's GPU,
-            None where that is not known.
+            None where that is not known. listed: the program's peak over a list of images, as the
+            challenge's script runs one, that ends with the largest; None if no list was run.
         construction: what is there before the images; None if the device is left alone.
         runtime_ms: by the year's profile; None if it cannot be said.
-        autocast: the network casts to half precision by itself.
+        autocast: the network casts to half precision by itself. tiled: the script has it run in
+            tiles.
         elsewhere: allocated on other profiles, by name.
         notes: what a reader of the figures must know.
     """
@@ -137,22 +139,29 @@ class Predicted:
     requested: int
     allocated: int
     scratch: int | None = None
+    listed: int | None = None
     construction: Construction | None = None
     runtime_ms: float | None = None
     autocast: bool = False
+    tiled: bool = False
     uncounted: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def image(self) -> int:
-        """Bytes of the image's peak, with scratch as far as it is known."""
+        """Bytes of a fresh program's image, with scratch as far as it is known."""
         return self.allocated if self.scratch is None else self.scratch
 
     @property
+    def built(self) -> int:
+        """Bytes that are there while the script builds the network."""
+        return 0 if self.construction is None else self.construction.bytes
+
+    @property
     def memory(self) -> int:
-        """Bytes of the program's peak: of the image, or of what ran before it."""
-        return max(self.image, 0 if self.construction is None else self.construction.bytes)
+        """Bytes of the program's peak, over a list of images where one was run."""
+        return max(self.image if self.listed is None else self.listed, self.built)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +208,10 @@ class RowAudit:
     Attributes:
         name, number: as the file has them.
         times: by set of images.
-        ranked: its PSNR is at least the year's floor; None where no floor is known.
+        ranked: its PSNR is at least the year's floors; None where the year has no formula.
         standings: by order; those that the file's times give.
-        counts, memory: beside what is predicted, where code was given.
+        counts, memory: beside what is predicted, where code was given. elsewhere: peaks that
+            others measured of its largest image, by the profile of their device.
         predicted: all that is; failed: why it is not, in a line, "" if it is or was not asked.
     """
 
@@ -212,6 +222,7 @@ class RowAudit:
     standings: Mapping[str, Standing] = field(default_factory=dict)
     counts: tuple[CountAudit, ...] = ()
     memory: MemoryAudit | None = None
+    elsewhere: Mapping[str, MemoryAudit] = field(default_factory=dict)
     predicted: Predicted | None = None
     failed: str = ""
     findings: tuple[Finding, ...] = ()
@@ -220,6 +231,13 @@ class RowAudit:
     def cold(self) -> bool:
         """Whether the first image of the program was."""
         return any(one.cold for one in self.times)
+
+    @property
+    def runtime_error(self) -> float | None:
+        """Predicted against published; None where either is not there."""
+        stated = self.mean()
+        ours = None if self.predicted is None else self.predicted.runtime_ms
+        return None if stated is None or ours is None else ours / stated - 1
 
     def mean(self, without_first: bool = False) -> float | None:
         """The mean that is ranked, as stated or without a cold first image."""
@@ -251,10 +269,20 @@ class TableAudit:
         """Whether networks were run."""
         return any(row.predicted is not None or row.failed for row in self.rows)
 
-    @property
-    def errors(self) -> tuple[float, ...]:
-        """Of memory, sizes of predicted against published."""
-        return tuple(abs(row.memory.error) for row in self.rows if row.memory is not None)
+    def errors(self) -> Mapping[str, Sequence[float]]:
+        """Sizes of predicted against published, by what they are of; what nothing has is left out.
+
+        Of memory on other devices, against measured.
+        """
+        found: dict[str, list[float]] = {"memory": [], "runtime": []}
+        for row in self.rows:
+            if row.memory is not None:
+                found["memory"].append(abs(row.memory.error))
+            for name, other in row.elsewhere.items():
+                found.setdefault(f"memory, {name}", []).append(abs(other.error))
+            if row.runtime_error is not None:
+                found["runtime"].append(abs(row.runtime_error))
+        return {name: errors for name, errors in found.items() if errors}
 
 
 @dataclass(frozen=True, repr=False)
@@ -265,6 +293,14 @@ class Audit(Shown):
 
     source: str
     tables: tuple[TableAudit, ...]
+
+    def errors(self) -> Mapping[str, Sequence[float]]:
+        """Those of all tables together, by what they are of."""
+        found: dict[str, list[float]] = {}
+        for table in self.tables:
+            for name, errors in table.errors().items():
+                found.setdefault(name, []).extend(errors)
+        return found
 
     def to_dict(self) -> JsonObject:
         """The JSON object of `srprof audit --format json`."""

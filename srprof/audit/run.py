@@ -13,7 +13,15 @@ import numpy as np
 from srprof.audit import explaining
 from srprof.audit.apart import Question, ask
 from srprof.audit.orders import RESAMPLES, orders, turned
-from srprof.audit.record import Audit, Predicted, RowAudit, Standing, TableAudit, TimesAudit
+from srprof.audit.record import (
+    Audit,
+    MemoryAudit,
+    Predicted,
+    RowAudit,
+    Standing,
+    TableAudit,
+    TimesAudit,
+)
 from srprof.audit.times import FEWEST, slow
 from srprof.challenge.results import SETS, Result, Results, SetResult, read_results
 from srprof.challenge.script import SCRIPT, check_script
@@ -88,17 +96,27 @@ def _answers(
             yield row.name, "its name does not begin with a number of select_model"
             continue
         try:
-            yield row.name, ask(question(models, row.number, year, script))
+            yield (
+                row.name,
+                ask(question(models, row.number, year, script, listed=row.memory is not None)),
+            )
         except ModelError as error:
             yield row.name, str(error)
 
 
 def question(
-    repository: str, number: int, year: Year | None, script: str = SCRIPT, *elsewhere: str
+    repository: str,
+    number: int,
+    year: Year | None,
+    script: str = SCRIPT,
+    *,
+    listed: bool = False,
+    elsewhere: tuple[str, ...] = (),
 ) -> Question:
     """What is asked of a network, as its year counts, times and measures.
 
-    Without a year no runtime is predicted; counts and images are those of the latest.
+    Without a year no runtime is predicted; counts and images are those of the latest. `listed` runs
+    a list of images, and `elsewhere` are profiles whose memory is asked for too.
     """
     of = year or LATEST
     counts, runtime, memory = ((1, 3, *size) for size in of.sizes)
@@ -112,17 +130,28 @@ def question(
         runtime=runtime,
         profile=None if year is None else year.profile,
         workspace=of.script.workspace,
+        listed=listed,
         elsewhere=elsewhere,
         seconds=limit(),
     )
 
 
-def audit_table(table: Results, answers: Mapping[str, Answer], script: str = SCRIPT) -> TableAudit:
-    """A table's audit; a pure function of it and of what was predicted, or why not, by name."""
+def audit_table(
+    table: Results,
+    answers: Mapping[str, Answer],
+    script: str = SCRIPT,
+    measured: Mapping[str, Mapping[str, int]] | None = None,
+) -> TableAudit:
+    """A table's audit, a pure function.
+
+    Args:
+        answers: by name what is predicted, or why nothing is. script: that calls the networks.
+        measured: by name peaks of the largest image, by the profile of the device.
+    """
     year = YEARS.get(table.year)
     of_rows = zip(table.rows, _times(table.rows), strict=True)
     rows = [
-        _row(row, times, answers.get(row.name), _Told(table.digits, year, script))
+        _row(row, times, answers.get(row.name), _Told(table.digits, year, script, measured or {}))
         for row, times in of_rows
     ]
     found = orders(table.rows, rows, year)
@@ -178,11 +207,12 @@ def _of(sets: Iterable[SetResult]) -> Iterator[TimesAudit]:
 
 
 class _Told(NamedTuple):
-    """What is the same for all rows: digits that are published, the year, and the script."""
+    """What is told beside the rows: published digits, the year, the script, peaks elsewhere."""
 
     digits: Mapping[str, float]
     year: Year | None
     script: str
+    measured: Mapping[str, Mapping[str, int]]
 
 
 def _row(
@@ -200,16 +230,32 @@ def _row(
         ranked=_ranked(row, told.year),
         counts=() if predicted is None else explaining.counts(row, predicted, told.digits),
         memory=memory,
+        elsewhere={}
+        if predicted is None
+        else _elsewhere(told.measured.get(row.name, {}), predicted),
         predicted=predicted,
         failed=answer if isinstance(answer, str) else "",
         findings=tuple(explaining.findings(row, times, predicted, memory)),
     )
 
 
+def _elsewhere(measured: Mapping[str, int], predicted: Predicted) -> dict[str, MemoryAudit]:
+    """Peaks of the largest image on other devices, beside the predicted ones."""
+    return {
+        name: MemoryAudit(nbytes, predicted.elsewhere[name], "image")
+        for name, nbytes in measured.items()
+        if name in predicted.elsewhere
+    }
+
+
 def _ranked(row: Result, year: Year | None) -> bool | None:
-    """Whether its PSNR is at the year's floors, to the digits that the challenge prints."""
+    """Whether its PSNR is at the year's floors, to the digits that the challenge prints.
+
+    None of a year without a formula: its own table says who is ranked.
+    """
     psnr = {one.name: one.psnr for one in row.sets}
-    floors = {} if year is None else {n: f for n, f in year.floors.items() if psnr.get(n)}
+    of_year = year.floors if year is not None and year.weights else {}
+    floors = {name: floor for name, floor in of_year.items() if psnr.get(name)}
     if not floors:
         return None
     return all(round(psnr[name] or 0, 2) >= floor for name, floor in floors.items())
@@ -242,7 +288,8 @@ def _notes(
     if answers:
         at = "x".join(map(str, (year or LATEST).sizes.memory))
         yield (
-            f"Memory is predicted of a fresh program's first image of {at}, the largest of DIV2K's "
-            "validation images, or of what runs while the script builds the network; without "
-            "weights, on no GPU."
+            "Memory is that of a program that runs DIV2K's 100 test images, whose sizes are public, "
+            f"and then one of {at}, the largest of its validation images; or of what runs while "
+            "the script builds the network. It is explained between what the image requests and "
+            "what a fresh program allocates for it. Without weights, on no GPU."
         )

@@ -67,15 +67,9 @@ class Result:
     convs: float | None = None
 
     @property
-    def runtime(self) -> float | None:
-        """The mean that is ranked, of the sets' means; None if one is not known."""
-        means = [one.runtime for one in self.sets]
-        return None if None in means else sum(filter(None, means)) / len(means)
-
-    @property
     def memory(self) -> float | None:
-        """The first set's peak in bytes, which the challenge prints."""
-        return self.sets[0].memory
+        """The first set's peak in bytes, which the challenge prints; None if it is not told."""
+        return self.sets[0].memory if self.sets else None
 
 
 @dataclass(frozen=True, slots=True)

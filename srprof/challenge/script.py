@@ -28,10 +28,14 @@ from srprof.words import one_line
 if TYPE_CHECKING:
     from torch import nn
 
+    from srprof.records import Trace
+
 #: What the challenge's repositories call their script, and its functions: what builds a network,
 #: with the size of tiles if it is to run in these, and what calls it.
 SCRIPT = "test_demo.py"
 FUNCTION, FORWARD = "select_model", "forward"
+#: The class of a network in tiles.
+_TILED = "Tiled"
 #: Of scripts that the networks' files import and never call.
 _NEVER_CALLED = ("cv2", "lmdb")
 
@@ -80,11 +84,16 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
     return whole
 
 
+def is_tiled(trace: Trace) -> bool:
+    """Whether what was run is a network that the script has run in tiles."""
+    return trace.modules[0].kind.rpartition(".")[2] == _TILED
+
+
 def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Module:
     """A network that is called as the script calls it, in tiles of this size."""
     from torch import Tensor, nn
 
-    class Tiled(nn.Module):
+    class Whole(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -92,7 +101,8 @@ def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Modul
         def forward(self, image: Tensor) -> Any:
             return forward(image, self.model, tile)
 
-    return Tiled()
+    Whole.__name__ = _TILED
+    return Whole()
 
 
 def check_script(repository: Path, script: str = SCRIPT) -> None:

@@ -36,15 +36,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NUMBER", type=int, action="append", default=[],
         help="run the network of this number; again for more (default all)")
     # fmt: on
-    options.add(parser, "--timeout")
+    options.add(parser, "--timeout", "--figure")
     options.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print."""
-    for name in ("script", "only"):
+    for name in ("script", "only", "figure"):
         if getattr(args, name) and args.models is None:
-            raise InputError(f"--{name} is of the repository: name that with --models DIR")
+            raise InputError(
+                f"--{name} needs the networks: name their repository with --models DIR"
+            )
 
     from srprof.audit.run import audit
 
@@ -57,4 +59,9 @@ def run(args: argparse.Namespace) -> int:
             **options.given(args, "year only"),
         )
     options.show(args, found.document())
+    if args.figure:
+        from srprof.render.figures import save
+        from srprof.render.figures.errors import draw
+
+        save(lambda: draw(found.errors()), args.figure)
     return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
+from typing import Any
 
+from srprof.audit.explaining import COUNTS
 from srprof.audit.record import Audit, CountAudit, MemoryAudit, RowAudit, Standing, TableAudit
-from srprof.compare.ranking import METRICS
-from srprof.render.document import Cell, Column, Document, Section, Table, notes
+from srprof.compare.ranking import METRICS, Metric
+from srprof.render.document import Cell, Column, Document, Picture, Section, Table, notes
+from srprof.render.figures import as_svg
+from srprof.render.figures.errors import draw
 from srprof.words import some
 
 #: Entries that a line names.
@@ -22,20 +26,34 @@ BY = {
 }
 #: Scores from here on are powers of ten.
 _LARGE = 1e5
+_CAPTION = "How many networks' predicted figures are how near the published ones."
+_ELSEWHERE = (
+    "Memory on {} was measured by others than the challenge, of the same networks at the same "
+    "image, with another torch."
+)
+
+_Take = Callable[[RowAudit], object]
 
 
 def document(audit: Audit) -> Document:
     """For each table its rows, figures beside predicted ones, and findings."""
     tables = audit.tables
-    sections = tuple(section for table in tables for section in sections_of(table, audit.source))
-    return Document(sections, audit.to_dict, main=_flat(tables))
+    sections = tuple(section for table in tables for section in _sections(table, audit.source))
+    coded = [table for table in tables if table.with_code]
+    return Document(
+        sections,
+        audit.to_dict,
+        appendix=lambda: tuple(map(_all_figures, coded)),
+        main=_flat(tables),
+    )
 
 
-def sections_of(table: TableAudit, source: str) -> tuple[Section, ...]:
+def _sections(table: TableAudit, source: str) -> tuple[Section, ...]:
     """One table's: its rows, its figures where code was given, its findings and notes."""
-    title = f"{table.title or source}: {len(table.rows)} entries"
+    count = "one entry" if len(table.rows) == 1 else f"{len(table.rows)} entries"
+    title = f"{table.title or source}: {count}"
     times = Section(title, tuple(_lines(table)), _times(table)) if _has_times(table) else None
-    code = (figures_of(table, None if times else title),) if table.with_code else ()
+    code = (_figures(table, None if times else title),) if table.with_code else ()
     found = tuple((Cell(row.name), finding.text) for row in table.rows for finding in row.findings)
     columns = (Column("Entry"), Column("What was found", long=True))
     findings = (Section("Findings", table=Table(columns, found)),) if found else ()
@@ -43,7 +61,7 @@ def sections_of(table: TableAudit, source: str) -> tuple[Section, ...]:
 
 
 def _has_times(table: TableAudit) -> bool:
-    return any(row.mean() is not None for row in table.rows)
+    return any(one.images for row in table.rows for one in row.times)
 
 
 def _lines(table: TableAudit) -> Iterator[str]:
@@ -117,8 +135,8 @@ def _score(row: RowAudit) -> Cell | None:
     return Cell(value, f"{value:.2e}" if value >= _LARGE else f"{value:,.2f}")
 
 
-def figures_of(table: TableAudit, title: str | None = None) -> Section:
-    """Published figures beside predicted ones."""
+def _figures(table: TableAudit, title: str | None) -> Section:
+    """Whether published figures are the predicted ones, or how far they are off."""
     rows = [row for row in table.rows if row.predicted is not None or row.failed]
     timed = f"predicted ms ({table.profile})" if table.profile else "predicted ms"
     built = Table.build(
@@ -132,7 +150,57 @@ def figures_of(table: TableAudit, title: str | None = None) -> Section:
         (Column(timed, "time", spare=1), lambda row: row.predicted and row.predicted.runtime_ms),
     )
     head = title or "Beside what srprof predicts of the code"
-    return Section(head, tuple(summary(table)), built)
+    errors = table.errors()
+    drawn = Picture(_CAPTION, lambda: as_svg(lambda: draw(errors)))
+    return Section(head, tuple(_summary(table)), built, pictures=(drawn,) if errors else ())
+
+
+def _all_figures(table: TableAudit) -> Section:
+    """Every published figure with the predicted one beside it."""
+    rows = [row for row in table.rows if row.predicted is not None]
+    others = sorted({name for row in rows for name in row.elsewhere})
+    fields: list[tuple[Column, Callable[[RowAudit], object]]] = [
+        (Column("Entry"), lambda row: row.name),
+        (Column("number", "number"), lambda row: row.number),
+    ]
+    for name in COUNTS:
+        fields += _pair(METRICS[name], _published(name), _predicted(name))
+    fields += _pair(METRICS["memory"], _held("published"), _predicted("memory"))
+    for other in others:
+        fields += _pair(METRICS["memory"], _on(other, "published"), _on(other, "predicted"), other)
+    fields += _pair(METRICS["runtime_ms"], RowAudit.mean, _predicted("runtime_ms"))
+    heading = f"{table.title}: every figure, published and predicted" if table.title else "Figures"
+    lines = (_ELSEWHERE.format(", ".join(others)),) if others else ()
+    return Section(heading, lines, Table.build(rows, *fields))
+
+
+def _pair(
+    metric: Metric, published: _Take, predicted: _Take, where: str = ""
+) -> list[tuple[Column, _Take]]:
+    """Two columns of a metric; a dash where nothing is published."""
+    decimals = (
+        metric.decimals + 1 if metric.name in COUNTS and metric.factor > 1 else metric.decimals
+    )
+    title = f"{metric.title} {metric.unit}".strip()
+    of: dict[str, Any] = {"kind": "scaled", "factor": metric.factor, "decimals": decimals}
+    said = f"{title}, {where}" if where else title
+    return [(Column(said, **of), published), (Column("predicted", **of), predicted)]
+
+
+def _published(name: str) -> _Take:
+    return lambda row: next((c.published for c in row.counts if c.name == name), None)
+
+
+def _predicted(name: str) -> _Take:
+    return lambda row: None if row.predicted is None else getattr(row.predicted, name)
+
+
+def _held(name: str) -> _Take:
+    return lambda row: None if row.memory is None else getattr(row.memory, name)
+
+
+def _on(device: str, name: str) -> _Take:
+    return lambda row: getattr(row.elsewhere.get(device), name, None)
 
 
 def _counts(row: RowAudit) -> str:
@@ -155,7 +223,7 @@ def _digits(value: float, factor: float) -> str:
     return f"{value / factor:.6g}"
 
 
-def summary(table: TableAudit) -> Iterator[str]:
+def _summary(table: TableAudit) -> Iterator[str]:
     """How many figures agree, and how near memory is."""
     asked = [row for row in table.rows if row.predicted is not None or row.failed]
     ran = [row for row in asked if row.predicted is not None]
@@ -168,11 +236,22 @@ def summary(table: TableAudit) -> Iterator[str]:
         explained = sum(one.by != "unexplained" for one in held)
         errors = [abs(one.error) for one in held]
         yield (
-            f"Memory: {explained} of {len(held)} published peaks are explained; predicted ones are "
-            f"off by {median(errors):.2%} in the median, at most {max(errors):.2%}."
+            f"Memory: {explained} of {len(held)} published peaks are explained; predicted ones: "
+            f"{_spread(errors)}."
         )
+    for name, errors in table.errors().items():
+        if name not in ("memory", "runtime"):
+            yield f"{name}, measured of {len(errors)} networks: {_spread(errors)}."
+    timed = table.errors().get("runtime", [])
+    if timed:
+        yield f"Runtime, predicted for {table.profile}: {_spread(timed)}."
     if len(ran) < len(asked):
         yield f"Not run: {some((row.name for row in asked if row.predicted is None), _LISTED)}."
+
+
+def _spread(errors: Sequence[float]) -> str:
+    """Errors in words."""
+    return f"off by {median(errors):.2%} in the median, at most {max(errors):.1%}"
 
 
 def _flat(tables: tuple[TableAudit, ...]) -> Table:
