@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof.audit.record import Construction, Predicted
+from srprof.call import Call
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import ModelError, user_raised
 from srprof.failures import failure
 from srprof.paths import below
+from srprof.protocol import read_sizes
 from srprof.timeout import limited, timeout
 from srprof.words import one_line
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
+    from srprof.workload import Workload
 
 #: Seconds that the process has to answer after its network's time is over.
 _GRACE = 30.0
@@ -37,7 +40,8 @@ class Question:
 
     Attributes:
         repository: folder; script: from there, the file with `select_model`; number: for that.
-        flops: the figure that counts. counts, memory, runtime: shapes of the inputs.
+        flops: the figure that counts. counts, runtime: heights and widths of images. memory: shape
+            of the largest.
         profile: of the runtime and of the scratch. workspace: as `srprof.analyze` takes it.
         listed: run a list of images before the largest, as the challenge's script does.
         elsewhere: further profiles of the memory.
@@ -48,9 +52,9 @@ class Question:
     script: str
     number: int
     flops: str
-    counts: tuple[int, ...]
+    counts: tuple[int, int]
     memory: tuple[int, ...]
-    runtime: tuple[int, ...]
+    runtime: tuple[int, int]
     profile: str | None
     workspace: str | None = None
     listed: bool = False
@@ -104,39 +108,55 @@ class _Answer:
 def predict(question: Question) -> Predicted:
     """The figures of a network, in this process; raises whatever stands in the way."""
     from srprof.analysis import Analysis, analyze
-    from srprof.call import Call
+    from srprof.analysis.run import runs_at
     from srprof.challenge.script import is_tiled
-    from srprof.tracing.run import trace_call
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
 
     spec = f"srprof.challenge.script:network('.', {question.number}, {question.script!r})"
     gpu = {"profile": question.profile, "workspace": question.workspace}
     with limited(f"network {question.number}"):
-        counted = Analysis(trace_call(Call(spec, (question.counts,)), holders=False))
-        timed = trace_call(Call(spec, (question.runtime,)), holders=False)
-        protocol = "ntire" if question.listed else "single"
-        program = analyze(Call(spec, (question.memory,)), protocol=protocol, **gpu)
-    largest = program.trace
+        workload = resolve(Call(spec, (question.memory,)))
+        largest = run_trace(workload, holders=False)
+        runs = runs_at(workload, (question.counts, question.runtime))
+        counted, timed = runs[question.counts], runs[question.runtime]
+        program = analyze(largest, **gpu)
+        listed = _over_list(workload, program) if question.listed else None
     bare = analyze(largest, profile=question.profile, workspace="none")
     known = question.profile is not None and question.workspace != "none"
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
-    notes = dict.fromkeys((*counted.trace.notes, *timed.notes, *largest.notes))
+    notes = dict.fromkeys((*counted.notes, *timed.notes, *largest.notes))
+    counts = Analysis(counted)
     return Predicted(
-        params=counted.trace.parameters,
-        flops=counted.value(question.flops),
-        activations=counted.value("activations"),
-        convs=counted.value("convs"),
+        params=counted.parameters,
+        flops=counts.value(question.flops),
+        activations=counts.value("activations"),
+        convs=counts.value("convs"),
         requested=bare.cold.peak_requested,
         allocated=bare.cold.peak_allocated,
         scratch=program.cold.peak_allocated if known else None,
-        listed=program.simulation.peak_allocated if question.listed else None,
+        listed=listed,
         construction=_construction(bare),
         runtime_ms=analyze(timed, **gpu).value("latency_ms"),
         autocast=any(map(_casts, notes)),
         tiled=is_tiled(largest),
-        uncounted=dict(counted.complexity.uncounted),
+        uncounted=dict(counts.complexity.uncounted),
         elsewhere={name: other.cold.peak_allocated for name, other in others.items()},
         notes=tuple(map(one_line, notes)),
     )
+
+
+def _over_list(workload: Workload, program: Analysis) -> int:
+    """Bytes of the images' peak where an image of each size of DIV2K's list ran before the largest.
+
+    In the order in which the list has them first: what comes again finds the blocks that it left.
+    """
+    from srprof.analysis.run import at_size
+    from srprof.tracing.run import run_program
+
+    calls = [at_size(workload, size) for size in dict.fromkeys(read_sizes(None))]
+    whole = run_program([*calls, workload])
+    return replace(program, program=whole).simulation.peak_allocated
 
 
 def _casts(note: str) -> bool:

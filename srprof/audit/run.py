@@ -119,15 +119,15 @@ def question(
     a list of images, and `elsewhere` are profiles whose memory is asked for too.
     """
     of = year or LATEST
-    counts, runtime, memory = ((1, 3, *size) for size in of.sizes)
+    counts, runtime, (height, width) = (size[-2:] for size in of.sizes)
     return Question(
         repository=repository,
         script=script,
         number=number,
         flops=of.flops,
-        counts=counts,
-        memory=memory,
-        runtime=runtime,
+        counts=(counts[0], counts[1]),
+        memory=(1, 3, height, width),
+        runtime=(runtime[0], runtime[1]),
         profile=None if year is None else year.profile,
         workspace=of.script.workspace,
         listed=listed,
@@ -272,8 +272,8 @@ def _notes(
         )
         if len(rows) < FEWEST:
             yield (
-                f"With fewer than {FEWEST} rows a large image cannot be told from a slow one: what "
-                "is out of line is so whatever its size."
+                f"With fewer than {FEWEST} rows a large image cannot be told from a slow one: each "
+                "is held against the row's median."
             )
         yield (
             f"Intervals hold 95 % of {RESAMPLES:,} resamples of the images, drawn alike for all "
@@ -288,8 +288,8 @@ def _notes(
     if answers:
         at = "x".join(map(str, (year or LATEST).sizes.memory))
         yield (
-            "Memory is that of a program that runs DIV2K's 100 test images, whose sizes are public, "
-            f"and then one of {at}, the largest of its validation images; or of what runs while "
+            "Memory is that of a program that runs DIV2K's 100 test images, whose sizes are "
+            f"public, and then one of {at}, the largest to be validated; or of what runs while "
             "the script builds the network. It is explained between what the image requests and "
             "what a fresh program allocates for it. Without weights, on no GPU."
         )

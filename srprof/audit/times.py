@@ -51,6 +51,8 @@ def slow(times: Times) -> tuple[Slow, ...]:
     cold = _cold(times, expected)
     rows, images = times.shape
     if rows >= FEWEST and images > 2 * _NEAR + 1:
+        # or it is as large, which every other row then says
+        cold &= _too_slow(times, _expected(times, np.zeros_like(cold), low=0.0))[:, 0]
         for _ in range(rows):  # each that is found frees the others of what it said
             expected = _expected(times, cold)
             before, cold = cold, cold | _cold(times, expected)
@@ -81,10 +83,11 @@ def _cold(times: Times, expected: Times) -> Flags:
     return found
 
 
-def _expected(times: Times, cold: Flags) -> Times:
+def _expected(times: Times, cold: Flags, low: float = _LOW) -> Times:
     """What each image should take, (rows, images), by the rows whose first image is not cold.
 
-    Where all rows say nothing of an image, it is the row's median.
+    Of what they say it is that which a share of them, `low`, is below; where all say nothing of an
+    image, the row's median.
     """
     by_row = np.stack([_by(row, times, first) for row, first in zip(times, cold, strict=True)])
     found = np.empty_like(times)
@@ -92,7 +95,7 @@ def _expected(times: Times, cold: Flags) -> Times:
         others = np.delete(by_row[:, row], row, axis=0)
         told = ~np.isnan(others).all(axis=0)
         found[row] = np.median(own)
-        found[row, told] = np.nanquantile(others[:, told], _LOW, axis=0)
+        found[row, told] = np.nanquantile(others[:, told], low, axis=0)
     return found
 
 
