@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from srprof.audit.apart import ask
-from srprof.audit.record import Audit, Predicted
-from srprof.audit.run import audit_table, question
+from srprof.auditing.apart import ask
+from srprof.auditing.record import Audit, Predicted
+from srprof.auditing.run import audit_table, question
 from srprof.challenge.results import Result, Results, SetResult, read_results
 from srprof.challenge.years import find
 from srprof.codec import decode, encode

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from srprof.advising.record import Advice
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
-    from srprof.audit.record import Audit
-    from srprof.audit.run import audit
+    from srprof.auditing.record import Audit
+    from srprof.auditing.run import audit
     from srprof.call import Call
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
@@ -73,7 +73,7 @@ _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
     "AsIs": "srprof.inputs",
-    "Audit": "srprof.audit.record",
+    "Audit": "srprof.auditing.record",
     "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
@@ -85,7 +85,7 @@ _LAZY = {
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
-    "audit": "srprof.audit.run",
+    "audit": "srprof.auditing.run",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

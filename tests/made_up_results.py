@@ -126,6 +126,7 @@ def main(args):
 def write_repository(folder: Path) -> Path:
     """A repository of the challenge's form; its networks by number, one of them crashes."""
     (folder / "models").mkdir(parents=True)
+    (folder / "models" / "__init__.py").touch()
     (folder / "models" / "net.py").write_text(NETWORKS, encoding="utf-8")
     (folder / "utils.py").write_text(
         "def quietly(model):\n    for p in model.parameters():\n"

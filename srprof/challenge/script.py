@@ -37,7 +37,7 @@ FUNCTION, FORWARD = "select_model", "forward"
 #: The class of a network in tiles.
 _TILED = "Tiled"
 #: Of scripts that the networks' files import and never call.
-_NEVER_CALLED = ("cv2", "lmdb")
+NEVER_CALLED = ("cv2", "lmdb")
 
 
 def network(repository: str, number: int, script: str = SCRIPT) -> nn.Module:
@@ -63,7 +63,7 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
 
     file = repository.resolve() / script
     needed = _needed(file)
-    for name in _NEVER_CALLED:
+    for name in NEVER_CALLED:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = _stand_in(name)
     if str(repository.resolve()) not in sys.path:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 f"--{name} needs the networks: name their repository with --models DIR"
             )
 
-    from srprof.audit.run import audit
+    from srprof.auditing.run import audit
 
     with options.progress_line() as progress:
         found = audit(

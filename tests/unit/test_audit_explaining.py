@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from srprof.audit import explaining
-from srprof.audit.record import Construction, Predicted, TimesAudit
+from srprof.auditing import explaining
+from srprof.auditing.record import Construction, Predicted, TimesAudit
 from srprof.challenge.results import Result, SetResult
 from srprof.memory.construction import PassesAtPeak
 from srprof.words import MIB

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srprof.audit.orders import orders, resampled_means, turned
-from srprof.audit.run import audit_table
+from srprof.auditing.orders import orders, resampled_means, turned
+from srprof.auditing.run import audit_table
 from srprof.challenge.results import Results, parse_results
 from srprof.challenge.years import YEARS, score
 from tests.made_up_results import results, row, sizes, times

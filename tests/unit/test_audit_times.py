@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srprof.audit.times import slow
+from srprof.auditing.times import slow
 from tests.made_up_results import sizes, times
 
 LARGE = [9.0, *sizes()[1:]]  # the first image is larger than any other

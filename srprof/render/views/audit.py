@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from srprof.audit.explaining import COUNTS
-from srprof.audit.record import Audit, CountAudit, MemoryAudit, RowAudit, Standing, TableAudit
+from srprof.auditing.explaining import COUNTS
+from srprof.auditing.record import Audit, CountAudit, MemoryAudit, RowAudit, Standing, TableAudit
 from srprof.compare.ranking import METRICS, Metric
 from srprof.render.document import Cell, Column, Document, Picture, Section, Table, notes
 from srprof.render.figures import as_svg

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srprof.audit.record import Construction, Predicted
+from srprof.auditing.record import Construction, Predicted
 from srprof.call import Call
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import ModelError, user_raised
@@ -64,7 +64,7 @@ class Question:
 
 def ask(question: Question) -> Predicted:
     """The answer of a process of its own; a ModelError, in a line, says why there is none."""
-    command = [sys.executable, "-m", "srprof.audit.apart"]
+    command = [sys.executable, "-m", "srprof.auditing.apart"]
     wait = None if question.seconds is None else 2 * question.seconds + _GRACE
     try:
         ended = subprocess.run(

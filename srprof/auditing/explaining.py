@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from srprof.audit.record import (
+from srprof.auditing.record import (
     Cause,
     Construction,
     CountAudit,

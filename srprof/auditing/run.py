@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srprof.audit import explaining
-from srprof.audit.apart import Question, ask
-from srprof.audit.orders import RESAMPLES, orders, turned
-from srprof.audit.record import (
+from srprof.auditing import explaining
+from srprof.auditing.apart import Question, ask
+from srprof.auditing.orders import RESAMPLES, orders, turned
+from srprof.auditing.record import (
     Audit,
     MemoryAudit,
     Predicted,
@@ -22,7 +22,7 @@ from srprof.audit.record import (
     TableAudit,
     TimesAudit,
 )
-from srprof.audit.times import FEWEST, slow
+from srprof.auditing.times import FEWEST, slow
 from srprof.challenge.results import SETS, Result, Results, SetResult, read_results
 from srprof.challenge.script import SCRIPT, check_script
 from srprof.challenge.years import YEARS, Year

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srprof.audit.record import RowAudit, Standing, Turned, Unsettled
+from srprof.auditing.record import RowAudit, Standing, Turned, Unsettled
 from srprof.challenge.results import Result
 from srprof.challenge.years import Year
 
