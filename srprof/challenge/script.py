@@ -15,7 +15,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ FUNCTION, FORWARD = "select_model", "forward"
 #: The class of a network in tiles.
 _TILED = "Tiled"
 #: Of scripts that the networks' files import and never call.
-NEVER_CALLED = ("cv2", "lmdb")
+_NEVER_CALLED = ("cv2", "lmdb")
 
 
 def network(repository: str, number: int, script: str = SCRIPT) -> nn.Module:
@@ -48,12 +48,20 @@ def network(repository: str, number: int, script: str = SCRIPT) -> nn.Module:
     return build(Path(repository), number, "cuda", script)
 
 
-def build(repository: Path, number: int, device: str = "cpu", script: str = SCRIPT) -> nn.Module:
+def build(
+    repository: Path,
+    number: int,
+    device: str = "cpu",
+    script: str = SCRIPT,
+    weights: Callable[[], AbstractContextManager[object]] | None = None,
+) -> nn.Module:
     """A network of a repository by its number, in evaluation mode.
 
     Args:
         device: "cuda", or "cpu": then the network's code puts nothing on a GPU, also later on.
         script: the script's path, from the repository.
+        weights: how the script's `torch.load` and the networks' `load_state_dict` are to be; by
+            default nothing is read or loaded.
 
     Raises:
         InputError: there is no such script, or no `select_model` in it.
@@ -63,7 +71,7 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
 
     file = repository.resolve() / script
     needed = _needed(file)
-    for name in NEVER_CALLED:
+    for name in _NEVER_CALLED:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = _stand_in(name)
     if str(repository.resolve()) not in sys.path:
@@ -72,7 +80,7 @@ def build(repository: Path, number: int, device: str = "cpu", script: str = SCRI
         torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
     arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
-    with working_in(str(repository)), _without_weights():
+    with working_in(str(repository)), (weights or _without_weights)():
         scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
         exec(compile(ast.Module(needed, []), str(file), "exec"), scope)
         found = scope[FUNCTION](arguments, torch.device(device))
