@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from srprof.leaning.run import lean
     from srprof.measuring.record import Measurement
     from srprof.measuring.run import measure
+    from srprof.operators.known import using_ops
+    from srprof.operators.rules import Rule
     from srprof.quality.record import Evaluation
     from srprof.quality.run import evaluate
     from srprof.records import Trace
@@ -51,6 +53,7 @@ __all__ = [
     "Lean",
     "Measurement",
     "ModelError",
+    "Rule",
     "SrprofError",
     "Trace",
     "TrainingAnalysis",
@@ -67,6 +70,7 @@ __all__ = [
     "sweep",
     "trace",
     "train",
+    "using_ops",
 ]
 
 _LAZY = {
@@ -79,6 +83,7 @@ _LAZY = {
     "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
     "Measurement": "srprof.measuring.record",
+    "Rule": "srprof.operators.rules",
     "Trace": "srprof.records",
     "TrainingAnalysis": "srprof.training.record",
     "TrainingConfig": "srprof.training.config",
@@ -93,6 +98,7 @@ _LAZY = {
     "sweep": "srprof.sweeping.run",
     "trace": "srprof.analysis",
     "train": "srprof.training.run",
+    "using_ops": "srprof.operators.known",
 }
 
 

@@ -62,6 +62,8 @@ def model_error(doing: str, error: BaseException, network: type | None = None) -
     if is_out_of_memory(error):
         at = f" at {place(where.file, where.line)} in {where.function}" if where.file else ""
         text = f"{doing}: {_out_of_memory(error, at)}"
+    if issubclass(type(error), ModuleNotFoundError):
+        text += "; install it, or say by rules what its operators do (--ops, docs/operators.md)"
     return ModelError(text, file=where.file, line=where.line)
 
 

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from srprof import registry
 from srprof.errors import InputError, user_raised
 from srprof.factories import refuse_factory, refuse_module
+from srprof.operators.imports import StandIn, override
+from srprof.operators.known import stamp as rules_stamp
 from srprof.paths import current_folder, package_root
 from srprof.registry import Network
 from srprof.spec import Spec
@@ -44,6 +46,8 @@ _last_imports: dict[tuple[str, ...], list[tuple[ModuleType, _Stamp]]] = {}
 
 
 def _stamp(module: ModuleType) -> _Stamp:
+    if isinstance(module, StandIn):
+        return rules_stamp(), 0
     try:
         state = os.stat(getattr(module, "__file__", None) or "")
     except OSError:
@@ -161,6 +165,8 @@ class Environment:
         )
 
     def _is_ours(self, module: ModuleType) -> bool:
+        if isinstance(module, StandIn):
+            return True
         packages = f"{os.sep}site-packages{os.sep}"
         said = getattr(module, "__dict__", {})  # a lazy module answers anything else with code
         paths = said.get("__path__")
@@ -263,6 +269,7 @@ def _import(spec: Spec) -> ModuleType:
     assert place is not None and place.loader is not None
     module = sys.modules[place.name] = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
+    override(module, parts[0])
     return module
 
 

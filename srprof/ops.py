@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from srprof.records import Node
 
@@ -96,12 +96,16 @@ class Op:
 
     def macs(self, node: Node) -> int | None:
         """Multiply-accumulates of a call; None where no rule gives them."""
+        if node.ruled is not None:
+            return node.ruled.macs
         if self.product is not None:
             return prod(self.product(node))
         return 0 if self.counted else None
 
     def family_of(self, node: Node) -> Family:
         """The family of a call."""
+        if node.ruled is not None:
+            return cast(Family, node.ruled.family)
         if callable(self.family):
             return self.family(node)
         return self.family or ("elementwise" if _is_elementwise(node) else "other")

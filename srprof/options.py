@@ -26,6 +26,8 @@ from srprof.inputs import (
 )
 from srprof.leaning.levels import LEVELS
 from srprof.memory.model import GRANULARITY
+from srprof.operators.known import NONE as NO_RULES
+from srprof.operators.rules import load as load_rules
 from srprof.output import check_output, message_stream, say, to_terminal, width, write
 from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget, parse_duration
@@ -101,6 +103,11 @@ def _load_profile(name: str) -> None:
     load_profile(name)
 
 
+def _load_operators(path: str) -> None:
+    if path != NO_RULES:
+        load_rules(path)
+
+
 size = passing(parse_size)  # text: the channels of HxW are the network's
 tensor = passing(parse_input)  # text, for the same reason
 sides = argument(parse_sides)
@@ -109,6 +116,7 @@ duration = argument(parse_duration)
 share = argument(parse_tolerance)
 aspect = argument(parse_aspect)
 profile = passing(_load_profile)
+operators = passing(_load_operators)
 
 
 class _Older(argparse.Action):
@@ -160,6 +168,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--trace-on": {"choices": TRACE_ON, "default": "auto",
         "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta "
                 "fails; cuda-fake takes composite ops apart as CUDA does, without a GPU"},
+    "--ops": {"metavar": "FILE", "action": "append", "default": [], "type": operators,
+        "help": "rules for operators of packages that are not installed, a TOML "
+                "(docs/operators.md); none: not even srprof's own"},
     "--granularity": {"metavar": "BYTES", "type": count(1), "default": GRANULARITY,
         "help": "count each storage as a multiple of this: 512 as CUDA allocates (default), 1 "
                 "exact"},
@@ -229,6 +240,7 @@ CALL = (
     "--dtype",
     "--channels-last",
     "--trace-on",
+    "--ops",
     "--timeout",
 )
 

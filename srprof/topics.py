@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from srprof.figures import FIGURES, peaks
+from srprof.operators.known import rules
 
 SPEC = """\
 SPEC is one of:
@@ -80,6 +81,28 @@ Without --profile no time is predicted, and what libraries take within a node is
 """
 
 
+_OPERATORS = """\
+Where a network imports operators of a package that is not installed, rules say what they do, and
+stand in: --ops FILE, again for more, in every command that runs networks; `ops` in srprof.toml.
+
+  [[op]]
+  function = "fused_ops.gate"              what the network imports, or torch.ops.fused.gate
+  signature = "x, weight, bias=None"
+  result = "x"                             a new tensor like x, or {shape = "x.shape[0], 3"}
+  scratch = "4 * x.numel"                  bytes that it takes meanwhile
+  macs = "x.numel * weight.shape[1]"       multiply-accumulates
+
+docs/operators.md has the rest. Rules that hold now:
+"""
+
+
+def _operators() -> str:
+    known = rules()
+    found = {**known.ops, **known.stubs}
+    lines = [f"  {name}  ({where})" for name, (_, where) in sorted(found.items())]
+    return _OPERATORS + "\n".join(lines) + "\n"
+
+
 def _words() -> str:
     width = max(len(figure.name) for figure in FIGURES)
     lines = [f"  {figure.name:{width}}  {figure.meaning}" for figure in FIGURES]
@@ -95,5 +118,6 @@ TOPICS: Mapping[str, Callable[[], str]] = {
     "words": _words,
     "devices-and-profiles": lambda: _DEVICES,
     "formats": lambda: _FORMATS,
+    "operators": _operators,
     "exit-codes": lambda: _EXIT_CODES,
 }

@@ -31,6 +31,7 @@ from srprof.inputs import RUN_DTYPES, Keywords, TensorSpec, read_inputs, with_pa
 from srprof.loading import Arguments, Environment, load_arguments, load_factory
 from srprof.meta_kernels import Shortcuts
 from srprof.networks import converted, mark, named_modules, put_in_mode, switch, weights
+from srprof.operators.imports import standing
 from srprof.paths import place
 from srprof.placing import NotOnMetaError, copy_model, moved
 from srprof.redirect import NO_GPU, without_gpu
@@ -321,7 +322,7 @@ def _running(
     did with the network, or went too deep, is the network's error.
     """
     try:
-        with alone(), _room_for_calls(), environment():
+        with alone(), _room_for_calls(), standing(), environment():
             yield
     except (SrprofError, torch.cuda.OutOfMemoryError):
         raise

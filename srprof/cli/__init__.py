@@ -258,9 +258,14 @@ def _run(argv: Sequence[str] | None) -> int:
         raise InputError(GONE)
 
     from srprof import options  # the command has loaded it
+    from srprof.operators.known import using_ops
 
     options.check(args)
-    with timeout(getattr(args, "timeout", None)), _limited(args):
+    with (
+        using_ops(*getattr(args, "ops", ())),
+        timeout(getattr(args, "timeout", None)),
+        _limited(args),
+    ):
         code: int = _module(args.command).run(args)
     if code != INTERRUPTED:  # what is whole then, the command has said
         say_written()

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="write a first configuration for this file's networks")
     parser.add_argument("--partial", action="store_true",
         help="a baseline of another torch, dtype or protocol: what cannot be compared is a warning")
-    add(parser, "--timeout")
+    add(parser, "--ops", "--timeout")
     add_output(parser, formats.FORMATS)
 
 

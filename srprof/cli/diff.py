@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-b", metavar="SIZE", action="append", type=tensor,
         help="the same for B (default --input)")
     add(parser, "--dtype", "--top")
-    add(parser, "--timeout")
+    add(parser, "--ops", "--timeout")
     add_output(parser)
 
 

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--tile")
     parser.add_argument("--halo", metavar="N", type=count(0),
         help="LR pixels around a tile (default as many as it needs)")
-    add(parser, "--save", "--dtype", "--device", "--timeout")
+    add(parser, "--save", "--dtype", "--device", "--ops", "--timeout")
     add_output(parser)
 
 

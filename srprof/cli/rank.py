@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="results", metavar="FILE", action="append", default=[],
         help="rows of your own, .csv or .json: name, params_M, flops_G, runtime_ms, memory_MiB, "
              "activations_M, and convs and psnr_dB if you like")
-    add(parser, "--record", "--timeout")
+    add(parser, "--record", "--ops", "--timeout")
     add_output(parser)
 
 

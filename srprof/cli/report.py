@@ -29,7 +29,7 @@ A model that raises is left out, and the report says so; then the exit code is 3
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("definition", metavar="REPORT.toml", help="what to show")
     add_path(parser, None)
-    add(parser, "--timeout")
+    add(parser, "--ops", "--timeout")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--module", metavar="NAME", nargs="+", action="extend", default=[],
         help="modules by name or pattern ('HFABs.*'; default every HFAB)")
     add(parser, "--range", "--figure")
-    add(parser, "--timeout")
+    add(parser, "--ops", "--timeout")
     add_output(parser)
 
 

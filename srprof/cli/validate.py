@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--channels-last")
     parser.add_argument("--tolerance", metavar="PART", type=share, default="1%",
         help="of the measured peak, for the peak and for each node (default 1%%)")
-    add(parser, "--repeat", "--save", "--timeout")
+    add(parser, "--repeat", "--save", "--ops", "--timeout")
     add_output(parser)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from srprof.inputs import ITEMSIZE
 from srprof.ops import CONVOLUTIONS, Family, Product, argument, row, transposed_and_groups
-from srprof.records import Node, Storage, TensorInfo, Trace, Where
+from srprof.records import Node, Ruled, Storage, TensorInfo, Trace, Where
 from srprof.words import shape_text
 
 #: Widths of the tiles of output channels in which libraries compute a convolution.
@@ -51,6 +51,7 @@ class NodeCost:
         product: where there is one; None for depthwise convolutions.
         on: where it works, as `Node` has it. waits: whether the host then waits for its result.
         entered: modules that were called since the node before.
+        kernels: that it launches. seconds: that it takes, where the rule of an operator says so.
         op: the ATen call. variant: which of its kernels computes it.
         taps, channels, channels_last: of a convolution, the kernel's area; channels of input and
             output; whether the input has them innermost in memory.
@@ -89,6 +90,8 @@ class NodeCost:
     on: Where = "device"
     waits: bool = False
     entered: int = 0
+    kernels: int = 1
+    seconds: float | None = None
 
     @property
     def read(self) -> int:
@@ -175,9 +178,9 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         about["strided"] = _strided(node, read)
     if family in _ITERATED or node.op in _COPIES:
         about["single"] = _is_single(read, outputs[0])
-    if family in CONVOLUTIONS:
+    if node.ruled is None and family in CONVOLUTIONS:
         about |= _convolution(node, family, written)
-    return NodeCost(
+    cost = NodeCost(
         index=node.index,
         module=node.module,
         family=family,
@@ -194,6 +197,19 @@ def node_cost(node: Node, storages: Sequence[Storage], entered: int = 0) -> Node
         entered=entered,
         **about,
     )
+    return cost if node.ruled is None else _by_rule(cost, node.ruled)
+
+
+def _by_rule(cost: NodeCost, ruled: Ruled) -> NodeCost:
+    """The cost of an operator of which a rule speaks, and not its shapes."""
+    said: dict[str, Any] = {
+        "flops": 2 * (ruled.macs or 0),
+        "kernels": ruled.kernels,
+        "seconds": ruled.seconds,
+    }
+    if ruled.moved is not None:
+        said |= {"reads": (), "written": ruled.moved}
+    return replace(cost, product=None, strided=0, single=False, **said)
 
 
 def _reads(

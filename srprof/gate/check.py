@@ -24,6 +24,7 @@ from srprof.gate import baseline as baselines
 from srprof.gate.baseline import Baseline, Entry, Excerpt, described
 from srprof.gate.changes import Changes, NoChanges, said
 from srprof.gate.config import Check, Config, Settings
+from srprof.operators.known import using_ops
 from srprof.paths import place, working_in
 from srprof.quantities import Growth, Kind, format_quantity
 from srprof.timeout import limited
@@ -334,7 +335,7 @@ def observe_all(config: Config) -> list[AnalysisRecord | Result]:
     """What every check's model gives now, in order, or the check's failed result."""
     traced: dict[Settings, Any] = {}
     observed: list[AnalysisRecord | Result] = []
-    with working_in(str(config.folder)):
+    with working_in(str(config.folder)), using_ops(*config.ops):
         for check in config.checks:
             try:
                 with limited(check.name):

@@ -90,11 +90,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Config:
-    """The checks of a project's `file`, and its baseline's file; None if only limits hold."""
+    """The checks of a project's `file`, and its baseline's file; None if only limits hold.
+
+    `ops` are files of rules for operators.
+    """
 
     file: Path
     baseline: Path | None
     checks: tuple[Check, ...]
+    ops: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -212,6 +216,7 @@ class _File:
     ] = BASELINE
     growth: _Growths = field(default_factory=lambda: dict.fromkeys(figures.names(), Growth()))
     metrics: _Metrics | None = None
+    ops: Annotated[tuple[Filled, ...], short(listed)] = ()
 
 
 def parse(table: object, file: Path) -> Config:
@@ -227,7 +232,8 @@ def parse(table: object, file: Path) -> Config:
         refuse_twice("checks", [check.name for check in checks])
     except InputError as error:
         raise InputError(f"{file.name}: {error}") from error
-    return Config(file, file.parent / read.baseline if read.baseline else None, checks)
+    baseline = file.parent / read.baseline if read.baseline else None
+    return Config(file, baseline, checks, read.ops)
 
 
 def _check(own: _Table, limits: Mapping[str, int], file: _File) -> Check:

@@ -124,6 +124,8 @@ class WorkspaceTable:
         known = self.entries.get(call_key(node)) if self.entries else None
         if known is None and self.rule is not None:
             known = self.rule(node)
+        if node.ruled is not None:  # what its rule says of scratch is made in the node
+            return 0
         if known is None and (node.is_view or row(node.op).scratch == "none"):
             return 0
         return known

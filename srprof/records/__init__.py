@@ -98,6 +98,30 @@ class Storage:
         return self.role in RESIDENT_ROLES
 
 
+#: Begins the namespaces that rules' operators have in torch, apart from those of real packages.
+RULED = "rules_"
+
+
+class Ruled(NamedTuple):
+    """What a rule says of a call of an operator that is not torch's.
+
+    Attributes:
+        function: dotted, what it stands in for. by: where its rule is.
+        macs: multiply-accumulates, None where nobody says. family: of `srprof.ops`.
+        moved: bytes that it reads and writes; None: each of its tensors once.
+        seconds: that it takes on the device; None: as a profile has it by these.
+        kernels: that it launches.
+    """
+
+    function: str
+    by: str
+    macs: int | None
+    family: str
+    moved: int | None = None
+    seconds: float | None = None
+    kernels: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One ATen call.
@@ -116,6 +140,7 @@ class Node:
         emptied: of a node behind which the code has the allocator give its cache back
             (`torch.cuda.empty_cache`), the storages that were let go between the two; None of
             others.
+        ruled: what the rule of an operator that is not torch's says of the call.
     """
 
     index: int
@@ -133,6 +158,7 @@ class Node:
     live: int
     on: Where = "device"
     emptied: tuple[int, ...] | None = None
+    ruled: Ruled | None = None
 
     @property
     def inplace(self) -> bool:

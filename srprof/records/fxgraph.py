@@ -10,7 +10,7 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from srprof.records import Node, TensorInfo, TensorRef, Trace
+from srprof.records import RULED, Node, TensorInfo, TensorRef, Trace
 
 
 def build_graph(trace: Trace) -> Graph:
@@ -72,7 +72,8 @@ def build_graph(trace: Trace) -> Graph:
 
 def _target(node: Node) -> Any:
     namespace, _, name = node.op.rpartition(".")
-    packet = getattr(getattr(torch.ops, namespace or "aten"), name)
+    namespace = (namespace or "aten") if node.ruled is None else RULED + namespace
+    packet = getattr(getattr(torch.ops, namespace), name)
     return getattr(packet, node.overload or "default")
 
 

@@ -27,6 +27,7 @@ class SweepPlan:
         call: the SPEC without the grid's arguments, and the format; without inputs.
         profile: name or path of that for `latency_ms`. basis: what the rows depend on beside these.
         folder: where relative paths begin. timeout: seconds that a configuration may take.
+        ops: files of rules for operators.
     """
 
     call: Call
@@ -37,6 +38,7 @@ class SweepPlan:
     basis: Mapping[str, object]
     folder: str
     timeout: float | None = None
+    ops: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

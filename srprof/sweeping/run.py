@@ -18,6 +18,7 @@ from srprof.cost.profiles import renamed
 from srprof.errors import InputError, ModelError
 from srprof.files import read_bytes
 from srprof.inputs import RUN_DTYPES
+from srprof.operators.known import given
 from srprof.progress import Progress, silent
 from srprof.sweeping.grid import check_arguments, configurations, parse_inputs, parse_metrics
 from srprof.sweeping.journal import Journal
@@ -60,8 +61,13 @@ def make_plan(
         "dtype": [call.dtype, call.channels_last, call.trace_on],
         "definition of the network": _definition(parsed),
     }
+    ops = given()
+    if ops:
+        basis["operators"] = [_digest(path) for path in ops]
     call = replace(call, inputs=())
-    return SweepPlan(call, grid, tuple(arguments), chosen, profile, basis, os.getcwd(), limit())
+    return SweepPlan(
+        call, grid, tuple(arguments), chosen, profile, basis, os.getcwd(), limit(), ops
+    )
 
 
 def _torch_version() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from srprof.errors import user_raised
 from srprof.failures import failure
+from srprof.operators.known import using_ops
 from srprof.sweeping.grid import Configuration
 from srprof.sweeping.record import SweepPlan
 from srprof.timeout import limited, timeout
@@ -48,7 +49,7 @@ def compute(task: SweepPlan) -> list[Result]:
     """The results of a task, in its order."""
     if os.path.isdir(task.folder):
         os.chdir(task.folder)
-    with timeout(task.timeout):
+    with using_ops(*task.ops), timeout(task.timeout):
         return [_compute(task, configuration) for configuration in task.configurations]
 
 

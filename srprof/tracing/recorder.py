@@ -31,7 +31,8 @@ from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
 from srprof.meta_kernels import OF_CUDNN, shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
-from srprof.records import External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
+from srprof.operators.standing import ruled
+from srprof.records import RULED, External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.running import in_run, replaced, reserved
 from srprof.tracing.autocast import emulation
 from srprof.tracing.deferral import Deferral
@@ -78,7 +79,7 @@ _WRAPPED_NUMBER = {bool: 1, int: 8, float: 8, complex: 16}
 
 @cache
 def _read_schema(func: Any) -> _Schema:
-    namespace, _, op = func._schema.name.partition("::")
+    namespace, _, op = func._schema.name.removeprefix(RULED).partition("::")
     arguments = list(enumerate(func._schema.arguments))
     return _Schema(
         op if namespace == "aten" else f"{namespace}.{op}",
@@ -284,6 +285,7 @@ class Recorder(TorchDispatchMode):
                 written=tuple(i for i in written if i < first_new),
                 arguments=arguments,
                 live=self.ledger.live + wrapped,
+                ruled=ruled(func, args, kwargs),
                 on=self._where(schema.op, inputs, [*(i.storage for i in outputs), *written]),
             )
         )

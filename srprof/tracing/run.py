@@ -20,6 +20,7 @@ from srprof.dtypes import own_form
 from srprof.errors import InputError, ModelError, SrprofError, user_raised
 from srprof.memory.host import host_work
 from srprof.memory.model import memory_model
+from srprof.operators.imports import notes as stood_in
 from srprof.placing import NotOnMetaError, moved
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.running import replaced
@@ -422,6 +423,8 @@ def _trace_of(
 ) -> Trace:
     """The record of a run that has ended, with what its reader must know."""
     notes = list(own_form(model)) if workload.dtype is None else []
+    called = [(n.ruled.function, n.ruled.by) for n in recorder.nodes if n.ruled is not None]
+    notes += stood_in(called)
     if recorder.mixed_ops:
         notes.append(
             f"{', '.join(sorted(recorder.mixed_ops))} mixed tensors of the model's device with "

@@ -29,7 +29,7 @@ PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in (
         "analyze", "change", "fit", "gate", "rank", "sweep", "time", "report", "measure",
-        "quality", "train", "first-minute", "lean_device", "output", "advice",
+        "quality", "train", "first-minute", "lean_device", "output", "advice", "operators",
     )),
 ]  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_every_option_of_the_pages_exists(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    others = {"--no-deps", "--dist"}  # pip's and pytest's
+    others = {"--no-deps", "--dist", "--repositories"}  # pip's, pytest's, a benchmark's
     for page in PAGES:
         prose = (ROOT / page).read_text(encoding="utf-8")
         for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", prose)) - others:

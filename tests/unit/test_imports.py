@@ -18,7 +18,7 @@ FLOORS = (
     # pure functions of a trace
     "ops memory cost figures challenge",
     # where a network is loaded and run
-    "running weights networks dtypes redirect factories loading copying",
+    "running weights networks dtypes redirect factories operators loading copying",
     "placing meta_kernels workload tracing",
     # records of an analysis, and what reads them
     "analysis measuring compare",
@@ -34,7 +34,7 @@ ORDER = {part: n for n, part in enumerate(part for floor in FLOORS for part in f
 #: Names that are looked up by name, so that nothing below knows them when it is loaded.
 BY_NAME = {"__init__", "shown", "cli", "render", "gate"}
 #: Where what is looked up is not of srprof: optional packages, a user's modules and zoos.
-OF_OTHERS = {"errors", "loading", "registry"}
+OF_OTHERS = {"errors", "loading", "operators", "registry"}
 
 
 def part_of(module: str) -> str:
