@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from srprof.advising.record import Advice
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
+    from srprof.auditing.record import Audit
+    from srprof.auditing.run import audit
     from srprof.call import Call
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
@@ -44,6 +46,7 @@ __all__ = [
     "Advice",
     "Analysis",
     "AsIs",
+    "Audit",
     "Call",
     "DeviceMemoryError",
     "Evaluation",
@@ -62,6 +65,7 @@ __all__ = [
     "advise",
     "analyze",
     "analyze_training",
+    "audit",
     "evaluate",
     "fit",
     "lean",
@@ -77,6 +81,7 @@ _LAZY = {
     "Advice": "srprof.advising.record",
     "Analysis": "srprof.analysis",
     "AsIs": "srprof.inputs",
+    "Audit": "srprof.auditing.record",
     "Call": "srprof.call",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
@@ -90,6 +95,7 @@ _LAZY = {
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
+    "audit": "srprof.auditing.run",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

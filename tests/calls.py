@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.made_up_images import photograph, save
+from tests.made_up_results import results
 
 #: What they write is no table: a folder of pages and figures, texts, a script.
 WITHOUT_FORMAT = {"report", "help", "completion"}
@@ -45,6 +47,7 @@ CALLS = {
     "advise": ("advise net.py:Net --input 16", "eager"),
     "advise --profile": ("advise net.py:Net --input 16 --profile h100", "would cost"),
     "advise --widths": ("advise net.py:Net --input 16 --profile h100 --widths nf=7..9", "best"),
+    "audit": ("audit results.json --year ntire2026", "not settled"),
     "check": ("check", "net.py:Net"),
     "diff": ("diff net.py:Net net.py:Net(nf=4) --input 16", "planned"),
     "devices": ("devices", "gtx1080ti"),
@@ -71,6 +74,7 @@ def write_folder(folder: Path) -> None:
     (folder / "net.py").write_text(NET, encoding="utf-8")
     (folder / "networks/residual").mkdir(parents=True)
     (folder / "networks/residual/net.py").write_text(NET, encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(results()), encoding="utf-8")
     (folder / "srprof.toml").write_text("baseline = false\n" + CHECK, encoding="utf-8")
     for name, side in (("hr", 32), ("lr", 16)):
         save(photograph(side, side), folder / name / "a.png")

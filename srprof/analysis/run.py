@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -337,10 +337,10 @@ def analyze(
     builds = recorded.builds_on_device and protocol == "ntire"
     changes = recorded.again is not None or any(s.cached for s in recorded.storages)
     if builds or (len(images) + repeat > 1 and changes):
-        calls = [_at(workload, size) for size in images]
+        calls = [at_size(workload, size) for size in images]
         program = run_program([*calls, workload] * repeat, trace_on)
         return _checked(analysis(recorded, program=program, with_construction=builds))
-    runs = {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(images)}
+    runs = runs_at(workload, images, trace_on)
     return _checked(analysis(recorded, history=tuple(runs[size] for size in images)))
 
 
@@ -357,15 +357,25 @@ def _checked(analysis: Analysis) -> Analysis:
     return analysis
 
 
-def _at(workload: Workload, size: tuple[int, int]) -> Workload:
+def at_size(workload: Workload, size: tuple[int, int]) -> Workload:
     """The call with its image at another size."""
     return replace(workload, **resized(workload.args, workload.kwargs, size))
+
+
+def runs_at(
+    workload: Workload, sizes: Iterable[tuple[int, int]], trace_on: str = "auto"
+) -> dict[tuple[int, int], Trace]:
+    """The call with its image at each of these heights and widths, once of each.
+
+    A ModelError says at which the model raised.
+    """
+    return {size: _run_at(workload, size, trace_on) for size in dict.fromkeys(sizes)}
 
 
 def _run_at(workload: Workload, size: tuple[int, int], trace_on: str) -> Trace:
     from srprof.tracing.run import run_trace
 
-    call = _at(workload, size)
+    call = at_size(workload, size)
     try:
         return run_trace(call, trace_on, holders=False)
     except ModelError as error:

@@ -1,1 +1,1 @@
-"""Challenges as they are held: their rules by year, their results, and the scripts behind them."""
+"""The NTIRE challenges on efficient super-resolution: rules by year, results, and their scripts."""

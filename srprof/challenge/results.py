@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from srprof.codec import DecodeError, decode
@@ -67,23 +67,23 @@ class Result:
     convs: float | None = None
 
     @property
-    def runtime(self) -> float | None:
-        """The mean that is ranked, of the sets' means; None if one is not known."""
-        means = [one.runtime for one in self.sets]
-        return None if None in means else sum(filter(None, means)) / len(means)
-
-    @property
     def memory(self) -> float | None:
-        """The first set's peak in bytes, which the challenge prints."""
-        return self.sets[0].memory
+        """The first set's peak in bytes, which the challenge prints; None if it is not told."""
+        return self.sets[0].memory if self.sets else None
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A table: the year that its file says, "" if none, and its rows."""
+    """A table.
+
+    Attributes:
+        year: that its file says, "" if none. rows: in its order.
+        digits: one in the last digit that is published, by figure; {} where all are.
+    """
 
     year: str
     rows: tuple[Result, ...]
+    digits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

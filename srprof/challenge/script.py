@@ -1,9 +1,10 @@
 """A network of a challenge's repository, built as the repository's own script builds it.
 
 The script's `select_model(args, device)` is run by itself, with what it needs of the script: no
-image is read. Weights are neither read nor loaded, so they need not be there. Modules of a
-repository are called as those of another (`models`, `utils`), and stay loaded: each network is
-for a process of its own, whose current folder is the repository.
+image is read. A network that it says to run in tiles is called by the script's `forward`. Weights
+are neither read nor loaded, so they need not be there. Modules of a repository are called as those
+of another (`models`, `utils`), and stay loaded: each network is for a process of its own, whose
+current folder is the repository.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from srprof.words import one_line
 if TYPE_CHECKING:
     from torch import nn
 
-#: What the challenge's repositories call their script, and the function that builds a network.
+    from srprof.records import Trace
+
+#: What the challenge's repositories call their script, and its functions: what builds a network,
+#: with the size of tiles if it is to run in these, and what calls it.
 SCRIPT = "test_demo.py"
-FUNCTION = "select_model"
+FUNCTION, FORWARD = "select_model", "forward"
+#: The class of a network in tiles.
+_TILED = "Tiled"
 #: Of scripts that the networks' files import and never call.
 _NEVER_CALLED = ("cv2", "lmdb")
 
@@ -78,12 +84,44 @@ def build(
         scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
         exec(compile(ast.Module(needed, []), str(file), "exec"), scope)
         found = scope[FUNCTION](arguments, torch.device(device))
-    model: nn.Module = found[0] if isinstance(found, tuple) else found
-    return model.eval()
+    model, *more = found if isinstance(found, tuple) else (found,)
+    tile = more[2] if len(more) > 2 else None
+    if tile is not None and FORWARD in scope:
+        model = _tiled(model, scope[FORWARD], tile)
+    whole: nn.Module = model.eval()
+    return whole
+
+
+def is_tiled(trace: Trace) -> bool:
+    """Whether what was run is a network that the script has run in tiles."""
+    return trace.modules[0].kind.rpartition(".")[2] == _TILED
+
+
+def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Module:
+    """A network that is called as the script calls it, in tiles of this size."""
+    from torch import Tensor, nn
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor) -> Any:
+            return forward(image, self.model, tile)
+
+    Whole.__name__ = _TILED
+    return Whole()
+
+
+def check_script(repository: Path, script: str = SCRIPT) -> None:
+    """An InputError if the repository has no such script, or that no `select_model`."""
+    if not repository.is_dir():
+        raise InputError(f"there is no folder {str(repository)!r}: name the repository")
+    _needed(repository / script)
 
 
 def _needed(file: Path) -> list[ast.stmt]:
-    """The statements of a script that `select_model` needs: itself, and what binds its names."""
+    """What a script needs to build and to call a network: two functions, and what they name."""
     try:
         body = parse_python(read_text(file, mend="name the repository, and --script"), str(file))
     except SyntaxError as error:
@@ -93,7 +131,7 @@ def _needed(file: Path) -> list[ast.stmt]:
         binding |= dict.fromkeys(_bound(statement), statement)
     if not isinstance(binding.get(FUNCTION), ast.FunctionDef):
         raise InputError(f"{file} has no function {FUNCTION}(args, device): give another --script")
-    wanted, needed = [FUNCTION], set()
+    wanted, needed = [FUNCTION, FORWARD], set()
     while wanted:
         statement = binding.pop(wanted.pop(), None)
         if statement is not None and statement not in needed:

@@ -55,6 +55,7 @@ TASKS: Mapping[str, Mapping[str, str]] = {
         "calibrate": "make a device profile from short benchmarks",
         "evaluate": "PSNR and SSIM, beside runtime and memory",
         "spectrum": "what modules do to the frequencies of feature maps",
+        "audit": "a challenge's published results, against themselves and against its code",
     },
     "train": {
         "train": "train by the paper's recipe, with the memory said first",
@@ -70,7 +71,7 @@ TASKS: Mapping[str, Mapping[str, str]] = {
 COMMANDS = {name: text for commands in TASKS.values() for name, text in commands.items()}
 
 #: Commands whose `--timeout` is each network's, or each step's.
-_OF_SEVERAL = {"check", "rank", "report", "sweep", "validate", "train", "ablate"}
+_OF_SEVERAL = {"audit", "check", "rank", "report", "sweep", "validate", "train", "ablate"}
 #: The exit code of Ctrl-C.
 INTERRUPTED = 130
 #: Seconds that threads may take to end behind a command.

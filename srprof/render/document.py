@@ -142,10 +142,18 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing that stands in a page as it is: what is said under it, and what gives its SVG."""
+
+    caption: str
+    svg: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A heading with lines, a table, its footnotes (letter and text), and lines under it.
 
-    `charts` give what pages draw beside that; they are called only there.
+    `charts` and `pictures` give what pages draw beside that; they are called only there.
     """
 
     title: str
@@ -154,6 +162,7 @@ class Section:
     after: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
     charts: tuple[Callable[[], Chart], ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 def notes(texts: Sequence[str]) -> tuple[Section, ...]:

@@ -120,3 +120,15 @@ def save(draw: Callable[[], Figure], path: str) -> None:
         figure = draw()
         with replacing(Path(path), option="--figure") as temporary:
             figure.savefig(temporary, format=ending, dpi=150, metadata=stable)
+
+
+def as_svg(draw: Callable[[], Figure]) -> str:
+    """The picture as an SVG element, for a page."""
+    import io
+
+    import matplotlib
+
+    made = io.StringIO()
+    with matplotlib.rc_context(SETTINGS):
+        draw().savefig(made, format="svg", metadata={"Date": None})
+    return made.getvalue().partition("<svg")[2].join(("<svg", ""))

@@ -40,6 +40,10 @@ def write(document: Document, width: int) -> str:
         headings=[*map(_heading, sections, made)],
         legend=LEGEND,
         drawings=page.shown,
+        pictures=[
+            [(picture.caption, Markup(picture.svg())) for picture in section.pictures]
+            for section in sections
+        ],
         css=Markup(asset("page.css")),
         data=plotly and Markup(script_json(page.data())),
         plotly=Markup(plotly or ""),

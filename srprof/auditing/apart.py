@@ -1,0 +1,205 @@
+"""One network of a repository, predicted in a process of its own.
+
+Modules of two networks may be called the same, an import may crash, a call may not end: none of
+that may end an audit. The process is a program: a question on stdin, its answer on what was stdout,
+both JSON; what the network prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srprof.auditing.record import Construction, Predicted
+from srprof.call import Call
+from srprof.codec import DecodeError, decode, encode
+from srprof.errors import ModelError, user_raised
+from srprof.failures import failure
+from srprof.paths import below
+from srprof.protocol import read_sizes
+from srprof.timeout import limited, timeout
+from srprof.words import one_line
+
+if TYPE_CHECKING:
+    from srprof.analysis import Analysis
+    from srprof.workload import Workload
+
+#: Seconds that the process has to answer after its network's time is over.
+_GRACE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of one network.
+
+    Attributes:
+        repository: folder; script: from there, the file with `select_model`; number: for that.
+        flops: the figure that counts. counts, runtime: heights and widths of images. memory: shape
+            of the largest.
+        profile: of the runtime and of the scratch. workspace: as `srprof.analyze` takes it.
+        listed: run a list of images before the largest, as the challenge's script does.
+        elsewhere: further profiles of the memory.
+        seconds: that the network's code may take; None is no limit.
+    """
+
+    repository: str
+    script: str
+    number: int
+    flops: str
+    counts: tuple[int, int]
+    memory: tuple[int, ...]
+    runtime: tuple[int, int]
+    profile: str | None
+    workspace: str | None = None
+    listed: bool = False
+    elsewhere: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+def ask(question: Question) -> Predicted:
+    """The answer of a process of its own; a ModelError, in a line, says why there is none."""
+    command = [sys.executable, "-m", "srprof.auditing.apart"]
+    wait = None if question.seconds is None else 2 * question.seconds + _GRACE
+    try:
+        ended = subprocess.run(
+            command,
+            input=json.dumps(asdict(question)),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            cwd=question.repository,
+            timeout=wait,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"its process did not end within {wait:g} s") from error
+    try:
+        answer = decode(_Answer, json.loads(ended.stdout))
+    except (DecodeError, ValueError):
+        raise ModelError(_died(ended.returncode, ended.stderr)) from None
+    if answer.predicted is None:
+        raise ModelError(answer.failed)
+    return answer.predicted
+
+
+def _died(code: int, stderr: str) -> str:
+    """Why a process gave no answer."""
+    last = one_line((stderr.strip().splitlines() or [""])[-1])
+    if code == ModelError.exit_code and last:  # the watcher's own line
+        return last.removeprefix("srprof: ")
+    name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"its process died with {name}{last and f': {last}'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One of the two."""
+
+    predicted: Predicted | None = None
+    failed: str = ""
+
+
+def predict(question: Question) -> Predicted:
+    """The figures of a network, in this process; raises whatever stands in the way."""
+    from srprof.analysis import Analysis, analyze
+    from srprof.analysis.run import runs_at
+    from srprof.challenge.script import is_tiled
+    from srprof.tracing.run import run_trace
+    from srprof.workload import resolve
+
+    spec = f"srprof.challenge.script:network('.', {question.number}, {question.script!r})"
+    gpu = {"profile": question.profile, "workspace": question.workspace}
+    with limited(f"network {question.number}"):
+        workload = resolve(Call(spec, (question.memory,)))
+        largest = run_trace(workload, holders=False)
+        runs = runs_at(workload, (question.counts, question.runtime))
+        counted, timed = runs[question.counts], runs[question.runtime]
+        program = analyze(largest, **gpu)
+        listed = _over_list(workload, program) if question.listed else None
+    bare = analyze(largest, profile=question.profile, workspace="none")
+    known = question.profile is not None and question.workspace != "none"
+    others = {name: analyze(largest, profile=name) for name in question.elsewhere}
+    notes = dict.fromkeys((*counted.notes, *timed.notes, *largest.notes))
+    counts = Analysis(counted)
+    return Predicted(
+        params=counted.parameters,
+        flops=counts.value(question.flops),
+        activations=counts.value("activations"),
+        convs=counts.value("convs"),
+        requested=bare.cold.peak_requested,
+        allocated=bare.cold.peak_allocated,
+        scratch=program.cold.peak_allocated if known else None,
+        listed=listed,
+        construction=_construction(bare),
+        runtime_ms=analyze(timed, **gpu).value("latency_ms"),
+        autocast=any(map(_casts, notes)),
+        tiled=is_tiled(largest),
+        uncounted=dict(counts.complexity.uncounted),
+        elsewhere={name: other.cold.peak_allocated for name, other in others.items()},
+        notes=tuple(map(one_line, notes)),
+    )
+
+
+def _over_list(workload: Workload, program: Analysis) -> int:
+    """Bytes of the images' peak where an image of each size of DIV2K's list ran before the largest.
+
+    In the order in which the list has them first: what comes again finds the blocks that it left.
+    """
+    from srprof.analysis.run import at_size
+    from srprof.tracing.run import run_program
+
+    calls = [at_size(workload, size) for size in dict.fromkeys(read_sizes(None))]
+    whole = run_program([*calls, workload])
+    return replace(program, program=whole).simulation.peak_allocated
+
+
+def _casts(note: str) -> bool:
+    from srprof.tracing.autocast import NOTE
+
+    return note == NOTE
+
+
+def _construction(analysis: Analysis) -> Construction | None:
+    """What the constructor does on the device, with files as the repository names them."""
+    allocator = analysis.record.memory.allocator
+    if allocator.construction is None:
+        return None
+    constructor = allocator.constructor
+    passes = () if constructor is None else constructor.passes
+    named = (replace(one, file=below(os.getcwd(), one.file) or one.file) for one in passes)
+    return Construction(allocator.construction, tuple(named))
+
+
+def main() -> None:
+    """The program."""
+    import torch
+
+    torch.set_num_threads(1)
+    question = decode(Question, json.load(sys.stdin))
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        try:
+            with timeout(question.seconds):
+                answer = _Answer(predict(question))
+        except user_raised() as raised:  # wherever it came from: one row, not the audit
+            answer = _Answer(failed=_without_spec(one_line(failure(raised)), question))
+        json.dump(encode(answer), answers)
+        answers.flush()
+        os._exit(0)  # a network's threads and exit handlers may not end
+
+
+def _without_spec(text: str, question: Question) -> str:
+    """A failure without the SPEC, which nobody wrote, and with paths from the repository."""
+    here = str(Path(question.repository).resolve()) + os.sep
+    head, found, rest = text.partition(": ")
+    return (rest if found and head.startswith("srprof.challenge.") else text).replace(here, "")
+
+
+if __name__ == "__main__":
+    main()
