@@ -1,0 +1,340 @@
+"""Peak memory of a network as a function of its image's size, from an estimate of srprof's.
+
+    from srprof_estimate import load, peak_bytes, largest_tile
+
+    estimate = load("net.estimate.json")      # written by `srprof estimate NET -o net.estimate.json`
+    peak_bytes(estimate, 1080, 1920)          # bytes, as torch.cuda.max_memory_allocated()
+    largest_tile(estimate, 6 * 2**30, overlap=16)
+
+One file without dependencies, Python 3.8 or newer: it may be copied into a program. Nothing of the
+network is needed, and neither torch nor srprof. docs/estimate.md of srprof says what is in an
+estimate and how far it is exact. Sizes are in pixels of the network's input, results in bytes.
+"""
+
+import json
+from bisect import bisect_left, insort
+
+#: What an estimate calls itself, and the version that is read here.
+SCHEMA, VERSION = "srprof-estimate", 1
+
+KINDS = ("planned", "eager", "allocated", "reserved")
+MIB = 2**20
+#: Indices of the terms that a size begins with.
+_BATCH, _HEIGHT, _WIDTH = 0, 1, 2
+#: No side and no batch is looked for beyond this.
+_MOST = 2**16
+
+
+def load(path):
+    """The estimate in a file; a ValueError if it is none, or of another version."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            estimate = json.load(file)
+        except ValueError as error:
+            raise ValueError("%s is no JSON: %s" % (path, error)) from None
+    return check(estimate)
+
+
+def check(estimate):
+    """The estimate, if it is one that is read here; else a ValueError."""
+    schema = estimate.get("schema") if isinstance(estimate, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(
+            "this is no estimate (schema %r): write one by `srprof estimate NET -o FILE`" % (schema,)
+        )
+    if estimate.get("version") != VERSION:
+        raise ValueError(
+            "an estimate of version %r, and this srprof_estimate.py reads version %d: use the file "
+            "of the srprof that wrote it" % (estimate.get("version"), VERSION)
+        )
+    return estimate
+
+
+def peak_bytes(estimate, h, w, batch=1, dtype="float16", kind="allocated"):
+    """Bytes at the peak of one call, weights and image included.
+
+    Args:
+        estimate: what `load` gives.
+        h, w: height and width of the image. batch: images at once.
+        dtype: of weights and image.
+        kind: "planned", "eager", "allocated" (torch.cuda.max_memory_allocated()) or "reserved"
+            (torch.cuda.max_memory_reserved()).
+
+    Raises:
+        ValueError: an argument that is none, or a size that the estimate does not hold for, with
+            the nearest that it does.
+    """
+    if kind not in KINDS:
+        raise ValueError("kind %r is not one of %s" % (kind, ", ".join(KINDS)))
+    variants = _variants(check(estimate), batch, dtype)
+    _check_sides(estimate, h, w)
+    return _peak(estimate, variants, h, w, batch, kind)
+
+
+def largest_tile(
+    estimate, budget, overlap=0, batch=1, dtype="float16", kind="allocated", image=None
+):
+    """Height and width of the largest tile, square or as large as the image, within a budget.
+
+    Args:
+        budget: bytes. overlap: pixels of a tile that are read and not kept, at each of its sides;
+            they are part of what is given back.
+        image: height and width of what is cut into tiles: no tile is larger than it must be.
+
+    Raises:
+        ValueError: not even the smallest tile fits that keeps a pixel.
+    """
+    variants = _variants(check(estimate), batch, dtype)
+    if overlap < 0:
+        raise ValueError("an overlap of %d pixels" % overlap)
+    highest, widest = (_MOST, _MOST) if image is None else (_upper(estimate, s) for s in image)
+    least = _upper(estimate, 2 * overlap + 1)
+
+    def tile(side):
+        return min(side, highest), min(side, widest)
+
+    def needs(side):
+        return _peak(estimate, variants, *tile(side), batch=batch, kind=kind)
+
+    step = estimate["sides"]["step"] or 1
+    end = (max(highest, widest) - least) // step if estimate["sides"]["step"] else 0
+    index = _last_within(lambda i: needs(least + i * step), budget, max(end, 0), least / step)
+    if index is None:
+        raise ValueError(
+            "a budget of %.2f MiB is too small: a tile of %dx%d needs %.2f MiB"
+            % (budget / MIB, *tile(least), needs(least) / MIB)
+        )
+    return tile(least + index * step)
+
+
+def largest_batch(estimate, budget, h, w, dtype="float16", kind="allocated"):
+    """The most images of a size in one call within a budget of bytes.
+
+    Raises:
+        ValueError: not even one fits.
+    """
+    _variants(check(estimate), 2, dtype)
+    _check_sides(estimate, h, w)
+
+    def needs(index):
+        batch = index + 1
+        return _peak(estimate, _variants(estimate, batch, dtype), h, w, batch, kind)
+
+    index = _last_within(needs, budget, _MOST, 0)
+    if index is None:
+        raise ValueError(
+            "a budget of %.2f MiB is too small: one image of %dx%d needs %.2f MiB"
+            % (budget / MIB, h, w, needs(0) / MIB)
+        )
+    return index + 1
+
+
+def milliseconds(estimate, h, w, batch=1, dtype="float16"):
+    """The time of one call on the device of the estimate's profile, between the sizes it was
+    predicted at.
+
+    Raises:
+        ValueError: the estimate has no times of that dtype.
+    """
+    _variants(check(estimate), batch, dtype)
+    _check_sides(estimate, h, w)
+    rows = ((estimate.get("time") or {}).get("ms") or {}).get(dtype)
+    if not rows:
+        raise ValueError("no times of %s: srprof estimate --profile DEVICE predicts them" % dtype)
+    pixels = batch * h * w
+    place = min(max(bisect_left(rows, [pixels]), 1), len(rows) - 1)
+    (low, first), (high, second) = rows[place - 1], rows[place]
+    time = first + (second - first) * (pixels - low) / (high - low)
+    return max(time, rows[0][1] if pixels < rows[0][0] else 0.0)
+
+
+# -- what the estimate says ---------------------------------------------------------------------
+
+
+def _variants(estimate, batch, dtype):
+    """What of the estimate holds for a batch and a dtype."""
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError("batch %r is no number of images" % (batch,))
+    known = estimate["dtypes"]
+    if not isinstance(known.get(dtype), list):
+        why = ": %s" % known[dtype] if dtype in known else ""
+        there = ", ".join(name for name in known if isinstance(known[name], list))
+        raise ValueError("the estimate is not for %s%s; it has %s" % (dtype, why, there))
+    found = [v for v in known[dtype] if v["batch"][0] <= batch <= (v["batch"][1] or batch)]
+    if not found:
+        most = max(v["batch"][1] or 0 for v in known[dtype])
+        raise ValueError("batch %d: the estimate holds for up to %d" % (batch, most))
+    return found
+
+
+def _upper(estimate, side):
+    """The smallest side that is no smaller and that the estimate holds for."""
+    least, step = estimate["sides"]["least"], estimate["sides"]["step"]
+    return least if not step else least + max(0, -((least - side) // step)) * step
+
+
+def _check_sides(estimate, h, w):
+    for side in (h, w):
+        if not isinstance(side, int) or side != _upper(estimate, side):
+            valid = tuple(_upper(estimate, int(s)) for s in (h, w))
+            raise ValueError(
+                "%sx%s: the estimate holds for sides of %s; the nearest is %dx%d"
+                % (h, w, _sides_text(estimate), *valid)
+            )
+
+
+def _sides_text(estimate):
+    least, step = estimate["sides"]["least"], estimate["sides"]["step"]
+    if not step:
+        return "%d only" % least
+    return "%d, %d, %d, ..." % (least, least + step, least + 2 * step)
+
+
+def _peak(estimate, variants, h, w, batch, kind):
+    values = _values(estimate["terms"], batch, h, w)
+    return max(_of_variant(variant, values, kind) for variant in variants)
+
+
+def _of_variant(variant, values, kind):
+    if kind in ("allocated", "reserved"):
+        return _replayed(variant, values, kind == "reserved")[kind == "reserved"]
+    granularity = variant["granularity"]
+    sizes = [-(-values[term] // granularity) * granularity for term in variant["sizes"]]
+    return variant["net"] + max(
+        sum(count * sizes[size] for size, count in zip(piece[::2], piece[1::2]))
+        for piece in variant[kind]
+    )
+
+
+def _values(terms, batch, h, w):
+    """The value of each term, in whole numbers: of batch, height and width, and of those before.
+
+    `["*", c, i, j, ...]` is c times the terms i, j, ...; `["+", c, i, j, ...]` c and these terms;
+    `["/", c, i, d]` the whole part of (c + term i) / d.
+    """
+    values = [batch, h, w]
+    for op, constant, *parts in terms:
+        if op == "/":
+            value = (constant + values[parts[0]]) // parts[1]
+        elif op == "*":
+            value = constant
+            for part in parts:
+                value *= values[part]
+        else:
+            value = constant + sum([values[part] for part in parts])
+        values.append(value)
+    return values
+
+
+def _last_within(needs, budget, end, offset):
+    """The last index up to `end` within the budget; None if none is.
+
+    What is needed grows with the index but for steps of the allocator, about as
+    (offset + index)^2 if there is an offset, else in proportion.
+    """
+    low, known = 0, needs(0)
+    if known > budget:
+        return None
+    high, step = None, 1
+    while high is None:  # farther and farther
+        index = min(low + step, end)
+        if index == low:
+            return low
+        if needs(index) > budget:
+            high = index
+        else:
+            low, step = index, step * 4
+    while high - low > 1:
+        middle = (low + high) // 2
+        if needs(middle) <= budget:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+# -- the caching allocator ----------------------------------------------------------------------
+
+_BLOCK, _SMALL, _SEGMENT, _LARGE, _DOUBLE = 512, MIB, 2 * MIB, 20 * MIB, 10 * MIB
+#: A block is a list of these: the blocks before and behind it are of the same segment.
+_ADDRESS, _SIZE, _FREE, _BEFORE, _BEHIND, _POOL = range(6)
+
+
+def _replayed(variant, values, small_too=True):
+    """The most that is allocated and that is reserved while the call's blocks come and go.
+
+    A program has the index of a size for a block that comes, -n for the nth last one that goes,
+    and null where the code gives the cache back. As c10/cuda/CUDACachingAllocator.cpp does it.
+    """
+    sizes = [-(-values[term] // _BLOCK) * _BLOCK for term in variant["sizes"]]
+    allocated, reserved, free = variant["start"]
+    most, most_reserved = allocated, reserved
+    large, small, address = [], [], 0  # free blocks: size, address, block
+    for size, is_small in free:
+        pool = small if is_small else large
+        insort(pool, (size, address, [address, size, True, None, None, pool]))
+        address += size
+    least_counted = 1 if small_too else _SMALL + 1  # small ones are allocated as they are asked for
+    blocks = []
+    for step in variant["program"]:
+        if step is None:
+            reserved -= _given_back(large) + _given_back(small)
+        elif step < 0:
+            block = blocks[step]
+            if block.__class__ is int:
+                allocated -= block
+                continue
+            allocated -= block[_SIZE]
+            before, behind, pool = block[_BEFORE], block[_BEHIND], block[_POOL]
+            if behind is not None and behind[_FREE]:
+                del pool[bisect_left(pool, (behind[_SIZE], behind[_ADDRESS]))]
+                block[_SIZE] += behind[_SIZE]
+                block[_BEHIND] = behind[_BEHIND]
+                if behind[_BEHIND] is not None:
+                    behind[_BEHIND][_BEFORE] = block
+            if before is not None and before[_FREE]:
+                del pool[bisect_left(pool, (before[_SIZE], before[_ADDRESS]))]
+                before[_SIZE] += block[_SIZE]
+                before[_BEHIND] = block[_BEHIND]
+                if block[_BEHIND] is not None:
+                    block[_BEHIND][_BEFORE] = before
+                block = before
+            block[_FREE] = True
+            insort(pool, (block[_SIZE], block[_ADDRESS], block))
+        else:
+            size = sizes[step]
+            if size < least_counted:
+                blocks.append(size)
+                allocated += size
+            else:
+                pool, least_rest = (small, _BLOCK) if size <= _SMALL else (large, _SMALL + 1)
+                place = bisect_left(pool, (size,))
+                if place < len(pool):
+                    block = pool.pop(place)[2]
+                else:
+                    segment = _LARGE if _SMALL < size < _DOUBLE else -(-size // _SEGMENT) * _SEGMENT
+                    block = [address, segment, True, None, None, pool]
+                    address += segment
+                    reserved += segment
+                    if reserved > most_reserved:
+                        most_reserved = reserved
+                rest = block[_SIZE] - size
+                if rest >= least_rest:
+                    behind = [block[_ADDRESS] + size, rest, True, block, block[_BEHIND], pool]
+                    if behind[_BEHIND] is not None:
+                        behind[_BEHIND][_BEFORE] = behind
+                    block[_SIZE], block[_BEHIND] = size, behind
+                    insort(pool, (rest, behind[_ADDRESS], behind))
+                block[_FREE] = False
+                blocks.append(block)
+                allocated += block[_SIZE]
+            if allocated > most:
+                most = allocated
+    return most, most_reserved
+
+
+def _given_back(pool):
+    """Bytes of the segments that are wholly free, which are in the pool no more."""
+    whole = [f for f in pool if f[2][_BEFORE] is None and f[2][_BEHIND] is None]
+    pool[:] = [f for f in pool if f not in whole]
+    return sum(f[0] for f in whole)
