@@ -155,14 +155,14 @@ def _variants(estimate, batch, dtype):
     """What of the estimate holds for a batch and a dtype."""
     if not isinstance(batch, int) or batch < 1:
         raise ValueError("batch %r is no number of images" % (batch,))
-    known = estimate["dtypes"]
-    if not isinstance(known.get(dtype), list):
-        why = ": %s" % known[dtype] if dtype in known else ""
-        there = ", ".join(name for name in known if isinstance(known[name], list))
-        raise ValueError("the estimate is not for %s%s; it has %s" % (dtype, why, there))
-    found = [v for v in known[dtype] if v["batch"][0] <= batch <= (v["batch"][1] or batch)]
+    place = estimate["dtypes"].get(dtype, "it was not traced")
+    if isinstance(place, str):
+        there = ", ".join(k for k, v in estimate["dtypes"].items() if not isinstance(v, str))
+        raise ValueError("the estimate has %s, and not %s: %s" % (there, dtype, place))
+    variants = estimate["graphs"][place]
+    found = [v for v in variants if v["batch"][0] <= batch <= (v["batch"][1] or batch)]
     if not found:
-        most = max(v["batch"][1] or 0 for v in known[dtype])
+        most = max(v["batch"][1] for v in variants)
         raise ValueError("batch %d: the estimate holds for up to %d" % (batch, most))
     return found
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from random import Random
 from typing import Any
 
 import numpy as np
 import srprof_estimate
 
+from srprof.errors import InputError, ModelError
 from srprof.estimating.folding import Program, folded, trimmed
-from srprof.estimating.forms import Fitter, Form, Terms, Values
+from srprof.estimating.forms import BATCH, HEIGHT, WIDTH, Fitter, Form, Terms, Values
 from srprof.estimating.pieces import ever_most, pieces
 from srprof.estimating.script import Script
 from srprof.memory.model import GRANULARITY
+from srprof.tiling.sizes import SizeRule
 
 #: First sizes, before they are brought to what the network takes.
 _FIRST = ((97, 130), (97, 203), (162, 130), (141, 181), (188, 109), (119, 154))
@@ -29,8 +32,13 @@ _ELSEWHERE = 3
 _LOOKS, _MOST_SIDE = 6000, 4096
 #: Sizes at which programs are compared.
 _REPLAYS = 48
+#: A share of the image's pixels is a whole number of these.
+_SHARE = 2**16
 
 Size = tuple[int, int, int]
+#: What is allocated and reserved when the network is loaded, and the free blocks then, each with
+#: whether it is for small requests.
+Start = tuple[int, int, tuple[tuple[int, bool], ...]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,7 @@ class Sample:
     Attributes:
         size: batch, height, width. sides: shapes of all tensors, in order.
         peaks: bytes by name. net: the network's own, rounded.
-        start: what is allocated and reserved when the network is loaded, and the free blocks then,
-            each with whether it is for small requests.
-        ms: predicted, None without a profile.
+        ms: predicted, None without a profile. torch: the version that traced. notes: of the trace.
     """
 
     size: Size
@@ -50,8 +56,11 @@ class Sample:
     sides: tuple[tuple[int, ...], ...]
     peaks: Mapping[str, int]
     net: int
-    start: tuple[int, int, tuple[tuple[int, bool], ...]]
-    ms: float | None = None
+    start: Start
+    ms: float | None
+    torch: str
+    notes: tuple[str, ...]
+    dtype: str
 
 
 #: A trace of (dtype, batch, height, width).
@@ -96,7 +105,8 @@ class Builder:
     samples: dict[tuple[str, Size], Sample] = field(default_factory=dict)
     library: dict[Form, None] = field(default_factory=dict)
     unknown: int = 0
-    _random: Random = field(default_factory=lambda: Random(20240))
+    notes: list[str] = field(default_factory=list)
+    random: Random = field(default_factory=lambda: Random(20240))
 
     def sample(self, dtype: str, *size: int) -> Sample:
         """The trace at (batch, height, width)."""
@@ -108,7 +118,7 @@ class Builder:
 
     def some_side(self, least: int, most: int) -> int:
         """A side that the network takes, at random and as often small as large."""
-        return self.at_least(round(least * (most / least) ** self._random.random()))
+        return self.at_least(round(least * (most / least) ** self.random.random()))
 
     # -- one graph -----------------------------------------------------------------------------
 
@@ -152,11 +162,11 @@ class Builder:
             votes = fitter.votes(axis, pool)
             most = int(votes.argmax())
             differs |= bool(votes[most])
-            best.append(pool[most] if votes[most] else pool[self._random.randrange(len(pool))])
+            best.append(pool[most] if votes[most] else pool[self.random.randrange(len(pool))])
         size = best[0], best[1]
         return size if differs and size not in found else None
 
-    def _forms(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form | None, ...]:
+    def _forms(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...]:
         """The form of each block."""
         forms = []
         for blocks in zip(*(s.script.blocks for s in same), strict=True):
@@ -164,50 +174,121 @@ class Builder:
             shapes = {len(b.shape) for b in blocks}
             shape = tuple(zip(*(b.shape for b in blocks), strict=True)) if len(shapes) == 1 else ()
             form = fitter.size(values, shape)
+            if form is None:
+                form = self._roughly(values, same)
+                self.unknown += 1
             forms.append(form)
-            if form is not None:
-                self.library[form] = None
+            self.library[form] = None
         return tuple(forms)
 
-    def holds(self, forms: Sequence[Form | None], sample: Sample) -> bool:
+    def _roughly(self, values: Values, same: Sequence[Sample]) -> Form:
+        """In proportion to the image, and nowhere below what was seen."""
+        pixels = [height * width for _, height, width in (s.size for s in same)]
+        share = max(-(-v * _SHARE // p) for v, p in zip(values, pixels, strict=True))
+        product = self.terms.add("*", share, HEIGHT, WIDTH)
+        return Form(1, (self.terms.add("/", 0, product, _SHARE),))
+
+    def holds(self, forms: Sequence[Form], sample: Sample) -> bool:
         """Whether the forms give each block of a trace."""
         values = self.terms.values([(1, *sample.size[1:])])
         return all(
-            form is None or form.at(values)[0] * block.itemsize == block.nbytes
+            form.at(values)[0] * block.itemsize == block.nbytes
             for form, block in zip(forms, sample.script.blocks, strict=True)
         )
 
     # -- other batches and dtypes --------------------------------------------------------------
 
-    def alike(self, dtype: str, batches: Sequence[int]) -> Fitted | None:
-        """The functions of another dtype or batch, by those known; None if they do not do.
+    def graphs(self, dtype: str, first: Fitted | None) -> list[tuple[Fitted, tuple[int, int | None]]]:
+        """The functions of one image and of more in a dtype, each with the batches it holds for.
 
         Args:
-            batches: one, or else several of more than one.
+            first: of another dtype, whose functions are likely the same ones.
         """
+        one = first and self.alike(dtype, (1,), first) or self.full(dtype, 1)
+        try:
+            more = self.alike(dtype, (2, 3), one) or self._of_more(dtype)
+        except (InputError, ModelError) as error:
+            self.notes.append(f"one image at a time: with two, {error}")
+            return [(one, (1, 1))]
+        same = more.script.graph == one.script.graph and more.sample.start == one.sample.start
+        if same and more.forms == one.forms:
+            return [(replace(one, powers=more.powers), (1, None))]
+        return [(one, (1, 1)), (more, (2, None))]
+
+    def alike(self, dtype: str, batches: Sequence[int], first: Fitted) -> Fitted | None:
+        """The functions of another dtype or batch, if they are all known; else None."""
         sizes = [s.size[1:] for s in self.samples.values()][:_ELSEWHERE]
         sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
         found = [
             self.sample(dtype, batches[i % len(batches)], *size) for i, size in enumerate(sizes)
         ]
         same = _most_common(found)
-        values = self.terms.values([s.size for s in same])
-        known: dict[Values, tuple[Form, int]] = {}
-        for power in (1, 0):
-            for form in self.library:
-                bare = form.at(values)
-                numbers = tuple(map(int, bare * values[0] if power else bare))
-                known.setdefault(numbers, (form, power))
-        pairs = []
-        for blocks in zip(*(s.script.blocks for s in same), strict=True):
-            numbers = tuple(b.nbytes // b.itemsize for b in blocks)
-            if len(set(numbers)) == 1:
-                known.setdefault(numbers, (Form(0, (), numbers[0]), 0))
-            pairs.append(known.get(numbers))
-        if None in pairs:
+        if len(same) < _ELSEWHERE:
             return None
-        forms, powers = zip(*(pair for pair in pairs if pair is not None), strict=True)
+        values = self.terms.values([s.size for s in same])
+
+        def numbers(form: Form, power: int) -> Values:
+            bare = form.at(values)
+            return tuple(map(int, bare * values[0] if power else bare))
+
+        pairs = [(form, power) for form in self.library for power in (1, 0)]
+        known = {numbers(*pair): pair for pair in reversed(pairs)}
+        likely = first.forms if same[0].script.alike == first.script.alike else ()
+        chosen = []
+        columns = zip(*(s.script.blocks for s in same), strict=True)
+        for form, blocks in zip_longest(likely, columns):
+            wanted = tuple(b.nbytes // b.itemsize for b in blocks)
+            given = [(form, power) for power in (1, 0)] if form is not None else []
+            pair = next((p for p in given if numbers(*p) == wanted), known.get(wanted))
+            if pair is None and len(set(wanted)) == 1:
+                pair = Form(0, (), wanted[0]), 0
+            if pair is None:
+                return None
+            chosen.append(pair)
+        forms, powers = zip(*chosen, strict=True) if chosen else ((), ())
         return Fitted(same[0], forms, powers, len(found), len(same))
+
+    def _of_more(self, dtype: str) -> Fitted:
+        """The functions of several images, where they are others than those of one."""
+        two = self.full(dtype, 2)
+        size = two.sample.size[1:]
+        three = self.sample(dtype, 3, *size)
+        if three.script.graph != two.script.graph:
+            raise InputError("two images and three make different calls")
+        values = self.terms.values([(1, *size)])
+        forms, powers = [], []
+        for form, block in zip(two.forms, three.script.blocks, strict=True):
+            power = int(form.at(values)[0] * block.itemsize != block.nbytes)
+            if power:
+                form = form.halved(self.terms)
+            forms.append(form)
+            powers.append(power)
+        fitted = replace(two, forms=tuple(forms), powers=tuple(powers))
+        return fitted
+
+    # -- where it holds ------------------------------------------------------------------------
+
+    def least(self, fitted: Fitted, dtype: str, rule: SizeRule) -> int:
+        """The smallest side from which on the functions hold."""
+
+        def holds(side: int) -> bool:
+            other = self.at_least(max(_FIRST[0][1], side))
+            for size in ((side, side), (side, other), (other, side)):
+                try:
+                    sample = self.sample(dtype, 1, *size)
+                except (InputError, ModelError):
+                    return False
+                if sample.script.graph != fitted.script.graph or not self.holds(fitted.forms, sample):
+                    return False
+            return True
+
+        if rule.step is None or holds(rule.least):
+            return rule.least
+        low, high = 0, rule.index(self.at_least(_FIRST[0][0]))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(rule.side(middle)) else (middle, high)
+        return rule.side(high)
 
 
 def _most_common(samples: Iterable[Sample]) -> list[Sample]:
@@ -231,6 +312,64 @@ def _sides(samples: Sequence[Sample]) -> Iterator[Values]:
 # -- the file --------------------------------------------------------------------------------------
 
 
+def built(builder: Builder, dtypes: Sequence[str], rule: SizeRule) -> dict[str, Any]:
+    """Of a network's functions what the file has: `sides`, `terms`, `dtypes` and `graphs`."""
+    found: dict[str, list[tuple[Fitted, tuple[int, int | None]]]] = {}
+    refused: dict[str, str] = {}
+    for dtype in dtypes:
+        first = next(iter(found.values()))[0][0] if found else None
+        try:
+            found[dtype] = builder.graphs(dtype, first)
+        except (InputError, ModelError) as error:
+            if first is None and dtype == dtypes[-1]:
+                raise
+            refused[dtype] = str(error)
+    dtype, graphs = next(iter(found.items()))
+    least = builder.least(graphs[0][0], dtype, rule)
+    sizes = _looks(builder, least)
+    written: list[list[dict[str, Any]]] = []
+    places: dict[str, int | str] = {**refused}
+    for dtype, graphs in found.items():
+        variants = [variant(fitted, builder.terms, batch, sizes) for fitted, batch in graphs]
+        if variants not in written:
+            written.append(variants)
+        places[dtype] = written.index(variants)
+    terms, graphs_ = _used(builder.terms, written)
+    sides = {"least": least, "step": rule.step}
+    return {"sides": sides, "terms": terms, "dtypes": places, "graphs": graphs_}
+
+
+def _looks(builder: Builder, least: int) -> list[Size]:
+    """Sizes of all kinds from the least on."""
+    most = max(_MOST_SIDE, 2 * least)
+    batches = [builder.random.choice((1, 1, 1, 2, 3, 4, 8)) for _ in range(_LOOKS)]
+    return [
+        (batch, builder.some_side(least, most), builder.some_side(least, most)) for batch in batches
+    ]
+
+
+def _used(
+    terms: Terms, graphs: list[list[dict[str, Any]]]
+) -> tuple[list[list[Any]], list[list[dict[str, Any]]]]:
+    """The terms that graphs need, and the graphs with their new indices."""
+    needed = {size for variants in graphs for v in variants for size in v["sizes"]}
+    for place in range(len(terms.rows) - 1, -1, -1):
+        if place + 3 in needed:
+            op, _, *parts = terms.rows[place]
+            needed.update(parts[:1] if op == "/" else parts)
+    order = [BATCH, HEIGHT, WIDTH, *sorted(needed - {BATCH, HEIGHT, WIDTH})]
+    new = {old: place for place, old in enumerate(order)}
+    rows = []
+    for old in order[3:]:
+        op, constant, *parts = terms.rows[old - 3]
+        moved = [new[p] for p in (parts[:1] if op == "/" else parts)]
+        rows.append([op, constant, *moved, *(parts[1:] if op == "/" else ())])
+    for variants in graphs:
+        for v in variants:
+            v["sizes"] = [new[size] for size in v["sizes"]]
+    return rows, graphs
+
+
 def variant(
     fitted: Fitted, terms: Terms, batch: tuple[int, int | None], looks: Sequence[Size]
 ) -> dict[str, Any]:
@@ -239,8 +378,7 @@ def variant(
     sizes: dict[int, int] = {}
     of_block = []
     for form, power, block in zip(fitted.forms, fitted.powers, script.blocks, strict=True):
-        given = Form(0, (), block.nbytes // block.itemsize) if form is None else form
-        term = given.term(terms, block.itemsize, power)
+        term = form.term(terms, block.itemsize, power)
         of_block.append(sizes.setdefault(term, len(sizes)))
     looks = [s for s in looks if batch[0] <= s[0] <= (batch[1] or s[0])]
     values = terms.values(looks)

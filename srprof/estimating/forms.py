@@ -119,6 +119,15 @@ class Form(NamedTuple):
             found = found * values[part]
         return found + self.base if self.parts else self.base + 0 * values[0]
 
+    def halved(self, terms: Terms) -> Form:
+        """Half of it."""
+        if self.parts and not self.coefficient % 2 and not self.base % 2:
+            return Form(self.coefficient // 2, self.parts, self.base // 2)
+        if not self.parts:
+            return Form(0, (), self.base // 2)
+        whole = terms.add("+", self.base, terms.add("*", self.coefficient, *self.parts))
+        return Form(1, (terms.add("/", 0, whole, 2),))
+
     def term(self, terms: Terms, factor: int, power: int = 0) -> int:
         """The index of its term, times a factor and a power of the batch."""
         batch = (BATCH,) * power

@@ -10,13 +10,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from srprof.memory.model import held_span, last_needed, of_the_run
 from srprof.memory.simulation import KEPT_BY
 from srprof.memory.workspace import WorkspaceTable
 from srprof.ops import row
-from srprof.records import Storage, Trace
+from srprof.records import Node, Storage, Trace
 
 #: A step of a program: the index of the block that comes (0 and more), ~index of one that goes,
 #: and None where the code gives the cache back.
@@ -58,10 +59,15 @@ class Script:
     blocks: tuple[Block, ...]
     steps: tuple[Step, ...]
 
-    @property
+    @cached_property
     def graph(self) -> object:
         """What is equal for two runs that differ in sizes only."""
-        lives = tuple((b.counted, b.itemsize, b.birth, b.needed, b.death) for b in self.blocks)
+        return self.alike, tuple(b.itemsize for b in self.blocks)
+
+    @cached_property
+    def alike(self) -> object:
+        """What is equal for two runs that differ in sizes and dtypes only."""
+        lives = tuple((b.counted, b.birth, b.needed, b.death) for b in self.blocks)
         return self.nodes, self.ops, lives, self.steps
 
     @property
@@ -98,11 +104,8 @@ def script(trace: Trace, workspaces: WorkspaceTable, kept: dict[str, int]) -> Sc
         number[index] = len(blocks)
         blocks.append(Block(storage.nbytes, itemsize, shape, True, *lives))
     steps = list(_steps(trace, number, blocks, workspaces, dict(kept)))
-    return Script(len(makes), tuple(trace.nodes[i].op for i in makes if i < end), *_frozen(blocks, steps))
-
-
-def _frozen(blocks: list[Block], steps: list[Step]) -> tuple[tuple[Block, ...], tuple[Step, ...]]:
-    return tuple(blocks), tuple(steps)
+    ops = tuple(trace.nodes[i].op for i in makes if i < end)
+    return Script(len(makes), ops, tuple(blocks), tuple(steps))
 
 
 def _lives(storage: Storage, end: int) -> tuple[int, int]:
@@ -164,6 +167,6 @@ def _steps(
             yield None
 
 
-def _may_take(node: object, workspaces: WorkspaceTable) -> bool:
+def _may_take(node: Node, workspaces: WorkspaceTable) -> bool:
     """Whether a rule says scratch of the node at some sizes."""
     return workspaces.rule is not None and row(node.op).scratch in ("cudnn", "cufft")

@@ -19,7 +19,7 @@ from srprof.memory.settings import Settings
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.records import Trace
-from srprof.sizing.probe import Probe
+from srprof.estimating.probe import Probe
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
 from srprof.sizing.step import STEP, Step

@@ -1,0 +1,213 @@
+"""`srprof.estimate`: the memory of a network as a function of its image's size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import srprof_estimate
+
+from srprof.analysis import Analysis, scratch_on
+from srprof.call import call_of
+from srprof.codec import made_of
+from srprof.cost.profiles import Profile, read_profile
+from srprof.estimating.build import Builder, Sample, Start, built
+from srprof.estimating.probe import Probe
+from srprof.estimating.record import Checked, Estimate, Times
+from srprof.estimating.script import script
+from srprof.figures import find_peak
+from srprof.memory.allocator import new_allocator
+from srprof.memory.settings import Settings
+from srprof.memory.simulation import Runner
+from srprof.memory.workspace import WorkspaceTable, kept_workspaces
+from srprof.progress import Progress, silent
+from srprof.records import Trace
+from srprof.tracing.run import run_trace
+from srprof.words import mib_size
+from srprof.workload import Workload, resolve
+
+#: What programs run networks in, besides the network's own dtype.
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def estimate(
+    model: Any,
+    *inputs: Any,
+    weights: str | None = None,
+    dtype: str | None = None,
+    channels_last: bool = False,
+    trace_on: str = "auto",
+    workspace: str | None = None,
+    profile: str | Profile | None = None,
+    progress: Progress = silent,
+) -> Estimate:
+    """The peaks of a network as functions of height, width, batch and dtype.
+
+    They are found from traces at a few sizes: each storage's bytes are a whole-number function of
+    the image's sides, and of all sums of storages the few stay that are ever the most. The
+    allocator's peaks are those of its simulation on these sizes. Further sizes are traced to see
+    whether it holds, and the estimate says how it did. `srprof_estimate` reads what `to_dict`
+    gives, without torch and without srprof.
+
+    Args:
+        model, inputs, weights, channels_last, trace_on: as for `srprof.trace`. One of the inputs
+            is an image, whose channels count and whose size does not.
+        dtype: the only one; None is float32, float16 and bfloat16.
+        workspace, profile: as for `srprof.analyze`; with a profile the estimate has times too.
+
+    Raises:
+        InputError: an argument is wrong, or the network makes other calls at each size.
+        ModelError: the network raises at every size that was tried.
+    """
+    call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
+    if not call.inputs:
+        call = replace(call, inputs=("256x256",))
+    workload, gpu = resolve(call), read_profile(profile)
+    sampler = _Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
+    rule = sampler.probe(None).rule()
+    builder = Builder(sampler.sample, rule.at_least)
+    found = built(builder, (call.dtype,) if call.dtype else DTYPES, rule)
+    time = None if gpu is None else _times(builder, found, gpu)
+    samples = [s for s in builder.samples.values() if _within(found, s)]
+    checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
+    of_sizes = [checked[kind] for kind in ("planned", "eager")]
+    return made_of(
+        Estimate,
+        workload,
+        **found,
+        channels=sampler.probe(None).image.shape[-3],
+        torch=samples[0].torch,
+        exact=not builder.unknown and all(c.equal == c.sizes for c in of_sizes),
+        time=time,
+        corrections=tuple(sampler.corrections()),
+        checked=checked,
+        traces=len(builder.samples),
+        notes=(*builder.notes, *samples[0].notes),
+    )
+
+
+@dataclass
+class _Sampler:
+    """Traces of a network at any size and dtype."""
+
+    workload: Workload
+    gpu: Profile | None
+    scratch: WorkspaceTable
+    trace_on: str
+    progress: Progress
+    made: int = 0
+    starts: dict[str | None, Start] = field(default_factory=dict)
+
+    def probe(self, dtype: str | None) -> Probe:
+        """Calls of the network in a dtype."""
+        workload = self.workload if dtype is None else replace(self.workload, dtype=dtype)
+        where = "meta" if self.trace_on == "auto" else self.trace_on
+        return Probe(
+            *(workload, find_peak("allocated"), self._analyzed, "", self.progress),
+            trace_on=where,
+            command="estimate",
+        )
+
+    def _analyzed(self, trace: Trace) -> Analysis:
+        return Analysis(trace, workspaces=self.scratch, profile=self.gpu)
+
+    def sample(self, dtype: str, batch: int, height: int, width: int) -> Sample:
+        """What a trace says.
+
+        Raises:
+            InputError, ModelError: as `srprof.trace`.
+        """
+        probe = self.probe(dtype)
+        shape = (batch, *probe.image.shape[1:-2], height, width)
+        self.made += 1
+        self.progress("sizes traced", self.made, self.made)
+        trace = run_trace(probe.call(shape), probe.trace_on, holders=False)
+        analysis = self._analyzed(trace)
+        latency = None if self.gpu is None else analysis.latency
+        return Sample(
+            (batch, height, width),
+            script(trace, self.scratch, self._kept()),
+            tuple(info.shape for node in trace.nodes for info in node.outputs),
+            {name: peak.nbytes for name, peak in analysis.peaks.items()},
+            analysis.memory.net,
+            self._start(dtype, trace),
+            None if latency is None else 1e3 * latency.seconds,
+            trace.torch_version,
+            trace.notes,
+            dtype,
+        )
+
+    def _kept(self) -> Mapping[str, int]:
+        """Bytes that libraries keep, as `srprof.analyze` has them."""
+        if self.gpu is not None and not self.gpu.allocates_workspaces:
+            return {}
+        capability = None if self.gpu is None else self.gpu.capability
+        return kept_workspaces(capability, os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
+
+    def _start(self, dtype: str, trace: Trace) -> Start:
+        """The allocator with the network loaded, which is the same at each size."""
+        if dtype not in self.starts:
+            program = Runner(new_allocator(Settings()), None, {}, False, False)
+            program.load(trace)
+            allocator = program.allocator
+            free = tuple(
+                (block.size, segment.small)
+                for segment in allocator.segments()
+                for block in segment.blocks
+                if not block.in_use
+            )
+            self.starts[dtype] = allocator.allocated, allocator.usage.reserved, free
+        return self.starts[dtype]
+
+    def corrections(self) -> Iterator[str]:
+        """What is counted beside storages, and how far that is known."""
+        kept = ", ".join(f"{name} {mib_size(size)}" for name, size in self._kept().items())
+        yield f"fixed: what libraries keep from their first call on ({kept or 'nothing'})"
+        if self.scratch.source:
+            yield f"by rule: scratch in convolutions and transforms, {self.scratch.source}"
+        else:
+            yield "none: scratch in convolutions and transforms, as without tensor cores"
+        yield "simulated: the caching allocator with its default settings, on one stream"
+
+
+#: Sides at which times are predicted, and how far they are brought to what the network takes.
+_TIMED = (32, 64, 128, 256, 512, 1024, 2048)
+
+
+def _times(builder: Builder, found: Mapping[str, Any], gpu: Profile) -> Times:
+    """Times by pixels, and the largest error between them."""
+    ms: dict[str, list[tuple[int, float]]] = {}
+    for dtype, place in found["dtypes"].items():
+        if not isinstance(place, str):
+            sides = {builder.at_least(max(side, found["sides"]["least"])) for side in _TIMED}
+            rows = [builder.sample(dtype, 1, side, side) for side in sorted(sides)]
+            ms[dtype] = [(side.size[1] * side.size[2], side.ms or 0.0) for side in rows]
+    file = {**found, **_HEAD, "time": {"ms": ms}}
+    errors = [
+        srprof_estimate.milliseconds(file, *s.size[1:], s.size[0], s.dtype) / s.ms - 1
+        for s in builder.samples.values()
+        if s.ms and _within(found, s) and s.size[1] * s.size[2] >= _TIMED[1] ** 2
+    ]
+    return Times(gpu.title, ms, max(map(abs, errors), default=0.0))
+
+
+_HEAD = {"schema": srprof_estimate.SCHEMA, "version": srprof_estimate.VERSION}
+
+
+def _within(found: Mapping[str, Any], sample: Sample) -> bool:
+    """Whether the functions hold at a sample's size."""
+    return min(sample.size[1:]) >= found["sides"]["least"]
+
+
+def _peak(found: Mapping[str, Any], sample: Sample, kind: str) -> int:
+    batch, *size = sample.size
+    peak: int = srprof_estimate.peak_bytes({**found, **_HEAD}, *size, batch, sample.dtype, kind)
+    return peak
+
+
+def _checked(found: Mapping[str, Any], samples: Sequence[Sample], kind: str) -> Checked:
+    """A kind of peak beside the traces'."""
+    errors = [_peak(found, s, kind) / s.peaks[kind] - 1 for s in samples]
+    return Checked(len(errors), errors.count(0), min(errors), max(errors))
