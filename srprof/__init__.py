@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
     from srprof.call import Call
+    from srprof.estimating.record import Estimate
+    from srprof.estimating.run import estimate
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
@@ -42,6 +44,7 @@ __all__ = [
     "AsIs",
     "Call",
     "DeviceMemoryError",
+    "Estimate",
     "Evaluation",
     "Fit",
     "InputError",
@@ -56,6 +59,7 @@ __all__ = [
     "advise",
     "analyze",
     "analyze_training",
+    "estimate",
     "evaluate",
     "fit",
     "lean",
@@ -70,6 +74,7 @@ _LAZY = {
     "Analysis": "srprof.analysis",
     "AsIs": "srprof.inputs",
     "Call": "srprof.call",
+    "Estimate": "srprof.estimating.record",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
@@ -80,6 +85,7 @@ _LAZY = {
     "advise": "srprof.advising.run",
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
+    "estimate": "srprof.estimating.run",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

@@ -34,6 +34,7 @@ TASKS: Mapping[str, Mapping[str, str]] = {
         "analyze": "where a network's memory and time go, by node, line, variable",
         "diff": "what changed between two models, revisions or inputs",
         "fit": "the largest input, tile or batch within a budget of memory",
+        "estimate": "peaks as functions of the size, for programs without torch",
         "rank": "rank networks as the NTIRE challenge does",
         "sweep": "a table, and a Pareto plot, of variants and input sizes",
         "report": "a page with ranking, figures and every node",

@@ -31,7 +31,7 @@ _ELSEWHERE = 3
 #: At so many sizes of image it is looked at which sums are the most, up to this side.
 _LOOKS, _MOST_SIDE = 6000, 4096
 #: Sizes at which programs are compared.
-_REPLAYS = 48
+_REPLAYS = 240
 #: A share of the image's pixels is a whole number of these.
 _SHARE = 2**16
 

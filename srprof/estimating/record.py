@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,6 +12,9 @@ import srprof_estimate
 from srprof._version import __version__
 from srprof.codec import Key, encode, pick
 from srprof.shown import Shown
+from srprof.tiling.sizes import SizeRule
+
+Kind = Literal["planned", "eager", "allocated", "reserved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +112,39 @@ class Estimate(Shown):
             **pick(self, "traces notes"),
         }
 
+    @property
+    def rule(self) -> SizeRule:
+        """The sides that it holds for."""
+        return SizeRule(self.sides["least"] or 0, self.sides["step"])
+
+    def at_least(self, side: int) -> int:
+        """The smallest side that is no smaller, of those that it holds for."""
+        return self.rule.at_least(side)
+
+    def peak_of(self, dtype: str, side: int, kind: Kind) -> int:
+        """Bytes at a peak of one square image."""
+        return self.peak_bytes(side, side, 1, dtype, kind)
+
+    def ms_of(self, dtype: str, side: int) -> float:
+        """Milliseconds of one square image."""
+        found: float = srprof_estimate.milliseconds(self.to_dict(), side, side, 1, dtype)
+        return found
+
+    def to_json(self) -> str:
+        """The file: a line for each of its parts, as small as that is."""
+        parts = (
+            f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"
+            for key, value in self.to_dict().items()
+        )
+        return "{" + ",\n".join(parts) + "}\n"
+
     def peak_bytes(
         self,
         height: int,
         width: int,
         batch: int = 1,
         dtype: str = "float16",
-        kind: Literal["planned", "eager", "allocated", "reserved"] = "allocated",
+        kind: Kind = "allocated",
     ) -> int:
         """Bytes at a peak; as `srprof_estimate.peak_bytes`.
 

@@ -10,7 +10,7 @@ from typing import Any
 import srprof_estimate
 
 from srprof.analysis import Analysis, scratch_on
-from srprof.call import call_of
+from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.estimating.build import Builder, Sample, Start, built
@@ -24,7 +24,7 @@ from srprof.memory.simulation import Runner
 from srprof.memory.workspace import WorkspaceTable, kept_workspaces
 from srprof.progress import Progress, silent
 from srprof.records import Trace
-from srprof.tracing.run import run_trace
+from srprof.tracing.run import Series
 from srprof.words import mib_size
 from srprof.workload import Workload, resolve
 
@@ -65,7 +65,7 @@ def estimate(
     if not call.inputs:
         call = replace(call, inputs=("256x256",))
     workload, gpu = resolve(call), read_profile(profile)
-    sampler = _Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
+    sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
     rule = sampler.probe(None).rule()
     builder = Builder(sampler.sample, rule.at_least)
     found = built(builder, (call.dtype,) if call.dtype else DTYPES, rule)
@@ -89,7 +89,7 @@ def estimate(
 
 
 @dataclass
-class _Sampler:
+class Sampler:
     """Traces of a network at any size and dtype."""
 
     workload: Workload
@@ -98,7 +98,13 @@ class _Sampler:
     trace_on: str
     progress: Progress
     made: int = 0
-    starts: dict[str | None, Start] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
+    starts: dict[str, Start] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, call: Call) -> Sampler:
+        """Of a call's network, without a profile."""
+        return cls(resolve(call), None, WorkspaceTable(), call.trace_on, silent)
 
     def probe(self, dtype: str | None) -> Probe:
         """Calls of the network in a dtype."""
@@ -123,7 +129,9 @@ class _Sampler:
         shape = (batch, *probe.image.shape[1:-2], height, width)
         self.made += 1
         self.progress("sizes traced", self.made, self.made)
-        trace = run_trace(probe.call(shape), probe.trace_on, holders=False)
+        if dtype not in self.series:
+            self.series[dtype] = Series(self.trace_on)
+        trace = self.series[dtype].trace(probe.call(shape))
         analysis = self._analyzed(trace)
         latency = None if self.gpu is None else analysis.latency
         return Sample(

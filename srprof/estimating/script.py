@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from srprof.inputs import ITEMSIZE
 from srprof.memory.model import held_span, last_needed, of_the_run
 from srprof.memory.simulation import KEPT_BY
 from srprof.memory.workspace import WorkspaceTable
@@ -104,6 +105,8 @@ def script(trace: Trace, workspaces: WorkspaceTable, kept: dict[str, int]) -> Sc
         number[index] = len(blocks)
         blocks.append(Block(storage.nbytes, itemsize, shape, True, *lives))
     steps = list(_steps(trace, number, blocks, workspaces, dict(kept)))
+    while steps and (steps[-1] is None or steps[-1] < 0):  # no peak comes of what goes at the end
+        steps.pop()
     ops = tuple(trace.nodes[i].op for i in makes if i < end)
     return Script(len(makes), ops, tuple(blocks), tuple(steps))
 
@@ -120,9 +123,10 @@ def _shapes(trace: Trace) -> dict[int, tuple[int, tuple[int, ...]]]:
     found: dict[int, tuple[int, tuple[int, ...]]] = {}
     infos = [e.info for e in trace.externals]
     for info in (*infos, *(info for node in trace.nodes for info in node.outputs)):
-        numel = prod(info.shape)
-        if info.storage >= 0 and info.storage not in found and numel:
-            found[info.storage] = info.nbytes // numel, info.shape
+        if info.storage >= 0 and info.storage not in found:
+            numel = prod(info.shape)
+            itemsize = info.nbytes // numel if numel else ITEMSIZE.get(info.dtype, 1)
+            found[info.storage] = itemsize, info.shape
     return found
 
 

@@ -23,7 +23,7 @@ FLOORS = (
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features
-    "tiling leaning advising quality training sizing calibration sweeping revision gate",
+    "tiling leaning advising quality training estimating sizing calibration sweeping revision gate",
     # documents and their writers
     "render",
     "report options topics",
