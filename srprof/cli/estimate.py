@@ -14,6 +14,7 @@ one file, gives bytes, the largest tile and the largest batch within a budget fr
 
   srprof estimate fmen_s -o fmen_s.estimate.json
   srprof estimate net.py:Net --weights net.pth -o net.estimate.json
+  srprof estimate 4x_net.pth --as chainner -o net.estimate.json          as a program runs it
   srprof estimate fmen_s --profile h200 --dtype float16 -o fmen_s.estimate.json    and times
 
 --input is an image of the network's channels; its size does not matter. Without --dtype the
@@ -23,7 +24,7 @@ estimate has float32, float16 and bfloat16. Printed is how it compares with ever
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser)
-    options.add(parser, "--workspace", "--profile")
+    options.add(parser, "--as", "--workspace", "--profile")
     options.add_format(parser)
     options.add_path(parser, (".json",), dest="written")
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         found = estimate(
             options.read_call(args),
             progress=progress,
-            **options.given(args, "workspace profile"),
+            **options.given(args, "run_as workspace profile"),
         )
     if args.written is not None:
         write(found.to_json(), args.written)

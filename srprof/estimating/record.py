@@ -64,6 +64,19 @@ class Times:
     error: float
 
 
+@dataclass(frozen=True, slots=True)
+class RunAs:
+    """The program that runs the network.
+
+    Attributes:
+        name, form, sources: as in `srprof.presets.Preset`.
+    """
+
+    name: str
+    form: Mapping[str, bool]
+    sources: tuple[str, ...]
+
+
 @dataclass(frozen=True, repr=False)
 class Estimate(Shown):
     """A network's peaks as functions of height, width, batch and dtype.
@@ -76,6 +89,7 @@ class Estimate(Shown):
         time: None without a profile.
         corrections: what is counted beside storages, and where that is from.
         checked: by peak. traces: how many were made.
+        run_as: None is the call by itself.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -95,6 +109,7 @@ class Estimate(Shown):
     corrections: tuple[str, ...]
     checked: Mapping[str, Checked]
     traces: int
+    run_as: RunAs | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +120,7 @@ class Estimate(Shown):
             "srprof": __version__,
             "torch": self.torch,
             "model": pick(self, "spec name scale channels"),
+            "as": encode(self.run_as),
             **pick(self, "exact sides terms dtypes graphs"),
             "time": encode(self.time),
             "corrections": list(self.corrections),

@@ -9,13 +9,14 @@ from typing import Any
 
 import srprof_estimate
 
+from srprof import presets
 from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.estimating.build import Builder, Sample, Start, built
 from srprof.estimating.probe import Probe
-from srprof.estimating.record import Checked, Estimate, Times
+from srprof.estimating.record import Checked, Estimate, RunAs, Times
 from srprof.estimating.script import script
 from srprof.figures import find_peak
 from srprof.memory.allocator import new_allocator
@@ -41,6 +42,7 @@ def estimate(
     trace_on: str = "auto",
     workspace: str | None = None,
     profile: str | Profile | None = None,
+    run_as: str | None = None,
     progress: Progress = silent,
 ) -> Estimate:
     """The peaks of a network as functions of height, width, batch and dtype.
@@ -56,6 +58,7 @@ def estimate(
             is an image, whose channels count and whose size does not.
         dtype: the only one; None is float32, float16 and bfloat16.
         workspace, profile: as for `srprof.analyze`; with a profile the estimate has times too.
+        run_as: the program that runs the network, by its name in `srprof.presets`.
 
     Raises:
         InputError: an argument is wrong, or the network makes other calls at each size.
@@ -64,11 +67,14 @@ def estimate(
     call = call_of(model, inputs, weights, dtype, channels_last, trace_on)
     if not call.inputs:
         call = replace(call, inputs=("256x256",))
+    preset = None if run_as is None else presets.find(run_as)
+    call = presets.applied(call, preset)
     workload, gpu = resolve(call), read_profile(profile)
     sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
     rule = sampler.probe(None).rule()
     builder = Builder(sampler.sample, rule.at_least)
-    found = built(builder, (call.dtype,) if call.dtype else DTYPES, rule)
+    dtypes = DTYPES if preset is None else preset.dtypes
+    found = built(builder, (call.dtype,) if call.dtype else dtypes, rule)
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in builder.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
@@ -84,7 +90,8 @@ def estimate(
         corrections=tuple(sampler.corrections()),
         checked=checked,
         traces=len(builder.samples),
-        notes=(*builder.notes, *samples[0].notes),
+        run_as=None if preset is None else RunAs(preset.name, preset.form, preset.sources),
+        notes=(*builder.notes, *samples[0].notes, *(preset.beside if preset else ())),
     )
 
 
@@ -108,7 +115,7 @@ class Sampler:
 
     def probe(self, dtype: str | None) -> Probe:
         """Calls of the network in a dtype."""
-        workload = self.workload if dtype is None else replace(self.workload, dtype=dtype)
+        workload = self.workload.in_dtype(dtype)
         where = "meta" if self.trace_on == "auto" else self.trace_on
         return Probe(
             *(workload, find_peak("allocated"), self._analyzed, "", self.progress),

@@ -127,6 +127,7 @@ def _shapes(trace: Trace) -> dict[int, tuple[int, tuple[int, ...]]]:
             numel = prod(info.shape)
             itemsize = info.nbytes // numel if numel else ITEMSIZE.get(info.dtype, 1)
             found[info.storage] = itemsize, info.shape
+    found |= {held: found[like] for held, like in trace.previous.items() if like in found}
     return found
 
 

@@ -24,6 +24,7 @@ from srprof.placing import NotOnMetaError, moved
 from srprof.records import Construction, ModuleCall, Program, Trace
 from srprof.running import replaced
 from srprof.tracing.building import BuildRecorder, same_calls, with_construction
+from srprof.tracing.caller import as_called
 from srprof.tracing.changes import fingerprint
 from srprof.tracing.explaining import NeedsDataError, explain
 from srprof.tracing.fast_path import ENCODER_LAYER
@@ -86,7 +87,7 @@ def run_trace(
             notes.extend(_other_calls_on_meta(workload, trace))
         if gpu is not None:
             notes[:0] = gpu.notes(trace.device)
-    return replace(trace, notes=(*trace.notes, *notes))
+    return as_called(workload, replace(trace, notes=(*trace.notes, *notes)))
 
 
 class Series:
@@ -128,18 +129,18 @@ class Series:
             def record() -> Trace:
                 assert self._model is not None
                 with untouched(self._model):
-                    instance = Instance(self._model, *workload.arguments("meta"))
+                    instance = workload.call_of(self._model, "meta")
                     trace, ledger = _record_call(workload, "meta", instance, kind=_Unplaced)
                     ledger.forget()
                     return trace
 
             trace = _deferred(workload, record)
-            if built_there() or (gpu is not None and gpu.wishes):
+            if built_there() or (gpu is not None and gpu.asked):
                 self._alike = False
                 return None
             if fingerprint(self._model) != before:
                 self._model = None
-        return trace
+        return as_called(workload, trace)
 
 
 class _Unplaced(Recorder):
@@ -241,6 +242,8 @@ def _conditions(workload: Workload, trace_on: str, notes: list[str]) -> Iterator
     switches = [(torch.enable_grad, "__enter__", _without_fakes(torch.enable_grad.__enter__))]
     no_autograd = replaced(switches if trace_on == "cuda-fake" else ())
     with isolated(notes), workload.environment(), fake, threads, no_autograd, watch as gpu:
+        if gpu is not None and workload.autocast is not None:
+            gpu.wants_region()
         yield gpu
 
 
@@ -406,7 +409,7 @@ def _record_program(calls: Sequence[Workload], alone: Trace) -> Program:
     traces = []
     with untouched(model):
         for call in calls:
-            instance = Instance(model, *call.arguments(device))
+            instance = call.call_of(model, device)
             trace, before = _record_call(call, device, instance, before)
             del instance
             traces.append(trace)

@@ -32,7 +32,8 @@ def _peaks(estimate: Estimate) -> Section:
     )
     left_out = [f"not {d}: {why}" for d, why in estimate.dtypes.items() if isinstance(why, str)]
     times = [] if estimate.time is None else [f"predicted on {estimate.time.profile}"]
-    lines = (f"it holds for {estimate.rule}", *times, *left_out)
+    run = [] if estimate.run_as is None else [f"as {estimate.run_as.name} runs it"]
+    lines = (f"it holds for {estimate.rule}", *run, *times, *left_out)
     return Section(f"{estimate.spec}: peaks by the image's side, of one image", lines, table)
 
 
