@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from srprof.analysis import Analysis, analyze, trace
     from srprof.call import Call
     from srprof.estimating.record import Estimate
+    from srprof.estimating.memory import MemoryEstimate, estimate_memory
     from srprof.estimating.run import estimate
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
@@ -50,6 +51,7 @@ __all__ = [
     "InputError",
     "Lean",
     "Measurement",
+    "MemoryEstimate",
     "ModelError",
     "SrprofError",
     "Trace",
@@ -60,6 +62,7 @@ __all__ = [
     "analyze",
     "analyze_training",
     "estimate",
+    "estimate_memory",
     "evaluate",
     "fit",
     "lean",
@@ -79,6 +82,7 @@ _LAZY = {
     "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
     "Measurement": "srprof.measuring.record",
+    "MemoryEstimate": "srprof.estimating.memory",
     "Trace": "srprof.records",
     "TrainingAnalysis": "srprof.training.record",
     "TrainingConfig": "srprof.training.config",
@@ -86,6 +90,7 @@ _LAZY = {
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
     "estimate": "srprof.estimating.run",
+    "estimate_memory": "srprof.estimating.memory",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

@@ -43,6 +43,7 @@ def estimate(
     workspace: str | None = None,
     profile: str | Profile | None = None,
     run_as: str | None = None,
+    dtypes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Estimate:
     """The peaks of a network as functions of height, width, batch and dtype.
@@ -56,7 +57,8 @@ def estimate(
     Args:
         model, inputs, weights, channels_last, trace_on: as for `srprof.trace`. One of the inputs
             is an image, whose channels count and whose size does not.
-        dtype: the only one; None is float32, float16 and bfloat16.
+        dtype: the only one; None is `dtypes`, or those that the program runs networks in: float32,
+            float16 and bfloat16 where none is named.
         workspace, profile: as for `srprof.analyze`; with a profile the estimate has times too.
         run_as: the program that runs the network, by its name in `srprof.presets`.
 
@@ -73,8 +75,8 @@ def estimate(
     sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
     rule = sampler.probe(None).rule()
     builder = Builder(sampler.sample, rule.at_least)
-    dtypes = DTYPES if preset is None else preset.dtypes
-    found = built(builder, (call.dtype,) if call.dtype else dtypes, rule)
+    usual = DTYPES if preset is None else preset.dtypes
+    found = built(builder, (call.dtype,) if call.dtype else tuple(dtypes) or usual, rule)
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in builder.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
