@@ -30,6 +30,7 @@ class Call:
             parameters and inputs keep the dtype of their own.
         images_channels_last: 4-d inputs alone are in that memory format.
         previous_result: the caller still holds the result of a call like this one.
+        warm: libraries have what they keep from calls before it, of this network or of others.
         copied_result: the caller copies the result on the device before he lets it go.
     """
 
@@ -43,6 +44,7 @@ class Call:
     images_channels_last: bool = False
     previous_result: bool = False
     copied_result: bool = False
+    warm: bool = False
 
 
 def call_of(

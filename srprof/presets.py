@@ -85,13 +85,13 @@ PRESETS: Mapping[str, Preset] = {
         ),
         Preset(
             "trainner",
-            "its benchmark: weights in float32 in a region of autocast, the previous result still "
-            "there, cuDNN's benchmark on",
+            "its benchmark: weights in float32 in a region of autocast, one network after another in "
+            "a process, the previous result still there, cuDNN's benchmark on",
             ("float16", "bfloat16"),
-            {"autocast": True, "previous_result": True},
+            {"autocast": True, "previous_result": True, "warm": True},
             beside=(
                 "with cuDNN's benchmark on, the estimate is of calls of a size after its first, in "
-                "which cuDNN tries algorithms; which it takes then, and so its scratch, is not known",
+                "which cuDNN tries algorithms; which it takes then is not known",
             ),
             sources=(f"{_TRAINNER}#L152-L205", f"{_TRAINNER}#L217-L252", f"{_TRAINNER}#L278"),
         ),

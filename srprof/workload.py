@@ -41,7 +41,7 @@ from srprof.weights import load_weights
 #: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
 _CALLS = 3000
 #: What a call says of its form, beside its dtype.
-_FORM = ("channels_last", "images_channels_last", "previous_result", "copied_result")
+_FORM = ("channels_last", "images_channels_last", "previous_result", "copied_result", "warm")
 #: The dtype of a region of torch.autocast for CUDA where none is given.
 _REGIONS = "float16"
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
@@ -87,6 +87,7 @@ class Workload:
         channels_last, images_channels_last: 4-d tensors, or 4-d inputs alone, are in that format.
         previous_result: the caller still holds what a call like this one gave.
         copied_result: he copies the result on the device.
+        warm: libraries have what they keep.
         scale, width: upscaling factor and trunk channels where the zoo knows them.
         training: the model is to be trained, and not only called.
         environment: gives the context in which the model's code finds its modules; active while
@@ -106,6 +107,7 @@ class Workload:
     images_channels_last: bool = False
     previous_result: bool = False
     copied_result: bool = False
+    warm: bool = False
     scale: int | None = None
     width: int | None = None
     training: bool = False

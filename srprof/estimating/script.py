@@ -142,6 +142,11 @@ def _steps(
     end = len(trace.nodes)
     births: list[list[int]] = [[] for _ in range(end)]
     deaths: list[list[int]] = [[] for _ in range(end + 1)]
+    for nbytes in [*to_be_kept.values()] if trace.warm else []:
+        yield len(blocks)
+        blocks.append(Block(nbytes, 1, (), False, 0, 0, 0))
+    if trace.warm:
+        to_be_kept.clear()
     for index in number:
         storage = trace.storages[index]
         if storage.birth >= 0:

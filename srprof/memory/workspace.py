@@ -17,6 +17,7 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.files import RecordFile, read_text
+from srprof.memory.aten import copied_by_aten
 from srprof.memory.cudnn import (
     FILLED,
     SOURCE,
@@ -124,8 +125,8 @@ class WorkspaceTable:
         known = self.entries.get(call_key(node)) if self.entries else None
         if known is None and self.rule is not None:
             known = self.rule(node)
-        if known is None and (node.is_view or row(node.op).scratch == "none"):
-            return 0
+        if known is None and (node.is_view or row(node.op).scratch in ("none", "aten")):
+            return copied_by_aten(node)
         return known
 
     def at_least(self, node: Node) -> int:

@@ -295,6 +295,7 @@ class Trace:
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
         previous: by storage of a call's result that the caller still holds, which one of this
             call's result is like it.
+        warm: libraries have what they keep from calls before it.
         step: of a training step, where its phases begin; None for a forward pass.
         unseen: parts of the run that are not in the record.
         notes: what a reader of the figures must know, one line each.
@@ -320,6 +321,7 @@ class Trace:
     again: Trace | None = None
     carried: Mapping[int, int] = field(default_factory=dict)
     previous: Mapping[int, int] = field(default_factory=dict)
+    warm: bool = False
     step: TrainingStep | None = None
     unseen: tuple[Unseen, ...] = ()
     notes: tuple[str, ...] = ()

@@ -15,7 +15,9 @@ def as_called(workload: Workload, trace: Trace) -> Trace:
     """The trace of a call with what its caller does."""
     if workload.copied_result:
         trace = with_copied_result(trace)
-    return with_previous_result(trace) if workload.previous_result else trace
+    if workload.previous_result:
+        trace = with_previous_result(trace)
+    return replace(trace, warm=True) if workload.warm else trace
 
 
 def with_previous_result(trace: Trace) -> Trace:
@@ -24,7 +26,9 @@ def with_previous_result(trace: Trace) -> Trace:
     As in `y = model(x)` in a loop: a result of the same bytes is there before the first node and
     behind the last.
     """
-    made = [i for i, s in enumerate(trace.storages) if s.returned and s.birth >= 0 and of_the_run(s)]
+    made = [
+        i for i, s in enumerate(trace.storages) if s.returned and s.birth >= 0 and of_the_run(s)
+    ]
     end, first = len(trace.nodes), len(trace.storages)
     held = [Storage(trace.storages[i].nbytes, "input", -1, end, (), name=_NAME) for i in made]
     more = sum(storage.nbytes for storage in held)
@@ -61,6 +65,4 @@ def with_copied_result(trace: Trace) -> Trace:
         arguments=((trace.result,), {}),
         live=live,
     )
-    return replace(
-        trace, storages=storages, nodes=(*trace.nodes, node), result=TensorRef(end, 0)
-    )
+    return replace(trace, storages=storages, nodes=(*trace.nodes, node), result=TensorRef(end, 0))
