@@ -23,6 +23,8 @@ MIB = 2**20
 _BATCH, _HEIGHT, _WIDTH = 0, 1, 2
 #: No side and no batch is looked for beyond this.
 _MOST = 2**16
+#: So many sizes are looked at one by one, where an allocator's peak may fall.
+_LOOKED_AT = 32
 
 
 def load(path):
@@ -96,9 +98,13 @@ def largest_tile(
     def needs(side):
         return _peak(estimate, variants, *tile(side), batch=batch, kind=kind)
 
+    def requests(side):
+        return _peak(estimate, variants, *tile(side), batch=batch, kind=_grows(kind))
+
     step = estimate["sides"]["step"] or 1
     end = (max(highest, widest) - least) // step if estimate["sides"]["step"] else 0
-    index = _last_within(lambda i: needs(least + i * step), budget, max(end, 0), least / step)
+    rows = (lambda i: needs(least + i * step)), (lambda i: requests(least + i * step))
+    index = _last_within(*rows, budget=budget, end=max(end, 0))
     if index is None:
         raise ValueError(
             "a budget of %.2f MiB is too small: a tile of %dx%d needs %.2f MiB"
@@ -116,17 +122,26 @@ def largest_batch(estimate, budget, h, w, dtype="float16", kind="allocated"):
     _variants(check(estimate), 2, dtype)
     _check_sides(estimate, h, w)
 
-    def needs(index):
+    def needs(index, kind=kind):
         batch = index + 1
         return _peak(estimate, _variants(estimate, batch, dtype), h, w, batch, kind)
 
-    index = _last_within(needs, budget, _MOST, 0)
+    index = _last_within(needs, lambda i: needs(i, _grows(kind)), budget, _MOST)
     if index is None:
         raise ValueError(
             "a budget of %.2f MiB is too small: one image of %dx%d needs %.2f MiB"
             % (budget / MIB, h, w, needs(0) / MIB)
         )
     return index + 1
+
+
+def result_size(estimate, h, w):
+    """Channels, height and width of what the network gives; None if it is no single image."""
+    _check_sides(check(estimate), h, w)
+    if estimate.get("result") is None:
+        return None
+    values = _values(estimate["terms"], 1, h, w)
+    return tuple(values[term] for term in estimate["result"])
 
 
 def milliseconds(estimate, h, w, batch=1, dtype="float16"):
@@ -226,16 +241,32 @@ def _values(terms, batch, h, w):
     return values
 
 
-def _last_within(needs, budget, end, offset):
+def _grows(kind):
+    """A kind that is no more, and that never falls while the size grows."""
+    return "eager" if kind in ("allocated", "reserved") else kind
+
+
+def _last_within(needs, requests, budget, end):
     """The last index up to `end` within the budget; None if none is.
 
-    What is needed grows with the index but for steps of the allocator, about as
-    (offset + index)^2 if there is an offset, else in proportion.
+    What is requested never falls from one index to the next. The allocator's blocks do not fit
+    each size alike, so indices are looked at downwards from where requests are within the budget.
     """
-    low, known = 0, needs(0)
-    if known > budget:
+    top = _last_growing(requests, budget, end)
+    if top is None:
         return None
-    high, step = None, 1
+    below = max(top - _LOOKED_AT, 0)
+    for index in range(top, below, -1):
+        if needs(index) <= budget:
+            return index
+    return _last_growing(needs, budget, below)
+
+
+def _last_growing(needs, budget, end):
+    """The same of what never falls."""
+    if needs(0) > budget:
+        return None
+    low, high, step = 0, None, 1
     while high is None:  # farther and farther
         index = min(low + step, end)
         if index == low:

@@ -20,14 +20,14 @@ from srprof.estimating.script import Script
 from srprof.memory.model import GRANULARITY
 from srprof.tiling.sizes import SizeRule
 
-#: First sizes, before they are brought to what the network takes.
-_FIRST = ((97, 130), (97, 203), (162, 130), (141, 181), (188, 109), (119, 154))
+#: First sizes, of which two were tried to find out which sizes there are, before they are brought to what the network takes.
+_FIRST = ((256, 256), (257, 257), (97, 130), (97, 203), (162, 130), (141, 181))
 #: Sides at which functions are asked whether they differ.
 _POOL = range(64, 330)
 #: Of one graph, traces at most, and sizes at which it is seen whether the functions hold.
-_MOST_TRACES, _CHECKS = 30, 4
+_MOST_TRACES, _CHECKS = 30, 3
 #: Other batches and dtypes are looked at here, by the places of these sizes.
-_ELSEWHERE = 3
+_ELSEWHERE = 2
 #: At so many sizes of image it is looked at which sums are the most, up to this side.
 _LOOKS, _MOST_SIDE = 6000, 4096
 #: Sizes at which programs are compared.
@@ -48,6 +48,7 @@ class Sample:
     Attributes:
         size: batch, height, width. sides: shapes of all tensors, in order.
         peaks: bytes by name. net: the network's own, rounded.
+        result: shape of what the network gives, () if that is no single tensor.
         ms: predicted, None without a profile. torch: the version that traced. notes: of the trace.
     """
 
@@ -57,6 +58,7 @@ class Sample:
     peaks: Mapping[str, int]
     net: int
     start: Start
+    result: tuple[int, ...]
     ms: float | None
     torch: str
     notes: tuple[str, ...]
@@ -74,6 +76,8 @@ class Fitted:
     Attributes:
         sample: one of its traces. forms: of each block's elements, of one image.
         powers: of each block, of the batch.
+        result: channels, height and width of what the network gives; None where that is not known.
+        any_batch: whether they hold for several images too.
         seen, of_graph: sizes that were traced, and those of this graph.
     """
 
@@ -82,6 +86,8 @@ class Fitted:
     powers: tuple[int, ...]
     seen: int
     of_graph: int
+    result: tuple[Form, ...] | None = None
+    any_batch: bool = False
 
     @property
     def script(self) -> Script:
@@ -151,7 +157,16 @@ class Builder:
                     break
             else:
                 break
-        return Fitted(same[0], forms, (0,) * len(forms), len(found), len(same))
+        result = self._result(fitter, same)
+        return Fitted(same[0], forms, (0,) * len(forms), len(found), len(same), result)
+
+    def _result(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...] | None:
+        """Channels, height and width of the network's result."""
+        if any(len(sample.result) != 4 for sample in same):
+            return None
+        sides = [*zip(*(sample.result for sample in same), strict=True)][1:]
+        forms = [fitter.size(side, ()) for side in sides]
+        return tuple(form for form in forms if form is not None) if all(forms) else None
 
     def _telling(self, fitter: Fitter, found: Container[tuple[int, int]]) -> tuple[int, int] | None:
         """A size at which functions differ that give the same so far; None if there is none."""
@@ -205,6 +220,8 @@ class Builder:
             first: of another dtype, whose functions are likely the same ones.
         """
         one = first and self.alike(dtype, (1,), first) or self.full(dtype, 1)
+        if first is not None and (same := self._as_first(dtype, one, first)) is not None:
+            return [(same, (1, None))]
         try:
             more = self.alike(dtype, (2, 3), one) or self._of_more(dtype)
         except (InputError, ModelError) as error:
@@ -212,18 +229,32 @@ class Builder:
             return [(one, (1, 1))]
         same = more.script.graph == one.script.graph and more.sample.start == one.sample.start
         if same and more.forms == one.forms:
-            return [(replace(one, powers=more.powers), (1, None))]
+            return [(replace(one, powers=more.powers, any_batch=True), (1, None))]
         return [(one, (1, 1)), (more, (2, None))]
+
+    def _as_first(self, dtype: str, one: Fitted, first: Fitted) -> Fitted | None:
+        """The functions of a dtype by another's, of which those of one image hold for more."""
+        powers = replace(one, powers=first.powers)
+        if not first.any_batch or one.script.alike != first.script.alike or one.forms != first.forms:
+            return None
+        sample = self.sample(dtype, 2, *one.sample.size[1:])
+        values = self.terms.values([sample.size])
+        blocks = zip(one.forms, first.powers, sample.script.blocks, strict=False)
+        holds = sample.script.graph == one.script.graph and all(
+            form.at(values)[0] * sample.size[0] ** power * block.itemsize == block.nbytes
+            for form, power, block in blocks
+        )
+        return replace(powers, any_batch=True) if holds else None
 
     def alike(self, dtype: str, batches: Sequence[int], first: Fitted) -> Fitted | None:
         """The functions of another dtype or batch, if they are all known; else None."""
-        sizes = [s.size[1:] for s in self.samples.values()][:_ELSEWHERE]
+        sizes = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST[-_ELSEWHERE:]]
         sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
         found = [
             self.sample(dtype, batches[i % len(batches)], *size) for i, size in enumerate(sizes)
         ]
         same = _most_common(found)
-        if len(same) < _ELSEWHERE:
+        if len(same) <= _ELSEWHERE:
             return None
         values = self.terms.values([s.size for s in same])
 
@@ -334,9 +365,12 @@ def built(builder: Builder, dtypes: Sequence[str], rule: SizeRule) -> dict[str, 
         if variants not in written:
             written.append(variants)
         places[dtype] = written.index(variants)
-    terms, graphs_ = _used(builder.terms, written)
-    sides = {"least": least, "step": rule.step}
-    return {"sides": sides, "terms": terms, "dtypes": places, "graphs": graphs_}
+    result = next(iter(found.values()))[0][0].result
+    shape = None if result is None else [form.term(builder.terms, 1) for form in result]
+    terms, graphs_, shape = _used(builder.terms, written, shape)
+    sides = {"least": least, "step": rule.step, "taken_from": rule.least}
+    parts = (sides, terms, shape, places, graphs_)
+    return dict(zip(("sides", "terms", "result", "dtypes", "graphs"), parts, strict=True))
 
 
 def _looks(builder: Builder, least: int) -> list[Size]:
@@ -349,10 +383,11 @@ def _looks(builder: Builder, least: int) -> list[Size]:
 
 
 def _used(
-    terms: Terms, graphs: list[list[dict[str, Any]]]
-) -> tuple[list[list[Any]], list[list[dict[str, Any]]]]:
-    """The terms that graphs need, and the graphs with their new indices."""
+    terms: Terms, graphs: list[list[dict[str, Any]]], shape: list[int] | None
+) -> tuple[list[list[Any]], list[list[dict[str, Any]]], list[int] | None]:
+    """The terms that graphs and the result need, and these with their new indices."""
     needed = {size for variants in graphs for v in variants for size in v["sizes"]}
+    needed.update(shape or ())
     for place in range(len(terms.rows) - 1, -1, -1):
         if place + 3 in needed:
             op, _, *parts = terms.rows[place]
@@ -367,7 +402,7 @@ def _used(
     for variants in graphs:
         for v in variants:
             v["sizes"] = [new[size] for size in v["sizes"]]
-    return rows, graphs
+    return rows, graphs, shape and [new[term] for term in shape]
 
 
 def variant(

@@ -72,7 +72,7 @@ class Estimate(Shown):
         spec, name, scale: of the network. channels: of its image.
         torch: the version that traced it.
         exact: whether every trace is of one graph and has its `planned` and `eager` to the byte.
-        sides, terms, dtypes, graphs: the functions, as `srprof_estimate` reads them.
+        sides, terms, result, dtypes, graphs: the functions, as `srprof_estimate` reads them.
         time: None without a profile.
         corrections: what is counted beside storages, and where that is from.
         checked: by peak. traces: how many were made.
@@ -89,6 +89,7 @@ class Estimate(Shown):
     exact: bool
     sides: Mapping[str, int | None]
     terms: Sequence[Sequence[Any]]
+    result: Sequence[int] | None
     dtypes: Mapping[str, int | str]
     graphs: Sequence[Sequence[Mapping[str, Any]]]
     time: Times | None
@@ -105,7 +106,7 @@ class Estimate(Shown):
             "srprof": __version__,
             "torch": self.torch,
             "model": pick(self, "spec name scale channels"),
-            **pick(self, "exact sides terms dtypes graphs"),
+            **pick(self, "exact sides terms result dtypes graphs"),
             "time": encode(self.time),
             "corrections": list(self.corrections),
             "checked": encode(self.checked),
