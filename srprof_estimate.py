@@ -119,14 +119,15 @@ def largest_batch(estimate, budget, h, w, dtype="float16", kind="allocated"):
     Raises:
         ValueError: not even one fits.
     """
-    _variants(check(estimate), 2, dtype)
+    _variants(check(estimate), 1, dtype)
     _check_sides(estimate, h, w)
+    ends = [v["batch"][1] or _MOST for v in estimate["graphs"][estimate["dtypes"][dtype]]]
 
     def needs(index, kind=kind):
         batch = index + 1
         return _peak(estimate, _variants(estimate, batch, dtype), h, w, batch, kind)
 
-    index = _last_within(needs, lambda i: needs(i, _grows(kind)), budget, _MOST)
+    index = _last_within(needs, lambda i: needs(i, _grows(kind)), budget, max(ends) - 1)
     if index is None:
         raise ValueError(
             "a budget of %.2f MiB is too small: one image of %dx%d needs %.2f MiB"
@@ -225,7 +226,8 @@ def _values(terms, batch, h, w):
     """The value of each term, in whole numbers: of batch, height and width, and of those before.
 
     `["*", c, i, j, ...]` is c times the terms i, j, ...; `["+", c, i, j, ...]` c and these terms;
-    `["/", c, i, d]` the whole part of (c + term i) / d.
+    `["/", c, i, d]` the whole part of (c + term i) / d; `["?", c, i, j, k]` is term j where term i
+    is below c, else term k.
     """
     values = [batch, h, w]
     for op, constant, *parts in terms:
@@ -235,6 +237,8 @@ def _values(terms, batch, h, w):
             value = constant
             for part in parts:
                 value *= values[part]
+        elif op == "?":
+            value = values[parts[1] if values[parts[0]] < constant else parts[2]]
         else:
             value = constant + sum([values[part] for part in parts])
         values.append(value)

@@ -16,8 +16,11 @@ from srprof.errors import InputError, ModelError
 from srprof.estimating.folding import Program, folded, trimmed
 from srprof.estimating.forms import BATCH, HEIGHT, WIDTH, Fitter, Form, Terms, Values
 from srprof.estimating.pieces import ever_most, pieces
-from srprof.estimating.script import Script
+from srprof.estimating.scratch import Scratch, Sides
+from srprof.estimating.script import Block, Script
 from srprof.memory.model import GRANULARITY
+from srprof.memory.workspace import WorkspaceTable
+from srprof.ops import row
 from srprof.tiling.sizes import SizeRule
 
 #: First sizes, of which two were tried to find out which sizes there are, before they are brought to what the network takes.
@@ -101,18 +104,24 @@ class Builder:
 
     Attributes:
         at_least: the smallest side that is no smaller, of those that the network takes.
-        samples: every trace that was made.
+        samples: every trace that was made. library, sides: forms of blocks and of sides, by which
+            other dtypes and batches are read.
         unknown: blocks for which no function was found.
     """
 
     trial: Trial
+    workspaces: WorkspaceTable
     at_least: Callable[[int], int]
     terms: Terms = field(default_factory=Terms)
     samples: dict[tuple[str, Size], Sample] = field(default_factory=dict)
     library: dict[Form, None] = field(default_factory=dict)
     unknown: int = 0
+    sides: dict[Form, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     random: Random = field(default_factory=lambda: Random(20240))
+
+    def __post_init__(self) -> None:
+        self.scratch = Scratch(self.workspaces, self.terms)
 
     def sample(self, dtype: str, *size: int) -> Sample:
         """The trace at (batch, height, width)."""
@@ -158,6 +167,11 @@ class Builder:
             else:
                 break
         result = self._result(fitter, same)
+        if others := len(found) - len(same):
+            self.notes.append(
+                f"sizes decide the graph: {others} of {len(found)} traces of {dtype} made other "
+                "calls than the rest"
+            )
         return Fitted(same[0], forms, (0,) * len(forms), len(found), len(same), result)
 
     def _result(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...] | None:
@@ -186,18 +200,34 @@ class Builder:
         forms = []
         for blocks in zip(*(s.script.blocks for s in same), strict=True):
             values = tuple(b.nbytes // b.itemsize for b in blocks)
+            if blocks[0].node is not None:
+                forms.append(self._scratch(same, blocks, fitter.side) or self._roughly(values, same))
+                continue
             shapes = {len(b.shape) for b in blocks}
             shape = tuple(zip(*(b.shape for b in blocks), strict=True)) if len(shapes) == 1 else ()
             form = fitter.size(values, shape)
-            if form is None:
-                form = self._roughly(values, same)
-                self.unknown += 1
+            form = form or self._roughly(values, same)
             forms.append(form)
             self.library[form] = None
+        self.sides.update(dict.fromkeys(form for form in fitter.sides() if form.parts))
         return tuple(forms)
+
+    def _scratch(
+        self, same: Sequence[Sample], blocks: Sequence[Block], sides: Sides
+    ) -> Form | None:
+        """The form of what a library takes, if it gives that of each trace, or more."""
+        nodes = [block.node for block in blocks if block.node is not None]
+        form = self.scratch.form(nodes, tuple(s.size[0] for s in same), sides)
+        if form is None:
+            return None
+        said = form.at(self.terms.values([s.size for s in same]))
+        exact = all(int(s) == b.nbytes for s, b in zip(said, blocks, strict=True))
+        most = all(int(s) >= b.nbytes for s, b in zip(said, blocks, strict=True))
+        return form if exact or most and row(nodes[0].op).scratch == "cufft" else None
 
     def _roughly(self, values: Values, same: Sequence[Sample]) -> Form:
         """In proportion to the image, and nowhere below what was seen."""
+        self.unknown += 1
         pixels = [height * width for _, height, width in (s.size for s in same)]
         share = max(-(-v * _SHARE // p) for v, p in zip(values, pixels, strict=True))
         product = self.terms.add("*", share, HEIGHT, WIDTH)
@@ -205,9 +235,9 @@ class Builder:
 
     def holds(self, forms: Sequence[Form], sample: Sample) -> bool:
         """Whether the forms give each block of a trace."""
-        values = self.terms.values([(1, *sample.size[1:])])
-        return all(
-            form.at(values)[0] * block.itemsize == block.nbytes
+        one, all_ = (self.terms.values([(n, *sample.size[1:])]) for n in (1, sample.size[0]))
+        return all(  # scratch has the batch in it
+            form.at(one if block.node is None else all_)[0] * block.itemsize == block.nbytes
             for form, block in zip(forms, sample.script.blocks, strict=True)
         )
 
@@ -246,12 +276,12 @@ class Builder:
         )
         return replace(powers, any_batch=True) if holds else None
 
-    def alike(self, dtype: str, batches: Sequence[int], first: Fitted) -> Fitted | None:
-        """The functions of another dtype or batch, if they are all known; else None."""
+    def alike(self, dtype: str, of: Sequence[int], first: Fitted) -> Fitted | None:
+        """The functions of another dtype or of batches `of`, if they are all known; else None."""
         sizes = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST[-_ELSEWHERE:]]
         sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
         found = [
-            self.sample(dtype, batches[i % len(batches)], *size) for i, size in enumerate(sizes)
+            self.sample(dtype, of[i % len(of)], *size) for i, size in enumerate(sizes)
         ]
         same = _most_common(found)
         if len(same) <= _ELSEWHERE:
@@ -267,7 +297,19 @@ class Builder:
         likely = first.forms if same[0].script.alike == first.script.alike else ()
         chosen = []
         columns = zip(*(s.script.blocks for s in same), strict=True)
+        batches = tuple(s.size[0] for s in same)
+        of_sides = {tuple(map(int, f.at(values))): f for f in reversed(self.sides)}
+
+        def side(wanted: Values) -> Form | None:
+            return Form(0, (), wanted[0]) if len(set(wanted)) == 1 else of_sides.get(wanted)
+
         for form, blocks in zip_longest(likely, columns):
+            if blocks[0].node is not None:
+                scratch = self._scratch(same, blocks, side)
+                if scratch is None:
+                    return None
+                chosen.append((scratch, 0))
+                continue
             wanted = tuple(b.nbytes // b.itemsize for b in blocks)
             given = [(form, power) for power in (1, 0)] if form is not None else []
             pair = next((p for p in given if numbers(*p) == wanted), known.get(wanted))
@@ -289,7 +331,8 @@ class Builder:
         values = self.terms.values([(1, *size)])
         forms, powers = [], []
         for form, block in zip(two.forms, three.script.blocks, strict=True):
-            power = int(form.at(values)[0] * block.itemsize != block.nbytes)
+            scratch = block.node is not None
+            power = int(not scratch and form.at(values)[0] * block.itemsize != block.nbytes)
             if power:
                 form = form.halved(self.terms)
             forms.append(form)

@@ -37,9 +37,11 @@ class Terms:
 
     def add(self, op: str, constant: int, *parts: int) -> int:
         """Index of a term, which is added if it is new."""
+        if op == "?" and parts[1] == parts[2]:
+            return parts[1]
         if (op, constant) in (("*", 1), ("+", 0)) and len(parts) == 1:
             return parts[0]
-        key = (op, constant, *(sorted(parts) if op != "/" else parts))
+        key = (op, constant, *(sorted(parts) if op in "*+" else parts))
         if key not in self._known:
             self._known[key] = len(self.rows) + 3
             self.rows.append(key)
@@ -57,6 +59,9 @@ class Terms:
                 for part in parts:
                     value = value * found[part]
                 found.append(value)
+            elif op == "?":
+                below = (found[parts[0]] < constant).astype(bool)
+                found.append(np.where(below, found[parts[1]], found[parts[2]]))
             else:
                 found.append(constant + sum(found[part] for part in parts))
         return found
@@ -166,6 +171,14 @@ class Fitter:
             if values not in self._sides:
                 self._sides[values] = self._side(values)
 
+    def sides(self) -> list[Form]:
+        """All forms that sides have."""
+        return [form for form in self._sides.values() if form is not None]
+
+    def side(self, values: Values) -> Form | None:
+        """A side of a tensor, or the whole of it where its sides are flattened."""
+        return self._sides.get(values) or self._side(values) or self._of_both(values)
+
     def _side(self, values: Values) -> Form | None:
         """A constant, or a function of one side of the image; None if it is neither."""
         if len(set(values)) == 1:
@@ -203,7 +216,7 @@ class Fitter:
             return Form(0, (), values[0])
         form: Form | None = Form(0, (), 1)
         for side in shape:
-            known = self._sides.get(side) or self._of_both(side)
+            known = self.side(side)
             form = None if form is None or known is None else form.times(known)
         if form is None or not shape:
             form = self._side(values) or self._of_both(values)

@@ -67,7 +67,7 @@ def estimate(
     workload, gpu = resolve(call), read_profile(profile)
     sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
     rule = sampler.probe().rule()
-    builder = Builder(sampler.sample, rule.at_least)
+    builder = Builder(sampler.sample, sampler.scratch, rule.at_least)
     own = workload.run_dtype
     others = [dtype for dtype in DTYPES if dtype != own and not call.dtype]
     found = built(builder, (own, *others), rule)
@@ -204,12 +204,12 @@ _TIMED = (32, 64, 128, 256, 512, 1024, 2048)
 
 def _times(builder: Builder, found: Mapping[str, Any], gpu: Profile) -> Times:
     """Times by pixels, and the largest error between them."""
-    ms: dict[str, list[tuple[int, float]]] = {}
+    ms: dict[str, list[list[float]]] = {}
     for dtype, place in found["dtypes"].items():
         if not isinstance(place, str):
             sides = {builder.at_least(max(side, found["sides"]["least"])) for side in _TIMED}
             rows = [builder.sample(dtype, 1, side, side) for side in sorted(sides)]
-            ms[dtype] = [(side.size[1] * side.size[2], side.ms or 0.0) for side in rows]
+            ms[dtype] = [[side.size[1] * side.size[2], side.ms or 0.0] for side in rows]
     file = {**found, **_HEAD, "time": {"ms": ms}}
     errors = [
         srprof_estimate.milliseconds(file, *s.size[1:], s.size[0], s.dtype) / s.ms - 1
