@@ -18,6 +18,7 @@ from srprof.estimating.shipped import PATH
 
 
 def main() -> None:
+    """Make all of them."""
     made = {}
     for network in registry.networks():
         try:

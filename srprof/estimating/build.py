@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import srprof_estimate
 
+import srprof_estimate
 from srprof.errors import InputError, ModelError
 from srprof.estimating.folding import Program, folded, trimmed
 from srprof.estimating.forms import BATCH, HEIGHT, WIDTH, Fitter, Form, Terms, Values
@@ -23,7 +23,7 @@ from srprof.memory.workspace import WorkspaceTable
 from srprof.ops import row
 from srprof.tiling.sizes import SizeRule
 
-#: First sizes, of which two were tried to find out which sizes there are, before they are brought to what the network takes.
+#: First sizes, before they are brought to what the network takes; two were tried for that.
 _FIRST = ((256, 256), (257, 257), (97, 130), (97, 203), (162, 130), (141, 181))
 #: Sides at which functions are asked whether they differ.
 _POOL = range(64, 330)
@@ -81,14 +81,11 @@ class Fitted:
         powers: of each block, of the batch.
         result: channels, height and width of what the network gives; None where that is not known.
         any_batch: whether they hold for several images too.
-        seen, of_graph: sizes that were traced, and those of this graph.
     """
 
     sample: Sample
     forms: tuple[Form, ...]
     powers: tuple[int, ...]
-    seen: int
-    of_graph: int
     result: tuple[Form, ...] | None = None
     any_batch: bool = False
 
@@ -167,12 +164,13 @@ class Builder:
             else:
                 break
         result = self._result(fitter, same)
-        if others := len(found) - len(same):
+        alike = len(_most_common(found.values()))
+        if others := len(found) - alike:
             self.notes.append(
                 f"sizes decide the graph: {others} of {len(found)} traces of {dtype} made other "
                 "calls than the rest"
             )
-        return Fitted(same[0], forms, (0,) * len(forms), len(found), len(same), result)
+        return Fitted(same[0], forms, (0,) * len(forms), result)
 
     def _result(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...] | None:
         """Channels, height and width of the network's result."""
@@ -201,7 +199,9 @@ class Builder:
         for blocks in zip(*(s.script.blocks for s in same), strict=True):
             values = tuple(b.nbytes // b.itemsize for b in blocks)
             if blocks[0].node is not None:
-                forms.append(self._scratch(same, blocks, fitter.side) or self._roughly(values, same))
+                forms.append(
+                    self._scratch(same, blocks, fitter.side) or self._roughly(values, same)
+                )
                 continue
             shapes = {len(b.shape) for b in blocks}
             shape = tuple(zip(*(b.shape for b in blocks), strict=True)) if len(shapes) == 1 else ()
@@ -223,7 +223,7 @@ class Builder:
         said = form.at(self.terms.values([s.size for s in same]))
         exact = all(int(s) == b.nbytes for s, b in zip(said, blocks, strict=True))
         most = all(int(s) >= b.nbytes for s, b in zip(said, blocks, strict=True))
-        return form if exact or most and row(nodes[0].op).scratch == "cufft" else None
+        return form if exact or (most and row(nodes[0].op).scratch == "cufft") else None
 
     def _roughly(self, values: Values, same: Sequence[Sample]) -> Form:
         """In proportion to the image, and nowhere below what was seen."""
@@ -243,13 +243,15 @@ class Builder:
 
     # -- other batches and dtypes --------------------------------------------------------------
 
-    def graphs(self, dtype: str, first: Fitted | None) -> list[tuple[Fitted, tuple[int, int | None]]]:
+    def graphs(
+        self, dtype: str, first: Fitted | None
+    ) -> list[tuple[Fitted, tuple[int, int | None]]]:
         """The functions of one image and of more in a dtype, each with the batches it holds for.
 
         Args:
             first: of another dtype, whose functions are likely the same ones.
         """
-        one = first and self.alike(dtype, (1,), first) or self.full(dtype, 1)
+        one = (first and self.alike(dtype, (1,), first)) or self.full(dtype, 1)
         if first is not None and (same := self._as_first(dtype, one, first)) is not None:
             return [(same, (1, None))]
         try:
@@ -265,7 +267,11 @@ class Builder:
     def _as_first(self, dtype: str, one: Fitted, first: Fitted) -> Fitted | None:
         """The functions of a dtype by another's, of which those of one image hold for more."""
         powers = replace(one, powers=first.powers)
-        if not first.any_batch or one.script.alike != first.script.alike or one.forms != first.forms:
+        if (
+            not first.any_batch
+            or one.script.alike != first.script.alike
+            or one.forms != first.forms
+        ):
             return None
         sample = self.sample(dtype, 2, *one.sample.size[1:])
         values = self.terms.values([sample.size])
@@ -280,9 +286,7 @@ class Builder:
         """The functions of another dtype or of batches `of`, if they are all known; else None."""
         sizes = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST[-_ELSEWHERE:]]
         sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
-        found = [
-            self.sample(dtype, of[i % len(of)], *size) for i, size in enumerate(sizes)
-        ]
+        found = [self.sample(dtype, of[i % len(of)], *size) for i, size in enumerate(sizes)]
         same = _most_common(found)
         if len(same) <= _ELSEWHERE:
             return None
@@ -297,7 +301,6 @@ class Builder:
         likely = first.forms if same[0].script.alike == first.script.alike else ()
         chosen = []
         columns = zip(*(s.script.blocks for s in same), strict=True)
-        batches = tuple(s.size[0] for s in same)
         of_sides = {tuple(map(int, f.at(values))): f for f in reversed(self.sides)}
 
         def side(wanted: Values) -> Form | None:
@@ -319,7 +322,7 @@ class Builder:
                 return None
             chosen.append(pair)
         forms, powers = zip(*chosen, strict=True) if chosen else ((), ())
-        return Fitted(same[0], forms, powers, len(found), len(same))
+        return Fitted(same[0], forms, powers)
 
     def _of_more(self, dtype: str) -> Fitted:
         """The functions of several images, where they are others than those of one."""
@@ -329,16 +332,12 @@ class Builder:
         if three.script.graph != two.script.graph:
             raise InputError("two images and three make different calls")
         values = self.terms.values([(1, *size)])
-        forms, powers = [], []
+        pairs = []
         for form, block in zip(two.forms, three.script.blocks, strict=True):
-            scratch = block.node is not None
-            power = int(not scratch and form.at(values)[0] * block.itemsize != block.nbytes)
-            if power:
-                form = form.halved(self.terms)
-            forms.append(form)
-            powers.append(power)
-        fitted = replace(two, forms=tuple(forms), powers=tuple(powers))
-        return fitted
+            alone = block.node is not None or form.at(values)[0] * block.itemsize == block.nbytes
+            pairs.append((form, 0) if alone else (form.halved(self.terms), 1))
+        forms, powers = zip(*pairs, strict=True) if pairs else ((), ())
+        return replace(two, forms=forms, powers=powers)
 
     # -- where it holds ------------------------------------------------------------------------
 
@@ -352,7 +351,9 @@ class Builder:
                     sample = self.sample(dtype, 1, *size)
                 except (InputError, ModelError):
                     return False
-                if sample.script.graph != fitted.script.graph or not self.holds(fitted.forms, sample):
+                if sample.script.graph != fitted.script.graph or not self.holds(
+                    fitted.forms, sample
+                ):
                     return False
             return True
 

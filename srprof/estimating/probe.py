@@ -11,11 +11,11 @@ from torch import nn
 
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.estimating.record import SizedCall
 from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_images
 from srprof.progress import Progress, silent
 from srprof.records import Trace
-from srprof.estimating.record import SizedCall
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
@@ -66,7 +66,9 @@ class Probe:
             InputError: it takes none.
         """
         call = self.workload.args, self.workload.kwargs
-        return first_image(call, f"{self.command} changes the size of an image", "give --input NxCxHxW")
+        return first_image(
+            call, f"{self.command} changes the size of an image", "give --input NxCxHxW"
+        )
 
     @property
     def several(self) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import srprof_estimate
-
 from srprof._version import __version__
 from srprof.codec import Key, encode, pick
 from srprof.shown import Shown

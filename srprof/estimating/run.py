@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import srprof_estimate
-
 from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import prod
 
 from srprof.estimating.forms import BATCH, Form, Terms, Values
@@ -103,10 +104,10 @@ class Scratch:
 
     def _asked(self, node: Node) -> list[tuple[int, Line]]:
         found = [(0, self._at(node, _LADDER[0]))]
-        for low, high in zip(_LADDER, _LADDER[1:], strict=False):
-            end = self._at(node, high)
+        for low, high in pairwise(_LADDER):
+            end, start = self._at(node, high), low
             while found[-1][1] != end:  # there may be several between
-                below, above, last = low, high, found[-1][1]
+                below, above, last = start, high, found[-1][1]
                 while above - below > 1:
                     middle = (below + above) // 2
                     if self._at(node, middle) == last:
@@ -114,7 +115,7 @@ class Scratch:
                     else:
                         above = middle
                 found.append((above, self._at(node, above)))
-                low = above
+                start = above
         return found
 
     def _at(self, node: Node, pixels: int) -> Line:

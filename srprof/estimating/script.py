@@ -143,12 +143,12 @@ def _steps(
     end = len(trace.nodes)
     births: list[list[int]] = [[] for _ in range(end)]
     deaths: list[list[int]] = [[] for _ in range(end + 1)]
-    for index in number:
+    for index, block in number.items():
         storage = trace.storages[index]
         if storage.birth >= 0:
             births[storage.birth].append(index)
         else:
-            yield number[index]
+            yield block
         if storage.death < end:
             deaths[max(storage.death, storage.birth + 1)].append(index)
     for place, node in enumerate(trace.nodes):

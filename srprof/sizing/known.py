@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import srprof_estimate
 import torch
 from torch import nn
 
+import srprof_estimate
 from srprof.errors import InputError
 from srprof.estimating.probe import Probe, Shape
 from srprof.estimating.record import SizedCall
@@ -77,7 +77,9 @@ def by_estimate(probe: Probe, path: str | None) -> tuple[Probe, tuple[str, ...]]
     if estimate is None or not set(peak_names()) <= set(srprof_estimate.KINDS):
         return probe, ()
     if path is not None and estimate["model"]["spec"] != spec:
-        raise InputError(f"{path} is the estimate of {estimate['model']['spec']}, and not of {spec}")
+        raise InputError(
+            f"{path} is the estimate of {estimate['model']['spec']}, and not of {spec}"
+        )
     if not estimate["exact"]:
         return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
     alone = not probe.several and len(probe.image.shape) == 4

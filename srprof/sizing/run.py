@@ -13,13 +13,13 @@ from srprof.call import call_of
 from srprof.cost.gpus import find_gpu
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
+from srprof.estimating.probe import Probe
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.records import Trace
-from srprof.estimating.probe import Probe
 from srprof.sizing.known import by_estimate
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search

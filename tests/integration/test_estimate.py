@@ -6,12 +6,12 @@ import json
 from random import Random
 
 import pytest
-import srprof_estimate as reader
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import srprof
+import srprof_estimate as reader
 from srprof.cli import main
 
 KINDS = reader.KINDS

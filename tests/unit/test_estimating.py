@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-import srprof_estimate as reader
 
+import srprof_estimate as reader
 from srprof.estimating.folding import cut, folded, trimmed
 from srprof.estimating.forms import HEIGHT, WIDTH, Fitter, Floor, Form, Terms, floors
 
@@ -27,7 +27,9 @@ SIDES = {
 @pytest.mark.parametrize("name", SIDES)
 def test_a_side_is_found_from_its_values(name):
     side = SIDES[name]
-    found = [floor for candidates in floors(HEIGHTS, [side(h) for h in HEIGHTS]) for floor in candidates]
+    found = [
+        floor for candidates in floors(HEIGHTS, [side(h) for h in HEIGHTS]) for floor in candidates
+    ]
     assert any(all(floor.at(h) == side(h) for h in range(1, 2000)) for floor in found)
 
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-import srprof_estimate as reader
 
+import srprof_estimate as reader
 from srprof.memory.allocator import new_allocator
 from srprof.memory.settings import Settings
 
@@ -144,7 +144,10 @@ FIXED = {**ESTIMATE, "sides": {"least": 64, "step": None, "taken_from": 64}}
     [
         (lambda: reader.peak_bytes({"schema": 3}, 16, 16), "no estimate"),
         (lambda: reader.peak_bytes([], 16, 16), "no estimate"),
-        (lambda: reader.peak_bytes({**ESTIMATE, "version": 2}, 16, 16), "version 2.*reads version 1"),
+        (
+            lambda: reader.peak_bytes({**ESTIMATE, "version": 2}, 16, 16),
+            "version 2.*reads version 1",
+        ),
         (lambda: reader.peak_bytes(ESTIMATE, 17, 16), "17x16.*16, 24, 32.*nearest is 24x16"),
         (lambda: reader.peak_bytes(ESTIMATE, 8, 16), "nearest is 16x16"),
         (lambda: reader.peak_bytes(ESTIMATE, 16.0, 16), "sides"),
