@@ -2,7 +2,7 @@
 
     from srprof_estimate import load, peak_bytes, largest_tile
 
-    estimate = load("net.estimate.json")      # written by `srprof estimate NET -o net.estimate.json`
+    estimate = load("net.estimate.json")  # written by `srprof estimate NET -o net.estimate.json`
     peak_bytes(estimate, 1080, 1920)          # bytes, as torch.cuda.max_memory_allocated()
     largest_tile(estimate, 6 * 2**30, overlap=16)
 
@@ -23,6 +23,8 @@ MIB = 2**20
 _BATCH, _HEIGHT, _WIDTH = 0, 1, 2
 #: No side and no batch is looked for beyond this.
 _MOST = 2**16
+#: So many sizes are looked at one by one, where an allocator's peak may fall.
+_LOOKED_AT = 32
 
 
 def load(path):
@@ -31,7 +33,7 @@ def load(path):
         try:
             estimate = json.load(file)
         except ValueError as error:
-            raise ValueError("%s is no JSON: %s" % (path, error)) from None
+            raise ValueError(f"{path} is no JSON: {error}") from None
     return check(estimate)
 
 
@@ -40,12 +42,12 @@ def check(estimate):
     schema = estimate.get("schema") if isinstance(estimate, dict) else None
     if schema != SCHEMA:
         raise ValueError(
-            "this is no estimate (schema %r): write one by `srprof estimate NET -o FILE`" % (schema,)
+            f"this is no estimate (schema {schema!r}): write one by `srprof estimate NET -o FILE`"
         )
     if estimate.get("version") != VERSION:
         raise ValueError(
-            "an estimate of version %r, and this srprof_estimate.py reads version %d: use the file "
-            "of the srprof that wrote it" % (estimate.get("version"), VERSION)
+            f"an estimate of version {estimate.get('version')!r}, and this srprof_estimate.py "
+            f"reads version {VERSION}: use the file of the srprof that wrote it"
         )
     return estimate
 
@@ -65,7 +67,7 @@ def peak_bytes(estimate, h, w, batch=1, dtype="float16", kind="allocated"):
             the nearest that it does.
     """
     if kind not in KINDS:
-        raise ValueError("kind %r is not one of %s" % (kind, ", ".join(KINDS)))
+        raise ValueError("kind {!r} is not one of {}".format(kind, ", ".join(KINDS)))
     variants = _variants(check(estimate), batch, dtype)
     _check_sides(estimate, h, w)
     return _peak(estimate, variants, h, w, batch, kind)
@@ -86,7 +88,7 @@ def largest_tile(
     """
     variants = _variants(check(estimate), batch, dtype)
     if overlap < 0:
-        raise ValueError("an overlap of %d pixels" % overlap)
+        raise ValueError(f"an overlap of {overlap} pixels")
     highest, widest = (_MOST, _MOST) if image is None else (_upper(estimate, s) for s in image)
     least = _upper(estimate, 2 * overlap + 1)
 
@@ -96,14 +98,15 @@ def largest_tile(
     def needs(side):
         return _peak(estimate, variants, *tile(side), batch=batch, kind=kind)
 
+    def requests(side):
+        return _peak(estimate, variants, *tile(side), batch=batch, kind=_grows(kind))
+
     step = estimate["sides"]["step"] or 1
     end = (max(highest, widest) - least) // step if estimate["sides"]["step"] else 0
-    index = _last_within(lambda i: needs(least + i * step), budget, max(end, 0), least / step)
+    rows = (lambda i: needs(least + i * step)), (lambda i: requests(least + i * step))
+    index = _last_within(*rows, budget=budget, end=max(end, 0))
     if index is None:
-        raise ValueError(
-            "a budget of %.2f MiB is too small: a tile of %dx%d needs %.2f MiB"
-            % (budget / MIB, *tile(least), needs(least) / MIB)
-        )
+        raise _too_small(budget, "a tile of {}x{}".format(*tile(least)), needs(least))
     return tile(least + index * step)
 
 
@@ -113,25 +116,31 @@ def largest_batch(estimate, budget, h, w, dtype="float16", kind="allocated"):
     Raises:
         ValueError: not even one fits.
     """
-    _variants(check(estimate), 2, dtype)
+    _variants(check(estimate), 1, dtype)
     _check_sides(estimate, h, w)
+    ends = [v["batch"][1] or _MOST for v in estimate["graphs"][estimate["dtypes"][dtype]]]
 
-    def needs(index):
+    def needs(index, kind=kind):
         batch = index + 1
         return _peak(estimate, _variants(estimate, batch, dtype), h, w, batch, kind)
 
-    index = _last_within(needs, budget, _MOST, 0)
+    index = _last_within(needs, lambda i: needs(i, _grows(kind)), budget, max(ends) - 1)
     if index is None:
-        raise ValueError(
-            "a budget of %.2f MiB is too small: one image of %dx%d needs %.2f MiB"
-            % (budget / MIB, h, w, needs(0) / MIB)
-        )
+        raise _too_small(budget, f"one image of {h}x{w}", needs(0))
     return index + 1
 
 
+def result_size(estimate, h, w):
+    """Channels, height and width of what the network gives; None if it is no single image."""
+    _check_sides(check(estimate), h, w)
+    if estimate.get("result") is None:
+        return None
+    values = _values(estimate["terms"], 1, h, w)
+    return tuple(values[term] for term in estimate["result"])
+
+
 def milliseconds(estimate, h, w, batch=1, dtype="float16"):
-    """The time of one call on the device of the estimate's profile, between the sizes it was
-    predicted at.
+    """The time of one call on the device of the estimate's profile, between predicted sizes.
 
     Raises:
         ValueError: the estimate has no times of that dtype.
@@ -140,7 +149,7 @@ def milliseconds(estimate, h, w, batch=1, dtype="float16"):
     _check_sides(estimate, h, w)
     rows = ((estimate.get("time") or {}).get("ms") or {}).get(dtype)
     if not rows:
-        raise ValueError("no times of %s: srprof estimate --profile DEVICE predicts them" % dtype)
+        raise ValueError(f"no times of {dtype}: srprof estimate --profile DEVICE predicts them")
     pixels = batch * h * w
     place = min(max(bisect_left(rows, [pixels]), 1), len(rows) - 1)
     (low, first), (high, second) = rows[place - 1], rows[place]
@@ -154,16 +163,16 @@ def milliseconds(estimate, h, w, batch=1, dtype="float16"):
 def _variants(estimate, batch, dtype):
     """What of the estimate holds for a batch and a dtype."""
     if not isinstance(batch, int) or batch < 1:
-        raise ValueError("batch %r is no number of images" % (batch,))
+        raise ValueError(f"batch {batch!r} is no number of images")
     place = estimate["dtypes"].get(dtype, "it was not traced")
     if isinstance(place, str):
         there = ", ".join(k for k, v in estimate["dtypes"].items() if not isinstance(v, str))
-        raise ValueError("the estimate has %s, and not %s: %s" % (there, dtype, place))
+        raise ValueError(f"the estimate has {there}, and not {dtype}: {place}")
     variants = estimate["graphs"][place]
     found = [v for v in variants if v["batch"][0] <= batch <= (v["batch"][1] or batch)]
     if not found:
         most = max(v["batch"][1] for v in variants)
-        raise ValueError("batch %d: the estimate holds for up to %d" % (batch, most))
+        raise ValueError(f"batch {batch}: the estimate holds for up to {most}")
     return found
 
 
@@ -178,16 +187,22 @@ def _check_sides(estimate, h, w):
         if not isinstance(side, int) or side != _upper(estimate, side):
             valid = tuple(_upper(estimate, int(s)) for s in (h, w))
             raise ValueError(
-                "%sx%s: the estimate holds for sides of %s; the nearest is %dx%d"
-                % (h, w, _sides_text(estimate), *valid)
+                f"{h}x{w}: the estimate holds for sides of {_sides_text(estimate)}; the nearest is "
+                "{}x{}".format(*valid)
             )
 
 
 def _sides_text(estimate):
     least, step = estimate["sides"]["least"], estimate["sides"]["step"]
     if not step:
-        return "%d only" % least
-    return "%d, %d, %d, ..." % (least, least + step, least + 2 * step)
+        return f"{least} only"
+    return f"{least}, {least + step}, {least + 2 * step}, ..."
+
+
+def _too_small(budget, what, needs):
+    return ValueError(
+        f"a budget of {budget / MIB:.2f} MiB is too small: {what} needs {needs / MIB:.2f} MiB"
+    )
 
 
 def _peak(estimate, variants, h, w, batch, kind):
@@ -210,7 +225,8 @@ def _values(terms, batch, h, w):
     """The value of each term, in whole numbers: of batch, height and width, and of those before.
 
     `["*", c, i, j, ...]` is c times the terms i, j, ...; `["+", c, i, j, ...]` c and these terms;
-    `["/", c, i, d]` the whole part of (c + term i) / d.
+    `["/", c, i, d]` the whole part of (c + term i) / d; `["?", c, i, j, k]` is term j where term i
+    is below c, else term k.
     """
     values = [batch, h, w]
     for op, constant, *parts in terms:
@@ -220,22 +236,40 @@ def _values(terms, batch, h, w):
             value = constant
             for part in parts:
                 value *= values[part]
+        elif op == "?":
+            value = values[parts[1] if values[parts[0]] < constant else parts[2]]
         else:
             value = constant + sum([values[part] for part in parts])
         values.append(value)
     return values
 
 
-def _last_within(needs, budget, end, offset):
+def _grows(kind):
+    """A kind that is no more, and that never falls while the size grows."""
+    return "eager" if kind in ("allocated", "reserved") else kind
+
+
+def _last_within(needs, requests, budget, end):
     """The last index up to `end` within the budget; None if none is.
 
-    What is needed grows with the index but for steps of the allocator, about as
-    (offset + index)^2 if there is an offset, else in proportion.
+    What is requested never falls from one index to the next. The allocator's blocks do not fit
+    each size alike, so indices are looked at downwards from where requests are within the budget.
     """
-    low, known = 0, needs(0)
-    if known > budget:
+    top = _last_growing(requests, budget, end)
+    if top is None:
         return None
-    high, step = None, 1
+    below = max(top - _LOOKED_AT, 0)
+    for index in range(top, below, -1):
+        if needs(index) <= budget:
+            return index
+    return _last_growing(needs, budget, below)
+
+
+def _last_growing(needs, budget, end):
+    """The same of what never falls."""
+    if needs(0) > budget:
+        return None
+    low, high, step = 0, None, 1
     while high is None:  # farther and farther
         index = min(low + step, end)
         if index == low:
@@ -269,68 +303,76 @@ def _replayed(variant, values, small_too=True):
     sizes = [-(-values[term] // _BLOCK) * _BLOCK for term in variant["sizes"]]
     allocated, reserved, free = variant["start"]
     most, most_reserved = allocated, reserved
-    large, small, address = [], [], 0  # free blocks: size, address, block
+    pools, address = ([], []), 0  # for large requests, for small ones: free size, address, block
     for size, is_small in free:
-        pool = small if is_small else large
+        pool = pools[is_small]
         insort(pool, (size, address, [address, size, True, None, None, pool]))
         address += size
     least_counted = 1 if small_too else _SMALL + 1  # small ones are allocated as they are asked for
     blocks = []
     for step in variant["program"]:
         if step is None:
-            reserved -= _given_back(large) + _given_back(small)
+            reserved -= _given_back(pools[0]) + _given_back(pools[1])
         elif step < 0:
             block = blocks[step]
             if block.__class__ is int:
                 allocated -= block
-                continue
-            allocated -= block[_SIZE]
-            before, behind, pool = block[_BEFORE], block[_BEHIND], block[_POOL]
-            if behind is not None and behind[_FREE]:
-                del pool[bisect_left(pool, (behind[_SIZE], behind[_ADDRESS]))]
-                block[_SIZE] += behind[_SIZE]
-                block[_BEHIND] = behind[_BEHIND]
-                if behind[_BEHIND] is not None:
-                    behind[_BEHIND][_BEFORE] = block
-            if before is not None and before[_FREE]:
-                del pool[bisect_left(pool, (before[_SIZE], before[_ADDRESS]))]
-                before[_SIZE] += block[_SIZE]
-                before[_BEHIND] = block[_BEHIND]
-                if block[_BEHIND] is not None:
-                    block[_BEHIND][_BEFORE] = before
-                block = before
-            block[_FREE] = True
-            insort(pool, (block[_SIZE], block[_ADDRESS], block))
-        else:
-            size = sizes[step]
-            if size < least_counted:
-                blocks.append(size)
-                allocated += size
             else:
-                pool, least_rest = (small, _BLOCK) if size <= _SMALL else (large, _SMALL + 1)
-                place = bisect_left(pool, (size,))
-                if place < len(pool):
-                    block = pool.pop(place)[2]
-                else:
-                    segment = _LARGE if _SMALL < size < _DOUBLE else -(-size // _SEGMENT) * _SEGMENT
-                    block = [address, segment, True, None, None, pool]
+                allocated -= block[_SIZE]
+                _let_go(block)
+        else:
+            block = size = sizes[step]
+            if size >= least_counted:
+                block, segment = _taken(pools[size <= _SMALL], size, address)
+                size = block[_SIZE]
+                if segment:
                     address += segment
                     reserved += segment
-                    if reserved > most_reserved:
-                        most_reserved = reserved
-                rest = block[_SIZE] - size
-                if rest >= least_rest:
-                    behind = [block[_ADDRESS] + size, rest, True, block, block[_BEHIND], pool]
-                    if behind[_BEHIND] is not None:
-                        behind[_BEHIND][_BEFORE] = behind
-                    block[_SIZE], block[_BEHIND] = size, behind
-                    insort(pool, (rest, behind[_ADDRESS], behind))
-                block[_FREE] = False
-                blocks.append(block)
-                allocated += block[_SIZE]
-            if allocated > most:
-                most = allocated
+                    most_reserved = max(most_reserved, reserved)
+            blocks.append(block)
+            allocated += size
+            most = max(most, allocated)
     return most, most_reserved
+
+
+def _taken(pool, size, address):
+    """A block for a request, and the bytes that were reserved for it at an address."""
+    place, segment = bisect_left(pool, (size,)), 0
+    if place < len(pool):
+        block = pool.pop(place)[2]
+    else:
+        segment = _LARGE if _SMALL < size < _DOUBLE else -(-size // _SEGMENT) * _SEGMENT
+        block = [address, segment, True, None, None, pool]
+    rest = block[_SIZE] - size
+    if rest >= (_BLOCK if size <= _SMALL else _SMALL + 1):
+        behind = [block[_ADDRESS] + size, rest, True, block, block[_BEHIND], pool]
+        if behind[_BEHIND] is not None:
+            behind[_BEHIND][_BEFORE] = behind
+        block[_SIZE], block[_BEHIND] = size, behind
+        insort(pool, (rest, behind[_ADDRESS], behind))
+    block[_FREE] = False
+    return block, segment
+
+
+def _let_go(block):
+    """Free a block, which becomes one with its free neighbours."""
+    before, behind, pool = block[_BEFORE], block[_BEHIND], block[_POOL]
+    if behind is not None and behind[_FREE]:
+        _joined(block, behind, behind, pool)
+    if before is not None and before[_FREE]:
+        _joined(before, block, before, pool)
+        block = before
+    block[_FREE] = True
+    insort(pool, (block[_SIZE], block[_ADDRESS], block))
+
+
+def _joined(block, behind, free, pool):
+    """Make one of two blocks, of which one is free and then is in no list."""
+    del pool[bisect_left(pool, (free[_SIZE], free[_ADDRESS]))]
+    block[_SIZE] += behind[_SIZE]
+    block[_BEHIND] = behind[_BEHIND]
+    if behind[_BEHIND] is not None:
+        behind[_BEHIND][_BEFORE] = block
 
 
 def _given_back(pool):

@@ -58,7 +58,6 @@ def one(name: str, dtype: str | None, sizes: int, seconds: float) -> dict[str, A
     from dataclasses import replace
 
     import srprof_estimate
-
     from srprof.errors import SrprofError
     from srprof.estimating.run import Sampler, estimate
 
@@ -142,6 +141,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
+    """Measure what is asked for, row by row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--sizes", type=int, default=20)

@@ -115,7 +115,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| network | layout | measured MiB | predicted MiB | error |", "|---|---|---|---|---|"]
     for row in rows:
         mib = [f"{n / 2**20:.1f}" for n in (row["measured"], row["peaks"]["allocated"])]
-        lines.append(f"| {row['name']} | {row['layout']} | {' | '.join(mib)} | {error_of(row):+.1%} |")
+        lines.append(
+            f"| {row['name']} | {row['layout']} | {' | '.join(mib)} | {error_of(row):+.1%} |"
+        )
     near = sum(abs(error_of(row)) <= GOAL for row in rows)
     share = near / len(rows)
     held = "reached" if share >= SHARE else "not reached"

@@ -145,10 +145,8 @@ class Workload:
             width=None,
         )
 
-    def in_dtype(self, dtype: str | None) -> Workload:
-        """The same in a dtype: that of the region, where it is called in one; None is its own."""
-        if dtype is None:
-            return self
+    def in_dtype(self, dtype: str) -> Workload:
+        """The same in a dtype: that of the region, where it is called in one."""
         return replace(self, **{"dtype" if self.autocast is None else "autocast": dtype})
 
     @property

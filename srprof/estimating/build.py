@@ -10,24 +10,27 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import srprof_estimate
 
+import srprof_estimate
 from srprof.errors import InputError, ModelError
 from srprof.estimating.folding import Program, folded, trimmed
 from srprof.estimating.forms import BATCH, HEIGHT, WIDTH, Fitter, Form, Terms, Values
 from srprof.estimating.pieces import ever_most, pieces
-from srprof.estimating.script import Script
+from srprof.estimating.scratch import Scratch, Sides
+from srprof.estimating.script import Block, Script
 from srprof.memory.model import GRANULARITY
+from srprof.memory.workspace import WorkspaceTable
+from srprof.ops import row
 from srprof.tiling.sizes import SizeRule
 
-#: First sizes, before they are brought to what the network takes.
-_FIRST = ((97, 130), (97, 203), (162, 130), (141, 181), (188, 109), (119, 154))
+#: First sizes, before they are brought to what the network takes; two were tried for that.
+_FIRST = ((256, 256), (257, 257), (97, 130), (97, 203), (162, 130), (141, 181))
 #: Sides at which functions are asked whether they differ.
 _POOL = range(64, 330)
 #: Of one graph, traces at most, and sizes at which it is seen whether the functions hold.
-_MOST_TRACES, _CHECKS = 30, 4
+_MOST_TRACES, _CHECKS = 30, 3
 #: Other batches and dtypes are looked at here, by the places of these sizes.
-_ELSEWHERE = 3
+_ELSEWHERE = 2
 #: At so many sizes of image it is looked at which sums are the most, up to this side.
 _LOOKS, _MOST_SIDE = 6000, 4096
 #: Sizes at which programs are compared.
@@ -48,6 +51,7 @@ class Sample:
     Attributes:
         size: batch, height, width. sides: shapes of all tensors, in order.
         peaks: bytes by name. net: the network's own, rounded.
+        result: shape of what the network gives, () if that is no single tensor.
         ms: predicted, None without a profile. torch: the version that traced. notes: of the trace.
     """
 
@@ -57,6 +61,7 @@ class Sample:
     peaks: Mapping[str, int]
     net: int
     start: Start
+    result: tuple[int, ...]
     ms: float | None
     torch: str
     notes: tuple[str, ...]
@@ -74,14 +79,15 @@ class Fitted:
     Attributes:
         sample: one of its traces. forms: of each block's elements, of one image.
         powers: of each block, of the batch.
-        seen, of_graph: sizes that were traced, and those of this graph.
+        result: channels, height and width of what the network gives; None where that is not known.
+        any_batch: whether they hold for several images too.
     """
 
     sample: Sample
     forms: tuple[Form, ...]
     powers: tuple[int, ...]
-    seen: int
-    of_graph: int
+    result: tuple[Form, ...] | None = None
+    any_batch: bool = False
 
     @property
     def script(self) -> Script:
@@ -95,18 +101,24 @@ class Builder:
 
     Attributes:
         at_least: the smallest side that is no smaller, of those that the network takes.
-        samples: every trace that was made.
+        samples: every trace that was made. library, sides: forms of blocks and of sides, by which
+            other dtypes and batches are read.
         unknown: blocks for which no function was found.
     """
 
     trial: Trial
+    workspaces: WorkspaceTable
     at_least: Callable[[int], int]
     terms: Terms = field(default_factory=Terms)
     samples: dict[tuple[str, Size], Sample] = field(default_factory=dict)
     library: dict[Form, None] = field(default_factory=dict)
     unknown: int = 0
+    sides: dict[Form, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     random: Random = field(default_factory=lambda: Random(20240))
+
+    def __post_init__(self) -> None:
+        self.scratch = Scratch(self.workspaces, self.terms)
 
     def sample(self, dtype: str, *size: int) -> Sample:
         """The trace at (batch, height, width)."""
@@ -151,7 +163,22 @@ class Builder:
                     break
             else:
                 break
-        return Fitted(same[0], forms, (0,) * len(forms), len(found), len(same))
+        result = self._result(fitter, same)
+        alike = len(_most_common(found.values()))
+        if others := len(found) - alike:
+            self.notes.append(
+                f"sizes decide the graph: {others} of {len(found)} traces of {dtype} made other "
+                "calls than the rest"
+            )
+        return Fitted(same[0], forms, (0,) * len(forms), result)
+
+    def _result(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...] | None:
+        """Channels, height and width of the network's result."""
+        if any(len(sample.result) != 4 for sample in same):
+            return None
+        sides = [*zip(*(sample.result for sample in same), strict=True)][1:]
+        forms = [fitter.size(side, ()) for side in sides]
+        return tuple(form for form in forms if form is not None) if all(forms) else None
 
     def _telling(self, fitter: Fitter, found: Container[tuple[int, int]]) -> tuple[int, int] | None:
         """A size at which functions differ that give the same so far; None if there is none."""
@@ -171,18 +198,36 @@ class Builder:
         forms = []
         for blocks in zip(*(s.script.blocks for s in same), strict=True):
             values = tuple(b.nbytes // b.itemsize for b in blocks)
+            if blocks[0].node is not None:
+                forms.append(
+                    self._scratch(same, blocks, fitter.side) or self._roughly(values, same)
+                )
+                continue
             shapes = {len(b.shape) for b in blocks}
             shape = tuple(zip(*(b.shape for b in blocks), strict=True)) if len(shapes) == 1 else ()
             form = fitter.size(values, shape)
-            if form is None:
-                form = self._roughly(values, same)
-                self.unknown += 1
+            form = form or self._roughly(values, same)
             forms.append(form)
             self.library[form] = None
+        self.sides.update(dict.fromkeys(form for form in fitter.sides() if form.parts))
         return tuple(forms)
+
+    def _scratch(
+        self, same: Sequence[Sample], blocks: Sequence[Block], sides: Sides
+    ) -> Form | None:
+        """The form of what a library takes, if it gives that of each trace, or more."""
+        nodes = [block.node for block in blocks if block.node is not None]
+        form = self.scratch.form(nodes, tuple(s.size[0] for s in same), sides)
+        if form is None:
+            return None
+        said = form.at(self.terms.values([s.size for s in same]))
+        exact = all(int(s) == b.nbytes for s, b in zip(said, blocks, strict=True))
+        most = all(int(s) >= b.nbytes for s, b in zip(said, blocks, strict=True))
+        return form if exact or (most and row(nodes[0].op).scratch == "cufft") else None
 
     def _roughly(self, values: Values, same: Sequence[Sample]) -> Form:
         """In proportion to the image, and nowhere below what was seen."""
+        self.unknown += 1
         pixels = [height * width for _, height, width in (s.size for s in same)]
         share = max(-(-v * _SHARE // p) for v, p in zip(values, pixels, strict=True))
         product = self.terms.add("*", share, HEIGHT, WIDTH)
@@ -190,21 +235,25 @@ class Builder:
 
     def holds(self, forms: Sequence[Form], sample: Sample) -> bool:
         """Whether the forms give each block of a trace."""
-        values = self.terms.values([(1, *sample.size[1:])])
-        return all(
-            form.at(values)[0] * block.itemsize == block.nbytes
+        one, all_ = (self.terms.values([(n, *sample.size[1:])]) for n in (1, sample.size[0]))
+        return all(  # scratch has the batch in it
+            form.at(one if block.node is None else all_)[0] * block.itemsize == block.nbytes
             for form, block in zip(forms, sample.script.blocks, strict=True)
         )
 
     # -- other batches and dtypes --------------------------------------------------------------
 
-    def graphs(self, dtype: str, first: Fitted | None) -> list[tuple[Fitted, tuple[int, int | None]]]:
+    def graphs(
+        self, dtype: str, first: Fitted | None
+    ) -> list[tuple[Fitted, tuple[int, int | None]]]:
         """The functions of one image and of more in a dtype, each with the batches it holds for.
 
         Args:
             first: of another dtype, whose functions are likely the same ones.
         """
-        one = first and self.alike(dtype, (1,), first) or self.full(dtype, 1)
+        one = (first and self.alike(dtype, (1,), first)) or self.full(dtype, 1)
+        if first is not None and (same := self._as_first(dtype, one, first)) is not None:
+            return [(same, (1, None))]
         try:
             more = self.alike(dtype, (2, 3), one) or self._of_more(dtype)
         except (InputError, ModelError) as error:
@@ -212,18 +261,34 @@ class Builder:
             return [(one, (1, 1))]
         same = more.script.graph == one.script.graph and more.sample.start == one.sample.start
         if same and more.forms == one.forms:
-            return [(replace(one, powers=more.powers), (1, None))]
+            return [(replace(one, powers=more.powers, any_batch=True), (1, None))]
         return [(one, (1, 1)), (more, (2, None))]
 
-    def alike(self, dtype: str, batches: Sequence[int], first: Fitted) -> Fitted | None:
-        """The functions of another dtype or batch, if they are all known; else None."""
-        sizes = [s.size[1:] for s in self.samples.values()][:_ELSEWHERE]
+    def _as_first(self, dtype: str, one: Fitted, first: Fitted) -> Fitted | None:
+        """The functions of a dtype by another's, of which those of one image hold for more."""
+        powers = replace(one, powers=first.powers)
+        if (
+            not first.any_batch
+            or one.script.alike != first.script.alike
+            or one.forms != first.forms
+        ):
+            return None
+        sample = self.sample(dtype, 2, *one.sample.size[1:])
+        values = self.terms.values([sample.size])
+        blocks = zip(one.forms, first.powers, sample.script.blocks, strict=False)
+        holds = sample.script.graph == one.script.graph and all(
+            form.at(values)[0] * sample.size[0] ** power * block.itemsize == block.nbytes
+            for form, power, block in blocks
+        )
+        return replace(powers, any_batch=True) if holds else None
+
+    def alike(self, dtype: str, of: Sequence[int], first: Fitted) -> Fitted | None:
+        """The functions of another dtype or of batches `of`, if they are all known; else None."""
+        sizes = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST[-_ELSEWHERE:]]
         sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
-        found = [
-            self.sample(dtype, batches[i % len(batches)], *size) for i, size in enumerate(sizes)
-        ]
+        found = [self.sample(dtype, of[i % len(of)], *size) for i, size in enumerate(sizes)]
         same = _most_common(found)
-        if len(same) < _ELSEWHERE:
+        if len(same) <= _ELSEWHERE:
             return None
         values = self.terms.values([s.size for s in same])
 
@@ -236,7 +301,18 @@ class Builder:
         likely = first.forms if same[0].script.alike == first.script.alike else ()
         chosen = []
         columns = zip(*(s.script.blocks for s in same), strict=True)
+        of_sides = {tuple(map(int, f.at(values))): f for f in reversed(self.sides)}
+
+        def side(wanted: Values) -> Form | None:
+            return Form(0, (), wanted[0]) if len(set(wanted)) == 1 else of_sides.get(wanted)
+
         for form, blocks in zip_longest(likely, columns):
+            if blocks[0].node is not None:
+                scratch = self._scratch(same, blocks, side)
+                if scratch is None:
+                    return None
+                chosen.append((scratch, 0))
+                continue
             wanted = tuple(b.nbytes // b.itemsize for b in blocks)
             given = [(form, power) for power in (1, 0)] if form is not None else []
             pair = next((p for p in given if numbers(*p) == wanted), known.get(wanted))
@@ -246,7 +322,7 @@ class Builder:
                 return None
             chosen.append(pair)
         forms, powers = zip(*chosen, strict=True) if chosen else ((), ())
-        return Fitted(same[0], forms, powers, len(found), len(same))
+        return Fitted(same[0], forms, powers)
 
     def _of_more(self, dtype: str) -> Fitted:
         """The functions of several images, where they are others than those of one."""
@@ -256,15 +332,12 @@ class Builder:
         if three.script.graph != two.script.graph:
             raise InputError("two images and three make different calls")
         values = self.terms.values([(1, *size)])
-        forms, powers = [], []
+        pairs = []
         for form, block in zip(two.forms, three.script.blocks, strict=True):
-            power = int(form.at(values)[0] * block.itemsize != block.nbytes)
-            if power:
-                form = form.halved(self.terms)
-            forms.append(form)
-            powers.append(power)
-        fitted = replace(two, forms=tuple(forms), powers=tuple(powers))
-        return fitted
+            alone = block.node is not None or form.at(values)[0] * block.itemsize == block.nbytes
+            pairs.append((form, 0) if alone else (form.halved(self.terms), 1))
+        forms, powers = zip(*pairs, strict=True) if pairs else ((), ())
+        return replace(two, forms=forms, powers=powers)
 
     # -- where it holds ------------------------------------------------------------------------
 
@@ -278,7 +351,9 @@ class Builder:
                     sample = self.sample(dtype, 1, *size)
                 except (InputError, ModelError):
                     return False
-                if sample.script.graph != fitted.script.graph or not self.holds(fitted.forms, sample):
+                if sample.script.graph != fitted.script.graph or not self.holds(
+                    fitted.forms, sample
+                ):
                     return False
             return True
 
@@ -334,9 +409,12 @@ def built(builder: Builder, dtypes: Sequence[str], rule: SizeRule) -> dict[str, 
         if variants not in written:
             written.append(variants)
         places[dtype] = written.index(variants)
-    terms, graphs_ = _used(builder.terms, written)
-    sides = {"least": least, "step": rule.step}
-    return {"sides": sides, "terms": terms, "dtypes": places, "graphs": graphs_}
+    result = next(iter(found.values()))[0][0].result
+    shape = None if result is None else [form.term(builder.terms, 1) for form in result]
+    terms, graphs_, shape = _used(builder.terms, written, shape)
+    sides = {"least": least, "step": rule.step, "taken_from": rule.least}
+    parts = (sides, terms, shape, places, graphs_)
+    return dict(zip(("sides", "terms", "result", "dtypes", "graphs"), parts, strict=True))
 
 
 def _looks(builder: Builder, least: int) -> list[Size]:
@@ -349,10 +427,11 @@ def _looks(builder: Builder, least: int) -> list[Size]:
 
 
 def _used(
-    terms: Terms, graphs: list[list[dict[str, Any]]]
-) -> tuple[list[list[Any]], list[list[dict[str, Any]]]]:
-    """The terms that graphs need, and the graphs with their new indices."""
+    terms: Terms, graphs: list[list[dict[str, Any]]], shape: list[int] | None
+) -> tuple[list[list[Any]], list[list[dict[str, Any]]], list[int] | None]:
+    """The terms that graphs and the result need, and these with their new indices."""
     needed = {size for variants in graphs for v in variants for size in v["sizes"]}
+    needed.update(shape or ())
     for place in range(len(terms.rows) - 1, -1, -1):
         if place + 3 in needed:
             op, _, *parts = terms.rows[place]
@@ -367,7 +446,7 @@ def _used(
     for variants in graphs:
         for v in variants:
             v["sizes"] = [new[size] for size in v["sizes"]]
-    return rows, graphs
+    return rows, graphs, shape and [new[term] for term in shape]
 
 
 def variant(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -37,9 +37,11 @@ class Terms:
 
     def add(self, op: str, constant: int, *parts: int) -> int:
         """Index of a term, which is added if it is new."""
+        if op == "?" and parts[1] == parts[2]:
+            return parts[1]
         if (op, constant) in (("*", 1), ("+", 0)) and len(parts) == 1:
             return parts[0]
-        key = (op, constant, *(sorted(parts) if op != "/" else parts))
+        key = (op, constant, *(sorted(parts) if op in "*+" else parts))
         if key not in self._known:
             self._known[key] = len(self.rows) + 3
             self.rows.append(key)
@@ -57,6 +59,9 @@ class Terms:
                 for part in parts:
                     value = value * found[part]
                 found.append(value)
+            elif op == "?":
+                below = (found[parts[0]] < constant).astype(bool)
+                found.append(np.where(below, found[parts[1]], found[parts[2]]))
             else:
                 found.append(constant + sum(found[part] for part in parts))
         return found
@@ -75,7 +80,9 @@ class Floor(NamedTuple):
         return self.slope * ((x + self.shift) // self.period) + self.base
 
 
-def floors(xs: Sequence[int], ys: Sequence[int], periods: Iterable[int] = _PERIODS) -> Iterator[list[Floor]]:
+def floors(
+    xs: Sequence[int], ys: Sequence[int], periods: Iterable[int] = _PERIODS
+) -> Iterator[list[Floor]]:
     """The functions that give these values, by their period, the smallest first."""
     x, y = np.array(xs, dtype=np.int64), np.array(ys, dtype=np.int64)
     low, high = int(x.argmin()), int(x.argmax())
@@ -90,9 +97,7 @@ def floors(xs: Sequence[int], ys: Sequence[int], periods: Iterable[int] = _PERIO
         slope = rise // np.maximum(climbed, 1)
         base = y[low] - slope * steps[:, low]
         fits = good & (slope[:, None] * steps + base[:, None] == y[None, :]).all(axis=1)
-        found = [
-            Floor(int(slope[i]), int(i), period, int(base[i])) for i in np.flatnonzero(fits)
-        ]
+        found = [Floor(int(slope[i]), int(i), period, int(base[i])) for i in np.flatnonzero(fits)]
         if found:
             yield found
 
@@ -106,7 +111,7 @@ class Form(NamedTuple):
 
     def times(self, other: Form) -> Form | None:
         """The product; None if one of them is no product."""
-        if self.base and self.parts or other.base and other.parts:
+        if (self.base and self.parts) or (other.base and other.parts):
             return None
         a, b = (f.coefficient if f.parts else f.base for f in (self, other))
         parts = (*self.parts, *other.parts)
@@ -166,13 +171,21 @@ class Fitter:
             if values not in self._sides:
                 self._sides[values] = self._side(values)
 
+    def sides(self) -> list[Form]:
+        """All forms that sides have."""
+        return [form for form in self._sides.values() if form is not None]
+
+    def side(self, values: Values) -> Form | None:
+        """A side of a tensor, or the whole of it where its sides are flattened."""
+        return self._sides.get(values) or self._side(values) or self._of_both(values)
+
     def _side(self, values: Values) -> Form | None:
         """A constant, or a function of one side of the image; None if it is neither."""
         if len(set(values)) == 1:
             return Form(0, (), values[0])
         for axis, xs in enumerate(self._axes):
             if _decided(xs, values):
-                found = [candidates for candidates, _ in zip(floors(xs, values), range(3))]
+                found = [*islice(floors(xs, values), 3)]
                 if found:
                     self.doubtful[axis, values] = found
                     return self._form(axis, found[0][len(found[0]) // 2])
@@ -191,7 +204,9 @@ class Fitter:
         common = abs(common) if slope > 0 else -abs(common)
         scaled = self.terms.add("*", slope // common, unit)
         atom = self.terms.add("+", base // common, scaled)
-        steps = Floor(slope, shift if period > 1 else 0, period, base).at(np.array(self._axes[axis], dtype=object))
+        steps = Floor(slope, shift if period > 1 else 0, period, base).at(
+            np.array(self._axes[axis], dtype=object)
+        )
         self._atoms[axis].setdefault(atom, tuple(int(s) // common for s in steps))
         bare = tuple((x + (shift if period > 1 else 0)) // period for x in self._axes[axis])
         self._atoms[axis].setdefault(unit, bare)
@@ -203,7 +218,7 @@ class Fitter:
             return Form(0, (), values[0])
         form: Form | None = Form(0, (), 1)
         for side in shape:
-            known = self._sides.get(side) or self._of_both(side)
+            known = self.side(side)
             form = None if form is None or known is None else form.times(known)
         if form is None or not shape:
             form = self._side(values) or self._of_both(values)
@@ -212,7 +227,7 @@ class Fitter:
         return form
 
     def _of_both(self, values: Values) -> Form | None:
-        """c * U * V + d of atoms of both sides; or a function of U * V."""
+        """C * U * V + d of atoms of both sides; or a function of U * V."""
         if values in self._sides and self._sides[values] is not None:
             return self._sides[values]
         for axis, variable in enumerate((HEIGHT, WIDTH)):
@@ -237,7 +252,7 @@ class Fitter:
         return best
 
     def _sum(self, values: Values) -> Form | None:
-        """a U + b V + c of atoms of each side."""
+        """A U + b V + c of atoms of each side."""
         for (u, us), (v, vs) in product(self._atoms[0].items(), self._atoms[1].items()):
             matrix = np.array([us, vs, [1] * len(us)], dtype=float).T
             found = np.linalg.lstsq(matrix, np.array(values, dtype=float), rcond=None)[0]
@@ -253,7 +268,9 @@ class Fitter:
             if len(parts) == 2:
                 for found in floors(xs, values, _GROUPS):
                     floor = found[len(found) // 2]
-                    unit = self.terms.add("/", floor.shift, self.terms.add("*", 1, *parts), floor.period)
+                    unit = self.terms.add(
+                        "/", floor.shift, self.terms.add("*", 1, *parts), floor.period
+                    )
                     return Form(floor.slope, (unit,), floor.base)
         return None
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.estimating.record import SizedCall
 from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_images
 from srprof.progress import Progress, silent
 from srprof.records import Trace
-from srprof.estimating.record import SizedCall
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
@@ -35,7 +35,7 @@ class Probe:
             inputs stay as they are.
         peak: that is asked for.
         analyzed: the analysis of a trace, with what the user says of allocator and profile.
-        profile: its title, "" if there is none. trace_on: where it is traced.
+        profile: its title, "" if there is none. traced: traces a call.
         command: that asks.
         error: the first that the network raised at a size that it may not take.
         proportional: whether the first square image gave one in proportion; None before it.
@@ -47,7 +47,7 @@ class Probe:
     analyzed: Callable[[Trace], Analysis]
     profile: str = ""
     progress: Progress = silent
-    trace_on: str = "meta"
+    traced: Callable[[Workload], Trace] = lambda call: run_trace(call, "meta", holders=False)
     command: str = "fit"
     traces: int = 0
     error: ModelError | None = None
@@ -66,7 +66,9 @@ class Probe:
             InputError: it takes none.
         """
         call = self.workload.args, self.workload.kwargs
-        return first_image(call, f"{self.command} changes the size of an image", "give --input NxCxHxW")
+        return first_image(
+            call, f"{self.command} changes the size of an image", "give --input NxCxHxW"
+        )
 
     @property
     def several(self) -> bool:
@@ -107,7 +109,7 @@ class Probe:
     def _run(self, workload: Workload) -> Analysis:
         self.traces += 1
         self.progress("sizes tried", self.traces, self.traces)
-        return self.analyzed(run_trace(workload, self.trace_on, holders=False))
+        return self.analyzed(self.traced(workload))
 
     def takes(self, side: int) -> bool:
         """Whether the network takes a square image, and gives one in proportion.

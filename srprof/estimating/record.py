@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import srprof_estimate
-
 from srprof._version import __version__
 from srprof.codec import Key, encode, pick
 from srprof.shown import Shown
@@ -85,7 +84,7 @@ class Estimate(Shown):
         spec, name, scale: of the network. channels: of its image.
         torch: the version that traced it.
         exact: whether every trace is of one graph and has its `planned` and `eager` to the byte.
-        sides, terms, dtypes, graphs: the functions, as `srprof_estimate` reads them.
+        sides, terms, result, dtypes, graphs: the functions, as `srprof_estimate` reads them.
         time: None without a profile.
         corrections: what is counted beside storages, and where that is from.
         checked: by peak. traces: how many were made.
@@ -103,6 +102,7 @@ class Estimate(Shown):
     exact: bool
     sides: Mapping[str, int | None]
     terms: Sequence[Sequence[Any]]
+    result: Sequence[int] | None
     dtypes: Mapping[str, int | str]
     graphs: Sequence[Sequence[Mapping[str, Any]]]
     time: Times | None
@@ -121,7 +121,7 @@ class Estimate(Shown):
             "torch": self.torch,
             "model": pick(self, "spec name scale channels"),
             "as": encode(self.run_as),
-            **pick(self, "exact sides terms dtypes graphs"),
+            **pick(self, "exact sides terms result dtypes graphs"),
             "time": encode(self.time),
             "corrections": list(self.corrections),
             "checked": encode(self.checked),

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import srprof_estimate
-
 from srprof import presets
 from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
-from srprof.estimating.build import Builder, Sample, Start, built
+from srprof.estimating.build import Builder, Sample, Size, Start, built
 from srprof.estimating.probe import Probe
 from srprof.estimating.record import Checked, Estimate, RunAs, Times
 from srprof.estimating.script import script
@@ -29,7 +28,7 @@ from srprof.tracing.run import Series
 from srprof.words import mib_size
 from srprof.workload import Workload, resolve
 
-#: What programs run networks in, besides the network's own dtype.
+#: What programs run networks in.
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -73,25 +72,28 @@ def estimate(
     call = presets.applied(call, preset)
     workload, gpu = resolve(call), read_profile(profile)
     sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
-    rule = sampler.probe(None).rule()
-    builder = Builder(sampler.sample, rule.at_least)
-    usual = DTYPES if preset is None else preset.dtypes
-    found = built(builder, (call.dtype,) if call.dtype else tuple(dtypes) or usual, rule)
+    own = workload.run_dtype
+    usual = (own, *(dtype for dtype in DTYPES if dtype != own))
+    wanted = tuple(dtypes) or (usual if preset is None else preset.dtypes)
+    wanted = (own,) if call.dtype else wanted
+    rule = sampler.probe(wanted[0]).rule()
+    builder = Builder(sampler.sample, sampler.scratch, rule.at_least)
+    found = built(builder, wanted, rule)
     time = None if gpu is None else _times(builder, found, gpu)
-    samples = [s for s in builder.samples.values() if _within(found, s)]
+    samples = [s for s in sampler.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
     of_sizes = [checked[kind] for kind in ("planned", "eager")]
     return made_of(
         Estimate,
         workload,
         **found,
-        channels=sampler.probe(None).image.shape[-3],
+        channels=sampler.probe(own).image.shape[-3],
         torch=samples[0].torch,
         exact=not builder.unknown and all(c.equal == c.sizes for c in of_sizes),
         time=time,
         corrections=tuple(sampler.corrections()),
         checked=checked,
-        traces=len(builder.samples),
+        traces=len(sampler.samples),
         run_as=None if preset is None else RunAs(preset.name, preset.form, preset.sources),
         notes=(*builder.notes, *samples[0].notes, *(preset.beside if preset else ())),
     )
@@ -106,7 +108,7 @@ class Sampler:
     scratch: WorkspaceTable
     trace_on: str
     progress: Progress
-    made: int = 0
+    samples: dict[tuple[str, Size], Sample] = field(default_factory=dict)
     series: dict[str, Series] = field(default_factory=dict)
     starts: dict[str, Start] = field(default_factory=dict)
 
@@ -115,18 +117,27 @@ class Sampler:
         """Of a call's network, without a profile."""
         return cls(resolve(call), None, WorkspaceTable(), call.trace_on, silent)
 
-    def probe(self, dtype: str | None) -> Probe:
-        """Calls of the network in a dtype."""
-        workload = self.workload.in_dtype(dtype)
-        where = "meta" if self.trace_on == "auto" else self.trace_on
+    def probe(self, dtype: str | None = None) -> Probe:
+        """Calls of the network in a dtype; what is traced so need not be traced as a sample."""
+        dtype = dtype or self.workload.run_dtype
+
+        def analyzed(trace: Trace) -> Analysis:
+            return self._sampled(dtype, trace)
+
         return Probe(
-            *(workload, find_peak("allocated"), self._analyzed, "", self.progress),
-            trace_on=where,
+            *(self._workload(dtype), find_peak("allocated"), analyzed, "", self.progress),
+            traced=self._series(dtype).trace,
             command="estimate",
         )
 
-    def _analyzed(self, trace: Trace) -> Analysis:
-        return Analysis(trace, workspaces=self.scratch, profile=self.gpu)
+    def _workload(self, dtype: str) -> Workload:
+        own = dtype == self.workload.run_dtype
+        return self.workload if own else self.workload.in_dtype(dtype)
+
+    def _series(self, dtype: str) -> Series:
+        if dtype not in self.series:
+            self.series[dtype] = Series(self.trace_on)
+        return self.series[dtype]
 
     def sample(self, dtype: str, batch: int, height: int, width: int) -> Sample:
         """What a trace says.
@@ -134,27 +145,34 @@ class Sampler:
         Raises:
             InputError, ModelError: as `srprof.trace`.
         """
-        probe = self.probe(dtype)
-        shape = (batch, *probe.image.shape[1:-2], height, width)
-        self.made += 1
-        self.progress("sizes traced", self.made, self.made)
-        if dtype not in self.series:
-            self.series[dtype] = Series(self.trace_on)
-        trace = self.series[dtype].trace(probe.call(shape))
-        analysis = self._analyzed(trace)
-        latency = None if self.gpu is None else analysis.latency
-        return Sample(
-            (batch, height, width),
-            script(trace, self.scratch, self._kept()),
-            tuple(info.shape for node in trace.nodes for info in node.outputs),
-            {name: peak.nbytes for name, peak in analysis.peaks.items()},
-            analysis.memory.net,
-            self._start(dtype, trace),
-            None if latency is None else 1e3 * latency.seconds,
-            trace.torch_version,
-            trace.notes,
-            dtype,
+        key = dtype, (batch, height, width)
+        if key not in self.samples:
+            probe = self.probe(dtype)
+            self.progress("sizes traced", len(self.samples) + 1, len(self.samples) + 1)
+            call = probe.call((batch, *probe.image.shape[1:-2], height, width))
+            self._sampled(dtype, self._series(dtype).trace(call))
+        return self.samples[key]
+
+    def _sampled(self, dtype: str, trace: Trace) -> Analysis:
+        """The analysis of a trace, which is a sample from now on."""
+        analysis = Analysis(trace, workspaces=self.scratch, profile=self.gpu)
+        latency = analysis.latency
+        shape = first_shape(trace)
+        size = shape[0], shape[-2], shape[-1]
+        self.samples[dtype, size] = Sample(
+            size=size,
+            script=script(trace, self.scratch, self._kept()),
+            sides=tuple(info.shape for node in trace.nodes for info in node.outputs),
+            peaks={name: peak.nbytes for name, peak in analysis.peaks.items()},
+            net=analysis.memory.net,
+            start=self._start(dtype, trace),
+            result=trace.result_shape,
+            ms=None if latency is None else 1e3 * latency.seconds,
+            torch=trace.torch_version,
+            notes=trace.notes,
+            dtype=dtype,
         )
+        return analysis
 
     def _kept(self) -> Mapping[str, int]:
         """Bytes that libraries keep, as `srprof.analyze` has them."""
@@ -195,12 +213,12 @@ _TIMED = (32, 64, 128, 256, 512, 1024, 2048)
 
 def _times(builder: Builder, found: Mapping[str, Any], gpu: Profile) -> Times:
     """Times by pixels, and the largest error between them."""
-    ms: dict[str, list[tuple[int, float]]] = {}
+    ms: dict[str, list[list[float]]] = {}
     for dtype, place in found["dtypes"].items():
         if not isinstance(place, str):
             sides = {builder.at_least(max(side, found["sides"]["least"])) for side in _TIMED}
             rows = [builder.sample(dtype, 1, side, side) for side in sorted(sides)]
-            ms[dtype] = [(side.size[1] * side.size[2], side.ms or 0.0) for side in rows]
+            ms[dtype] = [[side.size[1] * side.size[2], side.ms or 0.0] for side in rows]
     file = {**found, **_HEAD, "time": {"ms": ms}}
     errors = [
         srprof_estimate.milliseconds(file, *s.size[1:], s.size[0], s.dtype) / s.ms - 1
@@ -213,9 +231,15 @@ def _times(builder: Builder, found: Mapping[str, Any], gpu: Profile) -> Times:
 _HEAD = {"schema": srprof_estimate.SCHEMA, "version": srprof_estimate.VERSION}
 
 
+def first_shape(trace: Trace) -> tuple[int, ...]:
+    """The shape of the image that was traced."""
+    return next(e.info.shape for e in trace.inputs if len(e.info.shape) >= 4)
+
+
 def _within(found: Mapping[str, Any], sample: Sample) -> bool:
     """Whether the functions hold at a sample's size."""
-    return min(sample.size[1:]) >= found["sides"]["least"]
+    there = isinstance(found["dtypes"].get(sample.dtype), int)
+    return there and min(sample.size[1:]) >= found["sides"]["least"]
 
 
 def _peak(found: Mapping[str, Any], sample: Sample, kind: str) -> int:

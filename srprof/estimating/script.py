@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
@@ -33,6 +33,7 @@ class Block:
         nbytes: requested. itemsize: bytes of an element. shape: of the tensor that it was made
             for, () where it is of another size.
         counted: whether the memory model has it: libraries' it has not.
+        node: in which a library takes it for as long as that runs.
         birth, needed, death: in nodes that make storages: it is there from `birth` on, needed
             before `needed`, referenced before `death`.
     """
@@ -44,6 +45,7 @@ class Block:
     birth: int
     needed: int
     death: int
+    node: Node | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,12 @@ def _steps(
         blocks.append(Block(nbytes, 1, (), False, 0, 0, 0))
     if trace.warm:
         to_be_kept.clear()
-    for index in number:
+    for index, block in number.items():
         storage = trace.storages[index]
         if storage.birth >= 0:
             births[storage.birth].append(index)
         else:
-            yield number[index]
+            yield block
         if storage.death < end:
             deaths[max(storage.death, storage.birth + 1)].append(index)
     for place, node in enumerate(trace.nodes):
@@ -168,7 +170,7 @@ def _steps(
         if scratch or workspaces.scratch(node) is None or _may_take(node, workspaces):
             yield len(blocks)
             yield ~len(blocks)
-            blocks.append(Block(scratch, 1, (), False, 0, 0, 0))
+            blocks.append(Block(scratch, 1, (), False, 0, 0, 0, node))
         if node.emptied is not None:
             gone = sorted(set(deaths[place + 1]).intersection(node.emptied))
             deaths[place + 1] = [i for i in deaths[place + 1] if i not in gone]

@@ -8,9 +8,9 @@ from math import isfinite, prod
 
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, NoFitError, SrprofError
+from srprof.estimating.probe import Probe, Shape
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
-from srprof.estimating.probe import Probe, Shape
 from srprof.sizing.record import Fit, Image, SizedCall
 from srprof.tiling.locality import locality
 from srprof.tiling.sizes import SizeRule, size_rule
