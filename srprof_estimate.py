@@ -16,6 +16,8 @@ from bisect import bisect_left, insort
 
 #: What an estimate calls itself, and the version that is read here.
 SCHEMA, VERSION = "srprof-estimate", 1
+#: What a file of several calls itself.
+PACK = "srprof-estimate-pack"
 
 KINDS = ("planned", "eager", "allocated", "reserved")
 MIB = 2**20
@@ -27,13 +29,25 @@ _MOST = 2**16
 _LOOKED_AT = 32
 
 
-def load(path):
-    """The estimate in a file; a ValueError if it is none, or of another version."""
+def load(path, network=None):
+    """The estimate in a file, in a pack that of a network by its name.
+
+    Raises:
+        ValueError: it is none, or of another version; or the pack has no such network.
+    """
     with open(path, encoding="utf-8") as file:
         try:
             estimate = json.load(file)
         except ValueError as error:
             raise ValueError(f"{path} is no JSON: {error}") from None
+    if isinstance(estimate, dict) and estimate.get("schema") == PACK:
+        if network not in estimate["networks"]:
+            there = ", ".join(sorted(estimate["networks"]))
+            why = estimate["missing"].get(network, "name one of " + there)
+            raise ValueError(f"{path} has no network {network!r}: {why}")
+        return check(estimate["networks"][network])
+    if network is not None:
+        raise ValueError(f"{path} is no pack: leave the network out")
     return check(estimate)
 
 

@@ -1,7 +1,7 @@
-"""Predicted peaks beside those that traiNNer-redux published of spandrel's networks on an RTX 4090.
+"""Predicted peaks beside those that traiNNer-redux published of spandrel's networks, an RTX 4090's.
 
-    python benchmarks/trainner_memory.py DATA       trace what the record has not, and print the table
-    python benchmarks/trainner_memory.py            the table of the record; nothing is run
+    python benchmarks/trainner_memory.py DATA    trace what the record has not, print the table
+    python benchmarks/trainner_memory.py         the table of the record; nothing is run
 
 DATA is the published table as CSV, of 1x3x480x640. Its script is the preset `trainner`
 (srprof/presets.py says where that is read): weights in float32 in a region of autocast, contiguous

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from srprof.advising.run import advise
     from srprof.analysis import Analysis, analyze, trace
     from srprof.call import Call
-    from srprof.estimating.record import Estimate
     from srprof.estimating.memory import MemoryEstimate, estimate_memory
+    from srprof.estimating.record import Estimate
     from srprof.estimating.run import estimate
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean

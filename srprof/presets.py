@@ -85,8 +85,8 @@ PRESETS: Mapping[str, Preset] = {
         ),
         Preset(
             "trainner",
-            "its benchmark: weights in float32 in a region of autocast, one network after another in "
-            "a process, the previous result still there, cuDNN's benchmark on",
+            "its benchmark: weights in float32 in a region of autocast, one network after another "
+            "in a process, the previous result still there, cuDNN's benchmark on",
             ("float16", "bfloat16"),
             {"autocast": True, "previous_result": True, "warm": True},
             beside=(

@@ -1,7 +1,7 @@
-"""spandrel's networks: of every architecture a published variant, with its hyper-parameters. No torch.
+"""spandrel's networks: of every architecture a published variant, by its hyper-parameters.
 
-The smallest variant where there are several. Those that are too large for a test are cut in depth or
-width, and say so; `published` is the whole one, of which packs are made.
+The smallest variant where there are several. Those that are too large for a test are cut in depth
+or width, and say so; `published` is the whole one, of which packs are made. No torch.
 """
 
 from __future__ import annotations

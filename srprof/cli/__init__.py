@@ -270,7 +270,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _limited(args: argparse.Namespace) -> AbstractContextManager[None]:
     """The limit of a command that runs one network; others have one for each of theirs."""
-    return nullcontext() if args.command in _OF_SEVERAL else limited(getattr(args, "spec", "it"))
+    spec = getattr(args, "spec", "it")
+    return nullcontext() if args.command in _OF_SEVERAL or spec is None else limited(spec)
 
 
 def entry() -> int:

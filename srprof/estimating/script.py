@@ -8,7 +8,7 @@ these lives are the same, however many views stand between. Pure; no torch.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -144,11 +144,8 @@ def _steps(
     end = len(trace.nodes)
     births: list[list[int]] = [[] for _ in range(end)]
     deaths: list[list[int]] = [[] for _ in range(end + 1)]
-    for nbytes in [*to_be_kept.values()] if trace.warm else []:
-        yield len(blocks)
-        blocks.append(Block(nbytes, 1, (), False, 0, 0, 0))
     if trace.warm:
-        to_be_kept.clear()
+        yield from _kept(to_be_kept, [*to_be_kept], blocks)
     for index, block in number.items():
         storage = trace.storages[index]
         if storage.birth >= 0:
@@ -162,10 +159,7 @@ def _steps(
             yield ~number[index]
         for index in births[place]:
             yield number[index]
-        for name in KEPT_BY.get(row(node.op).scratch, ()):
-            if nbytes := to_be_kept.pop(name, 0):
-                yield len(blocks)
-                blocks.append(Block(nbytes, 1, (), False, 0, 0, 0))
+        yield from _kept(to_be_kept, KEPT_BY.get(row(node.op).scratch, ()), blocks)
         scratch = workspaces.at_least(node)
         if scratch or workspaces.scratch(node) is None or _may_take(node, workspaces):
             yield len(blocks)
@@ -177,6 +171,14 @@ def _steps(
             for index in gone:
                 yield ~number[index]
             yield None
+
+
+def _kept(to_be_kept: dict[str, int], names: Iterable[str], blocks: list[Block]) -> Iterator[Step]:
+    """What libraries take at their first call and keep."""
+    for name in names:
+        if nbytes := to_be_kept.pop(name, 0):
+            yield len(blocks)
+            blocks.append(Block(nbytes, 1, (), False, 0, 0, 0))
 
 
 def _may_take(node: Node, workspaces: WorkspaceTable) -> bool:

@@ -198,8 +198,9 @@ def _copy(maps: TensorInfo, done: str) -> int:
 
 
 def is_last(maps: TensorInfo) -> bool:
-    """Whether they have their channels innermost."""
-    return maps.shape[1] > 1 and maps.strides[1:2] == (1,)
+    """Whether they have their channels innermost; of one pixel, only if their strides say so."""
+    innermost = maps.shape[1] > 1 and maps.strides[1:2] == (1,)
+    return innermost and maps.strides[-1] >= maps.shape[1]
 
 
 def _made_whole(image: TensorInfo, last: bool) -> int:

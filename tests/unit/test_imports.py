@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version words errors paths temporary codec files output progress shown records rules",
-    "quantities ranges blame watcher timeout failures inputs call protocol registry spec",
+    "quantities ranges blame watcher timeout failures inputs call presets protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures",
     # where a network is loaded and run
@@ -24,6 +24,7 @@ FLOORS = (
     "analysis measuring compare",
     # features
     "tiling leaning advising quality training estimating sizing calibration sweeping revision gate",
+    "adapters",
     # documents and their writers
     "render",
     "report options topics",
