@@ -35,7 +35,7 @@ ORDER = {part: n for n, part in enumerate(part for floor in FLOORS for part in f
 #: Names that are looked up by name, so that nothing below knows them when it is loaded.
 BY_NAME = {"__init__", "shown", "cli", "render", "gate"}
 #: Where what is looked up is not of srprof: optional packages, a user's modules and zoos.
-OF_OTHERS = {"errors", "loading", "registry"}
+OF_OTHERS = {"errors", "loading", "registry", "adapters"}
 
 
 def part_of(module: str) -> str:
