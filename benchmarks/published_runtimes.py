@@ -305,14 +305,11 @@ def _traced(root: Path, year: str, number: int) -> tuple[NodeCost, ...]:
 
 def of_spandrel(data: Path) -> Iterator[Run]:
     """Spandrel's networks, in both layouts."""
-    from spandrel_networks import INPUT, networks
+    from spandrel_networks import networks
 
-    for name, network, ms in networks(data / "trainner_rtx4090.csv"):
-        for layout, taken in ms.items():
-            last = layout == "channels-last"
-            yield Run(
-                f"{name}, {layout}", _costs(Call(network, (INPUT,), channels_last=last)), taken
-            )
+    for row, network in networks(data / "trainner_rtx4090.csv"):
+        for layout, taken in row.ms.items():
+            yield Run(f"{row.name}, {layout}", _costs(row.call(network, layout)), taken)
 
 
 def _costs(call: Call) -> tuple[NodeCost, ...]:

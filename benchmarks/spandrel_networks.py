@@ -11,18 +11,22 @@ import csv
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from srprof.call import Call
+from srprof.presets import applied, find
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from spandrel_zoo import ENTRIES, import_spandrel  # type: ignore[import-not-found]
 
 INPUT = (1, 3, 480, 640)
 SCALE = "4"
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+LAYOUTS = ("contiguous", "channels-last")
 _SWIN = {
     "window_size": 8, "mlp_ratio": 2.0, "upscale": 4, "depths": (6,) * 4, "num_heads": (6,) * 4,
     "embed_dim": 60, "upsampler": "pixelshuffledirect",
@@ -82,20 +86,27 @@ NETWORKS: Mapping[tuple[str, str], tuple[str, str, Mapping[str, Any]]] = {
 }
 
 
-class Autocast(nn.Module):
-    """A network in a region of CUDA's autocast."""
+@dataclass(frozen=True)
+class Published:
+    """A row of the table.
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network, self.dtype = network, dtype
+    Attributes:
+        dtype: of the region of autocast. ms, nbytes: by layout.
+    """
 
-    def forward(self, image: Tensor) -> Any:
-        with torch.autocast("cuda", dtype=self.dtype):
-            return self.network(image)
+    name: str
+    dtype: str
+    ms: Mapping[str, float]
+    nbytes: Mapping[str, float]
+
+    def call(self, network: nn.Module, layout: str) -> Call:
+        """The call that traiNNer-redux's script makes of the network."""
+        call = Call(network, (INPUT,), dtype=self.dtype, channels_last=layout == LAYOUTS[1])
+        return applied(call, find("trainner"))
 
 
-def networks(published: Path) -> Iterator[tuple[str, Autocast, Mapping[str, float]]]:
-    """Each network's name, itself, and milliseconds by layout."""
+def networks(published: Path) -> Iterator[tuple[Published, nn.Module]]:
+    """Each row and its network."""
     import_spandrel()
     with published.open(encoding="utf-8") as file:
         rows = {
@@ -109,8 +120,10 @@ def networks(published: Path) -> Iterator[tuple[str, Autocast, Mapping[str, floa
         row, own = rows[key], sum(p.numel() for p in network.parameters())
         if abs(own / int(row["params"]) - 1) > 1e-3:
             raise SystemExit(f"{key} has {own} parameters, {row['params']} were published")
-        ms = {
-            "contiguous": 1e3 * float(row["seconds_contiguous"]),
-            "channels-last": 1e3 * float(row["seconds_channels_last"]),
-        }
-        yield " ".join(filter(None, key)), Autocast(network, _DTYPES[row["dtype"]]), ms
+        ms = {layout: 1e3 * float(row[f"seconds_{_word(layout)}"]) for layout in LAYOUTS}
+        nbytes = {layout: 2**30 * float(row[f"gib_{_word(layout)}"]) for layout in LAYOUTS}
+        yield Published(" ".join(filter(None, key)), _DTYPES[row["dtype"]], ms, nbytes), network
+
+
+def _word(layout: str) -> str:
+    return layout.replace("-", "_")

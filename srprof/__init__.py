@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from srprof.auditing.record import Audit
     from srprof.auditing.run import audit
     from srprof.call import Call
+    from srprof.estimating.memory import MemoryEstimate, estimate_memory
+    from srprof.estimating.record import Estimate
+    from srprof.estimating.run import estimate
     from srprof.inputs import AsIs
     from srprof.leaning.module import Lean
     from srprof.leaning.run import lean
@@ -49,12 +52,14 @@ __all__ = [
     "Audit",
     "Call",
     "DeviceMemoryError",
+    "Estimate",
     "Evaluation",
     "Fit",
     "InputError",
     "Lean",
     "Lint",
     "Measurement",
+    "MemoryEstimate",
     "ModelError",
     "Rule",
     "SrprofError",
@@ -66,6 +71,8 @@ __all__ = [
     "analyze",
     "analyze_training",
     "audit",
+    "estimate",
+    "estimate_memory",
     "evaluate",
     "fit",
     "lean",
@@ -83,12 +90,14 @@ _LAZY = {
     "AsIs": "srprof.inputs",
     "Audit": "srprof.auditing.record",
     "Call": "srprof.call",
+    "Estimate": "srprof.estimating.record",
     "Evaluation": "srprof.quality.record",
     "Fit": "srprof.sizing.record",
     "Lean": "srprof.leaning.module",
     "Lint": "srprof.linting.record",
     "Measurement": "srprof.measuring.record",
     "Rule": "srprof.operators.rules",
+    "MemoryEstimate": "srprof.estimating.memory",
     "Trace": "srprof.records",
     "TrainingAnalysis": "srprof.training.record",
     "TrainingConfig": "srprof.training.config",
@@ -96,6 +105,8 @@ _LAZY = {
     "analyze": "srprof.analysis",
     "analyze_training": "srprof.training.analysis",
     "audit": "srprof.auditing.run",
+    "estimate": "srprof.estimating.run",
+    "estimate_memory": "srprof.estimating.memory",
     "evaluate": "srprof.quality.run",
     "fit": "srprof.sizing.run",
     "lean": "srprof.leaning.run",

@@ -26,6 +26,12 @@ class Call:
         dtype: of parameters and inputs; None leaves the model its own.
         channels_last: 4-d tensors are in that memory format.
         trace_on: where it is run on the way to its record.
+        autocast: it is made in a region of torch.autocast for CUDA, in `dtype` (None is float16);
+            parameters and inputs keep the dtype of their own.
+        images_channels_last: 4-d inputs alone are in that memory format.
+        previous_result: the caller still holds the result of a call like this one.
+        warm: libraries have what they keep from calls before it, of this network or of others.
+        copied_result: the caller copies the result on the device before he lets it go.
     """
 
     spec: Any
@@ -34,6 +40,11 @@ class Call:
     dtype: str | None = None
     channels_last: bool = False
     trace_on: str = "auto"
+    autocast: bool = False
+    images_channels_last: bool = False
+    previous_result: bool = False
+    copied_result: bool = False
+    warm: bool = False
 
 
 def call_of(

@@ -35,10 +35,11 @@ FEWEST_IN_TENSOR_CORES = 16
 VECTOR = 16
 FEWEST_AT_ONCE = 4
 
-#: Scratch that a CUDA kernel takes: none beside inputs and outputs; a workspace of cuBLAS's, and
+#: Scratch that a CUDA kernel takes: none beside inputs and outputs; PyTorch's own copies of maps in
+#: another layout; a workspace of cuBLAS's, and
 #: one of cuBLASLt's where a bias is added in the same kernel, which are taken at the first such
 #: call and kept; cuDNN's and cuFFT's, which rules give.
-Scratch = Literal["none", "cublas", "cublaslt", "cudnn", "cufft", "unknown"]
+Scratch = Literal["none", "aten", "cublas", "cublaslt", "cudnn", "cufft", "unknown"]
 
 #: How a call is written so that it changes its input: `x.relu_()`, `F.silu(x, inplace=True)`, or,
 #: of what Python has an operator for, `x.add_(y)`.
@@ -386,7 +387,7 @@ _BLOCK, _LEAST_BLOCKS = (8, 32), 16
 _SECTOR, _MISS = 8, 5
 
 _RESAMPLE = partial(Op, "resample")
-add("upsample_nearest2d", _RESAMPLE(gathers=_each(1), scratch="none"))
+add("upsample_nearest2d", _RESAMPLE(gathers=_each(1), scratch="aten"))
 add("upsample_bilinear2d", _RESAMPLE(gathers=_each(4), scratch="none"))
 add("upsample_bicubic2d", _RESAMPLE(gathers=_each(16), scratch="none"))
 add(

@@ -31,6 +31,7 @@ from srprof.memory.model import GRANULARITY
 from srprof.operators.known import NONE as NO_RULES
 from srprof.operators.rules import load as load_rules
 from srprof.output import check_output, message_stream, say, to_terminal, width, write
+from srprof.presets import PRESETS
 from srprof.progress import TerminalProgress
 from srprof.quantities import parse_aspect, parse_budget, parse_duration
 from srprof.render.document import Document
@@ -167,6 +168,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--weights": {"metavar": "FILE", "help": "load this checkpoint into the model; it must fit"},
     "--dtype": {"choices": RUN_DTYPES,
         "help": "of parameters and inputs (default: the network's own; float32 of most)"},
+    "--as": {"choices": tuple(PRESETS), "metavar": "PROGRAM", "dest": "run_as",
+        "help": f"the program that runs the network: {', '.join(PRESETS)} (default: the call by "
+                "itself; docs/estimate.md has what each does, and where that is read)"},
     "--channels-last": {"action": "store_true", "help": "4-d tensors in channels-last format"},
     "--trace-on": {"choices": TRACE_ON, "default": "auto",
         "help": "meta allocates nothing; cpu makes one real run; auto takes cpu where meta "

@@ -41,6 +41,10 @@ from srprof.weights import load_weights
 
 #: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
 _CALLS = 3000
+#: What a call says of its form, beside its dtype.
+_FORM = ("channels_last", "images_channels_last", "previous_result", "copied_result", "warm")
+#: The dtype of a region of torch.autocast for CUDA where none is given.
+_REGIONS = "float16"
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
 _NO_DEVICE = re.compile(NO_GPU.pattern + r"|no data|\bmeta\b", re.IGNORECASE)
 
@@ -63,11 +67,12 @@ class Own:
 
 
 class Instance(NamedTuple):
-    """One fresh model and its arguments."""
+    """One fresh model and its arguments, and the region in which it is called."""
 
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    region: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class Workload:
         build: gives a fresh model on a device; it may keep nothing of it.
         args, kwargs: the call's arguments; tensors as `TensorSpec` or example tensors.
         dtype: floating-point dtype of parameters, buffers and inputs; None leaves each as it is.
+        autocast: dtype of the region of torch.autocast that it is called in; None is no region.
+        channels_last, images_channels_last: 4-d tensors, or 4-d inputs alone, are in that format.
+        previous_result: the caller still holds what a call like this one gave.
+        copied_result: he copies the result on the device.
+        warm: libraries have what they keep.
         scale, width: upscaling factor and trunk channels where the zoo knows them.
         training: the model is to be trained, and not only called.
         environment: gives the context in which the model's code finds its modules; active while
@@ -93,7 +103,12 @@ class Workload:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     dtype: str | None = None
+    autocast: str | None = None
     channels_last: bool = False
+    images_channels_last: bool = False
+    previous_result: bool = False
+    copied_result: bool = False
+    warm: bool = False
     scale: int | None = None
     width: int | None = None
     training: bool = False
@@ -131,11 +146,22 @@ class Workload:
             width=None,
         )
 
+    def in_dtype(self, dtype: str) -> Workload:
+        """The same in a dtype: that of the region, where it is called in one."""
+        return replace(self, **{"dtype" if self.autocast is None else "autocast": dtype})
+
+    @property
+    def region(self) -> Callable[[], AbstractContextManager[Any]]:
+        """The region in which the model is called."""
+        if self.autocast is None:
+            return nullcontext
+        return partial(torch.autocast, "cuda", dtype=getattr(torch, self.autocast))
+
     @property
     def run_dtype(self) -> str:
         """The dtype that the network runs in, "own" if that is not one."""
-        if self.dtype is not None:
-            return self.dtype
+        if self.autocast or self.dtype:
+            return self.autocast or self.dtype or USUAL
         dtypes = self.own.weights | {self.image_dtype}
         return next(iter(dtypes)) if len(dtypes) == 1 else "own"
 
@@ -178,11 +204,11 @@ class Workload:
 
     def _ready(self, model: nn.Module, device: str) -> Instance:
         self._look_at(model)
-        args, kwargs = self.arguments(device)
+        instance = self.call_of(model, device)
         if any(map(is_lazy, weights(model))):  # its first call only gives parameters shapes
             with torch.no_grad():
-                model(*args, **kwargs)
-        return Instance(model, args, kwargs)
+                model(*instance.args, **instance.kwargs)
+        return instance
 
     def _switched(self, model: nn.Module, device: str) -> nn.Module:
         """The model in its mode, by its own code where that works."""
@@ -196,6 +222,10 @@ class Workload:
         except user_raised():  # it may do with data what it cannot do without
             return moved(self._switched(self.build("cpu"), "cpu"), device)
         return model
+
+    def call_of(self, model: nn.Module, device: str) -> Instance:
+        """A model that is ready, with fresh arguments."""
+        return Instance(model, *self.arguments(device), self.region)
 
     def arguments(self, device: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Fresh arguments of the call, on the device."""
@@ -221,7 +251,7 @@ class Workload:
                 value = value.to(getattr(torch, self.dtype))
         else:
             return with_parts(value, lambda _, part: self._argument(part, device, first))
-        if self.channels_last and value.dim() == 4:
+        if (self.channels_last or self.images_channels_last) and value.dim() == 4:
             value = value.contiguous(memory_format=torch.channels_last)
         return value.to(device)
 
@@ -259,6 +289,10 @@ def resolve(call: Call) -> Workload:
     model, inputs, dtype, own = call.spec, call.inputs, call.dtype, Own()
     if dtype is not None and dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
+    form: dict[str, Any] = {name: getattr(call, name) for name in _FORM}
+    form["autocast"] = (dtype or _REGIONS) if call.autocast else None
+    if call.autocast:
+        dtype = None
     if isinstance(model, str):
         spec = specs.parse(model)
         network = spec.network
@@ -277,7 +311,7 @@ def resolve(call: Call) -> Workload:
             width=network.width if network and not spec.kwargs and not spec.args else None,
             **_arguments(inputs, dtype, spec.channels, signature),
             dtype=dtype,
-            channels_last=call.channels_last,
+            **form,
         )
     if call.weights is not None:
         raise InputError("weights go with a SPEC; load them into your own model yourself")
@@ -301,7 +335,7 @@ def resolve(call: Call) -> Workload:
         own=own,
         **_arguments(inputs, dtype, 3, _signature(model)),
         dtype=dtype,
-        channels_last=call.channels_last,
+        **form,
         compiled=compiled_parts(call.spec),
     )
 

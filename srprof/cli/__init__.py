@@ -34,6 +34,7 @@ TASKS: Mapping[str, Mapping[str, str]] = {
         "analyze": "where a network's memory and time go, by node, line, variable",
         "diff": "what changed between two models, revisions or inputs",
         "fit": "the largest input, tile or batch within a budget of memory",
+        "estimate": "peaks as functions of the size, for programs without torch",
         "rank": "rank networks as the NTIRE challenge does",
         "sweep": "a table, and a Pareto plot, of variants and input sizes",
         "report": "a page with ranking, figures and every node",
@@ -276,7 +277,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _limited(args: argparse.Namespace) -> AbstractContextManager[None]:
     """The limit of a command that runs one network; others have one for each of theirs."""
-    return nullcontext() if args.command in _OF_SEVERAL else limited(getattr(args, "spec", "it"))
+    spec = getattr(args, "spec", "it")
+    return nullcontext() if args.command in _OF_SEVERAL or spec is None else limited(spec)
 
 
 def entry() -> int:

@@ -36,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="width:height of the inputs (default 1:1, or the image's)")
     options.add(parser, "--image", "--batch", "--frames", "--train", "--alloc-conf", "--workspace")
     options.add_profile(parser)
+    parser.add_argument("--estimate", metavar="FILE",
+        help="the network's, from srprof estimate: nothing is traced where it holds (the zoo's "
+             "networks have theirs)")
     options.add_output(parser)
 
 
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             frames=args.frames == options.LARGEST,
             image=None if args.image is None else _sides(args.image),
             progress=progress,
-            **options.given(args, "gpu memory aspect workspace profile train"),
+            **options.given(args, "gpu memory aspect workspace profile train estimate"),
         )
     options.show(args, result.document())
     return 0 if result.image is None or result.image.fits else 1

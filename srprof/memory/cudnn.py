@@ -73,11 +73,13 @@ def copied_for_tensor_cores(node: Node) -> int | None:
         return None if transposed else _copies_of_groups(image, weight, node.outputs[0], groups)
     if transposed:
         return _copies_of_transposed(node)
+    last = is_last(image) or is_last(weight)
     if prod(weight.shape[2:]) == 1:
-        return 0 if prod(image.shape) <= _MOST_ELEMENTS else _copies(node, "ff")
+        whole = _made_whole(image, last)
+        return whole if prod(image.shape) <= _MOST_ELEMENTS else whole + _copies(node, "ff")
     pixels = node.shape[0] * prod(node.shape[2:])
     kernel = round(prod(weight.shape[2:]) ** 0.5)
-    widths, last = (weight.shape[1], weight.shape[0]), _is_last(image) or _is_last(weight)
+    widths = weight.shape[1], weight.shape[0]
     done = copies_made(image.dtype, kernel, *widths, pixels, last)
     return _made_whole(image, last) + _copies(node, done)
 
@@ -195,9 +197,10 @@ def _copy(maps: TensorInfo, done: str) -> int:
     return size * batch * (_filled(channels, multiple) if done == "f" else channels) * prod(sides)
 
 
-def _is_last(maps: TensorInfo) -> bool:
-    """Whether they have their channels innermost."""
-    return maps.shape[1] > 1 and maps.strides[1:2] == (1,)
+def is_last(maps: TensorInfo) -> bool:
+    """Whether they have their channels innermost; of one pixel, only if their strides say so."""
+    innermost = maps.shape[1] > 1 and maps.strides[1:2] == (1,)
+    return innermost and maps.strides[-1] >= maps.shape[1]
 
 
 def _made_whole(image: TensorInfo, last: bool) -> int:

@@ -291,6 +291,8 @@ class Runner:
     def load(self, trace: Trace) -> None:
         """Load what the first trace finds of its network and is not there yet."""
         self._take_over(trace)
+        if trace.warm:
+            self._keep([*self.to_be_kept])
         for external in loading_order(trace.externals):
             storage = external.info.storage
             if storage not in self.held and storage >= 0 and counted(trace.storages[storage]):
@@ -372,15 +374,19 @@ class Runner:
         Scratch is freed; what a handle keeps never is.
         """
         library = row(node.op).scratch
-        for name in KEPT_BY.get(library, ()):
-            if nbytes := self.to_be_kept.pop(name, 0):
-                self.allocator.allocate(nbytes)
-                self.kept[name] = nbytes
+        self._keep(KEPT_BY.get(library, ()))
         if self.workspace is None:
             return {}
         peak, scratch = self.allocator.peak_allocated, self.workspace(node)
         self.allocator.free(self.allocator.allocate(scratch))
         return {library: scratch} if self.allocator.peak_allocated > peak else {}
+
+    def _keep(self, names: Iterable[str]) -> None:
+        """Libraries take what they keep from their first call on."""
+        for name in names:
+            if nbytes := self.to_be_kept.pop(name, 0):
+                self.allocator.allocate(nbytes)
+                self.kept[name] = nbytes
 
     def _after(self, schedule: _Schedule, blocks: dict[int, int], *, keep: bool) -> None:
         """Let go what `forward` and then the caller let go; `keep` what the network caches."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from srprof.errors import InputError
 from srprof.files import RecordFile, read_text
+from srprof.memory.aten import copied_by_aten
 from srprof.memory.cudnn import (
     FILLED,
     SOURCE,
@@ -126,8 +127,8 @@ class WorkspaceTable:
             known = self.rule(node)
         if node.ruled is not None:  # what its rule says of scratch is made in the node
             return 0
-        if known is None and (node.is_view or row(node.op).scratch == "none"):
-            return 0
+        if known is None and (node.is_view or row(node.op).scratch in ("none", "aten")):
+            return copied_by_aten(node)
         return known
 
     def at_least(self, node: Node) -> int:

@@ -321,6 +321,9 @@ class Trace:
         again: a second call of the same instance, where it makes other calls or finds what this
             one left; its `carried` has storages of this one.
         carried: by storage, which one of the trace before it is, where a `Program` was recorded.
+        previous: by storage of a call's result that the caller still holds, which one of this
+            call's result is like it.
+        warm: libraries have what they keep from calls before it.
         step: of a training step, where its phases begin; None for a forward pass.
         unseen: parts of the run that are not in the record.
         notes: what a reader of the figures must know, one line each.
@@ -345,6 +348,8 @@ class Trace:
     passes: tuple[Pass, ...] = ()
     again: Trace | None = None
     carried: Mapping[int, int] = field(default_factory=dict)
+    previous: Mapping[int, int] = field(default_factory=dict)
+    warm: bool = False
     step: TrainingStep | None = None
     unseen: tuple[Unseen, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 from srprof._version import __version__
-from srprof.codec import Key, encode, pick
+from srprof.codec import encode, pick
+from srprof.estimating.record import SizedCall
 from srprof.shown import Shown
 from srprof.tiling.sizes import SizeRule
 
 #: Version of the JSON object.
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SizedCall:
-    """One call of the network and the memory that it takes.
-
-    Attributes:
-        shape: (n, c, h, w) of the image. result: shape of what the network gives, () if that is
-            no single tensor.
-        peaks: bytes by name.
-        predicted_ms: latency by the profile; None if it was not asked for.
-    """
-
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-    peaks: Annotated[Mapping[str, int], Key("peak")]
-    predicted_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

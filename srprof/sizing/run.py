@@ -13,13 +13,14 @@ from srprof.call import call_of
 from srprof.cost.gpus import find_gpu
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
+from srprof.estimating.probe import Probe
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.records import Trace
-from srprof.sizing.probe import Probe
+from srprof.sizing.known import by_estimate
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
 from srprof.sizing.step import STEP, Step
@@ -43,6 +44,7 @@ def fit(
     workspace: str | None = None,
     profile: str | Profile | None = None,
     device: str | Profile | None = None,
+    estimate: str | None = None,
     progress: Progress = silent,
 ) -> Fit:
     """The largest input of a network that takes no more memory than a budget.
@@ -69,6 +71,8 @@ def fit(
         train: of one training step (`srprof.analyze_training`), by the bytes that it requests.
         image: LR height and width of an image that is to be run whole or in tiles.
         allocator, workspace, profile, device: as for `srprof.analyze`.
+        estimate: a file of the network's, from `srprof estimate`: nothing is traced where it
+            holds. The zoo's networks have theirs; other torches than it was made with trace.
         progress: called with what is being done, and how many traces were made (twice).
 
     Raises:
@@ -114,9 +118,18 @@ def fit(
         analyzed, peak = Step, STEP
     title = "" if predicted_by is None else predicted_by.title
     workload = replace(resolve(call), training=train)
-    search = Search(Probe(workload, peak, analyzed, title, progress), available, ratio)
+    probe = Probe(workload, peak, analyzed, title, progress)
+    told = ()
+    if not (frames or train or predicted_by or workspace or channels_last or allocator):
+        probe, told = by_estimate(probe, estimate)
+    elif estimate is not None:
+        raise InputError(
+            "an estimate is of inference and of the default allocator, without a profile: leave "
+            "it out, or frames, train, profile, gpu with a profile, workspace, layout, allocator"
+        )
+    search = Search(probe, available, ratio)
     found = search.along(kept[0]) if kept else search.size(image)
-    notes = (*found.notes, *([card.note()] if card is not None else []))
+    notes = (*found.notes, *told, *([card.note()] if card is not None else []))
     return replace(found, notes=notes)
 
 

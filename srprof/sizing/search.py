@@ -8,14 +8,13 @@ from math import isfinite, prod
 
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, NoFitError, SrprofError
+from srprof.estimating.probe import Probe, Shape
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
-from srprof.sizing.probe import Probe, Shape
 from srprof.sizing.record import Fit, Image, SizedCall
 from srprof.tiling.locality import locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated
-from srprof.tracing.run import run_trace
 from srprof.words import least_size, mib_size, shape_text
 
 #: No side and no batch is tried beyond this index.
@@ -85,7 +84,7 @@ class Search:
 
         rule = size_rule(takes, (shape[axis], 7, 3))
         if rule is None:
-            raise self._needs_data() or failed[0]
+            raise self.probe.needs_data() or failed[0]
         return rule
 
     @property
@@ -99,40 +98,12 @@ class Search:
             InputError: it cannot be traced without data, or has one size and another aspect.
             ModelError: it raises at every size that was tried.
         """
-        height, width = self.probe.image.shape[-2:]
-        rule = size_rule(self.probe.takes, (height,) if height == width else ())
-        if rule is None:
-            raise self._takes_none()
+        rule = self.probe.rule()
         if rule.step is None and self.aspect[0] != self.aspect[1]:
             raise InputError(
                 f"{self._name} takes images of {rule.least}x{rule.least} only: leave the aspect out"
             )
         return rule
-
-    def _takes_none(self) -> Exception:
-        """Why no size was taken."""
-        error = self.probe.error
-        return self._needs_data() or ModelError(
-            f"{self._name} takes no square image of any side that was tried, up to 512: "
-            f"{error or 'what it gives is not in proportion to the image'}; give --input NxCxHxW, "
-            "of a size that it takes",
-            file=error.file if error else "",
-            line=error.line if error else 0,
-            module=error.module if error else "",
-        )
-
-    def _needs_data(self) -> InputError | None:
-        """The error of a network that cannot be run without data; None if that is not why."""
-        try:
-            reason = run_trace(self.probe.workload, "auto", holders=False).fallback
-        except SrprofError:
-            return None
-        if not reason:
-            return None
-        return InputError(
-            f"{self._name} needs the values of its image ({reason}), and fit tries sizes without "
-            "any; srprof analyze runs it at one size"
-        )
 
     def _largest(self, row: Row, end: int) -> int:
         """Index of the largest that fits.
@@ -156,7 +127,7 @@ class Search:
     def _too_little(self, smallest: Shape) -> Exception:
         """The budget is below what the smallest call needs."""
         if smallest in self.probe.refused:
-            return self._needs_data() or self.probe.refused[smallest]
+            return self.probe.needs_data() or self.probe.refused[smallest]
         net = self.probe.analysis(smallest).memory.net
         least = least_size(self.probe.needs(smallest))
         weights = f"too small for {self._name}"

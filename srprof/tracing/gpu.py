@@ -54,6 +54,7 @@ class StandIn:
         self.built = False
         self.read_back = ""
         self._unseen_region = False
+        self._in_region = False
         self._files: dict[str, bool] = {}
         if torch.cuda.is_initialized():
             self.wishes["a program that uses the GPU"] = ""  # it will not initialise it again
@@ -64,6 +65,16 @@ class StandIn:
         """Note that the code asks for something, at the line of its innermost frame."""
         file, line, _ = user_line()
         self.wishes.setdefault(what, place(file, line))
+
+    def wants_region(self) -> None:
+        """The call is made in a region of autocast, whatever the code itself asks for."""
+        self.wishes.setdefault(_REGION, "")
+        self.answering = self._in_region = True
+
+    @property
+    def asked(self) -> bool:
+        """Whether the code itself asked for anything."""
+        return bool(self.wishes.keys() - ({_REGION} if self._in_region else set()))
 
     def puts(self) -> None:
         """Note that the code puts a tensor on the GPU."""

@@ -501,9 +501,15 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
         yield recorder
 
 
-def call_model(model: nn.Module, args: Iterable[object], kwargs: Mapping[str, object]) -> Any:
-    """Call the model. Frames above this one are not the model's."""
-    return model(*args, **kwargs)
+def call_model(
+    model: nn.Module,
+    args: Iterable[object],
+    kwargs: Mapping[str, object],
+    region: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Any:
+    """Call the model, in a region. Frames above this one are not the model's."""
+    with region():
+        return model(*args, **kwargs)
 
 
 BOUNDARY = call_model.__code__

@@ -185,7 +185,7 @@ class TrainedInstance:
         that step is there.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        model, args, kwargs = self._instance
+        model, args, kwargs, _ = self._instance
         recorder = StepRecorder(model, self._device, last)
         names = {id(p): name for name, p in named_parameters(model)}
         state = [

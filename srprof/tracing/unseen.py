@@ -86,7 +86,7 @@ def eager() -> AbstractContextManager[Any]:
 
 def warm_up(instance: Instance) -> None:
     """Let TorchScript optimise itself, which it does in its first two calls."""
-    model, args, kwargs = instance
+    model, args, kwargs, _ = instance
     if any(isinstance(module, ScriptModule) for _, module in named_modules(model)):
         with torch.no_grad():
             for _ in range(2):

@@ -78,7 +78,7 @@ def test_fit_traces_each_size_once(monkeypatch):
         sizes.append(workload.args[0].shape)
         return run_trace(workload, *args, **options)
 
-    monkeypatch.setattr("srprof.sizing.probe.run_trace", run)
+    monkeypatch.setattr("srprof.estimating.probe.run_trace", run)
     found = srprof.fit("fmen_s", "8MiB")
     assert found.traces == len(sizes) == len(set(sizes))
 

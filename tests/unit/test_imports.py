@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version words errors paths temporary codec files output progress shown records rules",
-    "quantities ranges blame watcher timeout failures inputs call protocol registry spec",
+    "quantities ranges blame watcher timeout failures inputs call presets protocol registry spec",
     # pure functions of a trace
     "ops memory cost figures challenge",
     # where a network is loaded and run
@@ -23,7 +23,8 @@ FLOORS = (
     # records of an analysis, and what reads them
     "analysis measuring compare",
     # features
-    "tiling leaning advising quality training sizing calibration sweeping auditing revision gate linting",
+    "tiling leaning advising quality training estimating sizing calibration sweeping auditing",
+    "revision gate linting adapters",
     # documents and their writers
     "render",
     "report options topics",
@@ -34,7 +35,7 @@ ORDER = {part: n for n, part in enumerate(part for floor in FLOORS for part in f
 #: Names that are looked up by name, so that nothing below knows them when it is loaded.
 BY_NAME = {"__init__", "shown", "cli", "render", "gate"}
 #: Where what is looked up is not of srprof: optional packages, a user's modules and zoos.
-OF_OTHERS = {"errors", "loading", "operators", "registry"}
+OF_OTHERS = {"errors", "loading", "operators", "registry", "adapters"}
 
 
 def part_of(module: str) -> str:

@@ -32,6 +32,7 @@ _TRACED_ON = {
 }
 #: What libraries take of the peak, as `srprof.ops.Scratch` names them.
 _LIBRARIES = {
+    "aten": "PyTorch's copies of maps in another layout",
     "cublas": "cuBLAS's workspace",
     "cublaslt": "cuBLASLt's workspace",
     "cudnn": "cuDNN's scratch",

@@ -11,11 +11,12 @@ from torch import nn
 
 from srprof.analysis import Analysis
 from srprof.errors import InputError, ModelError, SrprofError
+from srprof.estimating.record import SizedCall
 from srprof.figures import PeakFigure
 from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_images
 from srprof.progress import Progress, silent
 from srprof.records import Trace
-from srprof.sizing.record import SizedCall
+from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.run import run_trace
 from srprof.workload import Workload
 
@@ -34,7 +35,8 @@ class Probe:
             inputs stay as they are.
         peak: that is asked for.
         analyzed: the analysis of a trace, with what the user says of allocator and profile.
-        profile: its title, "" if there is none.
+        profile: its title, "" if there is none. traced: traces a call.
+        command: that asks.
         error: the first that the network raised at a size that it may not take.
         proportional: whether the first square image gave one in proportion; None before it.
         refused: errors by shapes at which bytes were asked for.
@@ -45,6 +47,8 @@ class Probe:
     analyzed: Callable[[Trace], Analysis]
     profile: str = ""
     progress: Progress = silent
+    traced: Callable[[Workload], Trace] = lambda call: run_trace(call, "meta", holders=False)
+    command: str = "fit"
     traces: int = 0
     error: ModelError | None = None
     proportional: bool | None = None
@@ -62,7 +66,9 @@ class Probe:
             InputError: it takes none.
         """
         call = self.workload.args, self.workload.kwargs
-        return first_image(call, "fit changes the size of an image", "give --input NxCxHxW")
+        return first_image(
+            call, f"{self.command} changes the size of an image", "give --input NxCxHxW"
+        )
 
     @property
     def several(self) -> bool:
@@ -103,7 +109,7 @@ class Probe:
     def _run(self, workload: Workload) -> Analysis:
         self.traces += 1
         self.progress("sizes tried", self.traces, self.traces)
-        return self.analyzed(run_trace(workload, "meta", holders=False))
+        return self.analyzed(self.traced(workload))
 
     def takes(self, side: int) -> bool:
         """Whether the network takes a square image, and gives one in proportion.
@@ -122,6 +128,44 @@ class Probe:
         if self.proportional is None:
             self.proportional = proportional
         return proportional or not self.proportional
+
+    def rule(self) -> SizeRule:
+        """The sides that the network takes.
+
+        Raises:
+            InputError: it cannot be traced without data.
+            ModelError: it raises at every size that was tried.
+        """
+        height, width = self.image.shape[-2:]
+        rule = size_rule(self.takes, (height,) if height == width else ())
+        if rule is None:
+            raise self._takes_none()
+        return rule
+
+    def _takes_none(self) -> Exception:
+        """Why no size was taken."""
+        error = self.error
+        return self.needs_data() or ModelError(
+            f"{self.workload.name} takes no square image of any side that was tried, up to 512: "
+            f"{error or 'what it gives is not in proportion to the image'}; give --input NxCxHxW, "
+            "of a size that it takes",
+            file=error.file if error else "",
+            line=error.line if error else 0,
+            module=error.module if error else "",
+        )
+
+    def needs_data(self) -> InputError | None:
+        """The error of a network that cannot be run without data; None if that is not why."""
+        try:
+            reason = run_trace(self.workload, "auto", holders=False).fallback
+        except SrprofError:
+            return None
+        if not reason:
+            return None
+        return InputError(
+            f"{self.workload.name} needs the values of its image ({reason}), and {self.command} "
+            "tries sizes without any; srprof analyze runs it at one size"
+        )
 
     def needs(self, shape: Shape) -> float:
         """Bytes of the peak that is asked for; infinite where there is no such call."""

@@ -1,0 +1,1 @@
+"""The memory of a network as a function of height, width, batch and dtype."""

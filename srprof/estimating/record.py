@@ -1,0 +1,171 @@
+"""What an estimate is, as frozen data. Sizes in bytes, times in milliseconds. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import srprof_estimate
+from srprof._version import __version__
+from srprof.codec import Key, encode, pick
+from srprof.shown import Shown
+from srprof.tiling.sizes import SizeRule
+
+Kind = Literal["planned", "eager", "allocated", "reserved"]
+
+
+@dataclass(frozen=True, slots=True)
+class SizedCall:
+    """One call of the network and the memory that it takes.
+
+    Attributes:
+        shape: (n, c, h, w) of the image. result: shape of what the network gives, () if that is
+            no single tensor.
+        peaks: bytes by name.
+        predicted_ms: latency by the profile; None if it was not asked for.
+    """
+
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+    peaks: Annotated[Mapping[str, int], Key("peak")]
+    predicted_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A peak by the functions beside that of every trace.
+
+    Attributes:
+        sizes: how many traces. equal: how many to the byte.
+        least, most: the largest relative error downwards and upwards.
+    """
+
+    sizes: int
+    equal: int
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Predicted times of a call.
+
+    Attributes:
+        profile: of the device, by its title.
+        ms: by dtype, pairs of pixels of all images and milliseconds, ascending; in a line between.
+        error: the largest relative error at the other sizes that were traced.
+    """
+
+    profile: str
+    ms: Mapping[str, Sequence[Sequence[float]]]
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunAs:
+    """The program that runs the network.
+
+    Attributes:
+        name, form, sources: as in `srprof.presets.Preset`.
+    """
+
+    name: str
+    form: Mapping[str, bool]
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate(Shown):
+    """A network's peaks as functions of height, width, batch and dtype.
+
+    Attributes:
+        spec, name, scale: of the network. channels: of its image.
+        torch: the version that traced it.
+        exact: whether every trace is of one graph and has its `planned` and `eager` to the byte.
+        sides, terms, result, dtypes, graphs: the functions, as `srprof_estimate` reads them.
+        time: None without a profile.
+        corrections: what is counted beside storages, and where that is from.
+        checked: by peak. traces: how many were made.
+        run_as: None is the call by itself.
+        notes: what a reader of the figures must know, one line each.
+    """
+
+    view = "estimate"
+
+    spec: str
+    name: str
+    scale: int | None
+    channels: int
+    torch: str
+    exact: bool
+    sides: Mapping[str, int | None]
+    terms: Sequence[Sequence[Any]]
+    result: Sequence[int] | None
+    dtypes: Mapping[str, int | str]
+    graphs: Sequence[Sequence[Mapping[str, Any]]]
+    time: Times | None
+    corrections: tuple[str, ...]
+    checked: Mapping[str, Checked]
+    traces: int
+    run_as: RunAs | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the file has: the JSON object of `srprof estimate`."""
+        return {
+            "schema": srprof_estimate.SCHEMA,
+            "version": srprof_estimate.VERSION,
+            "srprof": __version__,
+            "torch": self.torch,
+            "model": pick(self, "spec name scale channels"),
+            "as": encode(self.run_as),
+            **pick(self, "exact sides terms result dtypes graphs"),
+            "time": encode(self.time),
+            "corrections": list(self.corrections),
+            "checked": encode(self.checked),
+            **pick(self, "traces notes"),
+        }
+
+    @property
+    def rule(self) -> SizeRule:
+        """The sides that it holds for."""
+        return SizeRule(self.sides["least"] or 0, self.sides["step"])
+
+    def at_least(self, side: int) -> int:
+        """The smallest side that is no smaller, of those that it holds for."""
+        return self.rule.at_least(side)
+
+    def peak_of(self, dtype: str, side: int, kind: Kind) -> int:
+        """Bytes at a peak of one square image."""
+        return self.peak_bytes(side, side, 1, dtype, kind)
+
+    def ms_of(self, dtype: str, side: int) -> float:
+        """Milliseconds of one square image."""
+        found: float = srprof_estimate.milliseconds(self.to_dict(), side, side, 1, dtype)
+        return found
+
+    def to_json(self) -> str:
+        """The file: a line for each of its parts, as small as that is."""
+        parts = (
+            f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"
+            for key, value in self.to_dict().items()
+        )
+        return "{" + ",\n".join(parts) + "}\n"
+
+    def peak_bytes(
+        self,
+        height: int,
+        width: int,
+        batch: int = 1,
+        dtype: str = "float16",
+        kind: Kind = "allocated",
+    ) -> int:
+        """Bytes at a peak; as `srprof_estimate.peak_bytes`.
+
+        Raises:
+            ValueError: it does not hold for that size, batch or dtype.
+        """
+        found: int = srprof_estimate.peak_bytes(self.to_dict(), height, width, batch, dtype, kind)
+        return found

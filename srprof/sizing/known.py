@@ -1,0 +1,105 @@
+"""A network's calls by its estimate, where that holds, and by traces where it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+import srprof_estimate
+from srprof.errors import InputError
+from srprof.estimating.probe import Probe, Shape
+from srprof.estimating.record import SizedCall
+from srprof.estimating.shipped import shipped
+from srprof.figures import peak_names
+from srprof.files import read_json
+from srprof.tiling.sizes import SizeRule
+
+
+@dataclass
+class Known(Probe):
+    """What calls of a network take, by its estimate.
+
+    Attributes:
+        estimate: exact, of the network in the dtype that it runs in.
+    """
+
+    estimate: Mapping[str, Any] = field(default_factory=dict)
+
+    def rule(self) -> SizeRule:
+        """The sides that the network takes."""
+        sides = self.estimate["sides"]
+        return SizeRule(sides["taken_from"], sides["step"])
+
+    def needs(self, shape: Shape) -> float:
+        """Bytes of the peak that is asked for; infinite where there is no such call."""
+        return self._peak(shape, self.peak.name) if self._holds(shape) else super().needs(shape)
+
+    def requests(self, shape: Shape) -> float:
+        """Bytes that never fall with the size, and are no more than `needs`."""
+        return self._peak(shape, "eager") if self._holds(shape) else super().requests(shape)
+
+    def record(self, shape: Shape, build: Callable[[str], nn.Module] | None = None) -> SizedCall:
+        """All peaks of a call."""
+        if build is not None or not self._holds(shape):
+            return super().record(shape, build)
+        size = srprof_estimate.result_size(self.estimate, *shape[2:])
+        result = () if size is None else (shape[0], *size)
+        return SizedCall(shape, result, {name: self._peak(shape, name) for name in peak_names()})
+
+    def _holds(self, shape: Shape) -> bool:
+        """Whether the estimate holds for a call with an image of this shape."""
+        place = self.estimate["dtypes"][self.workload.run_dtype]
+        batches = [variant["batch"][1] for variant in self.estimate["graphs"][place]]
+        several = None in batches or shape[0] <= max(batches)
+        return several and min(shape[2:]) >= self.estimate["sides"]["least"]
+
+    def _peak(self, shape: Shape, kind: str) -> int:
+        batch, _, *size = shape
+        found: int = srprof_estimate.peak_bytes(
+            self.estimate, *size, batch, self.workload.run_dtype, kind
+        )
+        return found
+
+
+def by_estimate(probe: Probe, path: str | None) -> tuple[Probe, tuple[str, ...]]:
+    """The probe by an estimate, of a file or the zoo's own, and what is to be said of it.
+
+    Raises:
+        InputError: the file is no estimate, or another network's.
+    """
+    spec = probe.workload.spec
+    estimate = shipped(spec, torch.__version__) if path is None else _read(path)
+    if estimate is None or not set(peak_names()) <= set(srprof_estimate.KINDS):
+        return probe, ()
+    if path is not None and estimate["model"]["spec"] != spec:
+        raise InputError(
+            f"{path} is the estimate of {estimate['model']['spec']}, and not of {spec}"
+        )
+    if not estimate["exact"]:
+        return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
+    alone = not probe.several and len(probe.image.shape) == 4
+    dtype = estimate["dtypes"].get(probe.workload.run_dtype)
+    if not alone or not isinstance(dtype, int) or probe.image.shape[1] != _channels(estimate):
+        return probe, () if path is None else (f"{path} is not of such a call, which was traced",)
+    fields = {f.name: getattr(probe, f.name) for f in dataclasses.fields(probe) if f.init}
+    known = Known(**fields, estimate=estimate)
+    return known, ("sizes from the network's estimate; srprof estimate says how it was checked",)
+
+
+def _channels(estimate: Mapping[str, Any]) -> int:
+    channels: int = estimate["model"]["channels"]
+    return channels
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    """An estimate's file; an InputError if it is none."""
+    try:
+        found: Mapping[str, Any] = srprof_estimate.check(read_json(path))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    return found
