@@ -26,6 +26,8 @@ VARIABLE = "SRPROF_OPS"
 #: Given alone, or with files: no rules of packages, and none of srprof's own.
 NONE = "none"
 _OWN = Path(__file__).parent / "packaged"
+#: Rules that a program of Python gave.
+_objects: list[Rule] = []
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _enter(known: dict[str, Any], name: str, found: tuple[Any, str]) -> None:
 
 def rules() -> Rules:
     """Those that hold now; an InputError if a file of them is wrong."""
-    return _rules(given())
+    return _rules(given(), tuple(_objects))
 
 
 def given() -> tuple[str, ...]:
@@ -77,13 +79,15 @@ def given() -> tuple[str, ...]:
 def stamp() -> int:
     """A number of the files that were given, and of their times: another where others may hold."""
     times = (os.stat(file).st_mtime_ns if os.path.exists(file) else 0 for file in given())
-    return hash((given(), *times))
+    return hash((given(), *times, *map(id, _objects)))
 
 
 @cache
-def _rules(sources: tuple[str, ...]) -> Rules:
+def _rules(sources: tuple[str, ...], objects: tuple[Rule, ...]) -> Rules:
     files = [file for file in sources if file != NONE]
-    nearest = joined((short_path(file), load(file)) for file in files)
+    read = [(short_path(file), load(file)) for file in files]
+    given_here = [("the program", RuleFile(op=objects))] if objects else []
+    nearest = joined([*read, *given_here])
     return nearest if NONE in sources else _own().behind(_announced()).behind(nearest)
 
 
@@ -114,8 +118,8 @@ def _listed(found: Any) -> RuleFile:
 
 
 @contextmanager
-def using_ops(*sources: str | os.PathLike[str]) -> Iterator[None]:
-    """Have these rule files hold too, in this process and those that it starts meanwhile.
+def using_ops(*sources: str | os.PathLike[str] | Rule) -> Iterator[None]:
+    """Have these rules hold too: files, also in processes that are started meanwhile, or a `Rule`.
 
     "none" leaves out the rules of packages and srprof's own.
 
@@ -125,8 +129,11 @@ def using_ops(*sources: str | os.PathLike[str]) -> Iterator[None]:
     if not sources:
         yield
         return
-    files = [os.fspath(s) if os.fspath(s) == NONE else os.path.abspath(s) for s in sources]
-    before = os.environ.get(VARIABLE)
+    objects = [source for source in sources if isinstance(source, Rule)]
+    paths = [os.fspath(source) for source in sources if not isinstance(source, Rule)]
+    files = [path if path == NONE else os.path.abspath(path) for path in paths]
+    before, before_them = os.environ.get(VARIABLE), list(_objects)
+    _objects.extend(objects)
     _put(os.pathsep.join(filter(None, [before or "", *files])))
     _rules.cache_clear()  # a file may have changed
     try:
@@ -134,6 +141,7 @@ def using_ops(*sources: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         _put(before)
+        _objects[:] = before_them
 
 
 def _put(value: str | None) -> None:

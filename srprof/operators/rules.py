@@ -151,6 +151,9 @@ class Rule:
             tensors = _all(expand)(getattr(self, name))
             made = [Made(**t) if isinstance(t, Mapping) else t for t in tensors]  # type: ignore[attr-defined]
             object.__setattr__(self, name, tuple(made))
+        object.__setattr__(self, "writes", tuple(listed(self.writes)))
+        if self.saves is not None:
+            object.__setattr__(self, "saves", tuple(self.saves))
         if not _DOTTED.fullmatch(self.function):
             raise InputError(f"{self.function!r} is no dotted name, such as fused_ops.gate")
         if self.namespace in _TAKEN:

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -181,7 +182,7 @@ def _on_meta(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
 
 def _elsewhere(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
     """Run the rule's own code, and hold what it gives against the rule."""
-    code = _code(rule.cpu)
+    code = _code(rule.cpu, _changed(rule.cpu))
     if code is None:
         what = f"the rule of {rule.function} has sizes alone, and no code to run"
         raise InputError(f'{what}: trace on meta, or give cpu = "file.py:function" in the rule')
@@ -205,8 +206,14 @@ def _elsewhere(rule: Rule, values: Mapping[str, Any]) -> list[Tensor]:
     return [*copies, *(_new(rule, made, values, facts) for made in plan.scratch)]
 
 
+def _changed(cpu: Any) -> float:
+    """When a rule's code was written."""
+    file = "" if callable(cpu) else cpu.rpartition(":")[0]
+    return os.stat(file).st_mtime if file else 0.0
+
+
 @cache
-def _code(cpu: Any) -> Callable[..., Any] | None:
+def _code(cpu: Any, _changed: float) -> Callable[..., Any] | None:
     """A rule's own code; an InputError if its file has none of that name."""
     if callable(cpu) or not cpu:
         return cpu or None

@@ -355,6 +355,21 @@ def test_a_check_s_configuration_names_rules(written: Written, capsys: Any):
     capsys.readouterr()
 
 
+def test_a_rule_of_a_program(written: Written):
+    spec = written()
+    made = {"saves": ["x"], "writes": [], "cpu": lambda x, weight, bias: x + 1}
+    signature = "x, weight, bias=None"
+    rule = srprof.Rule(function="fused_ops.gate", signature=signature, result="x", **made)
+    with srprof.using_ops(rule):
+        trace = srprof.trace(spec, SHAPE, trace_on="cpu")
+    assert ruled(trace).op == "fused_ops.gate"
+    assert "fused_ops is not installed: gate by the rules in the program" in trace.notes
+    with pytest.raises(InputError, match=r"in ops.toml and in the program"):
+        srprof.using_ops("ops.toml", rule).__enter__()
+    with pytest.raises(ModelError, match="No module named 'fused_ops'"):
+        srprof.trace(spec, SHAPE)
+
+
 def test_a_variable_names_rules_too(written: Written, monkeypatch: pytest.MonkeyPatch):
     spec = written()
     monkeypatch.setenv("SRPROF_OPS", "ops.toml")
