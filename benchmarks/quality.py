@@ -203,9 +203,9 @@ def separates_most(of_image: Blocks, way: str) -> str:
 # -- the tables -----------------------------------------------------------------------------------
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, texts to the left and figures to the right."""
-    ruler = ["---", *["---:"] * (len(heads) - 1)]
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 2) -> str:
+    """A table in Markdown, so many columns of texts to the left and figures to the right."""
+    ruler = [*["---"] * texts, *["---:"] * (len(heads) - texts)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ruler, *rows))
 
 
@@ -234,7 +234,7 @@ def quality_table(record: Mapping[str, Any]) -> str:
     luma = f"{mean(record['bicubic'], 'psnr_y_dB'):.2f}"
     rows.append(("bicubic", "", "", *each, f"{least:.2f}", "", luma, ""))
     heads = ("network", "checkpoint", "values", *names, "mean RGB", "above bicubic", "Y", "SSIM Y")
-    return table(heads, rows)
+    return table(heads, rows, texts=3)
 
 
 def counted(hits: Sequence[bool]) -> str:

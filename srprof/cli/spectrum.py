@@ -9,7 +9,7 @@ from srprof.options import add, add_output, show
 DESCRIPTION = """\
 Run a network on an image, on the CPU, and show what modules do to frequencies (FMEN, Section 4.3):
 the mean feature map over the channels before and after each, its power spectrum, and the power in
-concentric rings around zero frequency, as shares that sum to 1.
+concentric rings around zero frequency, as shares that sum to 1, with the constant and without.
 """
 
 
