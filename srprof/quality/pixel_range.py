@@ -30,12 +30,14 @@ _SAME, _APART = 40.0, 0.1
 class Found:
     """The range that was chosen, and a line that says why; "" where both give the same.
 
-    `sure` if the result looks like the image, and the other range's does not as much.
+    `sure` if the result looks like the image, and the other range's does not as much; `like` has
+    each range at which it looks like the image.
     """
 
     pixel_range: Range
     note: str = ""
     sure: bool = True
+    like: frozenset[Range] = frozenset()
 
 
 def find_range(upscaler: Upscaler, lr: Array, name: str) -> Found:
@@ -51,15 +53,18 @@ def find_range(upscaler: Upscaler, lr: Array, name: str) -> Found:
     finally:
         upscaler.pixel_range = before
     better: Range = 255 if by_255 > by_one else 1
+    pairs: tuple[tuple[Range, float], ...] = ((1, by_one), (255, by_255))
+    like = frozenset(each for each, likeness in pairs if likeness >= _LIKE)
     most, least = max(by_one, by_255), min(by_one, by_255)
     if least > _SAME or most == least or most - least < _APART:
-        return Found(1)
+        return Found(1, like=like)
     shown = f"{by_one:.1f} dB with 0 to 1, {by_255:.1f} dB with 0 to 255, on {name}"
     against = f"its result against bicubic's has a PSNR of {shown}"
     if most < _LIKE or most - least < _BETTER:
         what = "whether it takes values of 0 to 1 or of 0 to 255 cannot be told, so 0 to 1 is taken"
-        return Found(1, f"{what}: {against}; --range 1 or 255 says it", sure=False)
-    return Found(better, f"it takes values of 0 to {better}: {against}; --range says otherwise")
+        return Found(1, f"{what}: {against}; --range 1 or 255 says it", False, like)
+    note = f"it takes values of 0 to {better}: {against}; --range says otherwise"
+    return Found(better, note, like=like)
 
 
 def _middle(lr: Array) -> Array:
