@@ -231,7 +231,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "help": "the program of a challenge's repository that builds its networks, test_demo.py"},
     "--team": {"metavar": "N", "type": count(0),
         "help": "the number of an entry in --script (default: the one that imports the file)"},
-    "--year": {"metavar": "YEAR", "type": year, "default": next(reversed(YEARS)),
+    "--year": {"metavar": "YEAR", "type": year, "default": max(YEARS),
         "help": f"the challenge whose rules and score are meant: {', '.join(YEARS)} (default the "
                 "last)"},
     "--save": {"metavar": "DIR",

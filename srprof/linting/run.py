@@ -236,14 +236,15 @@ def _values(
     except SrprofError as error:
         mend = "images are of 0 to 1, or of 0 to 255 where the script says so"
         return Finding("failed", one_line(error), mend)
-    return checks.values(found, entry.program and entry.program.data_range, trained)
+    said = None if entry.program is None else entry.program.data_range
+    return checks.values(found, said, trained)
 
 
 def _images(evaluation: Evaluation, year: Year) -> str:
     """The set of images that an evaluation is of, as its folders are called; "" if of none."""
     folders = f"{evaluation.hr} {evaluation.lr}".lower()
     fitting = [name for name in year.floors if name in folders]
-    same = ("lsdir" in folders) == ("LSDIR" in year.script.images)
+    same = ("lsdir" in folders) == ("LSDIR" in year.psnr_of)
     return fitting[0] if same and len(fitting) == 1 else ""
 
 

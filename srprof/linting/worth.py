@@ -91,9 +91,8 @@ def _edits(year: Year, found: Standing, advice: Advice) -> Iterator[Price]:
             continue  # not without the next
         values["runtime_ms"] = runtime
         now, edit = score(year, **values), step.candidate
-        where = edit.file, edit.line
-        change = now - before
-        yield Price(edit.kind, words(edit.rewrite), *where, **values, score=now, change=change)
+        what, change = words(edit.rewrite), now - before
+        yield Price(edit.kind, what, edit.file, edit.line, score=now, change=change, **values)
         before = now
 
 

@@ -33,12 +33,14 @@ _SAME = 50.0
 class Found:
     """The range that was chosen, and a line that says why; "" where there is nothing to say.
 
-    `sure` is False where the two ways differ and neither is told to be the network's.
+    `sure` is False where the two ways differ and neither is told to be the network's; `like` has
+    each range whose result, shrunk again, looks like the image.
     """
 
     pixel_range: Range
     note: str = ""
     sure: bool = True
+    like: frozenset[Range] = frozenset()
 
 
 def find_range(upscaler: Upscaler, lr: Array, name: str, trained: bool) -> Found:
@@ -61,15 +63,18 @@ def find_range(upscaler: Upscaler, lr: Array, name: str, trained: bool) -> Found
     better: Range = 255 if by_255 > by_one else 1
     shown = f"{_shown(by_one)} with 0 to 1, {_shown(by_255)} with 0 to 255, on {name}"
     against = f"(PSNR of its result, shrunk again, against the LR image: {shown})"
+    pairs: tuple[tuple[Range, float], ...] = ((1, by_one), (255, by_255))
+    like = frozenset(each for each, likeness in pairs if likeness > _LIKE)
     enough = _LIKE
     if not trained:
         enough = _BETTER + _likeness(to_bits8(bicubic(middle, upscaler.scale)), middle)
     if not (max(by_one, by_255) > enough and abs(by_one - by_255) > _BETTER):
         if not trained:
-            return Found(1, sure=False)
+            return Found(1, sure=False, like=like)
         what = "whether it takes values of 0 to 1 or of 0 to 255 cannot be told, so 0 to 1 is taken"
-        return Found(1, f"{what} {against}; --range 1 or 255 says it", sure=False)
-    return Found(better, f"it takes values of 0 to {better} {against}; --range says otherwise")
+        return Found(1, f"{what} {against}; --range 1 or 255 says it", False, like)
+    note = f"it takes values of 0 to {better} {against}; --range says otherwise"
+    return Found(better, note, like=like)
 
 
 def _middle(lr: Array) -> Array:

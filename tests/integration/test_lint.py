@@ -148,7 +148,7 @@ def test_a_team_that_is_well(repository):
     assert lint.check("script").status == "passed"
     (loaded,) = lint.check("weights").findings
     assert loaded.what == "model_zoo/a.pth: every key, and every shape"
-    assert "it takes values of 0 to 1" in lint.check("values").findings[0].what
+    assert "from 0 to 1, as the script has it" in lint.check("values").findings[0].what
 
 
 def test_the_scripts_warm_up_is_the_scripts(repository):
