@@ -72,10 +72,15 @@ def _lines(table: TableAudit) -> Iterator[str]:
     below = [row.name for row in table.rows if row.ranked is False]
     if below:
         yield f"PSNR below the year's floor, so without a score: {some(below, _LISTED)}."
-    for pair in table.unsettled:
+    for first, second in dict.fromkeys((p.first, p.second) for p in table.unsettled):
+        shares = [
+            f"{pair.turned:.0%} by {_said(pair.order)}"
+            for pair in table.unsettled
+            if (pair.first, pair.second) == (first, second)
+        ]
         yield (
-            f"By {_said(pair.order)} the order of {pair.first} and {pair.second} is not settled: "
-            f"{pair.turned:.0%} of the resamples turn it."
+            f"The order of {first} and {second} is not settled: resamples turn it, "
+            f"{', '.join(shares)}."
         )
     for turn in table.turned:
         yield (
