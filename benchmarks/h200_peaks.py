@@ -120,13 +120,17 @@ def peaks(made: Traces) -> dict[str, int]:
     return found
 
 
-def alone(script: str, root: Path, only: object) -> Any:
+def alone(script: str, root: Path, only: object, limit: float | None = None) -> Any:
     """What a script prints of one network, as JSON: in a process, for names of modules collide.
 
-    None if it failed; its last line is printed.
+    None if it failed or took longer than so many seconds; why is printed.
     """
     command = [sys.executable, script, "--repositories", str(root), f"--only={only}"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        print(only, f"took longer than {limit} s")
+        return None
     if run.returncode:
         print(only, run.stderr.strip().splitlines()[-1])
         return None

@@ -29,12 +29,11 @@ class Sizes(NamedTuple):
 
 
 #: Complexity is counted at 256x256 and memory is that of the largest validation image. Runtime is a
-#: mean over images; 339x510 is the size of half of DIV2K's and has their mean area.
-DIV2K = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
-#: Half of the images since 2024 are LSDIR's, whose sizes are not public. Of 2026's slowest nets,
-#: whose time goes by the pixels, the mean over all images is 0.73 to 0.76 of the median over those
-#: of 339x510 (results.json), so the mean image has three quarters of their area.
-DIV2K_LSDIR = Sizes(counts=(256, 256), runtime=(294, 441), memory=(510, 510))
+#: mean over images; 339x510 is the size of half of DIV2K's and has their mean area. Half of the
+#: images since 2024 are LSDIR's, whose sizes are not public, and which are smaller: the published
+#: mean of 2026's slowest networks is three quarters of what an image of 339x510 takes, of the
+#: fastest 0.92 to 1.08 of it. The profile of that year's card is fitted at this size.
+SIZES = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ class Year:
         name: as options take it. title: for a person.
         gpu: that its runtimes are of. profile: by which srprof predicts them.
         flops: the figure that it counts as FLOPs.
-        floors: PSNR in dB that a ranked row has, by set of images.
+        floors: PSNR in dB that a ranked row has, by set of images; where `strict` is False they are
+            aimed at, and 2022 ranked rows down to 28.95 dB.
+        psnr_of: the images that its PSNR is of.
         network: the baseline. baseline: its figures, by metric; {} where ranks are summed.
         weights: of each metric in the score; {} there.
         source: where the formula is published.
@@ -84,14 +85,26 @@ class Year:
     profile: str
     flops: str
     floors: Mapping[str, float]
+    psnr_of: str
     source: str
     script: Script
     network: str = ""
     baseline: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-    sizes: Sizes = DIV2K
+    sizes: Sizes = SIZES
+    strict: bool = True
     table: str = ""
     missing: str = ""
+
+    @property
+    def scoring(self) -> str:
+        """The name of the scoring that orders its main track."""
+        return self.name if self.weights else "main"
+
+    def admits(self, psnr: Mapping[str, float]) -> bool:
+        """Whether rows of that PSNR, by set of images, are ranked; compared as they are printed."""
+        floors = self.floors.items() if self.strict else ()
+        return all(round(psnr[s], 2) >= floor for s, floor in floors if s in psnr)
 
     @property
     def formula(self) -> str:
@@ -131,9 +144,9 @@ def _of_readme(
         profile=gpu[1],
         flops="fvcore_flops",
         floors=_FLOORS,
+        psnr_of="DIV2K_LSDIR_valid",
         source=f"https://github.com/Amazingren/NTIRE{year}_ESR, README",
         script=_LSDIR,
-        sizes=DIV2K_LSDIR,
         network=network,
         baseline={"runtime_ms": runtime, "flops": 1e9 * flops, "params": 1e6 * params},
         weights={"runtime_ms": main, "flops": rest, "params": rest},
@@ -143,7 +156,7 @@ def _of_readme(
 
 
 _A6000 = ("RTX A6000", "rtx_a6000")
-_BASELINE_ONLY = "its repository has the baseline alone, and the final table is in the report"
+_BASELINE_ONLY = "its repository has the baseline's row alone, and the final table is in its report"
 
 #: The years whose rules are public, in their order.
 YEARS: Mapping[str, Year] = {
@@ -156,6 +169,8 @@ YEARS: Mapping[str, Year] = {
             profile="ntire2022",
             flops="flops",
             floors={"valid": 29.00},
+            strict=False,
+            psnr_of="DIV2K validation",
             source="Li et al., NTIRE 2022 Challenge on Efficient Super-Resolution, CVPRW 2022",
             script=_DIV2K,
             network="RFDN",
@@ -163,19 +178,22 @@ YEARS: Mapping[str, Year] = {
         ),
         _of_readme(
             2024, "RLFN", ("RTX 3090", "rtx3090"), (13.54, 19.67, 0.317), 0.7,
-            missing=f"{_BASELINE_ONLY} (arXiv 2404.10343), a page and no data",
+            missing=f"{_BASELINE_ONLY} (arXiv 2404.10343)",
         ),
         _of_readme(
             2025, "EFDN", _A6000, (16.69, 16.70, 0.276), 0.7,
-            missing=f"{_BASELINE_ONLY} (arXiv 2504.10686), a page and no data",
+            missing=f"{_BASELINE_ONLY} (arXiv 2504.10686)",
         ),
         _of_readme(2026, "SPAN", _A6000, (7.74, 9.83, 0.151), 0.8, table="ntire2026.json"),
     )
 }  # fmt: skip
 
+#: Whose rules hold where no year is named.
+DEFAULT = YEARS["ntire2022"]
+
 #: Years of which neither a formula nor rows were found in public, and what there is.
 NOT_PUBLIC: Mapping[str, str] = {
-    "ntire2023": "its repository has no formula, and no rows",
+    "ntire2023": "its repository (ofsoundof/NTIRE2023_ESR) has neither a formula nor rows",
 }
 
 
@@ -188,6 +206,11 @@ def find(name: str) -> Year:
         raise InputError(f"{name} is not public: {NOT_PUBLIC[name]}; there is {there}")
     near = did_you_mean(name.lower(), YEARS, count=2, cutoff=0.5)
     raise InputError(one_line(f"there is no year {name!r}: {near} there is {', '.join(YEARS)}"))
+
+
+def chosen(*names: str | None) -> Year:
+    """The first year among names of tables and scorings; the default if none is one."""
+    return next((YEARS[name] for name in names if name is not None and name in YEARS), DEFAULT)
 
 
 def score(year: Year, runtime_ms: float, flops: float, params: float) -> float:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+from srprof.compare.results import REFERENCES
+from srprof.compare.scoring import SCORINGS
 from srprof.errors import InputError
 from srprof.inputs import parse_size
 from srprof.options import add, add_output, add_profile, given, said, show
 
 DESCRIPTION = """\
-Rank models as the NTIRE challenge on efficient super-resolution does. Without --input each figure
-is taken where the challenge takes it: complexity at an LR image of 256x256, memory at 510x510,
-its largest, runtime at 339x510, which stands for the mean over its images, and for its card:
---profile is ntire2022 by default. Every value says whether it is
+Rank models as the NTIRE challenge on efficient super-resolution does, by the rules of a year: that
+of --with, else of --scoring, else 2022. They say how FLOPs and memory are counted, which PSNR a row
+must have, and without --profile which card runtime is predicted for. Without --input each figure is
+taken where the year takes it: complexity at an LR image of 256x256, memory at 510x510, its largest,
+runtime at the size that stands for the mean over its images. Every value says whether it is
 predicted, measured, published or given by you. A model that raises has no row; then the exit code
 is 3.
 """
@@ -25,11 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(parser, "--memory")
     parser.add_argument("--ranks", action="store_true",
         help="ranks in brackets, and the tracks of 2022")
-    parser.add_argument("--scoring", "--track", metavar="NAME", default="main",
-        help="order by main (runtime, default), sub1, sub2, ntire2024, ntire2025, ntire2026, or a "
-             "scoring of another package")
+    own = ", ".join(scoring.name for scoring in SCORINGS if scoring.name != "main")
+    parser.add_argument("--scoring", "--track", metavar="NAME",
+        help=f"order by main (runtime), {own}, or a scoring of another package; default: the main "
+             "track of the year")
     parser.add_argument("--with", dest="reference", metavar="TABLE",
-        help="among the rows of a published table: ntire2022")
+        help=f"among the rows of a published table: {', '.join(REFERENCES)}")
     parser.add_argument("--from", dest="results", metavar="FILE", action="append", default=[],
         help="rows of your own, .csv or .json: name, params_M, flops_G, runtime_ms, memory_MiB, "
              "activations_M, and convs and psnr_dB if you like")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from srprof.call import Call
+from srprof.challenge.years import DEFAULT, Sizes, Year
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.errors import InputError
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
-from srprof.words import shape_text
+from srprof.words import mib_size, shape_text
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
@@ -25,17 +26,8 @@ if TYPE_CHECKING:
     from srprof.spec import Spec
 
 
-class Sizes(NamedTuple):
-    """LR images at which figures are taken: (H, W), or a whole shape (n, c, H, W)."""
-
-    counts: tuple[int, ...]
-    runtime: tuple[int, ...]
-    memory: tuple[int, ...]
-
-
-#: As the challenge of 2022: complexity at 256x256, memory at the largest validation image. Its
-#: runtime is a mean over images; 339x510 is the size of half of them and has their mean area.
-CHALLENGE = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
+#: The images that the zoo's published PSNRs are of.
+_PSNR_OF = DEFAULT.psnr_of
 
 
 @dataclass(frozen=True)
@@ -80,61 +72,90 @@ def trace_model(text: str, sizes: Sizes) -> Model:
     return Model(parsed, parsed.network.name + bracket + arguments, shapes, runs)
 
 
-def predicted(model: Model, profile: Profile, memory: str) -> Entry:
+def predicted(model: Model, profile: Profile, memory: str, year: Year = DEFAULT) -> Entry:
     """A model's row: counts, predicted runtime and memory, and its published PSNR if it has one.
 
     Args:
         memory: the name of a peak.
+        year: whose rules count FLOPs and memory.
 
     Raises:
         InputError: there is no such peak, or the profile has no peak for the network's dtype.
     """
     from srprof.cost.estimate import estimate
 
-    peak, run = find_peak(memory), model.run_for("counts")
-    counted = Origin(
-        "predicted", f"counted as the NTIRE 2022 challenge counts, at {_shape(model, 'counts')}"
-    )
+    run = model.run_for("counts")
+    rules = "" if year.flops == "flops" else ", FLOPs by the rules of fvcore"
+    how = f"counted as the {year.title} challenge counts{rules}, at {_shape(model, 'counts')}"
+    counted = Origin("predicted", how)
     runtime = estimate(model.run_for("runtime").trace, profile)
-    peaks = {name: p.nbytes for name, p in model.run_for("memory").peaks.items()}
-    fresh = "" if peak.least is None else " of a fresh program's first image"
-    meaning = peak.meaning.removeprefix("as ") + fresh
     doubt = profile.held_out_error
     error = "" if doubt is None else f"; mean error on networks that its fit left out {doubt:.1%}"
     timed = f"roofline at {_shape(model, 'runtime')}{error}"
-    sized = f"{memory}: {meaning}, at {_shape(model, 'memory')}"
-    counts = ("params", "flops", "activations", "convs")
-    values = ((name, run.value(name)) for name in counts)
-    cells = {name: Cell(value, counted) for name, value in values if value is not None}
+    counts = {"params": "params", "flops": year.flops, "activations": "activations"}
+    values = ((metric, run.value(name)) for metric, name in {**counts, "convs": "convs"}.items())
+    cells = {metric: Cell(value, counted) for metric, value in values if value is not None}
     if "latency_ms" not in model.run_for("runtime").trace.unknown:
         cells["runtime_ms"] = Cell(1e3 * runtime.seconds, Origin("predicted", timed, profile.name))
-    if peak.name in model.run_for("memory").trace.unknown:
-        peaks = {}  # those that are known are not all of it
-    else:
-        cells["memory"] = Cell(peaks[memory], Origin("predicted", sized))
-    psnr = _published_psnr(model)
+    peaks, cell, built = _memory(model, memory, year)
+    if cell is not None:
+        cells["memory"] = cell
+    psnr = _published_psnr(model, year)
     if psnr is not None:
         cells["psnr_dB"] = psnr
     ordered = {name: cells[name] for name in METRICS if name in cells}
     notes = dict.fromkeys(part.text for run in model.runs.values() for part in run.trace.unseen)
-    return Entry(model.name, ordered, peaks=peaks, notes=tuple(notes))
+    return Entry(model.name, ordered, peaks=peaks, notes=(*notes, *built))
+
+
+def _memory(
+    model: Model, memory: str, year: Year
+) -> tuple[dict[str, int], Cell | None, tuple[str, ...]]:
+    """The peaks by name, the one that is shown, and what must be said of it.
+
+    Where a year's counter begins with its program, what building the network takes on the GPU is
+    part of what the allocator has had. A cell that is None is not known.
+    """
+    peak, run = find_peak(memory), model.run_for("memory")
+    peaks = {name: p.nbytes for name, p in run.peaks.items()}
+    if peak.name in run.trace.unknown:
+        return {}, None, ()  # those that are known are not all of it
+    fresh = "" if peak.least is None else " of a fresh program's first image"
+    sized = f"{memory}: {peak.meaning.removeprefix('as ')}{fresh}, at {_shape(model, 'memory')}"
+    building = run.simulation.construction if year.script.from_start else None
+    of_allocator = {} if building is None else {
+        "allocated": building.peaks.allocated, "reserved": building.peaks.reserved
+    }  # fmt: skip
+    image, built = peaks[memory], of_allocator.get(memory, 0)
+    peaks |= {name: max(peaks[name], nbytes) for name, nbytes in of_allocator.items()}
+    said: tuple[str, ...] = ()
+    if built > image:
+        sized = f"{memory}: of a fresh program, the most being taken while the network is built"
+        said = (
+            f"memory is what building it takes, {mib_size(built)}, which the challenge's counter "
+            f"sees; an image takes {mib_size(image)}",
+        )
+    return peaks, Cell(peaks[memory], Origin("predicted", sized)), said
 
 
 def _shape(model: Model, what: str) -> str:
     return shape_text(model.shapes[what])
 
 
-def _published_psnr(model: Model) -> Cell | None:
-    """PSNR of the zoo's own weights; of other arguments than the scale nobody published one."""
+def _published_psnr(model: Model, year: Year) -> Cell | None:
+    """PSNR of the zoo's own weights on a year's images.
+
+    Of other arguments than the scale nobody published one, and of LSDIR's images neither.
+    """
     network, scale = model.spec.network, model.run_for("counts").trace.scale
     only_scaled = not model.spec.args and {"scale"}.issuperset(dict(model.spec.kwargs))
-    if network is None or scale is None or not only_scaled:
+    if network is None or scale is None or not only_scaled or year.psnr_of != _PSNR_OF:
         return None
     value = network.published.get(scale, {}).get("psnr_dB")
     if value is None:
         return None
     table, _, _ = network.row.partition(":")
-    return Cell(value, Origin("published", "PSNR on DIV2K validation", source=f"FMEN, {table}"))
+    return Cell(value, Origin("published", f"PSNR on {_PSNR_OF}", source=f"FMEN, {table}"))
 
 
 def measured(

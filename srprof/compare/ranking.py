@@ -150,7 +150,7 @@ class RankTable:
             cell = entry.cells.get(metric)
             if cell is None or not entry.ranked:
                 return None
-            return float(column.written(cell.value)) if coarse else cell.value
+            return column.factor * float(column.written(cell.value)) if coarse else cell.value
 
         return tuple(map(value, self.entries))
 

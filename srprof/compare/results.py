@@ -13,6 +13,7 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
+from srprof.challenge.years import NOT_PUBLIC, YEARS, Year
 from srprof.compare.ranking import METRICS, RANKED, Cell, Entry, Origin
 from srprof.errors import InputError
 from srprof.files import parse_json, read_json, read_text
@@ -20,8 +21,8 @@ from srprof.words import did_you_mean, one_line
 
 _DATA = Path(__file__).parents[1] / "data"
 
-#: Published tables that come with srprof: title, and the file that has them.
-REFERENCES: Mapping[str, tuple[str, Path]] = {"ntire2022": ("NTIRE 2022", _DATA / "ntire2022.json")}
+#: The years whose tables come with srprof.
+REFERENCES: Mapping[str, Year] = {year.name: year for year in YEARS.values() if year.table}
 
 #: A network's cells by column.
 Row = Mapping[str, object]
@@ -41,14 +42,16 @@ COLUMNS: Mapping[str, Mapping[str, float]] = {
 
 
 def load_reference(name: str) -> tuple[Entry, ...]:
-    """The rows of a published table; an InputError if there is none of that name."""
+    """The rows of a published table; an InputError if there is none of that name, or why not."""
     if name not in REFERENCES:
         near = did_you_mean(name.lower(), REFERENCES, cutoff=0.4)
+        if missing := (YEARS[name].missing if name in YEARS else NOT_PUBLIC.get(name)):
+            near = f"its rows are not public as data: {missing};"
         raise InputError(one_line(f"--with {name}: {near} there is {', '.join(REFERENCES)}"))
-    title, path = REFERENCES[name]
-    data = read_json(path)
+    year = REFERENCES[name]
+    data = read_json(_DATA / year.table)
     origin = Origin("published", source=data["source"])
-    return _entries(data["rows"], path.name, origin, title)
+    return _entries(data["rows"], year.table, origin, year.title)
 
 
 def load_results(path: str) -> tuple[Entry, ...]:

@@ -3,10 +3,7 @@
 A scoring is a pure function of the table, found by name. A package adds its own through the
 entry-point group `srprof.scorings`, each entry point naming a `Scoring`.
 
-Sources. 2022: Li et al., "NTIRE 2022 Challenge on Efficient Super-Resolution: Methods and
-Results", CVPRW 2022. 2024 to 2026: "How the Ranking Strategy Works?" in the README of the
-challenge's repository (github.com/Amazingren/NTIRE2024_ESR, NTIRE2025_ESR, NTIRE2026_ESR). For
-2023 no public formula was found, so there is none here.
+The challenges' own are made of `srprof.challenge.years`, which has their sources.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import exp
 
+from srprof.challenge.years import NOT_PUBLIC, YEARS, Year
 from srprof.compare.ranking import RANKED, Entry, RankTable, ranks
 from srprof.errors import InputError
 from srprof.registry import announced
@@ -84,29 +82,22 @@ def by_ratios(
     return score
 
 
-_REPORT_2022 = "Li et al., NTIRE 2022 Challenge on Efficient Super-Resolution, CVPRW 2022"
+_REPORT_2022 = YEARS["ntire2022"].source
 
 
-def _of_year(
-    year: int, network: str, gpu: str, figures: tuple[float, float, float], main: float
-) -> Scoring:
-    """The main track of 2024 and later: runtime in ms, FLOPs in G, params in M of the baseline."""
-    runtime, flops, params = figures
-    rest = (1 - main) / 2
+def _of_year(year: Year) -> Scoring:
+    """The main track of a year that scores each row by itself."""
+    runtime = year.baseline["runtime_ms"]
     return Scoring(
-        name=f"ntire{year}",
-        title=f"NTIRE {year} main track",
-        how=f"{main:g} exp(2 runtime / {runtime:g} ms) + {rest:g} exp(2 FLOPs / {flops:g} G) + "
-        f"{rest:g} exp(2 params / {params:g} M), the figures being those of {network}",
-        source=f"https://github.com/Amazingren/NTIRE{year}_ESR, README",
-        score=by_ratios(
-            {"runtime_ms": runtime, "flops": 1e9 * flops, "params": 1e6 * params},
-            {"runtime_ms": main, "flops": rest, "params": rest},
-        ),
+        name=year.name,
+        title=f"{year.title} main track",
+        how=f"{year.formula}, the figures being those of {year.network}",
+        source=year.source,
+        score=by_ratios(year.baseline, year.weights),
         decimals=4,
-        caution=f"the baseline's {runtime:g} ms are of an {gpu} and that year's images, and its "
-        "FLOPs are fvcore's, without activations: scores of other devices, sizes and counts order "
-        "rows, and are not those of that challenge",
+        caution=f"the baseline's {runtime:g} ms are of an {year.gpu} and that year's images, and "
+        "its FLOPs are fvcore's, without activations: scores of other devices, sizes and counts "
+        "order rows, and are not those of that challenge",
     )
 
 
@@ -117,9 +108,7 @@ SCORINGS: tuple[Scoring, ...] = (
     Scoring("sub2", "sub-track 2",
             "sum of the ranks in runtime, params, FLOPs, activations and memory", _REPORT_2022,
             by_rank_sum(RANKED)),
-    _of_year(2024, "RLFN", "RTX 3090", (13.54, 19.70, 0.317), 0.7),
-    _of_year(2025, "EFDN", "RTX A6000", (16.69, 16.70, 0.276), 0.7),
-    _of_year(2026, "SPAN", "RTX A6000", (5.59, 9.83, 0.151), 0.8),
+    *(_of_year(year) for year in YEARS.values() if year.weights),
 )  # fmt: skip
 
 #: The tracks of 2022, which `--ranks` shows beside the values.
@@ -153,6 +142,8 @@ def find(name: str) -> Scoring:
     if name in known:
         return known[name]
     near = did_you_mean(name.lower(), known, count=2, cutoff=0.5)
+    if name in NOT_PUBLIC:
+        near = f"{NOT_PUBLIC[name]};"
     raise InputError(one_line(f"there is no scoring {name!r}: {near} there is {', '.join(known)}"))
 
 
@@ -165,6 +156,7 @@ class Standing(Shown):
         table: its rows from the first place to the last, then those without a place.
         notes: what a reader must know of how the rows came about, one line each.
         failed: of them, those that say which models raised and have no row.
+        tracks: names of the scorings that are shown beside it, if asked for.
     """
 
     view = "ranking"
@@ -173,10 +165,11 @@ class Standing(Shown):
     table: RankTable
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    tracks: tuple[str, ...] = TRACKS
 
     def scorings(self, tracks: bool) -> tuple[Scoring, ...]:
-        """The scorings to show: the tracks of 2022 if asked for, and the one that orders."""
-        shown = [scoring for scoring in SCORINGS if tracks and scoring.name in TRACKS]
+        """The scorings to show: the tracks if asked for, and the one that orders."""
+        shown = [scoring for scoring in SCORINGS if tracks and scoring.name in self.tracks]
         return tuple(dict.fromkeys([*shown, self.scoring]))
 
 

@@ -17,14 +17,16 @@ a trace has the ATen calls that they are made of. Its rules (`fvcore/nn/flop_cou
 - what no result of the call depends on is not in the graph.
 
 What ATen's calls do not tell is taken for what is usual: a `mean` over the axes (-1, -2) in this
-order that keeps them is an `adaptive_avg_pool2d` to 1x1. What a subclass of
-`torch.autograd.Function` makes, which torch.jit does not look into, is counted.
+order that keeps them is an `adaptive_avg_pool2d` to 1x1. Two things are counted otherwise: what a
+subclass of `torch.autograd.Function` makes, which torch.jit does not look into, and an `einsum`
+whose summed axis has one element.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import NamedTuple
 
 from srprof.ops import argument, row
 from srprof.records import Node, TensorRef, Trace
@@ -95,6 +97,19 @@ _RULES: Mapping[str, Rule] = {
 _FORMS = frozenset({"view", "_unsafe_view", "_reshape_alias", "clone"})
 
 
+class _Operand(NamedTuple):
+    """An operand of `einsum`.
+
+    Attributes:
+        begins: index of the first call that it went through. given: how many axes it had.
+        axes: which of them stand where it is multiplied, of those of more than one element.
+    """
+
+    begins: int
+    given: int
+    axes: list[int]
+
+
 class _Graph:
     """A trace, with what its calls are made for."""
 
@@ -115,6 +130,8 @@ class _Graph:
             return 0
         if node.op == "bmm":
             return self._batched(node)
+        if node.op == "mm":
+            return self._matrix(node)
         return rule(node)
 
     def _maker(self, node: Node, position: int) -> Node | None:
@@ -150,21 +167,42 @@ class _Graph:
             # `matmul` makes batches of one size of both
             left, right = (maker.inputs[0].shape for maker in makers if maker is not None)
             return prod(left) * right[-1]
-        result = self._after(node, "view", "permute", "view")
-        if ops == ["permute", "permute"] and result is not None:
-            sources = [self._source(maker) for maker in makers if maker is not None]
-            known = _is_known(sources, result.shape, _is_swapped(self.nodes[result.index - 1]))
-            return whole if known else _printed(2 * whole) // 2
+        if ops == ["permute", "permute"] and self._after(node, "view", "permute"):
+            first, second = (self._given(maker) for maker in makers if maker is not None)
+            # what is summed stands last of the first operand, before the own axis of the second
+            summed = [2] if second.begins < first.begins else [1]
+            known = first.axes[-1:] == second.axes[-2:-1] == summed
+            return whole if known and first.given == second.given == 3 else _printed(2 * whole) // 2
         return whole
 
-    def _source(self, permuted: Node) -> tuple[int, ...]:
-        """The shape of an operand that `einsum` was given: it adds axes, and orders them twice."""
-        found: Node = permuted
-        while found.op in ("permute", "unsqueeze") and (maker := self._maker(found, 0)):
-            if maker.op not in ("permute", "unsqueeze") or maker.line != permuted.line:
+    def _matrix(self, node: Node) -> int:
+        """A product of matrices; `matmul` of a matrix and a batch is one, the other way round."""
+        turned, matrix = self._behind_forms(node, 0), self._maker(node, 1)
+        if turned is None or matrix is None or (turned.op, matrix.op) != ("transpose", "t"):
+            return _multiply_adds(node)
+        if turned.index + 1 < matrix.index or not self._after(
+            node, "_unsafe_view", "transpose", "clone"
+        ):
+            return _multiply_adds(node)
+        return prod(matrix.inputs[0].shape) * turned.inputs[0].shape[-1]
+
+    def _given(self, permuted: Node) -> _Operand:
+        """An operand as `einsum` was given it, which adds axes to it, and orders them twice."""
+        forms = [permuted]
+        while (maker := self._maker(forms[0], 0)) and maker.op in ("permute", "unsqueeze"):
+            if (maker.file, maker.line) != (permuted.file, permuted.line):
                 break
-            found = maker
-        return found.inputs[0].shape
+            forms.insert(0, maker)
+        count = len(forms[0].inputs[0].shape)
+        axes = list(range(count))
+        for form in forms:
+            where = argument(form, 1, 0)
+            if form.op == "permute":
+                axes = [axes[axis] for axis in where]
+            else:
+                axes.insert(where % (len(axes) + 1), -1)
+        sizes = zip(axes, permuted.shape, strict=True)
+        return _Operand(forms[0].index, count, [axis for axis, size in sizes if size > 1])
 
     def _outer(self, node: Node) -> int:
         """A product of elements for which `einsum` was asked: the result's, half of which count."""
@@ -200,25 +238,8 @@ class _Graph:
 
 
 def _printed(count: int) -> int:
-    """A count as numpy prints it: with four digits."""
-    return int(float(f"{float(count):.3e}"))
-
-
-def _is_swapped(ordered: Node) -> bool:
-    """Whether an einsum's result has the second operand's axis before the first's."""
-    sizes = ordered.inputs[0].shape
-    axes = [axis for axis in argument(ordered, 1, ()) if sizes[axis] > 1]
-    return axes[-2:] != sorted(axes[-2:])
-
-
-def _is_known(sources: list[tuple[int, ...]], result: tuple[int, ...], swapped: bool) -> bool:
-    """Whether an einsum is abc,abd->acd or abc,adc->adb, so far as shapes and order tell."""
-    if [len(shape) for shape in (*sources, result)] != [3, 3, 3]:
-        return False
-    (_, b, c), (_, d, e) = sources
-    if swapped:
-        return c == e and result[1:] == (d, b)
-    return b == d and result[1:] == (c, e)
+    """A count as numpy prints it: one more, with four digits."""
+    return int(float(f"{float(count + 1):.3e}"))
 
 
 def _needed(trace: Trace) -> set[int]:

@@ -71,21 +71,23 @@ def _ranking(shown: Section, values: Sequence[Mapping[str, object]]) -> Ranking:
 
 def _standing(definition: Definition, failures: Failures, progress: Progress) -> Standing:
     """The challenge's table of the report's models and references; raises if it has no model."""
+    from srprof.challenge.years import chosen
     from srprof.compare import scoring
-    from srprof.compare.entries import CHALLENGE, predicted, trace_model
+    from srprof.compare.entries import predicted, trace_model
     from srprof.compare.results import load_reference
     from srprof.cost.profiles import load_profile
 
-    profile = load_profile(definition.profiles[0] if definition.profiles else "ntire2022")
-    own, chosen = [], [model for model in definition.models if model.spec not in failures]
-    for done, model in enumerate(chosen):
-        progress(f"ranking {model.name}", done, len(chosen))
+    year = chosen(*definition.references)
+    profile = load_profile(definition.profiles[0] if definition.profiles else year.profile)
+    own, models = [], [model for model in definition.models if model.spec not in failures]
+    for done, model in enumerate(models):
+        progress(f"ranking {model.name}", done, len(models))
         with failures.alone(model.spec):
-            entry = predicted(trace_model(model.spec, CHALLENGE), profile, "allocated")
+            entry = predicted(trace_model(model.spec, year.sizes), profile, "allocated", year)
             own.append(replace(entry, name=model.name))
     failures.unless_any(own)
     field = [entry for name in definition.references for entry in load_reference(name)]
-    return scoring.standing([*own, *field], scoring.find("main"))
+    return scoring.standing([*own, *field], scoring.find(year.scoring))
 
 
 def _document(report: Report) -> Document:

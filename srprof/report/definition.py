@@ -116,7 +116,7 @@ class Definition:
         models: those of every section but `tables` and `figures`.
         input: LR size of the analyses, `HxW` or `NxCxHxW`.
         profiles: by which latency is predicted; the first is the ranking's.
-        references: published tables to stand beside the models.
+        references: the published table to stand beside the models, whose year's rules hold.
         sections: in the order of the page; all that can be shown if none is named.
     """
 
@@ -125,7 +125,11 @@ class Definition:
     note: str = ""
     input: _Size = "256x256"
     profiles: Annotated[_Profiles, distinct("profiles"), Key(older="devices")] = ()
-    references: Annotated[_References, distinct("references")] = ()
+    references: Annotated[
+        _References,
+        distinct("references"),
+        rule("one published table: each year counts by its own rules", lambda r: len(r) < 2),
+    ] = ()
     sections: Annotated[_Sections, distinct("sections")] = ()
     tables: Annotated[
         tuple[TableDefinition, ...], each("table"), rule("[[tables]] in double brackets")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from srprof.compare.entries import CHALLENGE
+from srprof.challenge.years import chosen
 from srprof.compare.published import MEASURES
 from srprof.render.document import Cell, Column, Section, Table
 from srprof.words import shape_text
@@ -18,7 +18,8 @@ def facts(record: ReportRecord) -> str:
     models = len(record.models)
     said = f"{models} model{'s' * (models != 1)} at LR {record.input}"
     if record.ranking is not None:
-        sizes = zip(CHALLENGE._fields, map(shape_text, CHALLENGE), strict=True)
+        taken = chosen(*record.references).sizes
+        sizes = zip(taken._fields, map(shape_text, taken), strict=True)
         of = ", ".join(f"{what} at {size}" for what, size in sizes)
         said += f", but the ranking as the challenge has it: {of}"
     return said + "".join(f"; time predicted on {device.title}" for device in record.devices)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from srprof.challenge.years import SIZES, YEARS
 from srprof.cli import main
 from srprof.compare import scoring
-from srprof.compare.entries import CHALLENGE, predicted, trace_model
+from srprof.compare.entries import predicted, trace_model
+from srprof.compare.rank import _admitted
 from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.cost.profiles import load_profile
 from srprof.figures import peak_names
@@ -35,6 +37,7 @@ CASES = {
     "rank.tex": ["--ranks", "--format", "latex"],
     "rank.json": ["--format", "json"],
     "rank_ntire2022.txt": ["fmen_s", "rainbow", "--with", "ntire2022", "--scoring", "sub2"],
+    "rank_ntire2026.txt": ["fmen_s", "--with", "ntire2026"],
 }
 
 
@@ -117,6 +120,76 @@ def test_in_the_field_of_2022(capsys: pytest.CaptureFixture[str]):
     assert "10 rows without a place" in text
 
 
+def test_a_table_goes_by_the_rules_of_its_year(capsys: pytest.CaptureFixture[str]):
+    """RLFN has 19.70 G by 2022's count and 19.67 by fvcore's, as 2024's baseline."""
+    rows = {}
+    for name in ("ntire2022", "ntire2026"):
+        data = read(capsys, "rlfn", "--with", name, "--input", "256x256")
+        rows[name] = by_name(data)["rlfn"]
+        assert data["scoring"]["name"] == YEARS[name].scoring
+        assert rows[name]["origins"]["runtime_ms"]["device"] == YEARS[name].profile
+    flops = {name: METRICS["flops"].written(row["flops"]) for name, row in rows.items()}
+    assert flops == {"ntire2022": "19.70", "ntire2026": "19.67"}
+    assert "FLOPs by the rules of fvcore" in rows["ntire2026"]["origins"]["flops"]["what"]
+    assert rows["ntire2022"]["tracks"].keys() == {"main", "sub1", "sub2"}
+    assert rows["ntire2026"]["tracks"].keys() == {"ntire2026"}
+    # 29.00 dB are of DIV2K's images, and those of 2026 are others
+    assert rows["ntire2022"]["psnr_dB"] and rows["ntire2026"]["psnr_dB"] is None
+
+
+def test_the_year_of_a_scoring_and_what_is_said_of_another(capsys: pytest.CaptureFixture[str]):
+    data = read(capsys, "rlfn", "--scoring", "ntire2024", "--input", "256x256")
+    (row,) = data["rows"]
+    assert row["origins"]["runtime_ms"]["device"] == "rtx3090"
+    assert any("26.90 dB (valid) and 26.99 dB (test)" in note for note in data["notes"])
+    arguments = ["--with", "ntire2022", "--scoring", "ntire2026", "--input", "256x256"]
+    notes = read(capsys, "rlfn", *arguments)["notes"]
+    assert any("FLOPs are those of NTIRE 2022, and NTIRE 2026 counts others" in n for n in notes)
+    notes = read(capsys, "rlfn", "--with", "ntire2026", "--profile", "rtx3090", *arguments[-2:])
+    assert any("of an RTX A6000, predicted for rtx3090" in note for note in notes["notes"])
+
+
+WARMED = """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, warm=True):
+        super().__init__()
+        self.body = nn.Conv2d(3, 16, 3, padding=1)
+        if warm:
+            self.cuda()
+            self(torch.rand(1, 3, 128, 128).cuda())
+
+    def forward(self, x):
+        return self.body(x)
+"""
+
+
+def test_what_building_a_network_takes_is_in_the_challenges_memory(tmp_path, monkeypatch, capsys):
+    """The counter begins with the program: a pass in the constructor may be all of the peak."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(WARMED)
+    specs = ["net.py:Net", "net.py:Net(warm=False)"]
+    data = read(capsys, *specs, "--with", "ntire2026", "--input", "32x32")
+    warmed, plain = (by_name(data)[spec] for spec in specs)
+    assert warmed["memory"] > 16 * 128 * 128 * 4 > plain["memory"]
+    assert "while the network is built" in warmed["origins"]["memory"]["what"]
+    (note,) = [note for note in data["notes"] if "what building it takes" in note]
+    assert note.startswith("net.py:Net: memory is")
+
+
+def test_a_row_below_the_floor_of_its_year_has_no_place():
+    origin = Origin("measured")
+    rows = [Entry(str(p), {"psnr_dB": Cell(p, origin)}) for p in (26.894, 26.896, 29.0)]
+    low, high, _ = (_admitted(row, YEARS["ntire2026"]) for row in rows)
+    assert (low.ranked, high.ranked) == (False, True)
+    assert low.notes == (
+        "no place, its 26.89 dB are below 26.90, which NTIRE 2026 asks for on DIV2K_LSDIR_valid",
+    )
+    assert _admitted(rows[0], YEARS["ntire2022"]).ranked
+
+
 def test_a_published_row_may_have_the_name_of_a_model(capsys: pytest.CaptureFixture[str]):
     data = read(capsys, "rainbow", "--with", "ntire2022")
     assert [r["reference"] for r in data["rows"] if r["name"] == "rainbow"].count(None) == 1
@@ -185,7 +258,10 @@ def test_csv_has_every_value_with_its_origin(capsys: pytest.CaptureFixture[str])
     [
         (["fmen_s", "imdn", "fmen_s"], "two models are called 'fmen_s'"),
         (["fmen_s", "--scoring", "sub3"], "there is no scoring 'sub3'"),
-        (["fmen_s", "--with", "ntire2023"], "did you mean ntire2022"),
+        (["fmen_s", "--with", "ntire2023"], "--with ntire2023: its rows are not public"),
+        (["fmen_s", "--with", "ntire2024"], "baseline's row alone"),
+        (["fmen_s", "--with", "ntire2027"], "did you mean ntire2026"),
+        (["fmen_s", "--scoring", "ntire2023"], "has neither a formula nor rows; there is main"),
         (["fmen_s", "--profile", "rtx309"], "did you mean rtx3090"),
         (["fmen_s", "--input", "big"], "is not a size"),
         (["imdn", "--record", RECORD], "is of fmen_s, which is not among the models"),
@@ -214,7 +290,7 @@ def test_complaints(arguments, message, tmp_path, monkeypatch, capsys):
 def test_psnr_is_of_the_published_network_only():
     device = load_profile("ntire2022")
     for spec, known in (("imdn", True), ("imdn(nf=32)", False), ("fmen_s(scale=2)", False)):
-        entry = predicted(trace_model(spec, CHALLENGE), device, "eager")
+        entry = predicted(trace_model(spec, SIZES), device, "eager")
         assert ("psnr_dB" in entry.cells) == known
 
 

@@ -44,7 +44,7 @@ def test_json_is_the_contract(e_rfdn):
     assert data["model"] == {"spec": "e_rfdn", "name": "e_rfdn", "scale": 4}
     assert data["input"] == {"shape": [1, 3, 256, 256], "dtype": "float32"}
     assert set(data["complexity"]) == {
-        "params", "flops_ntire", "macs", "activations", "convs", "uncounted"
+        "params", "flops_ntire", "fvcore_flops", "macs", "activations", "convs", "uncounted"
     }  # fmt: skip
     memory = data["memory"]
     assert set(memory["peak"]) == {"planned", "eager", "allocated", "reserved"}

@@ -7,7 +7,15 @@ from statistics import median
 from typing import Any
 
 from srprof.auditing.explaining import COUNTS
-from srprof.auditing.record import Audit, CountAudit, MemoryAudit, RowAudit, Standing, TableAudit
+from srprof.auditing.record import (
+    Audit,
+    CountAudit,
+    MemoryAudit,
+    RowAudit,
+    Standing,
+    TableAudit,
+    Unsettled,
+)
 from srprof.compare.ranking import METRICS, Metric
 from srprof.render.document import Cell, Column, Document, Picture, Section, Table, notes
 from srprof.render.figures import as_svg
@@ -72,16 +80,13 @@ def _lines(table: TableAudit) -> Iterator[str]:
     below = [row.name for row in table.rows if row.ranked is False]
     if below:
         yield f"PSNR below the year's floor, so without a score: {some(below, _LISTED)}."
-    for first, second in dict.fromkeys((p.first, p.second) for p in table.unsettled):
-        shares = [
-            f"{pair.turned:.0%} by {_said(pair.order)}"
-            for pair in table.unsettled
-            if (pair.first, pair.second) == (first, second)
-        ]
-        yield (
-            f"The order of {first} and {second} is not settled: resamples turn it, "
-            f"{', '.join(shares)}."
-        )
+    pairs: dict[frozenset[str], list[Unsettled]] = {}
+    for pair in table.unsettled:
+        pairs.setdefault(frozenset((pair.first, pair.second)), []).append(pair)
+    for same in pairs.values():
+        shares = ", ".join(f"{pair.turned:.0%} by {_said(pair.order)}" for pair in same)
+        names = f"{same[0].first} and {same[0].second}"
+        yield f"The order of {names} is not settled: resamples turn it, {shares}."
     for turn in table.turned:
         yield (
             f"By {turn.order} {turn.first} is before {turn.second} as stated, and behind it "
@@ -143,7 +148,6 @@ def _score(row: RowAudit) -> Cell | None:
 def _figures(table: TableAudit, title: str | None) -> Section:
     """Whether published figures are the predicted ones, or how far they are off."""
     rows = [row for row in table.rows if row.predicted is not None or row.failed]
-    timed = f"predicted ms ({table.profile})" if table.profile else "predicted ms"
     built = Table.build(
         rows,
         (Column("Entry"), lambda row: row.name),
@@ -151,8 +155,11 @@ def _figures(table: TableAudit, title: str | None) -> Section:
         (Column("memory MiB", "mib"), lambda row: row.memory and row.memory.published),
         (Column("predicted", "mib"), lambda row: row.predicted and row.predicted.memory),
         (Column("error", "change"), lambda row: row.memory and row.memory.error),
-        (Column("it is of", long=True), lambda row: row.memory and BY[row.memory.by]),
-        (Column(timed, "time", spare=1), lambda row: row.predicted and row.predicted.runtime_ms),
+        (Column("it is of"), lambda row: row.memory and BY[row.memory.by]),
+        (
+            Column("predicted ms", "time", spare=1),
+            lambda row: row.predicted and row.predicted.runtime_ms,
+        ),
     )
     head = title or "Beside what srprof predicts of the code"
     errors = table.errors()
@@ -174,7 +181,7 @@ def _all_figures(table: TableAudit) -> Section:
     for other in others:
         fields += _pair(METRICS["memory"], _on(other, "published"), _on(other, "predicted"), other)
     fields += _pair(METRICS["runtime_ms"], RowAudit.mean, _predicted("runtime_ms"))
-    heading = f"{table.title}: every figure, published and predicted" if table.title else "Figures"
+    heading = f"Every figure{table.title and f' of {table.title}'}, published and predicted"
     lines = (_ELSEWHERE.format(", ".join(others)),) if others else ()
     return Section(heading, lines, Table.build(rows, *fields))
 

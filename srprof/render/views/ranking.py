@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from srprof._version import __version__
 from srprof.codec import encode, pick
 from srprof.compare.ranking import METRICS, Entry, Metric, Origin, RankTable, memory_orders
-from srprof.compare.scoring import Placement, Scoring, Standing, find, placements
+from srprof.compare.scoring import TRACKS, Placement, Scoring, Standing, find, placements
 from srprof.render.document import Cell, Column, Document, Section, Table
 from srprof.words import mib, one_line, some
 
@@ -49,7 +49,7 @@ def section(standing: Standing, ranks: bool) -> Section:
             )
             for metric in metrics
         ),
-        *(Column(scoring.title.capitalize(), "number", spare=5) for scoring in scorings),
+        *(Column(_headed(scoring), "number", spare=5) for scoring in scorings),
     )
     count = "1 model" if len(entries) == 1 else f"{len(entries)} models"
     letters = ("", "", *map(notes.of_column, METRICS), *("" for _ in scorings))
@@ -59,6 +59,10 @@ def section(standing: Standing, ranks: bool) -> Section:
         after=tuple(_notes(standing, ranks)),
         footnotes=notes.listed(),
     )
+
+
+def _headed(scoring: Scoring) -> str:
+    return scoring.title[0].upper() + scoring.title[1:]
 
 
 def by_cost(entry: Entry) -> bool:
@@ -174,7 +178,7 @@ def _notes(standing: Standing, with_ranks: bool) -> list[str]:
         notes.append(f"{left_out} rows without a place take no part, as in their own table.")
     if standing.scoring.caution:
         notes.append(f"{standing.scoring.title}: {standing.scoring.caution}.")
-    if standing.scoring.name not in ("main", "sub1", "sub2"):
+    if standing.scoring.name not in TRACKS:
         notes.append(f"Source of the scoring: {standing.scoring.source}.")
     notes += [f"{note}." for note in standing.notes]
     return notes + memory_lines(entries)
@@ -193,10 +197,7 @@ def places_in_field(standing: Standing) -> Section | None:
     table = Table.build(
         placed,
         (Column("Model"), lambda placement: _named(placement, by_costs)),
-        *(
-            (Column(find(name).title.capitalize(), "number"), _place_of("tracks", name))
-            for name in tracks
-        ),
+        *((Column(_headed(find(name)), "number"), _place_of("tracks", name)) for name in tracks),
         *(
             (Column(METRICS[m].title, "number", spare=_SPARE.get(m, 0)), _place_of("ranks", m))
             for m in metrics
