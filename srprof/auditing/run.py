@@ -240,16 +240,19 @@ def _row(
 
 
 def _elsewhere(measured: Mapping[str, int], predicted: Predicted) -> dict[str, MemoryAudit]:
-    """Peaks of the largest image on other devices, beside the predicted ones."""
+    """Peaks of the largest image on other devices, beside the predicted ones.
+
+    None of a network in tiles: nobody else runs it so.
+    """
     return {
         name: MemoryAudit(nbytes, predicted.elsewhere[name], "image")
         for name, nbytes in measured.items()
-        if name in predicted.elsewhere
+        if name in predicted.elsewhere and not predicted.tiled
     }
 
 
 def _ranked(row: Result, year: Year | None) -> bool | None:
-    """Whether its PSNR is at the year's floors; None of a year whose own table says who is ranked."""
+    """Whether its PSNR is at the year's floors; None of a year whose table says who is ranked."""
     psnr = {one.name: one.psnr for one in row.sets if one.psnr is not None}
     if year is None or not year.weights or not psnr:
         return None

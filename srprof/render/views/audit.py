@@ -10,7 +10,6 @@ from srprof.auditing.explaining import COUNTS
 from srprof.auditing.record import (
     Audit,
     CountAudit,
-    MemoryAudit,
     RowAudit,
     Standing,
     TableAudit,
@@ -243,20 +242,18 @@ def _summary(table: TableAudit) -> Iterator[str]:
     if counted:
         equal = sum(all(count.equal for count in row.counts) for row in counted)
         yield f"All counts are the published digits in {equal} of {len(counted)} entries that ran."
-    held: list[MemoryAudit] = [row.memory for row in ran if row.memory is not None]
+    errors = dict(table.errors())
+    held = [row.memory.by != "unexplained" for row in ran if row.memory is not None]
     if held:
-        explained = sum(one.by != "unexplained" for one in held)
-        errors = [abs(one.error) for one in held]
         yield (
-            f"Memory: {explained} of {len(held)} published peaks are explained; predicted ones: "
-            f"{_spread(errors)}."
+            f"Memory: {sum(held)} of {len(held)} published peaks are explained; predicted ones: "
+            f"{_spread(errors.pop('memory'))}."
         )
-    for name, errors in table.errors().items():
-        if name not in ("memory", "runtime"):
-            yield f"{name}, measured of {len(errors)} networks: {_spread(errors)}."
-    timed = table.errors().get("runtime", [])
+    timed = errors.pop("runtime", ())
     if timed:
         yield f"Runtime, predicted for {table.profile}: {_spread(timed)}."
+    for name, elsewhere in errors.items():
+        yield f"{name}, as measured of {len(elsewhere)} networks: {_spread(elsewhere)}."
     if len(ran) < len(asked):
         yield f"Not run: {some((row.name for row in asked if row.predicted is None), _LISTED)}."
 
