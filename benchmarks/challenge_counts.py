@@ -28,11 +28,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from h200_peaks import alone, build
+from h200_peaks import alone
 from latency_tables import table
 from ntire2022_peaks import NUMBERS, RESULTS
 
 import srprof
+from srprof.challenge.script import build
 from srprof.challenge.years import YEARS
 from srprof.figures import find
 

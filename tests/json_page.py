@@ -43,7 +43,9 @@ RECORDS: Mapping[str, Mapping[str, str]] = {
         "saved": "memory.training:SavedLine", "inputs": "inputs:TensorSpec",
     },
     "advise": {"inputs": "inputs:TensorSpec"},
-    "audit": {"": "auditing.record:Audit"},
+    "audit": {
+        "": "auditing.record:Audit", "tables.rows.standings.*": "auditing.record:Standing",
+    },
     "check": {"checks": "gate.check:Result", "checks.metrics": "gate.check:Row"},
     "diff": {
         "before": "compare.diff:Side", "after": "compare.diff:Side",

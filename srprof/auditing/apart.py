@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,14 +115,16 @@ def predict(question: Question) -> Predicted:
     from srprof.workload import resolve
 
     spec = f"srprof.challenge.script:network('.', {question.number}, {question.script!r})"
-    gpu = {"profile": question.profile, "workspace": question.workspace}
+    gpu = partial(analyze, profile=question.profile, workspace=question.workspace)
     with limited(f"network {question.number}"):
         workload = resolve(Call(spec, (question.memory,)))
         largest = run_trace(workload, holders=False)
         runs = runs_at(workload, (question.counts, question.runtime))
         counted, timed = runs[question.counts], runs[question.runtime]
-        program = analyze(largest, **gpu)
-        listed = _over_list(workload, program) if question.listed else None
+        program = gpu(largest)
+        # tiles are as large whatever the image is, so that a list of these tells no more
+        over_list = question.listed and not is_tiled(largest)
+        listed = _over_list(workload, program) if over_list else None
     bare = analyze(largest, profile=question.profile, workspace="none")
     known = question.profile is not None and question.workspace != "none"
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
@@ -137,7 +140,7 @@ def predict(question: Question) -> Predicted:
         scratch=program.cold.peak_allocated if known else None,
         listed=listed,
         construction=_construction(bare),
-        runtime_ms=analyze(timed, **gpu).value("latency_ms"),
+        runtime_ms=gpu(timed).value("latency_ms"),
         autocast=any(map(_casts, notes)),
         tiled=is_tiled(largest),
         uncounted=dict(counts.complexity.uncounted),

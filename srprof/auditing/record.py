@@ -14,9 +14,6 @@ from srprof.shown import Shown
 #: Version of the JSON object.
 SCHEMA = 1
 
-#: Orders of a table: by what it states, and without first images that were cold.
-ORDERS = ("runtime", "runtime_without_first", "score", "score_without_first")
-
 #: What a published peak of memory is explained by.
 Cause = Literal["image", "scratch", "constructor", "script", "unexplained"]
 
@@ -69,7 +66,12 @@ def mean_of(times: Sequence[TimesAudit], without_first: bool = False) -> float |
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a row stands in an order: its value, its place, and where 95 % of resamples have it."""
+    """Where a row stands in an order.
+
+    Attributes:
+        value: ms, or the score. place: 1 is the best.
+        low: the best place, but for 2.5 % of the resamples; high: the worst, but for as many.
+    """
 
     value: float
     place: int
@@ -82,7 +84,8 @@ class Unsettled:
     """Two rows of which the first is not ahead in more than 2.5 % of the resamples of images.
 
     Attributes:
-        order: of `ORDERS`. turned: share of the resamples in which it is not.
+        order: by what the table is ordered. first: the row ahead; second: the one behind.
+        turned: share of the resamples in which the first is not ahead.
     """
 
     order: str
@@ -93,7 +96,11 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """Two rows whose order is another without first images that were cold."""
+    """Two rows whose order is another without first images that were cold.
+
+    Attributes:
+        order: by what the table is ordered. first: the row ahead as stated; second: the one behind.
+    """
 
     order: str
     first: str
@@ -122,8 +129,8 @@ class Predicted:
             that no rule counts, with their calls.
         requested: bytes that the largest image requests; allocated: what the allocator makes of
             that in a fresh program; scratch: the same with what libraries take on the year's GPU,
-            None where that is not known. listed: the program's peak over a list of images, as the
-            challenge's script runs one, that ends with the largest; None if no list was run.
+            None where that is not known. listed: the images' peak in a program that runs one of
+            each size of DIV2K's test images, and the largest last; None if none was run.
         construction: what is there before the images; None if the device is left alone.
         runtime_ms: by the year's profile; None if it cannot be said.
         autocast: the network casts to half precision by itself. tiled: the script has it run in
@@ -166,7 +173,12 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class CountAudit:
-    """A count beside the predicted one; equal to the published digits, or not."""
+    """A count beside the predicted one.
+
+    Attributes:
+        name: of the figure. published: as stated; predicted: by srprof, None if not known.
+        equal: to the published digits.
+    """
 
     name: str
     published: float
@@ -179,6 +191,7 @@ class MemoryAudit:
     """A peak of memory beside the predicted one.
 
     Attributes:
+        published: bytes as stated, or as measured elsewhere; predicted: by srprof.
         by: what explains it. gap: by how much of itself it is off the nearest figure that would.
     """
 
@@ -195,7 +208,11 @@ class MemoryAudit:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of a row, in a sentence. `kind` is for programs."""
+    """What was found of a row.
+
+    Attributes:
+        kind: of finding, for programs. text: in a sentence.
+    """
 
     kind: str
     text: str
@@ -213,6 +230,7 @@ class RowAudit:
         counts, memory: beside what is predicted, where code was given. elsewhere: peaks that
             others measured of its largest image, by the profile of their device.
         predicted: all that is; failed: why it is not, in a line, "" if it is or was not asked.
+        findings: what stands out.
     """
 
     name: str
@@ -287,7 +305,11 @@ class TableAudit:
 
 @dataclass(frozen=True, repr=False)
 class Audit(Shown):
-    """The tables of a results file. `source` names that."""
+    """The tables of a results file.
+
+    Attributes:
+        source: names the file. tables: one, or one for each year.
+    """
 
     view = "audit"
 

@@ -240,25 +240,23 @@ def _row(
 
 
 def _elsewhere(measured: Mapping[str, int], predicted: Predicted) -> dict[str, MemoryAudit]:
-    """Peaks of the largest image on other devices, beside the predicted ones."""
+    """Peaks of the largest image on other devices, beside the predicted ones.
+
+    None of a network in tiles: nobody else runs it so.
+    """
     return {
         name: MemoryAudit(nbytes, predicted.elsewhere[name], "image")
         for name, nbytes in measured.items()
-        if name in predicted.elsewhere
+        if name in predicted.elsewhere and not predicted.tiled
     }
 
 
 def _ranked(row: Result, year: Year | None) -> bool | None:
-    """Whether its PSNR is at the year's floors, to the digits that the challenge prints.
-
-    None of a year without a formula: its own table says who is ranked.
-    """
-    psnr = {one.name: one.psnr for one in row.sets}
-    of_year = year.floors if year is not None and year.weights else {}
-    floors = {name: floor for name, floor in of_year.items() if psnr.get(name)}
-    if not floors:
+    """Whether its PSNR is at the year's floors; None of a year whose table says who is ranked."""
+    psnr = {one.name: one.psnr for one in row.sets if one.psnr is not None}
+    if year is None or not year.weights or not psnr:
         return None
-    return all(round(psnr[name] or 0, 2) >= floor for name, floor in floors.items())
+    return year.admits(psnr)
 
 
 def _notes(

@@ -77,8 +77,8 @@ def build(
     if str(repository.resolve()) not in sys.path:
         sys.path.insert(0, str(repository.resolve()))
     if device == "cpu":
-        torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+        torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     arguments = argparse.Namespace(model_id=number, save_dir="", hdr=False)
     with working_in(str(repository)), (weights or _without_weights)():
         scope: dict[str, Any] = {"os": os, "torch": torch, "__file__": str(file)}
@@ -166,7 +166,7 @@ def _without_weights() -> Iterator[None]:
 
     read, load = torch.load, torch.nn.Module.load_state_dict
     torch.load = lambda *_, **__: _Anything()
-    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[assignment]
+    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         yield
     finally:

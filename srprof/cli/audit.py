@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NUMBER", type=int, action="append", default=[],
         help="run the network of this number; again for more (default all)")
     # fmt: on
-    options.add(parser, "--timeout", "--figure")
+    options.add(parser, "--ops", "--timeout", "--figure")
     options.add_output(parser)
 
 

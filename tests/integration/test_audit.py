@@ -66,7 +66,7 @@ def test_a_file_tells_what_is_cold_and_what_is_not_settled(
 ):
     text = said(capsys, _file(tmp_path, results()))
     assert "The first image is cold in 3: 00_base, 01_wide, 02_twin." in text
-    assert "By runtime the order of 01_wide and 02_twin is not settled" in text
+    assert "The order of 01_wide and 02_twin is not settled: resamples turn it, " in text
     assert "18_warm  the peak is 9.00 MiB after each set of images" in " ".join(text.split(" "))
     assert "give --year" in text
 

@@ -7,7 +7,14 @@ from statistics import median
 from typing import Any
 
 from srprof.auditing.explaining import COUNTS
-from srprof.auditing.record import Audit, CountAudit, MemoryAudit, RowAudit, Standing, TableAudit
+from srprof.auditing.record import (
+    Audit,
+    CountAudit,
+    RowAudit,
+    Standing,
+    TableAudit,
+    Unsettled,
+)
 from srprof.compare.ranking import METRICS, Metric
 from srprof.render.document import Cell, Column, Document, Picture, Section, Table, notes
 from srprof.render.figures import as_svg
@@ -72,11 +79,13 @@ def _lines(table: TableAudit) -> Iterator[str]:
     below = [row.name for row in table.rows if row.ranked is False]
     if below:
         yield f"PSNR below the year's floor, so without a score: {some(below, _LISTED)}."
+    pairs: dict[frozenset[str], list[Unsettled]] = {}
     for pair in table.unsettled:
-        yield (
-            f"By {_said(pair.order)} the order of {pair.first} and {pair.second} is not settled: "
-            f"{pair.turned:.0%} of the resamples turn it."
-        )
+        pairs.setdefault(frozenset((pair.first, pair.second)), []).append(pair)
+    for same in pairs.values():
+        shares = ", ".join(f"{pair.turned:.0%} by {_said(pair.order)}" for pair in same)
+        names = f"{same[0].first} and {same[0].second}"
+        yield f"The order of {names} is not settled: resamples turn it, {shares}."
     for turn in table.turned:
         yield (
             f"By {turn.order} {turn.first} is before {turn.second} as stated, and behind it "
@@ -138,7 +147,6 @@ def _score(row: RowAudit) -> Cell | None:
 def _figures(table: TableAudit, title: str | None) -> Section:
     """Whether published figures are the predicted ones, or how far they are off."""
     rows = [row for row in table.rows if row.predicted is not None or row.failed]
-    timed = f"predicted ms ({table.profile})" if table.profile else "predicted ms"
     built = Table.build(
         rows,
         (Column("Entry"), lambda row: row.name),
@@ -146,8 +154,11 @@ def _figures(table: TableAudit, title: str | None) -> Section:
         (Column("memory MiB", "mib"), lambda row: row.memory and row.memory.published),
         (Column("predicted", "mib"), lambda row: row.predicted and row.predicted.memory),
         (Column("error", "change"), lambda row: row.memory and row.memory.error),
-        (Column("it is of", long=True), lambda row: row.memory and BY[row.memory.by]),
-        (Column(timed, "time", spare=1), lambda row: row.predicted and row.predicted.runtime_ms),
+        (Column("it is of"), lambda row: row.memory and BY[row.memory.by]),
+        (
+            Column("predicted ms", "time", spare=1),
+            lambda row: row.predicted and row.predicted.runtime_ms,
+        ),
     )
     head = title or "Beside what srprof predicts of the code"
     errors = table.errors()
@@ -169,7 +180,7 @@ def _all_figures(table: TableAudit) -> Section:
     for other in others:
         fields += _pair(METRICS["memory"], _on(other, "published"), _on(other, "predicted"), other)
     fields += _pair(METRICS["runtime_ms"], RowAudit.mean, _predicted("runtime_ms"))
-    heading = f"{table.title}: every figure, published and predicted" if table.title else "Figures"
+    heading = f"Every figure{table.title and f' of {table.title}'}, published and predicted"
     lines = (_ELSEWHERE.format(", ".join(others)),) if others else ()
     return Section(heading, lines, Table.build(rows, *fields))
 
@@ -231,20 +242,18 @@ def _summary(table: TableAudit) -> Iterator[str]:
     if counted:
         equal = sum(all(count.equal for count in row.counts) for row in counted)
         yield f"All counts are the published digits in {equal} of {len(counted)} entries that ran."
-    held: list[MemoryAudit] = [row.memory for row in ran if row.memory is not None]
+    errors = dict(table.errors())
+    held = [row.memory.by != "unexplained" for row in ran if row.memory is not None]
     if held:
-        explained = sum(one.by != "unexplained" for one in held)
-        errors = [abs(one.error) for one in held]
         yield (
-            f"Memory: {explained} of {len(held)} published peaks are explained; predicted ones: "
-            f"{_spread(errors)}."
+            f"Memory: {sum(held)} of {len(held)} published peaks are explained; predicted ones: "
+            f"{_spread(errors.pop('memory'))}."
         )
-    for name, errors in table.errors().items():
-        if name not in ("memory", "runtime"):
-            yield f"{name}, measured of {len(errors)} networks: {_spread(errors)}."
-    timed = table.errors().get("runtime", [])
+    timed = errors.pop("runtime", ())
     if timed:
         yield f"Runtime, predicted for {table.profile}: {_spread(timed)}."
+    for name, elsewhere in errors.items():
+        yield f"{name}, as measured of {len(elsewhere)} networks: {_spread(elsewhere)}."
     if len(ran) < len(asked):
         yield f"Not run: {some((row.name for row in asked if row.predicted is None), _LISTED)}."
 
