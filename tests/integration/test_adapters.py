@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-import srprof_estimate
 import torch
 from torch import nn
 
 import srprof
+import srprof_estimate
 from srprof.adapters import pack as packs
 from srprof.adapters.pack import Pack, make_pack
 from srprof.adapters.spandrel_networks import ENTRIES

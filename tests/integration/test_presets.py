@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-import srprof_estimate
 import torch
 from torch import nn
 
 import srprof
+import srprof_estimate
 from srprof.call import Call
 from srprof.memory.model import memory_model, rounded
 from srprof.presets import applied, find
