@@ -12,6 +12,7 @@ from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
+from srprof.errors import ModelError
 from srprof.estimating.build import Builder, Sample, Size, Start, built
 from srprof.estimating.probe import Probe
 from srprof.estimating.record import Checked, Estimate, Times
@@ -23,10 +24,13 @@ from srprof.memory.simulation import Runner
 from srprof.memory.workspace import WorkspaceTable, kept_workspaces
 from srprof.progress import Progress, silent
 from srprof.records import Trace
+from srprof.tiling.sizes import SizeRule
 from srprof.tracing.run import Series
 from srprof.words import mib_size
 from srprof.workload import Workload, resolve
 
+#: A side that most networks take; and of all sides every so many are tried, where they raise.
+_TRIED, _FEWER = 256, (1, 2, 4, 8)
 #: What programs run networks in.
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -66,10 +70,9 @@ def estimate(
     workload, gpu = resolve(call), read_profile(profile)
     sampler = Sampler(workload, gpu, scratch_on(gpu, workspace), call.trace_on, progress)
     rule = sampler.probe().rule()
-    builder = Builder(sampler.sample, sampler.scratch, rule.at_least)
     own = workload.run_dtype
     others = [dtype for dtype in DTYPES if dtype != own and not call.dtype]
-    found = built(builder, (own, *others), rule)
+    builder, found = _built(sampler, (own, *others), rule)
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in sampler.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
@@ -87,6 +90,28 @@ def estimate(
         traces=len(sampler.samples),
         notes=(*builder.notes, *samples[0].notes),
     )
+
+
+def _built(
+    sampler: Sampler, dtypes: Sequence[str], rule: SizeRule
+) -> tuple[Builder, dict[str, Any]]:
+    """The functions, for every so many of the sides if the network raises at most others.
+
+    Which sides it takes was tried on squares of two sides and more.
+    """
+    first: ModelError | None = None
+    for factor in _FEWER if rule.step else (1,):
+        step = None if rule.step is None else rule.step * factor
+        least = rule.least + ((_TRIED - rule.least) % step if factor > 1 and step else 0)
+        fewer = SizeRule(least, step)
+        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least)
+        try:
+            all_sides = rule.least if factor == 1 else None
+            return builder, built(builder, dtypes, fewer, all_sides)
+        except ModelError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 @dataclass
@@ -228,7 +253,11 @@ def first_shape(trace: Trace) -> tuple[int, ...]:
 
 def _within(found: Mapping[str, Any], sample: Sample) -> bool:
     """Whether the functions hold at a sample's size."""
-    return min(sample.size[1:]) >= found["sides"]["least"]
+    try:
+        _peak(found, sample, "planned")
+    except ValueError:  # smaller than the least, or between the sides
+        return False
+    return True
 
 
 def _peak(found: Mapping[str, Any], sample: Sample, kind: str) -> int:
