@@ -15,7 +15,7 @@ from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import ModelError
 from srprof.estimating.build import Builder, Sample, Size, Start, built
 from srprof.estimating.probe import Probe
-from srprof.estimating.record import Checked, Estimate, Times
+from srprof.estimating.record import Checked, Estimate, Times, Variant
 from srprof.estimating.script import script
 from srprof.figures import find_peak
 from srprof.memory.allocator import new_allocator
@@ -80,7 +80,7 @@ def estimate(
     return made_of(
         Estimate,
         workload,
-        **found,
+        **{**found, "graphs": [[Variant(**v) for v in graph] for graph in found["graphs"]]},
         channels=sampler.probe().image.shape[-3],
         torch=samples[0].torch,
         exact=not builder.unknown and all(c.equal == c.sizes for c in of_sizes),
