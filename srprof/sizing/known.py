@@ -82,7 +82,7 @@ def by_estimate(probe: Probe, path: str | None) -> tuple[Probe, tuple[str, ...]]
         )
     if not estimate["exact"]:
         return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
-    alone = not probe.several and len(probe.image.shape) == 4
+    alone = estimate["sides"]["taken_from"] and not probe.several and len(probe.image.shape) == 4
     dtype = estimate["dtypes"].get(probe.workload.run_dtype)
     if not alone or not isinstance(dtype, int) or probe.image.shape[1] != _channels(estimate):
         return probe, () if path is None else (f"{path} is not of such a call, which was traced",)
