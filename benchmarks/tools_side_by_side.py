@@ -115,7 +115,10 @@ def run(rows: dict[str, Any]) -> None:
 
 def table(rows: dict[str, Any]) -> str:
     """The record as Markdown: each tool's figure over the traced one, and how near it is."""
-    lines = [f"| network | traced MiB | {' | '.join(TOOLS)} |", "|---|---" + "|---" * len(TOOLS) + "|"]
+    lines = [
+        f"| network | traced MiB | {' | '.join(TOOLS)} |",
+        "|---|---" + "|---" * len(TOOLS) + "|",
+    ]
     ratios: dict[str, list[float]] = {tool: [] for tool in TOOLS}
     for name, found in rows.items():
         cells = []
