@@ -146,7 +146,7 @@ class Estimate(Shown):
     corrections: tuple[str, ...]
     checked: Mapping[str, Checked]
     traces: int
-    run_as: RunAs | None = None
+    run_as: Annotated[RunAs | None, Key("as")] = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
