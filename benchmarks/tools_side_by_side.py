@@ -14,20 +14,20 @@ docs/validation.md holds against GPUs, and beside it
 - torch-kitsune's `predict_memory(..., training=False)`, if it is installed
   (pip install --no-deps torch-kitsune).
 
-Each in a process of its own. The record is benchmarks/records/tools.json.
+The record is benchmarks/records/tools.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import srprof_estimate
+from srprof.errors import SrprofError
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "records" / "tools.json"
@@ -94,21 +94,24 @@ def row(name: str) -> dict[str, Any]:
 
 def run(rows: dict[str, Any]) -> None:
     """Rows that are not there yet."""
+    from srprof.adapters.importing import import_spandrel
+
+    def late(*_: object) -> None:
+        raise TimeoutError("its time is over")
+
+    import_spandrel()
+    signal.signal(signal.SIGALRM, late)
     for name in names():
         if name in rows:
             continue
-        command = [sys.executable, __file__, "--only", name]
+        signal.alarm(_LIMIT)
         try:
-            made = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=_LIMIT
-            )
-        except subprocess.TimeoutExpired:
-            print(name, "is left out: its time is over", flush=True)
+            rows[name] = row(name)
+        except (SrprofError, TimeoutError) as error:
+            print(name, "is left out:", error, flush=True)
             continue
-        if made.returncode:
-            print(name, made.stderr.strip().splitlines()[-1], flush=True)
-            continue
-        rows[name] = json.loads(made.stdout.splitlines()[-1])
+        finally:
+            signal.alarm(0)
         RECORD.write_text(json.dumps(rows, indent=1) + "\n")
         print(name, rows[name], flush=True)
 
@@ -149,11 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run", action="store_true", help="make rows that are not there")
     parser.add_argument("--docs", action="store_true", help=f"write the table into {PAGE.name}")
-    parser.add_argument("--only", metavar="NETWORK", help="of this network, as JSON")
     arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(row(arguments.only)))
-        return
     rows = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     if arguments.run:
         run(rows)
