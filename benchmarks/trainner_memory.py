@@ -48,12 +48,14 @@ WHY = {
         for name in ("compact", "ultracompact", "superultracompact")
         for layout in ("contiguous", "channels-last")
     },
-    ("seemore_t", "contiguous"): (
-        "a tensor's value selects its module, so it is traced on the CPU, where a region of "
-        "autocast for CUDA casts nothing"
+}
+#: Networks that are not traced; their rows count as missed.
+NOT_TRACED = {
+    "seemore_t": (
+        "a tensor's value selects its module, so it runs on the CPU, where a region of autocast "
+        "for CUDA casts nothing: what it takes so is 48 % more than measured"
     ),
 }
-WHY["seemore_t", "channels-last"] = WHY["seemore_t", "contiguous"]
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def add(rows: list[dict[str, Any]], data: Path) -> None:
 
     signal.signal(signal.SIGALRM, late)
     for published, network in networks(data):
-        for layout in LAYOUTS:
+        for layout in LAYOUTS if published.name not in NOT_TRACED else ():
             if any((row["name"], row["layout"]) == (published.name, layout) for row in rows):
                 continue
             start = time.perf_counter()
@@ -118,10 +120,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {row['name']} | {row['layout']} | {' | '.join(mib)} | {error_of(row):+.1%} |"
         )
-    near = sum(abs(error_of(row)) <= GOAL for row in rows)
-    share = near / len(rows)
+    near, count = sum(abs(error_of(row)) <= GOAL for row in rows), len(rows) + 2 * len(NOT_TRACED)
+    share = near / count
     held = "reached" if share >= SHARE else "not reached"
-    lines += ["", f"{near} of {len(rows)} rows are within {GOAL:.0%}, {share:.0%}: {held}.", ""]
+    lines += ["", f"{near} of {count} rows are within {GOAL:.0%}, {share:.0%}: {held}.", ""]
+    lines += [f"- {name}, both layouts: {why}." for name, why in NOT_TRACED.items()]
     for row in rows:
         if abs(error_of(row)) > GOAL:
             why = WHY.get((row["name"], row["layout"]), "not known")

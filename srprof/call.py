@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 
 from srprof.errors import InputError
 
+#: Attributes of a call that say what a program does around it.
+PROGRAM = ("autocast", "images_channels_last", "previous_result", "copied_result", "warm")
+
 TraceOn = Literal["auto", "meta", "cpu", "cuda-fake"]
 
 #: Where a call is traced: `auto` is meta, and the CPU where meta cannot.
@@ -45,6 +48,11 @@ class Call:
     previous_result: bool = False
     copied_result: bool = False
     warm: bool = False
+
+    @property
+    def form(self) -> dict[str, bool]:
+        """What a program does around it, as far as it does anything."""
+        return {name: True for name in PROGRAM if getattr(self, name)}
 
 
 def call_of(

@@ -41,8 +41,6 @@ from srprof.weights import load_weights
 
 #: Frames that a network's calls may be deep: three times as many as Python lets them be by itself.
 _CALLS = 3000
-#: What a call says of its form, beside its dtype.
-_FORM = ("channels_last", "images_channels_last", "previous_result", "copied_result", "warm")
 #: The dtype of a region of torch.autocast for CUDA where none is given.
 _REGIONS = "float16"
 #: How a constructor fails that puts tensors on a GPU, or takes them back from its stand-in.
@@ -289,7 +287,7 @@ def resolve(call: Call) -> Workload:
     model, inputs, dtype, own = call.spec, call.inputs, call.dtype, Own()
     if dtype is not None and dtype not in RUN_DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(RUN_DTYPES)}")
-    form: dict[str, Any] = {name: getattr(call, name) for name in _FORM}
+    form: dict[str, Any] = {**call.form, "channels_last": call.channels_last}
     form["autocast"] = (dtype or _REGIONS) if call.autocast else None
     if call.autocast:
         dtype = None

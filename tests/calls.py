@@ -51,6 +51,7 @@ CALLS = {
     "check": ("check", "net.py:Net"),
     "diff": ("diff net.py:Net net.py:Net(nf=4) --input 16", "planned"),
     "devices": ("devices", "gtx1080ti"),
+    "estimate": ("estimate net.py:Net --dtype float32 --profile h100", "float32"),
     "evaluate": ("evaluate bicubic(scale=2) --lr lr --hr hr", "mean"),
     "fit": ("fit net.py:Net --budget 2MiB", "fits"),
     "lean": ("lean net.py:Net --input 16", "eager"),

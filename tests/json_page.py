@@ -52,6 +52,10 @@ RECORDS: Mapping[str, Mapping[str, str]] = {
         "tensors": "compare.diff:TensorChange", "nodes": "compare.diff:NodeChange",
     },
     "devices": {"": "cost.profiles:Profile"},
+    "estimate": {
+        "": "estimating.record:Estimate", "graphs": "estimating.record:Variant",
+        "checked.*": "estimating.record:Checked", "time": "estimating.record:Times",
+    },
     "evaluate": {"": "quality.record:Evaluation", "mean": "quality.record:Means"},
     "fit": {
         "": "sizing.record:Fit", "largest": "sizing.record:SizedCall",

@@ -136,17 +136,19 @@ def _small(value: object) -> str:
 
 def main() -> int:
     """The process of one network: its name, and the program that runs it."""
+    from srprof.adapters.importing import import_spandrel
     from srprof.call import Call
     from srprof.estimating.run import estimate
 
     name, run_as = sys.argv[1:]
     entry = next(e.published for e in ENTRIES if e.published.name == name)
     try:
-        found = estimate(Call(entry.build(), entry.inputs), run_as=run_as or None)
+        import_spandrel()
+        found = estimate(Call(entry.spec, entry.inputs), run_as=run_as or None)
     except (SrprofError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(_small(replace(found, name=entry.name, spec=entry.spec).to_dict()))
+    print(_small(replace(found, name=entry.name, scale=entry.scale).to_dict()))
     return 0
 
 

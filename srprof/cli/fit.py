@@ -18,6 +18,7 @@ not fit. Sizes are tried on the meta device, so nothing is allocated and no GPU 
 
   srprof fit fmen_s --gpu "RTX 3060"                 the largest square input
   srprof fit fmen_s --budget 4GiB --aspect 16:9      of a picture's proportions
+  srprof fit fmen_s --gpu "RTX 3060" --as chainner   as a program runs it
   srprof fit fmen_s --gpu a100 --image 2160x3840     whole, or in which tiles
   srprof fit fmen_s --budget 4GiB --batch --input 256x256
   srprof fit vsr.py:Net --gpu rtx3090 --frames --input 180x320
@@ -30,7 +31,7 @@ takes few; further inputs stay as they are. With --train it is a step's peak of 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_call(parser, "--trace-on")
-    options.add(parser, "--budget", "--gpu", "--memory")
+    options.add(parser, "--as", "--budget", "--gpu", "--memory")
     # fmt: off
     parser.add_argument("--aspect", metavar="W:H", type=options.aspect,
         help="width:height of the inputs (default 1:1, or the image's)")
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             frames=args.frames == options.LARGEST,
             image=None if args.image is None else _sides(args.image),
             progress=progress,
-            **options.given(args, "gpu memory aspect workspace profile train estimate"),
+            **options.given(args, "gpu memory aspect workspace profile train estimate run_as"),
         )
     options.show(args, result.document())
     return 0 if result.image is None or result.image.fits else 1

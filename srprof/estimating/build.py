@@ -39,6 +39,7 @@ _REPLAYS = 240
 _SHARE = 2**16
 
 Size = tuple[int, int, int]
+HeightWidth = tuple[int, int]
 #: What is allocated and reserved when the network is loaded, and the free blocks then, each with
 #: whether it is for small requests.
 Start = tuple[int, int, tuple[tuple[int, bool], ...]]
@@ -135,42 +136,75 @@ class Builder:
     # -- one graph -----------------------------------------------------------------------------
 
     def full(self, dtype: str, batch: int = 1) -> Fitted:
-        """The functions of the graph that most sizes have, from as many traces as it takes."""
-        todo = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST]
-        found: dict[tuple[int, int], Sample] = {}
+        """The functions of the graph that most sizes have, from as many traces as it takes.
+
+        Raises:
+            ModelError: the network raises at most sizes.
+        """
+        tried: dict[HeightWidth, Sample | None] = {}
+        size: HeightWidth | None = None
         checks = 0
-        while True:
-            for size in todo:
-                found[size] = self.sample(dtype, batch, *size)
-            same = _most_common(found.values())
+        for each in _FIRST:
+            self._try(dtype, batch, (self.at_least(each[0]), self.at_least(each[1])), tried)
+        while checks < _CHECKS:
+            same = _most_common(sample for sample in tried.values() if sample is not None)
             fitter = Fitter([s.size[1:] for s in same], self.terms)
             fitter.learn(_sides(same))
-            more = len(found) < _MOST_TRACES
-            if more and (telling := self._telling(fitter, found)) is not None:
-                todo = [telling]
-                continue
-            forms = self._forms(fitter, same)
-            while more and checks < _CHECKS:
-                size = self.some_side(48, 400), self.some_side(48, 400)
-                if size in found:
-                    checks += 1
+            if len(tried) < _MOST_TRACES:
+                size = self._telling(fitter, tried)
+                if size is not None:
+                    self._try(dtype, batch, size, tried)
                     continue
-                found[size] = sample = self.sample(dtype, batch, *size)
-                checks += 1
-                more = len(found) < _MOST_TRACES
-                if sample.script.graph == same[0].script.graph and not self.holds(forms, sample):
-                    checks, todo = 0, []
-                    break
-            else:
-                break
-        result = self._result(fitter, same)
-        alike = len(_most_common(found.values()))
-        if others := len(found) - alike:
+            forms = self._forms(fitter, same)
+            checks = self._checks(dtype, batch, forms, same[0], tried)
+        self._note(dtype, tried)
+        return Fitted(same[0], forms, (0,) * len(forms), self._result(fitter, same))
+
+    def _try(
+        self, dtype: str, batch: int, size: HeightWidth, tried: dict[HeightWidth, Sample | None]
+    ) -> Sample | None:
+        """The trace of a size, None where the network raises at it; raises if it does at most."""
+        try:
+            tried[size] = self.sample(dtype, batch, *size)
+        except ModelError:
+            tried[size] = None
+            if 2 * sum(sample is None for sample in tried.values()) > len(_FIRST):
+                raise
+        return tried[size]
+
+    def _checks(
+        self,
+        dtype: str,
+        batch: int,
+        forms: Sequence[Form],
+        one: Sample,
+        tried: dict[HeightWidth, Sample | None],
+    ) -> int:
+        """At how many fresh sizes the forms hold, up to the first at which they do not."""
+        for count in range(_CHECKS):
+            size = self.some_side(48, 400), self.some_side(48, 400)
+            if size in tried or len(tried) >= _MOST_TRACES:
+                continue
+            sample = self._try(dtype, batch, size, tried)
+            same = sample is not None and sample.script.graph == one.script.graph
+            if same and not self.holds(forms, sample):
+                return count
+        return _CHECKS
+
+    def _note(self, dtype: str, tried: Mapping[HeightWidth, Sample | None]) -> None:
+        """Say which sizes are of another graph, or of none."""
+        run = [sample for sample in tried.values() if sample is not None]
+        if others := len(run) - len(_most_common(run)):
             self.notes.append(
-                f"sizes decide the graph: {others} of {len(found)} traces of {dtype} made other "
+                f"sizes decide the graph: {others} of {len(run)} traces of {dtype} made other "
                 "calls than the rest"
             )
-        return Fitted(same[0], forms, (0,) * len(forms), result)
+        if refused := [size for size, sample in tried.items() if sample is None]:
+            height, width = refused[0]
+            self.notes.append(
+                f"the network raises at {len(refused)} of {len(tried)} sizes, such as "
+                f"{height}x{width}, which the sides that it takes do not tell"
+            )
 
     def _result(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...] | None:
         """Channels, height and width of the network's result."""
@@ -180,7 +214,7 @@ class Builder:
         forms = [fitter.size(side, ()) for side in sides]
         return tuple(form for form in forms if form is not None) if all(forms) else None
 
-    def _telling(self, fitter: Fitter, found: Container[tuple[int, int]]) -> tuple[int, int] | None:
+    def _telling(self, fitter: Fitter, tried: Container[HeightWidth]) -> tuple[int, int] | None:
         """A size at which functions differ that give the same so far; None if there is none."""
         pool = sorted({self.at_least(side) for side in _POOL})
         best = []
@@ -191,7 +225,7 @@ class Builder:
             differs |= bool(votes[most])
             best.append(pool[most] if votes[most] else pool[self.random.randrange(len(pool))])
         size = best[0], best[1]
-        return size if differs and size not in found else None
+        return size if differs and size not in tried else None
 
     def _forms(self, fitter: Fitter, same: Sequence[Sample]) -> tuple[Form, ...]:
         """The form of each block."""
@@ -284,8 +318,8 @@ class Builder:
 
     def alike(self, dtype: str, of: Sequence[int], first: Fitted) -> Fitted | None:
         """The functions of another dtype or of batches `of`, if they are all known; else None."""
-        sizes = [(self.at_least(h), self.at_least(w)) for h, w in _FIRST[-_ELSEWHERE:]]
-        sizes.append((self.some_side(48, 400), self.some_side(48, 400)))
+        sizes = [*dict.fromkeys(s.size[1:] for s in self.samples.values() if s.size[0] == 1)]
+        sizes = [*sizes[2 : 2 + _ELSEWHERE], sizes[-1]]
         found = [self.sample(dtype, of[i % len(of)], *size) for i, size in enumerate(sizes)]
         same = _most_common(found)
         if len(same) <= _ELSEWHERE:
@@ -387,7 +421,9 @@ def _sides(samples: Sequence[Sample]) -> Iterator[Values]:
 # -- the file --------------------------------------------------------------------------------------
 
 
-def built(builder: Builder, dtypes: Sequence[str], rule: SizeRule) -> dict[str, Any]:
+def built(
+    builder: Builder, dtypes: Sequence[str], rule: SizeRule, taken_from: int | None
+) -> dict[str, Any]:
     """Of a network's functions what the file has: `sides`, `terms`, `dtypes` and `graphs`."""
     found: dict[str, list[tuple[Fitted, tuple[int, int | None]]]] = {}
     refused: dict[str, str] = {}
@@ -412,7 +448,7 @@ def built(builder: Builder, dtypes: Sequence[str], rule: SizeRule) -> dict[str, 
     result = next(iter(found.values()))[0][0].result
     shape = None if result is None else [form.term(builder.terms, 1) for form in result]
     terms, graphs_, shape = _used(builder.terms, written, shape)
-    sides = {"least": least, "step": rule.step, "taken_from": rule.least}
+    sides = {"least": least, "step": rule.step, "taken_from": taken_from}
     parts = (sides, terms, shape, places, graphs_)
     return dict(zip(("sides", "terms", "result", "dtypes", "graphs"), parts, strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import srprof_estimate
@@ -49,6 +50,33 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """What holds for some batches of a dtype: storages that come and go, sizes as terms.
+
+    Attributes:
+        batch: the smallest and the largest; null is no limit.
+        granularity: bytes to whose multiple `planned` and `eager` round each storage.
+        net: parameters and buffers, rounded so.
+        sizes: terms that are bytes of storages; what follows has them by their place here.
+        start: allocated and reserved when the network is loaded, and the free blocks then: bytes,
+            and whether they are for small requests.
+        planned, eager: sums of which the largest is the peak without `net`; each is pairs of a
+            size and how often it is there.
+        program: what is asked of the allocator, in order: a size that comes; -n, the nth last
+            that came goes; null, the cache is given back. What repeats itself is folded.
+    """
+
+    batch: Sequence[int | None]
+    granularity: int
+    net: int
+    sizes: Sequence[int]
+    start: Sequence[Any]
+    planned: Sequence[Sequence[int]]
+    eager: Sequence[Sequence[int]]
+    program: Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Predicted times of a call.
 
@@ -84,7 +112,16 @@ class Estimate(Shown):
         spec, name, scale: of the network. channels: of its image.
         torch: the version that traced it.
         exact: whether every trace is of one graph and has its `planned` and `eager` to the byte.
-        sides, terms, result, dtypes, graphs: the functions, as `srprof_estimate` reads them.
+        sides: `least` and `step` of those that it holds for (no step: one only); `taken_from`: the
+            smallest that the network takes, null where not every such side is taken.
+        terms: whole-number functions by index, after batch (0), height (1) and width (2):
+            `["*", c, i, j]` is c times terms i and j, `["+", c, i, j]` the sum, `["/", c, i, d]`
+            the whole part of (c + term i) / d, `["?", c, i, j, k]` term j if term i is below c,
+            else term k.
+        result: terms of channels, height and width of what the network gives; null if that is no
+            image.
+        dtypes: by name, the place in `graphs`, or why there is none.
+        graphs: lists of variants, one for some batches each.
         time: None without a profile.
         corrections: what is counted beside storages, and where that is from.
         checked: by peak. traces: how many were made.
@@ -104,16 +141,20 @@ class Estimate(Shown):
     terms: Sequence[Sequence[Any]]
     result: Sequence[int] | None
     dtypes: Mapping[str, int | str]
-    graphs: Sequence[Sequence[Mapping[str, Any]]]
+    graphs: Sequence[Sequence[Variant]]
     time: Times | None
     corrections: tuple[str, ...]
     checked: Mapping[str, Checked]
     traces: int
-    run_as: RunAs | None = None
+    run_as: Annotated[RunAs | None, Key("as")] = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What the file has: the JSON object of `srprof estimate`."""
+        return dict(self._file)
+
+    @cached_property
+    def _file(self) -> dict[str, Any]:
         return {
             "schema": srprof_estimate.SCHEMA,
             "version": srprof_estimate.VERSION,
@@ -143,7 +184,7 @@ class Estimate(Shown):
 
     def ms_of(self, dtype: str, side: int) -> float:
         """Milliseconds of one square image."""
-        found: float = srprof_estimate.milliseconds(self.to_dict(), side, side, 1, dtype)
+        found: float = srprof_estimate.milliseconds(self._file, side, side, 1, dtype)
         return found
 
     def to_json(self) -> str:
@@ -167,5 +208,5 @@ class Estimate(Shown):
         Raises:
             ValueError: it does not hold for that size, batch or dtype.
         """
-        found: int = srprof_estimate.peak_bytes(self.to_dict(), height, width, batch, dtype, kind)
+        found: int = srprof_estimate.peak_bytes(self._file, height, width, batch, dtype, kind)
         return found

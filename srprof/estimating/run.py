@@ -13,9 +13,10 @@ from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
+from srprof.errors import ModelError
 from srprof.estimating.build import Builder, Sample, Size, Start, built
 from srprof.estimating.probe import Probe
-from srprof.estimating.record import Checked, Estimate, RunAs, Times
+from srprof.estimating.record import Checked, Estimate, RunAs, Times, Variant
 from srprof.estimating.script import script
 from srprof.figures import find_peak
 from srprof.memory.allocator import new_allocator
@@ -24,10 +25,13 @@ from srprof.memory.simulation import Runner
 from srprof.memory.workspace import WorkspaceTable, kept_workspaces
 from srprof.progress import Progress, silent
 from srprof.records import Trace
+from srprof.tiling.sizes import SizeRule
 from srprof.tracing.run import Series
 from srprof.words import mib_size
 from srprof.workload import Workload, resolve
 
+#: A side that most networks take; and of all sides every so many are tried, where they raise.
+_TRIED, _FEWER = 256, (1, 2, 4, 8)
 #: What programs run networks in.
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -77,8 +81,7 @@ def estimate(
     wanted = tuple(dtypes) or (usual if preset is None else preset.dtypes)
     wanted = (own,) if call.dtype else wanted
     rule = sampler.probe(wanted[0]).rule()
-    builder = Builder(sampler.sample, sampler.scratch, rule.at_least)
-    found = built(builder, wanted, rule)
+    builder, found = _built(sampler, wanted, rule)
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in sampler.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
@@ -86,8 +89,8 @@ def estimate(
     return made_of(
         Estimate,
         workload,
-        **found,
-        channels=sampler.probe(own).image.shape[-3],
+        **{**found, "graphs": [[Variant(**v) for v in graph] for graph in found["graphs"]]},
+        channels=sampler.probe(wanted[0]).image.shape[-3],
         torch=samples[0].torch,
         exact=not builder.unknown and all(c.equal == c.sizes for c in of_sizes),
         time=time,
@@ -97,6 +100,28 @@ def estimate(
         run_as=None if preset is None else RunAs(preset.name, preset.form, preset.sources),
         notes=(*builder.notes, *samples[0].notes, *(preset.beside if preset else ())),
     )
+
+
+def _built(
+    sampler: Sampler, dtypes: Sequence[str], rule: SizeRule
+) -> tuple[Builder, dict[str, Any]]:
+    """The functions, for every so many of the sides if the network raises at most others.
+
+    Which sides it takes was tried on squares of two sides and more.
+    """
+    first: ModelError | None = None
+    for factor in _FEWER if rule.step else (1,):
+        step = None if rule.step is None else rule.step * factor
+        least = rule.least + ((_TRIED - rule.least) % step if factor > 1 and step else 0)
+        fewer = SizeRule(least, step)
+        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least)
+        try:
+            all_sides = rule.least if factor == 1 else None
+            return builder, built(builder, dtypes, fewer, all_sides)
+        except ModelError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 @dataclass
@@ -238,8 +263,11 @@ def first_shape(trace: Trace) -> tuple[int, ...]:
 
 def _within(found: Mapping[str, Any], sample: Sample) -> bool:
     """Whether the functions hold at a sample's size."""
-    there = isinstance(found["dtypes"].get(sample.dtype), int)
-    return there and min(sample.size[1:]) >= found["sides"]["least"]
+    try:
+        _peak(found, sample, "planned")
+    except ValueError:  # smaller than the least, between the sides, or of another dtype
+        return False
+    return True
 
 
 def _peak(found: Mapping[str, Any], sample: Sample, kind: str) -> int:

@@ -161,7 +161,7 @@ def _steps(
             yield number[index]
         yield from _kept(to_be_kept, KEPT_BY.get(row(node.op).scratch, ()), blocks)
         scratch = workspaces.at_least(node)
-        if scratch or workspaces.scratch(node) is None or _may_take(node, workspaces):
+        if scratch or _may_take(node, workspaces):
             yield len(blocks)
             yield ~len(blocks)
             blocks.append(Block(scratch, 1, (), False, 0, 0, 0, node))

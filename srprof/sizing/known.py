@@ -66,23 +66,31 @@ class Known(Probe):
         return found
 
 
-def by_estimate(probe: Probe, path: str | None) -> tuple[Probe, tuple[str, ...]]:
+def by_estimate(
+    probe: Probe, path: str | None, form: Mapping[str, bool]
+) -> tuple[Probe, tuple[str, ...]]:
     """The probe by an estimate, of a file or the zoo's own, and what is to be said of it.
 
+    Args:
+        form: what a program does around the call.
+
     Raises:
-        InputError: the file is no estimate, or another network's.
+        InputError: the file is no estimate, another network's, or as another program runs it.
     """
     spec = probe.workload.spec
-    estimate = shipped(spec, torch.__version__) if path is None else _read(path)
+    own = {} if form else shipped(spec, torch.__version__)
+    estimate = (own or None) if path is None else _read(path)
     if estimate is None or not set(peak_names()) <= set(srprof_estimate.KINDS):
         return probe, ()
     if path is not None and estimate["model"]["spec"] != spec:
         raise InputError(
             f"{path} is the estimate of {estimate['model']['spec']}, and not of {spec}"
         )
+    if path is not None and (estimate.get("as") or {"form": {}})["form"] != form:
+        raise InputError(f"{path} is of the network as another program runs it: give its --as")
     if not estimate["exact"]:
         return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
-    alone = not probe.several and len(probe.image.shape) == 4
+    alone = estimate["sides"]["taken_from"] and not probe.several and len(probe.image.shape) == 4
     dtype = estimate["dtypes"].get(probe.workload.run_dtype)
     if not alone or not isinstance(dtype, int) or probe.image.shape[1] != _channels(estimate):
         return probe, () if path is None else (f"{path} is not of such a call, which was traced",)

@@ -8,8 +8,9 @@ from functools import partial
 from math import gcd
 from typing import Any
 
+from srprof import presets
 from srprof.analysis import Analysis, scratch_on
-from srprof.call import call_of
+from srprof.call import Call, call_of
 from srprof.cost.gpus import find_gpu
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
@@ -45,6 +46,7 @@ def fit(
     profile: str | Profile | None = None,
     device: str | Profile | None = None,
     estimate: str | None = None,
+    run_as: str | None = None,
     progress: Progress = silent,
 ) -> Fit:
     """The largest input of a network that takes no more memory than a budget.
@@ -73,6 +75,8 @@ def fit(
         allocator, workspace, profile, device: as for `srprof.analyze`.
         estimate: a file of the network's, from `srprof estimate`: nothing is traced where it
             holds. The zoo's networks have theirs; other torches than it was made with trace.
+        run_as: the program that runs the network, by its name in `srprof.presets`; in the dtype
+            that it usually does, if none is given.
         progress: called with what is being done, and how many traces were made (twice).
 
     Raises:
@@ -101,6 +105,7 @@ def fit(
     call = call_of(model, inputs, weights, dtype, channels_last)
     if not call.inputs:
         call = replace(call, inputs=("256x256",))
+    call = _as_run(call, run_as, train)
     if train and isinstance(call.spec, str):
         from srprof.training.analysis import training_spec
 
@@ -120,8 +125,8 @@ def fit(
     workload = replace(resolve(call), training=train)
     probe = Probe(workload, peak, analyzed, title, progress)
     told = ()
-    if not (frames or train or predicted_by or workspace or channels_last or allocator):
-        probe, told = by_estimate(probe, estimate)
+    if not (frames or train or predicted_by or workspace or call.channels_last or allocator):
+        probe, told = by_estimate(probe, estimate, call.form)
     elif estimate is not None:
         raise InputError(
             "an estimate is of inference and of the default allocator, without a profile: leave "
@@ -131,6 +136,17 @@ def fit(
     found = search.along(kept[0]) if kept else search.size(image)
     notes = (*found.notes, *told, *([card.note()] if card is not None else []))
     return replace(found, notes=notes)
+
+
+def _as_run(call: Call, run_as: str | None, train: bool) -> Call:
+    """The call as a program makes it, in its usual dtype where it has one of its own."""
+    if run_as is None:
+        return call
+    if train:
+        raise InputError(f"{run_as} trains no network: leave out train, or the program")
+    preset = presets.find(run_as)
+    dtype = call.dtype or (preset.dtypes[0] if preset.form else None)
+    return presets.applied(replace(call, dtype=dtype), preset)
 
 
 def _ratio(aspect: str | tuple[int, int] | None, image: tuple[int, int] | None) -> tuple[int, int]:

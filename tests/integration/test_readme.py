@@ -30,7 +30,7 @@ PAGES = [
     *(f"docs/{name}.md" for name in (
         "analyze", "change", "fit", "gate", "rank", "sweep", "time", "report", "measure",
         "quality", "train", "first-minute", "lean_device", "output", "advice", "operators",
-        "challenge",
+        "challenge", "estimate",
     )),
 ]  # fmt: skip
 
