@@ -154,6 +154,8 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "specs": {"metavar": "SPEC", "nargs": "*",
         "help": "models, in the forms of srprof analyze --help (default: those of the records; "
                 "else rank takes some of the zoo)"},
+    "--all": {"action": "store_true",
+        "help": "every network: of the zoo, or of the library that is named in SPEC's place"},
     "--input": {"metavar": "SIZE", "action": "append", "type": tensor,
         "help": "LR input: HxW, H for a square, or a whole shape of any rank, NxCxHxW or 1; "
                 "NAME=SIZE for a keyword, SHAPE:int64 for another dtype; again for each further "

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from srprof import options
-from srprof.adapters.pack import LIBRARIES, make_pack
 from srprof.errors import InputError
 from srprof.output import write
 
@@ -17,26 +16,19 @@ one file, gives bytes, the largest tile and the largest batch within a budget fr
 
   srprof estimate fmen_s -o fmen_s.estimate.json
   srprof estimate net.py:Net --weights net.pth -o net.estimate.json
-  srprof estimate 4x_net.pth --as chainner -o net.estimate.json          as a program runs it
-  srprof estimate --all spandrel -o spandrel.pack.json     of every network of a library; what is in
-                                                           the file is not made again
-  srprof estimate fmen_s --profile h200 --dtype float16 -o fmen_s.estimate.json    and times
+  srprof estimate 4x_net.pth --as chainner     as a program runs it
+  srprof estimate fmen_s --profile h200        and times
+  srprof estimate --all spandrel -o pack.json  of a library's networks
 
 --input is an image of the network's channels; its size does not matter. Without --dtype the
-estimate has float32, float16 and bfloat16. Printed is how it compares with every trace.
+estimate has float32, float16 and bfloat16. Printed is how it compares with every trace. With --all
+each network has a process of its own, for --timeout at most; what is in the file is not made again.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    options.add_call(parser, "spec")
-    options.add(parser, "spec", nargs="?")
-    parser.add_argument(
-        "--all",
-        choices=LIBRARIES,
-        dest="library",
-        help="every network of this library in the place of SPEC, each in a process of its own, "
-        "into one file; only --as and --timeout (each network's) go with it",
-    )
+    options.add_call(parser)
+    options.add(parser, "--all")
     options.add(parser, "--as", "--workspace", "--profile")
     options.add_format(parser)
     options.add_path(parser, (".json",), dest="written")
@@ -44,9 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trace, write the file and print what was checked."""
-    if (args.spec is None) == (args.library is None):
-        raise InputError("give a network, or --all of a library: one of them")
-    if args.library is not None:
+    if args.all:
         return _pack(args)
     from srprof.estimating.run import estimate
 
@@ -62,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-#: What is of one network, with what it is where nobody says it.
+#: Options that are of one network.
 _OF_ONE = ("input", "weights", "dtype", "channels_last", "workspace", "profile")
 
 
@@ -73,7 +63,9 @@ def _pack(args: argparse.Namespace) -> int:
         raise InputError(f"{', '.join(given)}: of one network, and not of --all")
     if args.written is None:
         raise InputError("--all writes a pack: name the file, -o pack.json")
+    from srprof.adapters.pack import make_pack
+
     with options.progress_line() as progress:
-        found = make_pack(args.library, Path(args.written), args.run_as, args.timeout, progress)
+        found = make_pack(args.spec, Path(args.written), args.run_as, args.timeout, progress)
     options.show(args, found.document())
     return options.said([f"{name}: {why}" for name, why in found.missing.items()])

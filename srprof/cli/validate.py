@@ -25,8 +25,7 @@ _DEFAULT_INPUTS = {"cuda": ("256x256",), "cpu": ("64x64",)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    add(parser, "specs")
-    parser.add_argument("--all", action="store_true", help="every network of the zoo")
+    add(parser, "specs", "--all")
     # fmt: off
     add(parser, "--record", "--device", "--inputs")
     add_older(parser, "--input", "--inputs")

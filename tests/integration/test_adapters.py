@@ -161,8 +161,7 @@ def test_the_command_makes_packs(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ([], "give a network, or --all"),
-    (["fmen_s", "--all", "spandrel"], "one of them"),
+    (["fmen_s", "--all", "-o", "x.json"], "no networks of 'fmen_s' are known: spandrel"),
     (["--all", "spandrel"], "name the file"),
     (["--all", "spandrel", "--dtype", "float16", "-o", "x.json"], "--dtype: of one network"),
     (["fmen_s", "--as", "nothing"], "invalid choice"),
