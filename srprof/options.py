@@ -230,12 +230,13 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--scale": {"metavar": "N", "type": count(1),
         "help": "from LR to HR (default the network's; lint takes a challenge's, 4)"},
     "--script": {"metavar": "FILE",
-        "help": "the program of a challenge's repository that builds its networks, test_demo.py"},
+        "help": "of a challenge's repository, the program that builds its networks with "
+                "select_model (audit: test_demo.py by default)"},
     "--team": {"metavar": "N", "type": count(0),
         "help": "the number of an entry in --script (default: the one that imports the file)"},
-    "--year": {"metavar": "YEAR", "type": year, "default": max(YEARS),
-        "help": f"the challenge whose rules and score are meant: {', '.join(YEARS)} (default the "
-                "last)"},
+    "--year": {"metavar": "YEAR", "type": year,
+        "help": "the challenge whose rules, counts, GPU and score are meant: "
+                f"{', '.join(YEARS)} (default: of lint the last, of audit what the file says)"},
     "--save": {"metavar": "DIR",
         "help": "a folder to keep what was made: evaluate's SR images as 8-bit PNG; validate's "
                 "records, and a table of the scratch found"},

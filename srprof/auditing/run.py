@@ -25,13 +25,10 @@ from srprof.auditing.record import (
 from srprof.auditing.times import FEWEST, slow
 from srprof.challenge.results import SETS, Result, Results, SetResult, read_results
 from srprof.challenge.script import SCRIPT, check_script
-from srprof.challenge.years import YEARS, Year
+from srprof.challenge.years import LATEST, YEARS, Year
 from srprof.errors import InputError, ModelError
 from srprof.progress import Progress, silent
 from srprof.timeout import limit
-
-#: How a challenge is held whose year nobody gave: as the latest.
-LATEST = max(YEARS.values(), key=lambda year: year.name)
 
 Answer = Predicted | str
 

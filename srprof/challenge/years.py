@@ -191,6 +191,9 @@ YEARS: Mapping[str, Year] = {
 #: Whose rules hold where no year is named.
 DEFAULT = YEARS["ntire2022"]
 
+#: As which a challenge is held whose year nobody gave.
+LATEST = max(YEARS.values(), key=lambda year: year.name)
+
 #: Years of which neither a formula nor rows were found in public, and what there is.
 NOT_PUBLIC: Mapping[str, str] = {
     "ntire2023": "its repository (ofsoundof/NTIRE2023_ESR) has neither a formula nor rows",

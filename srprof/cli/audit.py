@@ -25,18 +25,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     parser.add_argument("results", metavar="RESULTS.json",
         help="what the challenge's test_demo.py writes, also packed (.gz), or such files by year")
-    parser.add_argument("--year", metavar="YEAR",
-        help="of which year the file is, ntire2026: its score, PSNR floor, counts and GPU; of a "
-             "file by year, which to take")
     parser.add_argument("--models", metavar="DIR",
         help="the repository that made the file: its networks are run, without weights, each in a "
              "process of its own")
-    parser.add_argument("--script", metavar="FILE",
-        help=f"of the repository, the file that has select_model (default {SCRIPT})")
     parser.add_argument("--only", metavar="NUMBER", type=int, action="append", default=[],
         help="run the network of this number; again for more (default all)")
     # fmt: on
-    options.add(parser, "--ops", "--timeout", "--figure")
+    options.add(parser, "--script", "--year", "--ops", "--timeout", "--figure")
     options.add_output(parser)
 
 

@@ -11,7 +11,7 @@ from srprof.advising.run import advise
 from srprof.analysis import Analysis
 from srprof.blame import first_line
 from srprof.call import Call
-from srprof.challenge.years import Year, find
+from srprof.challenge.years import LATEST, Year, find
 from srprof.cost.profiles import load_profile
 from srprof.errors import InputError, SrprofError, user_raised
 from srprof.linting import checks, trial, worth
@@ -48,7 +48,7 @@ def lint(
     weights: str | None = None,
     script: str | None = None,
     team: int | None = None,
-    year: str = "ntire2026",
+    year: str | None = None,
     scale: int | None = None,
     records: Sequence[str] = (),
     edits: bool = True,
@@ -61,7 +61,7 @@ def lint(
         script: the repository's program that builds it (`test_demo.py`), and
         team: its number there, where that is not clear from the file.
         weights: a checkpoint for a SPEC.
-        year: whose rules, floors and score are meant (`srprof.challenge.years`).
+        year: whose rules, floors and score are meant (`srprof.challenge.years`); None is the last.
         scale: of the images, 4 by default.
         records: files that `srprof evaluate --format json` wrote of the entry.
         edits: price what `srprof.advise` finds.
@@ -71,7 +71,8 @@ def lint(
         InputError: the entry, the script, the year or a record is wrong; what the entry's own code
             does wrong is a finding.
     """
-    rules, factor = find(year), SCALE if scale is None else scale
+    rules = LATEST if year is None else find(year)
+    factor = SCALE if scale is None else scale
     if factor < 1:
         raise InputError(f"scale {factor}: give a whole number of at least 1")
     read = read_entry(entry, weights, script, team)
