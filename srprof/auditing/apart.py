@@ -83,13 +83,13 @@ def ask(question: Question) -> Predicted:
     try:
         answer = decode(_Answer, json.loads(ended.stdout))
     except (DecodeError, ValueError):
-        raise ModelError(_died(ended.returncode, ended.stderr)) from None
+        raise ModelError(died(ended.returncode, ended.stderr)) from None
     if answer.predicted is None:
         raise ModelError(answer.failed)
     return answer.predicted
 
 
-def _died(code: int, stderr: str) -> str:
+def died(code: int, stderr: str) -> str:
     """Why a process gave no answer."""
     last = one_line((stderr.strip().splitlines() or [""])[-1])
     if code == ModelError.exit_code and last:  # the watcher's own line

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import srprof
-from srprof.auditing.apart import Question, predict
+from srprof.auditing.apart import Question, died, predict
 from srprof.challenge.script import build, check_script
 from srprof.cli import main
 from srprof.errors import InputError, ModelError
@@ -209,6 +209,19 @@ def test_what_a_network_raises_is_told_with_its_line(repository: Path):
     said = r"NotImplementedError at test_demo\.py:\d+ in select_model: Model 5 is not implemented"
     with pytest.raises(ModelError, match=said):
         predict(_question(5))
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "said"),
+    [
+        (-9, "", "its process died with signal SIGKILL"),
+        (1, "a\nImportError: x\n", "its process died with exit code 1: ImportError: x"),
+        (3, "srprof: network 5 did not end within 2 s (--timeout)\n",
+         "network 5 did not end within 2 s (--timeout)"),
+    ],
+)  # fmt: skip
+def test_how_a_process_died(code: int, stderr: str, said: str):
+    assert died(code, stderr) == said
 
 
 def test_a_script_that_is_missing_is_an_input_error(tmp_path: Path):

@@ -16,7 +16,9 @@ from srprof import words
 from srprof.cli import main
 from srprof.errors import InputError
 from srprof.render import writers
-from srprof.render.document import Cell, Column, Document, Section, Table
+from srprof.render.document import Cell, Column, Document, Picture, Section, Table
+from srprof.render.figures import as_svg
+from srprof.render.figures.errors import draw
 from srprof.render.writers import formats, html, latex, markdown, render, suffixes
 
 #: What is written, and how each format that a person reads has it.
@@ -341,3 +343,21 @@ def test_a_writer_is_one_file(command, title, tmp_path: Path, monkeypatch, capsy
     assert target.read_text(encoding="utf-8") == written
     assert main([command, "--format", "made"]) == 2
     assert "made_up" in capsys.readouterr().err
+
+
+def test_a_picture_stands_in_a_page_alone():
+    picture = Picture("said <here>", lambda: "<svg><g/></svg>")
+    document = Document((Section("Title", pictures=(picture,)),))
+    page = render(document, "html")
+    assert "<svg><g/></svg><figcaption>said &lt;here&gt;</figcaption>" in page
+    for form in set(formats()) - {"html"}:
+        assert "svg" not in render(document, form)
+
+
+def test_errors_are_drawn_the_same_each_time():
+    errors = {"memory": [0.0, 0.002], "runtime": [0.1, 4.0, 0.2]}
+    drawn = [as_svg(lambda: draw(errors)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].startswith("<svg") and drawn[0].endswith("</svg>\n")
+    assert "memory (2)" in drawn[0] and "runtime (3)" in drawn[0]
+    assert as_svg(lambda: draw({})).startswith("<svg")
