@@ -80,6 +80,8 @@ def by_estimate(probe: Probe, path: str | None) -> tuple[Probe, tuple[str, ...]]
         raise InputError(
             f"{path} is the estimate of {estimate['model']['spec']}, and not of {spec}"
         )
+    if estimate["time"] is not None:
+        raise InputError(f"{path} has the scratch of a profile: give one that was made without")
     if not estimate["exact"]:
         return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
     alone = estimate["sides"]["taken_from"] and not probe.several and len(probe.image.shape) == 4
