@@ -71,7 +71,7 @@ def one(name: str, dtype: str | None, sizes: int, seconds: float) -> dict[str, A
     file = json.loads(found.to_json())
     dtypes = [d for d, place in found.dtypes.items() if not isinstance(place, str)]
     row |= {"traces": found.traces, "exact": found.exact, "bytes": len(found.to_json())}
-    row |= {"dtypes": found.dtypes, "notes": found.notes, "sides": found.sides}
+    row |= {"dtypes": found.dtypes, "sides": found.sides}
 
     random, start = Random(name), time.perf_counter()
     sampler = Sampler.of(call)

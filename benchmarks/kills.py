@@ -140,6 +140,7 @@ CASES: Mapping[str, Case] = {
     "diff": Case(("diff", "net.py:Net", "net.py:Net(nf=2)", *SIZE, "-o", "out.json")),
     "rank": Case(("rank", "net.py:Net", *SIZE, "-o", "out.csv")),
     "fit": Case(("fit", "net.py:Net", "--budget", "1MiB", "-o", "out.json")),
+    "estimate": Case(("estimate", "net.py:Net", "--dtype", "float32", "-o", "out.json")),
     "lean": Case(("lean", "net.py:Net", *SIZE, "-o", "out.json")),
     "lean --emit": Case(("lean", "net.py:Net", *SIZE, "--emit", "lean.py")),
     "measure": Case(

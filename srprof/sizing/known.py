@@ -88,6 +88,8 @@ def by_estimate(
         )
     if path is not None and (estimate.get("as") or {"form": {}})["form"] != form:
         raise InputError(f"{path} is of the network as another program runs it: give its --as")
+    if estimate["time"] is not None:
+        raise InputError(f"{path} has the scratch of a profile: give one that was made without")
     if not estimate["exact"]:
         return probe, (f"{path} is not exact: its sizes decide the graph; each call was traced",)
     alone = estimate["sides"]["taken_from"] and not probe.several and len(probe.image.shape) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,9 @@ from srprof.sizing.known import by_estimate
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
 from srprof.sizing.step import STEP, Step
+
+#: A variable that sets the workspace which cuBLAS keeps.
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def fit(
@@ -124,8 +128,11 @@ def fit(
     title = "" if predicted_by is None else predicted_by.title
     workload = replace(resolve(call), training=train)
     probe = Probe(workload, peak, analyzed, title, progress)
-    told = ()
-    if not (frames or train or predicted_by or workspace or call.channels_last or allocator):
+    told: tuple[str, ...] = ()
+    asked = frames or train or predicted_by or workspace or call.channels_last
+    plain = not asked and Settings.read(allocator) == Settings() and not os.environ.get(CUBLAS)
+    # a class of anybody's may be called as one of the zoo's
+    if plain and (estimate is not None or isinstance(call.spec, str)):
         probe, told = by_estimate(probe, estimate, call.form)
     elif estimate is not None:
         raise InputError(

@@ -265,7 +265,7 @@ def test_fit_takes_the_file(folder, capsys):
     [
         (["estimate", "nets.py:Broken"], 3, "never"),
         (["estimate", "nets.py:Net", "--input", "5"], 0, ""),
-        (["estimate", "nets.py:Net", "--input", "7:int64"], 3, "int64|Long"),
+        (["estimate", "nets.py:Net", "--input", "7:int64"], 2, "takes none"),
         (["estimate", "nets.py:Net", "-o", "net.txt"], 2, ".json"),
         (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "none.json"], 2, "none.json"),
         (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "other.json"], 2, "no estimate"),
@@ -274,7 +274,7 @@ def test_fit_takes_the_file(folder, capsys):
 def test_bad_input_is_one_line(folder, capsys, argv, code, message):
     (folder / "other.json").write_text('{"schema": 1}')
     assert main(argv) == code
-    assert message.split("|")[0] in capsys.readouterr().err or "|" in message
+    assert message in capsys.readouterr().err
 
 
 def test_the_estimate_of_another_network_is_refused(folder, capsys):

@@ -59,6 +59,7 @@ COMMANDS = {
     "analyze --dtype=float16": SIZE,
     "advise": SIZE,
     "fit": ("--budget", "1MiB"),
+    "estimate": ("--dtype", "float32"),
     "lean": SIZE,
     "rank": SIZE,
     "evaluate": ("--hr", "hr", "--device", "cpu"),

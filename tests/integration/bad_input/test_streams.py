@@ -39,6 +39,7 @@ def test_what_a_network_prints_goes_to_stderr(capfd, way: str):
         ("measure", *SIZE, "--device", "cpu", "--repeat", "0"),
         ("validate", *SIZE, "--device", "cpu", "--repeat", "0"),
         ("fit", "--budget", "1MiB"),
+        ("estimate", "--dtype", "float32"),
         ("lean", *SIZE),
         ("advise", *SIZE),
         ("rank", *SIZE),
