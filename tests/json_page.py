@@ -89,6 +89,8 @@ OPEN = frozenset(
 WORDS: Mapping[str, str] = dict(
     line.split(": ", 1)
     for line in """\
+estimate/version: of the file's form
+model.channels: of its image
 advise/widths: with a profile, one entry for each argument that is a width
 widths.present: its value now
 widths.best: the fastest value that is not narrower than the present one

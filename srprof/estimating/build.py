@@ -186,8 +186,9 @@ class Builder:
             if size in tried or len(tried) >= _MOST_TRACES:
                 continue
             sample = self._try(dtype, batch, size, tried)
-            same = sample is not None and sample.script.graph == one.script.graph
-            if same and not self.holds(forms, sample):
+            if sample is None or sample.script.graph != one.script.graph:
+                continue
+            if not self.holds(forms, sample):
                 return count
         return _CHECKS
 
@@ -286,8 +287,8 @@ class Builder:
             first: of another dtype, whose functions are likely the same ones.
         """
         one = (first and self.alike(dtype, (1,), first)) or self.full(dtype, 1)
-        if first is not None and (same := self._as_first(dtype, one, first)) is not None:
-            return [(same, (1, None))]
+        if first is not None and (likewise := self._as_first(dtype, one, first)) is not None:
+            return [(likewise, (1, None))]
         try:
             more = self.alike(dtype, (2, 3), one) or self._of_more(dtype)
         except (InputError, ModelError) as error:
@@ -528,7 +529,8 @@ def _program(
     values = [srprof_estimate._values(terms.rows, *size) for size in looks]
 
     def peaks(program: Program, value: Any) -> tuple[int, int]:
-        return srprof_estimate._replayed(found | {"program": program}, value)
+        allocated, reserved = srprof_estimate._replayed(found | {"program": program}, value)
+        return allocated, reserved
 
     wanted = [(value, peaks(whole, value)) for value in values]
 

@@ -232,11 +232,11 @@ class Fitter:
             return self._sides[values]
         for axis, variable in enumerate((HEIGHT, WIDTH)):
             self._atoms[axis].setdefault(variable, self._axes[axis])
-        pairs = [
+        pairs: list[tuple[tuple[int, ...], Values]] = [
             ((u, v), tuple(a * b for a, b in zip(us, vs, strict=True)))
             for (u, us), (v, vs) in product(self._atoms[0].items(), self._atoms[1].items())
         ]
-        pairs += [((u, v, u, v), tuple(a * a for a in x)) for (u, v), x in pairs]
+        pairs += [((*both, *both), tuple(a * a for a in x)) for both, x in pairs]
         best: Form | None = None
         for parts, xs in pairs:
             form = _line(xs, values)

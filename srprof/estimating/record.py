@@ -144,7 +144,7 @@ class Estimate(Shown):
     graphs: Sequence[Sequence[Variant]]
     time: Times | None
     corrections: tuple[str, ...]
-    checked: Mapping[str, Checked]
+    checked: Mapping[Kind, Checked]
     traces: int
     run_as: Annotated[RunAs | None, Key("as")] = None
     notes: tuple[str, ...] = ()
@@ -177,10 +177,6 @@ class Estimate(Shown):
     def at_least(self, side: int) -> int:
         """The smallest side that is no smaller, of those that it holds for."""
         return self.rule.at_least(side)
-
-    def peak_of(self, dtype: str, side: int, kind: Kind) -> int:
-        """Bytes at a peak of one square image."""
-        return self.peak_bytes(side, side, 1, dtype, kind)
 
     def ms_of(self, dtype: str, side: int) -> float:
         """Milliseconds of one square image."""

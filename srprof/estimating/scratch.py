@@ -46,13 +46,10 @@ class Scratch:
             return self._most(nodes, batches, sides)
         if row(first.op).scratch != "cudnn" or len(first.inputs[0].shape) != 4:
             return None
-        pixels = [
-            self._pixels([tensor(node).shape for node in nodes], batches, sides)
-            for tensor in (lambda node: node.inputs[0], lambda node: node.outputs[0])
-        ]
-        if None in pixels:
+        read = self._pixels([node.inputs[0].shape for node in nodes], batches, sides)
+        made = self._pixels([node.outputs[0].shape for node in nodes], batches, sides)
+        if read is None or made is None:
             return None
-        read, made = (term for term in pixels if term is not None)
         lines = self._lines(first)
         terms = [self._line(line, read, made) for _, line in lines]
         found = terms[-1]
@@ -136,9 +133,8 @@ def _of(info: TensorInfo, pixels: int) -> TensorInfo:
     channels = info.shape[1]
     itemsize = info.nbytes // max(prod(info.shape), 1)
     size = channels * pixels
-    strides = (size, 1, size, channels) if _last(info) else (size, pixels, pixels, 1)
-    if not _whole(info):
-        strides = tuple(2 * step for step in strides)
+    steps = (size, 1, size, channels) if _last(info) else (size, pixels, pixels, 1)
+    strides = steps if _whole(info) else tuple(2 * step for step in steps)
     shape = 1, channels, 1, pixels
     return info._replace(shape=shape, nbytes=itemsize * size, strides=strides)
 

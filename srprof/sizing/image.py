@@ -11,10 +11,11 @@ from torch import nn
 
 from srprof.codec import made_of
 from srprof.estimating.probe import Probe
+from srprof.estimating.record import SizedCall
 from srprof.inputs import ITEMSIZE
 from srprof.memory.budget import largest_growing
 from srprof.memory.model import rounded
-from srprof.sizing.record import Image, SizedCall, Tiling
+from srprof.sizing.record import Image, Tiling
 from srprof.tiling.grid import Tile, grid, least_tile, spans, tile_for
 from srprof.tiling.locality import Locality
 from srprof.tiling.sizes import SizeRule

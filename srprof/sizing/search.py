@@ -9,9 +9,10 @@ from math import isfinite, prod
 from srprof.codec import made_of
 from srprof.errors import InputError, ModelError, NoFitError, SrprofError
 from srprof.estimating.probe import Probe, Shape
+from srprof.estimating.record import SizedCall
 from srprof.memory.budget import largest_growing, largest_within
 from srprof.sizing.image import Planner
-from srprof.sizing.record import Fit, Image, SizedCall
+from srprof.sizing.record import Fit, Image
 from srprof.tiling.locality import locality
 from srprof.tiling.sizes import SizeRule, size_rule
 from srprof.tracing.isolation import isolated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from srprof.estimating.record import Estimate
+from functools import partial
+
+from srprof.estimating.record import Estimate, Kind
 from srprof.render.document import Column, Document, Section, Table, notes
 
 #: Sides of the table, before they are brought to what the network takes.
@@ -25,7 +27,7 @@ def _peaks(estimate: Estimate) -> Section:
         (Column("dtype"), lambda row: row[0]),
         (Column("side", "number"), lambda row: row[1]),
         *(
-            (Column(f"{kind} MiB", "mib"), lambda row, kind=kind: estimate.peak_of(*row, kind))
+            (Column(f"{kind} MiB", "mib"), partial(_peak, estimate, kind))
             for kind in estimate.checked
         ),
         *([(Column("predicted ms", "time"), lambda row: estimate.ms_of(*row))] if timed else []),
@@ -35,6 +37,12 @@ def _peaks(estimate: Estimate) -> Section:
     run = [] if estimate.run_as is None else [f"as {estimate.run_as.name} runs it"]
     lines = (f"it holds for {estimate.rule}", *run, *times, *left_out)
     return Section(f"{estimate.spec}: peaks by the image's side, of one image", lines, table)
+
+
+def _peak(estimate: Estimate, kind: Kind, row: tuple[str, int]) -> int:
+    """Bytes at a peak of one square image."""
+    dtype, side = row
+    return estimate.peak_bytes(side, side, 1, dtype, kind)
 
 
 def _checks(estimate: Estimate) -> Section:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from srprof.estimating.record import SizedCall
 from srprof.render.document import Column, Document, Section, Table
-from srprof.sizing.record import Fit, Image, SizedCall
+from srprof.sizing.record import Fit, Image
 from srprof.words import mib, shape_text
 
 
