@@ -56,6 +56,7 @@ def names() -> list[str]:
 def row(name: str) -> dict[str, Any]:
     """What is traced of a network, and what the tools say."""
     import srprof
+    from srprof import registry
     from srprof.adapters.spandrel_networks import ENTRIES
     from srprof.call import Call
     from srprof.estimating.shipped import shipped
@@ -64,7 +65,8 @@ def row(name: str) -> dict[str, Any]:
 
     entry = next((e.published for e in ENTRIES if e.published.name == name), None)
     if entry is None:
-        call = Call(name, ((1, 3, SIDE, SIDE),))
+        channels = registry.find(name).channels  # some take luma alone
+        call = Call(name, ((1, channels, SIDE, SIDE),))
         trace = trace_call(call, holders=False)
         model, scale = resolve(call).build("cpu"), trace.scale or 1
         known = shipped(name, trace.torch_version)

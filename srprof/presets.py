@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from srprof.call import Call
 from srprof.errors import InputError
@@ -108,4 +109,5 @@ def find(name: str) -> Preset:
 
 def applied(call: Call, preset: Preset | None) -> Call:
     """The call as the program makes it."""
-    return call if preset is None else replace(call, **preset.form)
+    form: dict[str, Any] = {} if preset is None else {**preset.form}
+    return replace(call, **form)

@@ -96,7 +96,7 @@ class RunAs:
     """The program that runs the network.
 
     Attributes:
-        name, form, sources: as in `srprof.presets.Preset`.
+        name: as `--as` has it. form: what it does around the call. sources: where that is read.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Estimate(Shown):
         time: None without a profile.
         corrections: what is counted beside storages, and where that is from.
         checked: by peak. traces: how many were made.
-        run_as: None is the call by itself.
+        run_as: the program that runs the network; None is the call by itself.
         notes: what a reader of the figures must know, one line each.
     """
 

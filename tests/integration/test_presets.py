@@ -11,6 +11,7 @@ from torch import nn
 import srprof
 import srprof_estimate
 from srprof.call import Call
+from srprof.errors import InputError
 from srprof.memory.model import memory_model, rounded
 from srprof.presets import applied, find
 from srprof.tracing.run import trace_call
@@ -155,3 +156,22 @@ def test_a_pointwise_convolution_copies_an_image_of_the_other_layout():
     image = 2 * 32 * 256 * 256
     # beside the image itself: the one that was made contiguous, and the copy of that
     assert peak(True) == peak(False) + 2 * image
+
+
+def test_fit_is_of_the_program():
+    found = srprof.fit(Net(), "1MiB", SHAPE, run_as="chainner")
+    assert found.dtype == "float16"
+    call = applied(Call(Net(), (found.largest.shape,), dtype="float16"), find("chainner"))
+    assert found.largest.peaks["allocated"] == (
+        srprof.analyze(trace_call(call)).peaks["allocated"].nbytes
+    )
+    with pytest.raises(InputError, match="chainner trains no network"):
+        srprof.fit(Net(), "1MiB", SHAPE, run_as="chainner", train=True)
+
+
+def test_copies_of_layouts_are_functions_of_sizes_too():
+    found = srprof.estimate(nn.Upsample(scale_factor=2), SHAPE, run_as="comfyui")
+    call = applied(Call(nn.Upsample(scale_factor=2), ((1, 3, 501, 333),)), find("comfyui"))
+    peaks = srprof.analyze(trace_call(call)).peaks
+    assert found.peak_bytes(501, 333, dtype="float32") == peaks["allocated"].nbytes
+    assert peaks["allocated"].nbytes > peaks["eager"].nbytes
