@@ -168,18 +168,21 @@ def published(root: Path) -> Iterator[tuple[str, int, str, dict[str, str]]]:
             yield year, number, name, digits
 
 
-def record(root: Path, kept: Mapping[tuple[str, int], dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each network: what is published, and ours; or why it has none."""
-    rows = []
+def record(root: Path, kept: dict[tuple[str, int], dict[str, Any]]) -> None:
+    """Write a row for each network: what is published, and ours; or why it has none.
+
+    What is `kept` is not run again. The file is whole after each row.
+    """
     for year, number, name, digits in published(root):
-        if (year, number) in kept:
-            rows.append(kept[year, number] | {"name": name, "published": digits})
-            continue
-        found = alone(__file__, root, f"{year} {number}", LIMIT)
-        rows.append({"year": year, "number": number, "name": name, "published": digits})
-        rows[-1] |= found or {"reason": f"took longer than {LIMIT} s"}
-        print(_line(rows[-1]), flush=True)
-    return rows
+        row = {"year": year, "number": number, "name": name, "published": digits}
+        known = kept.get((year, number), {"reason": ""})
+        if "reason" in known:
+            known = alone(__file__, root, f"{year} {number}", LIMIT)
+            known = known or {"reason": f"took longer than {LIMIT} s"}
+            print(_line(row | known), flush=True)
+        kept[year, number] = known | row
+        rows = sorted(kept.values(), key=lambda row: (row["year"], row["number"]))
+        RECORD.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -200,7 +203,8 @@ def _digits(row: Mapping[str, Any], name: str) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    said = row.get("reason") or ", ".join(differing(row)) or "equal"
+    equal = "equal" if row["published"] else "nothing published"
+    said = row.get("reason") or ", ".join(differing(row)) or equal
     fvcore = "" if row.get("rule") == row.get("fvcore") else f"; {row['rule']} {row['fvcore']}"
     return f"{row['year']} {row['number']:3} {row['name']:24} {said}{fvcore}"
 
@@ -245,8 +249,7 @@ def main() -> None:
         print(json.dumps(found))
     elif root:
         rows = json.loads(RECORD.read_text()) if arguments.missing else []
-        kept = {(row["year"], row["number"]): row for row in rows if "reason" not in row}
-        RECORD.write_text(json.dumps(record(root, kept), indent=1) + "\n")
+        record(root, {(row["year"], row["number"]): row for row in rows})
     else:
         print(summary(json.loads(RECORD.read_text())))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import exp
 
 import pytest
@@ -14,6 +15,7 @@ from srprof.compare.ranking import METRICS, Cell, Entry, Origin
 from srprof.compare.results import REFERENCES, load_reference
 from srprof.cost.profiles import load_profile
 from srprof.errors import InputError
+from tests.golden_files import ROOT
 
 #: results.txt of 2026: both PSNRs, mean runtime, parameters, FLOPs, activations, memory and convs.
 RESULTS_2026 = """\
@@ -132,3 +134,29 @@ def test_a_year_without_rows_says_why(name):
     with pytest.raises(InputError) as error:
         load_reference(name)
     assert reason in str(error.value) and ", ".join(REFERENCES) in str(error.value)
+
+
+# -- the published counts of the networks whose code is public -------------------------------------
+
+COUNTED = json.loads((ROOT / "benchmarks" / "records" / "challenge_counts.json").read_text())
+FACTORS = {"params": (1e6, 3), "flops": (1e9, 2), "activations": (1e6, 2), "convs": (1, 0)}
+
+
+def test_counts_have_the_published_digits():
+    """`python benchmarks/challenge_counts.py --repositories DIR` makes the record."""
+    known = [row for row in COUNTED if row["published"] and "reason" not in row]
+    differing = {
+        (row["name"], name)
+        for row in known
+        for name, (factor, decimals) in FACTORS.items()
+        if f"{row[name] / factor:.{decimals}f}" != row["published"][name]
+    }
+    # the challenge's own script counts 2.02 G too: its 1x1 convolutions are Linear modules
+    assert differing == {("XPixel", "flops")}
+    assert len(known) >= 57
+
+
+def test_rules_count_what_fvcore_counted_in_public_code():
+    counted = [row for row in COUNTED if isinstance(row.get("fvcore"), int)]
+    assert all(row["rule"] == row["fvcore"] for row in counted)
+    assert len(counted) >= 50
