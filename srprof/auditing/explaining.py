@@ -54,7 +54,8 @@ def memory(
         by: Cause = "script" if passes and passes[0].file == script else "constructor"
         low, high = built - half, built + half
     else:
-        by = "image" if published <= predicted.allocated + half else "scratch"
+        scratch = predicted.allocated + half < published <= predicted.image + half
+        by = "scratch" if scratch else "image"
         low, high = max(predicted.requested, built) - half, image + half
     gap = max(low - published, published - high, 0) / published
     return MemoryAudit(published, predicted.memory, "unexplained" if gap else by, gap)

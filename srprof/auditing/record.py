@@ -297,7 +297,7 @@ class TableAudit:
             if row.memory is not None:
                 found["memory"].append(abs(row.memory.error))
             for name, other in row.elsewhere.items():
-                found.setdefault(f"memory, {name}", []).append(abs(other.error))
+                found.setdefault(f"memory on {name}", []).append(abs(other.error))
             if row.runtime_error is not None:
                 found["runtime"].append(abs(row.runtime_error))
         return {name: errors for name, errors in found.items() if errors}

@@ -33,7 +33,7 @@ def _built(file: str, size: float) -> Predicted:
         (PREDICTED, 89, "unexplained"),
         (replace(PREDICTED, scratch=105 * MIB), 101, "scratch"),
         (replace(PREDICTED, scratch=105 * MIB), 100, "image"),
-        (replace(PREDICTED, listed=103 * MIB), 103, "scratch"),
+        (replace(PREDICTED, listed=103 * MIB), 103, "image"),
         (_built("test_demo.py", 150), 150, "script"),
         (_built("models/net.py", 150), 150, "constructor"),
         (_built("models/net.py", 150), 149, "unexplained"),

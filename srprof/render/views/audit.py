@@ -253,7 +253,8 @@ def _summary(table: TableAudit) -> Iterator[str]:
     if timed:
         yield f"Runtime, predicted for {table.profile}: {_spread(timed)}."
     for name, elsewhere in errors.items():
-        yield f"{name}, as measured of {len(elsewhere)} networks: {_spread(elsewhere)}."
+        measured = f"as measured of {len(elsewhere)} networks"
+        yield f"{name.capitalize()}, {measured}: {_spread(elsewhere)}."
     if len(ran) < len(asked):
         yield f"Not run: {some((row.name for row in asked if row.predicted is None), _LISTED)}."
 
