@@ -146,7 +146,9 @@ class Workload:
 
     def in_dtype(self, dtype: str) -> Workload:
         """The same in a dtype: that of the region, where it is called in one."""
-        return replace(self, **{"dtype" if self.autocast is None else "autocast": dtype})
+        if self.autocast is None:
+            return replace(self, dtype=dtype)
+        return replace(self, autocast=dtype)
 
     @property
     def region(self) -> Callable[[], AbstractContextManager[Any]]:
@@ -273,7 +275,7 @@ class Workload:
 
         tried = replace(self, own=Own(image=dtype))
         with unset_fake_temporarily():
-            model, args, kwargs = tried.prepare(self.build("meta"), "meta")
+            model, args, kwargs, _ = tried.prepare(self.build("meta"), "meta")
             model(*args, **kwargs)
 
 

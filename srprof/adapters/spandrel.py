@@ -6,7 +6,7 @@ spandrel itself is not imported here: who has a descriptor has it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from srprof.estimating.run import estimate as estimate_call
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
 
-    Descriptor = ImageModelDescriptor[Any] | MaskedImageModelDescriptor[Any]
+    Descriptor: TypeAlias = ImageModelDescriptor[Any] | MaskedImageModelDescriptor[Any]
 
 #: Side of the first image, before it is brought to what the model takes.
 _SIDE = 64
@@ -124,6 +124,8 @@ def estimate_peak_memory(
     wide, high = descriptor.size_requirements.get_padding(width, height)
     dtype = str(descriptor.dtype).removeprefix("torch.")
     try:
-        return found and found.peak_bytes(height + high, width + wide, 1, dtype, kind)
+        if found is None:
+            return None
+        return found.peak_bytes(height + high, width + wide, 1, dtype, kind)
     except ValueError:
         return None

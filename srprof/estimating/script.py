@@ -8,7 +8,7 @@ these lives are the same, however many views stand between. Pure; no torch.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -79,7 +79,7 @@ class Script:
         return tuple(block.nbytes for block in self.blocks)
 
 
-def script(trace: Trace, workspaces: WorkspaceTable, kept: dict[str, int]) -> Script:
+def script(trace: Trace, workspaces: WorkspaceTable, kept: Mapping[str, int]) -> Script:
     """The script of a trace.
 
     Args:

@@ -140,7 +140,7 @@ def savings(
     with forked, sizes_forgotten(), collector_resting():
         with workload.environment():
             torch.manual_seed(0)
-            model, args, kwargs = workload.instance("cpu")
+            model, args, kwargs, _ = workload.instance("cpu")
             tiling = tiles and _local(model, workload.name, tiles)
             trials = _trials(workload, frozen(model), args, kwargs, before)
         chosen = _choice(trials, level, objective)

@@ -205,7 +205,7 @@ def _range(call: Call, pixels: Array, image: str, *, trained: bool) -> Found:
 
 def _maps(workload: Workload, patterns: Sequence[str], notes: list[str]) -> list[ModuleSpectra]:
     with isolated(notes), workload.environment(), user_errors(workload.name, workload.own):
-        network, args, kwargs = new_instance(workload, "cpu", run=0)
+        network, args, kwargs, _ = new_instance(workload, "cpu", run=0)
         names = chosen_modules(network, patterns)
         with recording_maps(network, names) as maps, torch.no_grad():
             network(*args, **kwargs)

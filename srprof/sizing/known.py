@@ -56,7 +56,8 @@ class Known(Probe):
         place = self.estimate["dtypes"][self.workload.run_dtype]
         batches = [variant["batch"][1] for variant in self.estimate["graphs"][place]]
         several = None in batches or shape[0] <= max(batches)
-        return several and min(shape[2:]) >= self.estimate["sides"]["least"]
+        least: int = self.estimate["sides"]["least"]
+        return several and min(shape[2:]) >= least
 
     def _peak(self, shape: Shape, kind: str) -> int:
         batch, _, *size = shape

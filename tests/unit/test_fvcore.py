@@ -147,7 +147,7 @@ SLOW = {"carn", "drcn", "drrn", "edsr_baseline", "lapsrn", "memnet", "vdsr"}
 @pytest.mark.filterwarnings("ignore")
 def test_the_zoo_counts_as_fvcore_counts_it(name):
     shape = (1, find(name).channels, 16, 16)
-    model, args, _ = resolve(Call(name, (shape,))).instance("cpu")
+    model, args, *_ = resolve(Call(name, (shape,))).instance("cpu")
     assert fvcore_flops(srprof.trace(name, shape)) == by_fvcore(model, *args)
 
 
