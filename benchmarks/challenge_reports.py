@@ -39,6 +39,8 @@ DEFINITION = ROOT / "reports" / "challenge.toml"
 FOLDER = ROOT / "reports" / "challenge"
 FIGURES = FOLDER / "figures.json"
 RECORDS = ROOT / "benchmarks" / "records"
+#: Of a network that the last run did not come to.
+_UNKNOWN = {"failed": "not predicted yet"}
 #: Seconds that a network may take.
 _SECONDS = 600.0
 
@@ -142,7 +144,8 @@ def measured(challenge: Challenge, names: Mapping[str, int]) -> dict[str, dict[s
 def report(challenge: Challenge, folder: Path, known: Mapping[str, Any]) -> None:
     """Write a year's pages and its picture."""
     names = entries(challenge, folder)
-    answers = {name: decode(Answer, known[f"{challenge.name} {n}"]) for name, n in names.items()}
+    keys = {name: f"{challenge.name} {number}" for name, number in names.items()}
+    answers = {name: decode(Answer, known.get(key, _UNKNOWN)) for name, key in keys.items()}
     said = {name: answer.predicted or answer.failed for name, answer in answers.items()}
     table = audit_table(published(challenge, folder), said, measured=measured(challenge, names))
     notes = tuple(filter(None, (*table.notes, challenge.note, find(challenge.name).missing)))

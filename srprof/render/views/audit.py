@@ -99,8 +99,9 @@ def _said(order: str) -> str:
 
 
 def _times(table: TableAudit) -> Table:
-    """A row for each entry, by place as stated."""
-    rows = sorted(table.rows, key=lambda row: (row.mean() is None, row.mean() or 0.0))
+    """A row for each entry that has times, by place as stated."""
+    rows = [row for row in table.rows if row.mean() is not None]
+    rows.sort(key=lambda row: row.mean() or 0.0)
     fields = [
         (Column("Entry"), lambda row: row.name),
         (Column("runtime ms", "time"), lambda row: row.mean()),
