@@ -202,8 +202,8 @@ NOT_PUBLIC: Mapping[str, str] = {
 
 def find(name: str) -> Year:
     """The year of that name; an InputError says why there is none, or suggests near names."""
-    if name in YEARS:
-        return YEARS[name]
+    if (known := YEARS.get(name) or YEARS.get(f"ntire{name}")) is not None:
+        return known
     if name in NOT_PUBLIC:
         there = ", ".join(YEARS)
         raise InputError(f"{name} is not public: {NOT_PUBLIC[name]}; there is {there}")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from os import environ  # a network may put something else in its place
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def rules() -> Rules:
 
 def given() -> tuple[str, ...]:
     """The files that were given, each once, and whether no others hold."""
-    return tuple(dict.fromkeys(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))))
+    return tuple(dict.fromkeys(filter(None, environ.get(VARIABLE, "").split(os.pathsep))))
 
 
 def stamp() -> int:
@@ -132,7 +133,7 @@ def using_ops(*sources: str | os.PathLike[str] | Rule) -> Iterator[None]:
     objects = [source for source in sources if isinstance(source, Rule)]
     paths = [os.fspath(source) for source in sources if not isinstance(source, Rule)]
     files = [path if path == NONE else os.path.abspath(path) for path in paths]
-    before, before_them = os.environ.get(VARIABLE), list(_objects)
+    before, before_them = environ.get(VARIABLE), list(_objects)
     _objects.extend(objects)
     _put(os.pathsep.join(filter(None, [before or "", *files])))
     _rules.cache_clear()  # a file may have changed
@@ -146,6 +147,6 @@ def using_ops(*sources: str | os.PathLike[str] | Rule) -> Iterator[None]:
 
 def _put(value: str | None) -> None:
     if value:
-        os.environ[VARIABLE] = value
+        environ[VARIABLE] = value
     else:
-        os.environ.pop(VARIABLE, None)
+        environ.pop(VARIABLE, None)

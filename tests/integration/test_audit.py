@@ -101,7 +101,8 @@ def test_audit_from_python_is_the_same(tmp_path: Path):
     ("argv", "data", "error"),
     [
         ("results.json", {}, "is no results file"),
-        ("results.json --year 1999 --format json", {"2026": results()}, "no results of 1999"),
+        ("results.json --year 2024 --format json", {"2026": results()}, "no results of 2024"),
+        ("results.json --year 1999", results(), "there is no year '1999'"),
         ("none.json", results(), "none.json cannot be read"),
         ("results.json --script x.py", results(), "--script needs the networks"),
         ("results.json --only 3", results(), "--only needs the networks"),

@@ -37,16 +37,17 @@ def test_the_zoo_s_estimates_are_up_to_date(name):
     [
         ("fsrcnn", {"aspect": (4, 3)}),
         ("fmen_s", {"memory": "reserved"}),
-        ("vdsr", {"batch": True}),
+        ("vdsr", {"batch": True, "budget": "2GiB"}),
         ("fsrcnn", {"memory": "planned", "dtype": "float16"}),
     ],
 )
 def test_fit_s_answers_are_those_of_traces(name, asked, monkeypatch):
-    by_estimate = srprof.fit(name, "333MiB", **asked)
+    asked = {"budget": "333MiB", **asked}
+    by_estimate = srprof.fit(name, **asked)
     if by_estimate.traces:
         pytest.skip("the estimates are of another torch")
     monkeypatch.setattr(known, "shipped", lambda *_: None)
-    traced = srprof.fit(name, "333MiB", **asked)
+    traced = srprof.fit(name, **asked)
     assert replace(by_estimate, traces=traced.traces, notes=traced.notes) == traced
     assert traced.traces >= 2
 

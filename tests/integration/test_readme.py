@@ -193,7 +193,12 @@ def test_every_option_of_the_pages_exists(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    others = {"--no-deps", "--dist", "--repositories"}  # of pip, pytest and benchmarks
+    others = {
+        "--no-deps",
+        "--dist",
+        "--repositories",
+        "--photographs",
+    }  # of pip, pytest and benchmarks
     for page in PAGES:
         prose = (ROOT / page).read_text(encoding="utf-8")
         for option in set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]+)", prose)) - others:
