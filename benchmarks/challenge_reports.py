@@ -2,7 +2,7 @@
 
     python benchmarks/challenge_reports.py --repositories DIR
 
-`reports/challenge.toml` says which networks there are, and which folders DIR has: the trees of the
+`reports/challenge/entries.toml` says which networks there are, and which folders DIR has: the trees of the
 challenges' public repositories. Each network runs in a process of its own, without weights and
 without a GPU; what is predicted goes to reports/challenge/figures.json as it comes, and is not
 predicted again (--again NAME does, `--again ntire2026` or `--again "ntire2026 18"`). A page for
@@ -35,8 +35,8 @@ from srprof.render.writers import render
 from srprof.timeout import timeout
 
 ROOT = Path(__file__).parents[1]
-DEFINITION = ROOT / "reports" / "challenge.toml"
 FOLDER = ROOT / "reports" / "challenge"
+DEFINITION = FOLDER / "entries.toml"
 FIGURES = FOLDER / "figures.json"
 RECORDS = ROOT / "benchmarks" / "records"
 #: Of a network that the last run did not come to.
