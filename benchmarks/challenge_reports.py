@@ -3,8 +3,8 @@
     python benchmarks/challenge_reports.py --repositories DIR
 
 `reports/challenge/entries.toml` says which networks there are, and which folders DIR has: the trees
-of the challenges' public repositories. Each network runs in a process of its own, without weights and
-without a GPU; what is predicted goes to reports/challenge/figures.json as it comes, and is not
+of the challenges' public repositories. Each network runs in a process of its own, without weights
+and without a GPU; what is predicted goes to reports/challenge/figures.json as it comes, and is not
 predicted again (--again NAME does, `--again ntire2026` or `--again "ntire2026 18"`). A page for
 each year, in HTML and in Markdown with its picture, is made of that.
 """
