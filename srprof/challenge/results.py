@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from srprof.challenge.years import full_name
 from srprof.codec import DecodeError, decode
 from srprof.errors import InputError
 from srprof.files import parse_json, read_text
@@ -124,18 +125,14 @@ def parse_results(data: Any, source: str, year: str | None = None) -> tuple[Resu
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{source} is no results file: it has no object for each entry; {_MEND}")
     if not _is_by_year(data):
-        return (_table(data, source, "" if year is None else _year(year)),)
-    years = {_year(key): (key, rows) for key, rows in data.items()}
-    if year is not None and _year(year) not in years:
+        return (_table(data, source, "" if year is None else full_name(year.lower())),)
+    years = {full_name(key.lower()): (key, rows) for key, rows in data.items()}
+    wanted = None if year is None else full_name(year.lower())
+    if wanted is not None and wanted not in years:
         has = ", ".join(map(one_line, years))
-        raise InputError(f"{source} has no results of {one_line(year)}: it has {has}")
-    chosen = years if year is None else [_year(year)]
+        raise InputError(f"{source} has no results of {one_line(year or '')}: it has {has}")
+    chosen = years if wanted is None else [wanted]
     return tuple(_table(years[y][1], f"{source}, {one_line(years[y][0])}", y) for y in chosen)
-
-
-def _year(text: str) -> str:
-    """`ntire2026`, for which 2026 may stand."""
-    return f"ntire{text}" if text.isdecimal() else text.lower()
 
 
 def _is_by_year(data: Mapping[str, Any]) -> bool:

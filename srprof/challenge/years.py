@@ -200,15 +200,21 @@ NOT_PUBLIC: Mapping[str, str] = {
 }
 
 
-def find(name: str) -> Year:
+def full_name(text: str) -> str:
+    """`ntire2026`, for which 2026 may stand."""
+    return f"ntire{text}" if text.isdecimal() else text
+
+
+def find(text: str) -> Year:
     """The year of that name; an InputError says why there is none, or suggests near names."""
-    if (known := YEARS.get(name) or YEARS.get(f"ntire{name}")) is not None:
-        return known
+    name = full_name(text)
+    if name in YEARS:
+        return YEARS[name]
     if name in NOT_PUBLIC:
         there = ", ".join(YEARS)
         raise InputError(f"{name} is not public: {NOT_PUBLIC[name]}; there is {there}")
-    near = did_you_mean(name.lower(), YEARS, count=2, cutoff=0.5)
-    raise InputError(one_line(f"there is no year {name!r}: {near} there is {', '.join(YEARS)}"))
+    near = did_you_mean(text.lower(), YEARS, count=2, cutoff=0.5)
+    raise InputError(one_line(f"there is no year {text!r}: {near} there is {', '.join(YEARS)}"))
 
 
 def chosen(*names: str | None) -> Year:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -155,16 +155,28 @@ def without_gpu(code: Code | None, trial: Trial) -> Check:
         if code is None or not code.of_script(asked.file):  # which moves the network, as it should
             what = f"needs a GPU while it is built, and raises without one: {asked.what}"
             findings.append(_refused(code, "failed", what, mend, asked))
-    seen = {(os.path.realpath(f.file), f.line) for f in findings}
+    seen = _places(findings)
     ran = not trial.error and not findings
-    for line in () if code is None else calls.gpu_lines(code.source, code.parts):
-        assert code is not None
-        if (os.path.realpath(code.source.file), line.number) not in seen:
-            findings.append(_gpu_line(code, line, ran, mend))
+    if code is not None:
+        lines = _unseen(code, calls.gpu_lines(code.source, code.parts), seen)
+        findings += [_gpu_line(code, line, ran, mend) for line in lines]
     well = "is built without a GPU"
     if trial.error:
         well = "nothing in its constructor asks for a GPU, as its source says"
     return check("without-gpu", "builds without a GPU", findings, well)
+
+
+def _places(found: Iterable[Finding | Pass]) -> set[tuple[str, int]]:
+    """The lines that a run came to."""
+    return {(os.path.realpath(one.file), one.line) for one in found}
+
+
+def _unseen(
+    code: Code, lines: Iterable[calls.Line], seen: Container[tuple[str, int]]
+) -> Iterator[calls.Line]:
+    """Of lines of the entry's file those that no run came to."""
+    file = os.path.realpath(code.source.file)
+    yield from (line for line in lines if (file, line.number) not in seen)
 
 
 def _gpu_line(code: Code, line: calls.Line, ran: bool, mend: str) -> Finding:
@@ -187,10 +199,9 @@ def without_network(code: Code | None, trial: Trial) -> Check:
         _refused(code, status, f"asks the network for {a.what} while it is built", mend, a)
         for a in trial.asked("network")
     ]
-    seen = {finding.line for finding in findings}
-    for line in () if code is None else calls.fetches(code.source, code.parts):
-        assert code is not None
-        if line.number not in seen:
+    if code is not None:
+        seen = _places(findings)
+        for line in _unseen(code, calls.fetches(code.source, code.parts), seen):
             what = "has a line that fetches something while it is built"
             what += "" if trial.error else ", and did not come to it here"
             guarded = bool(line.guard.kind) or not trial.error
@@ -218,11 +229,10 @@ def constructor(code: Code | None, trial: Trial, year: Year) -> Check:
     mend = "take it out of the constructor" + _counted(year)
     own = [p for p in trial.passes if code is None or not code.of_script(p.file)]
     findings = list(_passes(code, trial, own, "the constructor", "failed", mend))
-    seen = {(os.path.realpath(p.file), p.line) for p in own}
-    for line in () if code is None else calls.passes(code.source, code.parts):
-        assert code is not None
-        if (os.path.realpath(code.source.file), line.number) not in seen:
-            findings.append(_unseen_pass(code, line, trial, mend))
+    seen = _places(own)
+    if code is not None:
+        lines = _unseen(code, calls.passes(code.source, code.parts), seen)
+        findings += [_unseen_pass(code, line, trial, mend) for line in lines]
     well = "no module is called while the network is built"
     if trial.error:
         well = "nothing in its constructor calls the network, as its source says"
