@@ -18,20 +18,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from h200_peaks import RECORD, alone, build
+from h200_peaks import RECORD, alone
 from quality import declared, make_photographs
 
 from srprof.call import Call
+from srprof.challenge.script import build, loading_by
 from srprof.quality.images import read_image
 from srprof.quality.pixel_range import find_range
 from srprof.quality.upscaling import Upscaler, probe
-from srprof.running import replaced
 
 
 def _as_trained() -> AbstractContextManager[object]:
     """Checkpoints are read, and on the CPU."""
     read = partial(torch.load, map_location="cpu", weights_only=True)
-    return replaced([(torch, "load", lambda file, **_: read(file))])
+    return loading_by(lambda file, **_: read(file))
 
 
 def found(root: Path, key: str) -> tuple[float, list[tuple[int, str]]]:

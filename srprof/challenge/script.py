@@ -152,26 +152,30 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
         yield from (name.id for name in stored if isinstance(name.ctx, ast.Store))
 
 
-class _Anything(dict[str, Any]):
+class Anything(dict[str, Any]):
     """The weights that are not there: whatever is looked up in them is weights again."""
 
     def __missing__(self, key: str) -> Any:
-        return _Anything()
+        return Anything()
 
 
 @contextmanager
-def _without_weights() -> Iterator[None]:
-    """No checkpoint is read, and none is loaded into a network."""
+def loading_by(read: Callable[..., Any], load: Callable[..., Any] | None = None) -> Iterator[None]:
+    """These for `torch.load` and, if given, for `Module.load_state_dict`."""
     import torch
 
-    read, load = torch.load, torch.nn.Module.load_state_dict
-    torch.load = lambda *_, **__: _Anything()
-    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    before = torch.load, torch.nn.Module.load_state_dict
+    torch.load = read
+    torch.nn.Module.load_state_dict = load or before[1]  # type: ignore[method-assign]
     try:
         yield
     finally:
-        torch.load = read
-        torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
+        torch.load, torch.nn.Module.load_state_dict = before  # type: ignore[method-assign]
+
+
+def _without_weights() -> AbstractContextManager[None]:
+    """No checkpoint is read, and none is loaded into a network."""
+    return loading_by(lambda *_, **__: Anything(), lambda *_, **__: None)
 
 
 def _stand_in(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from srprof.analysis import Analysis, scratch_on
 from srprof.blame import first_line
 from srprof.call import Call
 from srprof.challenge import script as scripts
+from srprof.challenge.script import Anything, loading_by
 from srprof.cost.profiles import Profile
 from srprof.errors import InputError, ModelError, SrprofError
 from srprof.linting.entry import Entry
@@ -122,13 +123,6 @@ def load_spec(entry: Entry) -> str:
     return ""
 
 
-class _Lost(dict[str, Any]):
-    """Weights that are not there: whatever is looked up in them is weights again."""
-
-    def __missing__(self, key: str) -> Any:
-        return self
-
-
 class _Reader:
     """What a script's `torch.load` and the network's `load_state_dict` do, and what came of it."""
 
@@ -141,18 +135,18 @@ class _Reader:
         self._last = str(file)
         if not os.path.isfile(self._last):
             self.loadings.append(Loading(self._last, "there is no such file", there=False))
-            return _Lost()
+            return Anything()
         try:
             read_state_dict(self._last)
             with Path(self._last).open("rb") as stream:
                 return load_tensors(stream)  # with what the script takes off itself
         except InputError as error:
             self.loadings.append(Loading(self._last, first_line(error)))
-            return _Lost()
+            return Anything()
 
     def load(self, module: nn.Module, state: Any, strict: bool) -> None:
         """`Module.load_state_dict`, of what fits."""
-        if not isinstance(state, _Lost):
+        if not isinstance(state, Anything):
             wrong, _ = loaded(module, state)
             self.loadings.append(Loading(self._last, wrong, strict))
 
@@ -162,27 +156,16 @@ class _Reader:
         read, load = torch.load, nn.Module.load_state_dict
 
         def reading(file: Any, *_: Any, **__: Any) -> Any:
-            with _put(read, load):
+            with loading_by(read, load):
                 return self.read(file)
 
         def loading(module: nn.Module, state: Any, strict: bool = True, *_: Any, **__: Any) -> None:
-            with _put(read, load), warnings.catch_warnings():
+            with loading_by(read, load), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what is on meta in a GPU's place has no data
                 self.load(module, state, strict)
 
-        with _put(reading, loading):
+        with loading_by(reading, loading):
             yield
-
-
-@contextmanager
-def _put(read: Callable[..., Any], load: Callable[..., Any]) -> Iterator[None]:
-    """These for `torch.load` and `Module.load_state_dict`."""
-    before = torch.load, nn.Module.load_state_dict
-    torch.load, nn.Module.load_state_dict = read, load  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.load, nn.Module.load_state_dict = before  # type: ignore[method-assign]
 
 
 def build_by_script(entry: Entry) -> tuple[nn.Module, tuple[Loading, ...]]:
