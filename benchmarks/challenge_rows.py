@@ -10,34 +10,35 @@ validation images, to the byte. Ranked is a row whose PSNR, as printed, reaches 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import srprof
+from srprof.challenge.results import Results, read_results
 from srprof.challenge.years import Year, find
 
 DATA = Path(srprof.__file__).parent / "data"
 
 
-def rows(results: dict[str, dict[str, Any]], year: Year) -> list[dict[str, Any]]:
+def rows(results: Results, year: Year) -> list[dict[str, Any]]:
     """A row for each network, in the order of the file."""
     found = []
-    for name, row in results.items():
-        psnr = {images: row[f"{images}_ave_psnr"] for images in ("valid", "test")}
+    for row in results.rows:
+        psnr = {one.name: one.psnr for one in row.sets}
         found.append(
             {
-                "name": name.strip(),
+                "name": row.name,
                 "ranked": year.admits(psnr),
                 "psnr_val": psnr["valid"],
                 "psnr_test": psnr["test"],
-                "runtime_ms": (row["valid_ave_runtime"] + row["test_ave_runtime"]) / 2,
-                "params": round(row["num_parameters"] * 1e6),
-                "flops": round(row["flops"] * 1e9),
-                "activations": round(row["activations"] * 1e6),
-                "memory_bytes": round(row["valid_memory"] * 2**20),
-                "convs": row["num_conv"],
+                "runtime_ms": fmean(one.runtime for one in row.sets),
+                "params": round(row.params),
+                "flops": round(row.flops),
+                "activations": round(row.activations),
+                "memory_bytes": round(row.memory),
+                "convs": row.convs,
             }
         )
     return found
@@ -50,9 +51,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="what the challenge published")
     arguments = parser.parse_args()
     year = find(arguments.year)
-    packed = arguments.results.suffix == ".gz"
-    text = (gzip.open if packed else open)(arguments.results, "rt").read()
-    results = json.loads(text)[year.name.removeprefix("ntire")] if packed else json.loads(text)
+    (results,) = read_results(str(arguments.results), year.name)
     table = {
         "source": f"{year.title} challenge on efficient super-resolution, results.json of its "
         f"repository ({year.source.partition(',')[0]})",
