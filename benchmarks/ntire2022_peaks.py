@@ -20,20 +20,15 @@ from h200_peaks import alone, repositories
 
 import srprof
 from srprof.challenge.script import build
+from srprof.files import read_toml
 from srprof.words import MIB
 
 RESULTS = Path(srprof.__file__).parent / "data" / "ntire2022.json"
+_ENTRIES = Path(__file__).parents[1] / "reports" / "challenge" / "entries.toml"
 #: The challenge's number of each team whose code is public.
-NUMBERS = {
-    "IMDN_baseline": -1, "TieGuoDun": 0, "NKU-ESR": 1, "Virtual_Reality": 2, "NJU_Jet": 3,
-    "ByteESR": 4, "NEESR": 5, "RFDN AIM2020 Winner": 6, "NTU607QCO-ESR": 8, "ZLZ": 9, "Super": 10,
-    "Drinktea": 11, "mju_mnu": 12, "whu_sigma": 13, "HiImageTeam": 14, "NJUST_RESTORARION": 15,
-    "GDUT_SR": 16, "NJU_MCG": 17, "XPixel": 18, "Aselsan Research": 19, "NJUST_ESR": 20,
-    "Bilibili AI": 22, "ncepu_explorers": 23, "Strong Tiger": 24, "TOVBU": 25, "xilinxSR": 26,
-    "Just Try": 27, "neptune": 28, "VAP": 29, "Giantpandacv": 30, "Alpan Team": 31, "Multicog": 33,
-    "Dragon": 34, "Set5baby": 35, "imglhl": 36, "NWPU_SweetDreamLab": 37, "SSL": 38, "rainbow": 39,
-    "MegSR": 40, "IMGWLH": 42, "cipher": 43, "VMCL_Taobao": 44,
-}  # fmt: skip
+NUMBERS: dict[str, int] = next(
+    year["entries"] for year in read_toml(_ENTRIES)["year"] if year["name"] == "ntire2022"
+)
 #: Half of the last digit that is published.
 _DIGIT = 0.005 * MIB
 #: Errors that are counted.

@@ -40,23 +40,19 @@ SIZES = Sizes(counts=(256, 256), runtime=(339, 510), memory=(510, 510))
 class Script:
     """What a year's `test_demo.py` does around a network, so far as its figures depend on it.
 
+    In all years the first image is timed, cuDNN does not try its algorithms out, and autograd may
+    record only while the network is built: `select_model` then freezes its parameters.
+
     Attributes:
         images: those whose peak of memory is published.
         from_start: the counter of memory begins with the program, so that what runs while the
             network is built belongs to the figure.
-        autograd: when it may record: the script has no `torch.no_grad()`, and freezes parameters
-            only when the network is built.
-        warm_up: images before the first that is timed.
-        cudnn_benchmark: whether cuDNN tries its algorithms out.
         workspace: as `srprof.analyze` takes it: None is the scratch of the year's profile, "none"
             leaves it out: what is known of such GPUs is of a later cuDNN than torch 1.13's.
     """
 
     images: str
     from_start: bool = True
-    autograd: str = "while the network is built"
-    warm_up: int = 0
-    cudnn_benchmark: bool = False
     workspace: str | None = "none"
 
 
