@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import srprof_estimate
+from srprof import apart
 from srprof._version import __version__
 from srprof.adapters.spandrel_networks import ENTRIES, Entry
-from srprof.errors import InputError, SrprofError
+from srprof.errors import InputError, ModelError
 from srprof.files import read_json
 from srprof.output import replacing
 from srprof.progress import Progress, silent
@@ -119,38 +118,28 @@ def _alone(
     entry: Entry, run_as: str | None, seconds: float
 ) -> tuple[Mapping[str, Any] | None, str]:
     """The estimate of a network, else why there is none: in a process, for some never end."""
-    command = [sys.executable, "-m", "srprof.adapters.pack", entry.name, run_as or ""]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return None, f"not made in {seconds:g} s"
-    if run.returncode:
-        return None, (run.stderr.strip().splitlines() or ["it died"])[-1]
-    found: Mapping[str, Any] = json.loads(run.stdout.splitlines()[-1])  # networks print too
-    return found, ""
+        return apart.ask(__name__, [entry.name, run_as], seconds), ""
+    except ModelError as error:
+        return None, str(error)
 
 
 def _small(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def main() -> int:
-    """The process of one network: its name, and the program that runs it."""
+def _respond(question: tuple[str, str | None]) -> Mapping[str, Any]:
+    """The estimate of a network, by its name, in a program."""
     from srprof.adapters.importing import import_spandrel
     from srprof.call import Call
     from srprof.estimating.run import estimate
 
-    name, run_as = sys.argv[1:]
+    name, run_as = question
     entry = next(e.published for e in ENTRIES if e.published.name == name)
-    try:
-        import_spandrel()
-        found = estimate(Call(entry.spec, entry.inputs), run_as=run_as or None)
-    except (SrprofError, ImportError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(_small(replace(found, name=entry.name, scale=entry.scale).to_dict()))
-    return 0
+    import_spandrel()
+    found = estimate(Call(entry.spec, entry.inputs), run_as=run_as)
+    return replace(found, name=entry.name, scale=entry.scale).to_dict()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    apart.serve(_respond)

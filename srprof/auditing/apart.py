@@ -1,25 +1,21 @@
 """One network of a repository, predicted in a process of its own.
 
 Modules of two networks may be called the same, an import may crash, a call may not end: none of
-that may end an audit. The process is a program: a question on stdin, its answer on what was stdout,
-both JSON; what the network prints goes to stderr.
+that may end an audit.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srprof import apart
 from srprof.auditing.record import Construction, Predicted
 from srprof.call import Call
-from srprof.codec import DecodeError, decode, encode
+from srprof.codec import JsonObject, decode, encode
 from srprof.errors import ModelError, user_raised
 from srprof.failures import failure
 from srprof.paths import below
@@ -65,45 +61,8 @@ class Question:
 
 def ask(question: Question) -> Predicted:
     """The answer of a process of its own; a ModelError, in a line, says why there is none."""
-    command = [sys.executable, "-m", "srprof.auditing.apart"]
     wait = None if question.seconds is None else 2 * question.seconds + _GRACE
-    try:
-        ended = subprocess.run(
-            command,
-            input=json.dumps(asdict(question)),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            cwd=question.repository,
-            timeout=wait,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"its process did not end within {wait:g} s") from error
-    try:
-        answer = decode(_Answer, json.loads(ended.stdout))
-    except (DecodeError, ValueError):
-        raise ModelError(died(ended.returncode, ended.stderr)) from None
-    if answer.predicted is None:
-        raise ModelError(answer.failed)
-    return answer.predicted
-
-
-def died(code: int, stderr: str) -> str:
-    """Why a process gave no answer."""
-    last = one_line((stderr.strip().splitlines() or [""])[-1])
-    if code == ModelError.exit_code and last:  # the watcher's own line
-        return last.removeprefix("srprof: ")
-    name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"its process died with {name}{last and f': {last}'}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One of the two."""
-
-    predicted: Predicted | None = None
-    failed: str = ""
+    return decode(Predicted, apart.ask(__name__, asdict(question), wait, Path(question.repository)))
 
 
 def predict(question: Question) -> Predicted:
@@ -179,22 +138,15 @@ def _construction(analysis: Analysis) -> Construction | None:
     return Construction(allocator.construction, tuple(named))
 
 
-def main() -> None:
-    """The program."""
-    import torch
-
-    torch.set_num_threads(1)
-    question = decode(Question, json.load(sys.stdin))
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)
-        try:
-            with timeout(question.seconds):
-                answer = _Answer(predict(question))
-        except user_raised() as raised:  # wherever it came from: one row, not the audit
-            answer = _Answer(failed=_without_spec(one_line(failure(raised)), question))
-        json.dump(encode(answer), answers)
-        answers.flush()
-        os._exit(0)  # a network's threads and exit handlers may not end
+def _respond(asked: JsonObject) -> JsonObject:
+    """To the process's question."""
+    question = decode(Question, asked)
+    try:
+        with timeout(question.seconds):
+            return encode(predict(question))
+    except user_raised() as raised:
+        text = one_line(failure(raised))
+        raise ModelError(_without_spec(text, question)) from raised
 
 
 def _without_spec(text: str, question: Question) -> str:
@@ -205,4 +157,4 @@ def _without_spec(text: str, question: Question) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    apart.serve(_respond)

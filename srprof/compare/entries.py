@@ -197,17 +197,8 @@ def evaluated(entry: Entry, model: Model, record: Evaluation, path: str) -> Entr
 
     An InputError if it is of another network, or all its images are infinitely good.
     """
-    from srprof.measuring.record import fingerprint
-
-    trace, psnr = model.run_for("counts").trace, record.mean.rgb.psnr_dB
-    if record.network != fingerprint(trace.externals, trace.nodes).network:
-        raise InputError(
-            f"--record {path} is of {record.spec}, and {trace.spec} is another network (its "
-            "parameters differ); give the SPEC that was evaluated, or evaluate this one"
-        )
-    if psnr is None:
-        same = "every image is the same as its HR image; evaluate with other images"
-        raise InputError(f"--record {path} has no finite PSNR: {same}")
+    trace = model.run_for("counts").trace
+    psnr = record.psnr_of(trace, path)
     count = len(record.images)
     images = f"{count} image{'s' if count > 1 else ''} of {record.hr}"
     what = f"RGB, x{record.scale}, border of {record.scale}, {images}"

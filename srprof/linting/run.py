@@ -19,7 +19,6 @@ from srprof.linting.checks import Code, Trial
 from srprof.linting.entry import Entry, read_entry
 from srprof.linting.imports import Need, needs, operators
 from srprof.linting.record import Check, Finding, Lint, Standing, passed, skipped
-from srprof.measuring.record import fingerprint
 from srprof.progress import Progress, silent
 from srprof.quality.record import FILE, Evaluation
 from srprof.words import one_line
@@ -98,9 +97,8 @@ def lint(
     begin()
     trained = all(finding.status == "passed" for finding in loading)
     values = _values(read, tried, model, factor, trained)
-    measured = [
-        (path, _images(e, rules), _psnr(e, path, counts)) for path, e in evaluations.items()
-    ]
+    ran = None if counts is None else counts.trace
+    measured = [(path, _images(e, rules), e.psnr_of(ran, path)) for path, e in evaluations.items()]
     begin()
     standing, unscored = _standing(read, rules, counts, timed, edits, notes)
     return Lint(
@@ -247,21 +245,6 @@ def _images(evaluation: Evaluation, year: Year) -> str:
     fitting = [name for name in year.floors if name in folders]
     same = ("lsdir" in folders) == ("LSDIR" in year.psnr_of)
     return fitting[0] if same and len(fitting) == 1 else ""
-
-
-def _psnr(evaluation: Evaluation, path: str, counts: Analysis | None) -> float:
-    """PSNR of an evaluation; an InputError if it is of another network, or has none."""
-    if counts is not None:
-        trace = counts.trace
-        if evaluation.network != fingerprint(trace.externals, trace.nodes).network:
-            raise InputError(
-                f"--record {path} is of {evaluation.spec}, which is another network (its "
-                "parameters differ): evaluate this one"
-            )
-    psnr = evaluation.mean.rgb.psnr_dB
-    if psnr is None:
-        raise InputError(f"--record {path} has no finite PSNR: evaluate with other images")
-    return psnr
 
 
 def _standing(

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from srprof.codec import JsonObject, encode
+from srprof.errors import InputError
 from srprof.files import RecordFile
-from srprof.measuring.record import Device, Versions
+from srprof.measuring.record import Device, Versions, fingerprint
+from srprof.records import Trace
 from srprof.shown import Shown
 
 #: Version of the JSON object. Fields may be added within one; see `srprof.codec`.
@@ -132,6 +134,25 @@ class Evaluation(Shown):
     def largest(self) -> ImageResult:
         """The image with the largest predicted peak, the first of equals."""
         return max(self.images, key=lambda image: image.predicted_peak)
+
+    def psnr_of(self, trace: Trace | None, path: str) -> float:
+        """PSNR (RGB, as the challenge has it) in dB of the network of a trace, from a --record.
+
+        Args:
+            trace: None where the network could not be run, and nobody can tell.
+
+        Raises:
+            InputError: the evaluation is of another network, or all images are infinitely good.
+        """
+        if trace and self.network != fingerprint(trace.externals, trace.nodes).network:
+            raise InputError(
+                f"--record {path} is of {self.spec}, and {trace.spec} is another network (its "
+                "parameters differ); give the SPEC that was evaluated, or evaluate this one"
+            )
+        if self.mean.rgb.psnr_dB is None:
+            same = "every image is the same as its HR image; evaluate with other images"
+            raise InputError(f"--record {path} has no finite PSNR: {same}")
+        return self.mean.rgb.psnr_dB
 
     def to_dict(self) -> JsonObject:
         """The JSON object: sizes in bytes, times in ms; beside the fields it has the `mean`."""

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import srprof
-from srprof.auditing.apart import Question, died, predict
+from srprof.apart import died
+from srprof.auditing.apart import Question, predict
 from srprof.challenge.script import build, check_script
 from srprof.cli import main
 from srprof.errors import InputError, ModelError

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2] / "srprof"
 FLOORS = (
     # leaves
     "_version words errors paths temporary codec files output progress shown records rules",
-    "quantities ranges blame watcher timeout failures inputs call presets protocol registry spec",
+    "quantities ranges blame watcher timeout failures apart inputs call presets protocol",
+    "registry spec",
     # pure functions of a trace
     "ops memory cost figures challenge",
     # where a network is loaded and run
