@@ -328,7 +328,7 @@ def load() -> None:
     warm_up()
     for name in COMMANDS:
         importlib.import_module(f"srprof.cli.{name}")
-    for name in ("gate.check", "report.build", "report.figures", "training.run", "quality.run"):
+    for name in ("gate.run", "report.build", "report.figures", "training.run", "quality.run"):
         importlib.import_module(f"srprof.{name}")
 
 

@@ -46,7 +46,7 @@ RECORDS: Mapping[str, Mapping[str, str]] = {
     "audit": {
         "": "auditing.record:Audit", "tables.rows.standings.*": "auditing.record:Standing",
     },
-    "check": {"checks": "gate.check:Result", "checks.metrics": "gate.check:Row"},
+    "check": {"checks": "gate.record:Result", "checks.metrics": "gate.record:Row"},
     "diff": {
         "before": "compare.diff:Side", "after": "compare.diff:Side",
         "tensors": "compare.diff:TensorChange", "nodes": "compare.diff:NodeChange",

@@ -38,9 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check and print; 1 if the gate is closed."""
     from srprof.gate import config as configs
-    from srprof.gate.check import check, update
     from srprof.gate.formats.github import append_summary
     from srprof.gate.init import write_first
+    from srprof.gate.run import check, update
     from srprof.render.views.check import document
     from srprof.render.writers import render
 

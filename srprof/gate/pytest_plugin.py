@@ -93,7 +93,8 @@ class Srprof:
         """
         __tracebackhide__ = True
         from srprof.errors import SrprofError
-        from srprof.gate.check import check_model, describe
+        from srprof.gate.record import describe
+        from srprof.gate.run import check_model
         from srprof.quantities import parse_quantity
 
         try:

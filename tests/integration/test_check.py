@@ -541,7 +541,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from srprof.gate import baseline
-from srprof.gate.check import depends
+from srprof.gate.environment import depends
 
 path = Path(sys.argv[1])
 old = baseline.load(path)
@@ -700,7 +700,7 @@ def test_the_plugin_costs_nothing(project):
     Path("test_other.py").write_text(
         "import sys\n\ndef test_nothing():\n"
         "    assert 'srprof.gate.pytest_plugin' in sys.modules\n"
-        "    heavy = {'torch', 'numpy', 'pandas', 'srprof.analysis', 'srprof.gate.check'}\n"
+        "    heavy = {'torch', 'numpy', 'pandas', 'srprof.analysis', 'srprof.gate.run'}\n"
         "    assert not heavy & set(sys.modules)\n"
     )
     done = pytest_in(project)

@@ -17,9 +17,10 @@ from srprof.errors import InputError
 from srprof.files import parse_toml
 from srprof.gate import config, formats
 from srprof.gate.baseline import Baseline, Entry, Excerpt, dumps, loads, portable
-from srprof.gate.check import Report, Result, Row, depends, describe
+from srprof.gate.environment import depends
 from srprof.gate.formats.github import command
 from srprof.gate.init import factories
+from srprof.gate.record import Report, Result, Row, describe
 from srprof.quantities import (
     UNITS,
     Growth,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from srprof.paths import below
 
 if TYPE_CHECKING:
-    from srprof.gate.check import Report, Result
+    from srprof.gate.record import Report, Result
 
 #: Formats with how names of such files end.
 FORMATS = {

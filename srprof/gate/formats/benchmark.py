@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from srprof.gate.check import Report
+from srprof.gate.record import Report
 
 _UNITS = {"bytes": ("MiB", 2**20), "count": ("", 1), "time": ("ms", 10**6)}
 

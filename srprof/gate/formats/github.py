@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 from srprof.errors import InputError
-from srprof.gate.check import UPDATE, Report, Result
 from srprof.gate.formats import location
+from srprof.gate.record import UPDATE, Report, Result
 from srprof.words import printable_lines
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from srprof.gate.check import Report, Result, describe
 from srprof.gate.formats import location
+from srprof.gate.record import Report, Result, describe
 from srprof.words import one_line
 
 

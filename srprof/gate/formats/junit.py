@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from srprof.gate.check import Report, Result
 from srprof.gate.formats import location
+from srprof.gate.record import Report, Result
 from srprof.words import printable_lines
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from srprof.codec import pick
-from srprof.gate.check import UPDATE, Report, Result, Row
 from srprof.gate.formats import location
+from srprof.gate.record import UPDATE, Report, Result, Row
 from srprof.quantities import format_quantity
 from srprof.render.charts import AFTER, Series, bars, digits
 from srprof.render.document import Cell, Chart, Column, Document, Section, Table
