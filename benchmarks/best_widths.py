@@ -27,8 +27,13 @@ from typing import Any
 
 import srprof
 from srprof.advising.record import Width, Widths
+from srprof.advising.widths import Trials
 from srprof.calibration.table import read_lines
+from srprof.call import call_of
 from srprof.cost.classes import NodeCost, node_costs
+from srprof.cost.profiles import load_profile
+from srprof.tracing.run import run_trace
+from srprof.workload import resolve
 
 SUMS = Path(__file__).parents[1] / "tests" / "golden" / "width_sums.json"
 PROFILE, SIZE = "h200", "510x510"
@@ -97,9 +102,10 @@ def by_rows(found: Widths, sums: Mapping[str, float]) -> Widths:
 
 @cache
 def predicted(name: str, dtype: str, values: tuple[int, ...], size: str) -> Widths:
-    """What `srprof advise` says of these widths."""
-    asked = f"{NETWORKS[name]}={','.join(map(str, values))}"
-    (found,) = srprof.advise(name, size, dtype=dtype, profile=PROFILE, widths=asked).widths
+    """What `srprof advise` says of these widths, without its edits."""
+    workload = resolve(call_of(name, (size,), None, dtype))
+    trials = Trials(workload, run_trace(workload, holders=False), "auto", load_profile(PROFILE))
+    (found,) = trials.tried((NETWORKS[name], values))
     return found
 
 

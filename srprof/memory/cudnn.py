@@ -12,11 +12,14 @@ float32 without TF32) none of it is taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import log, prod
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from srprof.codec import decode
 from srprof.files import read_json
@@ -112,20 +115,16 @@ def copies_made(
     """
     dtype = "float32" if dtype == "float32" else "float16"
     table = _table()[dtype, last]
-    nearest = min(table, key=lambda side: abs(side - kernel))
+    measured = table[min(table, key=lambda side: abs(side - kernel))]
     multiple = FILLED[dtype][1]
-
-    def distance(measured: tuple[int, int, int, str]) -> float:
-        *widths, size, _ = measured
-        far = abs(log(size / pixels, 4)) * _FOUR_TIMES_LARGER
-        enough = widths[0] >= FEWEST_IN_TENSOR_CORES, inputs >= FEWEST_IN_TENSOR_CORES
-        far += (enough[0] != enough[1]) * _ENOUGH
-        for width, wanted in zip(widths, (inputs, outputs), strict=True):
-            far += abs(log(width / wanted, 2)) * _TWICE_AS_WIDE
-            far += (_alignment(width, multiple) != _alignment(wanted, multiple)) * _OTHER_ALIGNMENT
-        return far
-
-    *widths, _, done = min(table[nearest], key=distance)
+    far = measured.each(2, lambda size: abs(log(size / pixels, 4)) * _FOUR_TIMES_LARGER)
+    enough = inputs >= FEWEST_IN_TENSOR_CORES
+    far += measured.each(0, lambda width: ((width >= FEWEST_IN_TENSOR_CORES) != enough) * _ENOUGH)
+    for column, wanted in enumerate((inputs, outputs)):
+        far += measured.each(column, partial(_twice, wanted))
+        far += measured.each(column, partial(_other_alignment, wanted, multiple))
+    nearest = int(far.argmin())
+    widths, done = measured.rows[nearest, :2].tolist(), measured.done[nearest]
     # kernels that read unfilled widths are chosen for just the widths where they were seen
     return "".join(
         letter if letter == "-" or width == wanted or wanted % multiple == 0 else "f"
@@ -133,9 +132,31 @@ def copies_made(
     )
 
 
+def _twice(wanted: int, width: int) -> float:
+    return abs(log(width / wanted, 2)) * _TWICE_AS_WIDE
+
+
+def _other_alignment(wanted: int, multiple: int, width: int) -> float:
+    return (_alignment(width, multiple) != _alignment(wanted, multiple)) * _OTHER_ALIGNMENT
+
+
+class _Measured:
+    """Convolutions of one dtype, layout and kernel: their channels, pixels, and what was copied."""
+
+    def __init__(self, found: Sequence[tuple[int, int, int, str]]) -> None:
+        self.rows = np.array([row[:3] for row in found])
+        self.done = [row[3] for row in found]
+        self._values = [np.unique(column, return_inverse=True) for column in self.rows.T]
+
+    def each(self, column: int, function: Callable[[int], float]) -> npt.NDArray[np.float64]:
+        """A function of a column's values, which are few, by row."""
+        values, rows = self._values[column]
+        return np.array([float(function(value)) for value in values.tolist()])[rows]
+
+
 @cache
-def _table() -> Mapping[tuple[str, bool], Mapping[int, list[tuple[int, int, int, str]]]]:
-    """By dtype, layout and kernel: input and output channels, pixels, and what was copied."""
+def _table() -> Mapping[tuple[str, bool], Mapping[int, _Measured]]:
+    """By dtype, layout and kernel."""
     rows: dict[tuple[str, bool], dict[int, list[tuple[int, int, int, str]]]] = {}
     table = decode(CopiesTable, read_json(TABLE))
     for key, entries in table.copies.items():
@@ -145,7 +166,7 @@ def _table() -> Mapping[tuple[str, bool], Mapping[int, list[tuple[int, int, int,
             for pair in pairs.split():
                 inputs, outputs = map(int, pair.split("-"))
                 found.append((inputs, outputs, int(pixels), done))
-    return rows
+    return {key: {k: _Measured(f) for k, f in kernels.items()} for key, kernels in rows.items()}
 
 
 def _alignment(channels: int, multiple: int) -> int:

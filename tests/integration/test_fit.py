@@ -150,7 +150,7 @@ def every_size(request, tmp_path_factory):
     (folder / "nets.py").write_text(NETWORKS)
     spec = request.param.replace("nets.py", f"{folder}/nets.py")
     peaks = {}
-    for side in range(1, 111):
+    for side in range(1, 61):
         try:
             analysis = analyzed(spec, 1, 3, side, side)
         except ModelError:
@@ -163,7 +163,7 @@ def every_size(request, tmp_path_factory):
 def test_equals_a_brute_force_search(every_size, memory):
     name, peaks = every_size
     top = min(peaks[max(peaks)][kind] for kind in peak_names())
-    for budget in (top - 1, top // 2, top // 3, 7 * MIB + 4321):
+    for budget in (top - 1, top // 2, top // 3, 2 * MIB + 4321):
         largest = max(side for side in peaks if peaks[side][memory] <= budget)
         if largest == max(peaks):
             continue
@@ -184,13 +184,15 @@ def test_exactly_at_the_boundary():
 
 def test_of_an_aspect():
     found = srprof.fit(SHALLOW, "12 MiB", memory="eager", aspect="16:9")
+    near = range(found.shape[3] - 8, found.shape[3] + 9)
     fitting = [
         (round(w * 9 / 16), w)
-        for w in range(100, 190)
+        for w in near
         if analyzed(SHALLOW, 1, 3, round(w * 9 / 16), w).memory.eager.nbytes <= 12 * MIB
     ]
 
     assert found.shape[2:] == fitting[-1]
+    assert len(fitting) == 9
     assert (
         srprof.fit(SHALLOW, "12MiB", memory="eager", aspect="9:16").shape[2:] == (fitting[-1][::-1])
     )

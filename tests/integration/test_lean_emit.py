@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,13 +212,9 @@ def test_what_a_file_must_carry(name: str, ending: str, made, elsewhere: Elsewhe
             assert same(carried.network(image), result)
 
 
-@pytest.mark.parametrize(
-    ("name", "level", "ending"),
-    [
-        *product((RFDN, FMEN_S), ("exact", "equivalent"), (".py", ".pt2")),
-        ("e_rfdn", "equivalent", ".py"),
-    ],
-)
+@endings
+@levels
+@pytest.mark.parametrize("name", [RFDN, FMEN_S])
 def test_networks_of_the_zoo(name: str, level: str, ending: str, made, elsewhere: Elsewhere):
     of_zoo = made(name, SHAPE, level)
     images = [torch.rand(shape) for shape in [SHAPE, (1, 3, 37, 51), (2, 3, 24, 32)]]

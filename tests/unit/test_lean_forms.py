@@ -113,6 +113,7 @@ X = torch.rand(SHAPES[0], dtype=torch.float64)
 
 
 @cache
+@cache
 def captured_of(kind: type[nn.Module]) -> Captured:
     return capture_call(network_of(kind), (X,), {})
 
