@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import operator
 import re
 import sys
 import warnings
@@ -23,7 +22,7 @@ import torch
 from torch import nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.export import _unlift
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as FxNode
 from torch.fx.experimental import proxy_tensor, symbolic_shapes
@@ -37,6 +36,7 @@ from srprof import networks
 from srprof.blame import blame, is_user_file, message
 from srprof.copying import copied_model, untouched
 from srprof.errors import InputError, user_raised
+from srprof.leaning import alike
 from srprof.paths import place
 from srprof.redirect import elsewhere
 from srprof.running import replaced
@@ -130,7 +130,6 @@ def _compile_when_called(module: GraphModule) -> None:
 
 #: What the functions below stand in the place of.
 _memory_format: Any = fake_tensor.suggest_memory_format  # type: ignore[attr-defined]  # it is there
-_assign: Any = _unlift._assign_attr  # type: ignore[attr-defined]  # it is there
 _is_number = sympy.Expr.is_number
 _from_tensor = FakeTensorMode.from_tensor
 _unbacked = symbolic_shapes._free_unbacked_symbols_with_path
@@ -152,16 +151,6 @@ def _from_plain_tensor(mode: FakeTensorMode, tensor: torch.Tensor, **how: Any) -
 def _unbacked_where_any(value: Any, path: Any, *args: Any, **how: Any) -> Any:
     """In the place of what looks through each value for which of no symbols it has."""
     return _unbacked(value, path, *args, **how) if args or how.get("pending") else {}
-
-
-def _assign_at_path(value: Any, module: nn.Module, target: str, *kind: Any, **how: Any) -> None:
-    """In the place of what looks through all siblings on the way for further calls of a module."""
-    *parents, name = target.split(".")
-    for parent in parents:
-        if not hasattr(module, parent):
-            setattr(module, parent, nn.Module())
-        module = getattr(module, parent)
-    _assign(value, module, name, *kind, **how)
 
 
 def _whether_numbers() -> property:
@@ -187,12 +176,12 @@ def _quickly() -> Iterator[None]:
         (fake_tensor, "suggest_memory_format", _memory_format_of_numbers),
         (FakeTensorMode, "from_tensor", _from_plain_tensor),
         (symbolic_shapes, "_free_unbacked_symbols_with_path", _unbacked_where_any),
-        (_unlift, "_assign_attr", _assign_at_path),
         (sympy.Expr, "is_number", _whether_numbers()),
         (torch.fx.proxy, "CapturedTraceback", _UserFrames),
         (GraphModule, "recompile", _compile_when_called),
         # shapes and strides once more, by comparisons of symbols, beside those of `meta["val"]`
         (proxy_tensor, "_extract_tensor_metadata", lambda _: None),
+        *alike.patches(),
     ]
     with replaced(unneeded):
         yield
@@ -255,21 +244,19 @@ def capture(
             limit = _deadline(SYMBOLIC_SECONDS, modules) if any_size else nullcontext()
             with limit:
                 exported = _export(_plain(copied_model(network, weights), made), *call, any_size)
-        with warnings.catch_warnings():  # of constants that have a history
-            warnings.simplefilter("ignore")
-            module = exported.module(check_guards=False)
     except RefusedError:
         raise
     except user_raised() as error:
         raise RefusedError(f"{_reason(error)}; srprof advise works without export") from error
-    conditions = _conditions(exported, module)
+    graph = _with_weights(exported)
+    conditions = _conditions(exported, graph)
     devices = {tensor.device.type for tensor in tensors_in(call)}
-    for node in list(module.graph.nodes):
-        if node.target == "_guards_fn" or str(node.target).startswith(_CHECKS):
-            module.graph.erase_node(node)
+    for node in list(graph.nodes):
+        if str(node.target).startswith(_CHECKS):
+            graph.erase_node(node)
         else:
             _check_kept(node, devices)
-    return Captured(module.graph, _constants(network, module), conditions, module._out_spec)
+    return Captured(graph, _constants(network, exported), conditions, exported.call_spec.out_spec)
 
 
 #: What `torch.export` asks a network for.
@@ -472,12 +459,43 @@ def quiet_torch() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _conditions(exported: Any, module: GraphModule) -> tuple[str, ...]:
+def _with_weights(exported: Any) -> Graph:
+    """The graph with the network's tensors by their paths, and what it leaves in them written.
+
+    As of `ExportedProgram.module()`, but without copies and without what runs it.
+    """
+    graph: Graph = exported.graph
+    inputs, outputs = exported.graph_signature.input_specs, exported.graph_signature.output_specs
+    placed: dict[str, FxNode] = {}
+    for node, spec in zip(graph.find_nodes(op="placeholder"), inputs, strict=True):
+        if spec.kind is InputKind.USER_INPUT:
+            placed[node.name] = node
+            continue
+        with graph.inserting_after(node):
+            weight = placed[spec.target] = graph.create_node("get_attr", spec.target)
+        weight.meta = node.meta
+        node.replace_all_uses_with(weight)
+        graph.erase_node(node)
+    output = graph.output_node()
+    results: list[Any] = []
+    written: dict[Any, FxNode] = {}
+    for value, spec in zip(pytree.tree_leaves(output.args), outputs, strict=True):
+        if spec.kind is OutputKind.USER_OUTPUT:
+            results.append(value)
+            continue
+        with graph.inserting_before(output):
+            copy = torch.ops.aten.copy_.default, (placed[spec.target], value)
+            written[value] = graph.call_function(*copy)
+    output.args = (tuple(written.get(value, value) for value in results),)
+    return graph
+
+
+def _conditions(exported: Any, graph: Graph) -> tuple[str, ...]:
     """What the sizes of a call must be: fixed ones, ranges, equal ones, and the code's own ifs."""
     ranges = exported.range_constraints
     conditions: list[str] = []
     first: dict[Any, str] = {}
-    for node in module.graph.find_nodes(op="placeholder"):
+    for node in graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor):
             continue
@@ -544,11 +562,12 @@ def _indexes_by_number(node: FxNode) -> bool:
     return all(index.meta["val"].dtype not in (torch.bool, torch.uint8) for index in indices)
 
 
-def _constants(network: nn.Module, module: GraphModule) -> dict[str, torch.Tensor]:
+def _constants(network: nn.Module, exported: Any) -> dict[str, torch.Tensor]:
     """Tensors that the graph names and that are no parameters or buffers of the network."""
     own = set(networks.paths(network))
+    known = {**exported.state_dict, **exported.constants}
     return {
-        node.target: operator.attrgetter(node.target)(module).detach()
-        for node in module.graph.find_nodes(op="get_attr")
+        node.target: known[node.target].detach()
+        for node in exported.graph.find_nodes(op="get_attr")
         if node.target not in own
     }

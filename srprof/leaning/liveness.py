@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ class _Reader:
         self.actual: dict[FxNode, frozenset[int]] = {}  # in which it lies in this call
         self.numbers: dict[int, int] = {}  # of a storage, by its address
         self.sizes: list[int] = []
-        self.extents: list[str] = []  # elements of a storage as an expression of the call's sizes
+        self.extents: list[Any] = []  # elements of a storage as an expression of the call's sizes
         self.steps: list[Step] = []
         self.step_of: dict[FxNode, int] = {}
         self.in_place: list[dict[int, GraphCall]] = []
@@ -97,6 +98,10 @@ class _Reader:
         self.chain: set[int] = set()  # the last step that draws random numbers
 
     def read(self) -> Liveness:
+        with _Shortcuts():  # type: ignore[no-untyped-call]  # torch's own has no types
+            return self._read()
+
+    def _read(self) -> Liveness:
         given: frozenset[int] = frozenset()
         pinned: frozenset[int] = frozenset()
         kept: frozenset[int] = frozenset()  # results may lie there
@@ -134,8 +139,8 @@ class _Reader:
                 self.numbers[address] = len(self.sizes)
                 new.append(len(self.sizes))
                 self.sizes.append(rounded(tensor.untyped_storage().nbytes()))
-                sizes = (str(made.numel()) for made in tensors_in(node.meta.get("val")))
-                self.extents.append("+".join(sizes))
+                made = tensors_in(node.meta.get("val"))
+                self.extents.append(tuple(expression(one.numel()) for one in made))
             lies_in.add(self.numbers[address])
         self.storages[node] = self.actual[node] = frozenset(lies_in)
         return tuple(new)
@@ -146,8 +151,7 @@ class _Reader:
         args, kwargs = map_aggregate((node.args, node.kwargs), self._value)
         target: Any = node.target
         try:
-            with _Shortcuts():  # type: ignore[no-untyped-call]  # torch's own has no types
-                result = target(*args, **kwargs)
+            result = target(*args, **kwargs)
         except Exception as error:
             reason = f"{target} does not run on meta tensors ({first_line(error)})"
             raise RefusedError(reason) from error
@@ -219,29 +223,45 @@ class _Shortcuts(TorchDispatchMode):
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
 
 
-def _shape(node: FxNode) -> list[str]:
-    return [str(size) for size in node.meta["val"].shape]
+def expression(size: Any) -> Any:
+    """A size as a number, or an expression of the call's sizes."""
+    return size if isinstance(size, int) else size.node.expr
+
+
+def _shape(node: FxNode) -> list[Any]:
+    return [expression(size) for size in node.meta["val"].shape]
 
 
 def may_share(node: FxNode, argument: FxNode) -> bool:
     """Whether the node's value may be, or lie in, the argument's."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return True  # an element of a list
-    if str(node.target).rpartition(".")[0] in _MAY_BE_INPUT:
+    if _may_be_input(node.target):
         return True
     return any(argument in nodes and not info.is_write for nodes, info in _by_schema(node))
 
 
+@cache
+def _may_be_input(target: torch._ops.OpOverload) -> bool:
+    return str(target).rpartition(".")[0] in _MAY_BE_INPUT
+
+
+@cache
+def _of_memory(target: Any) -> tuple[tuple[int, str, Any], ...]:
+    """Arguments of whose memory an operator's schema says something: place, name, and that."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return ()
+    arguments = enumerate(target._schema.arguments)
+    return tuple((at, a.name, a.alias_info) for at, a in arguments if a.alias_info is not None)
+
+
 def _by_schema(node: FxNode) -> Iterator[tuple[list[FxNode], Any]]:
-    """Nodes of the arguments of whose memory the operator's schema says something, with that."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return
-    for position, argument in enumerate(node.target._schema.arguments):
-        if argument.alias_info is not None:
-            by_name = node.kwargs.get(argument.name)
-            nodes: list[FxNode] = []
-            map_arg(node.args[position] if position < len(node.args) else by_name, nodes.append)
-            yield nodes, argument.alias_info
+    """The nodes of these arguments, with what the schema says."""
+    for position, name, info in _of_memory(node.target):
+        nodes: list[FxNode] = []
+        by_position = position < len(node.args)
+        map_arg(node.args[position] if by_position else node.kwargs.get(name), nodes.append)
+        yield nodes, info
 
 
 def is_view(node: FxNode) -> bool:
@@ -251,17 +271,17 @@ def is_view(node: FxNode) -> bool:
 
 def is_random(node: FxNode) -> bool:
     """Whether a call draws random numbers, or gives nothing that tells what it did."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    seeded = torch.Tag.nondeterministic_seeded in node.target.tags
-    return seeded or not node.target._schema.returns
+    return isinstance(node.target, torch._ops.OpOverload) and _is_random(node.target)
+
+
+@cache
+def _is_random(target: torch._ops.OpOverload) -> bool:
+    return torch.Tag.nondeterministic_seeded in target.tags or not target._schema.returns
 
 
 def in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
     """The calls that compute the node's value in one of its arguments, by that argument."""
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:
-        return
     changed = _in_place_target(target)
     if changed is None or not node.args:
         return
@@ -273,8 +293,14 @@ def in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
         yield args[1], GraphCall(changed, (args[1], args[0]), kwargs)
 
 
+@cache
 def _in_place_target(target: Any) -> Any:
-    """`aten.relu_.default` for `aten.relu.default`, where there is one that writes its first."""
+    """`aten.relu_.default` for `aten.relu.default`, where there is one that writes its first.
+
+    None for what is not element by element.
+    """
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.pointwise not in target.tags:
+        return None
     namespace, _, name = target._schema.name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), f"{name}_", None)
     changed = getattr(packet, target._overloadname, None) if packet is not None else None

@@ -7,7 +7,7 @@ result is written, and which of two independent calls comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,8 +16,11 @@ from torch.fx import Node as FxNode
 
 from srprof.leaning.liveness import GraphCall, Liveness
 from srprof.leaning.proving import proved
-from srprof.leaning.rewriting import Known, fold_batch_norm, fusions, split_fusion
+from srprof.leaning.rewriting import FUSION, Known, fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
+
+#: Trials of single fusions, above which all that are at the peak are tried together.
+_TRIALS = 48
 
 
 class Arranged(NamedTuple):
@@ -106,11 +109,16 @@ def _split_where_it_saves(rewrites: Rewrites, whole: Arranged, passes: tuple[str
     A sum takes more time than one convolution, so a fusion away from the peak stays whole, and
     parts that may die later together are joined.
     """
-    ways = [fusion.ways for fusion in fusions(whole.graph)]
+    found = fusions(whole.graph)
+    ways = [fusion.ways for fusion in found]
     chosen = [numbers[-1] for numbers in ways]
     best = _ordered(rewrites.split(whole.graph, chosen), passes)
     if best.peak >= whole.peak:
         return whole
+    if sum(len(numbers) - 1 for numbers in ways) > _TRIALS:
+        for number, fusion in enumerate(found):
+            fusion.mark(number)
+        return _split_at_the_peak(rewrites, whole, best, ways, passes)
     for position, numbers in enumerate(ways):
         for number in numbers[:-1]:
             fewer = [*chosen[:position], number, *chosen[position + 1 :]]
@@ -119,6 +127,54 @@ def _split_where_it_saves(rewrites: Rewrites, whole: Arranged, passes: tuple[str
                 chosen, best = fewer, tried
                 break
     return best
+
+
+def _split_at_the_peak(
+    rewrites: Rewrites,
+    whole: Arranged,
+    best: Arranged,
+    ways: Sequence[Sequence[int]],
+    passes: tuple[str, ...],
+) -> Arranged:
+    """The same for many fusions, in a few trials: those at a step above the peak have one more."""
+    chosen, tried = [0] * len(ways), whole
+    while tried.peak > best.peak:
+        more = [n for n in _reaching(tried, best.peak) if chosen[n] + 1 < len(ways[n])]
+        if not more:
+            return best
+        for number in more:
+            chosen[number] += 1
+        summands = [numbers[at] for numbers, at in zip(ways, chosen, strict=True)]
+        tried = _ordered(rewrites.split(whole.graph, summands), passes)
+    return tried
+
+
+def _reaching(arranged: Arranged, peak: int) -> list[int]:
+    """Fusions that run at a step above the peak, or for which alone a storage is kept there."""
+    program, nodes = arranged.liveness.program, arranged.liveness.nodes
+    own: dict[int, int] = {}  # steps of each fusion, and users of the storages they touch, as bits
+    touched: dict[int, set[int]] = {}
+    for number, (node, step) in enumerate(zip(nodes, program.steps, strict=True)):
+        if (fusion := node.meta.get(FUSION)) is not None:
+            own[fusion] = own.get(fusion, 0) | 1 << number
+            mortal = step.touches.union(step.creates) - program.pinned
+            touched.setdefault(fusion, set()).update(program.users[s] for s in mortal)
+    reaching: set[int] = set()
+    done = 0
+    moves = program.replay(arranged.steps, in_place=arranged.in_place)
+    for number, move in zip(arranged.steps, moves, strict=True):
+        if move.peak > peak:
+            reaching |= {
+                fusion
+                for fusion in own.keys() - reaching
+                if own[fusion] >> number & 1
+                or any(
+                    users & done and users & ~done and not users & ~done & ~own[fusion]
+                    for users in touched[fusion]
+                )
+            }
+        done |= 1 << number
+    return sorted(reaching)
 
 
 def _ordered(liveness: Liveness, passes: tuple[str, ...]) -> Arranged:

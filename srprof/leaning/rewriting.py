@@ -19,6 +19,10 @@ from srprof.leaning.graphs import ORIGIN, argument_of
 aten = torch.ops.aten
 
 
+#: By this in its `meta` a node says which fusion of its graph it is a part of.
+FUSION = "srprof_fusion"
+
+
 @dataclass(frozen=True)
 class Fusion:
     """A concatenation and the 1x1 convolutions that it feeds (the paper's fusion node)."""
@@ -36,6 +40,11 @@ class Fusion:
         """Of how many summands a sum may be: 1 (not split), 2, 4 and so on, and one per part."""
         most = len(self.parts)
         return [*takewhile(most.__gt__, (2**power for power in count())), most]
+
+    def mark(self, number: int) -> None:
+        """Have its nodes say that they are of the fusion with this number, and copies of them."""
+        for node in (self.concatenation, *self.convolutions):
+            node.meta[FUSION] = number
 
 
 def fusions(graph: Graph) -> list[Fusion]:
@@ -217,6 +226,9 @@ def _erase(node: FxNode) -> None:
         node.graph.erase_node(node)
 
 
+_HANDED_ON = (*ORIGIN, FUSION)
+
+
 @contextmanager
 def _inserting(origin: FxNode, before: FxNode, known: Known) -> Iterator[Callable[..., FxNode]]:
     """What adds a call before a node, with its fake value and the origin of another node."""
@@ -230,7 +242,7 @@ def _inserting(origin: FxNode, before: FxNode, known: Known) -> Iterator[Callabl
             with mode, enable_python_dispatcher(), torch.no_grad():
                 known[key] = values, target(*values)
         node.meta["val"] = known[key][1]
-        node.meta.update({key: origin.meta[key] for key in ORIGIN if key in origin.meta})
+        node.meta.update({key: origin.meta[key] for key in _HANDED_ON if key in origin.meta})
         return node
 
     with graph.inserting_before(before):

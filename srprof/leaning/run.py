@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from srprof.analysis import Analysis, analyze
 from srprof.call import call_of
@@ -97,7 +98,9 @@ def lean(
         args, kwargs = workload.arguments(device)
         module.eval()
         if device_profile is not None:
-            chosen = _chosen(workload, module.network, device, level, device_profile, objective)
+            chosen, module.plans = _chosen(
+                workload, module.network, device, level, device_profile, objective
+            )
             module.passes, module.form = chosen.passes, chosen.form
         try:
             module.prepare(*args, **kwargs)
@@ -219,18 +222,22 @@ def _chosen(
     level: str,
     profile: Profile,
     objective: Objective,
-) -> Choice:
-    """The choice for a network of the caller's; the level's passes where it cannot be lean."""
-    with aside(), sizes_forgotten():
+) -> tuple[Choice, list[Plan]]:
+    """The choice for a network of the caller's, with its plan.
+
+    The level's passes, and no plan, where it cannot be lean.
+    """
+    with aside():
         before = _before(workload, profile)
-        with workload.environment():
+        with workload.environment(), _disable_current_modes(), torch.inference_mode(False):
             model = copied_model(network, {})
             args, kwargs = workload.arguments(device)
             try:
                 trials = _trials(workload, model, args, kwargs, before)
             except RefusedError:
-                return Choice(Form(), LEVELS[level])
-        return _choice(trials, level, objective)
+                return Choice(Form(), LEVELS[level]), []
+        chosen = _choice(trials, level, objective)
+        return chosen, trials.module(chosen.form, chosen.passes, level).plans
 
 
 def _stage(name: str, analysis: Analysis) -> Stage:

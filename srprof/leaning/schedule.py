@@ -20,7 +20,7 @@ from math import inf
 from operator import or_
 from typing import Any, NamedTuple
 
-from srprof.leaning.bound import lower_bound
+from srprof.leaning.bound import is_least
 from srprof.leaning.program import Move, Program, bits
 
 #: States that the exact search may reach.
@@ -52,7 +52,7 @@ def best_order(program: Program, states: int = STATES, beam: int = BEAM) -> tupl
     """
     given = tuple(range(len(program.steps)))
     limit = program.peak(given)
-    if limit <= lower_bound(program, given):
+    if is_least(program, given):
         return given
     best = exact(program, limit, states).order
     if best is None:
