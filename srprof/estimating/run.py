@@ -14,10 +14,12 @@ from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import ModelError
-from srprof.estimating.build import Builder, Sample, Size, Start, built
+from srprof.estimating.graphs import Builder
 from srprof.estimating.probe import Probe
 from srprof.estimating.record import Checked, Estimate, RunAs, Times, Variant
+from srprof.estimating.samples import Sample, Size, Start
 from srprof.estimating.script import script
+from srprof.estimating.written import built
 from srprof.figures import find_peak
 from srprof.memory.allocator import new_allocator
 from srprof.memory.settings import Settings
@@ -114,7 +116,7 @@ def _built(
         step = None if rule.step is None else rule.step * factor
         least = rule.least + ((_TRIED - rule.least) % step if factor > 1 and step else 0)
         fewer = SizeRule(least, step)
-        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least)
+        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least, samples=sampler.samples)
         try:
             all_sides = rule.least if factor == 1 else None
             return builder, built(builder, dtypes, fewer, all_sides)
