@@ -39,13 +39,12 @@ def by_batch(builder: Builder, dtype: str, first: Fitted | None) -> list[tuple[F
 
 
 def _sizes(builder: Builder, of: Fitted) -> list[HeightWidth]:
-    """Some at which one image was traced and made these calls, among them the last."""
-    found = [
-        size[1:]
-        for (dtype, size), sample in builder.samples.items()
-        if (dtype, size[0]) == (of.sample.dtype, 1) and sample.script.graph == of.script.graph
-    ]
-    return [*found[2 : 2 + _ELSEWHERE], found[-1]]
+    """Some at which one image was traced and made these calls, the last one last; few squares."""
+    alike = (s.size for s in builder.samples.values() if s.script.alike == of.script.alike)
+    found = [*dict.fromkeys(size[1:] for size in alike if size[0] == 1)]
+    found.sort(key=lambda size: size[0] == size[1])
+    last = [size for size in found if size[0] != size[1]][-1:] or found[-1:]
+    return [*[size for size in found if size not in last][:_ELSEWHERE], *last]
 
 
 def _as_first(builder: Builder, dtype: str, first: Fitted) -> Fitted | None:

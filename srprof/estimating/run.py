@@ -25,6 +25,7 @@ from srprof.memory.allocator import new_allocator
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Runner
 from srprof.memory.workspace import WorkspaceTable, kept_workspaces
+from srprof.paths import without_folders
 from srprof.progress import Progress, silent
 from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule
@@ -87,6 +88,7 @@ def estimate(
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in sampler.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
+    notes = (*builder.notes, *samples[0].notes, *(preset.beside if preset else ()))
     of_sizes = [checked[kind] for kind in ("planned", "eager")]
     return made_of(
         Estimate,
@@ -100,7 +102,7 @@ def estimate(
         checked=checked,
         traces=len(sampler.samples),
         run_as=None if preset is None else RunAs(preset.name, preset.form, preset.sources),
-        notes=(*builder.notes, *samples[0].notes, *(preset.beside if preset else ())),
+        notes=tuple(map(without_folders, notes)),
     )
 
 

@@ -18,6 +18,7 @@ from srprof.estimating.pieces import ever_most, pieces
 from srprof.estimating.samples import Size
 from srprof.estimating.script import Script
 from srprof.memory.model import GRANULARITY
+from srprof.paths import without_folders
 from srprof.tiling.sizes import SizeRule
 
 #: At so many sizes of image it is looked at which sums are the most, up to this side.
@@ -39,7 +40,7 @@ def built(
         except (InputError, ModelError) as error:
             if first is None and dtype == dtypes[-1]:
                 raise
-            refused[dtype] = str(error)
+            refused[dtype] = without_folders(str(error))
     dtype, graphs = next(iter(found.items()))
     smallest = least(builder, graphs[0][0], dtype, rule)
     sizes = _looks(builder, smallest)
@@ -125,10 +126,10 @@ def _program(
     whole = _steps(script, of_block)
     values = [srprof_estimate._values(terms.rows, *size) for size in looks]
 
-    def peaks(program: Program, place: int) -> tuple[int, int]:
+    def peaks(program: Program, place: int) -> tuple[int, ...]:
         variant = found | {"program": program}
-        allocated, reserved = srprof_estimate._replayed(variant, values[place])
-        return allocated, reserved
+        bounds = srprof_estimate._requested(variant, values[place])
+        return *srprof_estimate._replayed(variant, values[place]), *bounds
 
     wanted = [peaks(whole, place) for place in range(len(values))]
     asked = [*range(min(_FEW, len(values)))]

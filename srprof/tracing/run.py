@@ -29,7 +29,7 @@ from srprof.tracing.caller import as_called
 from srprof.tracing.changes import fingerprint
 from srprof.tracing.explaining import NeedsDataError, explain
 from srprof.tracing.fast_path import ENCODER_LAYER
-from srprof.tracing.fused import attends, fused_attention
+from srprof.tracing.fused import attended, attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
@@ -118,7 +118,7 @@ class Series:
         if self._alike is None:
             plain = trace.device == "meta" and not (trace.fallback or trace.builds_on_device)
             self._alike = plain and self.trace_on != "cuda-fake" and not workload.training
-            self._attends = attends(trace)
+            self._attends = attended(trace)
             if self._alike and _leaves(trace):
                 again = self._on_instance(workload)
                 self._alike = again is not None and _same_run(again, trace)
@@ -190,8 +190,8 @@ def _traced(
         trace = _run_where_possible(workload, trace_on, gpu)
         if any(node.op == ENCODER_LAYER for node in trace.nodes):
             trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
-        with _attending(workload, trace) as attended:
-            yield _as_built(workload, attended) if constructor else attended, gpu
+        with _attending(workload, trace) as made:
+            yield _as_built(workload, made) if constructor else made, gpu
 
 
 def _as_built(workload: Workload, trace: Trace) -> Trace:

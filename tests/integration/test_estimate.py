@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from random import Random
 
 import pytest
@@ -219,6 +220,12 @@ class Net(nn.Module):
         return nn.functional.pixel_shuffle(self.tail(self.head(x).relu()), 2)
 
 
+class Undecided(Net):
+    def forward(self, x):
+        kept = [x + i for i in range(x.shape[-1] // 7 % 5)]
+        return super().forward(x) + len(kept)
+
+
 class Broken(Net):
     def forward(self, x):
         raise ValueError("never")
@@ -254,10 +261,45 @@ def test_fit_takes_the_file(folder, capsys):
             assert main(argv) == 0
             answer = json.loads(capsys.readouterr().out)
             if more:
-                assert answer["traces"] == 0
+                assert answer["traces"] == 1
                 assert "estimate" in answer["notes"][0]
             answers.append({k: v for k, v in answer.items() if k not in ("traces", "notes")})
     assert answers[:3] == answers[3:]
+
+
+def test_fit_makes_the_file_and_is_by_it_from_then_on(folder, capsys):
+    def fit(*more):
+        argv = ["fit", "nets.py:Net", "--budget", "40MiB", *more, "--format", "json"]
+        assert main(argv) == 0
+        return json.loads(capsys.readouterr().out)
+
+    traced = fit()
+    first = fit("--estimate", "net.json")
+    assert first["notes"][0] == "net.json was made: the next fit is by it"
+    again = fit("--estimate", "net.json", "--dtype", "float16")
+    assert again["traces"] == 1
+    assert fit("--dtype", "float16")["largest"] == again["largest"]
+    assert first["largest"] == traced["largest"]
+
+
+def test_an_estimate_of_the_network_as_it_was_is_found_out(folder, capsys):
+    argv = ["fit", "nets.py:Net", "--budget", "40MiB", "--format", "json"]
+    assert main([*argv, "--estimate", "net.json"]) == 0
+    (folder / "nets.py").write_text(NETS.replace("nf=8", "nf=32"))
+    sys.modules.pop("nets", None)
+    capsys.readouterr()
+    assert main([*argv, "--estimate", "net.json"]) == 0
+    by_file = json.loads(capsys.readouterr().out)
+    assert "another state" in by_file["notes"][0]
+    assert main(argv) == 0
+    assert by_file["largest"] == json.loads(capsys.readouterr().out)["largest"]
+
+
+def test_fit_says_that_a_network_has_no_estimate(folder, capsys):
+    argv = ["fit", "nets.py:Undecided", "--budget", "4MiB", "--estimate", "net.json"]
+    assert main([*argv, "--format", "json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("each call was traced" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +309,7 @@ def test_fit_takes_the_file(folder, capsys):
         (["estimate", "nets.py:Net", "--input", "5"], 0, ""),
         (["estimate", "nets.py:Net", "--input", "7:int64"], 2, "takes none"),
         (["estimate", "nets.py:Net", "-o", "net.txt"], 2, ".json"),
-        (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "none.json"], 2, "none.json"),
+        (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "none.txt"], 2, "none.txt"),
         (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "other.json"], 2, "no estimate"),
     ],
 )
