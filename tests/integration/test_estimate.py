@@ -226,6 +226,13 @@ class Undecided(Net):
         return super().forward(x) + len(kept)
 
 
+class NoHalf(Net):
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return super().forward(x)
+
+
 class Broken(Net):
     def forward(self, x):
         raise ValueError("never")
@@ -324,3 +331,13 @@ def test_the_estimate_of_another_network_is_refused(folder, capsys):
     argv = ["fit", "nets.py:Net(nf=4)", "--budget", "1MiB", "--estimate", "net.json"]
     assert main(argv) == 2
     assert "nets.py:Net(nf=4)" in capsys.readouterr().err
+
+
+def test_the_file_names_no_folder_of_this_machine(folder, capsys, monkeypatch):
+    monkeypatch.chdir("/")
+    out = str(folder / "net.json")
+    assert main(["estimate", f"{folder}/nets.py:NoHalf", "-o", out]) == 0
+    text = (folder / "net.json").read_text()
+    estimate = json.loads(text)
+    assert "nets.py" in estimate["dtypes"]["float16"]
+    assert str(folder) not in text.replace(estimate["model"]["spec"], "")
