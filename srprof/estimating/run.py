@@ -211,10 +211,15 @@ class Sampler:
         return kept_workspaces(capability, os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
 
     def _start(self, dtype: str, trace: Trace) -> Start:
-        """The allocator with the network loaded, which is the same at each size."""
+        """The allocator with the network loaded, which is the same at each size.
+
+        Without what the call lets go of it, as replaced weights: that comes and goes.
+        """
         if dtype not in self.starts:
             program = Runner(new_allocator(Settings()), None, {}, False, False)
-            program.load(trace)
+            stays = {i for i, storage in enumerate(trace.storages) if storage.resident}
+            externals = tuple(e for e in trace.externals if e.info.storage in stays)
+            program.load(replace(trace, externals=externals))
             allocator = program.allocator
             free = tuple(
                 (block.size, segment.small)

@@ -118,13 +118,27 @@ class Scaled(nn.Module):
         return F.interpolate(large, size=x.shape[2:], mode="bilinear")
 
 
+class Fused(nn.Module):
+    """Makes the weights of its convolutions anew in each call, in the place of the old ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 400, 1), nn.Conv2d(400, 200, 3, bias=False)
+        self.fused = nn.Conv2d(3, 200, 3, padding=1)
+
+    def forward(self, x):
+        weight = torch.einsum("oikl,ij->ojkl", self.narrow.weight, self.wide.weight[:, :, 0, 0])
+        self.fused.weight.data = weight
+        return self.fused(x).relu()
+
+
 def sizes(estimate, count=5, least=40, most=500):
     random = Random(estimate.spec)
     sides = [estimate.at_least(random.randrange(least, most)) for _ in range(2 * count)]
     return list(zip(sides[::2], sides[1::2], strict=True))
 
 
-@pytest.mark.parametrize("kind", [Plain, Strided, Windows, Pooled, Tokens, Scaled])
+@pytest.mark.parametrize("kind", [Plain, Strided, Windows, Pooled, Tokens, Scaled, Fused])
 def test_every_peak_is_that_of_a_trace_at_fresh_sizes(kind):
     network = kind()
     estimate = srprof.estimate(network, (1, 3, 64, 64), dtype="float32")
