@@ -46,6 +46,11 @@ class Fitted:
         """A script of the graph."""
         return self.sample.script
 
+    @property
+    def alike(self) -> object:
+        """What is equal where the file has the same of two."""
+        return self.script.graph, self.forms, self.powers, self.sample.net, self.sample.start
+
 
 @dataclass
 class Builder:

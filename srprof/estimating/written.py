@@ -46,11 +46,12 @@ def built(
     sizes = _looks(builder, smallest)
     written: list[list[dict[str, Any]]] = []
     places: dict[str, int | str] = {**refused}
+    known: dict[object, int] = {}
     for dtype, graphs in found.items():
-        variants = [variant(fitted, builder.terms, batch, sizes) for fitted, batch in graphs]
-        if variants not in written:
-            written.append(variants)
-        places[dtype] = written.index(variants)
+        place = known.setdefault(tuple((f.alike, batch) for f, batch in graphs), len(written))
+        if place == len(written):
+            written.append([variant(f, builder.terms, batch, sizes) for f, batch in graphs])
+        places[dtype] = place
     result = next(iter(found.values()))[0][0].result
     shape = None if result is None else [form.term(builder.terms, 1) for form in result]
     terms, graphs_, shape = _used(builder.terms, written, shape)
