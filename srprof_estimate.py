@@ -87,6 +87,23 @@ def peak_bytes(estimate, h, w, batch=1, dtype="float16", kind="allocated"):
     return _peak(estimate, variants, h, w, batch, kind)
 
 
+def allocated_bounds(estimate, h, w, batch=1, dtype="float16"):
+    """The least and the most bytes that are allocated, whatever the program ran before the call.
+
+    `peak_bytes` has the first call of a fresh program. Behind others, blocks come from what the
+    cache has: none is smaller than asked for, and none of more than 1 MiB over 1 MiB larger. The
+    network was loaded first; the allocator has its default settings.
+
+    Raises:
+        ValueError: as `peak_bytes`.
+    """
+    variants = _variants(check(estimate), batch, dtype)
+    _check_sides(estimate, h, w)
+    values = _values(estimate["terms"], batch, h, w)
+    rows = [_requested(variant, values) for variant in variants]
+    return tuple(max(column) for column in zip(*rows))
+
+
 def largest_tile(
     estimate, budget, overlap=0, batch=1, dtype="float16", kind="allocated", image=None
 ):
@@ -347,6 +364,23 @@ def _replayed(variant, values, small_too=True):
             allocated += size
             most = max(most, allocated)
     return most, most_reserved
+
+
+def _requested(variant, values):
+    """The most that is asked for at once, and the most that blocks for it can be."""
+    sizes = [-(-values[term] // _BLOCK) * _BLOCK for term in variant["sizes"]]
+    asked, larger = variant["net"], variant["start"][0]
+    most, largest, blocks = asked, larger, []
+    for step in variant["program"]:
+        if step is not None:
+            size = sizes[step] if step >= 0 else -blocks[step]
+            spare = _SMALL if abs(size) > _SMALL else 0
+            asked += size
+            larger += size + spare if step >= 0 else size - spare
+            if step >= 0:
+                blocks.append(size)
+                most, largest = max(most, asked), max(largest, larger)
+    return most, largest
 
 
 def _taken(pool, size, address):

@@ -16,16 +16,15 @@ from traceback import walk_tb
 from types import CodeType, FunctionType
 
 from srprof.errors import user_raised
-from srprof.paths import place
+from srprof.paths import PACKAGES, place
 
 _ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ZOO = _ENGINE + "models" + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
-_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 #: The file of code that a library makes of text, as of named tuples.
 _MADE = "<string>"
 #: Libraries that only rearrange tensors on behalf of the line that called them.
-_HELPERS = tuple(f"{package}einops{os.sep}" for package in _PACKAGES)
+_HELPERS = tuple(f"{package}einops{os.sep}" for package in PACKAGES)
 
 
 @cache
@@ -47,14 +46,14 @@ def is_user_file(filename: str) -> bool:
     """Whether code of this file belongs to the network rather than to what runs it."""
     if filename.startswith(_torch_folder()) or is_engine_file(filename):
         return False
-    if filename.startswith(_STDLIB) and not any(part in filename for part in _PACKAGES):
+    if filename.startswith(_STDLIB) and not any(part in filename for part in PACKAGES):
         return False
     return not (filename.startswith("<frozen") or any(part in filename for part in _HELPERS))
 
 
 def is_installed(filename: str) -> bool:
     """Whether the file is an installed package's, or Python's own."""
-    return filename.startswith(_STDLIB) or any(part in filename for part in _PACKAGES)
+    return filename.startswith(_STDLIB) or any(part in filename for part in PACKAGES)
 
 
 def module_name(cls: type) -> str:

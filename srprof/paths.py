@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-import sysconfig
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+#: Folders that packages are installed in.
+PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+#: A file with its folders, from a root or a drive on.
+_FROM_ROOT = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+([^\s/\\:'\"]+)")
 
 
 def current_folder() -> str:
@@ -19,10 +24,14 @@ def current_folder() -> str:
 
 def short_path(path: str) -> str:
     """A file from the current folder, or within site-packages; else as it is."""
-    for folder in (sysconfig.get_paths()["purelib"], current_folder()):
-        if folder and path.startswith(folder + os.sep):
-            return path[len(folder) + 1 :]
-    return path
+    installed = [path.rpartition(name)[2] for name in PACKAGES if name in path]
+    here = current_folder() + os.sep
+    return min(installed, key=len, default=path.removeprefix(here) if len(here) > 1 else path)
+
+
+def without_folders(text: str) -> str:
+    """A text for other machines: of files that are named from the root only their own name."""
+    return _FROM_ROOT.sub(r"\1", text)
 
 
 def place(file: str, line: int) -> str:

@@ -38,8 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add(parser, "--image", "--batch", "--frames", "--train", "--alloc-conf", "--workspace")
     options.add_profile(parser)
     parser.add_argument("--estimate", metavar="FILE",
-        help="the network's, from srprof estimate: nothing is traced where it holds (the zoo's "
-             "networks have theirs)")
+        help="the network's, from srprof estimate, made if it is not there: only the answer is "
+             "traced where it holds (the zoo's networks have theirs)")
     options.add_output(parser)
 
 

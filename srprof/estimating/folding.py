@@ -21,6 +21,8 @@ Right = Callable[[Program], bool]
 _RELEASE = 2**40
 #: The most repetitions that stay, where fewer do not do.
 _STAY = 3
+#: The share of a program that a cut must be worth, for each is tried at many sizes.
+_WORTH = 1 / 100
 
 
 def folded(program: Program, right: Right) -> Program:
@@ -49,6 +51,8 @@ def _without(program: Program, period: int, right: Right) -> Program | None:
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         rows = (int(end) - int(start)) // period + 1
         for stay in range(1, min(_STAY, rows - 1) + 1):
+            if (rows - stay) * period < _WORTH * len(program):
+                break
             first = int(start) + stay * period
             shorter = cut(program, first, int(start) + rows * period)
             if shorter is not None and right(shorter):

@@ -25,7 +25,7 @@ def pieces(script: Script, sizes: Sequence[int], *, held: bool) -> list[Piece]:
     changes: list[Counter[int]] = [Counter() for _ in range(script.nodes + 1)]
     for block, size in zip(script.blocks, sizes, strict=True):
         if block.counted:
-            end = max(block.death if held else min(block.needed, block.death), block.birth + 1)
+            end = block.death if held else min(block.needed, block.death)
             changes[block.birth][size] += 1
             changes[min(end, script.nodes)][size] -= 1
     there: Counter[int] = Counter()

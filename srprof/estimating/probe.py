@@ -17,7 +17,7 @@ from srprof.inputs import TensorSpec, check_shape, first_image, images_of, with_
 from srprof.progress import Progress, silent
 from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule, size_rule
-from srprof.tracing.run import run_trace
+from srprof.tracing.run import Series, run_trace
 from srprof.workload import Workload
 
 Shape = tuple[int, ...]
@@ -35,7 +35,8 @@ class Probe:
             inputs stay as they are.
         peak: that is asked for.
         analyzed: the analysis of a trace, with what the user says of allocator and profile.
-        profile: its title, "" if there is none. traced: traces a call.
+        traced: the trace of a call of the network, whose traces may share an instance.
+        profile: its title, "" if there is none.
         command: that asks.
         error: the first that the network raised at a size that it may not take.
         proportional: whether the first square image gave one in proportion; None before it.
@@ -47,7 +48,7 @@ class Probe:
     analyzed: Callable[[Trace], Analysis]
     profile: str = ""
     progress: Progress = silent
-    traced: Callable[[Workload], Trace] = lambda call: run_trace(call, "meta", holders=False)
+    traced: Callable[[Workload], Trace] = field(default_factory=lambda: Series("meta").trace)
     command: str = "fit"
     traces: int = 0
     error: ModelError | None = None
@@ -96,7 +97,7 @@ class Probe:
         found = self._recent.get(shape)
         if found is None:
             try:
-                found = self._run(self.call(shape))
+                found = self._run(self.call(shape), self.traced)
             except SrprofError as error:
                 found = error
             self._recent[shape] = found
@@ -106,10 +107,10 @@ class Probe:
             raise found
         return found
 
-    def _run(self, workload: Workload) -> Analysis:
+    def _run(self, workload: Workload, traced: Callable[[Workload], Trace]) -> Analysis:
         self.traces += 1
         self.progress("sizes tried", self.traces, self.traces)
-        return self.analyzed(self.traced(workload))
+        return self.analyzed(traced(workload))
 
     def takes(self, side: int) -> bool:
         """Whether the network takes a square image, and gives one in proportion.
@@ -195,7 +196,8 @@ class Probe:
         if build is None:
             analysis = self.analysis(shape)
         else:
-            analysis = self._run(replace(self.call(shape), build=build))
+            call = replace(self.call(shape), build=build)
+            analysis = self._run(call, lambda call: run_trace(call, "meta", holders=False))
         latency = analysis.latency
         return SizedCall(
             shape=shape,

@@ -14,15 +14,18 @@ from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import ModelError
-from srprof.estimating.build import Builder, Sample, Size, Start, built
+from srprof.estimating.graphs import Builder
 from srprof.estimating.probe import Probe
 from srprof.estimating.record import Checked, Estimate, RunAs, Times, Variant
+from srprof.estimating.samples import Sample, Size, Start
 from srprof.estimating.script import script
+from srprof.estimating.written import built
 from srprof.figures import find_peak
 from srprof.memory.allocator import new_allocator
 from srprof.memory.settings import Settings
 from srprof.memory.simulation import Runner
 from srprof.memory.workspace import WorkspaceTable, kept_workspaces
+from srprof.paths import without_folders
 from srprof.progress import Progress, silent
 from srprof.records import Trace
 from srprof.tiling.sizes import SizeRule
@@ -85,6 +88,7 @@ def estimate(
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in sampler.samples.values() if _within(found, s)]
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
+    notes = (*builder.notes, *samples[0].notes, *(preset.beside if preset else ()))
     of_sizes = [checked[kind] for kind in ("planned", "eager")]
     return made_of(
         Estimate,
@@ -98,7 +102,7 @@ def estimate(
         checked=checked,
         traces=len(sampler.samples),
         run_as=None if preset is None else RunAs(preset.name, preset.form, preset.sources),
-        notes=(*builder.notes, *samples[0].notes, *(preset.beside if preset else ())),
+        notes=tuple(map(without_folders, notes)),
     )
 
 
@@ -114,7 +118,7 @@ def _built(
         step = None if rule.step is None else rule.step * factor
         least = rule.least + ((_TRIED - rule.least) % step if factor > 1 and step else 0)
         fewer = SizeRule(least, step)
-        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least)
+        builder = Builder(sampler.sample, sampler.scratch, fewer.at_least, samples=sampler.samples)
         try:
             all_sides = rule.least if factor == 1 else None
             return builder, built(builder, dtypes, fewer, all_sides)
@@ -207,10 +211,15 @@ class Sampler:
         return kept_workspaces(capability, os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
 
     def _start(self, dtype: str, trace: Trace) -> Start:
-        """The allocator with the network loaded, which is the same at each size."""
+        """The allocator with the network loaded, which is the same at each size.
+
+        Without what the call lets go of it, as replaced weights: that comes and goes.
+        """
         if dtype not in self.starts:
             program = Runner(new_allocator(Settings()), None, {}, False, False)
-            program.load(trace)
+            stays = {i for i, storage in enumerate(trace.storages) if storage.resident}
+            externals = tuple(e for e in trace.externals if e.info.storage in stays)
+            program.load(replace(trace, externals=externals))
             allocator = program.allocator
             free = tuple(
                 (block.size, segment.small)

@@ -103,7 +103,8 @@ def script(trace: Trace, workspaces: WorkspaceTable, kept: Mapping[str, int]) ->
             itemsize, shape = (itemsize if storage.nbytes % itemsize == 0 else 1), ()
         birth = rank(max(storage.birth, 0))
         needed, death = _lives(storage, end)
-        lives = birth, max(rank(needed), birth + 1), max(rank(death), birth + 1)
+        first = birth + (storage.birth >= 0)  # what was there before may go in the first call
+        lives = birth, max(rank(needed), first), max(rank(death), first)
         number[index] = len(blocks)
         blocks.append(Block(storage.nbytes, itemsize, shape, True, *lives))
     steps = list(_steps(trace, number, blocks, workspaces, dict(kept)))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 import srprof_estimate
-from srprof.errors import InputError
+from srprof.errors import InputError, SrprofError
 from srprof.estimating.probe import Probe, Shape
-from srprof.estimating.record import SizedCall
+from srprof.estimating.record import Estimate, SizedCall
 from srprof.estimating.shipped import shipped
 from srprof.figures import peak_names
 from srprof.files import read_json
+from srprof.output import write
+from srprof.sizing.record import Fit
 from srprof.tiling.sizes import SizeRule
 
 
@@ -51,6 +54,10 @@ class Known(Probe):
         result = () if size is None else (shape[0], *size)
         return SizedCall(shape, result, {name: self._peak(shape, name) for name in peak_names()})
 
+    def confirmed(self, call: SizedCall) -> bool:
+        """Whether a trace of the call has the estimate's peaks: else that is of another network."""
+        return super().record(call.shape).peaks == call.peaks
+
     def _holds(self, shape: Shape) -> bool:
         """Whether the estimate holds for a call with an image of this shape."""
         place = self.estimate["dtypes"][self.workload.run_dtype]
@@ -65,6 +72,49 @@ class Known(Probe):
             self.estimate, *size, batch, self.workload.run_dtype, kind
         )
         return found
+
+
+def known(
+    probe: Probe,
+    path: str | None,
+    form: Mapping[str, bool],
+    search: Callable[[Probe], Fit],
+    make: Callable[[], Estimate],
+) -> Fit:
+    """What a search finds by an estimate where there is one, with what is to be said of that.
+
+    The answer by a file is traced: the network may be another by now.
+
+    Args:
+        path, form: as for `by_estimate`. make: the estimate for a file that is not there yet.
+    """
+    told = () if path is None else _made(path, make)
+    if path is not None and told and not os.path.exists(path):
+        return _with(search(probe), *told)
+    by, more = by_estimate(probe, path, form)
+    found = search(by)
+    if path is None or not isinstance(by, Known):
+        return _with(found, *told, *more)
+    if by.confirmed(found.largest):
+        return _with(replace(found, traces=by.traces), *told, *more)
+    note = f"{path} is of another state of the network: each call was traced"
+    return _with(search(probe), note)
+
+
+def _with(found: Fit, *notes: str) -> Fit:
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _made(path: str, make: Callable[[], Estimate]) -> tuple[str, ...]:
+    """Write the estimate of a network into its file, if there is none; what is to be said then."""
+    if os.path.exists(path) or not path.endswith(".json"):
+        return ()
+    try:
+        found = make()
+    except SrprofError as error:
+        return (f"no estimate is in {path}, each call was traced: {error}",)
+    write(found.to_json(), path)
+    return (f"{path} was made: the next fit is by it",)
 
 
 def by_estimate(

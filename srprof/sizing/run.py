@@ -16,13 +16,14 @@ from srprof.cost.gpus import find_gpu
 from srprof.cost.profiles import Profile, read_profile
 from srprof.errors import InputError
 from srprof.estimating.probe import Probe
+from srprof.estimating.record import Estimate
 from srprof.figures import find_peak
 from srprof.inputs import check_shape
 from srprof.memory.settings import Settings
 from srprof.progress import Progress, silent
 from srprof.quantities import parse_aspect, parse_budget
 from srprof.records import Trace
-from srprof.sizing.known import by_estimate
+from srprof.sizing.known import known
 from srprof.sizing.record import Fit
 from srprof.sizing.search import Search
 from srprof.sizing.step import STEP, Step
@@ -77,8 +78,10 @@ def fit(
         train: of one training step (`srprof.analyze_training`), by the bytes that it requests.
         image: LR height and width of an image that is to be run whole or in tiles.
         allocator, workspace, profile, device: as for `srprof.analyze`.
-        estimate: a file of the network's, from `srprof estimate`: nothing is traced where it
-            holds. The zoo's networks have theirs; other torches than it was made with trace.
+        estimate: a file of the network's, from `srprof estimate`, which is made if it is not
+            there: sizes are looked up where it holds, and the answer alone is traced. If that is
+            another, as behind a change of the network, all is traced. The zoo's networks have
+            theirs; other torches than it was made with trace.
         run_as: the program that runs the network, by its name in `srprof.presets`; in the dtype
             that it usually does, if none is given.
         progress: called with what is being done, and how many traces were made (twice).
@@ -109,6 +112,7 @@ def fit(
     call = call_of(model, inputs, weights, dtype, channels_last)
     if not call.inputs:
         call = replace(call, inputs=("256x256",))
+    bare = call
     call = _as_run(call, run_as, train)
     if train and isinstance(call.spec, str):
         from srprof.training.analysis import training_spec
@@ -128,21 +132,35 @@ def fit(
     title = "" if predicted_by is None else predicted_by.title
     workload = replace(resolve(call), training=train)
     probe = Probe(workload, peak, analyzed, title, progress)
-    told: tuple[str, ...] = ()
+
+    def search(probe: Probe) -> Fit:
+        one = Search(probe, available, ratio)
+        return one.along(kept[0]) if kept else one.size(image)
+
     asked = frames or train or predicted_by or workspace or call.channels_last
     plain = not asked and Settings.read(allocator) == Settings() and not os.environ.get(CUBLAS)
-    # a class of anybody's may be called as one of the zoo's
-    if plain and (estimate is not None or isinstance(call.spec, str)):
-        probe, told = by_estimate(probe, estimate, call.form)
-    elif estimate is not None:
+    if estimate is not None and not plain:
         raise InputError(
             "an estimate is of inference and of the default allocator, without a profile: leave "
             "it out, or frames, train, profile, gpu with a profile, workspace, layout, allocator"
         )
-    search = Search(probe, available, ratio)
-    found = search.along(kept[0]) if kept else search.size(image)
-    notes = (*found.notes, *told, *([card.note()] if card is not None else []))
-    return replace(found, notes=notes)
+    # a class of anybody's may be called as one of the zoo's
+    if plain and (estimate is not None or isinstance(call.spec, str)):
+        found = known(
+            probe, estimate, call.form, search, partial(_estimate, bare, run_as, progress)
+        )
+    else:
+        found = search(probe)
+    return found if card is None else replace(found, notes=(*found.notes, card.note()))
+
+
+def _estimate(call: Call, run_as: str | None, progress: Progress) -> Estimate:
+    """The estimate of a call's network, in the dtypes that a program runs it in."""
+    from srprof.estimating.run import DTYPES
+    from srprof.estimating.run import estimate as estimate_call
+
+    call = replace(call, dtype=None if call.dtype in DTYPES else call.dtype)
+    return estimate_call(call, run_as=run_as, progress=progress)
 
 
 def _as_run(call: Call, run_as: str | None, train: bool) -> Call:

@@ -63,7 +63,7 @@ class FusedAttention(TorchFunctionMode):
 
     def notes(self, trace: Trace) -> Iterator[str]:
         """What a reader of the figures of a run in this mode must know."""
-        if any(node.op.startswith(_FUSED) for node in trace.nodes):
+        if _is_fused(trace):
             yield attention.NOTE
         if self._fast:
             yield fast_path.NOTE
@@ -75,6 +75,15 @@ def attends(trace: Trace) -> bool:
         return False
     ops, modules = {node.op for node in trace.nodes}, {call.kind for call in trace.calls}
     return not ops.isdisjoint((_UNFUSED, *fast_path.OPS)) or not modules.isdisjoint(_MODULES)
+
+
+def attended(trace: Trace) -> bool:
+    """Whether it has attention, in the way of a GPU or in another."""
+    return attends(trace) or _is_fused(trace)
+
+
+def _is_fused(trace: Trace) -> bool:
+    return any(node.op.startswith(_FUSED) for node in trace.nodes)
 
 
 @contextmanager

@@ -73,6 +73,9 @@ class _Schema(NamedTuple):
         )
 
 
+#: What most arguments are that are no tensors, and have none in them.
+_PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout})
+
 #: Bytes of the tensor that torch wraps a Python number in, where a call takes a tensor.
 _WRAPPED_NUMBER = {bool: 1, int: 8, float: 8, complex: 16}
 
@@ -96,7 +99,7 @@ def tensors_in(value: Any, inside: frozenset[int] = frozenset()) -> Iterator[tor
     """
     if isinstance(value, torch.Tensor):
         yield value
-    elif id(value) not in inside:
+    elif type(value) not in _PLAIN and id(value) not in inside:
         inside |= {id(value)}
         for part in value if isinstance(value, set) else parts_of(value):
             yield from tensors_in(part, inside)
@@ -307,6 +310,8 @@ class Recorder(TorchDispatchMode):
             ref, info = self._read(value)
             inputs.append(info)
             return ref
+        if type(value) in _PLAIN:
+            return value
         if isinstance(value, (list, tuple)):
             return tuple(self._encode(item, inputs) for item in value)
         if isinstance(value, dict):
@@ -449,7 +454,12 @@ class Recorder(TorchDispatchMode):
 def _info(tensor: torch.Tensor, storage: int) -> TensorInfo:
     nbytes = tensor.numel() * tensor.element_size()
     strides = tuple(tensor.stride()) if tensor.layout is torch.strided else ()
-    return TensorInfo(storage, tuple(tensor.shape), str(tensor.dtype)[6:], nbytes, strides)
+    return TensorInfo(storage, tuple(tensor.shape), _name_of(tensor.dtype), nbytes, strides)
+
+
+@cache
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def user_line() -> tuple[str, int, str]:

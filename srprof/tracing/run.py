@@ -29,7 +29,7 @@ from srprof.tracing.caller import as_called
 from srprof.tracing.changes import fingerprint
 from srprof.tracing.explaining import NeedsDataError, explain
 from srprof.tracing.fast_path import ENCODER_LAYER
-from srprof.tracing.fused import attends, fused_attention
+from srprof.tracing.fused import attended, attends, fused_attention
 from srprof.tracing.gpu import StandIn, building, built_there, standing_in, watching
 from srprof.tracing.holders import find_holders
 from srprof.tracing.isolation import isolated
@@ -92,16 +92,18 @@ def run_trace(
 
 
 class Series:
-    """Traces of one network at one size after another, each in about half the time of a first.
+    """Traces of one network at one size after another, each in a third of the time of a first.
 
-    One instance serves them all, as long as it is what it was before: no call leaves anything in
-    it, nothing of it is on a GPU, and the meta device can run it. Else each call has a fresh one.
-    Places in the user's code are not asked for.
+    One instance serves them all, until a call leaves it otherwise than it found it: then the next
+    call has a fresh one. That needs a network that the meta device can run and whose constructor
+    leaves nothing on a GPU; else each is a trace by itself. Neither a second call of the instance
+    nor places in the user's code are asked for.
     """
 
     def __init__(self, trace_on: str = "auto") -> None:
         self.trace_on = trace_on
         self._alike: bool | None = None
+        self._attends = False
         self._model: nn.Module | None = None
 
     def trace(self, workload: Workload) -> Trace:
@@ -114,23 +116,26 @@ class Series:
             return found
         trace = run_trace(workload, self.trace_on, holders=False)
         if self._alike is None:
-            left = trace.again is not None or any(s.cached for s in trace.storages)
             plain = trace.device == "meta" and not (trace.fallback or trace.builds_on_device)
-            self._alike = plain and not (left or workload.training or attends(trace))
+            self._alike = plain and self.trace_on != "cuda-fake" and not workload.training
+            self._attends = attended(trace)
+            if self._alike and _leaves(trace):
+                again = self._on_instance(workload)
+                self._alike = again is not None and _same_run(again, trace)
         return trace
 
     def _on_instance(self, workload: Workload) -> Trace | None:
         """The trace of the instance; None if it takes more than that."""
-        with _conditions(workload, "meta", []) as gpu, standing_in("meta"):
+        fused = fused_attention() if self._attends else nullcontext()
+        with _conditions(workload, "meta", []) as gpu, fused as mode, standing_in("meta"):
             if self._model is None:
                 with building():
                     self._model = _instance(workload, "meta").model
-            before = fingerprint(self._model)
+            model, before = self._model, fingerprint(self._model)
 
             def record() -> Trace:
-                assert self._model is not None
-                with untouched(self._model):
-                    instance = workload.call_of(self._model, "meta")
+                with untouched(model):
+                    instance = workload.call_of(model, "meta")
                     trace, ledger = _record_call(workload, "meta", instance, kind=_Unplaced)
                     ledger.forget()
                     return trace
@@ -139,9 +144,23 @@ class Series:
             if built_there() or (gpu is not None and gpu.asked):
                 self._alike = False
                 return None
-            if fingerprint(self._model) != before:
+            after = fingerprint(model)
+            if after != before:
                 self._model = None
-        return as_called(workload, trace)
+            if after.shared != before.shared:
+                workload.forget()
+            notes = () if mode is None else tuple(mode.notes(trace))
+        return as_called(workload, replace(trace, notes=(*trace.notes, *notes)))
+
+
+def _leaves(trace: Trace) -> bool:
+    """Whether a call leaves something in its instance."""
+    return trace.again is not None or any(s.cached for s in trace.storages)
+
+
+def _same_run(one: Trace, other: Trace) -> bool:
+    """Whether two runs made the same calls, and had the same storages for as long."""
+    return same_calls(one, other) and one.storages == other.storages
 
 
 class _Unplaced(Recorder):
@@ -171,8 +190,8 @@ def _traced(
         trace = _run_where_possible(workload, trace_on, gpu)
         if any(node.op == ENCODER_LAYER for node in trace.nodes):
             trace = replace(trace, calls=_calls_of_modules(workload, trace.device))
-        with _attending(workload, trace) as attended:
-            yield _as_built(workload, attended) if constructor else attended, gpu
+        with _attending(workload, trace) as made:
+            yield _as_built(workload, made) if constructor else made, gpu
 
 
 def _as_built(workload: Workload, trace: Trace) -> Trace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from random import Random
 
 import pytest
@@ -117,13 +118,27 @@ class Scaled(nn.Module):
         return F.interpolate(large, size=x.shape[2:], mode="bilinear")
 
 
+class Fused(nn.Module):
+    """Makes the weights of its convolutions anew in each call, in the place of the old ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 400, 1), nn.Conv2d(400, 200, 3, bias=False)
+        self.fused = nn.Conv2d(3, 200, 3, padding=1)
+
+    def forward(self, x):
+        weight = torch.einsum("oikl,ij->ojkl", self.narrow.weight, self.wide.weight[:, :, 0, 0])
+        self.fused.weight.data = weight
+        return self.fused(x).relu()
+
+
 def sizes(estimate, count=5, least=40, most=500):
     random = Random(estimate.spec)
     sides = [estimate.at_least(random.randrange(least, most)) for _ in range(2 * count)]
     return list(zip(sides[::2], sides[1::2], strict=True))
 
 
-@pytest.mark.parametrize("kind", [Plain, Strided, Windows, Pooled, Tokens, Scaled])
+@pytest.mark.parametrize("kind", [Plain, Strided, Windows, Pooled, Tokens, Scaled, Fused])
 def test_every_peak_is_that_of_a_trace_at_fresh_sizes(kind):
     network = kind()
     estimate = srprof.estimate(network, (1, 3, 64, 64), dtype="float32")
@@ -219,6 +234,19 @@ class Net(nn.Module):
         return nn.functional.pixel_shuffle(self.tail(self.head(x).relu()), 2)
 
 
+class Undecided(Net):
+    def forward(self, x):
+        kept = [x + i for i in range(x.shape[-1] // 7 % 5)]
+        return super().forward(x) + len(kept)
+
+
+class NoHalf(Net):
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return super().forward(x)
+
+
 class Broken(Net):
     def forward(self, x):
         raise ValueError("never")
@@ -254,10 +282,45 @@ def test_fit_takes_the_file(folder, capsys):
             assert main(argv) == 0
             answer = json.loads(capsys.readouterr().out)
             if more:
-                assert answer["traces"] == 0
+                assert answer["traces"] == 1
                 assert "estimate" in answer["notes"][0]
             answers.append({k: v for k, v in answer.items() if k not in ("traces", "notes")})
     assert answers[:3] == answers[3:]
+
+
+def test_fit_makes_the_file_and_is_by_it_from_then_on(folder, capsys):
+    def fit(*more):
+        argv = ["fit", "nets.py:Net", "--budget", "40MiB", *more, "--format", "json"]
+        assert main(argv) == 0
+        return json.loads(capsys.readouterr().out)
+
+    traced = fit()
+    first = fit("--estimate", "net.json")
+    assert first["notes"][0] == "net.json was made: the next fit is by it"
+    again = fit("--estimate", "net.json", "--dtype", "float16")
+    assert again["traces"] == 1
+    assert fit("--dtype", "float16")["largest"] == again["largest"]
+    assert first["largest"] == traced["largest"]
+
+
+def test_an_estimate_of_the_network_as_it_was_is_found_out(folder, capsys):
+    argv = ["fit", "nets.py:Net", "--budget", "40MiB", "--format", "json"]
+    assert main([*argv, "--estimate", "net.json"]) == 0
+    (folder / "nets.py").write_text(NETS.replace("nf=8", "nf=32"))
+    sys.modules.pop("nets", None)
+    capsys.readouterr()
+    assert main([*argv, "--estimate", "net.json"]) == 0
+    by_file = json.loads(capsys.readouterr().out)
+    assert "another state" in by_file["notes"][0]
+    assert main(argv) == 0
+    assert by_file["largest"] == json.loads(capsys.readouterr().out)["largest"]
+
+
+def test_fit_says_that_a_network_has_no_estimate(folder, capsys):
+    argv = ["fit", "nets.py:Undecided", "--budget", "4MiB", "--estimate", "net.json"]
+    assert main([*argv, "--format", "json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("each call was traced" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +330,7 @@ def test_fit_takes_the_file(folder, capsys):
         (["estimate", "nets.py:Net", "--input", "5"], 0, ""),
         (["estimate", "nets.py:Net", "--input", "7:int64"], 2, "takes none"),
         (["estimate", "nets.py:Net", "-o", "net.txt"], 2, ".json"),
-        (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "none.json"], 2, "none.json"),
+        (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "none.txt"], 2, "none.txt"),
         (["fit", "nets.py:Net", "--budget", "1MiB", "--estimate", "other.json"], 2, "no estimate"),
     ],
 )
@@ -282,3 +345,13 @@ def test_the_estimate_of_another_network_is_refused(folder, capsys):
     argv = ["fit", "nets.py:Net(nf=4)", "--budget", "1MiB", "--estimate", "net.json"]
     assert main(argv) == 2
     assert "nets.py:Net(nf=4)" in capsys.readouterr().err
+
+
+def test_the_file_names_no_folder_of_this_machine(folder, capsys, monkeypatch):
+    monkeypatch.chdir("/")
+    out = str(folder / "net.json")
+    assert main(["estimate", f"{folder}/nets.py:NoHalf", "-o", out]) == 0
+    text = (folder / "net.json").read_text()
+    estimate = json.loads(text)
+    assert "nets.py" in estimate["dtypes"]["float16"]
+    assert str(folder) not in text.replace(estimate["model"]["spec"], "")

@@ -102,6 +102,46 @@ def test_the_allocator_is_the_simulation_s(seed):
     assert reader._replayed(variant, sizes, small_too=False)[0] == peaks.allocated
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_allocated_is_within_its_bounds_whatever_ran_before(seed):
+    """A program of some blocks, in an allocator whose cache others have filled."""
+    from random import Random
+
+    random = Random(seed)
+    allocator = new_allocator(Settings())
+    for address in [allocator.allocate(random.randrange(40 * MIB)) for _ in range(20)]:
+        allocator.free(address)
+    sizes = [random.choice((700, 70_000, MIB, MIB + 1, 5 * MIB, 33 * MIB)) for _ in range(9)]
+    program: list[int] = []
+    addresses: list[int] = []
+    most = 0
+    for _ in range(30):
+        program.append(random.randrange(len(sizes)))
+        addresses.append(allocator.allocate(sizes[program[-1]]))
+        most = max(most, allocator.allocated)
+        if random.random() < 0.3:
+            program.append(-1)
+            allocator.free(addresses[-1])
+    variant = {"sizes": [*range(9)], "net": 0, "start": [0, 0, []], "program": program}
+    least, largest = reader._requested(variant, sizes)
+    assert least <= most <= largest
+    assert least == max(
+        sum(rounded(sizes[s]) for s in program[: i + 1] if s >= 0)
+        - sum(rounded(sizes[program[j - 1]]) for j in range(i + 1) if program[j] < 0)
+        for i in range(len(program))
+    )
+
+
+def test_bounds_of_small_blocks_are_what_is_asked_for():
+    least, most = reader.allocated_bounds(ESTIMATE, 16, 16)
+    assert least == most == reader.peak_bytes(ESTIMATE, 16, 16)
+    least, most = reader.allocated_bounds(ESTIMATE, 640, 480)
+    assert least < most
+    assert least <= reader.peak_bytes(ESTIMATE, 640, 480) <= most
+    with pytest.raises(ValueError, match="nearest"):
+        reader.allocated_bounds(ESTIMATE, 17, 16)
+
+
 def test_terms_are_whole_numbers():
     terms = [["/", -1, 1, 2], ["+", 1, 3, 3], ["*", 3, 4, 0], ["*", 5]]
     assert reader._values(terms, 2, 7, 9) == [2, 7, 9, 3, 7, 42, 5]
