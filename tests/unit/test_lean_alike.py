@@ -54,7 +54,8 @@ def looks_of(code: Callable[..., object]) -> list[Any]:
     graph = capture(Network(code).eval(), (torch.rand(2, 4, 6, 8),), {}).graph
     found = []
     for node in graph.nodes:
-        if node.op == "call_function" and node.users:  # a size that nothing reads is no part of a plan
+        # a size that nothing reads is no part of a plan
+        if node.op == "call_function" and node.users:
             value = node.meta["val"]
             lies = (*value.shape, *value.stride()) if isinstance(value, Tensor) else ()
             found.append((str(node.target), getattr(value, "dtype", None), *map(str, lies)))
