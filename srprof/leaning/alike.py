@@ -7,7 +7,7 @@ they are made of the first one. Alike results share a storage, which no fake ten
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,11 +25,42 @@ _set_proxy_slot: Any = proxy_tensor.set_proxy_slot
 _snapshot_fake = proxy_tensor.snapshot_fake
 
 #: Arguments that are alike if they are equal and of one type.
-_PLAIN = (int, float, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+_PLAIN = (
+    *(int, float, complex, str, type(None)),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
 
 
-class _UnknownError(Exception):
+class UnknownLookError(Exception):
     """An argument of which it is not known what it looks like."""
+
+
+def look(value: Any) -> Any:
+    """What is equal for fake tensors, numbers, and lists of these that calls treat alike.
+
+    Raises:
+        UnknownLookError: it is anything else, or has values.
+    """
+    if isinstance(value, FakeTensor):
+        if value.constant is not None or value.layout is not torch.strided:
+            raise UnknownLookError
+        numbers = *value.shape, *value.stride(), value.storage_offset()
+        bits = value.is_conj(), value.is_neg()
+        return value.dtype, value.device, tuple(map(expression, numbers)), bits
+    if isinstance(value, (list, tuple)):
+        return tuple(map(look, value))
+    if isinstance(value, dict):
+        return tuple((name, look(one)) for name, one in sorted(value.items()))
+    if isinstance(value, torch.SymInt):
+        return expression(value)
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    raise UnknownLookError
+
+
+def expression(size: Any) -> Any:
+    """A size as a number, or an expression of the call's sizes."""
+    return size if isinstance(size, int) else size.node.expr
 
 
 class _Like:
@@ -56,6 +87,8 @@ def patches() -> list[tuple[Any, str, Any]]:
     def dispatch(
         mode: FakeTensorMode, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
+        if isinstance(func, torch._ops.OpOverload) and torch.Tag.inplace_view in func.tags:
+            vars(args[0]).pop(_LIKE, None)  # it is given other sizes
         key = _key(mode, func, args, kwargs)
         like = known.get(key)
         if like is not None:
@@ -91,8 +124,8 @@ def _key(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     if not _makes_one(func):
         return None
     try:
-        looks = tuple(_looks(mode, args)), tuple(_looks(mode, sorted(kwargs.items())))
-    except _UnknownError:
+        looks = look((args, kwargs))
+    except UnknownLookError:
         return None
     settings = (
         torch.get_default_dtype(),
@@ -112,30 +145,6 @@ def _makes_one(func: Any) -> bool:
     values = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*tags}
     one = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
     return one and not values and not schema.is_mutable and "lift" not in func.name()
-
-
-def _looks(mode: FakeTensorMode, values: Sequence[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            if type(value) is not FakeTensor or value.fake_mode is not mode:
-                raise _UnknownError
-            if value.constant is not None or value.layout is not torch.strided:
-                raise _UnknownError
-            yield value.dtype, value.device, tuple(map(_number, (*value.shape, *value.stride())))
-            yield _number(value.storage_offset()), value.is_conj(), value.is_neg()
-        elif isinstance(value, (list, tuple)):
-            yield tuple(_looks(mode, value))
-        elif isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            yield _number(value)
-        elif isinstance(value, _PLAIN):
-            yield type(value), value
-        else:
-            raise _UnknownError
-
-
-def _number(value: Any) -> Any:
-    """A number or an expression."""
-    return value if isinstance(value, int) else value.node.expr
 
 
 def _is_new(value: Any, arguments: Any) -> bool:

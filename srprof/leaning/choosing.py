@@ -38,6 +38,8 @@ _MANY_CALLS = 600
 _ASIDE = 0.02
 #: The first GPUs that `torch.compile` makes kernels for.
 _COMPILES = (7, 0)
+#: What is tried the other way; steps only where one is a kernel.
+_SWITCHES = ("whole", "compact", "biases", "steps", "layout")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def choose(trials: Trials, passes: tuple[str, ...], objective: Objective = "both
         return _worth(*trials.score(form, chosen), objective)
 
     best: Form = min(_first(trials), key=worth)
-    for other in _others(best, own_widths(graph) if _is_small(trials) else ()):
+    switches = [n for n in _SWITCHES if n != "steps" or _compiles(trials.profile)]
+    for other in _others(best, own_widths(graph) if _is_small(trials) else (), switches):
         tried = other(best)
         if tried != best and worth(tried) < worth(best) * (1 - _LEAST):
             best = tried
@@ -153,8 +156,7 @@ def _worth(time: float, peak: float, objective: Objective) -> float:
 
 def _first(trials: Trials) -> Iterator[Form]:
     """Forms to begin with."""
-    steps = (trials.profile.capability or (0, 0)) >= _COMPILES
-    plain = Form(constants=True, steps=steps)
+    plain = Form(constants=True, steps=_compiles(trials.profile))
     yield plain
     yield replace(plain, layout=True)
     widths = own_widths(trials.captured.graph)
@@ -164,12 +166,19 @@ def _first(trials: Trials) -> Iterator[Form]:
             yield replace(plain, layout=layout, widths=wider, biases=True, whole=layout)
 
 
-def _others(best: Form, widths: Sequence[int]) -> Iterator[Callable[[Form], Form]]:
+def _compiles(profile: Profile) -> bool:
+    """Whether a step is one kernel there: a CPU, and an older GPU, runs its calls one by one."""
+    return (profile.capability or (0, 0)) >= _COMPILES
+
+
+def _others(
+    best: Form, widths: Sequence[int], switches: Sequence[str]
+) -> Iterator[Callable[[Form], Form]]:
     """What to try in a form that is the best so far, one after the other."""
     for width in sorted(widths, reverse=True):
         for option in _options(width):
             yield lambda form, n=width, to=option: form.wider(n, to)  # type: ignore[misc]  # bound now
-    for name in ("whole", "compact", "biases", "steps", "layout"):
+    for name in switches:
         yield lambda form, name=name: replace(form, **{name: not getattr(form, name)})  # type: ignore[misc]  # bound now
 
 

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph
 from torch.fx import Node as FxNode
-from torch.fx.node import map_aggregate, map_arg
+from torch.fx.node import map_arg
+
+from srprof.leaning.alike import UnknownLookError, look
 
 #: What says where a node comes from, and is handed on to those that replace it.
 ORIGIN = ("nn_module_stack", "stack_trace")
 
 #: Fake values by a call's operator and what its arguments look like.
-Known = dict[tuple[Any, str], Any]
+Known = dict[Any, Any]
+
+
+def call_function(
+    graph: Graph,
+    mode: FakeTensorMode,
+    known: Known,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+) -> FxNode:
+    """Add a call to a graph, with its fake value.
+
+    Args:
+        known: fake values that were found for other calls of the same network, and is added to.
+    """
+    node = graph.call_function(target, args, dict(kwargs))
+    values, named = map_arg((args, dict(kwargs)), lambda value: value.meta["val"])
+    try:
+        key: Any = target, look((values, named))
+    except UnknownLookError:
+        key = node
+    if key not in known:  # with symbolic sizes a call takes milliseconds
+        with mode, enable_python_dispatcher(), torch.no_grad():
+            known[key] = target(*values, **named)
+    node.meta["val"] = known[key]
+    return node
 
 
 class Copying:
@@ -71,14 +102,8 @@ class Copying:
 
     def add(self, target: Any, *args: Any, **kwargs: Any) -> FxNode:
         """Add a call, of which the graph then has the fake value."""
-        node = self.graph.call_function(target, args, kwargs)
+        node = call_function(self.graph, self._mode, self.known, target, args, kwargs)
         node.meta.update(self._origin)
-        key = target, looks((args, kwargs))
-        if key not in self.known:  # with symbolic sizes a call takes milliseconds
-            values, named = map_arg((args, kwargs), lambda value: value.meta["val"])
-            with self._mode, enable_python_dispatcher(), torch.no_grad():
-                self.known[key] = target(*values, **named)
-        node.meta["val"] = self.known[key]
         return node
 
 
@@ -92,21 +117,6 @@ def argument_of(node: FxNode, name: str) -> Any:
             value = node.kwargs.get(name, argument.default_value)
             return [value] if isinstance(value, int) and "int[" in str(argument.type) else value
     raise LookupError(name)
-
-
-def looks(value: Any) -> str:
-    """What a call's arguments look like: shapes, strides, dtypes, numbers."""
-
-    def look(leaf: Any) -> Any:
-        if isinstance(leaf, FxNode):
-            leaf = leaf.meta["val"]
-            if isinstance(leaf, (list, tuple)):
-                return [look(part) for part in leaf]
-        if isinstance(leaf, torch.Tensor):
-            return "tensor", *map(str, (leaf.shape, leaf.stride(), leaf.dtype, leaf.device))
-        return repr(leaf)
-
-    return repr(map_aggregate(value, look))
 
 
 def without_dead(graph: Graph) -> Graph:

@@ -19,6 +19,7 @@ from torch.fx.node import map_aggregate, map_arg
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srprof.blame import first_line
+from srprof.leaning.alike import expression
 from srprof.leaning.capture import RefusedError, stand_in
 from srprof.leaning.program import Program, Step
 from srprof.memory.model import rounded
@@ -221,11 +222,6 @@ class _Shortcuts(TorchDispatchMode):
     ) -> Any:
         result = shortcut(func, args, kwargs or {})
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
-
-
-def expression(size: Any) -> Any:
-    """A size as a number, or an expression of the call's sizes."""
-    return size if isinstance(size, int) else size.node.expr
 
 
 def _shape(node: FxNode) -> list[Any]:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from torch.fx import Graph
 from torch.fx import Node as FxNode
 
+from srprof.leaning.graphs import Known
 from srprof.leaning.liveness import GraphCall, Liveness
 from srprof.leaning.proving import proved
-from srprof.leaning.rewriting import FUSION, Known, fold_batch_norm, fusions, split_fusion
+from srprof.leaning.rewriting import FUSION, fold_batch_norm, fusions, split_fusion
 from srprof.leaning.schedule import best_order
 
 #: Trials of single fusions, above which all that are at the peak are tried together.

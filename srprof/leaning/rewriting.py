@@ -9,12 +9,10 @@ from itertools import count, pairwise, takewhile
 from typing import Any
 
 import torch
-from torch._dispatch.python import enable_python_dispatcher
 from torch.fx import Graph
 from torch.fx import Node as FxNode
-from torch.fx.node import map_arg
 
-from srprof.leaning.graphs import ORIGIN, argument_of
+from srprof.leaning.graphs import ORIGIN, Known, argument_of, call_function
 
 aten = torch.ops.aten
 
@@ -54,11 +52,6 @@ def fusions(graph: Graph) -> list[Fusion]:
         for node in graph.find_nodes(op="call_function", target=aten.cat.default)
         if node.users and _joins_channels(node) and all(_is_pointwise(u, node) for u in node.users)
     ]
-
-
-#: Fake values of the calls that were added to copies of a graph, which share their values, by the
-#: operator and its arguments; with these, so that what is known by its identity stays.
-Known = dict[tuple[Any, str], tuple[Any, Any]]
 
 
 def split_fusion(fusion: Fusion, summands: int, known: Known | None = None) -> None:
@@ -235,13 +228,7 @@ def _inserting(origin: FxNode, before: FxNode, known: Known) -> Iterator[Callabl
     graph, mode = before.graph, origin.meta["val"].fake_mode
 
     def add(target: Any, *args: Any) -> FxNode:
-        node = graph.call_function(target, args)
-        key = target, repr(map_arg(args, lambda value: f"value {id(value.meta['val'])}"))
-        if key not in known:  # with symbolic sizes a call takes milliseconds
-            values = map_arg(args, lambda value: value.meta["val"])
-            with mode, enable_python_dispatcher(), torch.no_grad():
-                known[key] = values, target(*values)
-        node.meta["val"] = known[key][1]
+        node = call_function(graph, mode, known, target, args)
         node.meta.update({key: origin.meta[key] for key in _HANDED_ON if key in origin.meta})
         return node
 

@@ -19,12 +19,14 @@ from srprof.call import Call
 from srprof.cli import main
 from srprof.cost.profiles import load_profile
 from srprof.errors import InputError
+from srprof.leaning import capture
 from srprof.leaning.module import Lean
 from srprof.leaning.run import savings
 from srprof.placing import copy_model
 from srprof.tracing.run import run_trace
 from srprof.workload import resolve
 from tests.cpu_truth import live_bytes
+from tests.fake_stopwatch import TRUTH
 from tests.refusals import one_line
 
 SHAPE = (1, 3, 64, 64)
@@ -114,6 +116,26 @@ def test_what_a_profile_without_measurements_says_is_a_guess(
 ):
     assert main("lean net.py:Net --input 64x64 --profile rtx4090".split()) == 0
     assert "rtx4090 has no measured widths" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("profile", [TRUTH, "tesla_p100"])
+def test_where_a_step_is_no_kernel_there_are_none(profile: Any):
+    """As on a CPU, where each of its calls runs by itself."""
+    network = Net().eval()
+    lean = srprof.lean(network, SHAPE, profile=profile)
+    assert "constants" in lean.passes
+    assert "steps" not in lean.passes
+    x = torch.rand(SHAPE)
+    with torch.no_grad():
+        assert error(lean(x), network(x)) < 1e-5
+
+
+def test_for_a_device_it_is_exported_once(monkeypatch: pytest.MonkeyPatch):
+    exports: list[bool] = []
+    export = capture._export
+    monkeypatch.setattr(capture, "_export", lambda *how: exports.append(True) or export(*how))
+    assert isinstance(srprof.lean(Net().eval(), SHAPE, profile="h200"), Lean)
+    assert exports == [True]
 
 
 def test_what_a_cuda_graph_takes_is_said(monkeypatch: pytest.MonkeyPatch):
