@@ -201,7 +201,7 @@ def errors(name: str) -> Iterator[str]:
         for index in range(0, len(rows), max(1, len(rows) // _TRIED)):
             group = found.table.group(key)
             left_out = np.arange(len(group.costs)) == index
-            match = group.match(found.table.place(rows[index].cost), left_out)
+            match = group.match(group.place(rows[index].cost), left_out)
             seconds = match.ratio * found.table.model(rows[index].cost, rows[index].mode)
             off.append(abs(seconds / rows[index].seconds - 1))
         off.sort()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import exp, hypot, log, log2, sqrt
 from typing import Literal
 
@@ -51,7 +51,7 @@ _OCTAVE, _ALIGNMENT = 1 / 3, 0.35
 #: from no that chooses the kernel. Found by leaving each width and each size out of an H200's rows.
 _DENSE = {
     "inner": 0.17,
-    "outer": 0.02,
+    "outer": 0.08,
     "tiles of 32": 0.25,
     "tiles of 64": 0.125,
     "taps": 0.34,
@@ -71,6 +71,23 @@ _INNERMOST = _DENSE | {
     "no fours": 0.35,
     "no fours, outer": 0.35,
 }
+#: Outside tensor cores, where nothing was found: a quarter of a width is itself.
+_OUTSIDE = {
+    "inner": 0.083,
+    "outer": 0.083,
+    "filled": 0.25,
+    "filled, outer": 0.25,
+    "taps": 0.67,
+    "stride": 0.67,
+    "dilation": 0.67,
+    "groups": 0.33,
+    "pixels": 0.33,
+    "filled, not aligned": 0.35,
+    "filled, not aligned, outer": 0.35,
+    "part of a vector": 0.35,
+    "part of a vector, outer": 0.35,
+}
+_TILED = frozenset({"conv", "grouped"})
 _OF_FAMILY: Mapping[str, Mapping[str, float]] = {
     "conv": _DENSE,
     "grouped": _DENSE,
@@ -157,7 +174,8 @@ class _Hint:
 class _Group:
     """A group's rows, then its hints, as arrays.
 
-    Places (n, k), the last coordinate of which tells hints from rows, and log ratios (n,).
+    Places (n, k), the last coordinate of which tells hints from rows, and log ratios (n,). `place`
+    says where a node stands, in units of distance.
     """
 
     def __init__(
@@ -168,6 +186,7 @@ class _Group:
         hints: Sequence[_Hint] = (),
     ) -> None:
         self.rows = len(rows)
+        self.place = place
         self.costs = [*(row.cost for row in rows), *(hint.cost for hint in hints)]
         self.kernels = [*(row.kernels for row in rows), *(hint.kernels for hint in hints)]
         measured = [row.seconds / model(row.cost, row.mode) for row in rows]
@@ -237,26 +256,26 @@ class Table:
 
     def match(self, cost: NodeCost, mode: str) -> Match | None:
         """What the rows say of a node that may compute in this mode; None if there are none."""
-        place = self.place(cost)
-        for group in _groups(cost, mode):
-            if group in self._by_group or group in self._hints:
-                key = group, place
+        for name, as_there in _groups(cost, mode):
+            if name in self._by_group or name in self._hints:
+                group = self.group(name)
+                place = group.place(as_there)
+                key = name, place
                 if key not in self._found:
-                    found = self.group(group).match(place)
-                    doubt = self.doubts.get(name_of(group), 1.0) if found.distance else 1.0
+                    found = group.match(place)
+                    doubt = self.doubts.get(name_of(name), 1.0) if found.distance else 1.0
                     self._found[key] = replace(found, place=key, spread=doubt * found.spread)
                 return self._found[key]
         return None
 
-    def place(self, cost: NodeCost) -> Place:
-        """Where a node stands in its group, in units of distance."""
-        return _place_of(cost, self.cache)
-
     def group(self, name: Group) -> _Group:
         """The rows of a group, as arrays."""
         if name not in self._made:
-            hints = [self._hint(row) for row in self._hints.get(name, ())]
-            self._made[name] = _Group(self._by_group.get(name, ()), self.model, self.place, hints)
+            rows, of_hints = self._by_group.get(name, ()), self._hints.get(name, ())
+            mode = next(row.mode for row in (*rows, *of_hints))
+            place = partial(_place_of, mode=mode, cache=self.cache)
+            hints = [self._hint(row) for row in of_hints]
+            self._made[name] = _Group(rows, self.model, place, hints)
         return self._made[name]
 
     def _hint(self, row: Row) -> _Hint:
@@ -314,24 +333,27 @@ def group_of(cost: NodeCost, mode: str) -> Group:
     return cost.op.removesuffix("_"), cost.variant, mode
 
 
-def _groups(cost: NodeCost, mode: str) -> Iterator[Group]:
-    """The groups that a node may be looked up in, the likest first: the last has its family."""
+def _groups(cost: NodeCost, mode: str) -> Iterator[tuple[Group, NodeCost]]:
+    """The groups that a node may be looked up in, and as what, the likest first."""
     for one in {"bfloat16": ("bfloat16", "float16")}.get(mode, (mode,)):
         own = group_of(cost, one)
-        yield own
+        yield own, cost
         if cost.channels_last:
-            yield *own[:-1], ""
+            yield (*own[:-1], ""), replace(cost, channels_last=False)
         if cost.family in _ALIKE:
-            yield cost.family, one
+            yield (cost.family, one), cost
 
 
-def _place_of(cost: NodeCost, cache: float) -> Place:
+def _place_of(cost: NodeCost, mode: str, cache: float) -> Place:
     """Octaves of what a node's time follows, and its alignments, in units of distance."""
     size = ITEMSIZE.get(cost.dtype, 4)
     if cost.family in CONVOLUTIONS:
         told = _of_convolution(cost, size, cache)
-        innermost = cost.family == "conv" and cost.channels_last
-        weights = _INNERMOST if innermost else _OF_FAMILY[cost.family]
+        weights = _OF_FAMILY[cost.family]
+        if cost.family in _TILED and mode not in TENSOR_MODES:
+            weights = _OUTSIDE
+        elif cost.family in _TILED and cost.channels_last:
+            weights = _INNERMOST
         return tuple(weight * told[name] for name, weight in weights.items())
     if cost.product is not None:
         octaves = [_OCTAVE * log2(max(n, 1)) for n in cost.product]
@@ -350,6 +372,8 @@ def _of_convolution(cost: NodeCost, size: int, cache: float) -> Mapping[str, flo
     inner, outer = cost.channels
     if cost.family == "grouped":  # which kernel there is for a group, depends on its channels
         inner, outer = inner // cost.groups, outer // cost.groups
+    # cuDNN fills channels up to whole vectors
+    filled = [-(-n * size // VECTOR) * VECTOR for n in (inner, outer)]
     moved = cost.read + cost.written
     return {
         "inner": log2(inner),
@@ -362,8 +386,10 @@ def _of_convolution(cost: NodeCost, size: int, cache: float) -> Mapping[str, flo
         "groups": log2(cost.groups),
         "pixels": log2(cost.pixels),
         "bytes": log2(moved),
-        # cuDNN fills channels up to whole vectors
-        "filled, not aligned": -(-inner * size // VECTOR) * VECTOR % _WHOLE > 0,
+        "filled": log2(filled[0]),
+        "filled, outer": log2(filled[1]),
+        "filled, not aligned": filled[0] % _WHOLE > 0,
+        "filled, not aligned, outer": filled[1] % _WHOLE > 0,
         "not aligned": inner * size % _WHOLE > 0,
         "part of a vector": inner * size % VECTOR > 0,
         "part of a vector, outer": outer * size % VECTOR > 0,
@@ -412,7 +438,7 @@ def held_out(table: Table, by: Literal["width", "size"]) -> tuple[HeldOut, ...]:
         for mark in np.unique(marks[: group.rows]):
             out = (marks == mark).any(1)
             for index in np.flatnonzero(out[: group.rows]) if not out.all() else ():
-                match = group.match(table.place(group.costs[index]), out)
+                match = group.match(group.place(group.costs[index]), out)
                 found.append(abs(match.ratio / exp(group.ratios[index]) - 1))
     errors["all"] = [error for of_class in errors.values() for error in of_class]
     return tuple(
@@ -434,7 +460,7 @@ def doubts(table: Table) -> dict[str, float]:
         off = []
         for index in range(0, group.rows, max(1, group.rows // _TRIED)):
             match = group.match(
-                table.place(group.costs[index]), np.arange(len(group.costs)) == index
+                group.place(group.costs[index]), np.arange(len(group.costs)) == index
             )
             if match.distance:
                 off.append(abs(log(match.ratio) - group.ratios[index]) / match.spread)
