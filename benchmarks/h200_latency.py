@@ -19,6 +19,7 @@ from h200_peaks import Traces, of_both_years
 
 from srprof.cost.estimate import estimate
 from srprof.cost.fitting import spearman
+from srprof.cost.measured import NINETY
 from srprof.cost.profiles import load_profile
 
 RECORD = Path(__file__).parent / "records" / "nvidia-h200" / "times.json"
@@ -29,8 +30,6 @@ RUNS = {
     "256x256 float32": ("float32", (256, 256)),
     "256x256 float16": ("float16", (256, 256)),
 }
-#: Of a normal distribution, between which 90 % lie.
-_NINETY = 1.645
 
 
 def predicted(made: Traces) -> dict[str, tuple[float, float]]:
@@ -60,7 +59,7 @@ def summary(pairs: list[tuple[str, float, float, float]]) -> str:
     """How far off the predictions are, in one line."""
     errors = [abs(ms / measured - 1) for _, measured, ms, _ in pairs]
     near = sum(error <= 0.25 for error in errors) / len(errors)
-    within = [abs(ms - measured) <= _NINETY * deviation for _, measured, ms, deviation in pairs]
+    within = [abs(ms - measured) <= NINETY * deviation for _, measured, ms, deviation in pairs]
     order = spearman([measured for _, measured, _, _ in pairs], [ms for _, _, ms, _ in pairs])
     return (
         f"{len(pairs)} networks: median error {median(errors):.1%}, within 25 % {near:.0%}, "

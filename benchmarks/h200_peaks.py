@@ -5,7 +5,7 @@
 
 DIR has `ntire2022` and `ntire2024`, the trees of the challenges' public repositories
 (ofsoundof/NTIRE2022_ESR, Amazingren/NTIRE2024_ESR); their code is run to build the networks,
-without weights, each in a process of its own.
+without weights, each in a process of its own. All were measured on whole images.
 
 What was measured is one program for each network (`records/nvidia-h200/peaks.json`): it loads the
 network and an image of 510x510, runs it (the peak is `f32_510`), runs it again some times, then
@@ -168,7 +168,8 @@ def of_both_years(
     root = arguments.repositories and arguments.repositories.resolve()
     if arguments.only:
         year, number = arguments.only.split()
-        print(json.dumps(predicted(traces(build(root / f"ntire{year}", int(number))))))
+        network = build(root / f"ntire{year}", int(number), in_tiles=False)
+        print(json.dumps(predicted(traces(network))))
         raise SystemExit
     for key in keys:
         if root is None and key not in OF_ZOO:

@@ -37,8 +37,8 @@ import numpy as np
 from srprof.calibration.table import read_lines
 from srprof.calibration.tabulate import columns, row_of, tabulate
 from srprof.cost.classes import NodeCost
-from srprof.cost.correction import measured
-from srprof.cost.measured import Row, place_of
+from srprof.cost.correction import doubted, measured
+from srprof.cost.measured import Row
 from srprof.cost.profiles import load_profile
 from srprof.cost.tables import (
     TableRecord,
@@ -201,7 +201,7 @@ def errors(name: str) -> Iterator[str]:
         for index in range(0, len(rows), max(1, len(rows) // _TRIED)):
             group = found.table.group(key)
             left_out = np.arange(len(group.costs)) == index
-            match = group.match(place_of(rows[index].cost), left_out)
+            match = group.match(group.place(rows[index].cost), left_out)
             seconds = match.ratio * found.table.model(rows[index].cost, rows[index].mode)
             off.append(abs(seconds / rows[index].seconds - 1))
         off.sort()
@@ -223,7 +223,7 @@ def main() -> None:
     records = {"h200": h200(folder), **{name: older(folder, name) for name in OLDER}}
     for name, record in records.items():
         path = DATA / f"{name}_operations.json.gz"
-        path.write_bytes(table_bytes(record, packed=True))
+        path.write_bytes(table_bytes(doubted(record), packed=True))
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

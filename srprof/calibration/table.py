@@ -14,7 +14,7 @@ import torch
 
 from srprof.calibration.operations import Line, grid, operation
 from srprof.calibration.tabulate import tabulate
-from srprof.cost.correction import read_table
+from srprof.cost.correction import doubted, read_table
 from srprof.cost.measured import HeldOut, held_out
 from srprof.cost.profiles import Profile
 from srprof.cost.tables import TableRecord, figures_of
@@ -55,12 +55,14 @@ def tabulated(
     convolutions, operations = tabulate(lines)
     said = {name: about.get(name, "") for name in _ABOUT}
     said["device"] = said["device"] or profile.title
-    record = TableRecord(
-        **said,
-        command=command,
-        profile=figures_of(profile),
-        convolutions=convolutions,
-        operations=operations,
+    record = doubted(
+        TableRecord(
+            **said,
+            command=command,
+            profile=figures_of(profile),
+            convolutions=convolutions,
+            operations=operations,
+        )
     )
     table = read_table(record).table
     return Tabulated(record, held_out(table, "width"), held_out(table, "size"))

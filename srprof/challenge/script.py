@@ -54,6 +54,7 @@ def build(
     device: str = "cpu",
     script: str = SCRIPT,
     weights: Callable[[], AbstractContextManager[object]] | None = None,
+    in_tiles: bool = True,
 ) -> nn.Module:
     """A network of a repository by its number, in evaluation mode.
 
@@ -62,6 +63,7 @@ def build(
         script: the script's path, from the repository.
         weights: how the script's `torch.load` and the networks' `load_state_dict` are to be; by
             default nothing is read or loaded.
+        in_tiles: whether a network that the script runs in tiles is called so.
 
     Raises:
         InputError: there is no such script, or no `select_model` in it.
@@ -86,7 +88,7 @@ def build(
         found = scope[FUNCTION](arguments, torch.device(device))
     model, *more = found if isinstance(found, tuple) else (found,)
     tile = more[2] if len(more) > 2 else None
-    if tile is not None and FORWARD in scope:
+    if in_tiles and tile is not None and FORWARD in scope:
         model = _tiled(model, scope[FORWARD], tile)
     whole: nn.Module = model.eval()
     return whole

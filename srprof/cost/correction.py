@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from srprof.cost.classes import NodeCost
-from srprof.cost.measured import Match, Table
+from srprof.cost.measured import Match, Table, doubts
 from srprof.cost.profiles import Profile, parse_profile
 from srprof.cost.roofline import mode_of, modelled
 from srprof.cost.tables import TableRecord, load_record, rows_of, table_path
@@ -60,6 +60,11 @@ def measured(name: str) -> Measured | None:
     return read_table(load_record(table_path(name)), f"table {name}") if name else None
 
 
+def doubted(record: TableRecord) -> TableRecord:
+    """A table that says how far its groups' intervals hold."""
+    return replace(record, doubts=doubts(read_table(record).table))
+
+
 def read_table(record: TableRecord, source: str = "the table") -> Measured:
     """A table by its record; an InputError if the figures in it are none of a profile."""
     base = parse_profile(source, record.profile, source)
@@ -71,4 +76,4 @@ def read_table(record: TableRecord, source: str = "the table") -> Measured:
         return max(compute, memory) + layout
 
     text = record.device + (record.torch and f" with torch {record.torch}")
-    return Measured(Table(rows_of(record), model), base, text)
+    return Measured(Table(rows_of(record), model, base.cache, record.doubts), base, text)

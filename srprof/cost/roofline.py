@@ -94,6 +94,8 @@ def _begins_odd(cost: NodeCost, profile: Profile) -> bool:
     """Whether the rows of a 1x1 convolution's product, its maps, begin at odd addresses."""
     if cost.family != "conv1x1" or cost.channels_last or not profile.tensor:
         return False
+    if mode_of(cost, profile) not in TENSOR_MODES:
+        return False
     row = 0 if cost.product is None else cost.product.rows * ITEMSIZE.get(cost.dtype, _WORD)
     return row % VECTOR > 0
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import isqrt
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,6 +97,7 @@ class TableRecord:
     Attributes:
         device: as torch names it. torch, cudnn, driver: versions. command: what made the file.
         profile: figures of the physical model against which the rows are read.
+        doubts: factors of spreads by group, as `measured.doubts` finds them.
     """
 
     device: str
@@ -107,6 +108,7 @@ class TableRecord:
     profile: JsonObject
     convolutions: Convolutions = Convolutions()
     operations: Operations = Operations()
+    doubts: Mapping[str, float] = field(default_factory=dict)
 
 
 TABLE_FILE = RecordFile(
@@ -145,7 +147,7 @@ def load_record(path: str | Path) -> TableRecord:
     """The record in a file, packed if its name ends in `.gz`; an InputError says what is wrong."""
     record = TABLE_FILE.load(path)
     for name, part in (("convolutions", record.convolutions), ("operations", record.operations)):
-        lengths = {field.name: len(getattr(part, field.name)) for field in fields(part)}
+        lengths = {column.name: len(getattr(part, column.name)) for column in fields(part)}
         for column in _LATER:
             if not lengths.get(column):
                 lengths.pop(column, None)
@@ -173,7 +175,7 @@ def rows_of(record: TableRecord) -> Iterator[Row]:
 
 def _each(part: Convolutions | Operations) -> Iterator[dict[str, Any]]:
     """Its rows as mappings."""
-    every = (field.name for field in fields(part))
+    every = (column.name for column in fields(part))
     names = [name for name in every if name not in _LATER or getattr(part, name)]
     for row in zip(*(getattr(part, name) for name in names), strict=True):
         yield dict(zip(names, row, strict=True))
