@@ -139,6 +139,7 @@ def audit_table(
     script: str = SCRIPT,
     measured: Mapping[str, Mapping[str, int]] | None = None,
     rules: Mapping[str, str] | None = None,
+    year: Year | None = None,
 ) -> TableAudit:
     """A table's audit, a pure function.
 
@@ -146,8 +147,9 @@ def audit_table(
         answers: by name what is predicted, or why nothing is. script: that calls the networks.
         measured: by name peaks of the largest image, by the profile of the device.
         rules: by name, of `Predicted.by_rule`, that of the GPU which the row's peak is of.
+        year: whose rules hold; by default the table's.
     """
-    year = YEARS.get(table.year)
+    year = year or YEARS.get(table.year)
     of_rows = zip(table.rows, _times(table.rows), strict=True)
     told = _Told(year, script, measured or {}, rules or {})
     rows = [_row(row, times, answers.get(row.name), told) for row, times in of_rows]

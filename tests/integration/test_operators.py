@@ -472,6 +472,7 @@ def test_the_operator_of_spanv2_is_a_1x1_convolution_and_a_product(written: Writ
     node = ruled(trace)
     assert node.ruled is not None
     assert (node.ruled.macs, made(trace, node)) == (8 * 8 * 16 * 16, [MAP])
+    assert node.ruled.depends == (0,)
     half = srprof.trace(spec, SHAPE, dtype="float16")
     assert made(half, ruled(half)) == [MAP // 2]
 

@@ -68,7 +68,7 @@ RULES = {
 def test_scratch_of_a_gpu_that_nobody_named(
     published: float, rule: str, predicted: float, by: str, explains: str
 ):
-    """What is explained lies in what an image requests to allocates with that scratch, or without."""
+    """Explained is what lies from requested to allocated with that scratch, or without."""
     network = replace(PREDICTED, by_rule=RULES)
     found = explaining.memory(published * MIB, network, "", 1.0, rule)
     assert (found.predicted, found.by, found.rule) == (predicted * MIB, by, explains)
