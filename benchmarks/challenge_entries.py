@@ -34,7 +34,7 @@ class Entrant:
         code: the folder of DIR that has its code; by default the entrant's. script: in that.
         flops: by which its script counted, where not as the year's does.
         baseline: the row of the file that was run on the same GPU, if one was.
-        other_images: what the memory is of, where it is not of the validation images.
+        not_of: why its runtime and memory are not those of the validation images on a GPU.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entrant:
     script: str = SCRIPT
     flops: str = ""
     baseline: str = ""
-    other_images: str = ""
+    not_of: str = ""
 
     @property
     def folder(self) -> str:

@@ -11,7 +11,7 @@ files, how many images they are of, and the repository's name and commit.
 
 The GPUs are the entrants' own and mostly not named, so that no runtime is predicted. A memory is
 that of the validation images if the script was run as it is; where it was not, the definition
-says so (`other_images`), and it is left out.
+says so (`not_of`), and it is left out with the runtime.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def published(entrant: Entrant, root: Path) -> dict[str, Any]:
         folder = root / entrant.code
     rows = rows_of(folder / entrant.file)
     row = dict(rows[entrant.row])
-    if entrant.other_images:
-        row.pop("valid_memory", None)
-        row["other_images"] = entrant.other_images
+    if entrant.not_of:
+        row = {key: value for key, value in row.items() if not key.startswith("valid_")}
+        row["not_of"] = entrant.not_of
     if entrant.baseline:
         row["baseline_memory"] = rows[entrant.baseline]["valid_memory"]
     commit = subprocess.run(

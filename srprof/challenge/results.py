@@ -169,7 +169,7 @@ def _row(name: str, data: Any, where: str) -> Result:
     except DecodeError as error:
         raise InputError(f"{where}: {error}".replace("the record", "the entry")) from error
     sets = tuple(filter(None, (_set(row, one) for one in SETS)))
-    if not sets:
+    if not sets and all(getattr(row, key) is None for key in _PRINTED):
         raise InputError(f"{where}: there is no valid_runtime or valid_ave_runtime; {_MEND}")
     begin = _NUMBER.match(name)
     return Result(
