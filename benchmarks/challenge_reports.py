@@ -22,7 +22,7 @@ from typing import Any
 
 from challenge_entries import ROOT, Challenge, Network, baselines, challenges, networks
 
-from srprof.auditing.apart import Question, ask
+from srprof.auditing.apart import RULES, Question, ask
 from srprof.auditing.explaining import rule_of
 from srprof.auditing.record import Audit, Predicted
 from srprof.auditing.run import audit_table, question
@@ -30,7 +30,6 @@ from srprof.challenge.results import Results
 from srprof.codec import decode, encode
 from srprof.errors import ModelError
 from srprof.files import read_json
-from srprof.memory.cudnn import POINTWISE, TENSOR_CORES
 from srprof.output import write
 from srprof.render.figures import save
 from srprof.render.figures.errors import draw
@@ -44,8 +43,8 @@ RECORDS = ROOT / "benchmarks" / "records"
 _UNKNOWN = {"failed": "not predicted yet"}
 #: Seconds that a network may take.
 _SECONDS = 1800.0
-#: By which libraries may take scratch on a GPU that is not named.
-_RULES = (TENSOR_CORES, POINTWISE)
+#: By which libraries may take memory on a GPU that is not named.
+_RULES = tuple(RULES)
 
 
 @dataclass(frozen=True)

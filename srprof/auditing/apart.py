@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from srprof.call import Call
 from srprof.codec import DecodeError, decode, encode
 from srprof.errors import ModelError, user_raised
 from srprof.failures import failure
+from srprof.memory.cudnn import POINTWISE, TENSOR_CORES
+from srprof.memory.workspace import NO_TABLE
 from srprof.paths import below
 from srprof.protocol import read_sizes
 from srprof.timeout import limited, timeout
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
     from srprof.records import Program
     from srprof.workload import Workload
 
+#: What may hold on a GPU that nobody named: how `srprof.analyze` is asked for it.
+#: On Hopper and later cuBLAS keeps 32 MiB, before it 8.125.
+RULES: Mapping[str, Mapping[str, str]] = {
+    TENSOR_CORES: {"workspace": TENSOR_CORES},
+    POINTWISE: {"workspace": POINTWISE},
+    "hopper": {"profile": "h100", "workspace": NO_TABLE},
+}
 #: Seconds that the process has to answer after its network's time is over.
 _GRACE = 30.0
 
@@ -46,8 +56,7 @@ class Question:
             of the largest.
         profile: of the runtime and of the scratch. workspace: as `srprof.analyze` takes it.
         listed: run a list of images before the largest, as the challenge's script does.
-        elsewhere: further profiles of the memory. rules: by which libraries may take scratch, as
-            `srprof.analyze` takes them, for a GPU that nobody named.
+        elsewhere: further profiles of the memory. rules: of `RULES`, for a GPU that nobody named.
         seconds: that the network's code may take; None is no limit.
     """
 
@@ -130,7 +139,7 @@ def predict(question: Question) -> Predicted:
         listed = _list_and(workload) if over_list else None
     bare = analyze(largest, profile=question.profile, workspace="none")
     known = question.profile is not None and question.workspace != "none"
-    by_rule = {rule: analyze(largest, workspace=rule) for rule in question.rules}
+    by_rule = {rule: analyze(largest, **RULES[rule]) for rule in question.rules}
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
     notes = dict.fromkeys((*counted.notes, *timed.notes, *largest.notes))
     counts = Analysis(counted)

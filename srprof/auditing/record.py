@@ -149,8 +149,8 @@ class Predicted:
             that in a fresh program; scratch: the same with what libraries take on the year's GPU,
             None where that is not known. listed: the images' peak in a program that runs one of
             each size of DIV2K's test images, and the largest last; None if none was run.
-        by_rule: the same where libraries take scratch by other rules, by what `--workspace` calls
-            them, for a GPU that nobody named.
+        by_rule: the same where libraries take memory by other rules (`srprof.auditing.apart`), for
+            a GPU that nobody named.
         construction: what is there before the images; None if the device is left alone.
         runtime_ms: by the year's profile; None if it cannot be said.
         autocast: the network casts to half precision by itself. tiled: the script has it run in
