@@ -41,8 +41,9 @@ _ALIGNMENT = 147
 _MOST_ELEMENTS = 2**31 - 1
 #: Input channels from which most of Pascal's 3x3 convolutions are Winograd's.
 _FEWEST_IN_WINOGRAD = 32
-#: What a 1x1 convolution takes on some GPUs, whatever its widths and size.
-_OF_POINTWISE = 128 * MIB
+#: What a 1x1 convolution takes on some GPUs, whatever its widths, and pixels up to which it does:
+#: it was seen of 260,100 and not of 1,040,400.
+_OF_POINTWISE, _MOST_PIXELS = 128 * MIB, 2**19
 #: A measured convolution's distance from another: if only one has enough input channels for tensor
 #: cores, for widths of another alignment, for a width twice as large, for four times the pixels.
 _ENOUGH, _OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 4.0, 2.0, 3.0, 2.0
@@ -109,7 +110,7 @@ def transformed_filters(node: Node) -> int | None:
 
 
 def fixed_for_pointwise(node: Node) -> int | None:
-    """Bytes of scratch of a convolution where each of 1x1 takes as much; None for other nodes.
+    """Bytes of scratch of a convolution where each of 1x1 takes as much; None for another node.
 
     Read off peaks that entrants of the NTIRE challenges published of their own GPUs, whose names
     they did not (docs/validation.md). An H200 takes none (cuDNN 9.19).
@@ -118,7 +119,8 @@ def fixed_for_pointwise(node: Node) -> int | None:
         return None
     transposed, groups = transposed_and_groups(node)
     pointwise = not transposed and groups == 1 and prod(node.inputs[1].shape[2:]) == 1
-    return _OF_POINTWISE if pointwise else 0
+    pixels = node.shape[0] * prod(node.shape[2:])
+    return _OF_POINTWISE if pointwise and pixels <= _MOST_PIXELS else 0
 
 
 @cache

@@ -140,6 +140,8 @@ def test_pointwise_convolutions_take_as_much_whatever_they_are():
     nodes = srprof.trace(model.to("meta"), (1, 12, 64, 64)).nodes
     table = load_workspaces("pointwise")
     assert [table.scratch(node) for node in nodes] == [128 * 2**20, 0, 0]
+    large = srprof.trace(model, (1, 12, 1020, 1020)).nodes
+    assert table.scratch(large[0]) == 0
 
 
 def test_depthwise_convolutions_copy_nothing():
