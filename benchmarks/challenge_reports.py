@@ -3,73 +3,48 @@
     python benchmarks/challenge_reports.py --repositories DIR
 
 `reports/challenge/entries.toml` says which networks there are, and which folders DIR has: the trees
-of the challenges' public repositories. Each network runs in a process of its own, without weights
-and without a GPU; what is predicted goes to reports/challenge/figures.json as it comes, and is not
-predicted again (--again NAME does, `--again ntire2026` or `--again "ntire2026 18"`). A page for
-each year, in HTML and in Markdown with its picture, is made of that.
+of the challenges' public repositories, and of entrants' own copies of these. Each network runs in
+a process of its own, without weights and without a GPU; what is predicted goes to
+reports/challenge/figures.json as it comes, and is not predicted again (--again NAME does,
+`--again ntire2026` or `--again "ntire2026 18"`; a network whose entrant published its figures goes
+by its name, `"ntire2025 44_SPAN"`). A page for each year, in HTML and in Markdown with its picture,
+is made of that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from srprof.auditing.apart import ask
+from challenge_entries import ROOT, Challenge, Network, baselines, challenges, networks
+
+from srprof.auditing.apart import RULES, Question, ask
+from srprof.auditing.explaining import rule_of
 from srprof.auditing.record import Audit, Predicted
 from srprof.auditing.run import audit_table, question
-from srprof.challenge.results import Result, Results, SetResult, read_results
-from srprof.challenge.years import find
+from srprof.challenge.results import Results
 from srprof.codec import decode, encode
-from srprof.compare.ranking import METRICS, Entry
-from srprof.compare.results import load_reference
 from srprof.errors import ModelError
-from srprof.files import load_table, read_json
+from srprof.files import read_json
 from srprof.output import write
 from srprof.render.figures import save
 from srprof.render.figures.errors import draw
 from srprof.render.writers import render
 from srprof.timeout import timeout
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "reports" / "challenge"
-DEFINITION = FOLDER / "entries.toml"
 FIGURES = FOLDER / "figures.json"
 RECORDS = ROOT / "benchmarks" / "records"
 #: Of a network that the last run did not come to.
 _UNKNOWN = {"failed": "not predicted yet"}
 #: Seconds that a network may take.
-_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """A year of the definition.
-
-    Attributes:
-        name: of the year. repository: its folder; results: its results file there, "" for the
-            table that srprof has.
-        measured: a folder of benchmarks/records with peaks of its networks on another GPU.
-        entries: numbers in `select_model` by name; {} is the rows of the results file.
-        note: what a reader of the page must know.
-    """
-
-    name: str
-    repository: str
-    results: str = ""
-    measured: str = ""
-    entries: Mapping[str, int] = field(default_factory=dict)
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """The years, in order."""
-
-    year: tuple[Challenge, ...]
+_SECONDS = 1800.0
+#: By which libraries may take memory on a GPU that is not named.
+_RULES = tuple(RULES)
 
 
 @dataclass(frozen=True)
@@ -80,75 +55,79 @@ class Answer:
     failed: str = ""
 
 
-def predict(challenge: Challenge, folder: Path, known: dict[str, Any]) -> None:
-    """Predict the networks of a year that have no figures yet, one after the other."""
-    year = find(challenge.name)
+def key(challenge: Challenge, network: Network) -> str:
+    """As figures.json names a network: by its number in the year's own repository, or by name."""
+    return f"{challenge.name} {network.name if network.entrant else network.number}"
+
+
+def asked(challenge: Challenge, network: Network, root: Path) -> Question:
+    """What is asked of a network; of one on an entrant's GPU no runtime, and more than one scratch.
+
+    The baseline is asked so too: it tells the scratch.
+    """
     elsewhere = ("h200",) if challenge.measured else ()
-    for row in published(challenge, folder).rows:
-        name, number, listed = row.name, row.number or 0, row.memory is not None
-        key = f"{challenge.name} {number}"
-        if key in known:
+    listed = network.result.memory is not None
+    found = question(
+        str(root / network.folder),
+        network.number,
+        challenge.year,
+        network.script,
+        listed=listed,
+        elsewhere=elsewhere,
+    )
+    if network.entrant is not None:
+        found = replace(found, profile=None, workspace="none", rules=_RULES, runtime=found.counts)
+        return replace(found, flops=network.entrant.flops or found.flops)
+    return replace(found, rules=_RULES if challenge.entrant and not network.number else ())
+
+
+def predict(challenge: Challenge, root: Path, known: dict[str, Any]) -> None:
+    """Predict the networks of a year that have no figures yet, one after the other."""
+    for network in networks(challenge, root):
+        name = key(challenge, network)
+        if name in known:
             continue
         try:
-            asked = question(str(folder), number, year, listed=listed, elsewhere=elsewhere)
-            answer = Answer(ask(asked))
+            answer = Answer(ask(asked(challenge, network, root)))
         except ModelError as error:
             answer = Answer(failed=str(error))
-        print(key, name, answer.failed or "done", flush=True)
-        known[key] = encode(answer)
+        print(name, network.name, answer.failed or "done", flush=True)
+        known[name] = encode(answer)
         write(json.dumps(known, indent=1) + "\n", str(FIGURES))
 
 
-def entries(challenge: Challenge, folder: Path) -> Mapping[str, int]:
-    """The networks of a year by name; without a list those of the results file."""
-    if challenge.entries:
-        return challenge.entries
-    (table,) = read_results(str(folder / challenge.results))
-    return {row.name: row.number for row in table.rows if row.number is not None}
-
-
-def published(challenge: Challenge, folder: Path) -> Results:
-    """What a year published of each network; of some nothing but the name."""
-    names = entries(challenge, folder)
-    if challenge.results:
-        (table,) = read_results(str(folder / challenge.results), challenge.name)
-        rows = {row.name: row for row in table.rows}
-        digits = table.digits
-    else:
-        found = {entry.name: entry for entry in load_reference(challenge.name)}
-        rows = {name: as_result(found[name], number) for name, number in names.items()}
-        digits = {name: m.factor * 10.0**-m.decimals for name, m in METRICS.items()}
-    listed = (rows.get(name, Result(name, number, ())) for name, number in names.items())
-    return Results(challenge.name, tuple(listed), digits)
-
-
-def as_result(entry: Entry, number: int) -> Result:
-    """A row of a table that only has means."""
-    value = {name: cell.value for name, cell in entry.cells.items()}
-    images = SetResult(
-        "valid", runtime=value["runtime_ms"], psnr=value.get("psnr_dB"), memory=value["memory"]
-    )
-    counts = {name: value.get(name) for name in ("params", "flops", "activations", "convs")}
-    return Result(entry.name, number, (images,), **counts)
-
-
-def measured(challenge: Challenge, names: Mapping[str, int]) -> dict[str, dict[str, int]]:
+def measured(challenge: Challenge, all_of: Sequence[Network]) -> dict[str, dict[str, int]]:
     """Peaks of a year's networks on another GPU, by name and profile."""
     if not challenge.measured:
         return {}
     peaks = read_json(RECORDS / challenge.measured / "peaks.json")["peaks"]
-    keys = {name: f"{challenge.name.removeprefix('ntire')} {n}" for name, n in names.items()}
+    year = challenge.name.removeprefix("ntire")
+    numbers = {network.name: challenge.entries.get(network.name) for network in all_of}
+    keys = {name: f"{year} {number}" for name, number in numbers.items()}
     return {name: {"h200": peaks[key]["f32_510"]} for name, key in keys.items() if key in peaks}
 
 
-def report(challenge: Challenge, folder: Path, known: Mapping[str, Any]) -> None:
+def scratch(challenge: Challenge, said: Mapping[str, Predicted | str]) -> dict[str, str]:
+    """By which rule libraries take scratch on entrants' GPUs, told by the year's baseline there."""
+    baseline = next((p for p in said.values() if isinstance(p, Predicted) and p.by_rule), None)
+    peaks = baselines(challenge)
+    return {} if baseline is None else {n: rule_of(peak, baseline) for n, peak in peaks.items()}
+
+
+def report(challenge: Challenge, root: Path, known: Mapping[str, Any]) -> None:
     """Write a year's pages and its picture."""
-    names = entries(challenge, folder)
-    keys = {name: f"{challenge.name} {number}" for name, number in names.items()}
-    answers = {name: decode(Answer, known.get(key, _UNKNOWN)) for name, key in keys.items()}
+    all_of = list(networks(challenge, root))
+    answers = {n.name: decode(Answer, known.get(key(challenge, n), _UNKNOWN)) for n in all_of}
     said = {name: answer.predicted or answer.failed for name, answer in answers.items()}
-    table = audit_table(published(challenge, folder), said, measured=measured(challenge, names))
-    notes = tuple(filter(None, (*table.notes, challenge.note, find(challenge.name).missing)))
+    table = audit_table(
+        Results(challenge.name, tuple(network.result for network in all_of)),
+        said,
+        measured=measured(challenge, all_of),
+        rules=scratch(challenge, said),
+        year=challenge.year,
+    )
+    missing = "" if challenge.entrant else challenge.year.missing
+    notes = tuple(filter(None, (*table.notes, challenge.note, missing)))
     audit = Audit(challenge.name, (replace(table, notes=notes),))
     document, page = audit.document(), FOLDER / challenge.name
     write(render(document, "html", 100), f"{page}.html")
@@ -163,14 +142,14 @@ def main() -> None:
     parser.add_argument("--repositories", type=Path, required=True, help="the repositories' folder")
     parser.add_argument("--again", action="append", default=[], help="predict this year or network")
     arguments = parser.parse_args()
+    root = arguments.repositories.resolve()
     known = read_json(FIGURES) if FIGURES.exists() else {}
     for again in arguments.again:
         known = {key: f for key, f in known.items() if again not in (key, key.partition(" ")[0])}
-    for challenge in load_table(Definition, DEFINITION, DEFINITION.name).year:
-        folder = arguments.repositories.resolve() / challenge.repository
+    for challenge in challenges():
         with timeout(_SECONDS):
-            predict(challenge, folder, known)
-        report(challenge, folder, known)
+            predict(challenge, root, known)
+        report(challenge, root, known)
 
 
 if __name__ == "__main__":

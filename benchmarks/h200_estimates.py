@@ -40,7 +40,7 @@ def peaks(root: Path, key: str) -> dict[str, Any]:
     from srprof.estimating.run import estimate
 
     year, number = key.split()
-    network = build(root / f"ntire{year}", int(number), in_tiles=False)
+    network = build(root / f"ntire{year}", int(number), as_called=False)
     call = Call(network, ((1, 3, 256, 256),))
     found = estimate(call, profile="h200", dtypes=("float32", "float16"))
     row: dict[str, Any] = {"exact": found.exact, "traces": found.traces, "bytes": {}}

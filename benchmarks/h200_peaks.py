@@ -168,7 +168,7 @@ def of_both_years(
     root = arguments.repositories and arguments.repositories.resolve()
     if arguments.only:
         year, number = arguments.only.split()
-        network = build(root / f"ntire{year}", int(number), in_tiles=False)
+        network = build(root / f"ntire{year}", int(number), as_called=False)
         print(json.dumps(predicted(traces(network))))
         raise SystemExit
     for key in keys:

@@ -189,7 +189,8 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--workspace": {"metavar": "FILE",
         "help": "scratch inside nodes: a table that `srprof validate --save DIR` wrote on the "
                 "device; tensor-cores, what cuDNN copies on GPUs that have them (float32 as "
-                "TF32); none (default: what the GPU of --profile takes)"},
+                "TF32); pointwise, 128 MiB in each 1x1 convolution, as some GPUs took; none "
+                "(default: what the GPU of --profile takes)"},
     "--profile": {"metavar": "PROFILE", "type": profile,
         "help": "the device whose latency is predicted, and whose libraries take memory: a name "
                 "(srprof devices), or a profile of your own (.toml); rank takes the challenge's "

@@ -93,7 +93,7 @@ def select_model(args, device):
         model.load_state_dict(torch.load(path)["params"], strict=True)
     elif args.model_id == 1:
         model = Net(warm=True)
-    elif args.model_id == 2:
+    elif args.model_id in (2, 3):
         model = Net()
     elif args.model_id == 7:
         os.abort()
@@ -116,6 +116,20 @@ def forward(image, model, tile=None, overlap=0):
             part = model(image[..., i : i + tile, j : j + tile])
             out[..., 2 * i : 2 * (i + tile), 2 * j : 2 * (j + tile)] = part
     return out
+
+
+def forward_padded(image, model, tile=None):
+    height, width = (-side % 8 for side in image.shape[2:])
+    return model(torch.nn.functional.pad(image, (0, width, 0, height)))
+
+
+def run(args, image, model, tile):
+    print(image.shape)
+    if args.model_id == 3:
+        image = forward_padded(image, model, tile)
+    else:
+        image = forward(image, model, tile)
+    return image
 
 
 def main(args):

@@ -295,8 +295,8 @@ def analyze(
         allocator: settings of the caching allocator, as in `PYTORCH_CUDA_ALLOC_CONF`; None is
             what that variable says now.
         workspace: file with the scratch that was measured on a device (`srprof validate --save`),
-            "tensor-cores" (see `srprof.memory.cudnn`), or "none"; None is what the profile's GPU
-            takes.
+            "tensor-cores" or "pointwise" (see `srprof.memory.cudnn`), or "none"; None is what the
+            profile's GPU takes.
         profile: of the device whose memory and latency are predicted: its name, a path to a user's
             own (`.toml`), or itself; None predicts no latency, and the memory of a GPU before
             Hopper whose cuDNN takes no scratch. device: its older name.

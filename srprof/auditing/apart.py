@@ -7,17 +7,20 @@ that may end an audit.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srprof import apart
-from srprof.auditing.record import Construction, Predicted
+from srprof.auditing.record import Construction, Predicted, Taken
 from srprof.call import Call
 from srprof.codec import JsonObject, decode, encode
 from srprof.errors import ModelError, user_raised
 from srprof.failures import failure
+from srprof.memory.cudnn import POINTWISE, TENSOR_CORES
+from srprof.memory.workspace import NO_TABLE
 from srprof.paths import below
 from srprof.protocol import read_sizes
 from srprof.timeout import limited, timeout
@@ -25,8 +28,16 @@ from srprof.words import one_line
 
 if TYPE_CHECKING:
     from srprof.analysis import Analysis
+    from srprof.records import Program
     from srprof.workload import Workload
 
+#: What may hold on a GPU that nobody named: how `srprof.analyze` is asked for it.
+#: On Hopper and later cuBLAS keeps 32 MiB, before it 8.125.
+RULES: Mapping[str, Mapping[str, str]] = {
+    TENSOR_CORES: {"workspace": TENSOR_CORES},
+    POINTWISE: {"workspace": POINTWISE},
+    "hopper": {"profile": "h100", "workspace": NO_TABLE},
+}
 #: Seconds that the process has to answer after its network's time is over.
 _GRACE = 30.0
 
@@ -41,7 +52,7 @@ class Question:
             of the largest.
         profile: of the runtime and of the scratch. workspace: as `srprof.analyze` takes it.
         listed: run a list of images before the largest, as the challenge's script does.
-        elsewhere: further profiles of the memory.
+        elsewhere: further profiles of the memory. rules: of `RULES`, for a GPU that nobody named.
         seconds: that the network's code may take; None is no limit.
     """
 
@@ -56,6 +67,7 @@ class Question:
     workspace: str | None = None
     listed: bool = False
     elsewhere: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     seconds: float | None = None
 
 
@@ -83,9 +95,10 @@ def predict(question: Question) -> Predicted:
         program = gpu(largest)
         # tiles are as large whatever the image is, so that a list of these tells no more
         over_list = question.listed and not is_tiled(largest)
-        listed = _over_list(workload, program) if over_list else None
+        listed = _list_and(workload) if over_list else None
     bare = analyze(largest, profile=question.profile, workspace="none")
     known = question.profile is not None and question.workspace != "none"
+    by_rule = {rule: analyze(largest, **RULES[rule]) for rule in question.rules}
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
     notes = dict.fromkeys((*counted.notes, *timed.notes, *largest.notes))
     counts = Analysis(counted)
@@ -97,7 +110,8 @@ def predict(question: Question) -> Predicted:
         requested=bare.cold.peak_requested,
         allocated=bare.cold.peak_allocated,
         scratch=program.cold.peak_allocated if known else None,
-        listed=listed,
+        listed=_over_list(program, listed),
+        by_rule={rule: _taken(analysis, listed) for rule, analysis in by_rule.items()},
         construction=_construction(bare),
         runtime_ms=gpu(timed).value("latency_ms"),
         autocast=any(map(_casts, notes)),
@@ -108,8 +122,8 @@ def predict(question: Question) -> Predicted:
     )
 
 
-def _over_list(workload: Workload, program: Analysis) -> int:
-    """Bytes of the images' peak where an image of each size of DIV2K's list ran before the largest.
+def _list_and(workload: Workload) -> Program:
+    """One instance over a list of images: one of each size of DIV2K's, and then the largest.
 
     In the order in which the list has them first: what comes again finds the blocks that it left.
     """
@@ -117,8 +131,20 @@ def _over_list(workload: Workload, program: Analysis) -> int:
     from srprof.tracing.run import run_program
 
     calls = [at_size(workload, size) for size in dict.fromkeys(read_sizes(None))]
-    whole = run_program([*calls, workload])
-    return replace(program, program=whole).simulation.peak_allocated
+    return run_program([*calls, workload])
+
+
+def _over_list(largest: Analysis, listed: Program | None) -> int | None:
+    """Bytes of the images' peak where a list of them ran; None if none did."""
+    if listed is None:
+        return None
+    return replace(largest, program=listed).simulation.peak_allocated
+
+
+def _taken(largest: Analysis, listed: Program | None) -> Taken:
+    """What the largest image takes, alone and after a list of images."""
+    cold = largest.cold
+    return Taken(cold.peak_requested, cold.peak_allocated, _over_list(largest, listed))
 
 
 def _casts(note: str) -> bool:

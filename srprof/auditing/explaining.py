@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from srprof.auditing.record import (
     Cause,
@@ -11,6 +11,7 @@ from srprof.auditing.record import (
     Finding,
     MemoryAudit,
     Predicted,
+    Taken,
     TimesAudit,
     mean_of,
 )
@@ -26,28 +27,29 @@ _EXACT = 1.0
 _LISTED = 8
 
 
-def counts(
-    row: Result, predicted: Predicted, digits: Mapping[str, float]
-) -> tuple[CountAudit, ...]:
-    """The row's counts beside the predicted ones; `digits` is one in the last published digit."""
+def counts(row: Result, predicted: Predicted) -> tuple[CountAudit, ...]:
+    """The row's counts beside the predicted ones, to the published digits."""
     found = []
     for name in COUNTS:
         published, ours = getattr(row, name), getattr(predicted, name)
         if published is not None:
-            near = ours is not None and abs(ours - published) <= digits.get(name, _EXACT) / 2
+            near = ours is not None and abs(ours - published) <= row.digits.get(name, _EXACT) / 2
             found.append(CountAudit(name, published, ours, near))
     return tuple(found)
 
 
 def memory(
-    published: float, predicted: Predicted, script: str, digit: float = _EXACT
+    published: float, predicted: Predicted, script: str, digit: float = _EXACT, rule: str = ""
 ) -> MemoryAudit:
     """A published peak of the first set of images beside the predicted one.
 
     An image's peak lies between what its program requests and what a fresh program's allocator
     makes of that, by what ran before; the scratch of libraries comes on top.
+
+    Args:
+        rule: of `Predicted.by_rule`, that holds for the GPU which the peak is of.
     """
-    built, half = predicted.built, digit / 2
+    built, half, ours = predicted.built, digit / 2, predicted.memory_by(rule)
     image = max(predicted.image, predicted.memory if built < predicted.memory else 0)
     if built >= image:
         passes = () if predicted.construction is None else predicted.construction.passes
@@ -58,7 +60,29 @@ def memory(
         by = "scratch" if scratch else "image"
         low, high = max(predicted.requested, built) - half, image + half
     gap = max(low - published, published - high, 0) / published
-    return MemoryAudit(published, predicted.memory, "unexplained" if gap else by, gap)
+    if not gap:
+        return MemoryAudit(published, ours, by)
+    # scratch that the images alone do not have, by the rule that holds before those that may
+    rules = sorted(predicted.by_rule, key=lambda name: name != rule)
+    others = [(name, _gap(published, predicted.by_rule[name], half)) for name in rules]
+    for name, other in others:
+        if not other:
+            return MemoryAudit(published, ours, "scratch", rule=name)
+    return MemoryAudit(published, ours, "unexplained", min([gap, *(g for _, g in others)]))
+
+
+def _gap(published: float, taken: Taken, half: float) -> float:
+    """By how much of itself a peak is off what an image takes with some scratch."""
+    low, high = taken.requested - half, taken.most + half
+    return max(low - published, published - high, 0) / published
+
+
+def rule_of(published: float, predicted: Predicted, digit: float = _EXACT) -> str:
+    """The rule of `by_rule` by which libraries take scratch, told by one network's peak.
+
+    "" where it is explained without, or by none.
+    """
+    return memory(published, predicted, "", digit).rule
 
 
 def findings(
@@ -150,6 +174,20 @@ def _of_memory(found: MemoryAudit, predicted: Predicted) -> Iterator[Finding]:
             f"validation set alone takes {mib_size(predicted.image)}"
         )
         yield Finding(found.by, text)
+    elif found.rule:
+        taken = predicted.by_rule[found.rule]
+        text = (
+            f"the published {published} are of an image if the GPU's libraries take scratch by the "
+            f"rule {found.rule}: {taken.requested / MIB:.2f} requested to {taken.most / MIB:.2f} "
+            f"allocated; without it {predicted.image / MIB:.2f}"
+        )
+        yield Finding("scratch", text)
+    elif found.by == "image" and found.predicted > predicted.memory:
+        text = (
+            f"the published {published} are of an image without the scratch that the same GPU took "
+            f"of the baseline, with which it would be {mib_size(found.predicted)}"
+        )
+        yield Finding("no-scratch", text)
     elif found.by == "scratch":
         more = mib_size(found.published - predicted.allocated)
         text = f"the published {published} have {more} of scratch of the GPU's libraries"
@@ -158,5 +196,9 @@ def _of_memory(found: MemoryAudit, predicted: Predicted) -> Iterator[Finding]:
         text = (
             f"the published {published} are {found.gap:.2%} off what is explained: "
             f"{predicted.requested / MIB:.2f} requested to {predicted.memory / MIB:.2f} predicted"
+            + "".join(
+                f", {taken.requested / MIB:.2f} to {taken.most / MIB:.2f} by the rule {name}"
+                for name, taken in predicted.by_rule.items()
+            )
         )
         yield Finding("unexplained", text)

@@ -121,6 +121,24 @@ class Construction:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """The largest image's peak in bytes, where libraries take scratch by some rule.
+
+    Attributes:
+        requested, allocated, listed: as in `Predicted`.
+    """
+
+    requested: int
+    allocated: int
+    listed: int | None = None
+
+    @property
+    def most(self) -> int:
+        """What a program takes at most, with and without images before it."""
+        return max(self.allocated, self.listed or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Predicted:
     """What srprof says of one network.
 
@@ -131,6 +149,8 @@ class Predicted:
             that in a fresh program; scratch: the same with what libraries take on the year's GPU,
             None where that is not known. listed: the images' peak in a program that runs one of
             each size of DIV2K's test images, and the largest last; None if none was run.
+        by_rule: the same where libraries take memory by other rules (`srprof.auditing.apart`), for
+            a GPU that nobody named.
         construction: what is there before the images; None if the device is left alone.
         runtime_ms: by the year's profile; None if it cannot be said.
         autocast: the network casts to half precision by itself. tiled: the script has it run in
@@ -147,6 +167,7 @@ class Predicted:
     allocated: int
     scratch: int | None = None
     listed: int | None = None
+    by_rule: Mapping[str, Taken] = field(default_factory=dict)
     construction: Construction | None = None
     runtime_ms: float | None = None
     autocast: bool = False
@@ -168,7 +189,15 @@ class Predicted:
     @property
     def memory(self) -> int:
         """Bytes of the program's peak, over a list of images where one was run."""
-        return max(self.image if self.listed is None else self.listed, self.built)
+        return self.memory_by("")
+
+    def memory_by(self, rule: str) -> int:
+        """The same where libraries take scratch by a rule of `by_rule`; "" is the GPU's own."""
+        taken = self.by_rule.get(rule)
+        image, listed = (
+            (self.image, self.listed) if taken is None else (taken.allocated, taken.listed)
+        )
+        return max(image if listed is None else listed, self.built)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +222,14 @@ class MemoryAudit:
     Attributes:
         published: bytes as stated, or as measured elsewhere; predicted: by srprof.
         by: what explains it. gap: by how much of itself it is off the nearest figure that would.
+        rule: of `Predicted.by_rule`, of the scratch that explains it; "" is the GPU's own.
     """
 
     published: float
     predicted: int
     by: Cause
     gap: float = 0.0
+    rule: str = ""
 
     @property
     def error(self) -> float:

@@ -138,19 +138,21 @@ def audit_table(
     answers: Mapping[str, Answer],
     script: str = SCRIPT,
     measured: Mapping[str, Mapping[str, int]] | None = None,
+    rules: Mapping[str, str] | None = None,
+    year: Year | None = None,
 ) -> TableAudit:
     """A table's audit, a pure function.
 
     Args:
         answers: by name what is predicted, or why nothing is. script: that calls the networks.
         measured: by name peaks of the largest image, by the profile of the device.
+        rules: by name, of `Predicted.by_rule`, that of the GPU which the row's peak is of.
+        year: whose rules hold; by default the table's.
     """
-    year = YEARS.get(table.year)
+    year = year or YEARS.get(table.year)
     of_rows = zip(table.rows, _times(table.rows), strict=True)
-    rows = [
-        _row(row, times, answers.get(row.name), _Told(table.digits, year, script, measured or {}))
-        for row, times in of_rows
-    ]
+    told = _Told(year, script, measured or {}, rules or {})
+    rows = [_row(row, times, answers.get(row.name), told) for row, times in of_rows]
     found = orders(table.rows, rows, year)
     standings: list[dict[str, Standing]] = [{} for _ in rows]
     for name, order in found.items():
@@ -204,12 +206,12 @@ def _of(sets: Iterable[SetResult]) -> Iterator[TimesAudit]:
 
 
 class _Told(NamedTuple):
-    """What is told beside the rows: published digits, the year, the script, peaks elsewhere."""
+    """What is told beside the rows: the year, the script, peaks elsewhere, rules of scratch."""
 
-    digits: Mapping[str, float]
     year: Year | None
     script: str
     measured: Mapping[str, Mapping[str, int]]
+    rules: Mapping[str, str]
 
 
 def _row(
@@ -218,14 +220,14 @@ def _row(
     predicted = answer if isinstance(answer, Predicted) else None
     memory = None
     if predicted is not None and row.memory is not None:
-        digit = told.digits.get("memory", 1.0)
-        memory = explaining.memory(row.memory, predicted, told.script, digit)
+        digit, rule = row.digits.get("memory", 1.0), told.rules.get(row.name, "")
+        memory = explaining.memory(row.memory, predicted, told.script, digit, rule)
     return RowAudit(
         name=row.name,
         number=row.number,
         times=times,
         ranked=_ranked(row, told.year),
-        counts=() if predicted is None else explaining.counts(row, predicted, told.digits),
+        counts=() if predicted is None else explaining.counts(row, predicted),
         memory=memory,
         elsewhere={}
         if predicted is None

@@ -5,6 +5,7 @@ The file has an object for each entry, by a name that begins with the entry's nu
 (`valid_ave_runtime`, `valid_ave_psnr`), the peak of `torch.cuda.max_memory_allocated` since the
 program began in MiB (`valid_memory`), the same of `test_`, and once `activations` and
 `num_parameters` in millions, `flops` in 10^9 and `num_conv`. Or it has such objects by year.
+Of figures that were printed, and not written in full, `decimals` says how many they have.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Result:
     Attributes:
         name: as the file has it; number: with which that begins, of `select_model`, None if none.
         sets: those that were run. The rest are the figures of 256x256, None if not told.
+        digits: one in the last digit that is published, by figure; {} where all are.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Result:
     flops: float | None = None
     activations: float | None = None
     convs: float | None = None
+    digits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def memory(self) -> float | None:
@@ -79,12 +82,10 @@ class Results:
 
     Attributes:
         year: that its file says, "" if none. rows: in its order.
-        digits: one in the last digit that is published, by figure; {} where all are.
     """
 
     year: str
     rows: tuple[Result, ...]
-    digits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,17 @@ class _Row:
     num_conv: Annotated[int, rule("a whole number", lambda n: n >= 0)] | None = None
     flops: _Count = None
     num_parameters: _Count = None
+    decimals: Mapping[str, Annotated[int, not_negative()]] = field(default_factory=dict)
+
+
+#: Figures of a row that may be printed, by their keys there, and what one of their unit is.
+_PRINTED: Mapping[str, tuple[str, float]] = {
+    "num_parameters": ("params", 1e6),
+    "flops": ("flops", 1e9),
+    "activations": ("activations", 1e6),
+    "num_conv": ("convs", 1),
+    "valid_memory": ("memory", MIB),
+}
 
 
 def read_results(path: str, year: str | None = None) -> tuple[Results, ...]:
@@ -157,7 +169,7 @@ def _row(name: str, data: Any, where: str) -> Result:
     except DecodeError as error:
         raise InputError(f"{where}: {error}".replace("the record", "the entry")) from error
     sets = tuple(filter(None, (_set(row, one) for one in SETS)))
-    if not sets:
+    if not sets and all(getattr(row, key) is None for key in _PRINTED):
         raise InputError(f"{where}: there is no valid_runtime or valid_ave_runtime; {_MEND}")
     begin = _NUMBER.match(name)
     return Result(
@@ -168,6 +180,11 @@ def _row(name: str, data: Any, where: str) -> Result:
         flops=_times(row.flops, 1e9),
         activations=_times(row.activations, 1e6),
         convs=row.num_conv,
+        digits={
+            figure: unit * 10.0 ** -row.decimals[key]
+            for key, (figure, unit) in _PRINTED.items()
+            if key in row.decimals
+        },
     )
 
 

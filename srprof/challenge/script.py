@@ -1,10 +1,11 @@
 """A network of a challenge's repository, built as the repository's own script builds it.
 
 The script's `select_model(args, device)` is run by itself, with what it needs of the script: no
-image is read. A network that it says to run in tiles is called by the script's `forward`. Weights
-are neither read nor loaded, so they need not be there. Modules of a repository are called as those
-of another (`models`, `utils`), and stay loaded: each network is for a process of its own, whose
-current folder is the repository.
+image is read. A network that it says to run in tiles is called by the script's `forward`, and one
+for which `run` has a function of its own (`if args.model_id == 34:`) by that. Weights are neither
+read nor loaded, so they need not be there. Modules of a repository are called as those of another
+(`models`, `utils`), and stay loaded: each network is for a process of its own, whose current folder
+is the repository.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from srprof.records import Trace
 
 #: What the challenge's repositories call their script, and its functions: what builds a network,
-#: with the size of tiles if it is to run in these, and what calls it.
+#: with the size of tiles if it is to run in these, what calls it, and what calls that for an image.
 SCRIPT = "test_demo.py"
-FUNCTION, FORWARD = "select_model", "forward"
-#: The class of a network in tiles.
-_TILED = "Tiled"
+FUNCTION, FORWARD, RUN = "select_model", "forward", "run"
+#: The classes of a network in tiles, and of one that the script calls by a function of its own.
+_TILED, _CALLED = "Tiled", "Called"
 #: Of scripts that the networks' files import and never call.
 _NEVER_CALLED = ("cv2", "lmdb")
 
@@ -54,7 +55,7 @@ def build(
     device: str = "cpu",
     script: str = SCRIPT,
     weights: Callable[[], AbstractContextManager[object]] | None = None,
-    in_tiles: bool = True,
+    as_called: bool = True,
 ) -> nn.Module:
     """A network of a repository by its number, in evaluation mode.
 
@@ -63,7 +64,7 @@ def build(
         script: the script's path, from the repository.
         weights: how the script's `torch.load` and the networks' `load_state_dict` are to be; by
             default nothing is read or loaded.
-        in_tiles: whether a network that the script runs in tiles is called so.
+        as_called: whether it is called as the script does, where that is in tiles or its own way.
 
     Raises:
         InputError: there is no such script, or no `select_model` in it.
@@ -72,7 +73,7 @@ def build(
     import torch
 
     file = repository.resolve() / script
-    needed = _needed(file)
+    needed, caller = _needed(file, number)
     for name in _NEVER_CALLED:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = _stand_in(name)
@@ -88,8 +89,8 @@ def build(
         found = scope[FUNCTION](arguments, torch.device(device))
     model, *more = found if isinstance(found, tuple) else (found,)
     tile = more[2] if len(more) > 2 else None
-    if in_tiles and tile is not None and FORWARD in scope:
-        model = _tiled(model, scope[FORWARD], tile)
+    if as_called and caller in scope and (tile is not None or caller != FORWARD):
+        model = _called(model, scope[caller], tile)
     whole: nn.Module = model.eval()
     return whole
 
@@ -99,8 +100,8 @@ def is_tiled(trace: Trace) -> bool:
     return trace.modules[0].kind.rpartition(".")[2] == _TILED
 
 
-def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Module:
-    """A network that is called as the script calls it, in tiles of this size."""
+def _called(model: nn.Module, forward: Callable[..., Any], tile: int | None) -> nn.Module:
+    """A network that is called as the script calls it, in tiles of this size if one is given."""
     from torch import Tensor, nn
 
     class Whole(nn.Module):
@@ -111,7 +112,7 @@ def _tiled(model: nn.Module, forward: Callable[..., Any], tile: int) -> nn.Modul
         def forward(self, image: Tensor) -> Any:
             return forward(image, self.model, tile)
 
-    Whole.__name__ = _TILED
+    Whole.__name__ = _CALLED if tile is None else _TILED
     return Whole()
 
 
@@ -122,8 +123,11 @@ def check_script(repository: Path, script: str = SCRIPT) -> None:
     _needed(repository / script)
 
 
-def _needed(file: Path) -> list[ast.stmt]:
-    """What a script needs to build and to call a network: two functions, and what they name."""
+def _needed(file: Path, number: int | None = None) -> tuple[list[ast.stmt], str]:
+    """What a script needs to build and to call a network, and the function that calls it.
+
+    Two functions, and what they name.
+    """
     try:
         body = parse_python(read_text(file, mend="name the repository, and --script"), str(file))
     except SyntaxError as error:
@@ -133,14 +137,26 @@ def _needed(file: Path) -> list[ast.stmt]:
         binding |= dict.fromkeys(_bound(statement), statement)
     if not isinstance(binding.get(FUNCTION), ast.FunctionDef):
         raise InputError(f"{file} has no function {FUNCTION}(args, device): give another --script")
-    wanted, needed = [FUNCTION, FORWARD], set()
+    caller = _caller(binding.get(RUN), number, binding)
+    wanted, needed = [FUNCTION, caller], set()
     while wanted:
         statement = binding.pop(wanted.pop(), None)
         if statement is not None and statement not in needed:
             needed.add(statement)
             names = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
             wanted += names
-    return [statement for statement in body.body if statement in needed]
+    return [statement for statement in body.body if statement in needed], caller
+
+
+def _caller(run: ast.stmt | None, number: int | None, known: Collection[str]) -> str:
+    """The function by which the script's `run` calls a network: one for this number, if any."""
+    branches = [] if run is None else [n for n in ast.walk(run) if isinstance(n, ast.If)]
+    for branch in branches:
+        if ast.unparse(branch.test) == f"args.model_id == {number}":
+            calls = (n for part in branch.body for n in ast.walk(part) if isinstance(n, ast.Call))
+            names = (call.func.id for call in calls if isinstance(call.func, ast.Name))
+            return next((name for name in names if name in known), FORWARD)
+    return FORWARD
 
 
 def _bound(statement: ast.stmt) -> Iterator[str]:

@@ -152,7 +152,10 @@ def _of_readme(
 
 
 _A6000 = ("RTX A6000", "rtx_a6000")
-_BASELINE_ONLY = "its repository has the baseline's row alone, and the final table is in its report"
+_BASELINE_ONLY = (
+    "its repository has the baseline's row alone, what entrants published themselves is of their "
+    "own GPUs (reports/challenge), and the final table is in its report"
+)
 
 #: The years whose rules are public, in their order.
 YEARS: Mapping[str, Year] = {

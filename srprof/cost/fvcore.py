@@ -14,17 +14,20 @@ a trace has the ATen calls that they are made of. Its rules (`fvcore/nn/flop_cou
 - all else nothing: fused attention, a convolution that is padded by a word (`padding="same"` is an
   operator of its own to torch.jit), products that are added in the same call (`baddbmm`), bicubic
   interpolation, element-wise arithmetic.
-- what no result of the call depends on is not in the graph.
+- what a subclass of `torch.autograd.Function` runs is one operator to torch.jit, which counts
+  nothing.
+- what no result of the call depends on is not in the graph. Of a compiled function that is no
+  operator of torch's torch.jit sees the tensors that it makes, so that a result depends on what it
+  is made like (`empty_like`), and on nothing else that the function reads.
 
 What ATen's calls do not tell is taken for what is usual: a `mean` over the axes (-1, -2) in this
-order that keeps them is an `adaptive_avg_pool2d` to 1x1. Two things are counted otherwise: what a
-subclass of `torch.autograd.Function` makes, which torch.jit does not look into, and an `einsum`
-whose summed axis has one element.
+order that keeps them is an `adaptive_avg_pool2d` to 1x1. Counted otherwise is an `einsum` whose
+summed axis has one element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -122,9 +125,9 @@ class _Graph:
     def count(self, node: Node) -> int:
         """What fvcore counts at a call."""
         rule = _RULES.get(node.op)
-        if node.op == "mul":
+        if node.op == "mul" and not node.opaque:
             return self._outer(node)
-        if rule is None or node.index in self._in_attention:
+        if rule is None or node.opaque or node.index in self._in_attention:
             return 0
         if node.op == "convolution" and node.module in self._by_a_word:
             return 0
@@ -250,5 +253,18 @@ def _needed(trace: Trace) -> set[int]:
         changed = {*node.created, *node.written}
         if changed & storages or (node.is_view and {i.storage for i in node.outputs} & storages):
             needed.add(node.index)
-            storages.update(info.storage for info in node.inputs)
+            storages.update(_depends(node))
     return needed
+
+
+def _depends(node: Node) -> Iterator[int]:
+    """Storages of the tensors on which what a call makes depends, for torch.jit."""
+    only = None if node.ruled is None else node.ruled.depends
+    if only is None:
+        yield from (info.storage for info in node.inputs)
+        return
+    infos = iter(node.inputs)
+    for position, value in enumerate(node.arguments[0]):
+        parts = value if isinstance(value, tuple) and not isinstance(value, TensorRef) else (value,)
+        read = [next(infos) for part in parts if isinstance(part, TensorRef)]
+        yield from (info.storage for info in read if position in only)

@@ -25,11 +25,15 @@ from srprof.codec import decode
 from srprof.files import read_json
 from srprof.ops import FEWEST_IN_TENSOR_CORES, argument, row, transposed_and_groups
 from srprof.records import Node, TensorInfo
+from srprof.words import MIB
 
 #: What a user gives for a table of workspaces to have this rule.
 TENSOR_CORES = "tensor-cores"
+#: And for this one.
+POINTWISE = "pointwise"
 SOURCE = "cuDNN's copies for tensor cores, as an H200 made them"
 WINOGRAD_SOURCE = "the filters that cuDNN transforms for Winograd's kernels, by a rule"
+POINTWISE_SOURCE = "128 MiB in each 1x1 convolution, as published peaks have them"
 TABLE = Path(__file__).parents[1] / "data" / "cudnn_copies.json"
 
 #: Bytes of an element, and channels to whose multiple maps are filled up: 16 bytes' worth.
@@ -40,6 +44,9 @@ _ALIGNMENT = 147
 _MOST_ELEMENTS = 2**31 - 1
 #: Input channels from which most of Pascal's 3x3 convolutions are Winograd's.
 _FEWEST_IN_WINOGRAD = 32
+#: What a 1x1 convolution takes on some GPUs, whatever its widths, and pixels up to which it does:
+#: it was seen of 260,100 and not of 1,040,400.
+_OF_POINTWISE, _MOST_PIXELS = 128 * MIB, 2**19
 #: A measured convolution's distance from another: if only one has enough input channels for tensor
 #: cores, for widths of another alignment, for a width twice as large, for four times the pixels.
 _ENOUGH, _OTHER_ALIGNMENT, _TWICE_AS_WIDE, _FOUR_TIMES_LARGER = 4.0, 2.0, 3.0, 2.0
@@ -103,6 +110,20 @@ def transformed_filters(node: Node) -> int | None:
     if not plain or tuple(weight.shape[2:]) != (3, 3) or image.dtype != "float32":
         return 0
     return 0 if weight.shape[1] < _FEWEST_IN_WINOGRAD else 4 * 8 * 4 * prod(weight.shape[:2])
+
+
+def fixed_for_pointwise(node: Node) -> int | None:
+    """Bytes of scratch of a convolution where each of 1x1 takes as much; None for another node.
+
+    Read off peaks that entrants of the NTIRE challenges published of their own GPUs, whose names
+    they did not (docs/validation.md). An H200 takes none (cuDNN 9.19).
+    """
+    if row(node.op).scratch != "cudnn":
+        return None
+    transposed, groups = transposed_and_groups(node)
+    pointwise = not transposed and groups == 1 and prod(node.inputs[1].shape[2:]) == 1
+    pixels = node.shape[0] * prod(node.shape[2:])
+    return _OF_POINTWISE if pointwise and pixels <= _MOST_PIXELS else 0
 
 
 @cache

@@ -20,10 +20,13 @@ from srprof.files import RecordFile, read_text
 from srprof.memory.aten import copied_by_aten
 from srprof.memory.cudnn import (
     FILLED,
+    POINTWISE,
+    POINTWISE_SOURCE,
     SOURCE,
     TENSOR_CORES,
     WINOGRAD_SOURCE,
     copied_for_tensor_cores,
+    fixed_for_pointwise,
     transformed_filters,
 )
 from srprof.memory.cufft import transformed
@@ -187,17 +190,20 @@ def load_workspaces(path: str | None, known: WorkspaceTable | None = None) -> Wo
     """The table of a GPU in a file that `srprof validate --save DIR` wrote, or a rule.
 
     Args:
-        path: the file; `TENSOR_CORES` for that rule in all dtypes; "none" for no table, in which
-            nothing is known; None for what is `known`.
+        path: the file; `TENSOR_CORES` for that rule in all dtypes, or `POINTWISE` for that one;
+            "none" for no table, in which nothing is known; None for what is `known`.
 
     Raises:
         InputError: it cannot be read, is no such table, or is of a CPU.
     """
     if path == TENSOR_CORES:
         return tensor_core_workspaces()
+    if path == POINTWISE:
+        return WorkspaceTable(POINTWISE_SOURCE, rule=partial(_by_rule, fixed_for_pointwise))
     if path is None or path == NO_TABLE:
         return known if known is not None and path is None else WorkspaceTable()
-    text = read_text(path, mend=f"name a table of workspaces, {TENSOR_CORES}, or {NO_TABLE}")
+    rules = f"{TENSOR_CORES}, {POINTWISE}"
+    text = read_text(path, mend=f"name a table of workspaces, {rules}, or {NO_TABLE}")
     table = WorkspaceTable.from_json(text, path)
     if table.kind != "cuda":
         raise InputError(

@@ -125,6 +125,8 @@ class Rule:
         writes: arguments that it changes in place.
         cpu: code that computes it in main memory, `file.py:function` beside the rules, or from
             Python a function; "" has none.
+        compiled: it is compiled code. Of such torch.jit sees the tensors that it makes, and so a
+            result depends there on the argument that it is like, and on no other.
         always: it stands in where the package is installed, too.
         source: where the facts are from.
     """
@@ -141,6 +143,7 @@ class Rule:
     saves: tuple[str, ...] | None = None
     writes: Annotated[tuple[str, ...], short(listed)] = ()
     cpu: Any = ""
+    compiled: bool = False
     always: bool = False
     source: str = ""
 
@@ -241,7 +244,13 @@ class Rule:
             time = None if self.time_us is None else self.time_us.number(values) / 1e6
         kernels = 1 if counts["kernels"] is None else counts["kernels"]
         macs, moved = counts["macs"], counts["moves"]
-        return Ruled(self.function, by, macs, self.family, moved, time, kernels)
+        depends = self._like(values) if self.compiled else None
+        return Ruled(self.function, by, macs, self.family, moved, time, kernels, depends)
+
+    def _like(self, values: Mapping[str, Any]) -> tuple[int, ...]:
+        """Positions of the arguments that results are like."""
+        names = list(self.parameters.parameters)
+        return tuple(names.index(made.like) for made in self.returned(values) if made.like)
 
 
 class _of:  # noqa: N801  (reads as a word)

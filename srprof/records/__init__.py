@@ -111,6 +111,8 @@ class Ruled(NamedTuple):
         moved: bytes that it reads and writes; None: each of its tensors once.
         seconds: that it takes on the device; None: as a profile has it by these.
         kernels: that it launches.
+        depends: positions of the arguments on which its results depend for torch.jit, of a function
+            that is compiled; None: on all.
     """
 
     function: str
@@ -120,6 +122,7 @@ class Ruled(NamedTuple):
     moved: int | None = None
     seconds: float | None = None
     kernels: int = 1
+    depends: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class Node:
             (`torch.cuda.empty_cache`), the storages that were let go between the two; None of
             others.
         ruled: what the rule of an operator that is not torch's says of the call.
+        opaque: it is within a function that torch.jit does not look into.
     """
 
     index: int
@@ -159,6 +163,7 @@ class Node:
     on: Where = "device"
     emptied: tuple[int, ...] | None = None
     ruled: Ruled | None = None
+    opaque: bool = False
 
     @property
     def inplace(self) -> bool:

@@ -183,6 +183,12 @@ def test_a_network_in_tiles_takes_less(repository: Path):
     assert tiled.requested < whole.requested
 
 
+def test_a_network_that_the_script_calls_by_a_function_of_its_own(repository: Path):
+    assert build(repository, 3)(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 16, 16)
+    assert build(repository, 0)(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 10, 14)
+    assert not predict(_question(3)).tiled
+
+
 def test_networks_run_apart_and_a_crash_is_a_finding(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ):

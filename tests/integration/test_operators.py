@@ -387,7 +387,7 @@ def test_the_page_shows_the_example():
 SCAN = """
 import torch
 from torch import nn
-from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn, selective_scan_ref
 
 class Scan(nn.Module):
     def __init__(self, gated):
@@ -472,6 +472,7 @@ def test_the_operator_of_spanv2_is_a_1x1_convolution_and_a_product(written: Writ
     node = ruled(trace)
     assert node.ruled is not None
     assert (node.ruled.macs, made(trace, node)) == (8 * 8 * 16 * 16, [MAP])
+    assert node.ruled.depends == (0,)
     half = srprof.trace(spec, SHAPE, dtype="float16")
     assert made(half, ruled(half)) == [MAP // 2]
 
@@ -479,7 +480,10 @@ def test_the_operator_of_spanv2_is_a_1x1_convolution_and_a_product(written: Writ
 def test_basicsr_s_registry_leaves_classes_as_they_are(written: Written):
     imports = (
         "from basicsr.utils.registry import ARCH_REGISTRY\n"
+        "from basicsr.archs.arch_util import default_init_weights, make_layer\n"
         "from basicsr.archs.arch_util import to_2tuple, trunc_normal_\n\n"
+        "assert len(make_layer(nn.Identity, 3)) == 3\n"
+        "default_init_weights([nn.Conv2d(1, 1, 1)], 0.1)\n"
         "assert to_2tuple(3) == (3, 3) and to_2tuple((1, 2)) == (1, 2)\n\n"
         "@ARCH_REGISTRY.register()"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from srprof.auditing import explaining
-from srprof.auditing.record import Construction, Predicted, TimesAudit
+from srprof.auditing.record import Construction, Predicted, Taken, TimesAudit
 from srprof.challenge.results import Result, SetResult
 from srprof.memory.construction import PassesAtPeak
 from srprof.words import MIB
@@ -48,6 +48,40 @@ def test_what_a_peak_is_of(predicted: Predicted, published: float, by: str):
     assert (found.gap > 0) == (by == "unexplained")
 
 
+RULES = {
+    "tensor-cores": Taken(95 * MIB, 110 * MIB),
+    "pointwise": Taken(200 * MIB, 204 * MIB, 205 * MIB),
+}
+
+
+@pytest.mark.parametrize(
+    ("published", "rule", "predicted", "by", "explains"),
+    [
+        (95, "", 100, "image", ""),
+        (95, "pointwise", 205, "image", ""),  # the GPU took none of it here
+        (108, "", 100, "scratch", "tensor-cores"),
+        (205, "", 100, "scratch", "pointwise"),
+        (205, "pointwise", 205, "scratch", "pointwise"),
+        (150, "pointwise", 205, "unexplained", ""),
+    ],
+)
+def test_scratch_of_a_gpu_that_nobody_named(
+    published: float, rule: str, predicted: float, by: str, explains: str
+):
+    """Explained is what lies from requested to allocated with that scratch, or without."""
+    network = replace(PREDICTED, by_rule=RULES)
+    found = explaining.memory(published * MIB, network, "", 1.0, rule)
+    assert (found.predicted, found.by, found.rule) == (predicted * MIB, by, explains)
+    if by == "unexplained":  # 40 MiB above the nearer, 50 below the other
+        assert found.gap == pytest.approx(40 / 150)
+
+
+def test_a_baseline_tells_the_rule():
+    network = replace(PREDICTED, by_rule=RULES)
+    told = {size: explaining.rule_of(size * MIB, network) for size in (95, 108, 202, 300)}
+    assert told == {95: "", 108: "tensor-cores", 202: "pointwise", 300: ""}
+
+
 def test_printed_digits_are_known_to_half_the_last():
     digit = 0.01 * MIB
     near, far = ((100 + off) * MIB for off in (0.004, 0.006))
@@ -65,14 +99,27 @@ def test_printed_digits_are_known_to_half_the_last():
     ],
 )
 def test_counts_are_equal_at_the_published_digits(digits: Any, published: float, equal: bool):
-    row = Result("1_a", 1, (), params=published)
-    (count,) = explaining.counts(row, PREDICTED, digits)
+    row = Result("1_a", 1, (), params=published, digits=digits)
+    (count,) = explaining.counts(row, PREDICTED)
     assert (count.name, count.equal) == ("params", equal)
+
+
+def test_what_is_said_of_scratch_by_a_rule():
+    network = replace(PREDICTED, by_rule=RULES)
+    row = Result("1_a", 1, (SetResult("valid", memory=202 * MIB),))
+    (taken,) = explaining.findings(row, (), network, explaining.memory(202 * MIB, network, ""))
+    assert "the rule pointwise: 200.00 requested to 205.00" in taken.text
+    without = explaining.memory(95 * MIB, network, "", 1.0, "pointwise")
+    (none,) = explaining.findings(row, (), network, without)
+    assert "without the scratch that the same GPU took of the baseline" in none.text
+    far = explaining.memory(150 * MIB, network, "")
+    (unexplained,) = explaining.findings(row, (), network, far)
+    assert "200.00 to 205.00 by the rule pointwise" in unexplained.text
 
 
 def test_a_count_that_is_not_known_is_not_equal():
     row = Result("1_a", 1, (), flops=2.5e6)
-    assert not explaining.counts(row, replace(PREDICTED, flops=None), {})[0].equal
+    assert not explaining.counts(row, replace(PREDICTED, flops=None))[0].equal
 
 
 def _texts(row: Result, predicted: Predicted | None, times: tuple[TimesAudit, ...] = ()) -> Any:

@@ -39,6 +39,14 @@ def test_a_row_is_in_units(tmp_path: Path):
     assert row.memory == valid.memory
 
 
+def test_figures_that_were_printed_are_known_to_their_digits():
+    decimals = {"flops": 2, "num_conv": 0, "valid_memory": 2, "valid_ave_psnr": 2}
+    (table,) = parse_results({"1_A": {**ROW, "decimals": decimals}, "2_B": {"flops": 1.5}}, "f")
+    printed, counted = table.rows
+    assert printed.digits == pytest.approx({"flops": 1e7, "convs": 1, "memory": 0.01 * 2**20})
+    assert (counted.sets, counted.flops, counted.digits) == ((), 1.5e9, {})
+
+
 @pytest.mark.parametrize("year", ["2026", "ntire2026", "NTIRE2026"])
 def test_a_file_by_year(tmp_path: Path, year: str):
     path = tmp_path / "results.json.gz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,6 +122,25 @@ class Attention(nn.Module):
         return apart, F.scaled_dot_product_attention(heads, heads, heads), rows @ rows.mT
 
 
+class Scaled(torch.autograd.Function):
+    """torch.jit does not look into it; what it is given is needed."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        return F.conv2d(x, weight) * 2
+
+
+class OwnFunction(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before = nn.Conv2d(3, 4, 3)
+        self.inside = nn.Parameter(torch.ones(5, 4, 1, 1))
+        self.after = nn.Conv2d(5, 2, 3)
+
+    def forward(self, x):
+        return self.after(Scaled.apply(self.before(x), self.inside))
+
+
 def by_fvcore(model: nn.Module, *inputs: torch.Tensor) -> int:
     nn_ = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
     logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -130,7 +150,7 @@ def by_fvcore(model: nn.Module, *inputs: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize(
-    "model", [Convolutions, Padded, Norms, Resampling, Products, Einsums, Attention]
+    "model", [Convolutions, Padded, Norms, Resampling, Products, Einsums, Attention, OwnFunction]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_tiny_network_counts_as_fvcore_counts_it(model):
@@ -163,6 +183,29 @@ def test_counts_of_nodes_sum_to_the_whole():
     by_node = fvcore_flops_of_nodes(trace)
     assert sum(by_node) == fvcore_flops(trace)
     assert len(by_node) == len(trace.nodes)
+
+
+@pytest.mark.parametrize(("compiled", "counted"), [(False, 2), (True, 1)])
+def test_a_compiled_function_hides_what_its_result_is_not_like(
+    compiled: bool, counted: int, tmp_path: Path
+):
+    """SPANV2's operator of 2026: 1.59 G were published, without the convolutions that it reads."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "from fused import gate\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)\n\n"
+        "    def forward(self, x):\n"
+        "        return gate([self.two(x)], self.one(x))\n"
+    )
+    gate = srprof.Rule(
+        function="fused.gate", signature="others, x", result="x", macs=0, compiled=compiled
+    )
+    with srprof.using_ops(gate):
+        trace = srprof.trace(f"{tmp_path / 'net.py'}:Net", (1, 3, 8, 8))
+    assert fvcore_flops(trace) == counted * 3 * 4 * 64
 
 
 def test_a_batch_is_counted_whole():

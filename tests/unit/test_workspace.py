@@ -133,6 +133,17 @@ def test_groups_are_filled_up_to_powers_of_two(channels, side, dtype, taken):
     assert 0 <= taken - copied_for_tensor_cores(node) <= 1024
 
 
+def test_pointwise_convolutions_take_as_much_whatever_they_are():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(12, 48, 1), torch.nn.Conv2d(48, 48, 3), torch.nn.Conv2d(48, 48, 1, groups=2)
+    )
+    nodes = srprof.trace(model.to("meta"), (1, 12, 64, 64)).nodes
+    table = load_workspaces("pointwise")
+    assert [table.scratch(node) for node in nodes] == [128 * 2**20, 0, 0]
+    large = srprof.trace(model, (1, 12, 1020, 1020)).nodes
+    assert table.scratch(large[0]) == 0
+
+
 def test_depthwise_convolutions_copy_nothing():
     model = torch.nn.Conv2d(48, 48, 5, padding=2, groups=48, device="meta")
     (node,) = srprof.trace(model, (1, 48, 64, 64)).nodes

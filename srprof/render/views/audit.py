@@ -153,7 +153,7 @@ def _figures(table: TableAudit, title: str | None) -> Section:
         (Column("Entry"), lambda row: row.name),
         (Column("counts", long=True), _counts),
         (Column("memory MiB", "mib"), lambda row: row.memory and row.memory.published),
-        (Column("predicted", "mib"), lambda row: row.predicted and row.predicted.memory),
+        (Column("predicted", "mib"), _memory),
         (Column("error", "change"), lambda row: row.memory and row.memory.error),
         (Column("it is of"), lambda row: row.memory and BY[row.memory.by]),
         (
@@ -177,7 +177,7 @@ def _all_figures(table: TableAudit) -> Section:
     ]
     for name in COUNTS:
         fields += _pair(METRICS[name], _published(name), _predicted(name))
-    fields += _pair(METRICS["memory"], _held("published"), _predicted("memory"))
+    fields += _pair(METRICS["memory"], _held("published"), _memory)
     for other in others:
         fields += _pair(METRICS["memory"], _on(other, "published"), _on(other, "predicted"), other)
     fields += _pair(METRICS["runtime_ms"], RowAudit.mean, _predicted("runtime_ms"))
@@ -209,6 +209,13 @@ def _predicted(name: str) -> _Take:
 
 def _held(name: str) -> _Take:
     return lambda row: None if row.memory is None else getattr(row.memory, name)
+
+
+def _memory(row: RowAudit) -> int | None:
+    """The predicted peak, of the GPU that the published one is of, so far as that is known."""
+    if row.memory is not None:
+        return row.memory.predicted
+    return None if row.predicted is None else row.predicted.memory
 
 
 def _on(device: str, name: str) -> _Take:
@@ -279,10 +286,7 @@ def _flat(tables: tuple[TableAudit, ...]) -> Table:
         (Column("low", key="place_low"), lambda pair: _of(pair[1], "low")),
         (Column("high", key="place_high"), lambda pair: _of(pair[1], "high")),
         (Column("memory", key="memory"), lambda pair: pair[1].memory and pair[1].memory.published),
-        (
-            Column("predicted", key="predicted_memory"),
-            lambda pair: pair[1].predicted and pair[1].predicted.memory,
-        ),
+        (Column("predicted", key="predicted_memory"), lambda pair: _memory(pair[1])),
         (Column("by", key="by"), lambda pair: pair[1].memory and pair[1].memory.by),
         (Column("failed", key="failed"), lambda pair: pair[1].failed or None),
     )
