@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srprof import apart
 from srprof.auditing.record import Construction, Predicted, Taken
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: What may hold on a GPU that nobody named: how `srprof.analyze` is asked for it.
 #: On Hopper and later cuBLAS keeps 32 MiB, before it 8.125.
-RULES: Mapping[str, Mapping[str, str]] = {
+RULES: Mapping[str, Mapping[str, Any]] = {
     TENSOR_CORES: {"workspace": TENSOR_CORES},
     POINTWISE: {"workspace": POINTWISE},
     "hopper": {"profile": "h100", "workspace": NO_TABLE},
@@ -169,7 +169,8 @@ def _respond(asked: JsonObject) -> JsonObject:
     question = decode(Question, asked)
     try:
         with timeout(question.seconds):
-            return encode(predict(question))
+            found: JsonObject = encode(predict(question))
+            return found
     except user_raised() as raised:
         text = one_line(failure(raised))
         raise ModelError(_without_spec(text, question)) from raised
