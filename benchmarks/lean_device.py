@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 import warnings
@@ -65,10 +66,15 @@ def predicted(
         "peak": last.peaks["allocated"] / first.peaks["allocated"],
         "widths": {str(n): up for n, up in form.widths.items() if up > n} if form else {},
         "passes": list(found.lean.passes),
-        "ended": list(found.ended),
+        "ended": [_in_package(text) for text in found.ended],
         "cpu_s": time.process_time() - began,
         **({"error": prove(workload, found.lean).error} if compare else {}),
     }
+
+
+def _in_package(text: str) -> str:
+    """Without the folders of this machine before the zoo's or spandrel's own."""
+    return re.sub(r" at \S*?/(?=(models|spandrel)/)", " at ", text)
 
 
 def everything(size: str) -> list[tuple[str, str, Any]]:

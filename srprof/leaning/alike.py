@@ -93,7 +93,7 @@ def patches() -> list[tuple[Any, str, Any]]:
         like = known.get(key)
         if like is not None:
             return like.another(mode)
-        value = _dispatch(mode, func, types, args, kwargs)
+        value: Any = _dispatch(mode, func, types, args, kwargs)
         if key is not None and key not in known:
             known[key] = _Like(value) if _is_new(value, (args, kwargs)) else None
         return value

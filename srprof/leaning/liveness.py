@@ -277,7 +277,7 @@ def _is_random(target: torch._ops.OpOverload) -> bool:
 
 def in_place_calls(node: FxNode) -> Iterator[tuple[FxNode, GraphCall]]:
     """The calls that compute the node's value in one of its arguments, by that argument."""
-    target = node.target
+    target: Any = node.target
     changed = _in_place_target(target)
     if changed is None or not node.args:
         return
