@@ -182,6 +182,12 @@ def test_a_network_in_tiles_takes_less(repository: Path):
     assert tiled.requested < whole.requested
 
 
+def test_a_network_that_its_script_runs_in_tiles_may_be_built_whole(repository: Path):
+    in_tiles, whole = (build(repository, 2, in_tiles=tiles) for tiles in (True, False))
+    assert type(in_tiles).__name__ == "Tiled"
+    assert type(whole) is type(in_tiles.model)
+
+
 def test_networks_run_apart_and_a_crash_is_a_finding(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ):
