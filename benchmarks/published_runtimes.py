@@ -2,6 +2,7 @@
 
     python benchmarks/published_runtimes.py            # the tables of docs/latency.md
     python benchmarks/published_runtimes.py --fit      # rtx_a6000 and rtx4090, with held-out errors
+    python benchmarks/published_runtimes.py --sizes --data DIR    # 2026's images of a new size
     python benchmarks/published_runtimes.py --record --repositories DIR --data DIR
 
 Three sets, each with what its networks ask of a device, node by node (`records/published.json.gz`,
@@ -284,15 +285,41 @@ def of_2022(root: Path) -> Iterator[Run]:
 
 def of_2026(root: Path, data: Path) -> Iterator[Run]:
     """Those of 2026 whose code runs without CUDA's compiler."""
+    for team, times in _times_of_2026(data):
+        number = int(team.partition("_")[0])
+        if number not in NOT_TRACED:
+            yield Run(team, _traced(root, "2026", number), _usual(times))
+
+
+def _times_of_2026(data: Path) -> Iterator[tuple[str, list[tuple[float, tuple[int, ...]]]]]:
+    """Each network's milliseconds for each of DIV2K's test images, and the image's size."""
     results = json.loads(gzip.decompress((data / "ntire_results.json.gz").read_bytes()))["2026"]
     sizes = json.loads((ROOT / "srprof" / "data" / "div2k_test_lr_sizes.json").read_text())["hw"]
     for team, row in results.items():
-        number = int(team.partition("_")[0])
-        if number in NOT_TRACED:
-            continue
-        times = zip(row["test_runtime"][100:], sizes, strict=True)
-        ms = median(time for time, size in times if tuple(size) == SIZE)
-        yield Run(team, _traced(root, "2026", number), ms)
+        yield team, [*zip(row["test_runtime"][100:], map(tuple, sizes), strict=True)]
+
+
+def _usual(times: Sequence[tuple[float, tuple[int, ...]]]) -> float:
+    return median(time for time, size in times if size == SIZE)
+
+
+def new_sizes(data: Path) -> str:
+    """By how many ms images of 2026 took longer than their pixels say, the first of a size alone.
+
+    A program that meets a size for the first time has cuDNN's kernels to choose and memory to find.
+    """
+    rows = []
+    for team, times in _times_of_2026(data):
+        each = _usual(times) / (SIZE[0] * SIZE[1])
+        first: list[float] = []
+        later: list[float] = []
+        seen: set[tuple[int, ...]] = set()
+        for time, size in times:
+            (later if size in seen else first).append(time - each * size[0] * size[1])
+            seen.add(size)
+        cells = f"{_usual(times):.2f}", *(f"{median(part):+.2f}" for part in (first, later))
+        rows.append((team, *cells))
+    return table(("network", "ms at 339x510", "first of a size", "later"), rows)
 
 
 def _traced(root: Path, year: str, number: int) -> tuple[NodeCost, ...]:
@@ -320,6 +347,7 @@ def main() -> None:
     """Print the tables, or fit, or make the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--fit", action="store_true", help="fit rtx_a6000 and rtx4090")
+    parser.add_argument("--sizes", action="store_true", help="what a new size costs; needs --data")
     parser.add_argument("--record", action="store_true", help="trace the networks again")
     parser.add_argument("--repositories", type=Path, help="the folder of the public repositories")
     parser.add_argument("--data", type=Path, help="the folder of what was published")
@@ -334,6 +362,8 @@ def main() -> None:
         root, data = arguments.repositories.resolve(), arguments.data.resolve()
         of_challenges = {"ntire2022": [*of_2022(root)], "ntire2026": [*of_2026(root, data)]}
         write({**of_challenges, "rtx4090": [*of_spandrel(data)]})
+    elif arguments.sizes:
+        print(new_sizes(arguments.data.resolve()))
     elif arguments.fit:
         for profile in FITS:
             report(profile, fitted(profile))

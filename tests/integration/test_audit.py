@@ -189,6 +189,12 @@ def test_a_network_that_the_script_calls_by_a_function_of_its_own(repository: Pa
     assert not predict(_question(3)).tiled
 
 
+def test_a_network_that_its_script_runs_in_tiles_may_be_built_whole(repository: Path):
+    in_tiles, whole = (build(repository, 2, as_called=called) for called in (True, False))
+    assert type(in_tiles).__name__ == "Tiled"
+    assert type(whole) is type(in_tiles.model)
+
+
 def test_networks_run_apart_and_a_crash_is_a_finding(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -10,9 +10,10 @@ import pytest
 from srprof.cost.classes import bias_cost
 from srprof.cost.correction import measured
 from srprof.cost.estimate import estimate_costs
-from srprof.cost.measured import NEAR, REPEATED, Row, Table, held_out
+from srprof.cost.measured import NEAR, REPEATED, Row, Table, doubts, held_out
 from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
+from srprof.cost.roofline import modelled
 from srprof.cost.tables import (
     TABLE_FILE,
     Convolutions,
@@ -173,6 +174,45 @@ def test_a_row_that_is_off_shows_when_it_is_held_out():
     rows = [row(dense(n, n), 5.0 if n == 64 else 1.0) for n in (16, 32, 64, 128)]
     errors = held_out(Table(rows, bytes_moved), "width")[0]
     assert errors.ninth_decile > 0.5
+
+
+def test_outside_tensor_cores_maps_of_odd_rows_take_no_longer():
+    """The model counts them where the kernels load whole vectors."""
+    at_510, at_339 = (dense(64, 64, taps=1, pixels=n) for n in (510 * 510, 339 * 510))
+    plain = replace(H200, peak={k: v for k, v in H200.peak.items() if k != "tf32"})
+    for profile, more in ((H200, 1.3), (plain, 1.0)):
+        small, large = (max(modelled(node, profile)[:2]) for node in (at_339, at_510))
+        assert small * at_510.pixels / (large * at_339.pixels) == pytest.approx(more, rel=0.12)
+
+
+def test_depthwise_convolutions_whose_maps_the_cache_holds_are_alike():
+    small, large = (dense(64, 64, groups=64, pixels=n) for n in (2**14, 2**18))
+    rows = [row(small, 1.0), row(large, 3.0)]
+    between = dense(64, 64, groups=64, pixels=2**16 + 2**14)
+    cached, not_cached = (
+        Table(rows, bytes_moved, cache).match(between, "tf32").ratio for cache in (5e7, 1e6)
+    )
+    assert cached < not_cached
+
+
+def test_intervals_are_wider_in_a_class_whose_rows_are_off_their_neighbours():
+    """Rows that are as far off as their neighbours say have a factor of 1 or less."""
+    widths = range(16, 256, 4)
+    for noise, least, most in ((0.0, 0.0, 0.5), (1.0, 1.5, 20.0)):
+        ratios = [1.0 + noise * (n % 28 == 0) for n in widths]
+        rows = [row(dense(n, n), ratio) for n, ratio in zip(widths, ratios, strict=True)]
+        table = Table(rows, bytes_moved)
+        (found,) = doubts(table).values()
+        assert least <= found <= most
+        doubted = Table(rows, bytes_moved, doubts={"conv tf32": found})
+        unseen, seen = dense(62, 62), dense(64, 64)
+        before = table.match(unseen, "tf32").spread
+        assert doubted.match(unseen, "tf32").spread == pytest.approx(found * before)
+        assert doubted.match(seen, "tf32").spread == REPEATED
+
+
+def test_few_rows_have_no_doubts():
+    assert doubts(Table([row(dense(n, n), 2.0) for n in (16, 32)], bytes_moved)) == {}
 
 
 # -- the packaged table ----------------------------------------------------------------------------
