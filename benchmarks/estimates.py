@@ -8,15 +8,14 @@ Each network's estimate, that which srprof has of the zoo's networks and packs/s
 spandrel's (else, and with --build, a fresh one), is compared with traces at sizes that it has not
 seen, drawn at random with batches of 1 and 2; a network whose traces take long has fewer than
 `--sizes` of them, as many as `--seconds` of the processor allow, and the record says how many. Rows
-go to benchmarks/records/estimates.json as they come. Times of the reader are medians on this
-machine, and --times measures them alone.
+go to benchmarks/records/estimates.json as they come. Times of the reader are the shortest
+of some calls on this machine, as other programs run on it too; --times measures them alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -126,25 +125,25 @@ def times(file: dict[str, Any]) -> dict[str, float]:
     dtype = next(d for d, place in file["dtypes"].items() if not isinstance(place, str))
     side = SizeRule(file["sides"]["least"], file["sides"]["step"]).at_least(512)
 
-    def median(call: Callable[[], object]) -> float:
+    def shortest(call: Callable[[], object]) -> float:
         taken = []
         for _ in range(_CALLS):
             before = time.perf_counter()
             call()
             taken.append(time.perf_counter() - before)
-        return round(1e3 * statistics.median(taken), 3)
+        return round(1e3 * min(taken), 3)
 
     def tile(budget: int) -> Callable[[], object]:
         return lambda: srprof_estimate.largest_tile(file, budget, 16, dtype=dtype)
 
     calls = [
-        median(lambda kind=kind: srprof_estimate.peak_bytes(file, side, side, 1, dtype, kind))
+        shortest(lambda kind=kind: srprof_estimate.peak_bytes(file, side, side, 1, dtype, kind))
         for kind in KINDS
     ]
     tiles = []
     for budget in (1, 4, 16):
         with suppress(ValueError):  # not even the smallest
-            tiles.append(median(tile(budget * 2**30)))
+            tiles.append(shortest(tile(budget * 2**30)))
     return {"call_ms": max(calls), "tile_ms": max(tiles, default=0.0)}
 
 

@@ -46,3 +46,22 @@ def test_h200s_networks(monkeypatch):
     found = h200.errors(json.loads(h200.ROWS.read_text()))
     near = sum(abs(error) <= h200.GOAL for error in found.values())
     assert f"{near} of {len(found)} peaks" in PAGE.replace("\n", " ")
+
+
+def test_networks_at_fresh_sizes(monkeypatch):
+    estimates = benchmark("estimates", monkeypatch)
+    rows = json.loads(estimates.RECORD.read_text())
+    made = [row for row in rows if "error" not in row]
+    equal = [
+        [row["name"] for row in made if row["peaks"][kind]["equal"] == row["sizes"]]
+        for kind in ("planned", "eager", "allocated")
+    ]
+    words = " ".join(PAGE.split())
+    assert f"Of {len(made)} networks so far" in words
+    both = len(set(equal[0]) & set(equal[1]))
+    assert f"to the byte in {both}, and `allocated` in {len(equal[2])}." in words
+    assert min(row["sizes"] for row in made) == 20
+    slow = [row["name"] for row in made if row["call_ms"] > 1]
+    assert f"in all but {len(slow)} (" in words
+    pack = json.loads(estimates.PACK.read_text())
+    assert f"with {len(pack['networks'])} of the 55" in words
