@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srprof import apart
 from srprof.auditing.record import Construction, Predicted, Taken
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from srprof.records import Program
     from srprof.workload import Workload
 
-#: What may hold on a GPU that nobody named: how `srprof.analyze` is asked for it.
+#: What may hold on a GPU that nobody named: profile and workspace of `srprof.analyze`.
 #: On Hopper and later cuBLAS keeps 32 MiB, before it 8.125.
-RULES: Mapping[str, Mapping[str, Any]] = {
-    TENSOR_CORES: {"workspace": TENSOR_CORES},
-    POINTWISE: {"workspace": POINTWISE},
-    "hopper": {"profile": "h100", "workspace": NO_TABLE},
+RULES: Mapping[str, tuple[str | None, str]] = {
+    TENSOR_CORES: (None, TENSOR_CORES),
+    POINTWISE: (None, POINTWISE),
+    "hopper": ("h100", NO_TABLE),
 }
 #: Seconds that the process has to answer after its network's time is over.
 _GRACE = 30.0
@@ -98,7 +98,8 @@ def predict(question: Question) -> Predicted:
         listed = _list_and(workload) if over_list else None
     bare = analyze(largest, profile=question.profile, workspace="none")
     known = question.profile is not None and question.workspace != "none"
-    by_rule = {rule: analyze(largest, **RULES[rule]) for rule in question.rules}
+    rules = {rule: RULES[rule] for rule in question.rules}
+    by_rule = {r: analyze(largest, profile=p, workspace=w) for r, (p, w) in rules.items()}
     others = {name: analyze(largest, profile=name) for name in question.elsewhere}
     notes = dict.fromkeys((*counted.notes, *timed.notes, *largest.notes))
     counts = Analysis(counted)

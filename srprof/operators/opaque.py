@@ -51,4 +51,4 @@ def functions_known() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.autograd.Function.apply = was
+        torch.autograd.Function.apply = was  # type: ignore[method-assign]

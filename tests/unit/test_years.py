@@ -151,9 +151,11 @@ def test_counts_have_the_published_digits():
         for name, (factor, decimals) in FACTORS.items()
         if f"{row[name] / factor:.{decimals}f}" != row["published"][name]
     }
-    # the challenge's own script counts 2.02 G too: its 1x1 convolutions are Linear modules
-    assert differing == {("XPixel", "flops")}
-    assert len(known) >= 57
+    # XPixel's 1x1 convolutions are Linear modules: the challenge's own script counts 2.02 G too;
+    # which of MoeASR's experts runs is decided by its weights, which are not loaded
+    unequal = {("XPixel", "flops"), ("10_MoeASR", "flops"), ("10_MoeASR", "activations")}
+    assert differing == unequal
+    assert len({(row["year"], row["name"]) for row in known}) - 2 >= 70
 
 
 def test_rules_count_what_fvcore_counted_in_public_code():
