@@ -53,11 +53,12 @@ def tabulated(
     if not any(line.get("kernels") for line in lines):
         raise InputError(f"there is no measured operation; {_MEND}")
     convolutions, operations = tabulate(lines)
-    said = {name: about.get(name, "") for name in _ABOUT}
-    said["device"] = said["device"] or profile.title
     record = doubted(
         TableRecord(
-            **said,
+            device=about.get("device") or profile.title,
+            torch=about.get("torch", ""),
+            cudnn=about.get("cudnn", ""),
+            driver=about.get("driver", ""),
             command=command,
             profile=figures_of(profile),
             convolutions=convolutions,
