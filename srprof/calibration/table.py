@@ -53,7 +53,7 @@ def tabulated(
     if not any(line.get("kernels") for line in lines):
         raise InputError(f"there is no measured operation; {_MEND}")
     convolutions, operations = tabulate(lines)
-    said = {name: about.get(name, "") for name in _ABOUT}
+    said: dict[str, Any] = {name: about.get(name, "") for name in _ABOUT}
     said["device"] = said["device"] or profile.title
     record = doubted(
         TableRecord(
