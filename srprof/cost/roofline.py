@@ -254,17 +254,34 @@ def _transposed(cost: NodeCost, profile: Profile) -> tuple[float, int]:
     size = ITEMSIZE.get(cost.dtype, _WORD)
     inner, outer = (size * channels for channels in cost.channels)
     image, result = cost.reads[0][1] / inner, cost.written / outer  # pixels
-    nbytes = 2 * (image * _up(inner, _PIECE) + result * _up(outer, _PIECE))
-    seconds = nbytes / (profile.bandwidth * profile.tensor["transpose"])
+    copies = image * _up(inner, _PIECE), result * _up(outer, _PIECE)
+    seconds = sum(_copying(2 * nbytes, profile) for nbytes in copies) / profile.tensor["transpose"]
     if inner % VECTOR == 0:
         return seconds, 4
     return seconds + image * _up(inner, VECTOR) / profile.bandwidth, 6
 
 
-def found_in_cache(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
-    """Bytes that a node finds in the cache: what the kernel just before it wrote.
+def _copying(nbytes: float, profile: Profile) -> float:
+    """Seconds of a copy of which so many bytes are read and written, at the whole bandwidth.
 
-    Nothing unless all that the two read and the earlier wrote, each storage once, fits in it.
+    The next kernel, or the one before, has the half of them that no other sees; a cache keeps it.
+    """
+    seconds = nbytes / profile.bandwidth
+    if profile.cache_bandwidth is None:
+        return seconds
+    kept = _kept(nbytes, profile)
+    return kept * nbytes / profile.cache_bandwidth + (1 - kept) * seconds
+
+
+def _kept(touched: float, profile: Profile) -> float:
+    """The share of what was touched last that the cache still has: none of twice what it holds."""
+    return min(1.0, max(0.0, 2.0 - touched / profile.cache)) if profile.cache else 0.0
+
+
+def found_in_cache(costs: Sequence[NodeCost], index: int, profile: Profile) -> int:
+    """Bytes that a node finds in the cache: of what the kernel just before it wrote.
+
+    All of it if what the two read and the earlier wrote, each storage once, fits in the cache.
     """
     if profile.cache_bandwidth is None:
         return 0
@@ -277,9 +294,10 @@ def found_in_cache(costs: Sequence[NodeCost], index: int, profile: Profile) -> i
     touched = before.written
     if not (before.bias and profile.bias_pass):  # or else its last kernel touched the result alone
         touched += _beside(before.reads, before.writes)
-    if cost.strided or cost.copied or touched + _beside(cost.reads, before.writes) > profile.cache:
+    if cost.strided or cost.copied:
         return 0
-    return sum(nbytes for storage, nbytes in cost.reads if storage in before.writes)
+    kept = _kept(touched + _beside(cost.reads, before.writes), profile)
+    return int(kept * sum(nbytes for storage, nbytes in cost.reads if storage in before.writes))
 
 
 def _beside(reads: Iterable[tuple[int, int]], writes: Sequence[int]) -> int:

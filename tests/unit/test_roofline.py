@@ -13,6 +13,8 @@ import srprof
 from srprof.cost.estimate import estimate, estimate_costs
 from srprof.cost.node import estimate_node
 from srprof.cost.profiles import load_profile
+from srprof.cost.roofline import modelled
+from srprof.cost.tables import convolution
 from srprof.errors import InputError
 from srprof.ops import FAMILIES, Product
 from tests.made_up_costs import cost, plain_device
@@ -155,7 +157,8 @@ def test_short_rows_leave_the_threads_of_a_layer_norm_idle():
     "cache_bandwidth, written, expected",
     [
         (400, 500_000, 0.25),  # what the last kernel wrote is still there
-        (400, 600_000, 1.0),  # it does not fit beside what was read
+        (400, 600_000, 1 - 0.75 * (2 - 1_100_000 / 2**20)),  # most of it, beside what was read
+        (400, 1_600_000, 1.0),  # twice what fits
         (None, 500_000, 1.0),  # nobody says how fast the cache is
     ],
 )
@@ -166,7 +169,7 @@ def test_what_fits_in_the_cache_is_read_faster(cache_bandwidth, written, expecte
     view = cost("view")
     second = cost(reads=((7, written),), read=0)
     found = estimate_costs([first, view, second], device).nodes[2]
-    assert found.memory == pytest.approx(expected * written / 100e9)
+    assert found.memory == pytest.approx(expected * written / 100e9, rel=1e-5)
 
 
 def test_a_bias_is_added_to_what_is_still_in_the_cache():
@@ -179,6 +182,23 @@ def test_a_bias_is_added_to_what_is_still_in_the_cache():
     assert found[1].memory == pytest.approx(800_000 / 400e9 + 800_000 / 100e9)
     large = replace(first, written=2_000_000, bias=2_000_000)
     assert estimate_node(large, device).bias == pytest.approx(4_000_000 / 100e9)
+
+
+def test_copies_to_channels_innermost_stay_in_the_cache():
+    """What the copy wrote, its convolution reads there; of twice what fits, nothing."""
+    device = load_profile("rtx4090")
+    without = replace(device, cache_bandwidth=None)
+    for pixels, faster in ((2**16, device.cache_bandwidth / device.bandwidth), (2**20, 1.0)):
+        node = convolution(
+            *("float16", False, False, 64, 64),
+            groups=1,
+            taps=9,
+            stride=1,
+            dilation=1,
+            pixels=pixels,
+        )
+        copying = [modelled(node, profile)[2] for profile in (without, device)]
+        assert copying[0] / copying[1] == pytest.approx(faster)
 
 
 def test_only_the_kernel_just_before_feeds_the_cache():
