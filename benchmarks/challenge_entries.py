@@ -134,7 +134,10 @@ def networks(challenge: Challenge, root: Path) -> Iterator[Network]:
 
 
 def _of(entrant: Entrant, own: Mapping[str, Result]) -> Network:
-    result = replace(own[entrant.name], number=entrant.number)
+    result = own[entrant.name]
+    # on another GPU than the others' of the table
+    sets = tuple(replace(one, runtime=None, psnr=None) for one in result.sets)
+    result = replace(result, number=entrant.number, sets=sets)
     folder = entrant.code or entrant.folder
     return Network(result, folder, entrant.script, entrant.number, entrant)
 
