@@ -145,7 +145,7 @@ def main() -> None:
             try:
                 rows.append(predicted(name, spec, inputs, *how))
             except SrprofError as error:
-                rows.append({"network": name, "dtype": dtype, "refused": str(error)})
+                rows.append({"network": name, "dtype": dtype, "refused": _in_package(str(error))})
             if file is not None:
                 file.write_text(json.dumps(rows, indent=1) + "\n")
             print(" ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
