@@ -131,11 +131,11 @@ _SIDES = ((339, 510), (256, 256), (510, 510), (128, 128))
 
 
 def grid(dtypes: Sequence[str] = ("float32", "float16")) -> Iterator[dict[str, Any]]:
-    """Lines of all operations to measure, what matters most first."""
+    """Lines of all operations to measure, each once, what matters most first."""
     for h, w in _SIDES:
         for dtype in dtypes:
-            yield from _convolutions(dtype, h, w)
-            yield from _others(dtype, h, w)
+            lines = (*_convolutions(dtype, h, w), *_others(dtype, h, w))
+            yield from {tuple(sorted(line.items())): line for line in lines}.values()
 
 
 def _line(inner: int, outer: int, side: int, **other: object) -> dict[str, Any]:

@@ -162,17 +162,19 @@ def every_size(request, tmp_path_factory):
 @pytest.mark.parametrize("memory", peak_names())
 def test_equals_a_brute_force_search(every_size, memory):
     name, peaks = every_size
-    top = min(peaks[max(peaks)][kind] for kind in peak_names())
+    top, tried = min(peaks[max(peaks)][kind] for kind in peak_names()), 0
     for budget in (top - 1, top // 2, top // 3, 2 * MIB + 4321):
-        largest = max(side for side in peaks if peaks[side][memory] <= budget)
-        if largest == max(peaks):
+        fitting = [side for side in peaks if peaks[side][memory] <= budget]
+        if not fitting or max(fitting) == max(peaks):
             continue
+        largest, tried = max(fitting), tried + 1
         found = srprof.fit(name, budget, memory=memory)
 
         assert found.shape == (1, 3, largest, largest)
         assert found.largest.peaks == peaks[largest]
         assert found.following.peaks == peaks[largest + 1]
         assert found.rule.least == min(peaks)
+    assert tried > 1
 
 
 def test_exactly_at_the_boundary():

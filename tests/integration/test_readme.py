@@ -198,6 +198,7 @@ def test_every_option_of_the_pages_exists(capsys):
         "--dist",
         "--repositories",
         "--photographs",
+        "--prove",
     }  # of pip, pytest and benchmarks
     for page in PAGES:
         prose = (ROOT / page).read_text(encoding="utf-8")

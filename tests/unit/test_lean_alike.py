@@ -13,7 +13,7 @@ from torch import Tensor
 from srprof.leaning import alike
 from srprof.leaning.alike import expression
 from srprof.leaning.capture import capture
-from tests.unit.test_lean_liveness import Network
+from tests.one_function import Network
 
 
 def views(net: Any, x: Tensor) -> Tensor:

@@ -8,24 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from srprof.leaning.capture import RefusedError, capture
 from srprof.leaning.liveness import Liveness, liveness
-
-
-class Network(nn.Module):
-    """A network of one function, with a 1x1 convolution, a parameter and a buffer to use."""
-
-    def __init__(self, code: Callable[..., object]) -> None:
-        super().__init__()
-        self.code = code
-        self.conv = nn.Conv2d(4, 4, 1)
-        self.weight = nn.Parameter(torch.linspace(-1, 1, 4 * 6 * 6).reshape(1, 4, 6, 6))
-        self.register_buffer("table", torch.linspace(-1, 1, 4 * 6 * 6).reshape(1, 4, 6, 6))
-
-    def forward(self, x: Tensor) -> object:
-        return self.code(self, x)
+from tests.one_function import Network
 
 
 def read(code: Callable[..., object], shape: tuple[int, ...] = (2, 4, 6, 6)) -> Liveness:
