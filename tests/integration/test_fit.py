@@ -174,7 +174,7 @@ def test_equals_a_brute_force_search(every_size, memory):
         assert found.largest.peaks == peaks[largest]
         assert found.following.peaks == peaks[largest + 1]
         assert found.rule.least == min(peaks)
-    assert tried > 1
+    assert tried
 
 
 def test_exactly_at_the_boundary():
