@@ -87,6 +87,9 @@ def estimate(
     builder, found = _built(sampler, wanted, rule)
     time = None if gpu is None else _times(builder, found, gpu)
     samples = [s for s in sampler.samples.values() if _within(found, s)]
+    if not samples:
+        what = f"{workload.name} makes other calls at each size that was traced"
+        raise InputError(f"{what}: there is no estimate; srprof fit traces, and sweep")
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
     notes = (*builder.notes, *samples[0].notes, *(preset.beside if preset else ()))
     of_sizes = [checked[kind] for kind in ("planned", "eager")]
