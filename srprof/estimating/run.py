@@ -13,7 +13,7 @@ from srprof.analysis import Analysis, scratch_on
 from srprof.call import Call, call_of
 from srprof.codec import made_of
 from srprof.cost.profiles import Profile, read_profile
-from srprof.errors import ModelError
+from srprof.errors import InputError, ModelError
 from srprof.estimating.graphs import Builder
 from srprof.estimating.probe import Probe
 from srprof.estimating.record import Checked, Estimate, RunAs, Times, Variant
@@ -89,7 +89,7 @@ def estimate(
     samples = [s for s in sampler.samples.values() if _within(found, s)]
     if not samples:
         what = f"{workload.name} makes other calls at each size that was traced"
-        raise InputError(f"{what}: there is no estimate; srprof fit traces, and sweep")
+        raise InputError(f"{what}, so there is no estimate; `srprof fit` and `sweep` trace it")
     checked = {kind: _checked(found, samples, kind) for kind in srprof_estimate.KINDS}
     notes = (*builder.notes, *samples[0].notes, *(preset.beside if preset else ()))
     of_sizes = [checked[kind] for kind in ("planned", "eager")]

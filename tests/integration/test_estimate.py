@@ -14,6 +14,7 @@ from torch import nn
 import srprof
 import srprof_estimate as reader
 from srprof.cli import main
+from srprof.errors import InputError
 
 KINDS = reader.KINDS
 
@@ -355,3 +356,9 @@ def test_the_file_names_no_folder_of_this_machine(folder, capsys, monkeypatch):
     estimate = json.loads(text)
     assert "nets.py" in estimate["dtypes"]["float16"]
     assert str(folder) not in text.replace(estimate["model"]["spec"], "")
+
+
+def test_a_network_whose_functions_hold_at_no_traced_size_has_no_estimate(monkeypatch):
+    monkeypatch.setattr("srprof.estimating.run._within", lambda *_: False)
+    with pytest.raises(InputError, match="other calls at each size that was traced"):
+        srprof.estimate("fmen_s(up_blocks=(1,))", dtypes=("float32",))
