@@ -11,7 +11,6 @@ from srprof.auditing.record import (
     Finding,
     MemoryAudit,
     Predicted,
-    Taken,
     TimesAudit,
     mean_of,
 )
@@ -59,21 +58,21 @@ def memory(
         scratch = predicted.allocated + half < published <= predicted.image + half
         by = "scratch" if scratch else "image"
         low, high = max(predicted.requested, built) - half, image + half
-    gap = max(low - published, published - high, 0) / published
+    gap = _gap(published, low, high)
     if not gap:
         return MemoryAudit(published, ours, by)
     # scratch that the images alone do not have, by the rule that holds before those that may
     rules = sorted(predicted.by_rule, key=lambda name: name != rule)
-    others = [(name, _gap(published, predicted.by_rule[name], half)) for name in rules]
+    ranges = ((name, predicted.by_rule[name]) for name in rules)
+    others = [(name, _gap(published, t.requested - half, t.most + half)) for name, t in ranges]
     for name, other in others:
         if not other:
             return MemoryAudit(published, ours, "scratch", rule=name)
     return MemoryAudit(published, ours, "unexplained", min([gap, *(g for _, g in others)]))
 
 
-def _gap(published: float, taken: Taken, half: float) -> float:
-    """By how much of itself a peak is off what an image takes with some scratch."""
-    low, high = taken.requested - half, taken.most + half
+def _gap(published: float, low: float, high: float) -> float:
+    """By how much of itself a peak is outside of what would explain it."""
     return max(low - published, published - high, 0) / published
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from srprof.calibration.operations import Line, grid, operation
+from srprof.calibration.operations import Line, grid, identity, operation
 from srprof.calibration.tabulate import tabulate
 from srprof.cost.correction import doubted, read_table
 from srprof.cost.measured import HeldOut, held_out
@@ -160,8 +160,8 @@ def measure(
             )
     else:
         journal.write_text(json.dumps(about) + "\n", encoding="utf-8")
-    known = {_key(line) for line in lines}
-    todo = [line for line in grid() if _key(line) not in known]
+    known = {identity(line) for line in lines}
+    todo = [line for line in grid() if identity(line) not in known]
     whole, until = len(todo), time.monotonic() + budget
     while todo and time.monotonic() < until:
         _refuse_throttled(state())
@@ -172,10 +172,6 @@ def measure(
         lines += done
         todo = todo[len(done) :]
     return lines
-
-
-def _key(line: Line) -> str:
-    return json.dumps({k: v for k, v in line.items() if k != "kernels"}, sort_keys=True)
 
 
 def _refuse_throttled(state: DeviceState | None) -> None:
