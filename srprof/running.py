@@ -140,14 +140,15 @@ def asking_file() -> str:
 def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
     """Put each third in the place of an owner's attribute, and the old ones back at the end.
 
-    A function or property is another one for the threads of the run only.
+    A function, property or class method is another one for the threads of the run only.
     """
     with reserved():
         before = len(_patched)
         try:
             for owner, name, new in patches:
-                old = getattr(owner, name)
                 inherited = isinstance(owner, type) and name not in vars(owner)
+                whole = isinstance(new, classmethod)  # else bound to the owner
+                old = vars(owner)[name] if whole else getattr(owner, name)
                 _patched.append((owner, name, _INHERITED if inherited else old))
                 setattr(owner, name, for_the_run(new, old))
             yield
@@ -156,7 +157,7 @@ def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
 
 
 def for_the_run(new: Any, old: Any) -> Any:
-    """The new function or property for the threads of the run, the old one for all others."""
+    """What is new for the threads of the run, and what was there for all others."""
     if isinstance(new, property):
         own: Callable[[Any], Any] = new.__get__
 
@@ -164,6 +165,8 @@ def for_the_run(new: Any, old: Any) -> Any:
             return own(owner) if in_run() else old.__get__(owner)
 
         return property(answered)
+    if isinstance(new, classmethod):
+        return classmethod(for_the_run(new.__func__, old.__func__))
     if not isinstance(new, (FunctionType, MethodType)):
         return new
 

@@ -31,7 +31,7 @@ from srprof.dtypes import check_operands
 from srprof.inputs import parts_of
 from srprof.meta_kernels import OF_CUDNN, shortcut
 from srprof.networks import named_buffers, named_modules, named_parameters
-from srprof.operators.opaque import functions_known, is_inside
+from srprof.operators import opaque
 from srprof.operators.standing import ruled
 from srprof.records import RULED, External, ModuleCall, Node, Role, TensorInfo, TensorRef, Where
 from srprof.running import in_run, replaced, reserved
@@ -290,7 +290,7 @@ class Recorder(TorchDispatchMode):
                 arguments=arguments,
                 live=self.ledger.live + wrapped,
                 ruled=ruled(func, args, kwargs),
-                opaque=is_inside(),
+                opaque=opaque.is_inside(),
                 on=self._where(schema.op, inputs, [*(i.storage for i in outputs), *written]),
             )
         )
@@ -506,9 +506,8 @@ def recording(recorder: Recorder, *, grad: bool = False) -> Iterator[Recorder]:
         register_module_forward_hook(leave, always_call=True),
         torch.set_grad_enabled(grad),
         following(recorder),
-        functions_known(),
         eager(),
-        replaced([(torch.cuda, "empty_cache", recorder.empty_cache)]),
+        replaced([(torch.cuda, "empty_cache", recorder.empty_cache), *opaque.patches()]),
         recorder,
     ):
         yield recorder

@@ -238,6 +238,29 @@ def test_other_threads_find_functions_and_properties_as_they_were():
     assert found == [("new", "new"), ("own", "own")]
 
 
+def test_other_threads_find_class_methods_as_they_were():
+    class Patched:
+        @classmethod
+        def name(cls) -> str:
+            return f"own of {cls.__name__}"
+
+    class Derived(Patched):
+        pass
+
+    def look() -> None:
+        found.append(Derived.name())
+
+    found: list[str] = []
+    before = vars(Patched)["name"]
+    with replaced([(Patched, "name", classmethod(lambda cls: f"new of {cls.__name__}"))]):
+        look()
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert found == ["new of Derived", "own of Derived"]
+    assert vars(Patched)["name"] is before
+
+
 def test_ctrl_c_ends_no_step_that_puts_something_back():
     done: list[int] = []
     interrupts = iter([True, False, True])
